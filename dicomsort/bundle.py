@@ -1,0 +1,188 @@
+"""A model on disk: weights with everything needed to use them."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from dicomsort.errors import ModelError
+from dicomsort.labels import Head
+from dicomsort.preprocess import Preprocessing
+
+FORMAT = 1
+DEFAULT_MODEL = "router5"
+WEIGHTS, CONFIG, SPLIT, CARD = "model.safetensors", "config.json", "split.csv", "README.md"
+
+_KEYS = {"format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network by its timm name, and the grey values it expects.
+
+    options: keyword arguments of timm.create_model beside in_chans and num_classes.
+    mean, std: the network sees (grey / 255 - mean) / std.
+    """
+
+    timm: str
+    options: dict[str, Any] = field(default_factory=dict)
+    mean: float = 0.5
+    std: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A trained model. `digest` (sha256, hex) covers all that changes its answers."""
+
+    name: str
+    network: NetworkSpec
+    preprocessing: Preprocessing
+    head: Head
+    weights: Weights
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) over weights, network, preprocessing and head: equal digests give equal answers."""
+        parts = [asdict(self.network), asdict(self.preprocessing), asdict(self.head)]
+        described = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        """The `model` column of the manifest: name@sha256[:12]."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle into `folder`, which is made. The model card is left alone."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save_tensors(dict(self.weights))
+        (folder / WEIGHTS).write_bytes(weights)
+        (folder / CONFIG).write_text(json.dumps(self._config(weights), indent=2) + "\n", encoding="utf-8")
+        with (folder / SPLIT).open("w", encoding="utf-8", newline="") as file:
+            write_split(self.split, file)
+
+    def _config(self, weights: bytes) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": asdict(self.network),
+            "preprocessing": self.preprocessing.as_dict(),
+            "heads": [self.head.as_dict()],
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "training": self.training,
+            "metrics": self.metrics,
+        }
+
+
+def shipped_models() -> Path:
+    """Return the folder of the shipped bundles: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def locate(name_or_folder: str) -> Path:
+    """Find a bundle: a folder, or the name of a shipped model.
+
+    Raises ModelError, naming the shipped models, if there is none.
+    """
+    shipped = shipped_models()
+    if _NAME.fullmatch(name_or_folder) and (shipped / name_or_folder / CONFIG).is_file():
+        return shipped / name_or_folder
+    folder = Path(name_or_folder)
+    if (folder / CONFIG).is_file():
+        return folder
+    names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
+    raise ModelError(
+        f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
+    )
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle and check it against its own hash.
+
+    Raises ModelError for a missing or damaged file, an unknown format or key, or a wrong hash.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = (folder / WEIGHTS).read_bytes()
+        return _assemble(config, weights, _load_split(folder / SPLIT))
+    except OSError as error:
+        raise ModelError(f"model '{folder}' cannot be read: {error.strerror}: {error.filename}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"model '{folder}' is damaged: {error}. Restore it, or train it again") from error
+
+
+def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> Bundle:
+    if config.get("format") != FORMAT:
+        raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
+    if unknown := set(config) - _KEYS:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
+        raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
+    if len(config["heads"]) != 1:
+        raise ValueError("it needs exactly one head")
+    head = dict(config["heads"][0])
+    head["labels"] = tuple(head["labels"])
+    return Bundle(
+        name=str(config["name"]),
+        network=NetworkSpec(**config["network"]),
+        preprocessing=Preprocessing(**config["preprocessing"]),
+        head=Head(**head),
+        weights=load_tensors(weights),
+        training=config["training"],
+        metrics=config["metrics"],
+        split=split,
+    )
+
+
+def _load_split(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return read_split(file)
+
+
+def read_split(lines: Any) -> dict[str, str]:
+    """Read a split file: CSV with `sha256` (first 16 hex digits of a file's content hash) and `part`.
+
+    Raises ValueError for other columns or a part that is not train, validation or test.
+    """
+    reader = csv.DictReader(lines)
+    if reader.fieldnames != ["sha256", "part"]:
+        raise ValueError("a split file has the columns sha256,part")
+    split = {row["sha256"]: row["part"] for row in reader}
+    if unknown := set(split.values()) - {"train", "validation", "test"}:
+        raise ValueError(f"unknown part {sorted(unknown)[0]!r} in the split (train, validation or test)")
+    return split
+
+
+def write_split(split: Mapping[str, str], file: Any) -> None:
+    """Write a split, ordered by hash, so that the same split is the same file."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["sha256", "part"])
+    writer.writerows(sorted(split.items()))
+
+
+def compact(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Round convolution and linear weights to float16; batch norm, biases and the rest keep their type."""
+    return {
+        name: value.astype(np.float16) if value.ndim > 1 and value.dtype == np.float32 else value
+        for name, value in weights.items()
+    }

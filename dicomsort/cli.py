@@ -1,0 +1,314 @@
+"""Words to settings, results to words, exit codes."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from dicomsort import __version__, terminal
+from dicomsort.errors import DicomsortError, ExitCode, UsageError
+from dicomsort.place import Action
+
+if TYPE_CHECKING:
+    from dicomsort.evaluate import Evaluation
+    from dicomsort.train import Epoch
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:n or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
+Model = Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")]
+ReviewBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Confidence under which a file goes to review.", show_default="the model's"
+    ),
+]
+Data = Annotated[
+    Path, typer.Argument(help="CSV with a 'file' column, or a folder with one sub-folder per class.")
+]
+Target = Annotated[str | None, typer.Option(help="The CSV column that holds the labels.")]
+Split = Annotated[Path | None, typer.Option(help="A split to use instead of a new one: CSV sha256,part.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; the entry point of `dicomsort`. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(prog_name="dicomsort")
+    except KeyboardInterrupt:
+        terminal.say("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(ExitCode.DONE)
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """Turn what ends a command into one line and its exit code."""
+    try:
+        yield
+    except DicomsortError as error:
+        terminal.say(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        terminal.say("interrupted; the same command goes on where this one stopped")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
+        terminal.say(f"internal error, please report it: {where} (version {__version__})")
+        raise typer.Exit(ExitCode.INTERNAL) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"dicomsort {__version__}")  # noqa: T201
+        raise typer.Exit(ExitCode.DONE)
+
+
+@app.callback()
+def _dicomsort(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Sort DICOM archives: each X-ray into a folder per body-part class, one manifest row for every file.
+
+    Not a medical device.
+    """
+
+
+@app.command()
+def classify(
+    inputs: Annotated[list[str], typer.Argument(help="Folders or files to sort.", metavar="IN...")],
+    out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
+    model: Model = "router5",
+    action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the manifest only; place nothing.")
+    ] = False,
+    review_below: ReviewBelow = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders too.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
+    ] = False,
+    workers: Workers = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
+    device: Device = "auto",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that reading one file may take.")] = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell the model, the device and the settings.")
+    ] = False,
+) -> None:
+    """Sort DICOM files into a folder per class, with a manifest row for every file.
+
+    The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
+    4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
+    """
+    with _endings():
+        from dicomsort import bundle as bundles  # noqa: PLC0415
+        from dicomsort import pipeline  # noqa: PLC0415
+        from dicomsort.classifier import Classifier  # noqa: PLC0415
+
+        settings = pipeline.SortSettings(
+            roots=tuple(inputs), out=out, action=action, dry_run=dry_run, batch_size=batch_size,
+            review_below=review_below, follow_links=follow_links, retry_failed=retry_failed,
+            pool=_pool(workers, timeout),
+        )  # fmt: skip
+        pipeline.check(settings)
+        classifier = Classifier(bundles.load(bundles.locate(model)), device)
+        classifier.check()
+        if verbose:
+            terminal.say(
+                f"model {classifier.bundle.tag} on {classifier.device}, {settings.pool.workers} workers"
+            )
+        with terminal.sorting(quiet) as watch:
+            tally = pipeline.sort(settings, classifier, watch)
+        if json:
+            terminal.print_json(
+                {**tally.as_dict(), "model": classifier.bundle.tag, "out": terminal.plain(out)}
+            )
+        elif not quiet:
+            terminal.summary(tally, out)
+        raise typer.Exit(tally.exit_code)
+
+
+@app.command()
+def train(
+    data: Data = Path("data"),
+    target: Target = None,
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; its name is the model's.")] = Path(
+        "runs/model"
+    ),
+    arch: Annotated[
+        str, typer.Option(help="Network: mobilenet_v1, resnet18, ... or a timm name.")
+    ] = "mobilenet_v1",
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.")] = 224,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-7, max=1.0, help="Peak of the one-cycle schedule.")
+    ] = 5e-4,
+    pretrained: Annotated[
+        Path | None, typer.Option(help="ImageNet weights to start from (safetensors).")
+    ] = None,
+    split: Split = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the start and the order.")] = 0,
+    device: Device = "auto",
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on labelled images and write it as a bundle."""
+    with _endings():
+        _refuse_existing(out)
+        from dicomsort import dataset  # noqa: PLC0415
+        from dicomsort import train as training  # noqa: PLC0415
+
+        recipe = training.Recipe(
+            arch=arch, size=size, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            seed=seed, pretrained=pretrained, device=device, pool=_pool(workers),
+        )  # fmt: skip
+        samples = dataset.load(data, target)
+        given = dataset.load_split(split) if split else None
+        with terminal.counting("reading", len(samples), quiet) as count:
+            prepared = training.prepare(samples, given, recipe, count)
+        _tell_failures(prepared.failures)
+        bundle = training.train(out.resolve().name, prepared, recipe, None if quiet else _tell_epoch)
+        bundle.save(out)
+        _write_card(out, bundle.training, bundle.metrics)
+        if json:
+            terminal.print_json(
+                {"bundle": str(out), "model": bundle.tag, **bundle.training, **bundle.metrics}
+            )
+        elif not quiet:
+            terminal.say(f"wrote {out} ({bundle.tag}); measure it: dicomsort eval {data} --model {out}")
+
+
+@app.command("eval")
+def evaluate(
+    data: Data = Path("data"),
+    target: Target = None,
+    model: Model = "router5",
+    part: Annotated[
+        str, typer.Option(help="train, validation, test or all, by the bundle's split.")
+    ] = "test",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
+    device: Device = "auto",
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model on labelled images."""
+    with _endings():
+        from dicomsort import bundle as bundles  # noqa: PLC0415
+        from dicomsort import dataset  # noqa: PLC0415
+        from dicomsort import evaluate as evaluation  # noqa: PLC0415
+        from dicomsort.classifier import Classifier  # noqa: PLC0415
+
+        if part not in (*dataset.PARTS, "all"):
+            raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
+        bundle = bundles.load(bundles.locate(model))
+        classifier = Classifier(bundle, device)
+        classifier.check()
+        everything = dataset.load(data, target)
+        samples = dataset.in_part(everything, bundle.split, part)
+        if not samples:
+            raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
+        overlap = sum(bundle.split.get(sample.sha256) == dataset.TRAIN for sample in samples)
+        settings = evaluation.EvalSettings(bootstrap, seed, batch_size, _pool(workers))
+        with terminal.counting("evaluating", len(samples), quiet) as count:
+            result = evaluation.evaluate(classifier, samples, settings, count)
+        report = evaluation.report(result, bundle.tag, part, overlap, settings)
+        if out is not None:
+            evaluation.write(result, report, bundle.head.labels, out)
+        if json:
+            terminal.print_json(report)
+        elif not quiet:
+            _tell_figures(result, bundle.tag, part, overlap)
+        _tell_failures(result.failures)
+        if result.failures:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _pool(workers: int | None, timeout: float = 60.0) -> Any:
+    import os  # noqa: PLC0415
+
+    from dicomsort.workers import PoolSettings  # noqa: PLC0415
+
+    return PoolSettings(workers=workers or os.cpu_count() or 1, timeout=timeout)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out '{out}' exists and is not an empty folder; choose another or remove it")
+
+
+def _tell_epoch(epoch: "Epoch") -> None:
+    terminal.say(
+        f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.macro_f1:.4f}, "
+        f"macro recall {epoch.macro_recall:.4f}, {epoch.seconds:.0f} s"
+    )
+
+
+def _tell_failures(failures: Any) -> None:
+    shown = 10
+    for sample, failure in failures[:shown]:
+        terminal.say(f"not read: {sample.name}: {failure.status}: {failure.reason}")
+    if len(failures) > shown:
+        terminal.say(f"... and {len(failures) - shown} more that were not read")
+
+
+def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: int) -> None:
+    figures = result.figures
+
+    def cell(figure: Any) -> str:
+        return (
+            f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
+            if figure.value == figure.value
+            else "-"
+        )
+
+    rows = [[label, *(cell(figures.per_class[label][name]) for name in ("precision", "recall", "f1")),
+             str(sum(figures.confusion[index]))] for index, label in enumerate(figures.labels)]  # fmt: skip
+    macro = [cell(figures.macro[name]) for name in ("precision", "recall", "f1")]
+    rows.append(["macro", *macro, str(figures.images)])
+    title = f"{tag} on {part}, 95 % bootstrap intervals"
+    terminal.table(title, ["class", "precision", "recall", "F1", "images"], rows, right=(4,))
+    counts = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
+    terminal.table("confusion (rows: truth)", ["", *figures.labels], counts, right=range(1, len(counts) + 1))
+    terminal.say(
+        f"accuracy {cell(figures.accuracy)}; {result.seconds_per_image:.4f} s per image, reading included"
+    )
+    if overlap:
+        terminal.say(f"beware: {overlap} of these files were trained on")
+
+
+def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
+    import json  # noqa: PLC0415
+
+    facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
+    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
+    (out / "README.md").write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")

@@ -1,0 +1,183 @@
+"""Labelled images: which files, which labels, and who is on which side of the split."""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dicomsort.bundle import read_split
+from dicomsort.errors import UsageError
+from dicomsort.labels import check_label
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PARTS = (TRAIN, VALIDATION, TEST)
+
+_FOLDS, _MIN_FOLDS = 20, 3
+_SHARES = (0.15, 0.15)  # test, validation
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A labelled file, called `name` in its data set.
+
+    group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash.
+    """
+
+    path: Path
+    name: str
+    label: str
+    group: str
+    sha256: str
+
+
+def load(data: Path, target: str | None) -> list[Sample]:
+    """Read a data set: a CSV with a `file` column and labels in `target`, or a folder of class folders.
+
+    Rows without a label are left out. A `patient` column groups files; without one each file stands alone.
+    Raises UsageError with one line that says what is wrong and where.
+    """
+    if data.is_dir():
+        rows = list(_from_folder(data))
+    elif data.is_file():
+        rows = list(_from_csv(data, target))
+    else:
+        raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
+    if not rows:
+        raise UsageError(f"'{data}' holds no labelled file")
+    return [Sample(path, name, label, group, content_hash(path)) for path, name, label, group in rows]
+
+
+_Row = tuple[Path, str, str, str]
+
+
+def _from_folder(data: Path) -> Iterator[_Row]:
+    for folder in sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        label = _checked(folder.name, f"folder '{folder}'")
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                name = path.relative_to(data).as_posix()
+                yield path, name, label, name
+
+
+def _from_csv(data: Path, target: str | None) -> Iterator[_Row]:
+    try:
+        with data.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            column = _target_column(data, reader.fieldnames or [], target)
+            for row in reader:
+                if label := (row[column] or "").strip():
+                    yield _csv_row(data, row, label, f"'{data}' line {reader.line_num}")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
+
+
+def _csv_row(data: Path, row: dict[str, str], label: str, where: str) -> _Row:
+    name = row["file"]
+    path = data.parent / name
+    if not name or not path.is_file():
+        raise UsageError(f"{where}: there is no file '{name}' beside the CSV")
+    if "|" in label:
+        raise UsageError(
+            f"{where}: '{label}' holds several labels; choose a --target with one label per file"
+        )
+    return path, name, _checked(label, where), row.get("patient") or name
+
+
+def _target_column(data: Path, columns: Sequence[str], target: str | None) -> str:
+    if "file" not in columns:
+        raise UsageError(f"'{data}' has no column 'file'; its columns are: {', '.join(columns) or 'none'}")
+    if target is None:
+        raise UsageError(
+            f"say which column of '{data}' holds the labels: --target COLUMN ({', '.join(columns)})"
+        )
+    if target not in columns:
+        raise UsageError(f"'{data}' has no column '{target}'; its columns are: {', '.join(columns)}")
+    return target
+
+
+def _checked(label: str, where: str) -> str:
+    try:
+        check_label(label)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return label
+
+
+def content_hash(path: Path) -> str:
+    """Return the first 16 hex digits of a file's sha256. Raises UsageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def classes(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """Return the labels that occur, sorted. Raises UsageError if there are fewer than two."""
+    found = tuple(sorted({sample.label for sample in samples}))
+    if len(found) < 2:  # noqa: PLR2004
+        raise UsageError(
+            f"a classifier needs at least two classes; the data has {len(found)}: {', '.join(found)}"
+        )
+    return found
+
+
+def make_split(samples: Sequence[Sample], seed: int = 0) -> dict[str, str]:
+    """Split 0.7/0.15/0.15 into train, validation and test: content hash -> part.
+
+    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold).
+    Raises UsageError if a class is too small to stand in every part.
+    """
+    groups = _merged_groups(samples)
+    labels = [sample.label for sample in samples]
+    smallest = min(Counter(labels).values())
+    folds = min(_FOLDS, smallest, len(set(groups)))
+    if folds < _MIN_FOLDS:
+        rare = Counter(labels).most_common()[-1][0]
+        raise UsageError(
+            f"class '{rare}' has {smallest} file(s); a split needs at least {_MIN_FOLDS} of each class"
+        )
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    share = [max(1, round(share * folds)) for share in _SHARES]
+    split: dict[str, str] = {}
+    for number, (_, members) in enumerate(splitter.split(np.zeros(len(samples)), labels, groups)):
+        part = TEST if number < share[0] else VALIDATION if number < sum(share) else TRAIN
+        split.update((samples[index].sha256, part) for index in members)
+    return split
+
+
+def _merged_groups(samples: Sequence[Sample]) -> list[str]:
+    """Return each sample's group, where groups that share a file's content count as one."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for sample in samples:
+        parent[root(f"content {sample.sha256}")] = root(f"group {sample.group}")
+    return [root(f"group {sample.group}") for sample in samples]
+
+
+def load_split(path: Path) -> dict[str, str]:
+    """Read a split file (`sha256,part`). Raises UsageError if it is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return read_split(file)
+    except OSError as error:
+        raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"split '{path}': {error}") from error
+
+
+def in_part(samples: Iterable[Sample], split: dict[str, str], part: str) -> list[Sample]:
+    """Select the samples of a part; `all` selects every one. Files that are in no split count as test."""
+    if part == "all":
+        return list(samples)
+    return [sample for sample in samples if split.get(sample.sha256, TEST) == part]

@@ -1,0 +1,154 @@
+"""A bundle against labelled images: predictions, figures, and what could not be read."""
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort import reader
+from dicomsort.classifier import Classifier
+from dicomsort.dataset import Sample
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.labels import Decision, Head, decide
+from dicomsort.metrics import Figures, confusion, figures
+from dicomsort.outcome import Failure, Picture
+from dicomsort.workers import PoolSettings
+
+Watch = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One image: what it is, and what the model says."""
+
+    sample: Sample
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything `dicomsort eval` tells. seconds_per_image: reading and network, wall clock."""
+
+    figures: Figures
+    predictions: tuple[Prediction, ...]
+    failures: tuple[tuple[Sample, Failure], ...]
+    seconds_per_image: float
+
+
+@dataclass(slots=True)
+class _Tally:
+    predictions: list[Prediction] = field(default_factory=list)
+    failures: list[tuple[Sample, Failure]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSettings:
+    """How to evaluate: resamples of the bootstrap, its seed, images a batch, and the reading processes."""
+
+    bootstrap: int = 1000
+    seed: int = 0
+    batch_size: int = 32
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+def evaluate(
+    classifier: Classifier, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
+) -> Evaluation:
+    """Predict every sample and compare. Files that cannot be read are told apart, never dropped silently.
+
+    Raises UsageError if a label is unknown to the model, or if no sample can be read.
+    """
+    head = classifier.bundle.head
+    _check_labels(samples, head)
+    started = time.perf_counter()
+    tally = _predict_all(classifier, samples, settings, watch)
+    seconds = time.perf_counter() - started
+    if not tally.predictions:
+        raise UsageError(f"none of the {len(samples)} files can be read as an image")
+    truth = np.array([head.labels.index(prediction.sample.label) for prediction in tally.predictions])
+    answers = np.array([head.labels.index(prediction.decision.label) for prediction in tally.predictions])
+    counts = confusion(truth, answers, len(head.labels))
+    return Evaluation(
+        figures=figures(counts, head.labels, settings.bootstrap, settings.seed),
+        predictions=tuple(sorted(tally.predictions, key=lambda prediction: prediction.sample.name)),
+        failures=tuple(sorted(tally.failures, key=lambda failure: failure[0].name)),
+        seconds_per_image=seconds / len(samples),
+    )
+
+
+def _check_labels(samples: Sequence[Sample], head: Head) -> None:
+    if unknown := sorted({sample.label for sample in samples} - set(head.labels)):
+        raise UsageError(
+            f"the model does not know the label '{unknown[0]}'; it knows {', '.join(head.labels)}"
+        )
+
+
+def _predict_all(
+    classifier: Classifier, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None
+) -> _Tally:
+    tally = _Tally()
+    batch: list[tuple[Sample, Picture]] = []
+    preprocessing = classifier.bundle.preprocessing
+    for sample, reading in reader.read_all(reader.read_any, samples, preprocessing, settings.pool):
+        if isinstance(reading, Failure):
+            tally.failures.append((sample, reading))
+        else:
+            batch.append((sample, reading))
+        if len(batch) == settings.batch_size:
+            tally.predictions.extend(_predict(classifier, batch))
+            batch = []
+        if watch is not None:
+            watch(1)
+    tally.predictions.extend(_predict(classifier, batch))
+    return tally
+
+
+def _predict(classifier: Classifier, batch: Sequence[tuple[Sample, Picture]]) -> Iterator[Prediction]:
+    if not batch:
+        return
+    images: NDArray[np.uint8] = np.stack([picture.image for _, picture in batch])
+    head = classifier.bundle.head
+    for (sample, _), scores in zip(batch, head.scores(classifier.logits(images)), strict=True):
+        yield Prediction(sample, decide(scores, head))
+
+
+def report(result: Evaluation, tag: str, part: str, overlap: int, settings: EvalSettings) -> dict[str, Any]:
+    """Return what `metrics.json` holds, as JSON values. overlap: samples that the model was trained on."""
+    reasons = Counter(f"{failure.status}: {failure.reason}" for _, failure in result.failures)
+    return {
+        "model": tag,
+        "part": part,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+        "overlap_with_training": overlap,
+        "not_read": dict(reasons),
+        "seconds_per_image": result.seconds_per_image,
+        **result.figures.as_dict(),
+    }
+
+
+def write(result: Evaluation, metrics: dict[str, Any], labels: Sequence[str], folder: Path) -> None:
+    """Write metrics.json and predictions.csv into `folder`. Raises TargetError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["file", "truth", "label", "confidence", *(f"score_{label}" for label in labels)])
+            for prediction in result.predictions:
+                writer.writerow(_prediction_row(prediction))
+    except OSError as error:
+        raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+
+def _prediction_row(prediction: Prediction) -> list[str]:
+    sample, decision = prediction.sample, prediction.decision
+    numbers = (decision.confidence, *decision.scores)
+    return [sample.name, sample.label, decision.label, *(f"{number:.6f}" for number in numbers)]

@@ -1,0 +1,141 @@
+"""The header of one open DICOM file: is it DICOM, what does it say, and nothing that names a person."""
+
+import math
+import re
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from dicomsort.outcome import Header, Reason, Status
+
+_TEXTS = {
+    "sop_instance_uid": ("SOPInstanceUID", "UI"),
+    "study_instance_uid": ("StudyInstanceUID", "UI"),
+    "series_instance_uid": ("SeriesInstanceUID", "UI"),
+    "modality": ("Modality", "CS"),
+    "body_part_examined": ("BodyPartExamined", "CS"),
+    "view_position": ("ViewPosition", "CS"),
+    "photometric_interpretation": ("PhotometricInterpretation", "CS"),
+}
+_NEEDED = [
+    *(keyword for keyword, _ in _TEXTS.values()),
+    "SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]  # fmt: skip
+_NEEDED_TAGS: list[Any] = [Tag(keyword) for keyword in _NEEDED]
+_PATTERNS = {"UI": re.compile(r"[0-9.]{1,128}"), "CS": re.compile(r"[A-Za-z0-9 _-]{1,64}")}
+UNDEFINED_LENGTH = 0xFFFFFFFF
+
+# pydicom's warnings quote header values; nothing of a header may reach a log.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+pydicom_config.logger.disabled = True
+
+
+class Stop(Exception):  # noqa: N818  (no error: the early end of one file's road)
+    """Leaves the reading of one file with a status and a reason."""
+
+    def __init__(self, status: Status, reason: Reason) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+def looks_dicom(file: BinaryIO, size: int) -> bool:
+    """Recognise DICOM by content: the prefix of PS3.10 7.1, or a data set without preamble and prefix.
+
+    The latter starts with an element of group 2 or 8 that fits into the file. The file is left at its start.
+    """
+    start = file.read(132)
+    file.seek(0)
+    if start[128:] == b"DICM":
+        return True
+    return len(start) >= 8 and any(_starts_with_element(start, size, order) for order in ("little", "big"))  # noqa: PLR2004
+
+
+def _starts_with_element(start: bytes, size: int, order: Any) -> bool:
+    group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
+    if group not in (2, 8) or element > 0x0100:  # noqa: PLR2004
+        return False
+    explicit = re.fullmatch(rb"[A-Z]{2}", start[4:6]) is not None
+    return explicit or int.from_bytes(start[4:8], order) <= min(size, 0x1000)
+
+
+def read_header(file: BinaryIO) -> Dataset:
+    """Read the needed elements before Pixel Data; the file is left at the Pixel Data element.
+
+    Raises nearly anything on damaged data: see pydicom.
+    """
+    return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_NEEDED_TAGS)
+
+
+def header_of(dataset: Dataset) -> Header:
+    """Collect what the manifest tells of a header."""
+    texts = {name: text(dataset, keyword, vr) for name, (keyword, vr) in _TEXTS.items()}
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
+    return Header(
+        **texts,
+        transfer_syntax=syntax if _PATTERNS["UI"].fullmatch(syntax) else "",
+        rows=integer(dataset, "Rows"),
+        columns=integer(dataset, "Columns"),
+        frames=integer(dataset, "NumberOfFrames"),
+    )
+
+
+def sop_class(dataset: Dataset) -> str:
+    """Return the SOP Class UID; where it is missing, the meta group's if that is one of the standard's."""
+    meta = str(getattr(dataset.file_meta, "MediaStorageSOPClassUID", ""))
+    return text(dataset, "SOPClassUID", "UI") or (meta if meta.startswith("1.2.840.10008.") else "")
+
+
+def is_cut(dataset: Dataset, file: BinaryIO) -> bool:
+    """Tell a header that ends in the middle of an element; pydicom itself takes what there is.
+
+    file: as `read_header` left it.
+    """
+    for tag in dataset.keys():  # noqa: SIM118  (items() would convert the values)
+        element = dataset.get_item(tag)
+        value = getattr(element, "value", None)
+        length = getattr(element, "length", UNDEFINED_LENGTH)
+        if isinstance(value, bytes) and length not in (UNDEFINED_LENGTH, len(value)):
+            return True
+    at = file.tell()
+    return at > file.seek(0, 2) or file.seek(at) != at
+
+
+def text(dataset: Dataset, keyword: str, vr: str) -> str:
+    """Return the first value of a UI or CS element if it has that VR and only its characters, else nothing.
+
+    Anything else could be a name that a broken file has moved here.
+    """
+    tag = Tag(keyword)
+    if tag not in dataset:
+        return ""
+    element = dataset.get_item(tag)
+    if element is None or element.VR not in (vr, None, "UN"):
+        return ""
+    value = element.value
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    text = text.split("\\")[0].strip(" \0")
+    return text if _PATTERNS[vr].fullmatch(text) else ""
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first value of a numeric element, or None if it is missing, empty or no number."""
+    try:
+        value = dataset.get(keyword)
+        if isinstance(value, (list, pydicom.multival.MultiValue)):
+            value = value[0]
+        return None if value is None else float(value)
+    except (ValueError, TypeError, IndexError, ArithmeticError, NotImplementedError):
+        return None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Return the first value of a numeric element cut to an integer, or None."""
+    value = number(dataset, keyword)
+    return int(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,130 @@
+"""What can become of a file: statuses, reasons, and the values that carry them along the road."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Status(StrEnum):
+    """The `status` column of the manifest."""
+
+    SORTED = "sorted"
+    REVIEW = "review"
+    PLANNED = "planned"
+    DUPLICATE = "duplicate"
+    NOT_DICOM = "not_dicom"
+    NOT_XRAY = "not_xray"
+    NO_PIXELS = "no_pixels"
+    UNSUPPORTED = "unsupported"
+    DECODE_ERROR = "decode_error"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    IO_ERROR = "io_error"
+
+
+TROUBLE = frozenset({Status.UNSUPPORTED, Status.DECODE_ERROR, Status.CRASH, Status.TIMEOUT, Status.IO_ERROR})
+"""Statuses that make a run end with exit code 3."""
+
+
+class Reason(StrEnum):
+    """The `reason` column: a fixed set of texts, never an exception's message or a header value."""
+
+    NONE = ""
+    BELOW_THRESHOLD = "confidence below the review threshold"
+    SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
+    SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"
+    EMPTY_FILE = "empty file"
+    NO_DICOM = "not a DICOM file"
+    SPECIAL_FILE = "not a regular file (pipe, socket or device)"
+    DICOMDIR = "DICOMDIR index, not an image"
+    OTHER_SOP_CLASS = "SOP class is not a projection radiograph"
+    OTHER_MODALITY = "modality is not a projection radiograph"
+    MAMMOGRAPHY = "mammography is not sorted"
+    VOLUME = "tomosynthesis or 3D X-ray is not sorted"
+    NO_TYPE = "neither a known SOP class nor an X-ray modality"
+    NO_PIXEL_DATA = "X-ray object without pixel data"
+    TRANSFER_SYNTAX = "transfer syntax cannot be decoded"
+    TOO_LARGE = "image has more pixels than the limit"
+    PIXEL_FORMAT = "pixel format is not an 8 to 16 bit image"
+    HEADER_DAMAGED = "header is damaged or cut off"
+    PIXELS_MISSING = "pixel data is cut off or shorter than the header says"
+    PIXELS_DAMAGED = "pixel data cannot be decoded"
+    CONSTANT_IMAGE = "image is one constant grey"
+    PICTURE_DAMAGED = "picture file cannot be decoded"
+    WORKER_DIED = "reading this file ended its process (crash or out of memory)"
+    TOO_SLOW = "reading took longer than the time limit"
+    UNREADABLE = "file cannot be read (permission or device error)"
+    VANISHED = "file vanished while the run was going on"
+    UNREADABLE_FOLDER = "folder cannot be listed (permission or device error)"
+    DANGLING_LINK = "link to a file that does not exist"
+    LINK_LOOP = "link that leads back to itself"
+    CHANGED = "file changed between reading and placing"
+    DESTINATION_TAKEN = "another file already has the destination's name"
+    NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
+    OTHER_DEVICE = "hard links cannot cross file systems; use another --action"
+    PERCENTILE_WINDOW = "window unusable, percentile window used"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The DICOM attributes that the manifest tells, as text cleaned by `dicom`; empty where missing.
+
+    None of them names a person. UIDs are kept only if they are made of digits and dots, code strings
+    only if they are made of the characters the standard allows for CS plus lower case (PS3.5 6.2).
+    """
+
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    modality: str = ""
+    body_part_examined: str = ""
+    view_position: str = ""
+    photometric_interpretation: str = ""
+    transfer_syntax: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file under one of the roots.
+
+    relpath: relative to its root, with the root's name in front if there are several. failure: set when the
+    walk already knows that the file cannot be read.
+    """
+
+    path: str
+    relpath: str
+    failure: "Failure | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file that was read. `image`: uint8, (size, size), the canvas the network sees."""
+
+    image: "np.ndarray"
+    header: Header = field(default_factory=Header)
+    stamp: Stamp | None = None
+    reason: Reason = Reason.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that was not read, or cannot be, and why."""
+
+    status: Status
+    reason: Reason
+    header: Header = field(default_factory=Header)
+    stamp: Stamp | None = None

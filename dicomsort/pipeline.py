@@ -1,0 +1,411 @@
+"""The way of a file, from path to row."""
+
+import os
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort import __version__, duplicates, reader, walk
+from dicomsort.bundle import Bundle
+from dicomsort.errors import ExitCode, InternalError, NothingFoundError, TargetError, UsageError
+from dicomsort.labels import REVIEW, Decision, decide
+from dicomsort.manifest import Done, Manifest, Row, escape, joined, unescape
+from dicomsort.outcome import TROUBLE, Failure, Found, Picture, Reason, Stamp, Status
+from dicomsort.place import Action, place, remove, stamp_of
+from dicomsort.workers import PoolSettings
+
+_PLACING_THREADS = 4
+_READ_AHEAD_BATCHES = 4
+
+T = TypeVar("T")
+Reading = tuple[Found, Picture | Failure]
+
+
+class Predictor(Protocol):
+    """What turns images into logits; `classifier.Classifier` does."""
+
+    bundle: Bundle
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 logits (n, labels) for uint8 images (n, size, size)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortSettings:
+    """One run of `dicomsort classify`. review_below: 0..1, None for the model's own threshold."""
+
+    roots: tuple[str, ...]
+    out: str
+    action: Action = Action.COPY
+    dry_run: bool = False
+    batch_size: int = 32
+    review_below: float | None = None
+    follow_links: bool = False
+    retry_failed: bool = False
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found and how it ended. The statuses of files done before are counted in `statuses` too."""
+
+    found: int = 0
+    already_done: int = 0
+    statuses: Counter[Status] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        """Files that have a row."""
+        return self.statuses.total()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """DONE, or SOME_FAILED if any file found ended in trouble, now or before."""
+        return ExitCode.SOME_FAILED if any(self.statuses[status] for status in TROUBLE) else ExitCode.DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the tally as JSON values."""
+        return {
+            "found": self.found,
+            "already_done": self.already_done,
+            "statuses": {status.value: self.statuses[status] for status in Status},
+            "labels": dict(sorted(self.labels.items())),
+            "seconds": round(self.seconds, 3),
+            "exit_code": int(self.exit_code),
+        }
+
+
+Watch = Callable[[Tally], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A file that was read, and what the model says of it; or a failure, without a decision."""
+
+    found: Found
+    reading: Picture | Failure
+    decision: Decision | None = None
+
+
+def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = None) -> Tally:
+    """Sort the files under the roots into the output folder; the manifest tells of every one.
+
+    Raises NothingFoundError, TargetError, UsageError or InternalError; whatever ends it, every row that was
+    written stands, and the same call goes on from there.
+    """
+    started = time.monotonic()
+    tally = Tally()
+    out = os.path.abspath(settings.out)
+    roots = check(settings)
+    bundle = predictor.bundle
+    with Manifest(out, bundle.head.labels, bundle.tag, _run_facts(settings, bundle)) as manifest:
+        done = manifest.done(retry_failed=lambda status: settings.retry_failed and status in TROUBLE)
+        found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
+        todo = _not_done(_counted(found, tally), done, tally)
+        readings = _read(todo, settings, bundle)
+        verdicts = _decided(readings, predictor, settings)
+        with closing(_placed(verdicts, settings, out)) as rows, _counting_ahead(roots, settings, out, tally):
+            for row in rows:
+                manifest.write(row)
+                _count(row, tally, watch)
+        _settle(manifest, settings, out, tally)
+    tally.seconds = time.monotonic() - started
+    _check(tally)
+    return tally
+
+
+def check(settings: SortSettings) -> list[walk.Root]:
+    """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
+    roots, out = walk.roots_of(settings.roots), os.path.abspath(settings.out)
+    for root in roots:
+        if not os.path.lexists(root.path):
+            raise UsageError(f"there is no '{escape(root.path)}'")
+        if root.path == out:
+            raise UsageError(f"--out '{escape(out)}' is the folder to be sorted; choose another")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise TargetError(f"--out '{escape(out)}' is a file; choose a folder")
+    return roots
+
+
+def _run_facts(settings: SortSettings, bundle: Bundle) -> dict[str, Any]:
+    threshold = bundle.head.review_below if settings.review_below is None else settings.review_below
+    return {
+        "fixed": {"model": bundle.tag, "model_sha256": bundle.digest, "review_below": threshold},
+        "roots": [escape(os.path.abspath(root)) for root in settings.roots],
+        "action": settings.action.value,
+        "dry_run": settings.dry_run,
+        "follow_links": settings.follow_links,
+        "timeout": settings.pool.timeout,
+        "dicomsort_version": __version__,
+    }
+
+
+def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
+    for file in found:
+        tally.found += 1
+        yield file
+
+
+def _not_done(found: Iterable[Found], done: Done, tally: Tally) -> Iterator[Found]:
+    """Pass on what the manifest does not hold yet, or holds in another size or with another time."""
+    for file in found:
+        status = _status_before(file, done) if len(done) else None
+        if status is None:
+            yield file
+        else:
+            tally.already_done += 1
+            tally.statuses[status] += 1
+
+
+def _status_before(file: Found, done: Done) -> Status | None:
+    stamp = _stamp(file.path)
+    return None if stamp is None else done.status(file.path, stamp)
+
+
+def _read(todo: Iterable[Found], settings: SortSettings, bundle: Bundle) -> Generator[Reading, None, None]:
+    """Read in worker processes, ahead of the network by a few batches and no more."""
+    known: deque[Found] = deque()
+    stop = threading.Event()
+
+    def unknown() -> Iterator[Found]:
+        for file in todo:
+            if file.failure is None:
+                yield file
+            else:
+                known.append(file)
+
+    def readings() -> Generator[Reading, None, None]:
+        pool = reader.read_all(reader.read_dicom, unknown(), bundle.preprocessing, settings.pool, stop)
+        with closing(pool):
+            for item in pool:
+                yield from _failures(known)
+                yield item
+        yield from _failures(known)
+
+    return read_ahead(readings(), settings.batch_size * _READ_AHEAD_BATCHES, stop)
+
+
+def _failures(known: deque[Found]) -> Iterator[tuple[Found, Failure]]:
+    while known:
+        file = known.popleft()
+        if file.failure is not None:
+            yield file, file.failure
+
+
+class _Buffer(Generic[T]):
+    """A bounded queue between a thread that fills it and the one that uses it."""
+
+    _END = object()
+
+    def __init__(self, size: int, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=size)
+        self._stop = stop
+        self._trouble: BaseException | None = None
+
+    def fill(self, items: Generator[T, None, None]) -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    self._put(item)
+                    if self._stop.is_set():
+                        break
+        except BaseException as error:  # noqa: BLE001  (raised again where the items are used)
+            self._trouble = error
+        self._put(self._END)
+
+    def _put(self, item: Any) -> None:
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
+
+    def __iter__(self) -> Iterator[T]:
+        while (item := self._queue.get()) is not self._END:
+            yield item
+        if self._trouble is not None:
+            raise self._trouble
+
+
+def read_ahead(items: Generator[T, None, None], size: int, stop: threading.Event) -> Generator[T, None, None]:
+    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
+    buffer: _Buffer[T] = _Buffer(size, stop)
+    thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)
+    thread.start()
+    try:
+        yield from buffer
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _decided(
+    readings: Generator[Reading, None, None], predictor: Predictor, settings: SortSettings
+) -> Generator[_Verdict, None, None]:
+    """Predict in batches; failures pass at once."""
+    batch: list[tuple[Found, Picture]] = []
+    with closing(readings):
+        for found, reading in readings:
+            if isinstance(reading, Failure):
+                yield _Verdict(found, reading)
+            else:
+                batch.append((found, reading))
+            if len(batch) == settings.batch_size:
+                yield from _predict(batch, predictor, settings)
+                batch = []
+        if batch:
+            yield from _predict(batch, predictor, settings)
+
+
+def _predict(
+    batch: list[tuple[Found, Picture]], predictor: Predictor, settings: SortSettings
+) -> Iterator[_Verdict]:
+    head = predictor.bundle.head
+    logits = predictor.logits(np.stack([picture.image for _, picture in batch]))
+    for (found, picture), scores in zip(batch, head.scores(logits), strict=True):
+        yield _Verdict(found, picture, decide(scores, head, settings.review_below))
+
+
+def _placed(
+    verdicts: Generator[_Verdict, None, None], settings: SortSettings, out: str
+) -> Generator[Row, None, None]:
+    """Place in threads beside the rest; rows come in the order of the verdicts."""
+    finish = partial(_finish, settings=settings, out=out)
+    waiting: deque[Future[Row]] = deque()
+    window = 2 * settings.batch_size + _PLACING_THREADS
+    executor = ThreadPoolExecutor(_PLACING_THREADS, thread_name_prefix="place")
+    try:
+        with closing(verdicts):
+            for verdict in verdicts:
+                waiting.append(executor.submit(finish, verdict))
+                while waiting and (waiting[0].done() or len(waiting) > window):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
+    """Place one file and write down what happened to it."""
+    found, reading, decision = verdict.found, verdict.reading, verdict.decision
+    stamp = reading.stamp or _stamp(found.path)
+    if decision is None or isinstance(reading, Failure):
+        status = reading.status if isinstance(reading, Failure) else Status.DECODE_ERROR
+        return Row(found.path, status, (reading.reason,), header=reading.header, stamp=stamp)
+    folder = REVIEW if decision.review else decision.label
+    destination = os.path.join(folder, found.relpath)
+    reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, reading.reason)
+    row = partial(
+        Row,
+        path=found.path,
+        label=decision.label,
+        confidence=decision.confidence,
+        header=reading.header,
+        scores=decision.scores,
+        stamp=stamp,
+    )
+    if settings.dry_run:
+        return row(status=Status.PLANNED, reasons=reasons, destination=destination)
+    placed = place(found.path, os.path.join(out, destination), settings.action, stamp)
+    if placed.action is None:
+        return row(status=Status.IO_ERROR, reasons=(placed.reason, *reasons))
+    status = Status.REVIEW if decision.review else Status.SORTED
+    return row(status=status, reasons=reasons, action=placed.action.value, destination=destination)
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None
+
+
+def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
+    tally.statuses[row.status] += 1
+    if row.label:
+        tally.labels[row.label] += 1
+    if watch is not None:
+        watch(tally)
+
+
+class _counting_ahead:  # noqa: N801  (used as a context manager only)
+    """Count the files in a thread beside the run, so that the time left can be told."""
+
+    def __init__(self, roots: list[walk.Root], settings: SortSettings, out: str, tally: Tally) -> None:
+        self._found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
+        self._tally, self._stop = tally, threading.Event()
+        self._thread = threading.Thread(target=self._count, name="count", daemon=True)
+
+    def _count(self) -> None:
+        total = 0
+        for total, _ in enumerate(self._found, start=1):  # noqa: B007
+            if self._stop.is_set():
+                return
+        self._tally.total = total
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _settle(manifest: Manifest, settings: SortSettings, out: str, tally: Tally) -> None:
+    """Leave one row a file, and of an image that came twice only the first by path in the class folders."""
+    manifest.compact()
+    if tally.already_done == tally.found:
+        return
+    verdicts = duplicates.judge(manifest.records(), manifest.records(), settings.pool)
+    if verdicts.first or verdicts.namesakes:
+        manifest.compact(partial(_judged, verdicts=verdicts, out=out, tally=tally))
+
+
+def _judged(record: dict[str, str], verdicts: duplicates.Verdicts, out: str, tally: Tally) -> dict[str, str]:
+    path = record["path"]
+    if path in verdicts.namesakes and Reason.SAME_UID.value not in record["reason"]:
+        reasons = [text for text in (record["reason"], Reason.SAME_UID.value) if text]
+        return {**record, "reason": "; ".join(reasons)}
+    if path not in verdicts.first or not _taken_back(record, out):
+        return record
+    before = Status(record["status"])
+    if tally.statuses[before] and before is not Status.DUPLICATE:
+        tally.statuses[before] -= 1
+        tally.statuses[Status.DUPLICATE] += 1
+    return {
+        **record,
+        "status": Status.DUPLICATE.value,
+        "reason": joined([Reason.SAME_IMAGE]),
+        "action": "",
+        "destination": "",
+        "duplicate_of": verdicts.first[path],
+    }
+
+
+def _taken_back(record: dict[str, str], out: str) -> bool:
+    """Remove what was placed of a duplicate; False if somebody has changed it since, and it must stay."""
+    if not record["destination"] or not record["action"]:
+        return True
+    source, target = unescape(record["path"]), os.path.join(out, unescape(record["destination"]))
+    return not os.path.lexists(target) or remove(source, target, Action(record["action"]))
+
+
+def _check(tally: Tally) -> None:
+    """Raise InternalError unless every file found ended exactly once."""
+    if tally.ended != tally.found:
+        raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
+    if tally.found == 0:
+        raise NothingFoundError("no file found under the given folders")

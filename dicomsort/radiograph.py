@@ -1,0 +1,52 @@
+"""Is this DICOM object a projection radiograph? By SOP class, and by modality where that says nothing."""
+
+from dicomsort.outcome import Reason
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+XRAY_SOP_CLASSES = frozenset(
+    _STORAGE + suffix
+    for suffix in (
+        "1",  # Computed Radiography
+        "1.1",  # Digital X-Ray, for presentation
+        "1.1.1",  # Digital X-Ray, for processing
+        "1.3",  # Digital Intra-Oral X-Ray, for presentation
+        "1.3.1",  # Digital Intra-Oral X-Ray, for processing
+        "12.1",  # X-Ray Angiographic
+        "12.1.1",  # Enhanced XA
+        "12.2",  # X-Ray Radiofluoroscopic
+        "12.2.1",  # Enhanced XRF
+        "12.3",  # X-Ray Angiographic Bi-Plane (retired)
+    )
+)
+SECONDARY_CAPTURE_SOP_CLASSES = frozenset(_STORAGE + suffix for suffix in ("7", "7.1", "7.2", "7.3", "7.4"))
+XRAY_MODALITIES = frozenset({"CR", "DX", "RG", "RF", "XA", "PX", "IO"})
+
+_REFUSED = {
+    "1.2.840.10008.1.3.10": Reason.DICOMDIR,
+    _STORAGE + "1.2": Reason.MAMMOGRAPHY,
+    _STORAGE + "1.2.1": Reason.MAMMOGRAPHY,
+    _STORAGE + "13.1.1": Reason.VOLUME,  # X-Ray 3D Angiographic
+    _STORAGE + "13.1.2": Reason.VOLUME,  # X-Ray 3D Craniofacial
+    _STORAGE + "13.1.3": Reason.VOLUME,  # Breast Tomosynthesis
+    _STORAGE + "13.1.4": Reason.VOLUME,  # Breast Projection, for presentation
+    _STORAGE + "13.1.5": Reason.VOLUME,  # Breast Projection, for processing
+    "MG": Reason.MAMMOGRAPHY,
+    "": Reason.NO_TYPE,
+}
+"""Why a SOP class, or a modality, is none; whatever is not here gets a general reason."""
+
+
+def why_not(sop_class: str, modality: str) -> Reason:
+    """Return Reason.NONE for a projection radiograph, else why it is none (SOP classes: PS3.4 B.5).
+
+    An X-ray SOP class decides alone, mammography excepted. Secondary Capture, or no SOP class, is a
+    radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO.
+    """
+    if sop_class in XRAY_SOP_CLASSES:
+        return Reason.MAMMOGRAPHY if modality == "MG" else Reason.NONE
+    if sop_class and sop_class not in SECONDARY_CAPTURE_SOP_CLASSES:
+        return _REFUSED.get(sop_class, Reason.OTHER_SOP_CLASS)
+    if modality in XRAY_MODALITIES:
+        return Reason.NONE
+    return _REFUSED.get(modality, Reason.OTHER_MODALITY)

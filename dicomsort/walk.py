@@ -1,0 +1,127 @@
+"""Find the files under some roots."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dicomsort.outcome import Failure, Found, Reason, Status
+
+_Inode = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder or a file to sort, by its absolute path.
+
+    name: stands in front of every relative path below it; empty where there is one root only.
+    """
+
+    path: str
+    name: str
+
+
+def roots_of(paths: Sequence[str]) -> list[Root]:
+    """Make paths absolute, drop those that lie under another one, give each of several a unique name."""
+    absolute = list(dict.fromkeys(os.path.abspath(path) for path in paths))
+    kept = [path for path in absolute if not any(_lies_under(path, other) for other in absolute)]
+    if len(kept) == 1:
+        return [Root(kept[0], "")]
+    roots: list[Root] = []
+    for path in kept:
+        base = os.path.basename(path) or "root"
+        taken = {root.name.casefold() for root in roots}
+        names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(kept) + 2))
+        roots.append(Root(path, next(name for name in names if name.casefold() not in taken)))
+    return roots
+
+
+def _lies_under(path: str, other: str) -> bool:
+    return path != other and path.startswith(other.rstrip(os.sep) + os.sep)
+
+
+def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[Found]:
+    """Yield every file under the roots, folder by folder in the order of names; nothing is read or counted.
+
+    A link to a file is a file; a linked folder is entered only with `follow_links`, and never twice on one
+    way down. The folder `avoid` (the output) is never entered. What cannot be read later on is known here
+    already and comes as a Found with a failure: folders that cannot be listed, dangling links, pipes,
+    sockets and devices.
+    """
+    forbidden = _inode(avoid)
+    for root in roots:
+        if os.path.isdir(root.path):
+            if _inode(root.path) != forbidden:
+                yield from _walk(root.path, root.name, follow_links, forbidden)
+        else:
+            name = os.path.basename(root.path)
+            yield _found(root.path, os.path.join(root.name, name))
+
+
+def _walk(top: str, name: str, follow_links: bool, forbidden: _Inode | None) -> Iterator[Found]:
+    """Walk without recursion, so that no depth is too deep. The stack holds folders with their ancestors."""
+    stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(top, name, frozenset())]
+    while stack:
+        folder, relative, above = stack.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            failure = Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)
+            yield Found(folder, relative, failure)
+            continue
+        here = above | {_inode(folder)} if follow_links else above
+        below: list[tuple[str, str, frozenset[_Inode | None]]] = []
+        for entry in entries:
+            path = os.path.join(relative, entry.name)
+            if _is_folder(entry, follow_links):
+                if not _is_barred(entry, here, forbidden):
+                    below.append((entry.path, path, here))
+            elif not (entry.is_symlink() and _leads_to_folder(entry)):
+                yield _found(entry.path, path, entry)
+        stack.extend(reversed(below))
+
+
+def _is_folder(entry: "os.DirEntry[str]", follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
+
+
+def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbidden: _Inode | None) -> bool:
+    """Tell the output folder, and a link back to a folder on the way down to it."""
+    if forbidden is None and not entry.is_symlink():
+        return False
+    inode = _inode(entry.path)
+    return inode is not None and (inode == forbidden or inode in above)
+
+
+def _found(path: str, relative: str, entry: "os.DirEntry[str] | None" = None) -> Found:
+    try:
+        regular = entry.is_file() if entry else os.path.isfile(path)
+        if regular:
+            return Found(path, relative)
+        os.stat(path)
+    except FileNotFoundError:
+        reason = Reason.DANGLING_LINK if os.path.islink(path) else Reason.VANISHED
+        return Found(path, relative, Failure(Status.IO_ERROR, reason))
+    except OSError as error:
+        reason = Reason.LINK_LOOP if error.errno == errno.ELOOP else Reason.UNREADABLE
+        return Found(path, relative, Failure(Status.IO_ERROR, reason))
+    return Found(path, relative, Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE))
+
+
+def _inode(path: str) -> _Inode | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
