@@ -88,8 +88,8 @@ def _grey_scale(dataset: Dataset, layout: Layout) -> GreyScale:
     return GreyScale(
         slope=slope if slope else 1.0,
         intercept=intercept or 0.0,
-        modality_lut=_look_up_table(dataset, "ModalityLUTSequence", layout.signed),
-        voi_lut=_look_up_table(dataset, "VOILUTSequence", layout.signed),
+        modality_lut=_look_up_table(dataset, "ModalityLUTSequence", layout),
+        voi_lut=_look_up_table(dataset, "VOILUTSequence", layout),
         window=_window(dataset),
         inverse=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
     )
@@ -103,18 +103,18 @@ def _window(dataset: Dataset) -> Window | None:
     return Window(center, width, function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR")
 
 
-def _look_up_table(dataset: Dataset, keyword: str, signed: bool) -> LookUpTable | None:
+def _look_up_table(dataset: Dataset, keyword: str, layout: Layout) -> LookUpTable | None:
     """Return the first item's table, or None if there is none or it is shorter than it claims."""
     items = dataset.get(keyword)
     if not items or "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
         return None
     entries, first = (int(value) for value in items[0].LUTDescriptor[:2])
     data = items[0].LUTData
-    table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
+    table = np.frombuffer(data, layout.word) if isinstance(data, bytes) else np.asarray(data)
     entries = entries or 1 << 16
     if table.size < entries or table.size == 0:
         return None
-    if signed and first >= 1 << 15:
+    if layout.signed and first >= 1 << 15:
         first -= 1 << 16
     return LookUpTable(first, table[:entries].astype(np.uint16))
 

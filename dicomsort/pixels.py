@@ -47,7 +47,12 @@ class Layout:
     @property
     def dtype(self) -> str:
         """NumPy type of a stored word, with the byte order of the transfer syntax."""
-        return (">" if self.syntax == codecs.EXPLICIT_BIG else "<") + f"u{self.bits_allocated // 8}"
+        return f"{self.word[0]}u{self.bits_allocated // 8}"
+
+    @property
+    def word(self) -> str:
+        """NumPy type of a 16-bit word of the file, such as a look-up table's entry."""
+        return ">u2" if self.syntax == codecs.EXPLICIT_BIG else "<u2"
 
     def check(self) -> None:
         """Raise Stop for what can never be decoded, or should not be tried."""
@@ -77,6 +82,8 @@ class Layout:
 
     def _native(self, source: "PixelSource", index: int) -> NDArray[Any]:
         data = source.native_frame(index, self.frame_bytes)
+        if self.bits_allocated == 8 and source.swaps_bytes and len(data) % 2 == 0:  # noqa: PLR2004
+            data = np.frombuffer(data, np.uint16).byteswap().tobytes()
         pixels = np.frombuffer(data, self.dtype)
         return self._in_word(self._shaped(pixels))
 
@@ -135,6 +142,7 @@ class PixelSource:
     def __init__(self, file: BinaryIO, dataset: Dataset, path: str) -> None:
         self._file, self._dataset, self._path = file, dataset, path
         self._start, self._length = 0, 0
+        self._swapped = False
 
     def open(self) -> None:
         """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
@@ -156,6 +164,7 @@ class PixelSource:
         else:
             self._length = int.from_bytes(head[6:], order)
         self._start = self._file.tell()
+        self._swapped = not little and head[4:6] == b"OW"
 
     def _inflate(self) -> None:
         whole = pydicom.dcmread(self._path, specific_tags=[Tag("PixelData")])
@@ -179,13 +188,33 @@ class PixelSource:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return data
 
+    @property
+    def swaps_bytes(self) -> bool:
+        """Whether bytes lie in big-endian words, so that two 8-bit pixels change places (PS3.5 8.1.1)."""
+        return self._swapped
+
     def encapsulated_frame(self, index: int, frames: int) -> bytes:
         """Read one compressed frame, by the offset tables if there are any, else by counting fragments."""
         offsets = None
+        self._refuse_cut_fragments()
         table, lengths = (self._dataset.get(f"ExtendedOffsetTable{suffix}") for suffix in ("", "Lengths"))
         if table and lengths:
             offsets = (table, lengths)
         return get_frame(self._file, index, number_of_frames=frames, extended_offsets=offsets)
+
+    def _refuse_cut_fragments(self) -> None:
+        """Raise Stop if a fragment is longer than what is left of the file; codecs would fill in grey.
+
+        A missing sequence delimiter at the end is forgiven.
+        """
+        size = self._file.seek(0, io.SEEK_END)
+        at = self._file.seek(self._start)
+        while len(item := self._file.read(8)) == 8 and item[:4] == _ITEM:  # noqa: PLR2004
+            at += 8 + int.from_bytes(item[4:], "little")
+            if at > size:
+                raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            self._file.seek(at)
+        self._file.seek(self._start)
 
     def digest(self) -> str:
         """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""

@@ -149,11 +149,17 @@ class _Pool(Generic[Item, Result]):
     def _feed(self, source: Iterator[Item]) -> None:
         while len(self._workers) < self._settings.workers:
             self._workers.append(self._start())
-        for worker in self._workers:
-            while worker.has_room(self._settings) and (task := self._next(worker, source)):
-                worker.tasks.append(task)
-                with suppress(OSError):  # it just died: its tasks come back when the pipe tells
-                    worker.pipe.send(task.item)
+        while worker := self._idlest():
+            task = self._next(worker, source)
+            if task is None:
+                return
+            worker.tasks.append(task)
+            with suppress(OSError):  # it just died: its tasks come back when the pipe tells
+                worker.pipe.send(task.item)
+
+    def _idlest(self) -> _Worker[Item] | None:
+        ready = (worker for worker in self._workers if worker.has_room(self._settings))
+        return min(ready, key=lambda worker: len(worker.tasks), default=None)
 
     def _next(self, worker: _Worker[Item], source: Iterator[Item]) -> _Task[Item] | None:
         fresh = worker.done == 0 and not worker.tasks

@@ -1,0 +1,158 @@
+"""What every test may use: the committed archives, a small bundle, and the command line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dicomsort import networks
+from dicomsort.bundle import Bundle, compact
+from dicomsort.labels import Head
+from dicomsort.preprocess import Preprocessing
+from dicomsort.workers import PoolSettings
+
+TESTS = Path(__file__).resolve().parent
+ROUTER_LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run the installed program as a user would."""
+    words = [sys.executable, "-m", "dicomsort", *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    return TESTS / "archive"
+
+
+@pytest.fixture(scope="session")
+def broken() -> Path:
+    return TESTS / "broken"
+
+
+@pytest.fixture(scope="session")
+def expected() -> list[dict[str, str]]:
+    import csv
+
+    with (TESTS / "expected.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def pool() -> PoolSettings:
+    return PoolSettings(workers=2, timeout=30.0)
+
+
+@pytest.fixture(scope="session")
+def small_bundle() -> Bundle:
+    """A network with random weights: its answers mean nothing, but they are always the same."""
+    torch.manual_seed(0)
+    spec = networks.spec_for("mobilenet_v1")
+    network = networks.Network(spec, len(ROUTER_LABELS))
+    return Bundle(
+        name="small",
+        network=spec,
+        preprocessing=Preprocessing(size=64),
+        head=Head("label", ROUTER_LABELS),
+        weights=compact(networks.weights_of(network)),
+        split={"0" * 16: "train"},
+    )
+
+
+@pytest.fixture(scope="session")
+def small_model(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    small_bundle.save(folder)
+    return folder
+
+
+class FixedPredictor:
+    """Stands for a network where the road is tested, not the answer: it looks at the brightness."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    def logits(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        bright = images.reshape(len(images), -1).mean(axis=1, keepdims=True)
+        centres = np.linspace(20, 200, len(self.bundle.head.labels))[None]
+        return np.asarray(-np.abs(bright - centres) / 10, np.float32)
+
+
+@pytest.fixture
+def predictor(small_bundle: Bundle) -> FixedPredictor:
+    return FixedPredictor(small_bundle)
+
+
+@pytest.fixture(scope="session")
+def write_dicom() -> Callable[..., Path]:
+    """Write a small DICOM file; keyword arguments are elements of the data set."""
+    return _write_dicom
+
+
+def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **elements: Any) -> Path:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    if pixels is None:
+        pixels = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 10
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = elements.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1")
+    meta.MediaStorageSOPInstanceUID = "2.25.1"
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    defaults: dict[str, Any] = {
+        "SOPClassUID": meta.MediaStorageSOPClassUID,
+        "SOPInstanceUID": f"2.25.{abs(hash(path.name)) % 10**12}",
+        "Modality": "DX",
+        "PatientName": "CANARY^NAME",
+        "PatientID": "CANARY-ID",
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": pixels.dtype.itemsize * 8,
+        "BitsStored": pixels.dtype.itemsize * 8,
+        "HighBit": pixels.dtype.itemsize * 8 - 1,
+        "PixelRepresentation": 0,
+        "PixelData": pixels.tobytes(),
+    }
+    for keyword, value in {**defaults, **elements}.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    if dataset.get("PixelData") is not None:
+        dataset["PixelData"].VR = "OW"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder by its relative name, but for the lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".dicomsort.lock"
+    }

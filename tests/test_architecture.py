@@ -1,0 +1,125 @@
+"""The rooms, who may import whom, and what the command line may load before it has to."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dicomsort
+
+PACKAGE = Path(dicomsort.__file__).parent
+
+# Each module imports only modules above it; the sets are the third-party packages it may import.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "outcome": {"numpy"},
+    "walk": set(),
+    "preprocess": {"numpy", "PIL"},
+    "codecs": {"numpy", "imagecodecs"},
+    "greyscale": {"numpy"},
+    "radiograph": set(),
+    "header": {"pydicom"},
+    "pixels": {"pydicom", "numpy"},
+    "dicom": {"pydicom", "numpy"},
+    "workers": set(),
+    "reader": {"numpy", "PIL"},
+    "labels": {"numpy"},
+    "bundle": {"numpy", "safetensors"},
+    "networks": {"torch", "timm", "safetensors"},
+    "classifier": {"torch", "numpy"},
+    "place": set(),
+    "manifest": set(),
+    "duplicates": set(),
+    "pipeline": {"numpy"},
+    "metrics": {"numpy", "sklearn"},
+    "dataset": {"numpy", "sklearn"},
+    "evaluate": {"numpy"},
+    "train": {"torch", "torchvision", "numpy"},
+    "terminal": {"rich"},
+    "cli": {"typer"},
+    "__main__": set(),
+}
+IN_WORKERS = [
+    "outcome",
+    "preprocess",
+    "codecs",
+    "greyscale",
+    "radiograph",
+    "header",
+    "pixels",
+    "dicom",
+    "reader",
+]
+
+
+def imports(module: str, at_run_time: bool = False) -> set[str]:
+    """Every module that a file imports; without those for type checkers only if `at_run_time`."""
+    found: set[str] = set()
+    body = ast.parse((PACKAGE / f"{module}.py").read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(body)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(body):
+        if at_run_time and id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "dicomsort":
+            found |= {f"dicomsort.{name.name}" for name in node.names if not name.name.startswith("__")}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_every_module_has_its_room() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert modules == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_imports_only_upwards(module: str) -> None:
+    above = list(ROOMS)[: list(ROOMS).index(module)]
+    ours = {name.split(".")[1] for name in imports(module, at_run_time=True) if name.startswith("dicomsort.")}
+    assert ours <= set(above)
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_third_party_packages_have_one_door(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(module)}
+    third_party = roots - set(sys.stdlib_module_names) - {"dicomsort"}
+    assert third_party <= ROOMS[module]
+
+
+@pytest.mark.parametrize("module", [name for name in ROOMS if name not in ("cli", "terminal", "__main__")])
+def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(module: str) -> None:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not calls & {"print", "sys.exit", "exit", "quit", "input", "os.getenv"}
+    assert "os.environ" not in names
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['dicomsort', '--help']\nfrom dicomsort.cli import main\ntry: main()\nexcept SystemExit: pass"
+    assert not loaded_by(code) & {"torch", "pydicom", "numpy", "PIL", "sklearn", "timm", "imagecodecs"}
+
+
+def test_workers_never_load_torch() -> None:
+    code = "\n".join(f"import dicomsort.{module}" for module in [*IN_WORKERS, "workers"])
+    assert not loaded_by(code) & {"torch", "torchvision", "timm", "sklearn", "typer", "rich"}
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_each_module_can_be_imported_first(module: str) -> None:
+    assert "dicomsort" in loaded_by(f"import dicomsort.{module}")

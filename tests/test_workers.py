@@ -1,0 +1,153 @@
+"""Disasters in worker processes: each costs its own item and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicomsort.errors import InternalError
+from dicomsort.workers import Lost, PoolSettings, run
+
+
+def behave(item: str) -> str:
+    """Do what the item says."""
+    kind = item.split(":")[0]
+    if kind == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "abort":
+        os.abort()
+    elif kind == "hang":
+        time.sleep(600)
+    elif kind == "hog":
+        return str(len(bytearray(64 << 30)))
+    elif kind == "raise":
+        raise StopIteration("PATIENT^NAME")
+    elif kind == "slow":
+        time.sleep(0.3)
+    return f"done {item}"
+
+
+def outcomes(items: list[str], **settings: float) -> dict[str, str | Lost]:
+    pool = PoolSettings(workers=2, **{"timeout": 5.0, **settings})  # type: ignore[arg-type]
+    results = list(run(behave, items, pool))
+    assert Counter(item for item, _ in results) == Counter(items), "every item exactly once"
+    return dict(results)
+
+
+def test_without_trouble_every_item_comes_back() -> None:
+    items = [f"fine:{number}" for number in range(200)]
+    assert outcomes(items) == {item: f"done {item}" for item in items}
+
+
+@pytest.mark.parametrize("kind", ["segfault", "abort", "raise", "hog"])
+def test_a_crash_costs_only_its_own_item(kind: str) -> None:
+    items = [f"fine:{number}" for number in range(40)]
+    items[7:7], items[20:20] = [f"{kind}:a"], [f"{kind}:b"]
+    found = outcomes(items, memory_bytes=8 << 30)
+    assert {item for item, result in found.items() if result is Lost.CRASH} == {f"{kind}:a", f"{kind}:b"}
+    assert sum(result == f"done {item}" for item, result in found.items()) == 40
+
+
+def test_a_hang_ends_at_the_time_limit_and_neighbours_go_on() -> None:
+    items = ["hang:a", *(f"fine:{number}" for number in range(20)), "hang:b"]
+    started = time.monotonic()
+    found = outcomes(items, timeout=1.0)
+    assert {item for item, result in found.items() if result is Lost.TIMEOUT} == {"hang:a", "hang:b"}
+    assert time.monotonic() - started < 30
+
+
+def test_the_clock_starts_when_a_worker_starts_the_item() -> None:
+    items = [f"slow:{number}" for number in range(12)]
+    assert Lost.TIMEOUT not in outcomes(items, timeout=1.0, ahead=6).values()
+
+
+def test_a_slow_consumer_is_not_the_items_fault() -> None:
+    results = run(behave, [f"fine:{number}" for number in range(8)], PoolSettings(workers=1, timeout=0.5))
+    found = []
+    for item, result in results:
+        time.sleep(0.3)
+        found.append(result == f"done {item}")
+    assert found == [True] * 8
+
+
+def test_workers_are_recycled() -> None:
+    results = run(process_id, range(30), PoolSettings(workers=1, recycle_after=10))
+    assert sorted(Counter(result for _, result in results).values()) == [10, 10, 10]
+
+
+def process_id(item: int) -> int:
+    return os.getpid()
+
+
+def test_items_are_taken_only_as_there_is_room() -> None:
+    taken = 0
+
+    def source() -> Iterator[str]:
+        nonlocal taken
+        for taken in range(1, 1001):
+            yield f"fine:{taken}"
+
+    results = run(behave, source(), PoolSettings(workers=2, ahead=4))
+    next(results)
+    assert taken <= 2 * 4 + 2
+    results.close()
+
+
+class DiesOnArrival:
+    """A function that kills the worker while it is unpickled, before any item."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (3,)
+
+
+def test_a_worker_that_cannot_start_is_not_blamed_on_a_file() -> None:
+    with pytest.raises(InternalError, match="die while starting"):
+        list(run(DiesOnArrival(), ["fine:1"], PoolSettings(workers=1)))  # type: ignore[arg-type]
+
+
+def test_no_worker_survives_a_killed_main_process(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, sys, time
+        from pathlib import Path
+        from dicomsort.workers import PoolSettings, run
+
+        def hang(item):
+            Path(sys.argv[1], str(os.getpid())).touch()
+            time.sleep(600)
+
+        if __name__ == "__main__":
+            list(run(hang, range(4), PoolSettings(workers=2, timeout=500, ahead=1)))
+        """)
+    )
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    main = subprocess.Popen([sys.executable, script, pids])
+    deadline = time.monotonic() + 60
+    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    main.kill()
+    main.wait()
+    workers = [int(path.name) for path in pids.iterdir()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 10
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, workers))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
