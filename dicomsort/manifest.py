@@ -138,7 +138,11 @@ class Manifest:
             _check_run(self._folder, self._run)
             self._open()
         except OSError as error:
+            self._close()
             raise TargetError(f"'{escape(self._folder)}' cannot be written: {error.strerror}") from error
+        except UsageError:
+            self._close()
+            raise
         return self
 
     def _open(self) -> None:
@@ -158,6 +162,9 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         """Close and unlock."""
+        self._close()
+
+    def _close(self) -> None:
         for file in (self._file, self._lock):
             if file is not None:
                 with suppress(OSError):

@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 
 def _start_small(classifier: nn.Module) -> None:
-    """Let all classes start about equal; timm starts a small head with wild scores, which must be unlearned."""
+    """Let all classes start about equal; timm starts a small head with wild scores."""
     if isinstance(classifier, nn.Linear):
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)

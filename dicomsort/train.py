@@ -279,7 +279,7 @@ def _loader(images: Images, recipe: Recipe) -> DataLoader[tuple[Tensor, int]]:
 
 @torch.inference_mode()
 def predict(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    """Return float32 logits (n, labels) for uint8 images (n, size, size), in half precision if that is fast."""
+    """Return float32 logits (n, labels) for uint8 (n, size, size), in half precision if that is fast."""
     network.eval()
     answers = []
     for start in range(0, len(pixels), 64):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain, islice
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -101,9 +102,13 @@ def run(
     as workers have room for them, so memory does not grow with their number. Raises InternalError if
     workers cannot start. Closing the generator, or setting `stop` from another thread, ends the workers.
     """
+    source = iter(items)
+    first = list(islice(source, 1))  # no item, no process
+    if not first:
+        return
     pool: _Pool[Item, Result] = _Pool(function, settings)
     try:
-        yield from pool.results(iter(items), stop or threading.Event())
+        yield from pool.results(chain(first, source), stop or threading.Event())
     finally:
         pool.close()
 

@@ -1,5 +1,6 @@
 """What every test may use: the committed archives, a small bundle, and the command line."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomsort import networks
 from dicomsort.bundle import Bundle, compact
@@ -55,8 +59,6 @@ def broken() -> Path:
 
 @pytest.fixture(scope="session")
 def expected() -> list[dict[str, str]]:
-    import csv
-
     with (TESTS / "expected.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -113,16 +115,14 @@ def write_dicom() -> Callable[..., Path]:
 
 
 def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **elements: Any) -> Path:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
     if pixels is None:
         pixels = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 10
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = elements.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1")
-    meta.MediaStorageSOPInstanceUID = "2.25.1"
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    meta.TransferSyntaxUID = UID(syntax or ExplicitVRLittleEndian)
+    meta.MediaStorageSOPClassUID = UID(elements.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1"))
+    meta.MediaStorageSOPInstanceUID = UID("2.25.1")
+    dataset = Dataset()
+    dataset.file_meta, dataset.preamble = meta, b"\0" * 128
     defaults: dict[str, Any] = {
         "SOPClassUID": meta.MediaStorageSOPClassUID,
         "SOPInstanceUID": f"2.25.{abs(hash(path.name)) % 10**12}",
@@ -135,7 +135,7 @@ def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **el
         "PhotometricInterpretation": "MONOCHROME2",
         "BitsAllocated": pixels.dtype.itemsize * 8,
         "BitsStored": pixels.dtype.itemsize * 8,
-        "HighBit": pixels.dtype.itemsize * 8 - 1,
+        "HighBit": elements.get("BitsStored", pixels.dtype.itemsize * 8) - 1,
         "PixelRepresentation": 0,
         "PixelData": pixels.tobytes(),
     }
@@ -145,7 +145,9 @@ def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **el
     if dataset.get("PixelData") is not None:
         dataset["PixelData"].VR = "OW"
     path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
+    uid = UID(meta.TransferSyntaxUID)
+    encoding = {"implicit_vr": uid.is_implicit_VR, "little_endian": uid.is_little_endian}
+    dcmwrite(path, dataset, enforce_file_format=True, **encoding)
     return path
 
 

@@ -111,7 +111,8 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['dicomsort', '--help']\nfrom dicomsort.cli import main\ntry: main()\nexcept SystemExit: pass"
+    lines = ["import sys", "sys.argv = ['dicomsort', '--help']", "from dicomsort.cli import main"]
+    code = "\n".join([*lines, "try: main()", "except SystemExit: pass"])
     assert not loaded_by(code) & {"torch", "pydicom", "numpy", "PIL", "sklearn", "timm", "imagecodecs"}
 
 

@@ -18,7 +18,7 @@ from dicomsort.workers import Lost, PoolSettings, run
 
 def behave(item: str) -> str:
     """Do what the item says."""
-    kind = item.split(":")[0]
+    kind = item.split(":", 1)[0]
     if kind == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif kind == "abort":

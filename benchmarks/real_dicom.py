@@ -1,0 +1,68 @@
+"""Classify a folder of real DICOM files with known contents and print what went wrong.
+
+python benchmarks/real_dicom.py FOLDER [--model NAME_OR_FOLDER]
+
+FOLDER holds manifest.csv with the columns `file` and `label5` (the class that a person sees). Prints the
+statuses, then every radiograph whose label differs from what a person sees, with its confidence.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+
+def main() -> None:
+    """Run `dicomsort classify` on the folder and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="router5")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as out:
+        words = [
+            "classify",
+            given.folder,
+            "--out",
+            out,
+            "--model",
+            given.model,
+            "--action",
+            "symlink",
+            "--json",
+        ]
+        done = subprocess.run([sys.executable, "-m", "dicomsort", *words], capture_output=True, text=True)  # noqa: PLW1510
+        if not done.stdout:
+            sys.exit(done.stderr)
+        rows = _table(Path(out) / "manifest.csv")
+    print(f"exit code {done.returncode};", json.dumps(json.loads(done.stdout)["statuses"]))
+    _compare(
+        rows,
+        {str((given.folder / row["file"]).resolve()): row for row in _table(given.folder / "manifest.csv")},
+    )
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _compare(rows: list[dict[str, str]], truth: dict[str, dict[str, str]]) -> None:
+    judged = [(row, truth[row["path"]]) for row in rows if row["label"] and row["path"] in truth]
+    judged = [(row, seen) for row, seen in judged if seen["label5"] not in ("", "unclear")]
+    for group in sorted({seen["group"] for _, seen in judged}):
+        members = [(row, seen) for row, seen in judged if seen["group"] == group]
+        wrong = [(row, seen) for row, seen in members if row["label"] != seen["label5"]]
+        review = Counter(row["status"] for row, _ in members)["review"]
+        print(f"{group}: {len(members)} with a known class, {len(wrong)} wrong, {review} in review")
+        for row, seen in wrong:
+            print(
+                f"  {seen['label5']} as {row['label']} ({row['confidence']}, {row['status']}): {seen['file']}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Bundles: what is saved is what is loaded, and anything odd is refused with a line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dicomsort import bundle as bundles
+from dicomsort import networks
+from dicomsort.bundle import Bundle, NetworkSpec
+from dicomsort.classifier import Classifier, choose_device
+from dicomsort.errors import ModelError, UsageError
+from dicomsort.labels import Head, decide
+
+
+def test_round_trip(small_bundle: Bundle, small_model: Path) -> None:
+    loaded = bundles.load(small_model)
+    assert loaded.tag == small_bundle.tag
+    assert (loaded.network, loaded.preprocessing, loaded.head) == (
+        small_bundle.network, small_bundle.preprocessing, small_bundle.head,
+    )  # fmt: skip
+    assert loaded.split == small_bundle.split
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
+    first, second = (Classifier(one, "cpu").logits(images) for one in (small_bundle, loaded))
+    assert first.shape == (3, 5)
+    assert np.array_equal(first, second)
+
+
+def test_the_digest_covers_all_that_changes_answers(small_bundle: Bundle) -> None:
+    changed = [
+        replace(small_bundle, head=replace(small_bundle.head, temperature=2.0)),
+        replace(small_bundle, network=replace(small_bundle.network, mean=0.4)),
+        replace(small_bundle, weights={**small_bundle.weights, "classifier.bias": np.ones(5, np.float32)}),
+    ]
+    assert len({one.digest for one in [small_bundle, *changed]}) == 4
+    assert replace(small_bundle, metrics={"x": 1}, name="other").digest == small_bundle.digest
+
+
+def edit(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config.update(changes)
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
+def write(name: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return change
+
+
+def spoil_weights(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+DAMAGE: list[tuple[Callable[[Path], None], str]] = [
+    (edit(format=99), "format 99 is unknown"),
+    (edit(surprise=1), "unknown keys"),
+    (edit(heads=[]), "exactly one head"),
+    (edit(heads=[{"name": "x", "labels": ["a", "a"]}]), "each once"),
+    (edit(heads=[{"name": "x", "labels": ["a", "review"]}]), "cannot be a class"),
+    (edit(preprocessing={"size": 7}), "canvas size"),
+    (edit(preprocessing={"side": 64}), "damaged"),
+    (spoil_weights, "does not have the hash"),
+    (write("config.json", "{"), "damaged"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "cannot be read"),
+    (write("split.csv", "nonsense\n"), "sha256,part"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_damage_is_refused(
+    damage: Callable[[Path], None], message: str, small_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model, folder)
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        bundles.load(folder)
+
+
+def test_weights_of_another_width_or_network_are_refused(small_bundle: Bundle) -> None:
+    wide = replace(small_bundle, head=Head("label", ("a", "b")))
+    with pytest.raises(ModelError, match="do not fit"):
+        networks.build(wide)
+    with pytest.raises(ModelError, match="do not fit"):
+        networks.build(replace(small_bundle, network=NetworkSpec("no_such_network")))
+
+
+def test_weights_that_are_no_numbers_are_refused(small_bundle: Bundle) -> None:
+    spoiled = {**small_bundle.weights, "classifier.bias": np.full(5, np.nan, np.float32)}
+    with pytest.raises(ModelError, match="no usable scores"):
+        Classifier(replace(small_bundle, weights=spoiled), "cpu").check()
+
+
+def test_unknown_models_and_devices() -> None:
+    with pytest.raises(ModelError, match=r"no model 'nowhere'.*router5"):
+        bundles.locate("nowhere")
+    for name in ("gpu", "cpu:1", "cuda:x", "cuda:99", "mps:0"):
+        with pytest.raises(UsageError, match="--device"):
+            choose_device(name)
+
+
+def test_scores_are_calibrated_probabilities() -> None:
+    head = Head("label", ("a", "b", "c"), temperature=2.0, review_below=0.6)
+    scores = head.scores(np.array([[2.0, 0.0, 0.0], [1000.0, -1000.0, 0.0]], np.float32))
+    assert np.allclose(scores.sum(axis=1), 1)
+    assert scores[0, 0] == pytest.approx(np.e / (np.e + 2))
+    assert decide(scores[0], head).review
+    assert not decide(scores[0], head, review_below=0.5).review
+    assert decide(scores[1], head).label == "a"
+
+
+@pytest.mark.parametrize("name", networks.ALIASES)
+def test_every_alias_is_a_network_of_one_channel(name: str) -> None:
+    network = networks.Network(networks.spec_for(name), 3)
+    assert next(network.parameters()).shape[1] == 1
+    assert network.body.get_classifier().out_features == 3
+
+
+def test_a_grey_network_answers_as_its_colour_original(tmp_path: Path) -> None:
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    spec = networks.spec_for("mobilenet_v1")
+    colour: Any = timm.create_model(spec.timm, num_classes=5, **spec.options).eval()
+    save_file(colour.state_dict(), tmp_path / "colour.safetensors")
+    grey = networks.Network(spec, 5)
+    networks.start_from(grey, tmp_path / "colour.safetensors")
+    grey.eval().body.classifier.load_state_dict(colour.get_classifier().state_dict())
+    images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
+    wanted = colour((images.float() / 255 - 0.5).div(0.5).unsqueeze(1).repeat(1, 3, 1, 1))
+    assert torch.allclose(grey(images), wanted, atol=1e-4)
+
+
+def test_weights_of_another_network_are_no_start(tmp_path: Path) -> None:
+    network = networks.Network(networks.spec_for("mobilenet_v1"), 5)
+    (tmp_path / "x.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UsageError, match="cannot be read as safetensors"):
+        networks.start_from(network, tmp_path / "x.safetensors")
+    other = networks.Network(networks.spec_for("resnet18"), 5)
+    from safetensors.torch import save_file
+
+    save_file(other.body.state_dict(), tmp_path / "resnet.safetensors")
+    with pytest.raises(UsageError, match="of another network"):
+        networks.start_from(network, tmp_path / "resnet.safetensors")

@@ -1,0 +1,141 @@
+"""The journal: one line a file, whatever the name; torn lines, resumption, compaction."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.manifest import Done, Manifest, Row, columns, escape, unescape
+from dicomsort.outcome import Header, Reason, Stamp, Status
+
+LABELS = ("hand", "spine")
+RUN: dict[str, Any] = {"fixed": {"model": "m@1", "review_below": 0.5}}
+ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\xfe", "Röntgen №1".encode(),
+             "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip
+
+
+def manifest(folder: Path, **run: Any) -> Manifest:
+    return Manifest(str(folder), LABELS, "m@1", {"fixed": {**RUN["fixed"], **run}})
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_survive_and_stay_on_one_line(name: bytes) -> None:
+    text = escape(os.fsdecode(name))
+    assert os.fsencode(unescape(text)) == name
+    assert text.encode("utf-8").decode("utf-8").splitlines() == [text]
+    assert text.isprintable()
+
+
+def test_every_row_is_one_line(tmp_path: Path) -> None:
+    with manifest(tmp_path) as journal:
+        for name in ODD_NAMES:
+            journal.write(Row(os.fsdecode(b"/in/" + name), Status.IO_ERROR, (Reason.UNREADABLE,)))
+    assert len((tmp_path / "manifest.csv").read_bytes().decode("utf-8").splitlines()) == len(ODD_NAMES) + 1
+    assert [os.fsencode(unescape(row["path"])) for row in lines(tmp_path)] == [
+        b"/in/" + name for name in ODD_NAMES
+    ]
+
+
+def test_a_full_row(tmp_path: Path) -> None:
+    header = Header(sop_instance_uid="1.2", modality="DX", rows=5, columns=4, frames=None)
+    reasons = (Reason.BELOW_THRESHOLD, Reason.NONE, Reason.PERCENTILE_WINDOW)
+    row = Row(
+        path="/in/a",
+        status=Status.REVIEW,
+        reasons=reasons,
+        label="hand",
+        confidence=0.75,
+        action="copy",
+        destination="review/a",
+        header=header,
+        scores=(0.75, 0.25),
+        stamp=Stamp(9, 8),
+    )
+    with manifest(tmp_path) as journal:
+        journal.write(row)
+    (read,) = lines(tmp_path)
+    assert list(read) == columns(LABELS)
+    assert read["reason"] == f"{Reason.BELOW_THRESHOLD}; {Reason.PERCENTILE_WINDOW}"
+    assert (read["confidence"], read["score_spine"], read["frames"]) == ("0.750000", "0.250000", "")
+    assert (read["model"], read["size"], read["mtime_ns"], read["rows"]) == ("m@1", "9", "8", "5")
+
+
+def test_no_cell_is_a_formula(tmp_path: Path) -> None:
+    with manifest(tmp_path) as journal:
+        journal.write(Row("=cmd|' /C calc'!A0", Status.SORTED, header=Header(view_position="-AP")))
+    (read,) = lines(tmp_path)
+    assert read["path"].startswith("'=")
+    assert read["view_position"] == "'-AP"
+
+
+def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
+    with manifest(tmp_path) as journal:
+        journal.write(Row("/in/a", Status.SORTED, stamp=Stamp(1, 2)))
+        journal.write(Row("/in/b", Status.SORTED, stamp=Stamp(1, 2)))
+    path = tmp_path / "manifest.csv"
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1, whole.index(b"\n") + 1, -1):
+        path.write_bytes(whole[:length])
+        with manifest(tmp_path) as journal:
+            kept = [record["path"] for record in journal.records()]
+        assert kept == ["/in/a", "/in/b"][: whole[:length].count(b"\n") - 1]
+
+
+def test_done_knows_path_size_time_and_status(tmp_path: Path) -> None:
+    stamp = Stamp(10, 20)
+    with manifest(tmp_path) as journal:
+        journal.write(Row("/in/a", Status.PLANNED, stamp=stamp))
+        journal.write(Row("/in/a", Status.SORTED, stamp=stamp))
+        journal.write(Row("/in/b", Status.PLANNED, stamp=stamp))
+        journal.write(Row("/in/c", Status.CRASH, stamp=stamp))
+        journal.write(Row("/in/folder", Status.IO_ERROR))
+        done = journal.done(retry_failed=lambda status: False)
+        again = journal.done(retry_failed=lambda status: status is Status.CRASH)
+    assert done.status("/in/a", stamp) is Status.SORTED
+    assert done.status("/in/a", Stamp(11, 20)) is None
+    assert done.status("/in/a", Stamp(10, 21)) is None
+    assert done.status("/in/b", stamp) is None
+    assert done.status("/in/c", stamp) is Status.CRASH
+    assert again.status("/in/c", stamp) is None
+    assert (len(done), len(again), len(Done())) == (2, 1, 0)
+
+
+def test_compaction_keeps_the_last_row_of_each_file(tmp_path: Path) -> None:
+    with manifest(tmp_path) as journal:
+        for status in (Status.PLANNED, Status.TIMEOUT, Status.SORTED):
+            journal.write(Row("/in/a", status))
+            journal.write(Row("/in/b", Status.CRASH))
+        journal.compact()
+        journal.write(Row("/in/c", Status.SORTED))
+    assert [(row["path"], row["status"]) for row in lines(tmp_path)] == [
+        ("/in/a", "sorted"), ("/in/b", "crash"), ("/in/c", "sorted"),
+    ]  # fmt: skip
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    with manifest(tmp_path), pytest.raises(UsageError, match="another dicomsort"), manifest(tmp_path):
+        pass
+
+
+def test_another_model_or_threshold_is_refused(tmp_path: Path) -> None:
+    with manifest(tmp_path):
+        pass
+    for change in ({"model": "other@2"}, {"review_below": 0.6}):
+        with pytest.raises(UsageError, match="use another --out"), manifest(tmp_path, **change):
+            pass
+    with manifest(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_a_target_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TargetError, match="cannot be written"), manifest(tmp_path / "file" / "out"):
+        pass

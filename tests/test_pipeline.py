@@ -1,0 +1,346 @@
+"""The way of a file: every file one row, nothing lost, nothing twice, whatever interrupts it."""
+
+import csv
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import FixedPredictor, tree
+
+from dicomsort.bundle import Bundle
+from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
+from dicomsort.manifest import unescape
+from dicomsort.outcome import Reason, Status
+from dicomsort.pipeline import SortSettings, Tally, sort
+from dicomsort.place import Action
+from dicomsort.workers import PoolSettings
+
+Write = Callable[..., Path]
+
+
+OWN = {"manifest.csv", "run.json", ".dicomsort.lock"}
+
+
+def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    generator = np.random.default_rng(seed)
+    return (generator.random((40, 30)) ** generator.uniform(0.2, 4) * 4000).astype(np.uint16)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, write_dicom: Write) -> Path:
+    folder = tmp_path / "in"
+    for number in range(12):
+        write_dicom(folder / f"s{number % 3}" / f"{number}.dcm", picture(number))
+    write_dicom(folder / "ct.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def settings(inbox: Path, out: Path, **changes: Any) -> SortSettings:
+    return replace(SortSettings((str(inbox),), str(out), batch_size=5, pool=PoolSettings(2, 20)), **changes)
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    by_path = {row["path"]: row for row in table}
+    assert len(by_path) == len(table), "one row a file"
+    return by_path
+
+
+def check_places(inbox: Path, out: Path) -> None:
+    """Every row's destination is its source, and nothing else lies in the output."""
+    placed = set()
+    for path, row in rows(out).items():
+        if row["destination"]:
+            target = out / unescape(row["destination"])
+            assert target.read_bytes() == Path(unescape(path)).read_bytes()
+            folder = "review" if row["status"] == "review" else row["label"]
+            assert unescape(row["destination"]) == f"{folder}/{Path(unescape(path)).relative_to(inbox)}"
+            placed.add(target.relative_to(out).as_posix())
+    assert set(tree(out)) - {"manifest.csv", "run.json"} == placed
+
+
+def test_a_first_run(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    before, out = tree(inbox), tmp_path / "out"
+    tally = sort(settings(inbox, out), predictor)
+    assert tally.exit_code is ExitCode.DONE
+    assert tally.statuses == {Status.SORTED: 12, Status.NOT_XRAY: 1, Status.NOT_DICOM: 1}
+    assert tally.found == tally.ended == len(rows(out)) == 14
+    assert len(tally.labels) > 1
+    check_places(inbox, out)
+    assert tree(inbox) == before
+
+
+def test_a_second_run_changes_nothing(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    first = sort(settings(inbox, out), predictor)
+    before = {path: path.lstat() for path in out.rglob("*") if path.name not in OWN}
+    manifest = (out / "manifest.csv").read_bytes()
+    second = sort(settings(inbox, out), predictor)
+    assert (second.already_done, second.found, second.statuses) == (14, 14, first.statuses)
+    assert (out / "manifest.csv").read_bytes() == manifest
+    assert {path: path.lstat() for path in before if path.is_file()} == {
+        path: facts for path, facts in before.items() if path.is_file()
+    }
+
+
+def test_only_new_and_changed_files_are_done(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out), predictor)
+    write_dicom(inbox / "new.dcm", picture(99))
+    (inbox / "notes.txt").write_text("longer than before")
+    tally = sort(settings(inbox, out), predictor)
+    assert (tally.found, tally.already_done) == (15, 13)
+    check_places(inbox, out)
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 7, 13])
+def test_an_interrupted_run_goes_on(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, stop_after: int
+) -> None:
+    out = tmp_path / "out"
+
+    def interrupt(tally: Tally) -> None:
+        if tally.ended > stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sort(settings(inbox, out), predictor, interrupt)
+    tally = sort(settings(inbox, out), predictor)
+    assert (tally.found, tally.already_done) == (14, stop_after + 1)
+    check_places(inbox, out)
+
+
+def test_a_dry_run_plans_and_places_nothing(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    tally = sort(settings(inbox, out, dry_run=True), predictor)
+    assert tally.statuses[Status.PLANNED] == 12
+    assert set(tree(out)) == {"manifest.csv", "run.json"}
+    planned = {path: row["destination"] for path, row in rows(out).items()}
+    assert sort(settings(inbox, out), predictor).statuses[Status.SORTED] == 12
+    assert {path: row["destination"] for path, row in rows(out).items()} == planned
+    check_places(inbox, out)
+
+
+@pytest.mark.parametrize("action", [Action.SYMLINK, Action.HARDLINK, Action.REFLINK])
+def test_other_actions(inbox: Path, tmp_path: Path, predictor: FixedPredictor, action: Action) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out, action=action), predictor)
+    check_places(inbox, out)
+    done = {row["action"] for row in rows(out).values() if row["destination"]}
+    assert done <= {action.value, "copy" if action is Action.REFLINK else action.value}
+
+
+def test_unsure_answers_go_to_review(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    tally = sort(settings(inbox, out, review_below=1.0), predictor)
+    assert tally.statuses[Status.REVIEW] == 12
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"review"}
+    reasons = {row["reason"] for row in rows(out).values() if row["status"] == "review"}
+    assert reasons == {Reason.BELOW_THRESHOLD.value}
+    check_places(inbox, out)
+
+
+def test_the_output_may_lie_inside_the_input(inbox: Path, predictor: FixedPredictor) -> None:
+    out = inbox / "sorted"
+    assert sort(settings(inbox, out), predictor).found == 14
+    assert sort(settings(inbox, out), predictor).found == 14
+    check_places(inbox, out)
+
+
+def test_several_roots_keep_their_names(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    other = tmp_path / "elsewhere" / "in"
+    shutil.copytree(inbox, other)
+    for path in other.rglob("*.dcm"):
+        path.write_bytes(path.read_bytes().replace(b"2.25.", b"2.26."))
+    out = tmp_path / "out"
+    tally = sort(settings(inbox, out, roots=(str(inbox), str(other))), predictor)
+    assert tally.statuses[Status.SORTED] == 24
+    parts = Counter(row["destination"].split("/")[1] for row in rows(out).values() if row["destination"])
+    assert parts == {"in": 12, "in-2": 12}
+
+
+def test_odd_names_reach_the_output_and_the_manifest(
+    tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    plain = write_dicom(tmp_path / "plain.dcm", picture(1)).read_bytes()
+    inbox.mkdir()
+    names = [b"caf\xe9.dcm", b"new\nline", b"a/[/b]x.dcm", b"-rf", b"=1+1", b"a\\b", b"x" * 255]
+    for number, name in enumerate(names):
+        path = os.path.join(os.fsencode(inbox), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(plain.replace(b"2.25.", b"2.%02d." % number))
+    tally = sort(settings(inbox, out), predictor)
+    assert tally.statuses == {Status.SORTED: len(names)}
+    found = {os.path.relpath(os.fsencode(unescape(path)), os.fsencode(inbox)) for path in rows(out)}
+    assert found == set(names)
+    check_places(inbox, out)
+
+
+class TestDuplicates:
+    """The same SOP Instance UID and Pixel Data: the smallest path is first, whatever the order of work."""
+
+    @pytest.fixture
+    def twins(self, tmp_path: Path, write_dicom: Write) -> Path:
+        inbox = tmp_path / "in"
+        same = [("b/2", 1), ("a/9", 1), ("c", 1), ("d", 2)]
+        for name, seed, uid in [*((name, seed, "1.2.3") for name, seed in same), ("e", 1, "1.2.4")]:
+            write_dicom(inbox / name, picture(seed), SOPInstanceUID=uid)
+        return inbox
+
+    @pytest.mark.parametrize("workers", [1, 3])
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_only_the_first_stays(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, workers: int, dry_run: bool
+    ) -> None:
+        out = tmp_path / "out"
+        changes = {"pool": PoolSettings(workers, 20), "dry_run": dry_run}
+        tally = sort(settings(twins, out, **changes), predictor)
+        found = {Path(path).relative_to(twins).as_posix(): row for path, row in rows(out).items()}
+        first = str(twins / "a/9")
+        assert {name: row["duplicate_of"] for name, row in found.items()} == {
+            "a/9": "", "b/2": first, "c": first, "d": "", "e": "",
+        }  # fmt: skip
+        assert found["a/9"]["reason"] == found["d"]["reason"] == Reason.SAME_UID.value
+        assert found["b/2"]["reason"] == Reason.SAME_IMAGE.value
+        assert tally.statuses[Status.DUPLICATE] == 2
+        assert tally.ended == tally.found == 5
+        if not dry_run:
+            check_places(twins, out)
+
+    def test_a_smaller_path_that_comes_later_takes_over(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+    ) -> None:
+        out = tmp_path / "out"
+        sort(settings(twins, out), predictor)
+        write_dicom(twins / "A", picture(1), SOPInstanceUID="1.2.3")
+        tally = sort(settings(twins, out), predictor)
+        assert tally.statuses[Status.DUPLICATE] == 3
+        assert {row["duplicate_of"] for row in rows(out).values()} == {"", str(twins / "A")}
+        check_places(twins, out)
+
+    def test_a_copy_that_a_person_changed_stays(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+    ) -> None:
+        out = tmp_path / "out"
+        sort(settings(twins, out), predictor)
+        kept = out / rows(out)[str(twins / "a/9")]["destination"]
+        kept.write_text("annotated")
+        write_dicom(twins / "A", picture(1), SOPInstanceUID="1.2.3")
+        sort(settings(twins, out), predictor)
+        assert kept.read_text() == "annotated"
+
+
+def test_failed_files_are_done_again_on_demand(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    copyfile = shutil.copyfile
+
+    def failing(source: str, target: str) -> None:
+        if source.endswith("/7.dcm"):
+            raise OSError(5, "Input/output error")
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", failing)
+    assert sort(settings(inbox, out), predictor).exit_code is ExitCode.SOME_FAILED
+    monkeypatch.undo()
+    again = sort(settings(inbox, out), predictor)
+    assert (again.already_done, again.exit_code) == (14, ExitCode.SOME_FAILED)
+    last = sort(settings(inbox, out, retry_failed=True), predictor)
+    assert (last.already_done, last.exit_code) == (13, ExitCode.DONE)
+    check_places(inbox, out)
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, room = tmp_path / "out", 5
+    copyfile = shutil.copyfile
+
+    def filling(source: str, target: str) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", filling)
+    with pytest.raises(TargetError, match="no space left"):
+        sort(settings(inbox, out), predictor)
+    monkeypatch.undo()
+    assert not [name for name in tree(out) if ".part" in name]
+    sort(settings(inbox, out), predictor)
+    check_places(inbox, out)
+
+
+def test_another_threshold_needs_another_output(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    sort(settings(inbox, tmp_path / "out"), predictor)
+    with pytest.raises(UsageError, match="another review_below"):
+        sort(settings(inbox, tmp_path / "out", review_below=0.5), predictor)
+
+
+def test_impossible_folders_are_refused(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingFoundError):
+        sort(settings(tmp_path / "empty", tmp_path / "o"), predictor)
+    with pytest.raises(UsageError, match="there is no"):
+        sort(settings(tmp_path / "nowhere", tmp_path / "o"), predictor)
+    with pytest.raises(UsageError, match="is the folder to be sorted"):
+        sort(settings(inbox, inbox), predictor)
+    with pytest.raises(TargetError, match="is a file"):
+        sort(settings(inbox, inbox / "notes.txt"), predictor)
+
+
+def test_workers_and_batches_do_not_change_the_answers(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle
+) -> None:
+    from dicomsort.classifier import Classifier
+
+    answers = []
+    for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
+        out = tmp_path / f"out{number}"
+        changes = {"pool": PoolSettings(workers, 20), "batch_size": batch}
+        sort(settings(inbox, out, **changes), Classifier(small_bundle, "cpu"))
+        answers.append(rows(out))
+    for path, row in answers[0].items():
+        other = answers[1][path]
+        assert row["label"] == other["label"]
+        assert row["confidence"] == other["confidence"] or float(row["confidence"]) == pytest.approx(
+            float(other["confidence"]), abs=1e-3
+        )
+
+
+def test_a_network_that_fails_ends_the_run_with_every_row_kept(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle
+) -> None:
+    class Failing(FixedPredictor):
+        batches = 0
+
+        def logits(
+            self, images: np.ndarray[Any, np.dtype[np.uint8]]
+        ) -> np.ndarray[Any, np.dtype[np.float32]]:
+            self.batches += 1
+            if self.batches > 1:
+                raise RuntimeError("device lost")
+            return super().logits(images)
+
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError, match="device lost"):
+        sort(settings(inbox, out), Failing(small_bundle))
+    assert sort(settings(inbox, out), FixedPredictor(small_bundle)).found == 14
+    check_places(inbox, out)

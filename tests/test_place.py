@@ -1,0 +1,138 @@
+"""Placing: nothing is ever replaced, nothing partial stays, the source is only read."""
+
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from dicomsort import place as placing
+from dicomsort.errors import TargetError
+from dicomsort.outcome import Reason
+from dicomsort.place import Action, Placed, place, remove, stamp_of
+
+PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "Röntgen 1.dcm"
+    path.parent.mkdir()
+    path.write_bytes(os.urandom(10000))
+    os.utime(path, ns=(1_500_000_000_123_456_789, 1_500_000_000_123_456_789))
+    path.chmod(0o640)
+    return path
+
+
+def put(source: Path, target: Path, action: Action) -> Placed:
+    return place(str(source), str(target), action, stamp_of(str(source)))
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_the_placed_file_is_the_source(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "out" / "spine" / "x.dcm"
+    placed = put(source, target, action)
+    assert placed.action in ({Action.COPY, Action.REFLINK} if action is Action.REFLINK else {action})
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_mtime_ns == 1_500_000_000_123_456_789
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert target.is_symlink() == (action is Action.SYMLINK)
+    assert target.samefile(source) == (action in (Action.SYMLINK, Action.HARDLINK))
+    assert [path.name for path in target.parent.iterdir()] == ["x.dcm"]
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_placing_again_is_fine_and_changes_nothing(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "out" / "x.dcm"
+    first = put(source, target, action)
+    before = target.lstat()
+    assert put(source, target, action) == first
+    assert target.lstat() == before
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_nothing_is_replaced(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "x.dcm"
+    target.write_text("somebody else's")
+    assert put(source, target, action) == Placed(None, Reason.DESTINATION_TAKEN)
+    assert target.read_text() == "somebody else's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
+
+
+def test_a_source_that_changed_or_vanished_is_not_placed(source: Path, tmp_path: Path) -> None:
+    stamp = stamp_of(str(source))
+    source.write_text("changed")
+    assert place(str(source), str(tmp_path / "x"), Action.COPY, stamp) == Placed(None, Reason.CHANGED)
+    source.unlink()
+    assert place(str(source), str(tmp_path / "x"), Action.COPY, stamp) == Placed(None, Reason.VANISHED)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_name_too_long_for_the_target_is_a_value(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 300)
+    assert put(source, target, Action.COPY) == Placed(None, Reason.NOT_PLACED)
+
+
+def test_a_255_byte_name_can_be_placed(source: Path, tmp_path: Path) -> None:
+    assert put(source, tmp_path / ("n" * 255), Action.COPY).action is Action.COPY
+
+
+@pytest.mark.parametrize(("number", "message"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only")])
+def test_a_full_or_read_only_target_ends_the_run_and_leaves_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    def half(_: str, target: str) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    with pytest.raises(TargetError, match=message):
+        put(source, tmp_path / "out" / "x.dcm", Action.COPY)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_hard_links_across_file_systems_say_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert put(source, tmp_path / "x", Action.HARDLINK) == Placed(None, Reason.OTHER_DEVICE)
+
+
+def test_where_there_are_no_hard_links_copies_still_replace_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "out" / "x.dcm"
+    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+    assert target.read_bytes() == source.read_bytes()
+    source.write_bytes(b"another")
+    assert put(source, target, Action.COPY) == Placed(None, Reason.DESTINATION_TAKEN)
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_only_what_was_placed_is_removed(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "out" / "spine" / "deep" / "x.dcm"
+    done = put(source, target, action).action
+    assert done is not None
+    (tmp_path / "out" / "keep").touch()
+    assert remove(str(source), str(target), done)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keep"]
+    assert source.exists()
+    put(source, target, Action.COPY)
+    target.write_text("edited by a person")
+    assert not remove(str(source), str(target), Action.COPY)
+    assert target.exists()
+
+
+def test_nothing_is_done_in_a_dry_run(source: Path, tmp_path: Path) -> None:
+    assert put(source, tmp_path / "out" / "x", Action.NOTHING) == Placed(Action.NOTHING)
+    assert not (tmp_path / "out").exists()
+    assert set(placing._PLACERS) | {Action.NOTHING} == set(Action)
