@@ -1,5 +1,6 @@
 """Words to settings, results to words, exit codes."""
 
+import math
 import signal
 import sys
 import traceback
@@ -58,7 +59,7 @@ def main() -> NoReturn:
 
 
 @contextmanager
-def _endings() -> Iterator[None]:
+def _endings(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
     try:
         yield
@@ -66,7 +67,7 @@ def _endings() -> Iterator[None]:
         terminal.say(str(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        terminal.say("interrupted; the same command goes on where this one stopped")
+        terminal.say(interrupted)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -124,7 +125,7 @@ def classify(
     The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
     4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
     """
-    with _endings():
+    with _endings("interrupted; the same command goes on where this one stopped"):
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import pipeline  # noqa: PLC0415
         from dicomsort.classifier import Classifier  # noqa: PLC0415
@@ -171,6 +172,7 @@ def train(
     pretrained: Annotated[
         Path | None, typer.Option(help="ImageNet weights to start from (safetensors).")
     ] = None,
+    balance: Annotated[str | None, typer.Option(help="The CSV column of sources to be seen alike.")] = None,
     split: Split = None,
     seed: Annotated[int, typer.Option(help="Of the split, the start and the order.")] = 0,
     device: Device = "auto",
@@ -188,7 +190,7 @@ def train(
             arch=arch, size=size, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
             seed=seed, pretrained=pretrained, device=device, pool=_pool(workers),
         )  # fmt: skip
-        samples = dataset.load(data, target)
+        samples = dataset.load(data, target, balance)
         given = dataset.load_split(split) if split else None
         with terminal.counting("reading", len(samples), quiet) as count:
             prepared = training.prepare(samples, given, recipe, count)
@@ -285,22 +287,21 @@ def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: int) -> No
     figures = result.figures
 
     def cell(figure: Any) -> str:
-        return (
-            f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
-            if figure.value == figure.value
-            else "-"
-        )
+        if math.isnan(figure.value):
+            return "-"
+        return f"{100 * figure.value:.1f} ({100 * figure.low:.1f}-{100 * figure.high:.1f})"
 
-    rows = [[label, *(cell(figures.per_class[label][name]) for name in ("precision", "recall", "f1")),
-             str(sum(figures.confusion[index]))] for index, label in enumerate(figures.labels)]  # fmt: skip
-    macro = [cell(figures.macro[name]) for name in ("precision", "recall", "f1")]
-    rows.append(["macro", *macro, str(figures.images)])
-    title = f"{tag} on {part}, 95 % bootstrap intervals"
+    names = ("precision", "recall", "f1")
+    rows = []
+    for label, counts in zip(figures.labels, figures.confusion, strict=True):
+        rows.append([label, *(cell(figures.per_class[label][name]) for name in names), str(sum(counts))])
+    rows.append(["macro", *(cell(figures.macro[name]) for name in names), str(figures.images)])
+    title = f"{tag} on {part}, in %, with 95 % bootstrap intervals"
     terminal.table(title, ["class", "precision", "recall", "F1", "images"], rows, right=(4,))
-    counts = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
-    terminal.table("confusion (rows: truth)", ["", *figures.labels], counts, right=range(1, len(counts) + 1))
+    matrix = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
+    terminal.table("confusion (rows: truth)", ["", *figures.labels], matrix, right=range(1, len(matrix) + 1))
     terminal.say(
-        f"accuracy {cell(figures.accuracy)}; {result.seconds_per_image:.4f} s per image, reading included"
+        f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included"
     )
     if overlap:
         terminal.say(f"beware: {overlap} of these files were trained on")

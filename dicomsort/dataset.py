@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -25,7 +26,8 @@ _SHARES = (0.15, 0.15)  # test, validation
 class Sample:
     """A labelled file, called `name` in its data set.
 
-    group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash.
+    group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
+    where it comes from, such as a hospital; empty if that is not told.
     """
 
     path: Path
@@ -33,26 +35,35 @@ class Sample:
     label: str
     group: str
     sha256: str
+    source: str = ""
 
 
-def load(data: Path, target: str | None) -> list[Sample]:
+def load(data: Path, target: str | None, source: str | None = None) -> list[Sample]:
     """Read a data set: a CSV with a `file` column and labels in `target`, or a folder of class folders.
 
     Rows without a label are left out. A `patient` column groups files; without one each file stands alone.
+    source: the CSV column that tells where a file comes from.
     Raises UsageError with one line that says what is wrong and where.
     """
     if data.is_dir():
         rows = list(_from_folder(data))
     elif data.is_file():
-        rows = list(_from_csv(data, target))
+        rows = list(_from_csv(data, target, source))
     else:
         raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
-    return [Sample(path, name, label, group, content_hash(path)) for path, name, label, group in rows]
+    return [
+        Sample(row.path, row.name, row.label, row.group, content_hash(row.path), row.source) for row in rows
+    ]
 
 
-_Row = tuple[Path, str, str, str]
+class _Row(NamedTuple):
+    path: Path
+    name: str
+    label: str
+    group: str
+    source: str = ""
 
 
 def _from_folder(data: Path) -> Iterator[_Row]:
@@ -61,17 +72,20 @@ def _from_folder(data: Path) -> Iterator[_Row]:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 name = path.relative_to(data).as_posix()
-                yield path, name, label, name
+                yield _Row(path, name, label, name)
 
 
-def _from_csv(data: Path, target: str | None) -> Iterator[_Row]:
+def _from_csv(data: Path, target: str | None, source: str | None) -> Iterator[_Row]:
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             column = _target_column(data, reader.fieldnames or [], target)
+            if source is not None:
+                _check_column(data, reader.fieldnames or [], source)
             for row in reader:
                 if label := (row[column] or "").strip():
-                    yield _csv_row(data, row, label, f"'{data}' line {reader.line_num}")
+                    found = _csv_row(data, row, label, f"'{data}' line {reader.line_num}")
+                    yield found._replace(source=row[source] or "") if source else found
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
 
@@ -85,7 +99,7 @@ def _csv_row(data: Path, row: dict[str, str], label: str, where: str) -> _Row:
         raise UsageError(
             f"{where}: '{label}' holds several labels; choose a --target with one label per file"
         )
-    return path, name, _checked(label, where), row.get("patient") or name
+    return _Row(path, name, _checked(label, where), row.get("patient") or name)
 
 
 def _target_column(data: Path, columns: Sequence[str], target: str | None) -> str:
@@ -95,9 +109,13 @@ def _target_column(data: Path, columns: Sequence[str], target: str | None) -> st
         raise UsageError(
             f"say which column of '{data}' holds the labels: --target COLUMN ({', '.join(columns)})"
         )
-    if target not in columns:
-        raise UsageError(f"'{data}' has no column '{target}'; its columns are: {', '.join(columns)}")
+    _check_column(data, columns, target)
     return target
+
+
+def _check_column(data: Path, columns: Sequence[str], name: str) -> None:
+    if name not in columns:
+        raise UsageError(f"'{data}' has no column '{name}'; its columns are: {', '.join(columns)}")
 
 
 def _checked(label: str, where: str) -> str:

@@ -42,8 +42,8 @@ _WARM_UP = 0.1
 class Recipe:
     """How to train. learning_rate: the peak of a one-cycle schedule for AdamW (Smith 2018).
 
-    balance: 0 samples images as they come, 1 samples every class equally often; an image's weight is
-    (images of its class) ** -balance.
+    balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
+    source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
     """
 
     arch: str = "mobilenet_v1"
@@ -77,10 +77,11 @@ ReadWatch = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Labelled images in memory. pixels: uint8 (n, size, size); labels: class indices (n,)."""
+    """Labelled images in memory. pixels: uint8 (n, size, size); labels: class indices (n,); sources: (n,)."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ def _read(
         if watch is not None:
             watch(1)
     indices = np.array([labels.index(sample.label) for sample in samples], np.int64)
-    return Images(pixels[readable], indices[readable]), failures
+    sources = tuple(sample.source for sample, ok in zip(samples, readable, strict=True) if ok)
+    return Images(pixels[readable], indices[readable], sources), failures
 
 
 def train(name: str, prepared: Prepared, recipe: Recipe, watch: Watch | None = None) -> Bundle:
@@ -268,9 +270,21 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
         return changed.squeeze(0), int(self._labels[index])
 
 
+def sampling_weights(images: Images, balance: float) -> list[float]:
+    """Return how often each image is to be drawn, relative to the others; see Recipe.balance."""
+    groups = list(zip(images.labels.tolist(), images.sources, strict=True))
+    of_class, of_group = Counter(label for label, _ in groups), Counter(groups)
+    shares: Counter[int] = Counter()
+    for (label, _), count in of_group.items():
+        shares[label] += count ** (1 - balance)
+    return [
+        of_class[label] ** (1 - balance) / shares[label] * of_group[label, source] ** -balance
+        for label, source in groups
+    ]
+
+
 def _loader(images: Images, recipe: Recipe) -> DataLoader[tuple[Tensor, int]]:
-    counts = Counter(images.labels.tolist())
-    weights = [counts[label] ** -recipe.balance for label in images.labels.tolist()]
+    weights = sampling_weights(images, recipe.balance)
     order = torch.Generator().manual_seed(recipe.seed)
     sampler = WeightedRandomSampler(weights, len(weights), generator=order)
     whole_batches = len(weights) > recipe.batch_size  # batch norm needs more than one image
@@ -329,7 +343,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(answers / log_temperature.exp(), truth)
         loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+        return float(loss.detach())
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return round(float(np.clip(log_temperature.detach().exp().item(), 0.05, 20)), 4)

@@ -134,3 +134,16 @@ def test_the_committed_split_is_the_one_the_shipped_model_was_trained_with() -> 
     )
     assert np.abs(shares - [0.7, 0.15, 0.15]).max() < 0.01
     assert bundle.load(bundle.locate("router5")).split == fixed
+
+
+def test_sampling_weights_lift_rare_classes_and_sources() -> None:
+    from dicomsort.train import Images, sampling_weights
+
+    labels = np.repeat([0, 0, 1], [80, 20, 25]).astype(np.int64)
+    sources = ("big",) * 80 + ("small",) * 20 + ("big",) * 25
+    images = Images(np.zeros((125, 1, 1), np.uint8), labels, sources)
+    for balance, shares in ((0.0, (80, 20, 25)), (1.0, (0.5, 0.5, 1.0)), (0.5, (80**0.5, 20**0.5, None))):
+        weights = np.array(sampling_weights(images, balance))
+        sums = [weights[:80].sum(), weights[80:100].sum(), weights[100:].sum()]
+        assert sums[0] / sums[1] == pytest.approx(shares[0] / shares[1])
+        assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
