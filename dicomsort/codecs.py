@@ -1,11 +1,17 @@
-"""Compressed frame to pixels. Transfer Syntax UIDs: PS3.5 Annex A and PS3.6 Table A-1."""
+"""Compressed frame to pixels, at full or reduced size. Transfer Syntax UIDs: PS3.5 A, PS3.6 Table A-1."""
 
+import io
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from dicomsort.preprocess import Box
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -19,6 +25,31 @@ KEEPS_COLOUR_SPACE = NATIVE | {RLE, ENCAPSULATED_UNCOMPRESSED}
 """Syntaxes whose pixels come in the colour space that Photometric Interpretation names."""
 
 Pixels = NDArray[Any]
+
+_MOST_HALVINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels (rows, columns) or (rows, columns, samples), and how they lie over the full image.
+
+    step: full pixels a side that one of these stands for. shift: how far the picture lies to the right and
+    down, in these pixels; the low-pass image of a wavelet is sampled at the corner of its pixels, not in
+    their middle.
+    """
+
+    pixels: Pixels
+    step: int = 1
+    shift: float = 0.0
+
+    def box(self, rows: int, columns: int) -> Box | None:
+        """Return where the full image of (rows, columns) lies, in these pixels; a sliver may lie outside.
+
+        None if these are all pixels.
+        """
+        if self.step == 1:
+            return None
+        return self.shift, self.shift, columns / self.step + self.shift, rows / self.step + self.shift
 
 
 def _jpeg(frame: bytes) -> Pixels:
@@ -62,13 +93,93 @@ SUPPORTED = NATIVE | frozenset(_DECODERS) | {RLE, ENCAPSULATED_UNCOMPRESSED}
 """Every Transfer Syntax UID that can be decoded."""
 
 
-def decode(frame: bytes, transfer_syntax: str) -> Pixels:
-    """Decode one compressed frame of a syntax other than RLE, at full size.
+def decode(frame: bytes, transfer_syntax: str, shape: tuple[int, int], enough: tuple[int, int]) -> Decoded:
+    """Decode one compressed frame of a syntax other than RLE, at the smallest size that is `enough`.
 
-    Returns (rows, columns) or (rows, columns, samples), 8 or 16 bit; colour as RGB where the code stream
-    itself says how it is coded (JPEG, JPEG 2000). Raises whatever the codec raises on damaged data.
+    shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the
+    full shape asks for every pixel. 8 or 16 bit; colour as RGB where the code stream itself says how it is
+    coded (JPEG, JPEG 2000). A reduced decode that fails gives way to a full one. Raises whatever the codec
+    raises on damaged data.
     """
-    return np.asarray(_DECODERS[transfer_syntax](frame))
+    halvings = _halvings(shape, enough)
+    reduce = _REDUCERS.get(transfer_syntax)
+    while reduce is not None and halvings > 0:
+        try:
+            reduced = reduce(frame, halvings, shape)
+        except Exception:  # noqa: BLE001  (whatever it is, the full decode decides)
+            reduced = None
+        if reduced is not None:
+            return reduced
+        halvings -= 1
+    return Decoded(np.asarray(_DECODERS[transfer_syntax](frame)))
+
+
+def _halvings(shape: tuple[int, int], enough: tuple[int, int]) -> int:
+    """Return how often both sides can be halved (rounding up) and still be enough, at most five times."""
+    possible = (n for n in range(_MOST_HALVINGS, 0, -1) if _covers(_part(shape, 1 << n), enough))
+    return next(possible, 0)
+
+
+def _covers(shape: tuple[int, int], enough: tuple[int, int]) -> bool:
+    return shape[0] >= enough[0] and shape[1] >= enough[1]
+
+
+def _reduced_jpeg(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
+    """Scale in the DCT (Pillow's draft mode); 8 bit only."""
+    with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
+        if image.size != (shape[1], shape[0]):
+            return None
+        step = 1 << min(halvings, 3)
+        image.draft("L", (-(-shape[1] // step), -(-shape[0] // step)))
+        pixels = np.asarray(image)
+    return Decoded(pixels, step) if pixels.ndim == 2 and pixels.shape == _part(shape, step) else None  # noqa: PLR2004
+
+
+def _reduced_jpeg2000(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
+    """Leave out resolution levels (Pillow with OpenJPEG); unsigned grey images of one component only."""
+    end = frame.rfind(b"\xff\xd9")
+    precision = _unsigned_precision(frame)
+    if precision is None or end < 0:
+        return None
+    with Image.open(io.BytesIO(frame[: end + 2]), formats=["JPEG2000"]) as image:
+        image.reduce = halvings  # type: ignore[method-assign, assignment]
+        pixels = np.asarray(image)
+    step = 1 << halvings
+    if pixels.ndim != 2 or pixels.shape != _part(shape, step):  # noqa: PLR2004
+        return None
+    if pixels.dtype != np.uint8:  # Pillow aligns 9 to 16 bits to the left of 16
+        pixels = pixels >> (16 - precision)
+    return Decoded(pixels, step, (step - 1) / 2 / step)
+
+
+def _unsigned_precision(frame: bytes) -> int | None:
+    """Return the bit depth of a code stream of one unsigned component (ITU-T T.800 A.5.1), else None."""
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if start < 0 or len(frame) < start + 43:
+        return None
+    components, depth = struct.unpack_from(">HB", frame, start + 40)
+    return depth + 1 if components == 1 and depth < 16 else None  # noqa: PLR2004
+
+
+def _reduced_htj2k(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
+    step = 1 << halvings
+    pixels = np.asarray(imagecodecs.htj2k_decode(frame, skipres=halvings))
+    return Decoded(pixels, step, (step - 1) / 2 / step) if pixels.shape[:2] == _part(shape, step) else None
+
+
+def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:
+    return -(-shape[0] // step), -(-shape[1] // step)
+
+
+_REDUCERS: dict[str, Callable[[bytes, int, tuple[int, int]], Decoded | None]] = {
+    "1.2.840.10008.1.2.4.50": _reduced_jpeg,
+    "1.2.840.10008.1.2.4.51": _reduced_jpeg,
+    "1.2.840.10008.1.2.4.90": _reduced_jpeg2000,
+    "1.2.840.10008.1.2.4.91": _reduced_jpeg2000,
+    "1.2.840.10008.1.2.4.201": _reduced_htj2k,
+    "1.2.840.10008.1.2.4.202": _reduced_htj2k,
+    "1.2.840.10008.1.2.4.203": _reduced_htj2k,
+}
 
 
 def decode_rle(frame: bytes, rows: int, columns: int, samples: int, bits_allocated: int) -> Pixels:

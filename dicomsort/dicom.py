@@ -4,14 +4,14 @@ import errno
 import os
 from typing import BinaryIO
 
-import numpy as np
 from pydicom.dataset import Dataset
 
-from dicomsort.greyscale import GreyScale, LookUpTable, Window, render
-from dicomsort.header import Stop, header_of, is_cut, looks_dicom, number, read_header, sop_class, text
+from dicomsort.greyscale import render
+from dicomsort.header import Stop, header_of, is_cut, looks_dicom, read_header, sop_class
 from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
 from dicomsort.pixels import Layout, PixelSource
-from dicomsort.preprocess import Preprocessing, to_canvas
+from dicomsort.preprocess import Preprocessing, fitted_shape, to_canvas
+from dicomsort.presentation import grey_scale, pixel_aspect
 from dicomsort.radiograph import why_not
 
 
@@ -56,11 +56,16 @@ class _Reading:
             if is_cut(dataset, file):
                 raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
             self.trouble = Reason.PIXELS_DAMAGED
+            source = PixelSource(file, dataset, self.path)
+            source.open()
             layout = Layout(dataset, self.header)
-            stored = layout.stored_values(PixelSource(file, dataset, self.path))
-        scale = _grey_scale(dataset, layout)
+            layout.check()
+            scale = grey_scale(dataset, layout, layout.frame)
+            shape = fitted_shape(layout.rows, layout.columns, preprocessing.size, pixel_aspect(dataset))
+            enough = (layout.rows, layout.columns) if scale.has_tables else shape
+            stored = layout.stored_values(source, enough)
         try:
-            grey, honoured = render(stored, scale, preprocessing.size, _pixel_aspect(dataset))
+            grey, honoured = render(stored.pixels, scale, shape, stored.box(layout.rows, layout.columns))
         except ValueError as error:
             raise Stop(Status.DECODE_ERROR, Reason.CONSTANT_IMAGE) from error
         reason = Reason.NONE if honoured else Reason.PERCENTILE_WINDOW
@@ -80,50 +85,3 @@ class _Reading:
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
             raise Stop(Status.NOT_XRAY, reason)
-
-
-def _grey_scale(dataset: Dataset, layout: Layout) -> GreyScale:
-    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
-    shape = text(dataset, "PresentationLUTShape", "CS").upper()
-    return GreyScale(
-        slope=slope if slope else 1.0,
-        intercept=intercept or 0.0,
-        modality_lut=_look_up_table(dataset, "ModalityLUTSequence", layout),
-        voi_lut=_look_up_table(dataset, "VOILUTSequence", layout),
-        window=_window(dataset),
-        inverse=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
-    )
-
-
-def _window(dataset: Dataset) -> Window | None:
-    center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
-    if center is None or width is None:
-        return None
-    function = text(dataset, "VOILUTFunction", "CS").upper()
-    return Window(center, width, function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR")
-
-
-def _look_up_table(dataset: Dataset, keyword: str, layout: Layout) -> LookUpTable | None:
-    """Return the first item's table, or None if there is none or it is shorter than it claims."""
-    items = dataset.get(keyword)
-    if not items or "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
-        return None
-    entries, first = (int(value) for value in items[0].LUTDescriptor[:2])
-    data = items[0].LUTData
-    table = np.frombuffer(data, layout.word) if isinstance(data, bytes) else np.asarray(data)
-    entries = entries or 1 << 16
-    if table.size < entries or table.size == 0:
-        return None
-    if layout.signed and first >= 1 << 15:
-        first -= 1 << 16
-    return LookUpTable(first, table[:entries].astype(np.uint16))
-
-
-def _pixel_aspect(dataset: Dataset) -> float:
-    """Return pixel height / width from Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), 1 where it is unusable."""
-    try:
-        vertical, horizontal = (float(value) for value in dataset.get("PixelAspectRatio", (1, 1)))
-        ratio = vertical / horizontal
-    except (TypeError, ValueError, ArithmeticError):
-        return 1.0
-    return ratio if 0.1 <= ratio <= 10 else 1.0  # noqa: PLR2004

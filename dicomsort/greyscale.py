@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.preprocess import GreyFloat, shrink
+from dicomsort.preprocess import Box, GreyFloat, shrink
 
 _PERCENTILES = (0.5, 99.5)
+_MARGIN, _LEAST_INNER = 0.005, 0.05  # of the range between percentiles, of the pixels
+_LEAST_SEEN, _LEAST_CONTRAST = 0.1, 0.06  # of the image's values, of the window's greys
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class GreyScale:
-    """What a header says about the meaning of its stored values."""
+    """What a header says about the meaning of its stored values.
+
+    padding: lowest and highest stored value of pixels that are no image. logarithm: values are proportional
+    to X-ray intensity and look like a radiograph only as logarithms. sound: False if a table was unusable.
+    """
 
     slope: float = 1.0
     intercept: float = 0.0
@@ -68,61 +74,103 @@ class GreyScale:
     voi_lut: LookUpTable | None = None
     window: Window | None = None
     inverse: bool = False
+    padding: tuple[int, int] | None = None
+    logarithm: bool = False
+    sound: bool = True
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether values must be looked up one by one, so that only all pixels will do."""
+        return self.modality_lut is not None or self.voi_lut is not None
 
 
-def render(stored: NDArray[Any], scale: GreyScale, size: int, aspect: float = 1.0) -> tuple[GreyFloat, bool]:
-    """Turn stored values (rows, columns) into a float32 image of greys 0..255 that fits a square of `size`.
+def render(
+    stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None = None
+) -> tuple[GreyFloat, bool]:
+    """Turn stored values (rows, columns) into a float32 image of `shape` with greys 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
-    only look-up tables are applied at full size. Returns the image and whether the file's own window or
-    LUT could be used or none was given (False: it was unusable, a percentile window took its place).
-    Raises ValueError for a constant image.
+    only look-up tables are applied at full size. box: the part of `stored` that counts. Returns the image
+    and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
+    percentile window took its place). Raises ValueError for a constant image.
     """
-    values: NDArray[Any] = stored
-    if scale.modality_lut is not None:
-        values = scale.modality_lut.apply(values)
+    padded = _padded(stored, scale, shape, box)
+    values: NDArray[Any] = stored if scale.modality_lut is None else scale.modality_lut.apply(stored)
     if scale.voi_lut is not None:
-        return _render_voi_lut(values, scale, scale.voi_lut, size, aspect), True
-    small = shrink(np.ascontiguousarray(values, dtype=np.float32), size, aspect)
-    if scale.modality_lut is None:
-        small = small * np.float32(scale.slope) + np.float32(scale.intercept)
-    _refuse_constant(small)
-    grey, honoured = _window(small, scale.window)
-    return _polarity(grey, scale), honoured
+        grey, honoured = shrink(_present(values, scale, scale.voi_lut), shape, box), True
+        _refuse_constant(grey)
+    else:
+        small = shrink(values, shape, box)
+        if scale.modality_lut is None:
+            small = small * np.float32(scale.slope) + np.float32(scale.intercept)
+        image = small[~padded] if padded is not None else small
+        _refuse_constant(image)
+        if scale.logarithm:
+            small, image = (np.log1p(np.maximum(part - image.min(), 0)) for part in (small, image))
+        grey, honoured = _window(small, image, scale.window)
+    grey = np.float32(255) - grey if scale.inverse else grey
+    if padded is not None:
+        grey = np.where(padded, np.float32(0), grey)
+    return grey, honoured and scale.sound
 
 
-def _render_voi_lut(
-    values: NDArray[Any], scale: GreyScale, voi_lut: LookUpTable, size: int, aspect: float
-) -> GreyFloat:
+def _padded(
+    stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None
+) -> NDArray[np.bool_] | None:
+    """Find the pixels of the small image that are mostly padding; None if there are none, or nothing else."""
+    if scale.padding is None:
+        return None
+    low, high = scale.padding
+    mask = (stored >= low) & (stored <= high)
+    if not mask.any():
+        return None
+    small = shrink(mask, shape, box) > 0.5  # noqa: PLR2004
+    return small if small.any() and not small.all() else None
+
+
+def _present(values: NDArray[Any], scale: GreyScale, voi_lut: LookUpTable) -> GreyFloat:
     if scale.modality_lut is None and (scale.slope, scale.intercept) != (1.0, 0.0):
         values = np.rint(values * scale.slope + scale.intercept)
-    presented = voi_lut.apply(values).astype(np.float32) * np.float32(255 / max(voi_lut.top, 1))
-    _refuse_constant(presented)
-    return _polarity(shrink(presented, size, aspect), scale)
+    return voi_lut.apply(values).astype(np.float32) * np.float32(255 / max(voi_lut.top, 1))
 
 
-def _window(values: GreyFloat, window: Window | None) -> tuple[GreyFloat, bool]:
+def _window(values: GreyFloat, image: GreyFloat, window: Window | None) -> tuple[GreyFloat, bool]:
+    """Apply the window if it shows something of `image`, the values that count; else percentiles."""
+    low, high = _bounds(image)
     if window is None:
-        return _percentile_window(values), True
-    low, high = window.bounds() if window.usable else (np.inf, -np.inf)
-    if high <= values.min() or low >= values.max():
-        return _percentile_window(values), False
-    return window.apply(values), True
+        return _stretch(values, low, high), True
+    if window.usable and _shows(window, low, high):
+        return window.apply(values), True
+    return _stretch(values, low, high), False
 
 
-def _percentile_window(values: GreyFloat) -> GreyFloat:
-    low, high = np.percentile(values, _PERCENTILES)
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
-    return _stretch(values, low, high)
+def _shows(window: Window, low: float, high: float) -> bool:
+    """Tell whether a window shows an image of values low to high.
+
+    It must neither lie beside them (a window of another image) nor squeeze them into a few greys (a CT
+    window on a radiograph).
+    """
+    black, white = window.bounds()
+    seen = min(high, white) - max(low, black)
+    return seen >= _LEAST_SEEN * (high - low) and seen >= _LEAST_CONTRAST * (white - black)
+
+
+def _bounds(image: GreyFloat) -> tuple[float, float]:
+    """Return the values to show as black and white: percentiles of what is no border.
+
+    Shutters, collimation and burnt edges all have the lowest or the highest value, so these do not count.
+    """
+    lowest, highest = float(image.min()), float(image.max())
+    low, high = np.percentile(image, _PERCENTILES)
+    margin = _MARGIN * float(high - low)
+    inner = image[(image > lowest + margin) & (image < highest - margin)]
+    if inner.size >= _LEAST_INNER * image.size:
+        low, high = np.percentile(inner, _PERCENTILES)
+    return (float(low), float(high)) if high > low else (lowest, highest)
 
 
 def _stretch(values: GreyFloat, low: float, high: float) -> GreyFloat:
     return np.asarray(np.clip((values - low) * (255 / (high - low)), 0, 255), np.float32)
-
-
-def _polarity(grey: GreyFloat, scale: GreyScale) -> GreyFloat:
-    return np.float32(255) - grey if scale.inverse else grey
 
 
 def _refuse_constant(values: NDArray[Any]) -> None:

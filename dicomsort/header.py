@@ -26,7 +26,11 @@ _NEEDED = [
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelSpacing", "ImagerPixelSpacing",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationship",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *(f"{colour}PaletteColorLookupTable{part}"
+      for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 ]  # fmt: skip
 _NEEDED_TAGS: list[Any] = [Tag(keyword) for keyword in _NEEDED]
 _PATTERNS = {"UI": re.compile(r"[0-9.]{1,128}"), "CS": re.compile(r"[A-Za-z0-9 _-]{1,64}")}

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydicom.encaps import get_frame
 from pydicom.tag import Tag
 
 from dicomsort import codecs
+from dicomsort.codecs import Decoded
 from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, read_header
 from dicomsort.outcome import Header, Reason, Status
 
@@ -29,6 +31,7 @@ class Layout:
     def __init__(self, dataset: Dataset, header: Header) -> None:
         self.rows, self.columns = header.rows or 0, header.columns or 0
         self.frames = max(header.frames or 1, 1)
+        self.frame = self.frames // 2
         self.samples = integer(dataset, "SamplesPerPixel") or 1
         self.bits_allocated = integer(dataset, "BitsAllocated") or 0
         self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
@@ -66,19 +69,19 @@ class Layout:
         if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
 
-    def stored_values(self, source: "PixelSource") -> NDArray[Any]:
-        """Return the middle frame as integers (rows, columns), one grey value a pixel."""
-        source.open()
-        self.check()
+    def stored_values(self, source: "PixelSource", enough: tuple[int, int]) -> Decoded:
+        """Return the middle frame, one grey value a pixel, of at least `enough` (rows, columns)."""
         if source.is_native != (self.syntax in codecs.NATIVE):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        index = self.frames // 2
-        pixels = self._native(source, index) if source.is_native else self._compressed(source, index)
-        if pixels.shape[:2] != (self.rows, self.columns):
+        if source.is_native:
+            decoded = Decoded(self._native(source, self.frame))
+        else:
+            decoded = self._compressed(source, self.frame, enough)
+        pixels, step = decoded.pixels, decoded.step
+        if pixels.shape[:2] != (-(-self.rows // step), -(-self.columns // step)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        if pixels.ndim == 3:  # noqa: PLR2004
-            return self._luminance(pixels)
-        return self._signed(pixels)
+        grey = self._luminance(pixels) if pixels.ndim == 3 else self._signed(pixels)  # noqa: PLR2004
+        return replace(decoded, pixels=grey)
 
     def _native(self, source: "PixelSource", index: int) -> NDArray[Any]:
         data = source.native_frame(index, self.frame_bytes)
@@ -87,14 +90,14 @@ class Layout:
         pixels = np.frombuffer(data, self.dtype)
         return self._in_word(self._shaped(pixels))
 
-    def _compressed(self, source: "PixelSource", index: int) -> NDArray[Any]:
+    def _compressed(self, source: "PixelSource", index: int, enough: tuple[int, int]) -> Decoded:
         frame = source.encapsulated_frame(index, self.frames)
         if self.syntax == codecs.RLE:
             pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
-            return self._in_word(pixels)
+            return Decoded(self._in_word(pixels))
         if self.syntax == codecs.ENCAPSULATED_UNCOMPRESSED:
-            return self._in_word(self._shaped(np.frombuffer(frame[: self.frame_bytes], self.dtype)))
-        return codecs.decode(frame, self.syntax)
+            return Decoded(self._in_word(self._shaped(np.frombuffer(frame[: self.frame_bytes], self.dtype))))
+        return codecs.decode(frame, self.syntax, (self.rows, self.columns), enough)
 
     def _shaped(self, pixels: NDArray[Any]) -> NDArray[Any]:
         if self.samples == 1:

@@ -1,5 +1,6 @@
 """Fit a grey image to the model's canvas."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ GreyFloat = NDArray[np.float32]
 Canvas = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 32, 1024
+
+_GAP = 3.0  # whole-pixel averaging leaves at least this factor to the filter
+_STRIP_ROWS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +46,44 @@ def fitted_shape(rows: int, columns: int, size: int, aspect: float = 1.0) -> tup
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def shrink(image: GreyFloat, size: int, aspect: float = 1.0) -> GreyFloat:
-    """Resize a float32 (rows, columns) image so that it just fits a square of `size`; values keep their unit.
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom of the part of an image that counts, in its pixels; fractions are allowed."""
 
-    Shrinking averages over the source area (Pillow's Hamming filter after an integer reduction; within
-    0.4 of 255 grey levels of an exact area average on radiographs), growing interpolates.
+
+def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GreyFloat:
+    """Resize a (rows, columns) image of any number type to `shape`; values keep their unit.
+
+    Shrinking averages over the source area: whole pixels first, a strip at a time so that no float copy of
+    the full image is made, then Pillow's Hamming filter; within 0.4 of 255 grey levels of an exact area
+    average on radiographs. Growing interpolates.
     """
-    height, width = fitted_shape(image.shape[0], image.shape[1], size, aspect)
-    if (height, width) == image.shape:
-        return image
-    grows = height > image.shape[0] or width > image.shape[1]
+    if box is None and shape == image.shape:
+        return np.ascontiguousarray(image, np.float32)
+    box = box or (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+    image = _with_margin(image, box)
+    grows = shape[0] > box[3] - box[1] or shape[1] > box[2] - box[0]
+    factor = int(min((box[3] - box[1]) / shape[0], (box[2] - box[0]) / shape[1]) / _GAP)
+    if factor > 1:
+        image, box = _average(image, factor), tuple(edge / factor for edge in box)  # type: ignore[assignment]
     filter_ = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
-    resized = Image.fromarray(image).resize((width, height), filter_, reducing_gap=3.0)
-    return np.asarray(resized, dtype=np.float32)
+    whole = Image.fromarray(np.ascontiguousarray(image, np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), filter_, box=box), dtype=np.float32)
+
+
+def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Repeat the right and lower edge if the box reaches over it."""
+    right, down = math.ceil(box[2]) - int(image.shape[1]), math.ceil(box[3]) - int(image.shape[0])
+    if right <= 0 and down <= 0:
+        return image
+    return np.pad(image, ((0, max(0, down)), (0, max(0, right))), mode="edge")
+
+
+def _average(image: NDArray[Any], factor: int) -> GreyFloat:
+    """Average squares of `factor` pixels; those at the right and lower edges may be cut."""
+    rows = factor * max(1, _STRIP_ROWS // factor)
+    strips = (image[top : top + rows] for top in range(0, image.shape[0], rows))
+    reduced = [Image.fromarray(np.ascontiguousarray(strip, np.float32)).reduce(factor) for strip in strips]
+    return np.concatenate([np.asarray(strip, np.float32) for strip in reduced])
 
 
 def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
@@ -71,4 +100,5 @@ def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
 
 def fit(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     """Shrink a (rows, columns) image of values 0..255 and centre it on the canvas: uint8 (size, size)."""
-    return to_canvas(shrink(image, preprocessing.size), preprocessing)
+    shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
+    return to_canvas(shrink(image, shape), preprocessing)

@@ -9,13 +9,13 @@ RAMP = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
 
 
 def grey(scale: GreyScale, stored: np.ndarray = RAMP) -> np.ndarray:
-    return render(stored, scale, 64)[0]
+    return render(stored, scale, (64, 64))[0]
 
 
 def test_linear_window_follows_the_standard() -> None:
     # PS3.3 C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 is black, c - 0.5 + (w - 1) / 2 is white.
     values = np.array([[0, 1000, 1024, 2047, 3070, 4095]] * 6, np.uint16)
-    got = render(values, GreyScale(window=Window(2048, 2048)), 6)[0][0]
+    got = render(values, GreyScale(window=Window(2048, 2048)), (6, 6))[0][0]
     wanted = np.clip(((np.array([0, 1000, 1024, 2047, 3070, 4095]) - 2047.5) / 2047 + 0.5) * 255, 0, 255)
     assert np.allclose(got, wanted, atol=0.01)
 
@@ -54,7 +54,7 @@ def test_without_a_window_the_percentiles_are_black_and_white() -> None:
     [Window(100000, 50), Window(-9000, 100), Window(2000, 0), Window(2000, -5), Window(float("nan"), 10)],
 )
 def test_an_unusable_window_gives_way_to_percentiles(window: Window) -> None:
-    image, honoured = render(RAMP, GreyScale(window=window), 64)
+    image, honoured = render(RAMP, GreyScale(window=window), (64, 64))
     assert not honoured
     assert np.array_equal(image, grey(GreyScale()))
 
@@ -62,7 +62,7 @@ def test_an_unusable_window_gives_way_to_percentiles(window: Window) -> None:
 def test_voi_lut_takes_values_at_its_ends_beyond_them() -> None:
     table = LookUpTable(1000, np.array([0, 50, 100, 255], np.uint16))
     values = np.array([[0, 1000, 1001], [1002, 1003, 4000]], np.uint16)
-    got = render(values, GreyScale(voi_lut=table), 3)[0]
+    got = render(values, GreyScale(voi_lut=table), (2, 3))[0]
     assert got.tolist() == [[0, 0, 50], [100, 255, 255]]
 
 
@@ -79,4 +79,4 @@ def test_modality_lut_replaces_the_rescale() -> None:
 )
 def test_a_constant_image_is_refused(scale: GreyScale) -> None:
     with pytest.raises(ValueError, match="constant"):
-        render(np.full((9, 9), 77, np.uint16), scale, 9)
+        render(np.full((9, 9), 77, np.uint16), scale, (9, 9))
