@@ -20,8 +20,7 @@ from dicomsort.labels import Head
 from dicomsort.preprocess import Preprocessing
 
 FORMAT = 1
-DEFAULT_MODEL = "router5"
-WEIGHTS, CONFIG, SPLIT, CARD = "model.safetensors", "config.json", "split.csv", "README.md"
+WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
 
 _KEYS = {"format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -188,7 +188,7 @@ def train(
 
         recipe = training.Recipe(
             arch=arch, size=size, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-            seed=seed, pretrained=pretrained, device=device, pool=_pool(workers),
+            balance_by=balance, seed=seed, pretrained=pretrained, device=device, pool=_pool(workers),
         )  # fmt: skip
         samples = dataset.load(data, target, balance)
         given = dataset.load_split(split) if split else None
@@ -239,7 +239,7 @@ def evaluate(
         samples = dataset.in_part(everything, bundle.split, part)
         if not samples:
             raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
-        overlap = sum(bundle.split.get(sample.sha256) == dataset.TRAIN for sample in samples)
+        overlap = {seen: len(dataset.listed(samples, bundle.split, seen)) for seen in ("train", "validation")}
         settings = evaluation.EvalSettings(bootstrap, seed, batch_size, _pool(workers))
         with terminal.counting("evaluating", len(samples), quiet) as count:
             result = evaluation.evaluate(classifier, samples, settings, count)
@@ -283,7 +283,7 @@ def _tell_failures(failures: Any) -> None:
         terminal.say(f"... and {len(failures) - shown} more that were not read")
 
 
-def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: int) -> None:
+def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: dict[str, int]) -> None:
     figures = result.figures
 
     def cell(figure: Any) -> str:
@@ -303,8 +303,9 @@ def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: int) -> No
     terminal.say(
         f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included"
     )
-    if overlap:
-        terminal.say(f"beware: {overlap} of these files were trained on")
+    for seen, count in overlap.items():
+        if count:
+            terminal.say(f"beware: {count} of these files are in the {seen} part of the model's split")
 
 
 def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:

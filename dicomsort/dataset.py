@@ -2,24 +2,31 @@
 
 import csv
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from dicomsort import reader
 from dicomsort.bundle import read_split
 from dicomsort.errors import UsageError
 from dicomsort.labels import check_label
+from dicomsort.outcome import Failure, Picture
+from dicomsort.preprocess import Preprocessing
+from dicomsort.workers import PoolSettings
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
 
-_FOLDS, _MIN_FOLDS = 20, 3
-_SHARES = (0.15, 0.15)  # test, validation
+_FOLDS = (20, 13, 7, 5, 4, 3)
+_SHUFFLES = 10
+_SHARE = 0.15  # of test, and of validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +95,12 @@ def _from_csv(data: Path, target: str | None, source: str | None) -> Iterator[_R
                     yield found._replace(source=row[source] or "") if source else found
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
+    except OSError as error:
+        raise UsageError(f"'{data}' cannot be read: {error.strerror}") from error
 
 
 def _csv_row(data: Path, row: dict[str, str], label: str, where: str) -> _Row:
-    name = row["file"]
+    name = row["file"] or ""
     path = data.parent / name
     if not name or not path.is_file():
         raise UsageError(f"{where}: there is no file '{name}' beside the CSV")
@@ -148,24 +157,37 @@ def classes(samples: Iterable[Sample]) -> tuple[str, ...]:
 def make_split(samples: Sequence[Sample], seed: int = 0) -> dict[str, str]:
     """Split 0.7/0.15/0.15 into train, validation and test: content hash -> part.
 
-    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold).
-    Raises UsageError if a class is too small to stand in every part.
+    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold, 3 of
+    20 folds each). Where a class is so rare that a part would miss it, other shuffles and then fewer
+    folds are tried. Raises UsageError if none puts every class into every part.
     """
-    groups = _merged_groups(samples)
-    labels = [sample.label for sample in samples]
-    smallest = min(Counter(labels).values())
-    folds = min(_FOLDS, smallest, len(set(groups)))
-    if folds < _MIN_FOLDS:
-        rare = Counter(labels).most_common()[-1][0]
-        raise UsageError(
-            f"class '{rare}' has {smallest} file(s); a split needs at least {_MIN_FOLDS} of each class"
-        )
+    labels, groups = [sample.label for sample in samples], _merged_groups(samples)
+    counts = Counter(labels)
+    for folds in (folds for folds in _FOLDS if folds <= min(max(counts.values()), len(set(groups)))):
+        for shuffle in range(_SHUFFLES):
+            split = _split_in_folds(samples, labels, groups, folds, seed + 1000 * shuffle)
+            if len({(sample.label, split[sample.sha256]) for sample in samples}) == len(PARTS) * len(counts):
+                return split
+    rare = counts.most_common()[-1][0]
+    raise UsageError(
+        f"no split has class '{rare}' ({counts[rare]} files) in every part: label files of at least three "
+        "patients of each class, or give a --split"
+    )
+
+
+def _split_in_folds(
+    samples: Sequence[Sample], labels: list[str], groups: list[str], folds: int, seed: int
+) -> dict[str, str]:
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    share = [max(1, round(share * folds)) for share in _SHARES]
+    share = max(1, round(_SHARE * folds))
     split: dict[str, str] = {}
-    for number, (_, members) in enumerate(splitter.split(np.zeros(len(samples)), labels, groups)):
-        part = TEST if number < share[0] else VALIDATION if number < sum(share) else TRAIN
-        split.update((samples[index].sha256, part) for index in members)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # a class with fewer files than folds: checked by the caller
+        for number, (_, members) in enumerate(splitter.split(np.zeros(len(samples)), labels, groups)):
+            part = TEST if number < share else VALIDATION if number < 2 * share else TRAIN
+            split.update((samples[index].sha256, part) for index in members)
     return split
 
 
@@ -199,3 +221,19 @@ def in_part(samples: Iterable[Sample], split: dict[str, str], part: str) -> list
     if part == "all":
         return list(samples)
     return [sample for sample in samples if split.get(sample.sha256, TEST) == part]
+
+
+def read_all(
+    samples: Sequence[Sample], preprocessing: Preprocessing, pool: PoolSettings
+) -> Iterator[tuple[Sample, Picture | Failure]]:
+    """Read samples in worker processes, in the order of completion."""
+    yield from reader.read_all(partial(_read_sample, preprocessing=preprocessing), samples, pool)
+
+
+def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Failure:
+    return reader.read_any(str(sample.path), preprocessing)
+
+
+def listed(samples: Iterable[Sample], split: dict[str, str], part: str) -> list[Sample]:
+    """Select the samples that a split names as of a part."""
+    return [sample for sample in samples if split.get(sample.sha256) == part]

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from pydicom.dataset import Dataset
 
 from dicomsort.greyscale import render
-from dicomsort.header import Stop, header_of, is_cut, looks_dicom, read_header, sop_class
+from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
 from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
 from dicomsort.pixels import Layout, PixelSource
 from dicomsort.preprocess import Preprocessing, fitted_shape, to_canvas
@@ -52,9 +52,7 @@ class _Reading:
             self._recognise(file)
             dataset = read_header(file)
             self.header = header_of(dataset)
-            self._refuse_others(dataset)
-            if is_cut(dataset, file):
-                raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+            self._refuse_others(dataset, is_cut(dataset, file))
             self.trouble = Reason.PIXELS_DAMAGED
             source = PixelSource(file, dataset, self.path)
             source.open()
@@ -79,9 +77,12 @@ class _Reading:
         if not looks_dicom(file, facts.st_size):
             raise Stop(Status.NOT_DICOM, Reason.NO_DICOM)
 
-    def _refuse_others(self, dataset: Dataset) -> None:
-        reason = why_not(sop_class(dataset), self.header.modality)
-        if reason is Reason.NO_TYPE and not dataset:
+    def _refuse_others(self, dataset: Dataset, cut: bool) -> None:
+        """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""
+        known = sop_class(dataset)
+        reason = why_not(known, self.header.modality)
+        other = reason is not Reason.NONE and is_standard(known)
+        if ((cut or not dataset) and not other) or (reason is Reason.NONE and self.header.rows is None):
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
             raise Stop(Status.NOT_XRAY, reason)

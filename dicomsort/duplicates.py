@@ -3,17 +3,13 @@
 import threading
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from dicomsort import pixels, workers
-from dicomsort.manifest import unescape
+from dicomsort.manifest import Record, unescape
 from dicomsort.outcome import Status
-
-Record = dict[str, str]
-
-_COUNTING = frozenset({Status.SORTED, Status.REVIEW, Status.PLANNED, Status.DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +24,27 @@ class Verdicts:
     namesakes: frozenset[str]
 
 
-def judge(records: Iterable[Record], again: Iterable[Record], settings: workers.PoolSettings) -> Verdicts:
-    """Compare the files whose SOP Instance UID repeats. `records` and `again`: the manifest's rows, twice.
+def judge(
+    records: Callable[[], Iterable[Record]], statuses: frozenset[Status], settings: workers.PoolSettings
+) -> Verdicts:
+    """Compare the files of these statuses whose SOP Instance UID repeats. records: gives the manifest's rows.
 
     Only 8 bytes a row are kept in memory, and only files with a repeated UID are read, in workers. The
     answer does not depend on the order of the rows. A file that cannot be read any more is no duplicate.
     """
-    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _counting(records))
+    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records(), statuses))
     if not repeated:
         return Verdicts({}, frozenset())
     groups: dict[str, list[str]] = defaultdict(list)
-    for record in _counting(again):
+    for record in _with_uid(records(), statuses):
         if hash(record["sop_instance_uid"]) in repeated:
             groups[record["sop_instance_uid"]].append(record["path"])
     groups = {uid: sorted(set(paths)) for uid, paths in groups.items() if len(set(paths)) > 1}
     return _compare(groups, settings)
 
 
-def _counting(records: Iterable[Record]) -> Iterator[Record]:
-    return (record for record in records if record["sop_instance_uid"] and record["status"] in _COUNTING)
+def _with_uid(records: Iterable[Record], statuses: frozenset[Status]) -> Iterator[Record]:
+    return (record for record in records if record["sop_instance_uid"] and record["status"] in statuses)
 
 
 def _repeated(hashes: Iterable[int]) -> set[int]:
@@ -60,8 +58,8 @@ def _compare(groups: dict[str, list[str]], settings: workers.PoolSettings) -> Ve
     namesakes: set[str] = set()
     for paths in groups.values():
         images: dict[str, str] = {}
-        for path in paths:
-            original = images.setdefault(digests[path] or path, path)
+        for path in (path for path in paths if digests[path]):
+            original = images.setdefault(digests[path], path)
             if original != path:
                 first[path] = original
         if len(images) > 1:

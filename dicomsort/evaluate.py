@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort import reader
 from dicomsort.classifier import Classifier
-from dicomsort.dataset import Sample
+from dicomsort.dataset import Sample, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.labels import Decision, Head, decide
 from dicomsort.metrics import Figures, confusion, figures
@@ -96,7 +95,7 @@ def _predict_all(
     tally = _Tally()
     batch: list[tuple[Sample, Picture]] = []
     preprocessing = classifier.bundle.preprocessing
-    for sample, reading in reader.read_all(reader.read_any, samples, preprocessing, settings.pool):
+    for sample, reading in read_all(samples, preprocessing, settings.pool):
         if isinstance(reading, Failure):
             tally.failures.append((sample, reading))
         else:
@@ -119,15 +118,18 @@ def _predict(classifier: Classifier, batch: Sequence[tuple[Sample, Picture]]) ->
         yield Prediction(sample, decide(scores, head))
 
 
-def report(result: Evaluation, tag: str, part: str, overlap: int, settings: EvalSettings) -> dict[str, Any]:
-    """Return what `metrics.json` holds, as JSON values. overlap: samples that the model was trained on."""
+def report(
+    result: Evaluation, tag: str, part: str, overlap: dict[str, int], settings: EvalSettings
+) -> dict[str, Any]:
+    """Return what `metrics.json` holds, as JSON values. overlap: samples in the parts the model has seen."""
     reasons = Counter(f"{failure.status}: {failure.reason}" for _, failure in result.failures)
     return {
         "model": tag,
         "part": part,
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
-        "overlap_with_training": overlap,
+        "overlap_with_training": overlap["train"],
+        "overlap_with_validation": overlap["validation"],
         "not_read": dict(reasons),
         "seconds_per_image": result.seconds_per_image,
         **result.figures.as_dict(),

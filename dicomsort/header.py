@@ -8,6 +8,7 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from dicomsort.outcome import Header, Reason, Status
 
@@ -96,6 +97,11 @@ def sop_class(dataset: Dataset) -> str:
     return text(dataset, "SOPClassUID", "UI") or (meta if meta.startswith("1.2.840.10008.") else "")
 
 
+def is_standard(sop_class_uid: str) -> bool:
+    """Tell a UID that the standard defines (PS3.6 Annex A)."""
+    return UID(sop_class_uid).name != sop_class_uid
+
+
 def is_cut(dataset: Dataset, file: BinaryIO) -> bool:
     """Tell a header that ends in the middle of an element; pydicom itself takes what there is.
 
@@ -129,12 +135,13 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first value of a numeric element, or None if it is missing, empty or no number."""
+    """Return the first value of a numeric element, or None if it is missing, empty or not finite."""
     try:
         value = dataset.get(keyword)
         if isinstance(value, (list, pydicom.multival.MultiValue)):
             value = value[0]
-        return None if value is None else float(value)
+        number = float("nan") if value is None else float(value)
+        return number if math.isfinite(number) else None
     except (ValueError, TypeError, IndexError, ArithmeticError, NotImplementedError):
         return None
 
@@ -142,4 +149,4 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """Return the first value of a numeric element cut to an integer, or None."""
     value = number(dataset, keyword)
-    return int(value) if value is not None and math.isfinite(value) else None
+    return None if value is None else int(value)

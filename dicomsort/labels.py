@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 REVIEW = "review"
 """Folder and status of what a person should look at; no label may have this name."""
 
+_RESERVED = frozenset({REVIEW, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"})
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -30,7 +32,7 @@ class Head:
     def __post_init__(self) -> None:
         if self.kind != "multiclass":
             raise ValueError(f"head '{self.name}' is of unknown kind '{self.kind}'")
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):  # noqa: PLR2004
+        if len(self.labels) < 2 or len({label.casefold() for label in self.labels}) < len(self.labels):  # noqa: PLR2004
             raise ValueError(f"head '{self.name}' needs at least two labels, each once")
         for label in self.labels:
             check_label(label)
@@ -60,9 +62,9 @@ class Decision:
 
 def check_label(label: str) -> None:
     """Raise ValueError unless a label can be a folder and part of a column name on any file system."""
-    if not _LABEL.fullmatch(label) or label == REVIEW or label.endswith("."):
+    if not _LABEL.fullmatch(label) or label.casefold() in _RESERVED or label.endswith("."):
         raise ValueError(
-            f"'{label}' cannot be a class: use at most 64 letters, digits, '_', '-', '.', and not '{REVIEW}'"
+            f"'{label}' cannot be a class: use at most 64 letters, digits, '_', '-', '.', and not 'review'"
         )
 
 

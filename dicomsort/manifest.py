@@ -12,11 +12,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict
 
 from dicomsort import __version__
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.outcome import Header, Reason, Stamp, Status
+from dicomsort.outcome import TROUBLE, Header, Placement, Reason, Stamp, Status
 
 MANIFEST, RUN = "manifest.csv", "run.json"
 
@@ -43,6 +43,26 @@ class Row:
     header: Header = field(default_factory=Header)
     scores: tuple[float, ...] = ()
     stamp: Stamp | None = None
+
+
+Record = dict[str, str]
+"""A line of the manifest by column, names still escaped."""
+
+
+class RunFile(TypedDict):
+    """What run.json holds. settled: duplicates have been judged since the last row was written."""
+
+    fixed: dict[str, Any]
+    settled: bool
+    runs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run is. fixed: what must not differ between the runs into one folder; facts: the rest."""
+
+    fixed: dict[str, Any]
+    facts: dict[str, Any]
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -90,14 +110,17 @@ def _uncell(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-class Done:
-    """The files that a manifest already holds: a sorted array of hashes, 8 bytes a file.
+class History:
+    """What a manifest already holds, in 24 bytes a file.
 
-    The upper 60 bits are the hash of path, size and modification time, the lower 4 the status.
+    Sorted arrays: of hashes of path, size and modification time (the lower 4 bits hold the status), and of
+    hashes of the paths with the offset of their last line.
     """
 
-    def __init__(self, keys: Iterable[int] = ()) -> None:
-        self._keys = array("Q", sorted(keys))
+    def __init__(self, path: str, keys: Iterable[int] = (), lines: Iterable[tuple[int, int]] = ()) -> None:
+        self._path, self._keys = path, array("Q", sorted(keys))
+        pairs = sorted(lines)
+        self._hashes, self._offsets = (array("q", (pair[index] for pair in pairs)) for index in (0, 1))
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -110,6 +133,36 @@ class Done:
             return _STATUSES[self._keys[at] & 15]
         return None
 
+    def placement(self, path: str) -> Placement | None:
+        """Return what was placed of a file, changed or not, or None."""
+        name = escape(path)
+        at = bisect_left(self._hashes, hash(name))
+        while at < len(self._hashes) and self._hashes[at] == hash(name):
+            record = self._record(self._offsets[at])
+            if record["path"] == name and record["action"] and record["destination"]:
+                return placement_of(record)
+            at += 1
+        return None
+
+    def _record(self, offset: int) -> Record:
+        with open(self._path, "rb") as file:
+            header = file.readline().decode("utf-8")
+            file.seek(offset)
+            return next(csv.DictReader([header, file.readline().decode("utf-8")]))
+
+
+def _key_of(record: Record) -> int:
+    if not record["mtime_ns"]:  # never seen on the disk: never done
+        return _STATUSES.index(Status.PLANNED)
+    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
+    return _key(unescape(_uncell(record["path"])), stamp) | _STATUSES.index(Status(record["status"]))
+
+
+def placement_of(record: Record) -> Placement:
+    """Return what a row says was placed."""
+    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
+    return Placement(unescape(record["destination"]), record["action"], stamp)
+
 
 def _key(path: str, stamp: Stamp) -> int:
     text = f"{escape(path)}\n{stamp.size}\n{stamp.mtime_ns}"
@@ -119,10 +172,11 @@ def _key(path: str, stamp: Stamp) -> int:
 class Manifest:
     """The journal of an output folder. A file done again appends a row; the last row of a file counts."""
 
-    def __init__(self, folder: str, labels: Sequence[str], model: str, run: dict[str, Any]) -> None:
+    def __init__(self, folder: str, labels: Sequence[str], model: str, run: RunFacts) -> None:
         self._folder, self._labels, self._model, self._run = folder, tuple(labels), model, run
         self._path = os.path.join(folder, MANIFEST)
         self._file: TextIO | None = None
+        self._run_file: RunFile | None = None
         self._lock: TextIO | None = None
 
     def __enter__(self) -> "Manifest":
@@ -135,7 +189,7 @@ class Manifest:
             os.makedirs(self._folder, exist_ok=True)
             self._lock = open(os.path.join(self._folder, ".dicomsort.lock"), "w", encoding="utf-8")
             _lock(self._lock, self._folder)
-            _check_run(self._folder, self._run)
+            self._run_file = _check_run(self._folder, self._run)
             self._open()
         except OSError as error:
             self._close()
@@ -155,9 +209,9 @@ class Manifest:
             self._check_columns()
 
     def _check_columns(self) -> None:
-        with open(self._path, encoding="utf-8", newline="") as file:
-            found = next(csv.reader(file))
-        if found != columns(self._labels):
+        with open(self._path, "rb") as file:
+            header = file.readline()
+        if header.decode("utf-8", "replace").rstrip("\n").split(",") != columns(self._labels):
             raise UsageError(f"'{escape(self._path)}' has other columns than this run; use another --out")
 
     def __exit__(self, *_: object) -> None:
@@ -173,11 +227,24 @@ class Manifest:
     def write(self, row: Row) -> None:
         """Append a row and hand it to the operating system. Raises TargetError if it cannot be written."""
         assert self._file is not None  # noqa: S101  (entered)
+        if self.settled:
+            self.mark_settled(False)
         try:
             csv.writer(self._file, lineterminator="\n").writerow(self._cells(row))
             self._file.flush()
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+
+    @property
+    def settled(self) -> bool:
+        """Whether duplicates have been judged since the last row was written."""
+        return self._run_file is not None and self._run_file["settled"]
+
+    def mark_settled(self, settled: bool) -> None:
+        """Keep in run.json whether duplicates have been judged."""
+        assert self._run_file is not None  # noqa: S101  (entered)
+        self._run_file["settled"] = settled
+        _write_run(os.path.join(self._folder, RUN), self._run_file)
 
     def _cells(self, row: Row) -> list[str]:
         scores = [f"{score:.6f}" for score in row.scores] or [""] * len(self._labels)
@@ -197,28 +264,38 @@ class Manifest:
         ]
         return [_cell(text) for text in [*leading, *header, *scores, self._model, *stamp, __version__]]
 
-    def records(self) -> Iterator[dict[str, str]]:
+    def records(self) -> Iterator[Record]:
         """Yield every line as text by column, names still escaped."""
         with open(self._path, encoding="utf-8", newline="") as file:
             yield from csv.DictReader(file)
 
-    def done(self, retry_failed: Callable[[Status], bool]) -> Done:
-        """Collect what need not be done again: the last row of each file, but `planned` and what to retry."""
-        latest: dict[int, int] = {}
-        for record in self.records():
-            path_key = hash(record["path"])
-            if not record["mtime_ns"]:
-                latest.pop(path_key, None)
-                continue
-            status = Status(record["status"])
-            stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
-            latest[path_key] = _key(unescape(_uncell(record["path"])), stamp) | _STATUSES.index(status)
-        again = {
-            _STATUSES.index(status) for status in Status if status is Status.PLANNED or retry_failed(status)
-        }
-        return Done(key for key in latest.values() if key & 15 not in again)
+    def history(self, retry_failed: bool = False) -> History:
+        """Collect what need not be done again: the last row of each file, but `planned` and what to retry.
 
-    def compact(self, replace_row: Callable[[dict[str, str]], dict[str, str]] | None = None) -> None:
+        Raises UsageError if the manifest holds anything but rows.
+        """
+        again = {_STATUSES.index(Status.PLANNED)}
+        if retry_failed:
+            again |= {_STATUSES.index(status) for status in TROUBLE}
+        latest: dict[int, tuple[int, int]] = {}
+        try:
+            for offset, record in self._records_with_offsets():
+                latest[hash(record["path"])] = _key_of(record), offset
+        except (ValueError, KeyError, csv.Error) as error:
+            raise UsageError(
+                f"'{escape(self._path)}' is damaged; restore it, or use another --out"
+            ) from error
+        keys = (key for key, _ in latest.values() if key & 15 not in again)
+        return History(self._path, keys, ((path, offset) for path, (_, offset) in latest.items()))
+
+    def _records_with_offsets(self) -> Iterator[tuple[int, Record]]:
+        with open(self._path, "rb") as file:
+            names = next(csv.reader([file.readline().decode("utf-8")]))
+            while line := file.readline():
+                values = next(csv.reader([line.decode("utf-8")]), [])
+                yield file.tell() - len(line), dict(zip(names, values, strict=True))
+
+    def compact(self, replace_row: Callable[[Record], Record] | None = None) -> None:
         """Keep the last row of each file, in the order of their paths' first rows, by atomic rename.
 
         `replace_row` may change a record on the way. Raises TargetError if there is no space for the copy.
@@ -276,26 +353,45 @@ def _cut_torn_line(path: str) -> None:
         file.truncate(0)
 
 
-def _check_run(folder: str, settings: dict[str, Any]) -> None:
-    """Write run.json, or compare it: a folder is never filled by two models or with two ways to decide.
+def _check_run(folder: str, run: RunFacts) -> RunFile:
+    """Read run.json, compare it with this run, and add this run to it.
 
-    settings["fixed"] holds what must not change. Raises UsageError with advice if it did.
+    A folder is never filled by two models, with two ways to decide, from two sets of roots, or with a plan
+    after the deed. Raises UsageError with advice.
     """
     path = os.path.join(folder, RUN)
-    try:
-        with open(path, encoding="utf-8") as file:
-            before = json.load(file)
-    except FileNotFoundError:
-        before = {"fixed": settings["fixed"]}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"'{escape(path)}' cannot be read; use another --out, or remove the file") from error
-    for name, value in settings["fixed"].items():
+    before = _read_run(path)
+    if before is None:
+        before = {"fixed": run.fixed, "settled": False, "runs": []}
+    for name, value in run.fixed.items():
         if (was := before["fixed"].get(name)) != value:
             raise UsageError(
                 f"'{escape(folder)}' was filled with another {name} ({was}, now {value}); "
                 "use another --out, or the same settings"
             )
-    _write_atomically(path, json.dumps(settings, indent=2) + "\n")
+    if run.facts["dry_run"] and any(not earlier.get("dry_run") for earlier in before["runs"]):
+        raise UsageError(f"'{escape(folder)}' holds sorted files; give a dry run an --out of its own")
+    if run.facts not in before["runs"]:
+        before["runs"].append(run.facts)
+    _write_run(path, before)
+    return before
+
+
+def _read_run(path: str) -> RunFile | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        if isinstance(found["fixed"], dict) and isinstance(found["runs"], list):
+            return {"fixed": found["fixed"], "settled": found.get("settled") is True, "runs": found["runs"]}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise UsageError(f"'{escape(path)}' is damaged; use another --out, or restore the file")
+
+
+def _write_run(path: str, run: RunFile) -> None:
+    _write_atomically(path, json.dumps(run, indent=2) + "\n")
 
 
 def _write_atomically(path: str, text: str) -> None:

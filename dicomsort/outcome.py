@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NONE = ""
     BELOW_THRESHOLD = "confidence below the review threshold"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
+    ORIGINAL_GONE = "the file it repeated has changed; the next run places it"
     SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"
     EMPTY_FILE = "empty file"
     NO_DICOM = "not a DICOM file"
@@ -90,24 +91,35 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file under one of the roots.
-
-    relpath: relative to its root, with the root's name in front if there are several. failure: set when the
-    walk already knows that the file cannot be read.
-    """
-
-    path: str
-    relpath: str
-    failure: "Failure | None" = None
-
-
-@dataclass(frozen=True, slots=True)
 class Stamp:
     """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""
 
     size: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What was placed: its path relative to the output, how, and the source's stamp at that time."""
+
+    destination: str
+    action: str
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file under one of the roots.
+
+    relpath: relative to its root, with the root's name in front if there are several. failure: set when the
+    walk already knows that the file cannot be read. previous: what an earlier run placed of this file,
+    before it changed.
+    """
+
+    path: str
+    relpath: str
+    failure: "Failure | None" = None
+    previous: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import metadata
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -19,9 +20,20 @@ from dicomsort import __version__, duplicates, reader, walk
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.labels import REVIEW, Decision, decide
-from dicomsort.manifest import Done, Manifest, Row, escape, joined, unescape
+from dicomsort.manifest import (
+    History,
+    Manifest,
+    Record,
+    Row,
+    RunFacts,
+    escape,
+    joined,
+    placement_of,
+    unescape,
+)
 from dicomsort.outcome import TROUBLE, Failure, Found, Picture, Reason, Stamp, Status
-from dicomsort.place import Action, place, remove, stamp_of
+from dicomsort.place import Action, is_untouched, place, remove, stamp_of
+from dicomsort.preprocess import Preprocessing
 from dicomsort.workers import PoolSettings
 
 _PLACING_THREADS = 4
@@ -111,10 +123,10 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
     out = os.path.abspath(settings.out)
     roots = check(settings)
     bundle = predictor.bundle
-    with Manifest(out, bundle.head.labels, bundle.tag, _run_facts(settings, bundle)) as manifest:
-        done = manifest.done(retry_failed=lambda status: settings.retry_failed and status in TROUBLE)
+    with Manifest(out, bundle.head.labels, bundle.tag, _run_facts(settings, predictor)) as manifest:
+        history = manifest.history(settings.retry_failed)
         found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
-        todo = _not_done(_counted(found, tally), done, tally)
+        todo = _not_done(_counted(found, tally), history, tally)
         readings = _read(todo, settings, bundle)
         verdicts = _decided(readings, predictor, settings)
         with closing(_placed(verdicts, settings, out)) as rows, _counting_ahead(roots, settings, out, tally):
@@ -122,6 +134,7 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
                 manifest.write(row)
                 _count(row, tally, watch)
         _settle(manifest, settings, out, tally)
+        tally.labels = _census(manifest)
     tally.seconds = time.monotonic() - started
     _check(tally)
     return tally
@@ -129,28 +142,49 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
 
 def check(settings: SortSettings) -> list[walk.Root]:
     """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
-    roots, out = walk.roots_of(settings.roots), os.path.abspath(settings.out)
+    if not all(settings.roots):
+        raise UsageError("an empty name was given for a folder to sort")
+    roots, out = walk.roots_of(settings.roots), os.path.realpath(settings.out)
     for root in roots:
+        real = os.path.realpath(root.path)
         if not os.path.lexists(root.path):
             raise UsageError(f"there is no '{escape(root.path)}'")
-        if root.path == out:
-            raise UsageError(f"--out '{escape(out)}' is the folder to be sorted; choose another")
+        if real == out or walk.lies_under(real, out):
+            raise UsageError(
+                f"'{escape(root.path)}' is, or lies in, --out '{escape(settings.out)}'; choose another"
+            )
     if os.path.exists(out) and not os.path.isdir(out):
-        raise TargetError(f"--out '{escape(out)}' is a file; choose a folder")
+        raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
     return roots
 
 
-def _run_facts(settings: SortSettings, bundle: Bundle) -> dict[str, Any]:
-    threshold = bundle.head.review_below if settings.review_below is None else settings.review_below
-    return {
-        "fixed": {"model": bundle.tag, "model_sha256": bundle.digest, "review_below": threshold},
-        "roots": [escape(os.path.abspath(root)) for root in settings.roots],
-        "action": settings.action.value,
-        "dry_run": settings.dry_run,
-        "follow_links": settings.follow_links,
-        "timeout": settings.pool.timeout,
-        "dicomsort_version": __version__,
-    }
+def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
+    head, model = predictor.bundle.head, predictor.bundle
+    threshold = head.review_below if settings.review_below is None else settings.review_below
+    packages = ("imagecodecs", "numpy", "pillow", "pydicom", "torch")
+    return RunFacts(
+        fixed={
+            "model": model.tag,
+            "model_sha256": model.digest,
+            "review_below": threshold,
+            "roots": [escape(os.path.abspath(root)) for root in settings.roots],
+        },
+        facts={
+            "action": settings.action.value,
+            "dry_run": settings.dry_run,
+            "follow_links": settings.follow_links,
+            "batch_size": settings.batch_size,
+            "workers": settings.pool.workers,
+            "timeout": settings.pool.timeout,
+            "versions": {"dicomsort": __version__, **{name: _version_of(name) for name in packages}},
+        },
+    )
+
+
+def _version_of(package: str) -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return "unknown"
 
 
 def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
@@ -159,50 +193,28 @@ def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
         yield file
 
 
-def _not_done(found: Iterable[Found], done: Done, tally: Tally) -> Iterator[Found]:
+def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterator[Found]:
     """Pass on what the manifest does not hold yet, or holds in another size or with another time."""
     for file in found:
-        status = _status_before(file, done) if len(done) else None
+        stamp = _stamp(file.path) if history else None
+        status = history.status(file.path, stamp) if stamp else None
         if status is None:
-            yield file
+            yield replace(file, previous=history.placement(file.path))
         else:
             tally.already_done += 1
             tally.statuses[status] += 1
 
 
-def _status_before(file: Found, done: Done) -> Status | None:
-    stamp = _stamp(file.path)
-    return None if stamp is None else done.status(file.path, stamp)
-
-
 def _read(todo: Iterable[Found], settings: SortSettings, bundle: Bundle) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
-    known: deque[Found] = deque()
     stop = threading.Event()
-
-    def unknown() -> Iterator[Found]:
-        for file in todo:
-            if file.failure is None:
-                yield file
-            else:
-                known.append(file)
-
-    def readings() -> Generator[Reading, None, None]:
-        pool = reader.read_all(reader.read_dicom, unknown(), bundle.preprocessing, settings.pool, stop)
-        with closing(pool):
-            for item in pool:
-                yield from _failures(known)
-                yield item
-        yield from _failures(known)
-
-    return read_ahead(readings(), settings.batch_size * _READ_AHEAD_BATCHES, stop)
+    read = partial(_read_found, preprocessing=bundle.preprocessing)
+    readings = reader.read_all(read, todo, settings.pool, stop)
+    return read_ahead(readings, settings.batch_size * _READ_AHEAD_BATCHES, stop)
 
 
-def _failures(known: deque[Found]) -> Iterator[tuple[Found, Failure]]:
-    while known:
-        file = known.popleft()
-        if file.failure is not None:
-            yield file, file.failure
+def _read_found(found: Found, preprocessing: Preprocessing) -> Picture | Failure:
+    return found.failure or reader.read_dicom(found.path, preprocessing)
 
 
 class _Buffer(Generic[T]):
@@ -303,8 +315,7 @@ def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
     found, reading, decision = verdict.found, verdict.reading, verdict.decision
     stamp = reading.stamp or _stamp(found.path)
     if decision is None or isinstance(reading, Failure):
-        status = reading.status if isinstance(reading, Failure) else Status.DECODE_ERROR
-        return Row(found.path, status, (reading.reason,), header=reading.header, stamp=stamp)
+        return _failed(found, reading, stamp, out)
     folder = REVIEW if decision.review else decision.label
     destination = os.path.join(folder, found.relpath)
     reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, reading.reason)
@@ -319,11 +330,32 @@ def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
     )
     if settings.dry_run:
         return row(status=Status.PLANNED, reasons=reasons, destination=destination)
+    _withdraw(found, out)
     placed = place(found.path, os.path.join(out, destination), settings.action, stamp)
     if placed.action is None:
         return row(status=Status.IO_ERROR, reasons=(placed.reason, *reasons))
     status = Status.REVIEW if decision.review else Status.SORTED
     return row(status=status, reasons=reasons, action=placed.action.value, destination=destination)
+
+
+def _failed(found: Found, reading: Picture | Failure, stamp: Stamp | None, out: str) -> Row:
+    """Write down a failure. What an earlier run has placed goes, unless the file just cannot be read now."""
+    status = reading.status if isinstance(reading, Failure) else Status.DECODE_ERROR
+    row = Row(found.path, status, (reading.reason,), header=reading.header, stamp=stamp)
+    if found.previous is None:
+        return row
+    if status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
+        before = found.previous
+        return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
+    _withdraw(found, out)
+    return row
+
+
+def _withdraw(found: Found, out: str) -> None:
+    """Remove what was placed of a file before it changed, if nobody else has changed that."""
+    if found.previous is not None:
+        with suppress(OSError):
+            remove(found.path, os.path.join(out, found.previous.destination), found.previous)
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -365,42 +397,83 @@ class _counting_ahead:  # noqa: N801  (used as a context manager only)
 
 
 def _settle(manifest: Manifest, settings: SortSettings, out: str, tally: Tally) -> None:
-    """Leave one row a file, and of an image that came twice only the first by path in the class folders."""
+    """Leave one row a file, and of an image that came twice only the first by path in the class folders.
+
+    First the manifest says what is a duplicate, then its copy goes, then its place is forgotten: whenever
+    this is cut short, the next run finishes it.
+    """
     manifest.compact()
-    if tally.already_done == tally.found:
+    if manifest.settled:
         return
-    verdicts = duplicates.judge(manifest.records(), manifest.records(), settings.pool)
-    if verdicts.first or verdicts.namesakes:
-        manifest.compact(partial(_judged, verdicts=verdicts, out=out, tally=tally))
+    judged = (Status.SORTED, Status.REVIEW, Status.DUPLICATE, *([Status.PLANNED] if settings.dry_run else []))
+    verdicts = duplicates.judge(manifest.records, frozenset(judged), settings.pool)
+    manifest.compact(partial(_judged, verdicts=verdicts, out=out, tally=tally))
+    if any(_is_pending(record) for record in manifest.records()):
+        manifest.compact(partial(_taken_back, out=out))
+    manifest.mark_settled(True)
 
 
-def _judged(record: dict[str, str], verdicts: duplicates.Verdicts, out: str, tally: Tally) -> dict[str, str]:
-    path = record["path"]
+def _judged(record: Record, verdicts: duplicates.Verdicts, out: str, tally: Tally) -> Record:
+    """Say of a row what the comparison of images has found; its copy stays for now."""
+    path, status = record["path"], Status(record["status"])
+    if path in verdicts.first:
+        if not _may_go(record, out):
+            return record
+        _move(tally, status, Status.DUPLICATE)
+        reason = joined([Reason.SAME_IMAGE])
+        return {
+            **record,
+            "status": Status.DUPLICATE.value,
+            "reason": reason,
+            "duplicate_of": verdicts.first[path],
+        }
+    if status is Status.DUPLICATE and os.path.lexists(unescape(path)):
+        _move(tally, status, Status.PLANNED)
+        reason = joined([Reason.ORIGINAL_GONE])
+        return {**record, "status": Status.PLANNED.value, "reason": reason, "duplicate_of": ""}
     if path in verdicts.namesakes and Reason.SAME_UID.value not in record["reason"]:
         reasons = [text for text in (record["reason"], Reason.SAME_UID.value) if text]
         return {**record, "reason": "; ".join(reasons)}
-    if path not in verdicts.first or not _taken_back(record, out):
-        return record
-    before = Status(record["status"])
-    if tally.statuses[before] and before is not Status.DUPLICATE:
+    return record
+
+
+def _move(tally: Tally, before: Status, after: Status) -> None:
+    if before is not after and tally.statuses[before]:
         tally.statuses[before] -= 1
-        tally.statuses[Status.DUPLICATE] += 1
-    return {
-        **record,
-        "status": Status.DUPLICATE.value,
-        "reason": joined([Reason.SAME_IMAGE]),
-        "action": "",
-        "destination": "",
-        "duplicate_of": verdicts.first[path],
-    }
+        tally.statuses[after] += 1
 
 
-def _taken_back(record: dict[str, str], out: str) -> bool:
-    """Remove what was placed of a duplicate; False if somebody has changed it since, and it must stay."""
+def _is_pending(record: Record) -> bool:
+    return record["status"] == Status.DUPLICATE and bool(record["destination"])
+
+
+def _may_go(record: Record, out: str) -> bool:
+    """Tell whether there is no copy of this file, or one that nobody has changed."""
     if not record["destination"] or not record["action"]:
         return True
-    source, target = unescape(record["path"]), os.path.join(out, unescape(record["destination"]))
-    return not os.path.lexists(target) or remove(source, target, Action(record["action"]))
+    target = os.path.join(out, unescape(record["destination"]))
+    return not os.path.lexists(target) or is_untouched(unescape(record["path"]), target, placement_of(record))
+
+
+def _taken_back(record: Record, out: str) -> Record:
+    """Remove the copy of a duplicate, and forget its place once it is gone."""
+    if not _is_pending(record):
+        return record
+    target = os.path.join(out, unescape(record["destination"]))
+    if record["action"]:
+        with suppress(OSError):
+            remove(unescape(record["path"]), target, placement_of(record))
+        if os.path.lexists(target):
+            return record
+    return {**record, "action": "", "destination": ""}
+
+
+def _census(manifest: Manifest) -> Counter[str]:
+    """Count the radiographs of the output by label."""
+    shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
+    return Counter(
+        record["label"] for record in manifest.records() if record["label"] and record["status"] in shown
+    )
 
 
 def _check(tally: Tally) -> None:

@@ -155,8 +155,10 @@ class PixelSource:
         implicit, little = self._dataset.original_encoding
         order: Any = "little" if little else "big"
         head = self._file.read(8)
-        if len(head) < 8:  # noqa: PLR2004
+        if not head:
             raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
+        if len(head) < 8:  # noqa: PLR2004
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         tag = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
         if tag != _PIXEL_DATA:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
@@ -226,7 +228,7 @@ class PixelSource:
         if self.is_native:
             self._hash(hasher, self._length)
         else:
-            while (item := self._file.read(8)) != _SEQUENCE_DELIMITER:
+            while (item := self._file.read(8)) not in (_SEQUENCE_DELIMITER, b""):
                 if len(item) < 8 or item[:4] != _ITEM:  # noqa: PLR2004
                     raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
                 hasher.update(item)

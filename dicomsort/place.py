@@ -2,6 +2,7 @@
 
 import errno
 import filecmp
+import hashlib
 import os
 import shutil
 import sys
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Reason, Stamp
+from dicomsort.outcome import Placement, Reason, Stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+_TIME_GRAIN_NS = 2_000_000_000
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
 
@@ -67,23 +69,12 @@ def stamp_of(path: str) -> Stamp:
     return Stamp(facts.st_size, facts.st_mtime_ns)
 
 
-def is_still_placed(source: str, target: str, action: Action) -> bool:
-    """Tell whether `target` is what `action` makes of `source`; reads both files of a copy."""
-    try:
-        if action is Action.SYMLINK:
-            return os.readlink(target) == source
-        if action is Action.HARDLINK:
-            return os.path.samefile(source, target)
-        if os.path.islink(target):
-            return False
-        return stamp_of(source) == stamp_of(target) and filecmp.cmp(source, target, shallow=False)
-    except OSError:
-        return False
+def remove(source: str, target: str, placement: Placement) -> bool:
+    """Take a placed file away again, with the folders that become empty; False if it is no longer ours.
 
-
-def remove(source: str, target: str, action: Action) -> bool:
-    """Take a placed file away again if it still is what was placed, with the folders that become empty."""
-    if not is_still_placed(source, target, action):
+    Raises OSError if it cannot be removed.
+    """
+    if not is_untouched(source, target, placement):
         return False
     os.unlink(target)
     with suppress(OSError):
@@ -91,10 +82,42 @@ def remove(source: str, target: str, action: Action) -> bool:
     return True
 
 
+def is_untouched(source: str, target: str, placement: Placement) -> bool:
+    """Tell whether `target` still is what was placed: by link target, inode, or size and time of the copy.
+
+    Times may differ by two seconds, which is what FAT can store. The source itself is never meant.
+    """
+    try:
+        if placement.action == Action.SYMLINK:
+            return os.readlink(target) == source
+        if os.path.islink(target) or os.path.realpath(source) == os.path.realpath(target):
+            return False
+        if placement.action == Action.HARDLINK and os.path.samefile(source, target):
+            return True
+        facts = stamp_of(target)
+    except OSError:
+        return False
+    late = abs(facts.mtime_ns - placement.stamp.mtime_ns)
+    return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
+
+
 def _already(source: str, target: str, action: Action) -> Placed:
-    if is_still_placed(source, target, action):
-        return Placed(Action.COPY if action is Action.REFLINK else action)
-    return Placed(None, Reason.DESTINATION_TAKEN)
+    """Accept what a killed run has placed but not recorded: the right link, or a copy of the same bytes."""
+    if not _is_the_same(source, target, action):
+        return Placed(None, Reason.DESTINATION_TAKEN)
+    return Placed(Action.COPY if action is Action.REFLINK else action)
+
+
+def _is_the_same(source: str, target: str, action: Action) -> bool:
+    try:
+        if action is Action.SYMLINK:
+            return os.readlink(target) == source
+        one_file = os.path.samefile(source, target)
+        if action is Action.HARDLINK or one_file or os.path.islink(target):
+            return action is Action.HARDLINK and one_file and not os.path.islink(target)
+        return filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
 
 
 def _raise_if_target_is_done(error: OSError, target: str) -> None:
@@ -138,7 +161,7 @@ def _clone(source: str, target: str) -> bool:
         return False
     import fcntl  # noqa: PLC0415  (Unix only)
 
-    with open(source, "rb") as reading, open(target, "xb") as writing:
+    with open(source, "rb") as reading, open(target, "wb") as writing:
         try:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
         except OSError:
@@ -152,14 +175,18 @@ def _symlink(source: str, target: str) -> Action:
 
 
 def _hardlink(source: str, target: str) -> Action:
-    os.link(source, target)
+    os.link(os.path.realpath(source), target)
     return Action.HARDLINK
 
 
 def _temporary(target: str) -> str:
-    """Name a temporary file in the target's folder, short enough whatever the target's own name is."""
+    """Name a temporary file in the target's folder, short enough whatever the target's own name is.
+
+    It is always the same one for a target, so that what a killed run has left is overwritten.
+    """
     folder = os.path.dirname(target)
-    return os.path.join(folder, f".dicomsort-{os.getpid()}-{abs(hash(target)):x}.part")
+    name = hashlib.blake2b(os.fsencode(os.path.basename(target)), digest_size=8).hexdigest()
+    return os.path.join(folder, f".dicomsort-{name}.part")
 
 
 def _publish(temporary: str, target: str) -> None:
@@ -170,7 +197,9 @@ def _publish(temporary: str, target: str) -> None:
         if error.errno not in _NO_LINKS:
             raise
         # No hard links here (FAT, some network shares): reserve the name, then replace our own reservation.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        # A killed run may have left an empty one.
+        if not (os.path.isfile(target) and os.path.getsize(target) == 0 < os.path.getsize(temporary)):
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(temporary, target)
 
 

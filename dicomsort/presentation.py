@@ -86,8 +86,11 @@ def _table(dataset: Dataset, keyword: str, layout: Layout) -> tuple[LookUpTable 
 
 def _look_up_table(descriptor: Sequence[int], data: Any, layout: Layout) -> LookUpTable | None:
     entries, first = (int(value) for value in descriptor[:2])
-    table = np.frombuffer(data, layout.word) if isinstance(data, bytes) else np.asarray(data)
     entries = entries or 1 << 16
+    if isinstance(data, bytes):  # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1)
+        table = np.frombuffer(data, np.uint8 if entries <= len(data) <= entries + 1 else layout.word)
+    else:
+        table = np.asarray(data)
     if table.size < entries:
         return None
     if layout.signed and first >= 1 << 15:

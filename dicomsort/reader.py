@@ -2,9 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterable
-from functools import partial
-from os import PathLike, fspath
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,18 +13,7 @@ from dicomsort.preprocess import Preprocessing, fit
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 
-Read = Callable[[str, Preprocessing], Picture | Failure]
-
-
-class HasPath(Protocol):
-    """Anything that stands for one file."""
-
-    @property
-    def path(self) -> str | PathLike[str]:
-        """Where the file is."""
-
-
-Item = TypeVar("Item", bound=HasPath)
+Item = TypeVar("Item")
 
 _LOST = {
     workers.Lost.CRASH: Failure(Status.CRASH, Reason.WORKER_DIED),
@@ -48,20 +35,17 @@ def read_any(path: str, preprocessing: Preprocessing) -> Picture | Failure:
 
 
 def read_all(
-    read: Read,
+    read: Callable[[Item], Picture | Failure],
     items: Iterable[Item],
-    preprocessing: Preprocessing,
     settings: workers.PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Picture | Failure], None, None]:
-    """Read many files in worker processes, in the order of completion; a lost worker is a Failure too."""
-    job = partial(_read_item, read=read, preprocessing=preprocessing)
-    for item, result in workers.run(job, items, settings, stop):
+    """Read many files in worker processes, in the order of completion; a lost worker is a Failure too.
+
+    read: picklable; what to do with an item. See `workers.run`.
+    """
+    for item, result in workers.run(read, items, settings, stop):
         yield item, _LOST[result] if isinstance(result, workers.Lost) else result
-
-
-def _read_item(item: HasPath, read: Read, preprocessing: Preprocessing) -> Picture | Failure:
-    return read(fspath(item.path), preprocessing)
 
 
 def _read_picture(path: str, preprocessing: Preprocessing) -> Picture | Failure:

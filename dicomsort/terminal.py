@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Return a console on stderr that takes names as they are: no markup, no emoji, no colours by guess."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    width = None if sys.stderr.isatty() else 120
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def plain(text: str) -> str:
@@ -145,7 +146,7 @@ def summary(tally: "Tally", out: str) -> None:
     table("files by status", ["status", "files"], rows, right=(1,))
     if tally.labels:
         labels = [[label, str(count)] for label, count in sorted(tally.labels.items())]
-        table("radiographs of this run by label", ["label", "files"], labels, right=(1,))
+        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
     if tally.already_done:
         say(f"{tally.already_done} already done before")
     say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from torchvision.transforms import v2
 
-from dicomsort import __version__, dataset, networks, reader
+from dicomsort import __version__, dataset, networks
 from dicomsort.bundle import Bundle, compact
 from dicomsort.classifier import choose_device
 from dicomsort.dataset import TRAIN, VALIDATION, Sample
@@ -44,6 +44,7 @@ class Recipe:
 
     balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
     source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
+    balance_by: the column that tells the sources, for the record.
     """
 
     arch: str = "mobilenet_v1"
@@ -53,7 +54,8 @@ class Recipe:
     learning_rate: float = 5e-4
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
-    balance: float = 0.5
+    balance: float = 0.75
+    balance_by: str | None = None
     seed: int = 0
     pretrained: Path | None = None
     device: str = "auto"
@@ -126,7 +128,7 @@ def _read(
     readable = np.zeros(len(samples), bool)
     failures = []
     preprocessing = Preprocessing(size=recipe.size)
-    for sample, reading in reader.read_all(reader.read_any, samples, preprocessing, recipe.pool):
+    for sample, reading in dataset.read_all(samples, preprocessing, recipe.pool):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         else:
@@ -140,9 +142,10 @@ def _read(
 
 
 def train(name: str, prepared: Prepared, recipe: Recipe, watch: Watch | None = None) -> Bundle:
-    """Train a network and return its bundle: the epoch with the best validation macro F1, averaged weights.
+    """Train a network and return its bundle, with the weights averaged over the last steps.
 
-    Temperature and review threshold are fitted on the validation part. Deterministic for a given seed,
+    The schedule ends at a learning rate of nothing, so the end is taken and validation chooses no epoch; it
+    serves for temperature and review threshold alone. Deterministic for a given seed,
     data, machine and library versions. Raises UsageError for an unknown network or device, unsuitable
     pretrained weights, or a loss that is no number.
     """
@@ -154,21 +157,18 @@ def train(name: str, prepared: Prepared, recipe: Recipe, watch: Watch | None = N
     network.to(device)
     network.to(memory_format=torch.channels_last)
     averaged = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
-    best, best_weights = None, None
+    epochs = []
     for epoch in _epochs(network, averaged, prepared, recipe, device):
+        epochs.append(epoch)
         if watch is not None:
             watch(epoch)
-        if best is None or epoch.macro_f1 > best.macro_f1:
-            best, best_weights = epoch, networks.weights_of(_unwrapped(averaged))
-    if best is None or best_weights is None:
-        raise UsageError("--epochs must be at least 1")
     bundle = Bundle(
         name=name,
         network=networks.spec_for(recipe.arch),
         preprocessing=Preprocessing(size=recipe.size),
         head=Head("label", prepared.labels),
-        weights=compact(best_weights),
-        training=_record(prepared, recipe, best),
+        weights=compact(networks.weights_of(_unwrapped(averaged))),
+        training=_record(prepared, recipe, epochs),
         split=prepared.split,
     )
     return calibrated(bundle, prepared.validation, device)
@@ -292,12 +292,14 @@ def _loader(images: Images, recipe: Recipe) -> DataLoader[tuple[Tensor, int]]:
 
 
 @torch.inference_mode()
-def predict(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
+def predict(
+    network: Network, pixels: NDArray[np.uint8], device: torch.device, half: bool = True
+) -> NDArray[np.float32]:
     """Return float32 logits (n, labels) for uint8 (n, size, size), in half precision if that is fast."""
     network.eval()
     answers = []
     for start in range(0, len(pixels), 64):
-        with _half(device):
+        with _half(device) if half else nullcontext():
             answers.append(
                 network(torch.from_numpy(pixels[start : start + 64]).to(device)).float().cpu().numpy()
             )
@@ -322,6 +324,7 @@ def calibrated(bundle: Bundle, images: Images, device: torch.device) -> Bundle:
     scores = head.scores(logits).astype(np.float64)
     correct = scores.argmax(axis=1) == images.labels
     threshold = threshold_for_precision(scores.max(axis=1), correct, REVIEW_PRECISION)
+    threshold = min(math.ceil(threshold * 1e4) / 1e4, 1.0)
     metrics = {
         "validation": {
             "images": len(correct),
@@ -330,7 +333,7 @@ def calibrated(bundle: Bundle, images: Images, device: torch.device) -> Bundle:
             "coverage": float((scores.max(axis=1) >= threshold).mean()),
         }
     }
-    return replace(bundle, head=replace(head, review_below=round(threshold, 4)), metrics=metrics)
+    return replace(bundle, head=replace(head, review_below=threshold), metrics=metrics)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -349,7 +352,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return round(float(np.clip(log_temperature.detach().exp().item(), 0.05, 20)), 4)
 
 
-def _record(prepared: Prepared, recipe: Recipe, best: Epoch) -> dict[str, Any]:
+def _record(prepared: Prepared, recipe: Recipe, epochs: Sequence[Epoch]) -> dict[str, Any]:
     """Tell how the weights came about; no path of the machine goes into a bundle."""
     settings = asdict(recipe)
     del settings["pool"], settings["device"]
@@ -361,7 +364,7 @@ def _record(prepared: Prepared, recipe: Recipe, best: Epoch) -> dict[str, Any]:
         "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
         "images": dict(sorted(parts.items())),
         "unreadable": len(prepared.failures),
-        "best_epoch": asdict(best),
+        "last_epoch": asdict(epochs[-1]),
         "dicomsort": __version__,
         "torch": torch.__version__,
     }

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from dicomsort.outcome import Failure, Found, Reason, Status
 
@@ -23,21 +24,29 @@ class Root:
 
 def roots_of(paths: Sequence[str]) -> list[Root]:
     """Make paths absolute, drop those that lie under another one, give each of several a unique name."""
-    absolute = list(dict.fromkeys(os.path.abspath(path) for path in paths))
-    kept = [path for path in absolute if not any(_lies_under(path, other) for other in absolute)]
+    kept: list[str] = []
+    for path in sorted({os.path.abspath(path) for path in paths}, key=lambda path: path.split(os.sep)):
+        if not kept or not lies_under(path, kept[-1]):
+            kept.append(path)
     if len(kept) == 1:
         return [Root(kept[0], "")]
-    roots: list[Root] = []
-    for path in kept:
-        base = os.path.basename(path) or "root"
-        taken = {root.name.casefold() for root in roots}
-        names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(kept) + 2))
-        roots.append(Root(path, next(name for name in names if name.casefold() not in taken)))
-    return roots
+    taken: set[str] = set()
+    return [Root(path, _unique(os.path.basename(path) or "root", taken)) for path in kept]
 
 
-def _lies_under(path: str, other: str) -> bool:
-    return path != other and path.startswith(other.rstrip(os.sep) + os.sep)
+def _unique(base: str, taken: set[str]) -> str:
+    name = next(
+        name
+        for number in count(1)
+        if (name := f"{base}-{number}" if number > 1 else base).casefold() not in taken
+    )
+    taken.add(name.casefold())
+    return name
+
+
+def lies_under(path: str, folder: str) -> bool:
+    """Tell whether an absolute path lies below a folder, by its name alone."""
+    return path != folder and path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[Found]:
@@ -48,17 +57,17 @@ def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Itera
     already and comes as a Found with a failure: folders that cannot be listed, dangling links, pipes,
     sockets and devices.
     """
-    forbidden = _inode(avoid)
+    forbidden = os.path.realpath(avoid)
     for root in roots:
         if os.path.isdir(root.path):
-            if _inode(root.path) != forbidden:
+            if os.path.realpath(root.path) != forbidden:
                 yield from _walk(root.path, root.name, follow_links, forbidden)
         else:
             name = os.path.basename(root.path)
             yield _found(root.path, os.path.join(root.name, name))
 
 
-def _walk(top: str, name: str, follow_links: bool, forbidden: _Inode | None) -> Iterator[Found]:
+def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[Found]:
     """Walk without recursion, so that no depth is too deep. The stack holds folders with their ancestors."""
     stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(top, name, frozenset())]
     while stack:
@@ -96,12 +105,12 @@ def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbidden: _Inode | None) -> bool:
-    """Tell the output folder, and a link back to a folder on the way down to it."""
-    if forbidden is None and not entry.is_symlink():
+def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbidden: str) -> bool:
+    """Tell the output folder, a link into it, and a link back to a folder on the way down."""
+    if not entry.is_symlink() and entry.name != os.path.basename(forbidden):
         return False
-    inode = _inode(entry.path)
-    return inode is not None and (inode == forbidden or inode in above)
+    real = os.path.realpath(entry.path)
+    return real == forbidden or lies_under(real, forbidden) or (entry.is_symlink() and _inode(real) in above)
 
 
 def _found(path: str, relative: str, entry: "os.DirEntry[str] | None" = None) -> Found:

@@ -163,8 +163,9 @@ class _Pool(Generic[Item, Result]):
                 worker.pipe.send(task.item)
 
     def _idlest(self) -> _Worker[Item] | None:
+        """Return the worker with the fewest tasks that has room, a fresh one first: suspects wait for it."""
         ready = (worker for worker in self._workers if worker.has_room(self._settings))
-        return min(ready, key=lambda worker: len(worker.tasks), default=None)
+        return min(ready, key=lambda worker: (len(worker.tasks), worker.done > 0), default=None)
 
     def _next(self, worker: _Worker[Item], source: Iterator[Item]) -> _Task[Item] | None:
         fresh = worker.done == 0 and not worker.tasks

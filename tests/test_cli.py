@@ -134,7 +134,9 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (["classify", "{tmp}/empty", "--out", "{tmp}/file"], ExitCode.TARGET, "is a file; choose a folder"),
     (["classify", "{tmp}/empty", "--out", "{tmp}/file/o"], ExitCode.TARGET, "cannot be written"),
     (["classify", "{tmp}/empty", "--out", "/proc/o"], ExitCode.TARGET, "cannot be written"),
-    (["classify", "{tmp}/empty", "--out", "{tmp}/empty"], ExitCode.USAGE, "is the folder to be sorted"),
+    (["classify", "{tmp}/empty", "--out", "{tmp}/empty"], ExitCode.USAGE, "is, or lies in, --out"),
+    (["classify", "{tmp}/empty", "--out", "{tmp}"], ExitCode.USAGE, "is, or lies in, --out"),
+    (["classify", "", "--out", "{tmp}/o"], ExitCode.USAGE, "an empty name"),
     (["classify", "{tmp}/empty"], ExitCode.USAGE, "--out"),
     (
         ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "move"],
@@ -260,6 +262,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any) -> None:
     )
     assert parts["all"]["not_read"] == {f"decode_error: {Reason.PICTURE_DAMAGED}": 1}
     assert parts["train"]["overlap_with_training"] >= parts["train"]["images"]
+    assert parts["validation"]["overlap_with_validation"] >= parts["validation"]["images"]
     assert parts["test"]["overlap_with_training"] == 0
 
     out = tmp_path / "figures"

@@ -102,8 +102,18 @@ def test_one_content_under_two_patients_stays_on_one_side() -> None:
 def test_small_data_still_has_every_part() -> None:
     split = make_split(samples_of({"a": 3, "b": 3}))
     assert Counter(split.values()) == {"train": 2, "validation": 2, "test": 2}
-    with pytest.raises(UsageError, match="class 'b' has 2 file"):
-        make_split(samples_of({"a": 9, "b": 2}))
+    for classes, per_patient in (({"a": 9, "b": 2}, 1), ({"a": 90, "b": 6}, 6)):
+        with pytest.raises(UsageError, match="class 'b'"):
+            make_split(samples_of(classes, per_patient))
+
+
+@pytest.mark.parametrize("rare", [3, 5, 12])
+def test_a_rare_class_does_not_distort_the_split(rare: int) -> None:
+    samples = samples_of({"common": 1000, "rare": rare})
+    split = make_split(samples)
+    counts = Counter((sample.label, split[sample.sha256]) for sample in samples)
+    assert all(counts["rare", part] for part in ("train", "validation", "test"))
+    assert counts["common", "train"] / 1000 == pytest.approx(0.7, abs=0.06)
 
 
 def test_files_in_no_split_count_as_test() -> None:

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import Done, Manifest, Row, columns, escape, unescape
-from dicomsort.outcome import Header, Reason, Stamp, Status
+from dicomsort.manifest import Manifest, Row, RunFacts, columns, escape, unescape
+from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
 
 LABELS = ("hand", "spine")
-RUN: dict[str, Any] = {"fixed": {"model": "m@1", "review_below": 0.5}}
+FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
 ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\xfe", "Röntgen №1".encode(),
              "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip
 
 
-def manifest(folder: Path, **run: Any) -> Manifest:
-    return Manifest(str(folder), LABELS, "m@1", {"fixed": {**RUN["fixed"], **run}})
+def manifest(folder: Path, dry_run: bool = False, **fixed: Any) -> Manifest:
+    return Manifest(str(folder), LABELS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -89,7 +89,7 @@ def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
         assert kept == ["/in/a", "/in/b"][: whole[:length].count(b"\n") - 1]
 
 
-def test_done_knows_path_size_time_and_status(tmp_path: Path) -> None:
+def test_the_history_knows_path_size_time_and_status(tmp_path: Path) -> None:
     stamp = Stamp(10, 20)
     with manifest(tmp_path) as journal:
         journal.write(Row("/in/a", Status.PLANNED, stamp=stamp))
@@ -97,15 +97,14 @@ def test_done_knows_path_size_time_and_status(tmp_path: Path) -> None:
         journal.write(Row("/in/b", Status.PLANNED, stamp=stamp))
         journal.write(Row("/in/c", Status.CRASH, stamp=stamp))
         journal.write(Row("/in/folder", Status.IO_ERROR))
-        done = journal.done(retry_failed=lambda status: False)
-        again = journal.done(retry_failed=lambda status: status is Status.CRASH)
+        done, again = journal.history(), journal.history(retry_failed=True)
     assert done.status("/in/a", stamp) is Status.SORTED
     assert done.status("/in/a", Stamp(11, 20)) is None
     assert done.status("/in/a", Stamp(10, 21)) is None
     assert done.status("/in/b", stamp) is None
     assert done.status("/in/c", stamp) is Status.CRASH
     assert again.status("/in/c", stamp) is None
-    assert (len(done), len(again), len(Done())) == (2, 1, 0)
+    assert (len(done), len(again)) == (2, 1)
 
 
 def test_compaction_keeps_the_last_row_of_each_file(tmp_path: Path) -> None:
@@ -138,4 +137,50 @@ def test_another_model_or_threshold_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_target_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TargetError, match="cannot be written"), manifest(tmp_path / "file" / "out"):
+        pass
+
+
+def test_the_history_finds_what_was_placed(tmp_path: Path) -> None:
+    with manifest(tmp_path) as journal:
+        journal.write(
+            Row("/in/a\\b", Status.SORTED, action="copy", destination="spine/a\\b", stamp=Stamp(1, 2))
+        )
+        journal.write(Row("/in/c", Status.REVIEW, action="copy", destination="review/c", stamp=Stamp(3, 4)))
+        journal.write(Row("/in/c", Status.DECODE_ERROR, stamp=Stamp(5, 6)))
+        history = journal.history()
+    assert history.placement("/in/a\\b") == Placement("spine/a\\b", "copy", Stamp(1, 2))
+    assert history.placement("/in/c") is None
+    assert history.placement("/in/d") is None
+
+
+@pytest.mark.parametrize("spoil", [b"\xff\xfe\x00\n", b"a,b\n", b"x" * 5000 + b"\n", b"\n"])
+def test_a_manifest_that_holds_anything_but_rows_is_refused(tmp_path: Path, spoil: bytes) -> None:
+    with manifest(tmp_path) as journal:
+        journal.write(Row("/in/a", Status.SORTED, stamp=Stamp(1, 2)))
+    path = tmp_path / "manifest.csv"
+    whole = path.read_bytes()
+    for damaged in (spoil + whole, whole + spoil):
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match="use another --out"), manifest(tmp_path) as journal:
+            journal.history()
+    assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "null", "[]", '{"fixed": null, "runs": []}', '{"fixed": {}}', "\x00"]
+)
+def test_a_damaged_run_file_is_refused(tmp_path: Path, text: str) -> None:
+    with manifest(tmp_path):
+        pass
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=r"run\.json' is damaged"), manifest(tmp_path):
+        pass
+
+
+def test_a_plan_after_the_deed_is_refused(tmp_path: Path) -> None:
+    with manifest(tmp_path, dry_run=True):
+        pass
+    with manifest(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="dry run"), manifest(tmp_path, dry_run=True):
         pass

@@ -103,6 +103,44 @@ def test_only_new_and_changed_files_are_done(
     check_places(inbox, out)
 
 
+@pytest.mark.parametrize("seed", [3, 50])
+def test_a_radiograph_that_changed_takes_its_copy_along(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write, seed: int
+) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out), predictor)
+    write_dicom(inbox / "s0" / "3.dcm", picture(seed))
+    os.utime(inbox / "s1" / "4.dcm")
+    tally = sort(settings(inbox, out), predictor)
+    assert (tally.already_done, tally.exit_code) == (12, ExitCode.DONE)
+    check_places(inbox, out)
+    (inbox / "s0" / "3.dcm").write_text("no radiograph any more")
+    sort(settings(inbox, out), predictor)
+    check_places(inbox, out)
+
+
+def test_a_file_that_cannot_be_read_now_keeps_its_copy(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out, path = tmp_path / "out", inbox / "s0" / "3.dcm"
+    sort(settings(inbox, out), predictor)
+    data, placed = path.read_bytes(), rows(out)[str(path)]["destination"]
+    path.unlink()
+    path.symlink_to(tmp_path / "gone")
+    assert sort(settings(inbox, out), predictor).exit_code is ExitCode.SOME_FAILED
+    assert (out / placed).read_bytes() == data
+    path.unlink()
+    path.write_bytes(data)
+    assert sort(settings(inbox, out), predictor).exit_code is ExitCode.DONE
+    check_places(inbox, out)
+
+
+def test_other_roots_need_another_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    sort(settings(inbox, tmp_path / "out"), predictor)
+    with pytest.raises(UsageError, match="another roots"):
+        sort(settings(inbox / "s0", tmp_path / "out"), predictor)
+
+
 @pytest.mark.parametrize("stop_after", [0, 1, 7, 13])
 def test_an_interrupted_run_goes_on(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, stop_after: int
@@ -230,6 +268,44 @@ class TestDuplicates:
         assert {row["duplicate_of"] for row in rows(out).values()} == {"", str(twins / "A")}
         check_places(twins, out)
 
+    def test_what_was_cut_short_is_finished(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out, calls = tmp_path / "out", 0
+        for cut in (
+            "dicomsort.duplicates.judge",
+            "dicomsort.pipeline.remove",
+            "dicomsort.pipeline._taken_back",
+        ):
+            for _ in range(2):
+
+                def fail(*_: object, **__: object) -> None:
+                    raise KeyboardInterrupt
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(cut, fail)
+                    with pytest.raises(KeyboardInterrupt):
+                        sort(settings(twins, out), predictor)
+                calls += 1
+                if cut == "dicomsort.duplicates.judge":
+                    assert len([row for row in rows(out).values() if row["destination"]]) == 5
+        assert sort(settings(twins, out), predictor).statuses[Status.DUPLICATE] == 2
+        assert calls == 6
+        check_places(twins, out)
+
+    def test_a_duplicate_whose_original_changed_is_placed_by_the_next_run(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+    ) -> None:
+        out = tmp_path / "out"
+        sort(settings(twins, out), predictor)
+        for name in ("a/9", "c"):
+            write_dicom(twins / name, picture(7), SOPInstanceUID="1.2.9")
+        first = sort(settings(twins, out), predictor)
+        assert first.statuses[Status.PLANNED] == 1
+        last = sort(settings(twins, out), predictor)
+        assert last.statuses == {Status.SORTED: 4, Status.DUPLICATE: 1}
+        check_places(twins, out)
+
     def test_a_copy_that_a_person_changed_stays(
         self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
     ) -> None:
@@ -300,8 +376,9 @@ def test_impossible_folders_are_refused(inbox: Path, tmp_path: Path, predictor: 
         sort(settings(tmp_path / "empty", tmp_path / "o"), predictor)
     with pytest.raises(UsageError, match="there is no"):
         sort(settings(tmp_path / "nowhere", tmp_path / "o"), predictor)
-    with pytest.raises(UsageError, match="is the folder to be sorted"):
-        sort(settings(inbox, inbox), predictor)
+    for out in (inbox, inbox.parent, inbox / "s0" / ".."):
+        with pytest.raises(UsageError, match="is, or lies in, --out"):
+            sort(settings(inbox, out), predictor)
     with pytest.raises(TargetError, match="is a file"):
         sort(settings(inbox, inbox / "notes.txt"), predictor)
 

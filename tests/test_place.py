@@ -10,7 +10,7 @@ import pytest
 
 from dicomsort import place as placing
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Reason
+from dicomsort.outcome import Placement, Reason
 from dicomsort.place import Action, Placed, place, remove, stamp_of
 
 PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
@@ -117,19 +117,62 @@ def test_where_there_are_no_hard_links_copies_still_replace_nothing(
     assert put(source, target, Action.COPY) == Placed(None, Reason.DESTINATION_TAKEN)
 
 
+def placement(source: Path, target: Path, action: Action) -> Placement:
+    done = put(source, target, action).action
+    assert done is not None
+    return Placement(target.name, done.value, stamp_of(str(source)))
+
+
 @pytest.mark.parametrize("action", PLACING)
 def test_only_what_was_placed_is_removed(source: Path, tmp_path: Path, action: Action) -> None:
     target = tmp_path / "out" / "spine" / "deep" / "x.dcm"
-    done = put(source, target, action).action
-    assert done is not None
+    placed = placement(source, target, action)
     (tmp_path / "out" / "keep").touch()
-    assert remove(str(source), str(target), done)
+    assert remove(str(source), str(target), placed)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keep"]
     assert source.exists()
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_what_a_person_changed_stays(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "out" / "x.dcm"
+    placed = placement(source, target, action)
+    target.unlink()
+    target.write_text("by a person")
+    assert not remove(str(source), str(target), placed)
+    assert target.read_text() == "by a person"
+
+
+@pytest.mark.parametrize("action", [Action.COPY, Action.HARDLINK])
+def test_the_source_itself_is_never_removed(source: Path, action: Action) -> None:
+    placed = Placement(source.name, action.value, stamp_of(str(source)))
+    assert not remove(str(source), str(source), placed)
+    assert put(source, source, Action.COPY) == Placed(None, Reason.DESTINATION_TAKEN)
+    assert source.exists()
+
+
+def test_a_hard_link_of_a_link_is_one_of_the_file(source: Path, tmp_path: Path) -> None:
+    link = tmp_path / "in" / "link.dcm"
+    link.symlink_to("Röntgen 1.dcm")
+    target = tmp_path / "out" / "x.dcm"
+    assert put(link, target, Action.HARDLINK) == Placed(Action.HARDLINK)
+    assert not target.is_symlink()
+    assert target.samefile(source)
+
+
+def test_a_copy_whose_time_was_changed_counts_as_placed(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.dcm"
     put(source, target, Action.COPY)
-    target.write_text("edited by a person")
-    assert not remove(str(source), str(target), Action.COPY)
-    assert target.exists()
+    os.utime(source)
+    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+
+
+def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.dcm"
+    Path(placing._temporary(str(target))).write_bytes(b"half")
+    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+    assert target.read_bytes() == source.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
 
 
 def test_nothing_is_done_in_a_dry_run(source: Path, tmp_path: Path) -> None:

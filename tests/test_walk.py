@@ -55,6 +55,11 @@ def test_links_to_files_are_files_and_linked_folders_are_entered_on_demand(trees
     assert "linked/deep/er/2.dcm" in found(trees, follow_links=True)
 
 
+def test_a_link_into_the_output_is_not_entered(trees: Path) -> None:
+    (trees / "sneaky").symlink_to(trees / "a" / "deep")
+    assert len(found(trees, avoid=trees / "a", follow_links=True)) == 2
+
+
 def test_a_loop_of_links_ends(trees: Path) -> None:
     (trees / "a/deep/up").symlink_to(trees)
     (trees / "self").symlink_to(trees / "self")
@@ -64,11 +69,11 @@ def test_a_loop_of_links_ends(trees: Path) -> None:
     assert names["self"].failure.reason is Reason.LINK_LOOP
 
 
-def test_what_cannot_be_read_has_its_reason(trees: Path) -> None:
+def test_what_cannot_be_read_has_its_reason(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(trees / "pipe")
     (trees / "dangling").symlink_to(trees / "gone")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(trees)
+        monkeypatch.chdir(trees)
         server.bind("socket")
     reasons = {name: file.failure.reason for name, file in found(trees).items() if file.failure}
     assert reasons == {
@@ -103,8 +108,8 @@ def test_names_of_any_bytes_are_found(tmp_path: Path) -> None:
     assert {os.fsencode(name) for name in found(tmp_path)} == set(names)
 
 
-def test_no_depth_is_too_deep(tmp_path: Path) -> None:
-    os.chdir(tmp_path)
+def test_no_depth_is_too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for _ in range(600):
         os.mkdir("d")
         os.chdir("d")

@@ -35,7 +35,7 @@ def behave(item: str) -> str:
 
 
 def outcomes(items: list[str], **settings: float) -> dict[str, str | Lost]:
-    pool = PoolSettings(workers=2, **{"timeout": 5.0, **settings})  # type: ignore[arg-type]
+    pool = PoolSettings(**{"workers": 2, "timeout": 5.0, **settings})  # type: ignore[arg-type]
     results = list(run(behave, items, pool))
     assert Counter(item for item, _ in results) == Counter(items), "every item exactly once"
     return dict(results)
@@ -53,6 +53,14 @@ def test_a_crash_costs_only_its_own_item(kind: str) -> None:
     found = outcomes(items, memory_bytes=8 << 30)
     assert {item for item, result in found.items() if result is Lost.CRASH} == {f"{kind}:a", f"{kind}:b"}
     assert sum(result == f"done {item}" for item, result in found.items()) == 40
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_crash_of_the_last_item_is_no_deadlock(workers: int) -> None:
+    items = [*(f"slow:{number}" for number in range(6)), "abort:last"]
+    found = outcomes(items, workers=workers)
+    assert found["abort:last"] is Lost.CRASH
+    assert sum(result == f"done {item}" for item, result in found.items()) == 6
 
 
 def test_a_hang_ends_at_the_time_limit_and_neighbours_go_on() -> None:
