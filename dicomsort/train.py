@@ -54,7 +54,7 @@ class Recipe:
     learning_rate: float = 5e-4
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
-    balance: float = 0.75
+    balance: float = 0.5
     balance_by: str | None = None
     seed: int = 0
     pretrained: Path | None = None
@@ -162,6 +162,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, watch: Watch | None = N
         epochs.append(epoch)
         if watch is not None:
             watch(epoch)
+    let_classes_count_alike(_unwrapped(averaged), prepared.train, recipe.balance)
     bundle = Bundle(
         name=name,
         network=networks.spec_for(recipe.arch),
@@ -178,6 +179,18 @@ def _average(averaged: Any, current: Any, count: Any) -> None:
     """Average weights exponentially; early steps weigh more, so that the random start is soon forgotten."""
     decay = min(_EMA_DECAY, (1 + int(count)) / (10 + int(count)))
     get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
+
+
+def let_classes_count_alike(network: Network, images: Images, balance: float) -> None:
+    """Take the classes' shares of the training images out of the answers (Menon et al. 2021, logit adjustment).
+
+    A network learns to prefer what it has seen often; what counts here is the mean of the classes' recalls.
+    """
+    weights = sampling_weights(images, balance)
+    shares = np.bincount(images.labels, weights=weights) / np.sum(weights)
+    bias = network.body.get_classifier().bias
+    with torch.no_grad():
+        bias -= torch.from_numpy(np.log(shares)).to(bias)
 
 
 def _unwrapped(averaged: AveragedModel) -> Network:

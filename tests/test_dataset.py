@@ -157,3 +157,19 @@ def test_sampling_weights_lift_rare_classes_and_sources() -> None:
         sums = [weights[:80].sum(), weights[80:100].sum(), weights[100:].sum()]
         assert sums[0] / sums[1] == pytest.approx(shares[0] / shares[1])
         assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
+
+
+def test_classes_count_alike_after_training() -> None:
+    import torch
+
+    from dicomsort import networks
+    from dicomsort.train import Images, let_classes_count_alike
+
+    network = networks.Network(networks.spec_for("resnet18"), 2)
+    labels = np.repeat([0, 1], [90, 10]).astype(np.int64)
+    images = Images(np.zeros((100, 1, 1), np.uint8), labels, ("",) * 100)
+    with torch.no_grad():
+        network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25]))
+    let_classes_count_alike(network, images, balance=0.5)
+    first, second = network.body.get_classifier().bias.tolist()
+    assert first == pytest.approx(second)
