@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from dicomsort.errors import ModelError
+from dicomsort.errors import ModelError, TargetError
 from dicomsort.labels import Head
 from dicomsort.preprocess import Preprocessing
 
@@ -68,13 +69,16 @@ class Bundle:
         return f"{self.name}@{self.digest[:12]}"
 
     def save(self, folder: Path) -> None:
-        """Write the bundle into `folder`, which is made. The model card is left alone."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the bundle into `folder`, which is made. Raises TargetError if it cannot be written."""
         weights = save_tensors(dict(self.weights))
-        (folder / WEIGHTS).write_bytes(weights)
-        (folder / CONFIG).write_text(json.dumps(self._config(weights), indent=2) + "\n", encoding="utf-8")
-        with (folder / SPLIT).open("w", encoding="utf-8", newline="") as file:
-            write_split(self.split, file)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / WEIGHTS).write_bytes(weights)
+            (folder / CONFIG).write_text(json.dumps(self._config(weights), indent=2) + "\n", encoding="utf-8")
+            with (folder / SPLIT).open("w", encoding="utf-8", newline="") as file:
+                write_split(self.split, file)
+        except OSError as error:
+            raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
     def _config(self, weights: bytes) -> dict[str, Any]:
         return {
@@ -105,8 +109,9 @@ def locate(name_or_folder: str) -> Path:
     if _NAME.fullmatch(name_or_folder) and (shipped / name_or_folder / CONFIG).is_file():
         return shipped / name_or_folder
     folder = Path(name_or_folder)
-    if (folder / CONFIG).is_file():
-        return folder
+    with suppress(OSError, ValueError):  # a name that no file system takes
+        if (folder / CONFIG).is_file():
+            return folder
     names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
     raise ModelError(
         f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
@@ -124,7 +129,15 @@ def load(folder: Path) -> Bundle:
         return _assemble(config, weights, _load_split(folder / SPLIT))
     except OSError as error:
         raise ModelError(f"model '{folder}' cannot be read: {error.strerror}: {error.filename}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+        SafetensorError,
+    ) as error:
         raise ModelError(f"model '{folder}' is damaged: {error}. Restore it, or train it again") from error
 
 
@@ -135,6 +148,7 @@ def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> 
         raise ValueError(f"unknown keys {sorted(unknown)}")
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
+    check_name(str(config["name"]))
     if len(config["heads"]) != 1:
         raise ValueError("it needs exactly one head")
     head = dict(config["heads"][0])
@@ -149,6 +163,14 @@ def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> 
         metrics=config["metrics"],
         split=split,
     )
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a model's name can stand in a manifest and be a folder."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"'{name}' cannot be a model's name: use at most 64 letters, digits, '_', '-' and '.'"
+        )
 
 
 def _load_split(path: Path) -> dict[str, str]:
@@ -168,7 +190,7 @@ def read_split(lines: Any) -> dict[str, str]:
         raise ValueError("a split file has the columns sha256,part")
     split = {row["sha256"]: row["part"] for row in reader}
     if unknown := set(split.values()) - {"train", "validation", "test"}:
-        raise ValueError(f"unknown part {sorted(unknown)[0]!r} in the split (train, validation or test)")
+        raise ValueError(f"unknown part {next(iter(unknown))!r} in the split (train, validation or test)")
     return split
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from dicomsort import __version__, terminal
-from dicomsort.errors import DicomsortError, ExitCode, UsageError
+from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
 from dicomsort.place import Action
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def classify(
     workers: Workers = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
     device: Device = "auto",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that reading one file may take.")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")
+    ] = 60.0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Annotated[
@@ -174,7 +176,9 @@ def train(
     ] = None,
     balance: Annotated[str | None, typer.Option(help="The CSV column of sources to be seen alike.")] = None,
     split: Split = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the start and the order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 10**5, help="Of the split, the start and the order.")
+    ] = 0,
     device: Device = "auto",
     workers: Workers = None,
     json: Json = False,
@@ -182,7 +186,7 @@ def train(
 ) -> None:
     """Train a model on labelled images and write it as a bundle."""
     with _endings():
-        _refuse_existing(out)
+        _prepare_folder(out)
         from dicomsort import dataset  # noqa: PLC0415
         from dicomsort import train as training  # noqa: PLC0415
 
@@ -215,7 +219,7 @@ def evaluate(
         str, typer.Option(help="train, validation, test or all, by the bundle's split.")
     ] = "test",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
     device: Device = "auto",
@@ -263,9 +267,19 @@ def _pool(workers: int | None, timeout: float = 60.0) -> Any:
     return PoolSettings(workers=workers or os.cpu_count() or 1, timeout=timeout)
 
 
-def _refuse_existing(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out '{out}' exists and is not an empty folder; choose another or remove it")
+def _prepare_folder(out: Path) -> None:
+    """Make the folder of a new bundle now, not after hours of training."""
+    from dicomsort.bundle import check_name  # noqa: PLC0415
+
+    try:
+        check_name(out.resolve().name)
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UsageError(f"--out '{out}' is not an empty folder; choose another or empty it")
+    except ValueError as error:
+        raise UsageError(f"--out: {error}") from error
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
 
 
 def _tell_epoch(epoch: "Epoch") -> None:

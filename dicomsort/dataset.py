@@ -212,7 +212,7 @@ def load_split(path: Path) -> dict[str, str]:
             return read_split(file)
     except OSError as error:
         raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UsageError(f"split '{path}': {error}") from error
 
 

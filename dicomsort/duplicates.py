@@ -22,6 +22,7 @@ class Verdicts:
 
     first: dict[str, str]
     namesakes: frozenset[str]
+    unread: frozenset[str] = frozenset()
 
 
 def judge(
@@ -64,7 +65,7 @@ def _compare(groups: dict[str, list[str]], settings: workers.PoolSettings) -> Ve
                 first[path] = original
         if len(images) > 1:
             namesakes.update(images.values())
-    return Verdicts(first, frozenset(namesakes))
+    return Verdicts(first, frozenset(namesakes), frozenset(path for path in digests if not digests[path]))
 
 
 def _digests(paths: Iterable[str], settings: workers.PoolSettings) -> dict[str, str]:

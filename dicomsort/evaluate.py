@@ -16,6 +16,7 @@ from dicomsort.classifier import Classifier
 from dicomsort.dataset import Sample, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.labels import Decision, Head, decide
+from dicomsort.manifest import escape
 from dicomsort.metrics import Figures, confusion, figures
 from dicomsort.outcome import Failure, Picture
 from dicomsort.workers import PoolSettings
@@ -153,4 +154,4 @@ def write(result: Evaluation, metrics: dict[str, Any], labels: Sequence[str], fo
 def _prediction_row(prediction: Prediction) -> list[str]:
     sample, decision = prediction.sample, prediction.decision
     numbers = (decision.confidence, *decision.scores)
-    return [sample.name, sample.label, decision.label, *(f"{number:.6f}" for number in numbers)]
+    return [escape(sample.name), sample.label, decision.label, *(f"{number:.6f}" for number in numbers)]

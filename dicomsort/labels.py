@@ -1,5 +1,6 @@
 """What a network's outputs mean: heads, labels, thresholds, decision."""
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class Head:
             raise ValueError(f"head '{self.name}' needs at least two labels, each once")
         for label in self.labels:
             check_label(label)
-        if not self.temperature > 0 or not 0 <= self.review_below <= 1:
+        if not 0 < self.temperature < math.inf or not 0 <= self.review_below <= 1:
             raise ValueError(f"head '{self.name}' has an impossible temperature or review threshold")
 
     def as_dict(self) -> dict[str, Any]:

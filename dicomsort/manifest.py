@@ -159,9 +159,12 @@ def _key_of(record: Record) -> int:
 
 
 def placement_of(record: Record) -> Placement:
-    """Return what a row says was placed."""
+    """Return what a row says was placed. Raises UsageError if that lies outside the output folder."""
     stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
-    return Placement(unescape(record["destination"]), record["action"], stamp)
+    destination = unescape(record["destination"])
+    if os.path.isabs(destination) or os.pardir in destination.split(os.sep):
+        raise UsageError(f"the manifest has been changed: '{record['destination']}' lies outside the output")
+    return Placement(destination, record["action"], stamp)
 
 
 def _key(path: str, stamp: Stamp) -> int:

@@ -23,6 +23,10 @@ ALIASES: dict[str, NetworkSpec] = {
 """The names of the field's papers. mean and std: ImageNet's, averaged over the three colours."""
 
 
+_OPTIONS = {"pad_type"}
+"""Keyword arguments of timm.create_model that a bundle may set; others can fetch or load files."""
+
+
 class Network(nn.Module):
     """A timm network for one grey channel that takes grey values 0..255 as they come.
 
@@ -32,11 +36,17 @@ class Network(nn.Module):
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
         super().__init__()
         self.body: Any
+        if not spec.std > 0:
+            raise UsageError("a network's standard deviation of grey values must be above 0")
         self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
         try:
-            self.body = timm.create_model(spec.timm, in_chans=1, num_classes=outputs, **spec.options)
+            if not timm.is_model(spec.timm) or not set(spec.options) <= _OPTIONS:
+                raise TypeError("not a plain network of timm")  # noqa: TRY301  (never a hub or a file)
+            self.body = timm.create_model(
+                spec.timm, pretrained=False, in_chans=1, num_classes=outputs, **spec.options
+            )
             _start_small(self.body.get_classifier())
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             known = ", ".join(ALIASES)
             raise UsageError(
                 f"no network '{spec.timm}': use {known}, or a name of timm {timm.__version__}"

@@ -142,8 +142,8 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
 
 def check(settings: SortSettings) -> list[walk.Root]:
     """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
-    if not all(settings.roots):
-        raise UsageError("an empty name was given for a folder to sort")
+    if not all(settings.roots) or not settings.out:
+        raise UsageError("an empty name was given for a folder")
     roots, out = walk.roots_of(settings.roots), os.path.realpath(settings.out)
     for root in roots:
         real = os.path.realpath(root.path)
@@ -427,7 +427,7 @@ def _judged(record: Record, verdicts: duplicates.Verdicts, out: str, tally: Tall
             "reason": reason,
             "duplicate_of": verdicts.first[path],
         }
-    if status is Status.DUPLICATE and os.path.lexists(unescape(path)):
+    if status is Status.DUPLICATE and not {path, record["duplicate_of"]} & verdicts.unread:
         _move(tally, status, Status.PLANNED)
         reason = joined([Reason.ORIGINAL_GONE])
         return {**record, "status": Status.PLANNED.value, "reason": reason, "duplicate_of": ""}

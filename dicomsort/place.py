@@ -132,6 +132,8 @@ def _raise_if_target_is_done(error: OSError, target: str) -> None:
 
 def _copy(source: str, target: str) -> Action:
     temporary = _temporary(target)
+    with suppress(FileNotFoundError):  # left by a killed run; it may share its inode with a placed file
+        os.unlink(temporary)
     try:
         shutil.copyfile(source, temporary)
         shutil.copystat(source, temporary)

@@ -182,7 +182,7 @@ def _average(averaged: Any, current: Any, count: Any) -> None:
 
 
 def let_classes_count_alike(network: Network, images: Images, balance: float) -> None:
-    """Take the classes' shares of the training images out of the answers (Menon et al. 2021, logit adjustment).
+    """Take the classes' shares of the training out of the answers (Menon et al. 2021, logit adjustment).
 
     A network learns to prefer what it has seen often; what counts here is the mean of the classes' recalls.
     """

@@ -266,7 +266,6 @@ def _prepare(settings: PoolSettings, nowhere: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    sys.stdout.flush()
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
     _limit_memory(settings.memory_bytes)

@@ -72,6 +72,8 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (edit(heads=[{"name": "x", "labels": ["a", "manifest.csv"]}]), "cannot be a class"),
     (edit(heads=[{"name": "x", "labels": ["hand", "Hand"]}]), "each once"),
     (edit(preprocessing={"size": 7}), "canvas size"),
+    (edit(preprocessing={"size": 64, "fill": 300}), "fill 0 to 255"),
+    (edit(name="a\nb"), "cannot be a model's name"),
     (edit(preprocessing={"side": 64}), "damaged"),
     (spoil_weights, "does not have the hash"),
     (write("config.json", "{"), "damaged"),
@@ -97,6 +99,21 @@ def test_weights_of_another_width_or_network_are_refused(small_bundle: Bundle) -
         networks.build(wide)
     with pytest.raises(ModelError, match="do not fit"):
         networks.build(replace(small_bundle, network=NetworkSpec("no_such_network")))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec("hf-hub:timm/resnet18.a1_in1k"),
+        NetworkSpec("local-dir:here"),
+        NetworkSpec("mobilenetv1_100", {"pretrained": True}),
+        NetworkSpec("mobilenetv1_100", {"checkpoint_path": "x.safetensors"}),
+        NetworkSpec("mobilenetv1_100", {"pad_type": "same"}, 0.5, 0.0),
+    ],
+)
+def test_a_bundle_can_neither_fetch_nor_load_other_files(small_bundle: Bundle, spec: NetworkSpec) -> None:
+    with pytest.raises(ModelError, match="do not fit"):
+        networks.build(replace(small_bundle, network=spec))
 
 
 def test_weights_that_are_no_numbers_are_refused(small_bundle: Bundle) -> None:

@@ -137,6 +137,12 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (["classify", "{tmp}/empty", "--out", "{tmp}/empty"], ExitCode.USAGE, "is, or lies in, --out"),
     (["classify", "{tmp}/empty", "--out", "{tmp}"], ExitCode.USAGE, "is, or lies in, --out"),
     (["classify", "", "--out", "{tmp}/o"], ExitCode.USAGE, "an empty name"),
+    (["classify", "{tmp}/empty", "--out", ""], ExitCode.USAGE, "an empty name"),
+    (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--timeout", "inf"], ExitCode.USAGE, "--timeout"),
+    (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--model", "y" * 5000], ExitCode.MODEL, "no model"),
+    (["train", "{tmp}/pictures", "--out", "{tmp}/file/m"], ExitCode.TARGET, "cannot be written"),
+    (["train", "{tmp}/pictures", "--out", "{tmp}/n\nl"], ExitCode.USAGE, "cannot be a model's name"),
+    (["train", "{tmp}/pictures", "--out", "{tmp}/m", "--seed", "-1"], ExitCode.USAGE, "--seed"),
     (["classify", "{tmp}/empty"], ExitCode.USAGE, "--out"),
     (
         ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "move"],
@@ -190,7 +196,9 @@ def draw_pictures(folder: Path, count: int = 12) -> None:
             Image.fromarray(grey).save(folder / label / f"{number}.png")
 
 
-@pytest.mark.parametrize(("words", "code", "message"), WRONG, ids=[" ".join(words) for words, _, _ in WRONG])
+@pytest.mark.parametrize(
+    ("words", "code", "message"), WRONG, ids=[" ".join(words)[:80] for words, _, _ in WRONG]
+)
 def test_wrong_input_gets_a_clear_line_and_its_exit_code(
     words: list[str], code: ExitCode, message: str, things: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,7 +231,16 @@ def test_an_unexpected_error_tells_its_place_but_not_its_message(
     assert "DOE" not in said.err + said.out
 
 
-def test_train_eval_classify(tmp_path: Path, write_dicom: Any) -> None:
+def inside(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
+    """Run a command in this process; it need not load torch again."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        app([str(word) for word in arguments], prog_name="dicomsort")
+    said = capfd.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)
+
+
+def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.CaptureFixture[str]) -> None:
     draw_pictures(tmp_path / "data", 20)
     (tmp_path / "data" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     model = tmp_path / "model"
@@ -239,7 +256,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any) -> None:
         "--seed",
         "1",
     ]
-    ran = command("train", tmp_path / "data", "--out", model, *options, "--json")
+    ran = inside(capfd, "train", tmp_path / "data", "--out", model, *options, "--json")
     assert ran.code == 0, ran.err
     assert {path.name for path in model.iterdir()} == {
         "model.safetensors",
@@ -266,7 +283,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any) -> None:
     assert parts["test"]["overlap_with_training"] == 0
 
     out = tmp_path / "figures"
-    ran = command("eval", tmp_path / "data", "--model", model, "--part", "all", "--out", out)
+    ran = inside(capfd, "eval", tmp_path / "data", "--model", model, "--part", "all", "--out", out)
     assert ran.code == ExitCode.SOME_FAILED
     assert "beware" in ran.err
     with (out / "predictions.csv").open(newline="") as file:
@@ -279,10 +296,11 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any) -> None:
 
     inbox = tmp_path / "in"
     write_dicom(inbox / "a.dcm")
-    assert command("classify", inbox, "--out", tmp_path / "out", "--model", model).code == 0
+    assert inside(capfd, "classify", inbox, "--out", tmp_path / "out", "--model", model).code == 0
     assert Counter(row["status"] for row in rows(tmp_path / "out").values()) in ({"sorted": 1}, {"review": 1})
 
 
+@pytest.mark.slow
 def test_training_is_deterministic(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "data")
     options = ["--size", "32", "--epochs", "1", "--batch-size", "8", "--json", "--quiet"]

@@ -135,6 +135,22 @@ def test_a_file_that_cannot_be_read_now_keeps_its_copy(
     check_places(inbox, out)
 
 
+def test_a_manifest_that_points_outside_the_output_is_refused(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim.dcm"
+    sort(settings(inbox, out), predictor)
+    source = inbox / "s0" / "3.dcm"
+    shutil.copy2(source, victim)
+    path = out / "manifest.csv"
+    destination = rows(out)[str(source)]["destination"]
+    path.write_text(path.read_text().replace(f",{destination},", ",../victim.dcm,"))
+    os.utime(source)
+    with pytest.raises(UsageError, match="lies outside the output"):
+        sort(settings(inbox, out), predictor)
+    assert victim.exists()
+
+
 def test_other_roots_need_another_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
     with pytest.raises(UsageError, match="another roots"):
@@ -305,6 +321,15 @@ class TestDuplicates:
         last = sort(settings(twins, out), predictor)
         assert last.statuses == {Status.SORTED: 4, Status.DUPLICATE: 1}
         check_places(twins, out)
+
+    def test_a_duplicate_of_a_vanished_file_stays_one(
+        self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+    ) -> None:
+        out = tmp_path / "out"
+        sort(settings(twins, out), predictor)
+        (twins / "a/9").unlink()
+        write_dicom(twins / "new", picture(5), SOPInstanceUID="1.2.5")
+        assert sort(settings(twins, out), predictor).statuses[Status.PLANNED] == 0
 
     def test_a_copy_that_a_person_changed_stays(
         self, twins: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
