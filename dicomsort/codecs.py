@@ -161,12 +161,6 @@ def _unsigned_precision(frame: bytes) -> int | None:
     return depth + 1 if components == 1 and depth < 16 else None  # noqa: PLR2004
 
 
-def _reduced_htj2k(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
-    step = 1 << halvings
-    pixels = np.asarray(imagecodecs.htj2k_decode(frame, skipres=halvings))
-    return Decoded(pixels, step, (step - 1) / 2 / step) if pixels.shape[:2] == _part(shape, step) else None
-
-
 def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:
     return -(-shape[0] // step), -(-shape[1] // step)
 
@@ -176,9 +170,6 @@ _REDUCERS: dict[str, Callable[[bytes, int, tuple[int, int]], Decoded | None]] = 
     "1.2.840.10008.1.2.4.51": _reduced_jpeg,
     "1.2.840.10008.1.2.4.90": _reduced_jpeg2000,
     "1.2.840.10008.1.2.4.91": _reduced_jpeg2000,
-    "1.2.840.10008.1.2.4.201": _reduced_htj2k,
-    "1.2.840.10008.1.2.4.202": _reduced_htj2k,
-    "1.2.840.10008.1.2.4.203": _reduced_htj2k,
 }
 
 

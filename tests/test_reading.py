@@ -292,3 +292,18 @@ def test_the_digest_covers_every_frame_and_the_syntax(tmp_path: Path, write_dico
 )
 def test_what_counts_as_a_projection_radiograph(sop_class: str, modality: str, reason: Reason) -> None:
     assert why_not(sop_class, modality) is reason
+
+
+@pytest.mark.parametrize("name", ["jpeg baseline", "jpeg 2000", "htj2k"])
+def test_reduced_decoding_neither_wraps_nor_shifts_hard_edges(
+    name: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    squares = np.kron(np.indices((7, 6)).sum(axis=0) % 2, np.ones((73, 73))).astype(np.uint8) * 255
+    syntax, encode, *_ = ENCODERS[name]
+    plain = write_dicom(tmp_path / "plain.dcm", squares)
+    coded = write_dicom(
+        tmp_path / "coded.dcm", squares, syntax, PixelData=encapsulate([bytes(encode(squares))])
+    )
+    difference = np.abs(image_of(plain).astype(int) - image_of(coded))
+    assert difference.mean() < 5
+    assert difference.max() < 100
