@@ -27,7 +27,6 @@ class Action(StrEnum):
     SYMLINK = "symlink"
     HARDLINK = "hardlink"
     REFLINK = "reflink"
-    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,6 @@ def place(source: str, target: str, action: Action, stamp: Stamp | None) -> Plac
     was read; if it has changed since, nothing is placed. Raises TargetError if the target is full or
     read-only; any other failure is a value.
     """
-    if action is Action.NOTHING:
-        return Placed(action)
     try:
         if stamp is not None and stamp_of(source) != stamp:
             return Placed(None, Reason.CHANGED)

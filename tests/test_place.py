@@ -175,7 +175,5 @@ def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
 
 
-def test_nothing_is_done_in_a_dry_run(source: Path, tmp_path: Path) -> None:
-    assert put(source, tmp_path / "out" / "x", Action.NOTHING) == Placed(Action.NOTHING)
-    assert not (tmp_path / "out").exists()
-    assert set(placing._PLACERS) | {Action.NOTHING} == set(Action)
+def test_every_action_can_be_done() -> None:
+    assert set(placing._PLACERS) == set(Action) == set(PLACING)
