@@ -1,3 +1,25 @@
-"""Sort DICOM archives: each X-ray into a folder per body-part class, one manifest row for every file."""
+"""Sort DICOM archives: each X-ray into a folder per body-part class, one manifest row for every file.
 
+from dicomsort import Preprocessing, read_image
+
+picture = read_image("a.dcm", Preprocessing(size=224))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dicomsort.preprocess import Preprocessing
+    from dicomsort.radiograph import ReadSettings
+    from dicomsort.reader import UnreadableError, read_image
+
+__all__ = ["Preprocessing", "ReadSettings", "UnreadableError", "__version__", "read_image"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are asked for: the command line starts without NumPy."""
+    if name not in __all__:
+        raise AttributeError(f"module 'dicomsort' has no attribute '{name}'")
+    from dicomsort import reader  # noqa: PLC0415
+
+    return getattr(reader, name)

@@ -14,6 +14,7 @@ import typer
 from dicomsort import __version__, terminal
 from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
 from dicomsort.place import Action
+from dicomsort.radiograph import ReadSettings
 
 if TYPE_CHECKING:
     from dicomsort.evaluate import Evaluation
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_READ = ReadSettings()
 
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
@@ -40,6 +43,15 @@ ReviewBelow = Annotated[
         min=0.0, max=1.0, help="Confidence under which a file goes to review.", show_default="the model's"
     ),
 ]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Samples per frame beyond which a file is unsupported.")]
+SecondaryCapture = Annotated[
+    bool,
+    typer.Option(
+        "--include-secondary-capture",
+        help="Read captures (and objects of no SOP class) of modality OT or none.",
+    ),
+]
+Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")]
 Data = Annotated[
     Path, typer.Argument(help="CSV with a 'file' column, or a folder with one sub-folder per class.")
 ]
@@ -110,12 +122,12 @@ def classify(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
+    include_secondary_capture: SecondaryCapture = False,
+    max_pixels: MaxPixels = _READ.max_pixels,
     workers: Workers = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
     device: Device = "auto",
-    timeout: Annotated[
-        float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")
-    ] = 60.0,
+    timeout: Timeout = 60.0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Annotated[
@@ -135,7 +147,7 @@ def classify(
         settings = pipeline.SortSettings(
             roots=tuple(inputs), out=out, action=action, dry_run=dry_run, batch_size=batch_size,
             review_below=review_below, follow_links=follow_links, retry_failed=retry_failed,
-            pool=_pool(workers, timeout),
+            read=ReadSettings(max_pixels, include_secondary_capture), pool=_pool(workers, timeout),
         )  # fmt: skip
         pipeline.check(settings)
         classifier = Classifier(bundles.load(bundles.locate(model)), device)
@@ -153,6 +165,55 @@ def classify(
         elif not quiet:
             terminal.summary(tally, out)
         raise typer.Exit(tally.exit_code)
+
+
+@app.command()
+def render(
+    files: Annotated[list[str], typer.Argument(help="DICOM files.", metavar="FILE...")],
+    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
+    model: Model = "router5",
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+    ] = False,
+    include_secondary_capture: SecondaryCapture = False,
+    max_pixels: MaxPixels = _READ.max_pixels,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    quiet: Quiet = False,
+) -> None:
+    """Write what the network sees of each file as PNG.
+
+    Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable.
+    """
+    with _endings():
+        from dicomsort import pictures  # noqa: PLC0415
+        from dicomsort.outcome import Failure  # noqa: PLC0415
+
+        for file in files:
+            if Path(file).is_dir():
+                raise UsageError(f"'{file}' is a folder; name the files in it")
+        _make_folder(Path(out))
+        settings = pictures.PictureSettings(
+            preprocessing=None if full else _canvas(model, size),
+            read=ReadSettings(max_pixels, include_secondary_capture),
+            pool=_pool(workers, timeout),
+        )
+        failed = 0
+        with terminal.counting("rendering", len(files), quiet) as count:
+            for wanted, result in pictures.write_all(files, out, settings):
+                if isinstance(result, Failure):
+                    failed += 1
+                    terminal.say(f"not written: {wanted.path}: {result.status}: {result.reason}")
+                elif not quiet:
+                    remarks = "".join(f" ({remark})" for remark in result.remarks)
+                    terminal.say(f"wrote {wanted.target}{remarks}")
+                count()
+        if failed:
+            raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 @app.command()
@@ -265,6 +326,22 @@ def _pool(workers: int | None, timeout: float = 60.0) -> Any:
     from dicomsort.workers import PoolSettings  # noqa: PLC0415
 
     return PoolSettings(workers=workers or os.cpu_count() or 1, timeout=timeout)
+
+
+def _canvas(model: str, size: int | None) -> Any:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from dicomsort import bundle as bundles  # noqa: PLC0415
+
+    preprocessing = bundles.load(bundles.locate(model)).preprocessing
+    return preprocessing if size is None else replace(preprocessing, size=size)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
 
 
 def _prepare_folder(out: Path) -> None:

@@ -2,9 +2,10 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -18,11 +19,12 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 RLE = "1.2.840.10008.1.2.5"
 
 NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
-KEEPS_COLOUR_SPACE = NATIVE | {RLE, ENCAPSULATED_UNCOMPRESSED}
-"""Syntaxes whose pixels come in the colour space that Photometric Interpretation names."""
+RAW_FRAMES = frozenset({ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES})
+"""Encapsulated syntaxes whose frames hold the words of a native one, plain or deflated."""
 
 Pixels = NDArray[Any]
 
@@ -50,6 +52,19 @@ class Decoded:
         if self.step == 1:
             return None
         return self.shift, self.shift, columns / self.step + self.shift, rows / self.step + self.shift
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a decoder.
+
+    shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the full
+    shape asks for every pixel. signed: whether the values are two's complement (Pixel Representation 1).
+    """
+
+    shape: tuple[int, int]
+    enough: tuple[int, int]
+    signed: bool = False
 
 
 def _jpeg(frame: bytes) -> Pixels:
@@ -89,23 +104,24 @@ _DECODERS: dict[str, Callable[[bytes], Pixels]] = {
     "1.2.840.10008.1.2.4.203": imagecodecs.htj2k_decode,
 }
 
-SUPPORTED = NATIVE | frozenset(_DECODERS) | {RLE, ENCAPSULATED_UNCOMPRESSED}
+SUPPORTED = NATIVE | RAW_FRAMES | frozenset(_DECODERS) | {RLE}
 """Every Transfer Syntax UID that can be decoded."""
 
+CONVERTS_COLOUR = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+"""Syntaxes whose decoder turns YCbCr into RGB whatever Photometric Interpretation says."""
 
-def decode(frame: bytes, transfer_syntax: str, shape: tuple[int, int], enough: tuple[int, int]) -> Decoded:
-    """Decode one compressed frame of a syntax other than RLE, at the smallest size that is `enough`.
 
-    shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the
-    full shape asks for every pixel. 8 or 16 bit; colour as RGB where the code stream itself says how it is
-    coded (JPEG, JPEG 2000). A reduced decode that fails gives way to a full one. Raises whatever the codec
-    raises on damaged data.
+def decode(frame: bytes, transfer_syntax: str, wanted: Wanted) -> Decoded:
+    """Decode one compressed frame of a syntax other than RLE, at the smallest size that is enough.
+
+    Returns 8 or 16 bit values. Raises whatever the codec raises on damaged data; a reduced decode that fails
+    gives way to a full one.
     """
-    halvings = _halvings(shape, enough)
+    halvings = _halvings(wanted.shape, wanted.enough)
     reduce = _REDUCERS.get(transfer_syntax)
     while reduce is not None and halvings > 0:
         try:
-            reduced = reduce(frame, halvings, shape)
+            reduced = reduce(frame, halvings, wanted)
         except Exception:  # noqa: BLE001  (whatever it is, the full decode decides)
             reduced = None
         if reduced is not None:
@@ -124,52 +140,68 @@ def _covers(shape: tuple[int, int], enough: tuple[int, int]) -> bool:
     return shape[0] >= enough[0] and shape[1] >= enough[1]
 
 
-def _reduced_jpeg(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
-    """Scale in the DCT (Pillow's draft mode); 8 bit only."""
+def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
+    """Scale in the DCT (Pillow's draft mode); unsigned 8 bit only."""
+    rows, columns = wanted.shape
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
-        if image.size != (shape[1], shape[0]):
+        if image.size != (columns, rows) or wanted.signed:
             return None
         step = 1 << min(halvings, 3)
-        image.draft("L", (-(-shape[1] // step), -(-shape[0] // step)))
+        image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
-    return Decoded(pixels, step) if pixels.ndim == 2 and pixels.shape == _part(shape, step) else None  # noqa: PLR2004
+    fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)  # noqa: PLR2004
+    return Decoded(pixels, step) if fits else None
 
 
-def _reduced_jpeg2000(frame: bytes, halvings: int, shape: tuple[int, int]) -> Decoded | None:
-    """Leave out resolution levels (Pillow with OpenJPEG); unsigned grey images of one component only."""
+def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
+    """Leave out resolution levels (Pillow with OpenJPEG, HTJ2K too); images of one component only.
+
+    Values whose sign is not what the header says are bit patterns, and those have no average: see
+    `Layout._as_said`.
+    """
     end = frame.rfind(b"\xff\xd9")
-    precision = _unsigned_precision(frame)
-    if precision is None or end < 0:
+    depth = _depth(frame)
+    if depth is None or depth.signed != wanted.signed or end < 0:
         return None
     with Image.open(io.BytesIO(frame[: end + 2]), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
         pixels = np.asarray(image)
     step = 1 << halvings
-    if pixels.ndim != 2 or pixels.shape != _part(shape, step):  # noqa: PLR2004
+    if pixels.ndim != 2 or pixels.shape != _part(wanted.shape, step):  # noqa: PLR2004
         return None
-    if pixels.dtype != np.uint8:  # Pillow aligns 9 to 16 bits to the left of 16
-        pixels = pixels >> (16 - precision)
+    pixels = pixels >> (8 * pixels.itemsize - depth.bits)  # Pillow aligns values to the left of 8 or 16 bits
+    if depth.signed:  # and moves signed values up by half their range
+        pixels = (pixels.astype(np.int32) - (1 << depth.bits - 1)).astype(np.int16)
     return Decoded(pixels, step, (step - 1) / 2 / step)
 
 
-def _unsigned_precision(frame: bytes) -> int | None:
-    """Return the bit depth of a code stream of one unsigned component (ITU-T T.800 A.5.1), else None."""
+class _Depth(NamedTuple):
+    bits: int
+    signed: bool
+
+
+def _depth(frame: bytes) -> _Depth | None:
+    """Return the bit depth of a code stream of one component (ITU-T T.800 A.5.1), else None."""
     start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
     if start < 0 or len(frame) < start + 43:
         return None
     components, depth = struct.unpack_from(">HB", frame, start + 40)
-    return depth + 1 if components == 1 and depth < 16 else None  # noqa: PLR2004
+    bits = (depth & 0x7F) + 1
+    return _Depth(bits, depth > 0x7F) if components == 1 and bits <= 16 else None  # noqa: PLR2004
 
 
 def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:
     return -(-shape[0] // step), -(-shape[1] // step)
 
 
-_REDUCERS: dict[str, Callable[[bytes, int, tuple[int, int]], Decoded | None]] = {
+_REDUCERS: dict[str, Callable[[bytes, int, Wanted], Decoded | None]] = {
     "1.2.840.10008.1.2.4.50": _reduced_jpeg,
     "1.2.840.10008.1.2.4.51": _reduced_jpeg,
     "1.2.840.10008.1.2.4.90": _reduced_jpeg2000,
     "1.2.840.10008.1.2.4.91": _reduced_jpeg2000,
+    "1.2.840.10008.1.2.4.201": _reduced_jpeg2000,
+    "1.2.840.10008.1.2.4.202": _reduced_jpeg2000,
+    "1.2.840.10008.1.2.4.203": _reduced_jpeg2000,
 }
 
 
@@ -181,3 +213,8 @@ def decode_rle(frame: bytes, rows: int, columns: int, samples: int, bits_allocat
     if samples == 1:
         return pixels.reshape(rows, columns)
     return np.moveaxis(pixels.reshape(samples, rows, columns), 0, -1)
+
+
+def inflate_frame(frame: bytes, frame_bytes: int) -> bytes:
+    """Inflate one deflated frame (PS3.5 A.4.13, RFC 1951) of `frame_bytes` bytes; never more than these."""
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, frame_bytes)

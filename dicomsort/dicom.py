@@ -6,36 +6,48 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
-from dicomsort.greyscale import render
+from dicomsort.greyscale import ConstantImageError, render
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
+from dicomsort.inflate import InflatesTooFarError
 from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
 from dicomsort.pixels import Layout, PixelSource
-from dicomsort.preprocess import Preprocessing, fitted_shape, to_canvas
+from dicomsort.preprocess import Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.presentation import grey_scale, pixel_aspect
-from dicomsort.radiograph import why_not
+from dicomsort.radiograph import ReadSettings, why_not
+
+_DEFAULTS = ReadSettings()
+_CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
+    FileNotFoundError: (Status.IO_ERROR, Reason.VANISHED),
+    InflatesTooFarError: (Status.UNSUPPORTED, Reason.TOO_LARGE),
+    ConstantImageError: (Status.DECODE_ERROR, Reason.CONSTANT_IMAGE),
+}
 
 
-def read(path: str, preprocessing: Preprocessing) -> Picture | Failure:
+def read(
+    path: str, preprocessing: Preprocessing | None, settings: ReadSettings = _DEFAULTS
+) -> Picture | Failure:
     """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
 
     Returns a Picture with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
-    Of a multi-frame image the middle frame counts.
+    Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
+    in). Of a multi-frame image the middle frame counts.
     """
     reading = _Reading(path)
     try:
-        return reading.picture(preprocessing)
-    except Stop as stop:
-        return Failure(stop.status, stop.reason, reading.header, reading.stamp)
-    except FileNotFoundError:
-        return Failure(Status.IO_ERROR, Reason.VANISHED, reading.header, reading.stamp)
-    except OSError as error:
-        if error.errno is None or error.errno == errno.EINVAL:  # raised by a parser or for an absurd seek
-            return Failure(Status.DECODE_ERROR, reading.trouble, reading.header, reading.stamp)
-        return Failure(Status.IO_ERROR, Reason.UNREADABLE, reading.header, reading.stamp)
+        return reading.picture(preprocessing, settings)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  (pydicom and the codecs raise nearly everything there is)
-        return Failure(Status.DECODE_ERROR, reading.trouble, reading.header, reading.stamp)
+    except Exception as error:  # noqa: BLE001  (pydicom and the codecs raise nearly everything there is)
+        return Failure(*_cause(error, reading.trouble), reading.header, reading.stamp)
+
+
+def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
+    """Say what the manifest tells of an error. A parser's OSError has no number, or EINVAL."""
+    if isinstance(error, Stop):
+        return error.status, error.reason
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+        return Status.IO_ERROR, Reason.UNREADABLE
+    return _CAUSES.get(type(error), (Status.DECODE_ERROR, trouble))
 
 
 class _Reading:
@@ -47,27 +59,26 @@ class _Reading:
         self.stamp: Stamp | None = None
         self.trouble = Reason.HEADER_DAMAGED
 
-    def picture(self, preprocessing: Preprocessing) -> Picture:
+    def picture(self, preprocessing: Preprocessing | None, settings: ReadSettings) -> Picture:
         with open(self.path, "rb") as file:
             self._recognise(file)
-            dataset = read_header(file)
+            dataset, stream = read_header(file)
             self.header = header_of(dataset)
-            self._refuse_others(dataset, is_cut(dataset, file))
+            self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
             self.trouble = Reason.PIXELS_DAMAGED
-            source = PixelSource(file, dataset, self.path)
+            source = PixelSource(stream, dataset)
             source.open()
             layout = Layout(dataset, self.header)
-            layout.check()
+            layout.check(settings.max_pixels)
             scale = grey_scale(dataset, layout, layout.frame)
-            shape = fitted_shape(layout.rows, layout.columns, preprocessing.size, pixel_aspect(dataset))
-            enough = (layout.rows, layout.columns) if scale.has_tables else shape
+            shape = _shape(layout, pixel_aspect(dataset), preprocessing)
+            enough = shape if scale.averages else (layout.rows, layout.columns)
             stored = layout.stored_values(source, enough)
-        try:
-            grey, honoured = render(stored.pixels, scale, shape, stored.box(layout.rows, layout.columns))
-        except ValueError as error:
-            raise Stop(Status.DECODE_ERROR, Reason.CONSTANT_IMAGE) from error
-        reason = Reason.NONE if honoured else Reason.PERCENTILE_WINDOW
-        return Picture(to_canvas(grey, preprocessing), self.header, self.stamp, reason)
+        decoded = stored.decoded
+        grey, honoured = render(decoded.pixels, scale, shape, decoded.box(layout.rows, layout.columns))
+        image = to_canvas(grey, preprocessing) if preprocessing else to_bytes(grey)
+        remarks = ((Reason.PERCENTILE_WINDOW, not honoured), (Reason.OTHER_DECODER, stored.by_another))
+        return Picture(image, self.header, self.stamp, tuple(reason for reason, is_so in remarks if is_so))
 
     def _recognise(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
@@ -77,12 +88,20 @@ class _Reading:
         if not looks_dicom(file, facts.st_size):
             raise Stop(Status.NOT_DICOM, Reason.NO_DICOM)
 
-    def _refuse_others(self, dataset: Dataset, cut: bool) -> None:
+    def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
         """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""
         known = sop_class(dataset)
-        reason = why_not(known, self.header.modality)
+        reason = why_not(known, self.header.modality, secondary_capture)
         other = reason is not Reason.NONE and is_standard(known)
         if ((cut or not dataset) and not other) or (reason is Reason.NONE and self.header.rows is None):
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
             raise Stop(Status.NOT_XRAY, reason)
+
+
+def _shape(layout: Layout, aspect: float, preprocessing: Preprocessing | None) -> tuple[int, int]:
+    """Return (height, width) of the picture; without canvas no pixel is given up to make them square."""
+    if preprocessing is not None:
+        return fitted_shape(layout.rows, layout.columns, preprocessing.size, aspect)
+    longest = max(layout.rows * max(aspect, 1), layout.columns * max(1 / aspect, 1))
+    return fitted_shape(layout.rows, layout.columns, round(longest), aspect)

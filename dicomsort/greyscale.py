@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from dicomsort.preprocess import Box, GreyFloat, shrink
 
-_PERCENTILES = (0.5, 99.5)
-_MARGIN, _LEAST_INNER = 0.005, 0.05  # of the range between percentiles, of the pixels
+Mask = NDArray[np.bool_]
+
+_EXTREMES, _PERCENTILES = (0.3, 99.7), (0.5, 99.5)
+_MARGIN, _LEAST_INNER = 0.02, 0.05  # of the range between the extremes, of the pixels
+_SHARP_BEND = 0.1  # of a table's range
 _LEAST_SEEN, _LEAST_CONTRAST = 0.1, 0.06  # of the image's values, of the window's greys
 
 
@@ -21,14 +24,19 @@ class LookUpTable:
     table: NDArray[np.uint16]
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """Map integers of any shape."""
-        index = np.clip(values.astype(np.int64) - self.first, 0, len(self.table) - 1)
-        return self.table[index]
+        """Map whole numbers of any shape."""
+        return self.table[np.clip(values.astype(np.int64) - self.first, 0, len(self.table) - 1)]
 
     @property
     def top(self) -> int:
         """Greatest output the table's bits can hold; descriptors often claim more bits than are used."""
         return int((1 << int(self.table.max()).bit_length()) - 1)
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether a mean of values leads to about the mean of their entries: no bend over 1/32 is sharp."""
+        knots = self.table[np.linspace(0, len(self.table) - 1, 33).astype(int)].astype(np.int64)
+        return bool(np.abs(np.diff(knots, 2)).max() <= _SHARP_BEND * (self.table.max() - self.table.min()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,9 @@ class Window:
 class GreyScale:
     """What a header says about the meaning of its stored values.
 
-    padding: lowest and highest stored value of pixels that are no image. logarithm: values are proportional
-    to X-ray intensity and look like a radiograph only as logarithms. sound: False if a table was unusable.
+    padding: lowest and highest stored value of pixels that are no image. intensity_sign: 1 or -1 if values
+    are linear in X-ray intensity, growing or falling, and look like a radiograph only as logarithms; else 0.
+    sound: False if a table was unusable.
     """
 
     slope: float = 1.0
@@ -75,13 +84,22 @@ class GreyScale:
     window: Window | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
-    logarithm: bool = False
+    intensity_sign: int = 0
     sound: bool = True
 
     @property
-    def has_tables(self) -> bool:
-        """Whether values must be looked up one by one, so that only all pixels will do."""
-        return self.modality_lut is not None or self.voi_lut is not None
+    def tables(self) -> tuple[LookUpTable, ...]:
+        """The look-up tables, in their order."""
+        return tuple(table for table in (self.modality_lut, self.voi_lut) if table is not None)
+
+    @property
+    def averages(self) -> bool:
+        """Whether means may stand for the pixels; a table with sharp bends wants them one by one."""
+        return all(table.is_smooth for table in self.tables)
+
+
+class ConstantImageError(ValueError):
+    """All that counts of an image has one value."""
 
 
 def render(
@@ -92,51 +110,70 @@ def render(
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
     only look-up tables are applied at full size. box: the part of `stored` that counts. Returns the image
     and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
-    percentile window took its place). Raises ValueError for a constant image.
+    percentile window took its place). Raises ConstantImageError.
     """
-    padded = _padded(stored, scale, shape, box)
-    values: NDArray[Any] = stored if scale.modality_lut is None else scale.modality_lut.apply(stored)
+    shown = _shown(stored, scale.padding, shape, box)
+    small = shrink(_looked_up(stored, scale), shape, box)
+    if not scale.tables:
+        small = small * np.float32(scale.slope) + np.float32(scale.intercept)
+    if small[shown].min() == small[shown].max():
+        raise ConstantImageError
     if scale.voi_lut is not None:
-        grey, honoured = shrink(_present(values, scale, scale.voi_lut), shape, box), True
-        _refuse_constant(grey)
+        grey, honoured = small * np.float32(255 / max(scale.voi_lut.top, 1)), True
+    elif scale.intensity_sign:
+        grey, honoured = _window(_attenuation(small, shown, scale.intensity_sign), shown, None)
     else:
-        small = shrink(values, shape, box)
-        if scale.modality_lut is None:
-            small = small * np.float32(scale.slope) + np.float32(scale.intercept)
-        image = small[~padded] if padded is not None else small
-        _refuse_constant(image)
-        if scale.logarithm:
-            small, image = (np.log1p(np.maximum(part - image.min(), 0)) for part in (small, image))
-        grey, honoured = _window(small, image, scale.window)
+        grey, honoured = _window(small, shown, scale.window)
     grey = np.float32(255) - grey if scale.inverse else grey
-    if padded is not None:
-        grey = np.where(padded, np.float32(0), grey)
-    return grey, honoured and scale.sound
+    return np.where(shown, grey, np.float32(0)), honoured and scale.sound
 
 
-def _padded(
-    stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None
-) -> NDArray[np.bool_] | None:
-    """Find the pixels of the small image that are mostly padding; None if there are none, or nothing else."""
-    if scale.padding is None:
-        return None
-    low, high = scale.padding
-    mask = (stored >= low) & (stored <= high)
-    if not mask.any():
-        return None
-    small = shrink(mask, shape, box) > 0.5  # noqa: PLR2004
-    return small if small.any() and not small.all() else None
+def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
+    """Apply the tables to every value that can be, once, then look each pixel up: uint16, or `stored` itself.
 
-
-def _present(values: NDArray[Any], scale: GreyScale, voi_lut: LookUpTable) -> GreyFloat:
-    if scale.modality_lut is None and (scale.slope, scale.intercept) != (1.0, 0.0):
+    The rescale is left for later unless a VOI LUT expects it.
+    """
+    if not scale.tables:
+        return stored
+    if stored.dtype.kind == "f" or stored.dtype.itemsize > 2:  # noqa: PLR2004
+        kind = np.int16 if stored.min() < 0 else np.uint16
+        stored = np.rint(stored).clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+    pattern = np.dtype(f"u{stored.dtype.itemsize}")
+    values: NDArray[Any] = np.arange(1 << 8 * pattern.itemsize, dtype=pattern).view(stored.dtype)
+    if scale.modality_lut is not None:
+        values = scale.modality_lut.apply(values)
+    elif scale.voi_lut is not None:
         values = np.rint(values * scale.slope + scale.intercept)
-    return voi_lut.apply(values).astype(np.float32) * np.float32(255 / max(voi_lut.top, 1))
+    if scale.voi_lut is not None:
+        values = scale.voi_lut.apply(values)
+    return np.asarray(np.take(values, stored.view(pattern)))
 
 
-def _window(values: GreyFloat, image: GreyFloat, window: Window | None) -> tuple[GreyFloat, bool]:
-    """Apply the window if it shows something of `image`, the values that count; else percentiles."""
-    low, high = _bounds(image)
+def _shown(
+    stored: NDArray[Any], padding: tuple[int, int] | None, shape: tuple[int, int], box: Box | None
+) -> Mask:
+    """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
+    if padding is not None:
+        shown = shrink((stored >= padding[0]) & (stored <= padding[1]), shape, box) <= 0.5  # noqa: PLR2004
+        if shown.any():
+            return np.asarray(shown)
+    return np.ones(shape, np.bool_)
+
+
+def _attenuation(values: GreyFloat, shown: Mask, sign: int) -> GreyFloat:
+    """Turn values that are linear in X-ray intensity into the logarithm that a radiograph shows.
+
+    sign: 1 if they grow with the intensity, -1 if they fall (PS3.3 C.8.11.3.1.1). Half a per cent of the
+    intensity is added, for the noise of a detector in the dark means nothing.
+    """
+    lowest, highest = np.percentile(values[shown], _EXTREMES)
+    intensity = np.maximum(values - lowest if sign > 0 else highest - values, 0)
+    return np.asarray(sign * np.log(intensity + max((highest - lowest) / 200, 1e-6)), np.float32)
+
+
+def _window(values: GreyFloat, shown: Mask, window: Window | None) -> tuple[GreyFloat, bool]:
+    """Apply the window if it shows something of the pixels that are shown; else percentiles."""
+    low, high = _bounds(values, shown)
     if window is None:
         return _stretch(values, low, high), True
     if window.usable and _shows(window, low, high):
@@ -155,24 +192,32 @@ def _shows(window: Window, low: float, high: float) -> bool:
     return seen >= _LEAST_SEEN * (high - low) and seen >= _LEAST_CONTRAST * (white - black)
 
 
-def _bounds(image: GreyFloat) -> tuple[float, float]:
+def _bounds(image: GreyFloat, shown: Mask) -> tuple[float, float]:
     """Return the values to show as black and white: percentiles of what is no border.
 
-    Shutters, collimation and burnt edges all have the lowest or the highest value, so these do not count.
+    Shutters, collimation and burnt edges all have about the lowest or the highest value, and the pixels
+    beside them are mixtures, so neither count. Every step is by percentiles, never by a single pixel: the
+    same image at another resolution, or with the noise of another codec, must get the same window.
     """
-    lowest, highest = float(image.min()), float(image.max())
-    low, high = np.percentile(image, _PERCENTILES)
-    margin = _MARGIN * float(high - low)
-    inner = image[(image > lowest + margin) & (image < highest - margin)]
-    if inner.size >= _LEAST_INNER * image.size:
-        low, high = np.percentile(inner, _PERCENTILES)
-    return (float(low), float(high)) if high > low else (lowest, highest)
+    values = image[shown]
+    lowest, highest = np.percentile(values, _EXTREMES)
+    margin = _MARGIN * (highest - lowest)
+    border = ~shown | (image <= lowest + margin) | (image >= highest - margin)
+    inner = image[~_grown(border)]
+    counted = inner if inner.size >= _LEAST_INNER * values.size else values
+    low, high = (float(value) for value in np.percentile(counted, _PERCENTILES))
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def _grown(mask: Mask) -> Mask:
+    """Add the eight neighbours of every pixel of a mask."""
+    for _ in range(2):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        mask = grown.T
+    return mask
 
 
 def _stretch(values: GreyFloat, low: float, high: float) -> GreyFloat:
     return np.asarray(np.clip((values - low) * (255 / (high - low)), 0, 255), np.float32)
-
-
-def _refuse_constant(values: NDArray[Any]) -> None:
-    if values.min() == values.max():
-        raise ValueError("constant image")

@@ -6,10 +6,12 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config as pydicom_config
-from pydicom.dataset import Dataset
-from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from dicomsort.inflate import Inflated
 from dicomsort.outcome import Header, Reason, Status
 
 _TEXTS = {
@@ -29,12 +31,15 @@ _NEEDED = [
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelSpacing", "ImagerPixelSpacing",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationship",
+    "PixelIntensityRelationshipSign",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     *(f"{colour}PaletteColorLookupTable{part}"
       for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 ]  # fmt: skip
 _NEEDED_TAGS: list[Any] = [Tag(keyword) for keyword in _NEEDED]
 _PATTERNS = {"UI": re.compile(r"[0-9.]{1,128}"), "CS": re.compile(r"[A-Za-z0-9 _-]{1,64}")}
+_PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
+_MOST_ELEMENTS = 100_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 # pydicom's warnings quote header values; nothing of a header may reach a log.
@@ -70,12 +75,49 @@ def _starts_with_element(start: bytes, size: int, order: Any) -> bool:
     return explicit or int.from_bytes(start[4:8], order) <= min(size, 0x1000)
 
 
-def read_header(file: BinaryIO) -> Dataset:
-    """Read the needed elements before Pixel Data; the file is left at the Pixel Data element.
+def read_header(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
+    """Read the needed elements before Pixel Data.
 
-    Raises nearly anything on damaged data: see pydicom.
+    Returns the data set and the stream that it came from, left at the Pixel Data element or at whatever
+    cannot be the header of an image; it is `file` itself unless the data set is deflated. Raises nearly
+    anything on damaged data: see pydicom.
     """
-    return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_NEEDED_TAGS)
+    meta = _meta_if_deflated(file)
+    if meta is None:
+        return read_partial(file, _HeaderEnd(), force=True, specific_tags=_NEEDED_TAGS), file
+    stream: Any = Inflated(file)
+    dataset = read_dataset(stream, False, True, stop_when=_HeaderEnd(), specific_tags=_NEEDED_TAGS)
+    dataset.file_meta = meta
+    dataset.set_original_encoding(False, True, "iso8859")
+    return dataset, stream
+
+
+class _HeaderEnd:
+    """Tells pydicom where to stop: at pixel data, or where no header goes on.
+
+    Group 0 has no place in a file (PS3.7 E.1); zeros look like it, and pydicom would follow them for hours.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        self._seen += 1
+        return tag in _PIXEL_TAGS or tag.group == 0 or self._seen > _MOST_ELEMENTS
+
+
+def _meta_if_deflated(file: BinaryIO) -> FileMetaDataset | None:
+    """Return the file meta group of a deflated file, which is left behind it, or None at the file's start."""
+    start = file.read(4096)
+    file.seek(0)
+    if start[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in start:
+        return None
+    file.seek(132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # noqa: PLR2004
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return FileMetaDataset(meta)
+    file.seek(0)
+    return None
 
 
 def header_of(dataset: Dataset) -> Header:
@@ -102,10 +144,10 @@ def is_standard(sop_class_uid: str) -> bool:
     return UID(sop_class_uid).name != sop_class_uid
 
 
-def is_cut(dataset: Dataset, file: BinaryIO) -> bool:
+def is_cut(dataset: Dataset, stream: BinaryIO) -> bool:
     """Tell a header that ends in the middle of an element; pydicom itself takes what there is.
 
-    file: as `read_header` left it.
+    stream: as `read_header` left it.
     """
     for tag in dataset.keys():  # noqa: SIM118  (items() would convert the values)
         element = dataset.get_item(tag)
@@ -113,8 +155,9 @@ def is_cut(dataset: Dataset, file: BinaryIO) -> bool:
         length = getattr(element, "length", UNDEFINED_LENGTH)
         if isinstance(value, bytes) and length not in (UNDEFINED_LENGTH, len(value)):
             return True
-    at = file.tell()
-    return at > file.seek(0, 2) or file.seek(at) != at
+    at = stream.tell()
+    stream.seek(at - 1)
+    return not stream.read(1)
 
 
 def text(dataset: Dataset, keyword: str, vr: str) -> str:

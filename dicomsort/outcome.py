@@ -44,11 +44,13 @@ class Reason(StrEnum):
     OTHER_SOP_CLASS = "SOP class is not a projection radiograph"
     OTHER_MODALITY = "modality is not a projection radiograph"
     MAMMOGRAPHY = "mammography is not sorted"
-    VOLUME = "tomosynthesis or 3D X-ray is not sorted"
+    TOMOSYNTHESIS = "tomosynthesis is not sorted"
+    VOLUME = "3D X-ray is not sorted"
+    CAPTURE = "capture without an X-ray modality (see --include-secondary-capture)"
     NO_TYPE = "neither a known SOP class nor an X-ray modality"
     NO_PIXEL_DATA = "X-ray object without pixel data"
     TRANSFER_SYNTAX = "transfer syntax cannot be decoded"
-    TOO_LARGE = "image has more pixels than the limit"
+    TOO_LARGE = "image has more pixels than --max-pixels, or inflates without end"
     PIXEL_FORMAT = "pixel format is not an 8 to 16 bit image"
     HEADER_DAMAGED = "header is damaged or cut off"
     PIXELS_MISSING = "pixel data is cut off or shorter than the header says"
@@ -67,6 +69,7 @@ class Reason(StrEnum):
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
     OTHER_DEVICE = "hard links cannot cross file systems; use another --action"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
+    OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +127,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that was read. `image`: uint8, (size, size), the canvas the network sees."""
+    """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
+
+    remarks: what a person should know of how it was read.
+    """
 
     image: "np.ndarray"
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
-    reason: Reason = Reason.NONE
+    remarks: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,13 @@ from dicomsort.manifest import (
 from dicomsort.outcome import TROUBLE, Failure, Found, Picture, Reason, Stamp, Status
 from dicomsort.place import Action, is_untouched, place, remove, stamp_of
 from dicomsort.preprocess import Preprocessing
+from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import PoolSettings
 
+_PACKAGES = (
+    *("imagecodecs", "numpy", "pillow", "pydicom", "torch"),
+    *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
+)
 _PLACING_THREADS = 4
 _READ_AHEAD_BATCHES = 4
 
@@ -64,6 +69,7 @@ class SortSettings:
     review_below: float | None = None
     follow_links: bool = False
     retry_failed: bool = False
+    read: ReadSettings = field(default_factory=ReadSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
@@ -161,12 +167,13 @@ def check(settings: SortSettings) -> list[walk.Root]:
 def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
     head, model = predictor.bundle.head, predictor.bundle
     threshold = head.review_below if settings.review_below is None else settings.review_below
-    packages = ("imagecodecs", "numpy", "pillow", "pydicom", "torch")
     return RunFacts(
         fixed={
             "model": model.tag,
             "model_sha256": model.digest,
             "review_below": threshold,
+            "max_pixels": settings.read.max_pixels,
+            "include_secondary_capture": settings.read.secondary_capture,
             "roots": [escape(os.path.abspath(root)) for root in settings.roots],
         },
         facts={
@@ -176,15 +183,18 @@ def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
             "batch_size": settings.batch_size,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
-            "versions": {"dicomsort": __version__, **{name: _version_of(name) for name in packages}},
+            "versions": _versions(),
         },
     )
 
 
-def _version_of(package: str) -> str:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
-    return "unknown"
+def _versions() -> dict[str, str]:
+    """Name the versions of what can change a result, as far as it is installed."""
+    versions = {"dicomsort": __version__}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
@@ -208,13 +218,13 @@ def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterato
 def _read(todo: Iterable[Found], settings: SortSettings, bundle: Bundle) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
-    read = partial(_read_found, preprocessing=bundle.preprocessing)
+    read = partial(_read_found, preprocessing=bundle.preprocessing, settings=settings.read)
     readings = reader.read_all(read, todo, settings.pool, stop)
     return read_ahead(readings, settings.batch_size * _READ_AHEAD_BATCHES, stop)
 
 
-def _read_found(found: Found, preprocessing: Preprocessing) -> Picture | Failure:
-    return found.failure or reader.read_dicom(found.path, preprocessing)
+def _read_found(found: Found, preprocessing: Preprocessing, settings: ReadSettings) -> Picture | Failure:
+    return found.failure or reader.read_dicom(found.path, preprocessing, settings)
 
 
 class _Buffer(Generic[T]):
@@ -314,11 +324,12 @@ def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
     """Place one file and write down what happened to it."""
     found, reading, decision = verdict.found, verdict.reading, verdict.decision
     stamp = reading.stamp or _stamp(found.path)
-    if decision is None or isinstance(reading, Failure):
+    if isinstance(reading, Failure):
         return _failed(found, reading, stamp, out)
+    assert decision is not None  # noqa: S101
     folder = REVIEW if decision.review else decision.label
     destination = os.path.join(folder, found.relpath)
-    reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, reading.reason)
+    reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, *reading.remarks)
     row = partial(
         Row,
         path=found.path,
@@ -338,13 +349,12 @@ def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
     return row(status=status, reasons=reasons, action=placed.action.value, destination=destination)
 
 
-def _failed(found: Found, reading: Picture | Failure, stamp: Stamp | None, out: str) -> Row:
+def _failed(found: Found, failure: Failure, stamp: Stamp | None, out: str) -> Row:
     """Write down a failure. What an earlier run has placed goes, unless the file just cannot be read now."""
-    status = reading.status if isinstance(reading, Failure) else Status.DECODE_ERROR
-    row = Row(found.path, status, (reading.reason,), header=reading.header, stamp=stamp)
+    row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
     if found.previous is None:
         return row
-    if status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
+    if failure.status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
         before = found.previous
         return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
     _withdraw(found, out)

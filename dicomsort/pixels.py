@@ -2,27 +2,35 @@
 
 import hashlib
 import io
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.tag import Tag
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
 
 from dicomsort import codecs
 from dicomsort.codecs import Decoded
 from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, read_header
 from dicomsort.outcome import Header, Reason, Status
 
-MAX_PIXELS = 200_000_000
-"""Images that claim more samples per frame are refused before anything is decoded."""
-
 _PIXEL_DATA = (0x7FE0, 0x0010)
+_FLOAT_PIXEL_DATA = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
+_OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _LONG_VRS = frozenset({b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"UN", b"SQ", b"UC", b"UR", b"UT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A frame's grey values, signed or not as the header says. by_another: imagecodecs had refused them."""
+
+    decoded: Decoded
+    by_another: bool = False
 
 
 class Layout:
@@ -57,11 +65,11 @@ class Layout:
         """NumPy type of a 16-bit word of the file, such as a look-up table's entry."""
         return ">u2" if self.syntax == codecs.EXPLICIT_BIG else "<u2"
 
-    def check(self) -> None:
-        """Raise Stop for what can never be decoded, or should not be tried."""
+    def check(self, max_pixels: int) -> None:
+        """Raise Stop for what cannot be decoded, or should not be tried: more than `max_pixels` samples."""
         if self.rows <= 0 or self.columns <= 0:
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
-        if self.rows * self.columns * self.samples > MAX_PIXELS:
+        if self.rows * self.columns * self.samples > max_pixels:
             raise Stop(Status.UNSUPPORTED, Reason.TOO_LARGE)
         if self.syntax not in codecs.SUPPORTED:
             raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
@@ -69,65 +77,107 @@ class Layout:
         if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
 
-    def stored_values(self, source: "PixelSource", enough: tuple[int, int]) -> Decoded:
+    def stored_values(self, source: "PixelSource", enough: tuple[int, int]) -> Stored:
         """Return the middle frame, one grey value a pixel, of at least `enough` (rows, columns)."""
         if source.is_native != (self.syntax in codecs.NATIVE):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        if source.is_native:
-            decoded = Decoded(self._native(source, self.frame))
-        else:
-            decoded = self._compressed(source, self.frame, enough)
-        pixels, step = decoded.pixels, decoded.step
+        stored = self._native(source) if source.is_native else self._compressed(source, enough)
+        pixels, step = stored.decoded.pixels, stored.decoded.step
         if pixels.shape[:2] != (-(-self.rows // step), -(-self.columns // step)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        grey = self._luminance(pixels) if pixels.ndim == 3 else self._signed(pixels)  # noqa: PLR2004
-        return replace(decoded, pixels=grey)
+        grey = self._brightness(pixels) if pixels.ndim == 3 else self._as_said(pixels)  # noqa: PLR2004
+        return replace(stored, decoded=replace(stored.decoded, pixels=grey))
 
-    def _native(self, source: "PixelSource", index: int) -> NDArray[Any]:
-        data = source.native_frame(index, self.frame_bytes)
-        if self.bits_allocated == 8 and source.swaps_bytes and len(data) % 2 == 0:  # noqa: PLR2004
-            data = np.frombuffer(data, np.uint16).byteswap().tobytes()
-        pixels = np.frombuffer(data, self.dtype)
-        return self._in_word(self._shaped(pixels))
+    def _native(self, source: "PixelSource") -> Stored:
+        halved = self._halved_colour(source.length // self.frames)
+        words = source.native_frame(self.frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
+        if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:  # noqa: PLR2004
+            words = words.view(np.uint16).byteswap().view(np.uint8)
+        return Stored(Decoded(self._luma(words) if halved else self._in_word(words.view(self.dtype))))
 
-    def _compressed(self, source: "PixelSource", index: int, enough: tuple[int, int]) -> Decoded:
-        frame = source.encapsulated_frame(index, self.frames)
+    def _compressed(self, source: "PixelSource", enough: tuple[int, int]) -> Stored:
+        frame = source.encapsulated_frame(self.frame, self.frames)
         if self.syntax == codecs.RLE:
             pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
-            return Decoded(self._in_word(pixels))
-        if self.syntax == codecs.ENCAPSULATED_UNCOMPRESSED:
-            return Decoded(self._in_word(self._shaped(np.frombuffer(frame[: self.frame_bytes], self.dtype))))
-        return codecs.decode(frame, self.syntax, (self.rows, self.columns), enough)
+            return Stored(Decoded(self._masked(pixels)))
+        if self.syntax in codecs.RAW_FRAMES:
+            return Stored(Decoded(self._raw_frame(frame)))
+        wanted = codecs.Wanted((self.rows, self.columns), enough, self.signed)
+        try:
+            return Stored(codecs.decode(frame, self.syntax, wanted))
+        except Exception:
+            other = self._by_another_plugin(frame)
+            if other is None:
+                raise
+            return Stored(Decoded(other), by_another=True)
 
-    def _shaped(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def _raw_frame(self, frame: bytes) -> NDArray[Any]:
+        if self.syntax == codecs.DEFLATED_FRAMES:
+            frame = codecs.inflate_frame(frame, self.frame_bytes)
+        halved = self._halved_colour(len(frame))
+        words = np.frombuffer(
+            frame, np.uint8, count=self.frame_bytes * 2 // 3 if halved else self.frame_bytes
+        )
+        return self._luma(words) if halved else self._in_word(words.view(self.dtype))
+
+    def _by_another_plugin(self, frame: bytes) -> NDArray[Any] | None:
+        """Try what else is installed for pydicom; GDCM comes last, for it has crashed on damaged data."""
+        decoder, data = get_decoder(UID(self.syntax)), encapsulate([frame])
+        options: dict[str, Any] = {
+            "rows": self.rows,
+            "columns": self.columns,
+            "number_of_frames": 1,
+            "samples_per_pixel": self.samples,
+            "planar_configuration": int(self.planar),
+            "photometric_interpretation": self.photometric,
+            "bits_allocated": self.bits_allocated,
+            "bits_stored": self.bits_stored,
+            "pixel_representation": int(self.signed),
+        }
+        for plugin in (name for name in _OTHER_PLUGINS if name in decoder.available_plugins):
+            with suppress(Exception):  # the first decoder's complaint stands
+                return np.asarray(decoder.as_array(data, decoding_plugin=plugin, **options)[0])
+        return None
+
+    def _halved_colour(self, frame_bytes: int) -> bool:
+        """Tell native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2); some only say so, and have 3."""
+        says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8  # noqa: PLR2004
+        return says and self.columns % 2 == 0 and frame_bytes < self.frame_bytes
+
+    def _luma(self, words: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return Y of the order Y Y Cb Cr."""
+        return words.reshape(self.rows, self.columns // 2, 4)[..., :2].reshape(self.rows, self.columns)
+
+    def _in_word(self, words: NDArray[Any]) -> NDArray[Any]:
+        """Return the values as (rows, columns) or (rows, columns, samples)."""
         if self.samples == 1:
-            return pixels.reshape(self.rows, self.columns)
+            return self._masked(words.reshape(self.rows, self.columns))
         if self.planar:
-            return np.moveaxis(pixels.reshape(self.samples, self.rows, self.columns), 0, -1)
-        return pixels.reshape(self.rows, self.columns, self.samples)
+            return self._masked(np.moveaxis(words.reshape(self.samples, self.rows, self.columns), 0, -1))
+        return self._masked(words.reshape(self.rows, self.columns, self.samples))
 
-    def _in_word(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def _masked(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Take BitsStored bits up to HighBit out of each word; what lies beside them may be overlays."""
-        if self.bits_stored == self.bits_allocated:
-            return pixels
-        shift = max(self.high_bit + 1 - self.bits_stored, 0)
-        mask = (1 << self.bits_stored) - 1
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        if self.bits_stored == self.bits_allocated:
+            return native
+        shift = max(self.high_bit + 1 - self.bits_stored, 0)
         shifted = np.right_shift(native, shift) if shift else native
-        return np.asarray(np.bitwise_and(shifted, native.dtype.type(mask)))
+        return np.asarray(np.bitwise_and(shifted, native.dtype.type((1 << self.bits_stored) - 1)))
 
-    def _signed(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Extend the sign of two's complement values that came as bare bits (PixelRepresentation 1)."""
-        if not self.signed or pixels.dtype.kind != "u":
+    def _as_said(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return values signed or not as Pixel Representation says, whatever the decoder took them for."""
+        if self.signed == (pixels.dtype.kind == "i"):
             return pixels
-        span = 1 << self.bits_stored
-        values = pixels.astype(np.int32)
-        return np.where(values >= span >> 1, values - span, values)
+        if not self.signed:
+            return np.asarray(np.bitwise_and(pixels, (1 << self.bits_stored) - 1))
+        spare = 8 * pixels.itemsize - self.bits_stored
+        return np.asarray(np.left_shift(pixels, spare).view(f"i{pixels.itemsize}") >> spare)
 
-    def _luminance(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return the brightness of colour pixels: Y as it is stored, or ITU-R BT.601 weights of RGB."""
-        if self.syntax in codecs.KEEPS_COLOUR_SPACE and self.photometric.startswith("YBR"):
-            return pixels[..., 0]
+    def _brightness(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return the brightness of colour pixels: Y where it is stored, else ITU-R BT.601 weights of RGB."""
+        if self.photometric.startswith("YBR_FULL") and self.syntax not in codecs.CONVERTS_COLOUR:
+            return np.ascontiguousarray(pixels[..., 0])
         return np.asarray(pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
@@ -140,56 +190,57 @@ def _guessed_syntax(dataset: Dataset) -> str:
 
 
 class PixelSource:
-    """The Pixel Data element of an open file, of which only one frame is read."""
+    """The Pixel Data element of an open file, of which only one frame is read.
 
-    def __init__(self, file: BinaryIO, dataset: Dataset, path: str) -> None:
-        self._file, self._dataset, self._path = file, dataset, path
-        self._start, self._length = 0, 0
+    stream: left before that element by `read_header`.
+    """
+
+    def __init__(self, stream: BinaryIO, dataset: Dataset) -> None:
+        self._stream, self._dataset = stream, dataset
+        self._start, self.length = 0, 0
         self._swapped = False
 
     def open(self) -> None:
         """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
-        if getattr(self._dataset.file_meta, "TransferSyntaxUID", "") == codecs.DEFLATED:
-            self._inflate()
-            return
         implicit, little = self._dataset.original_encoding
         order: Any = "little" if little else "big"
-        head = self._file.read(8)
+        head = self._stream.read(8)
         if not head:
             raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
         if len(head) < 8:  # noqa: PLR2004
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         tag = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
-        if tag != _PIXEL_DATA:
+        if tag in _FLOAT_PIXEL_DATA:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
+        if tag != _PIXEL_DATA:
+            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if implicit:
-            self._length = int.from_bytes(head[4:], order)
+            self.length = int.from_bytes(head[4:], order)
         elif head[4:6] in _LONG_VRS:
-            self._length = int.from_bytes(self._file.read(4), order)
+            self.length = int.from_bytes(self._stream.read(4), order)
         else:
-            self._length = int.from_bytes(head[6:], order)
-        self._start = self._file.tell()
+            self.length = int.from_bytes(head[6:], order)
+        self._start = self._stream.tell()
         self._swapped = not little and head[4:6] == b"OW"
-
-    def _inflate(self) -> None:
-        whole = pydicom.dcmread(self._path, specific_tags=[Tag("PixelData")])
-        if "PixelData" not in whole:
-            raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
-        value = whole.PixelData
-        self._file, self._start, self._length = io.BytesIO(value), 0, len(value)
 
     @property
     def is_native(self) -> bool:
         """Whether the value has a defined length, that is, is not encapsulated (PS3.5 A.4)."""
-        return self._length != UNDEFINED_LENGTH
+        return self.length != UNDEFINED_LENGTH
 
-    def native_frame(self, index: int, frame_bytes: int) -> bytes:
-        """Read one uncompressed frame. Raises Stop if the value or the file ends before it does."""
-        if frame_bytes * (index + 1) > self._length:
+    def native_frame(self, index: int, frame_bytes: int) -> NDArray[np.uint8]:
+        """Map one uncompressed frame into memory. Raises Stop if the value or the file ends before."""
+        start = self._start + index * frame_bytes
+        if frame_bytes * (index + 1) > self.length:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
-        self._file.seek(self._start + index * frame_bytes)
-        data = self._file.read(frame_bytes)
-        if len(data) < frame_bytes:
+        if not isinstance(self._stream, io.BufferedReader):
+            self._stream.seek(start)
+            data = np.frombuffer(self._stream.read(frame_bytes), np.uint8)
+        elif start + frame_bytes <= self._stream.seek(0, io.SEEK_END):
+            data = np.asarray(np.memmap(self._stream, np.uint8, "r", start, (frame_bytes,)))
+        else:
+            data = np.empty(0, np.uint8)
+        if data.size < frame_bytes:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return data
 
@@ -205,30 +256,30 @@ class PixelSource:
         table, lengths = (self._dataset.get(f"ExtendedOffsetTable{suffix}") for suffix in ("", "Lengths"))
         if table and lengths:
             offsets = (table, lengths)
-        return get_frame(self._file, index, number_of_frames=frames, extended_offsets=offsets)
+        return get_frame(self._stream, index, number_of_frames=frames, extended_offsets=offsets)
 
     def _refuse_cut_fragments(self) -> None:
         """Raise Stop if a fragment is longer than what is left of the file; codecs would fill in grey.
 
         A missing sequence delimiter at the end is forgiven.
         """
-        size = self._file.seek(0, io.SEEK_END)
-        at = self._file.seek(self._start)
-        while len(item := self._file.read(8)) == 8 and item[:4] == _ITEM:  # noqa: PLR2004
+        size = self._stream.seek(0, io.SEEK_END)
+        at = self._stream.seek(self._start)
+        while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:  # noqa: PLR2004
             at += 8 + int.from_bytes(item[4:], "little")
             if at > size:
                 raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
-            self._file.seek(at)
-        self._file.seek(self._start)
+            self._stream.seek(at)
+        self._stream.seek(self._start)
 
     def digest(self) -> str:
         """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""
         hasher = hashlib.blake2b(digest_size=16)
-        self._file.seek(self._start)
+        self._stream.seek(self._start)
         if self.is_native:
-            self._hash(hasher, self._length)
+            self._hash(hasher, self.length)
         else:
-            while (item := self._file.read(8)) not in (_SEQUENCE_DELIMITER, b""):
+            while (item := self._stream.read(8)) not in (_SEQUENCE_DELIMITER, b""):
                 if len(item) < 8 or item[:4] != _ITEM:  # noqa: PLR2004
                     raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
                 hasher.update(item)
@@ -237,7 +288,7 @@ class PixelSource:
 
     def _hash(self, hasher: "hashlib.blake2b", length: int) -> None:
         while length > 0:
-            chunk = self._file.read(min(length, 1 << 20))
+            chunk = self._stream.read(min(length, 1 << 20))
             if not chunk:
                 raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
             hasher.update(chunk)
@@ -251,8 +302,8 @@ def pixel_digest(path: str) -> str:
     """
     try:
         with open(path, "rb") as file:
-            dataset = read_header(file)
-            source = PixelSource(file, dataset, path)
+            dataset, stream = read_header(file)
+            source = PixelSource(stream, dataset)
             source.open()
             return f"{getattr(dataset.file_meta, 'TransferSyntaxUID', '')} {source.digest()}"
     except MemoryError:

@@ -88,6 +88,11 @@ def _average(image: NDArray[Any], factor: int) -> GreyFloat:
     return np.concatenate([np.asarray(strip, np.float32) for strip in reduced])
 
 
+def to_bytes(image: GreyFloat) -> Canvas:
+    """Round values 0..255 to uint8; what lies outside becomes black or white."""
+    return np.asarray(np.clip(image + 0.5, 0, 255), np.uint8)
+
+
 def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     """Centre an image of values 0..255 on the square canvas.
 
@@ -96,7 +101,7 @@ def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     size = preprocessing.size
     canvas = np.full((size, size), preprocessing.fill, np.uint8)
     top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = np.clip(image + 0.5, 0, 255)
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = to_bytes(image)
     return canvas
 
 

@@ -33,7 +33,7 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
         window=window,
         inverse=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
         padding=_padding(dataset, layout),
-        logarithm=window is None and voi_lut is None and _is_linear_for_processing(dataset),
+        intensity_sign=0 if window is not None or voi_lut is not None else _intensity_sign(dataset),
         sound=modality_whole and voi_whole,
     )
 
@@ -131,7 +131,12 @@ def _is_not_for_display(dataset: Dataset) -> bool:
     return sop_class(dataset).startswith(_ANGIOGRAPHY) and relationship in ("LOG", "DISP")
 
 
-def _is_linear_for_processing(dataset: Dataset) -> bool:
-    """Tell detector values proportional to X-ray intensity, which nobody has prepared for viewing."""
+def _intensity_sign(dataset: Dataset) -> int:
+    """Return 1 or -1 for detector values linear in X-ray intensity, which nobody has prepared for viewing.
+
+    PS3.3 C.8.11.3.1.1 and C.8.11.3.1.2; 0 for all others.
+    """
     raw = sop_class(dataset) in _FOR_PROCESSING
-    return raw and text(dataset, "PixelIntensityRelationship", "CS").upper() == "LIN"
+    if not raw or text(dataset, "PixelIntensityRelationship", "CS").upper() != "LIN":
+        return 0
+    return -1 if integer(dataset, "PixelIntensityRelationshipSign") == -1 else 1

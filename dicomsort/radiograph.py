@@ -1,5 +1,7 @@
 """Is this DICOM object a projection radiograph? By SOP class, and by modality where that says nothing."""
 
+from dataclasses import dataclass
+
 from dicomsort.outcome import Reason
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -28,20 +30,32 @@ _REFUSED = {
     _STORAGE + "1.2.1": Reason.MAMMOGRAPHY,
     _STORAGE + "13.1.1": Reason.VOLUME,  # X-Ray 3D Angiographic
     _STORAGE + "13.1.2": Reason.VOLUME,  # X-Ray 3D Craniofacial
-    _STORAGE + "13.1.3": Reason.VOLUME,  # Breast Tomosynthesis
-    _STORAGE + "13.1.4": Reason.VOLUME,  # Breast Projection, for presentation
-    _STORAGE + "13.1.5": Reason.VOLUME,  # Breast Projection, for processing
+    _STORAGE + "13.1.3": Reason.TOMOSYNTHESIS,
+    _STORAGE + "13.1.4": Reason.MAMMOGRAPHY,  # Breast Projection, for presentation
+    _STORAGE + "13.1.5": Reason.MAMMOGRAPHY,  # Breast Projection, for processing
     "MG": Reason.MAMMOGRAPHY,
-    "": Reason.NO_TYPE,
 }
 """Why a SOP class, or a modality, is none; whatever is not here gets a general reason."""
 
 
-def why_not(sop_class: str, modality: str) -> Reason:
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """What is read at all.
+
+    max_pixels: samples per frame; a frame that claims more is not decoded. secondary_capture: whether a
+    Secondary Capture, or an object without SOP class, of modality OT or none is taken for a radiograph.
+    """
+
+    max_pixels: int = 200_000_000
+    secondary_capture: bool = False
+
+
+def why_not(sop_class: str, modality: str, secondary_capture: bool = False) -> Reason:
     """Return Reason.NONE for a projection radiograph, else why it is none (SOP classes: PS3.4 B.5).
 
     An X-ray SOP class decides alone, mammography excepted. Secondary Capture, or no SOP class, is a
-    radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO.
+    radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO; with modality OT or none only if
+    `secondary_capture` asks for it.
     """
     if sop_class in XRAY_SOP_CLASSES:
         return Reason.MAMMOGRAPHY if modality == "MG" else Reason.NONE
@@ -49,4 +63,8 @@ def why_not(sop_class: str, modality: str) -> Reason:
         return _REFUSED.get(sop_class, Reason.OTHER_SOP_CLASS)
     if modality in XRAY_MODALITIES:
         return Reason.NONE
-    return _REFUSED.get(modality, Reason.OTHER_MODALITY)
+    if modality not in ("", "OT"):
+        return _REFUSED.get(modality, Reason.OTHER_MODALITY)
+    if secondary_capture:
+        return Reason.NONE
+    return Reason.CAPTURE if sop_class or modality else Reason.NO_TYPE

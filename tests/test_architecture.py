@@ -20,12 +20,14 @@ ROOMS: dict[str, set[str]] = {
     "codecs": {"numpy", "imagecodecs", "PIL"},
     "greyscale": {"numpy"},
     "radiograph": set(),
+    "inflate": set(),
     "header": {"pydicom"},
     "pixels": {"pydicom", "numpy"},
     "presentation": {"pydicom", "numpy"},
     "dicom": {"pydicom"},
     "workers": set(),
     "reader": {"numpy", "PIL"},
+    "pictures": {"PIL"},
     "labels": {"numpy"},
     "bundle": {"numpy", "safetensors"},
     "networks": {"torch", "timm", "safetensors"},
@@ -48,10 +50,12 @@ IN_WORKERS = [
     "codecs",
     "greyscale",
     "radiograph",
+    "inflate",
     "header",
     "pixels",
     "dicom",
     "reader",
+    "pictures",
 ]
 
 

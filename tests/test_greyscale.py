@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicomsort.greyscale import GreyScale, LookUpTable, Window, render
+from dicomsort.greyscale import ConstantImageError, GreyScale, LookUpTable, Window, render
 
 RAMP = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
 
@@ -78,5 +78,5 @@ def test_modality_lut_replaces_the_rescale() -> None:
     "scale", [GreyScale(), GreyScale(voi_lut=LookUpTable(0, np.array([7, 7], np.uint16)))]
 )
 def test_a_constant_image_is_refused(scale: GreyScale) -> None:
-    with pytest.raises(ValueError, match="constant"):
+    with pytest.raises(ConstantImageError):
         render(np.full((9, 9), 77, np.uint16), scale, (9, 9))

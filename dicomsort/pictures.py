@@ -1,0 +1,86 @@
+"""Write what the network sees of DICOM files as PNG."""
+
+import io
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from PIL import Image
+
+from dicomsort import reader
+from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.preprocess import Preprocessing
+from dicomsort.radiograph import ReadSettings
+from dicomsort.workers import PoolSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSettings:
+    """How pictures are made. preprocessing: the canvas, None for every pixel of the frame."""
+
+    preprocessing: Preprocessing | None
+    read: ReadSettings = field(default_factory=ReadSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A DICOM file, and where its picture goes."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A picture that stands in its place, and what a person should know of how it was read."""
+
+    remarks: tuple[Reason, ...] = ()
+
+
+def write_all(
+    paths: Iterable[str], folder: str, settings: PictureSettings
+) -> Generator[tuple[Wanted, Written | Failure], None, None]:
+    """Write a PNG of each file into the folder, in worker processes; nothing there is ever replaced.
+
+    Yields each file once, in the order of completion. The picture is 8-bit grey and has the file's name with
+    .png behind it; a name that comes again gets a number.
+    """
+    write = partial(_write, preprocessing=settings.preprocessing, settings=settings.read)
+    return reader.read_all(write, _named(paths, folder), settings.pool)
+
+
+def _named(paths: Iterable[str], folder: str) -> Iterator[Wanted]:
+    taken: dict[str, int] = {}
+    for path in paths:
+        name = os.path.basename(path)
+        times = taken[name] = taken.get(name, 0) + 1
+        yield Wanted(path, os.path.join(folder, f"{name}.png" if times == 1 else f"{name}.{times}.png"))
+
+
+def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSettings) -> Written | Failure:
+    reading = reader.read_dicom(wanted.path, preprocessing, settings)
+    if isinstance(reading, Failure):
+        return reading
+    encoded = io.BytesIO()
+    Image.fromarray(reading.image).save(encoded, "PNG")
+    try:
+        _create(wanted.target, encoded.getbuffer())
+    except FileExistsError:
+        return Failure(Status.IO_ERROR, Reason.DESTINATION_TAKEN)
+    except OSError:
+        return Failure(Status.IO_ERROR, Reason.NOT_PLACED)
+    return Written(reading.remarks)
+
+
+def _create(target: str, content: memoryview) -> None:
+    with open(target, "xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            with suppress(OSError):
+                os.unlink(target)
+            raise

@@ -1,0 +1,202 @@
+"""What a radiograph should look like: pydicom's own grey-scale at full size, then an exact area average.
+
+Written apart from the program, from the standard and the README; it imports nothing of dicomsort. Slow and
+simple: every pixel is decoded, every value is a float64, the picture is shrunk last.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
+from pydicom.uid import ImplicitVRLittleEndian
+
+Float = NDArray[np.float64]
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def load(path: Path) -> Dataset:
+    """Read a file; one without meta group is implicit little endian."""
+    dataset = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return dataset
+
+
+def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
+    """Return the picture as grey levels 0..255, (size, size), centred on black.
+
+    frame: the stored values, where pydicom cannot decode them. Raises whatever pydicom raises.
+    """
+    values, grey = _modality(dataset, frame_of(dataset) if frame is None else frame)
+    shape = shape_of(dataset, size)
+    window = _window(dataset)
+    sign = _intensity_sign(dataset) if grey is None and window is None else 0
+    if sign:
+        values = _attenuation(values, area_average(values, shape), sign)
+    if grey is None and window is not None and _shows(window, area_average(values, shape)):
+        grey = window_to_grey(values, window)
+    if grey is None:
+        low, high = _percentile_window(area_average(values, shape))
+        small = np.clip((area_average(values, shape) - low) / (high - low) * 255, 0, 255)
+    else:
+        small = area_average(grey, shape)
+    inverse = dataset.PhotometricInterpretation == "MONOCHROME1"
+    if inverse or dataset.get("PresentationLUTShape") == "INVERSE":
+        small = 255 - small
+    return _on_canvas(small, size)
+
+
+def frame_of(dataset: Dataset) -> Float:
+    """Return the stored values (brightness if it is colour) of the middle frame, as pydicom decodes them."""
+    index = int(dataset.get("NumberOfFrames") or 1) // 2
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    array, _ = decoder.as_array(dataset, index=index)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        array = apply_color_lut(array, dataset)
+    if array.ndim == 3:
+        return np.asarray(array[..., :3] @ np.array(_LUMA), np.float64)
+    return array.astype(np.float64)
+
+
+def _modality(dataset: Dataset, stored: Float) -> tuple[Float, Float | None]:
+    """Apply Modality LUT or rescale, then a VOI LUT if there is one; the latter gives grey levels."""
+    angiography = str(dataset.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.12.")
+    back_to_intensity = angiography and dataset.get("PixelIntensityRelationship") in ("LOG", "DISP")
+    values = stored
+    if dataset.get("ModalityLUTSequence"):
+        if not back_to_intensity:  # PS3.3 C.8.7.1.1.2
+            values = table_of(dataset.ModalityLUTSequence[0], stored)
+    else:
+        values = apply_modality_lut(stored, dataset).astype(np.float64)
+    if not dataset.get("VOILUTSequence"):
+        return values, None
+    item = dataset.VOILUTSequence[0]
+    top = (1 << int(item.LUTDescriptor[2])) - 1
+    return values, apply_voi(np.rint(values).astype(np.int64), dataset).astype(np.float64) / top * 255
+
+
+def _intensity_sign(dataset: Dataset) -> int:
+    """Return 1 or -1 for FOR PROCESSING values that are linear in X-ray intensity, else 0."""
+    for_processing = str(dataset.get("SOPClassUID", "")) in (
+        "1.2.840.10008.5.1.4.1.1.1.1.1",
+        "1.2.840.10008.5.1.4.1.1.1.3.1",
+    )
+    linear = dataset.get("PixelIntensityRelationship") == "LIN"
+    return (dataset.get("PixelIntensityRelationshipSign") or 1) if for_processing and linear else 0
+
+
+def _attenuation(values: Float, small: Float, sign: int) -> Float:
+    """Return the logarithm of the intensity, of which half a per cent of its range is added."""
+    lowest, highest = np.percentile(small, [0.3, 99.7])
+    span = highest - lowest
+    intensity = (values - lowest if sign > 0 else highest - values).clip(0)
+    return np.asarray(sign * np.log(intensity + span / 200))
+
+
+def table_of(item: Dataset, stored: Float) -> Float:
+    """Look up in a table; pydicom refuses the ones whose entries have 12 bits."""
+    entries, first, _ = item.LUTDescriptor
+    data = np.frombuffer(item.LUTData, "<u2") if isinstance(item.LUTData, bytes) else np.array(item.LUTData)
+    return np.asarray(data[np.clip(stored - first, 0, (entries or 65536) - 1).astype(int)], np.float64)
+
+
+def shape_of(dataset: Dataset, size: int) -> tuple[int, int]:
+    """Return (height, width): the longer side `size`, pixels square."""
+    pairs = [dataset.get(name) for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing")]
+    pixel = next((pair for pair in pairs if isinstance(pair, MultiValue) and all(pair)), (1, 1))
+    height, width = dataset.Rows * float(pixel[0]) / float(pixel[1]), float(dataset.Columns)
+    longest = max(height, width)
+    return round(height / longest * size), round(width / longest * size)
+
+
+def area_average(values: Float, shape: tuple[int, int]) -> Float:
+    """Average the exact source area of each pixel; a side that grows is interpolated."""
+    return np.asarray(_weights(values.shape[0], shape[0]) @ values @ _weights(values.shape[1], shape[1]).T)
+
+
+def _weights(source: int, target: int) -> Float:
+    """Return (target, source) weights: the share of each source pixel in a target pixel; rows sum to 1."""
+    if target > source:
+        centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+        distance = np.abs(centres[:, None] - np.arange(source)[None])
+        return np.asarray(np.clip(1 - distance, 0, None))
+    edges = np.arange(target + 1) * source / target
+    first, last = edges[:-1, None], edges[1:, None]
+    left, right = np.arange(source)[None], np.arange(1, source + 1)[None]
+    overlap = np.clip(np.minimum(last, right) - np.maximum(first, left), 0, None)
+    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True))
+
+
+def _window(dataset: Dataset) -> Dataset | None:
+    """Return what holds the window of the frame: the data set, or a functional group if it is enhanced."""
+    index = int(dataset.get("NumberOfFrames") or 1) // 2
+    holders: list[Any] = [dataset]
+    for sequence, item in (
+        ("PerFrameFunctionalGroupsSequence", index),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
+        groups = dataset.get(sequence)
+        if groups and len(groups) > item and "FrameVOILUTSequence" in groups[item]:
+            holders.append(groups[item].FrameVOILUTSequence[0])
+    return next((holder for holder in holders if _first(holder, "WindowWidth") is not None), None)
+
+
+def _first(dataset: Dataset, keyword: str) -> float | None:
+    value = dataset.get(keyword)
+    if isinstance(value, MultiValue):
+        value = value[0]
+    return None if value in (None, "") else float(value)
+
+
+def window_to_grey(values: Float, holder: Dataset) -> Float:
+    """Let pydicom apply the window, and stretch what it says is black and white to 0 and 255."""
+    plain = Dataset()
+    plain.PhotometricInterpretation, plain.BitsStored, plain.PixelRepresentation = "MONOCHROME2", 16, 0
+    plain.WindowCenter, plain.WindowWidth = _first(holder, "WindowCenter"), _first(holder, "WindowWidth")
+    if "VOILUTFunction" in holder:
+        plain.VOILUTFunction = holder.VOILUTFunction
+    return np.asarray(apply_windowing(values, plain), np.float64) / 65535 * 255
+
+
+def _shows(holder: Dataset, small: Float) -> bool:
+    """Tell a window that shows the image; the README says when it does not."""
+    center, width = _first(holder, "WindowCenter"), _first(holder, "WindowWidth")
+    if center is None or width is None or width <= 0:
+        return False
+    linear = holder.get("VOILUTFunction", "LINEAR") == "LINEAR"
+    if linear and width < 1:
+        return False
+    black = center - 0.5 - (width - 1) / 2 if linear else center - width / 2
+    white = black + max(width - 1, 1e-6) if linear else center + width / 2
+    low, high = _percentile_window(small)
+    common = min(high, white) - max(low, black)
+    return common >= 0.1 * (high - low) and common >= 0.06 * (white - black)
+
+
+def _percentile_window(small: Float) -> tuple[float, float]:
+    """Return the 0.5th and 99.5th percentile of the pixels whose neighbours are no border either.
+
+    A border is what lies not at least 2 % inside the 0.3th and 99.7th percentile.
+    """
+    lowest, highest = np.percentile(small, [0.3, 99.7])
+    away = 0.02 * (highest - lowest)
+    within = np.pad((small > lowest + away) & (small < highest - away), 1, constant_values=True)
+    around = np.lib.stride_tricks.sliding_window_view(within, (3, 3))
+    inner = small[around.all(axis=(2, 3))]
+    if inner.size < 0.05 * small.size:
+        inner = small
+    low, high = np.percentile(inner, [0.5, 99.5])
+    return float(low), float(high)
+
+
+def _on_canvas(small: Float, size: int) -> Float:
+    canvas = np.zeros((size, size))
+    top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
+    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return canvas

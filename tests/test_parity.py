@@ -1,0 +1,55 @@
+"""The picture that the network sees, against pydicom's own grey-scale at full size (see `reference.py`)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from build_thumbnails import REPAIRS, SIZE, STANDINS, shown, thumbnail, tile
+from PIL import Image
+from pydicom.pixels.decoders.base import get_decoder
+
+from dicomsort import Preprocessing, read_image
+
+TESTS = Path(__file__).resolve().parent
+FILES = shown()
+GREY_LEVELS = 1.5
+
+
+@pytest.fixture(scope="module")
+def sheet() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    with Image.open(TESTS / "thumbnails.png") as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("index", range(len(FILES)), ids=FILES)
+def test_every_radiograph_looks_as_its_thumbnail(
+    index: int, sheet: np.ndarray[Any, np.dtype[np.uint8]]
+) -> None:
+    seen = thumbnail(read_image(TESTS / FILES[index], Preprocessing(size=SIZE)).astype(float))
+    difference = np.abs(seen - tile(sheet, index))
+    assert difference.mean() <= GREY_LEVELS
+    assert difference.max() <= 24
+
+
+def _decodable() -> list[str]:
+    """Leave out what pydicom refuses, or cannot decode without plug-ins that are installed."""
+    names = [name for name in FILES if Path(name).name not in (*REPAIRS, *STANDINS)]
+    return [
+        name
+        for name in names
+        if get_decoder(reference.load(TESTS / name).file_meta.TransferSyntaxUID).is_available
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:The pixel data is .* excess padding:UserWarning")
+@pytest.mark.parametrize("name", _decodable())
+def test_every_pixel_is_that_of_pydicom(name: str) -> None:
+    expected = reference.picture(reference.load(TESTS / name), SIZE)
+    assert np.abs(read_image(TESTS / name, Preprocessing(size=SIZE)) - expected).mean() <= GREY_LEVELS
+
+
+def test_the_table_is_not_empty() -> None:
+    assert len(FILES) > 50
+    assert len(_decodable()) > 35

@@ -1,0 +1,224 @@
+"""What a header says about the look of its values: each rule of PS3.3 on a small file with a known answer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicomsort import Preprocessing, ReadSettings, reader
+from dicomsort.outcome import Picture, Reason
+
+Write = Callable[..., Path]
+ROWS, COLUMNS = 64, 64
+CR, XA = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.12.1"
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+ENHANCED_XA = "1.2.840.10008.5.1.4.1.1.12.1.1"
+
+RAMP = np.linspace(0, 4095, ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(np.uint16)
+"""Every value from 0 to 4095 once, from the upper left to the lower right."""
+RAMP8 = (RAMP >> 4).astype(np.uint8)
+WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+def picture(path: Path) -> Picture:
+    """Read at 64 pixels: one pixel of the file is one of the picture."""
+    reading = reader.read_dicom(str(path), Preprocessing(size=ROWS), ReadSettings())
+    assert isinstance(reading, Picture), reading
+    return reading
+
+
+def image(path: Path) -> NDArray[Any]:
+    return picture(path).image.astype(int)
+
+
+def table(values: NDArray[Any], first: int = 0, bits: int = 16) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(values) % (1 << 16), first, bits])
+    item.add_new("LUTData", "OW", values.astype("<u2").tobytes())
+    return item
+
+
+def same(one: NDArray[Any], other: NDArray[Any], levels: float = 1) -> bool:
+    return bool(np.abs(one - other).max() <= levels)
+
+
+def test_a_window_is_applied_after_the_rescale(tmp_path: Path, write_dicom: Write) -> None:
+    rescale = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 3000, "WindowWidth": 2001}
+    seen = image(write_dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, **rescale))
+    values = RAMP.astype(float) * 2 - 1000
+    assert same(seen, np.clip((values - 1999.5) / 2000 * 255, 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("window", "why"),
+    [
+        ({"WindowCenter": 90000, "WindowWidth": 400}, "beside the data"),
+        ({"WindowCenter": 2000, "WindowWidth": 0}, "LINEAR wants at least 1 (PS3.3 C.11.2.1.2.1)"),
+        ({"WindowCenter": 2000, "WindowWidth": -5, "VOILUTFunction": "SIGMOID"}, "more than 0"),
+        ({"WindowCenter": 2000, "WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"}, "more than 0"),
+        ({"WindowCenter": -600, "WindowWidth": 1600}, "the lung window of a CT"),
+        ({"VOILUTSequence": [Dataset()]}, "a table without data"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unusable_window_gives_way_to_percentiles_and_says_so(
+    window: dict[str, Any], why: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = picture(write_dicom(tmp_path / "plain.dcm", RAMP, BitsStored=12))
+    odd = picture(write_dicom(tmp_path / "odd.dcm", RAMP, BitsStored=12, **window))
+    assert plain.remarks == ()
+    assert odd.remarks == (Reason.PERCENTILE_WINDOW,)
+    assert np.array_equal(plain.image, odd.image)
+
+
+def test_a_table_that_is_too_short_gives_way_too(tmp_path: Path, write_dicom: Write) -> None:
+    item = table(np.arange(100))
+    item["LUTDescriptor"].value = [4096, 0, 16]
+    odd = picture(write_dicom(tmp_path / "odd.dcm", RAMP, BitsStored=12, VOILUTSequence=[item]))
+    assert odd.remarks == (Reason.PERCENTILE_WINDOW,)
+
+
+def test_modality_lut_comes_before_the_window(tmp_path: Path, write_dicom: Write) -> None:
+    backwards = table(np.arange(4095, -1, -1))
+    elements = {"ModalityLUTSequence": [backwards], "PixelIntensityRelationship": "LOG", **WINDOW}
+    turned = image(write_dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, SOPClassUID=CR, **elements))
+    assert same(turned, 255 - RAMP / 4095 * 255)
+
+
+@pytest.mark.parametrize("relationship", ["LOG", "DISP"])
+def test_the_modality_lut_of_an_angiography_is_not_for_display(
+    relationship: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    backwards = table(np.arange(4095, -1, -1))
+    elements = {
+        "ModalityLUTSequence": [backwards],
+        "PixelIntensityRelationship": relationship,
+        "Modality": "XA",
+        **WINDOW,
+    }
+    seen = image(write_dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, SOPClassUID=XA, **elements))
+    assert same(seen, RAMP / 4095 * 255)
+
+
+def test_voi_lut_takes_signed_rescaled_values(tmp_path: Path, write_dicom: Write) -> None:
+    item = table(np.arange(4096) // 16, first=(-2048) % (1 << 16), bits=8)
+    signed = (RAMP.astype(np.int32) - 2048).astype(np.int16)
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        signed,
+        BitsStored=16,
+        PixelRepresentation=1,
+        VOILUTSequence=[item],
+        RescaleSlope=1,
+        RescaleIntercept=0,
+    )
+    assert same(image(path), RAMP // 16)
+
+
+def test_padding_is_black_and_does_not_count(tmp_path: Path, write_dicom: Write) -> None:
+    plain = image(write_dicom(tmp_path / "plain.dcm", RAMP + 10000))
+    padded = RAMP + 10000
+    padded[:8] = 0
+    path = write_dicom(tmp_path / "padded.dcm", padded, PixelPaddingValue=0)
+    seen = image(path)
+    assert (seen[:8] == 0).all()
+    assert np.abs(seen[9:] - plain[9:]).mean() < 20
+    inverted = write_dicom(
+        tmp_path / "inverted.dcm", padded, PixelPaddingValue=0, PhotometricInterpretation="MONOCHROME1"
+    )
+    assert (image(inverted)[:8] == 0).all()
+
+
+def test_signed_padding_and_a_range_of_it(tmp_path: Path, write_dicom: Write) -> None:
+    values = RAMP.astype(np.int16)
+    values[:4], values[4:8] = -2000, -1990
+    elements = {"PixelRepresentation": 1, "PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1985}
+    seen = image(write_dicom(tmp_path / "x.dcm", values, **elements))
+    assert (seen[:8] == 0).all()
+    assert seen[9:].std() > 60
+
+
+@pytest.mark.parametrize("value", [0, 60000])
+def test_shutters_and_burnt_borders_do_not_spoil_the_contrast(
+    value: int, tmp_path: Path, write_dicom: Write
+) -> None:
+    rng = np.random.default_rng(0)
+    inner = rng.integers(20000, 24000, (ROWS, COLUMNS)).astype(np.uint16)
+    framed = inner.copy()
+    framed[:10], framed[-10:], framed[:, :10], framed[:, -10:] = value, value, value, value
+    seen = image(write_dicom(tmp_path / "x.dcm", framed))[12:-12, 12:-12]
+    assert seen.min() < 10
+    assert seen.max() > 245
+
+
+def test_palette_colour_is_shown_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
+    elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for colour, strength in (("Red", 1.0), ("Green", 1.0), ("Blue", 1.0)):
+        elements[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        values = np.arange(255, -1, -1) * 257 * strength
+        elements[f"{colour}PaletteColorLookupTableData"] = values.astype("<u2").tobytes()
+    assert same(image(write_dicom(tmp_path / "x.dcm", RAMP8, **elements)), 255 - RAMP8.astype(int))
+
+
+def test_enhanced_objects_have_their_window_and_rescale_in_functional_groups(
+    tmp_path: Path, write_dicom: Write
+) -> None:
+    frames = np.stack([RAMP // 4, RAMP // 2, RAMP])
+    shared, per_frame = Dataset(), []
+    transformation = Dataset()
+    transformation.RescaleSlope, transformation.RescaleIntercept = 2, 100
+    shared.PixelValueTransformationSequence = [transformation]
+    for center in (100, 4196, 100):
+        window = Dataset()
+        window.WindowCenter, window.WindowWidth = center, 8192
+        group = Dataset()
+        group.FrameVOILUTSequence = [window]
+        per_frame.append(group)
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        frames[0],
+        SOPClassUID=ENHANCED_XA,
+        Modality="XA",
+        NumberOfFrames=3,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=per_frame,
+        PixelData=frames.astype("<u2").tobytes(),
+    )
+    values = frames[1].astype(float) * 2 + 100
+    assert same(image(path), np.clip((values - 100) / 8191 * 255, 0, 255))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_intensity_for_processing_is_shown_as_its_logarithm(
+    sign: int, tmp_path: Path, write_dicom: Write
+) -> None:
+    attenuation = np.linspace(0, 3, ROWS * COLUMNS).reshape(ROWS, COLUMNS)
+    intensity = np.rint(60000 * np.exp(-attenuation)).astype(np.uint16)
+    stored = intensity if sign == 1 else 65000 - intensity
+    raw = {
+        "SOPClassUID": FOR_PROCESSING,
+        "PixelIntensityRelationship": "LIN",
+        "PixelIntensityRelationshipSign": sign,
+    }
+    seen = image(write_dicom(tmp_path / "raw.dcm", stored, **raw))
+    even = attenuation / 3 * 255
+    assert np.abs(seen - (255 - even if sign == 1 else even)).max() < 20
+    windowed = write_dicom(tmp_path / "windowed.dcm", stored, **raw, WindowCenter=32768, WindowWidth=65536)
+    assert same(image(windowed), stored / 65535 * 255, 2)
+
+
+@pytest.mark.parametrize("spacing", ["PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"])
+def test_pixels_that_are_not_square(spacing: str, tmp_path: Path, write_dicom: Write) -> None:
+    seen = image(write_dicom(tmp_path / "x.dcm", RAMP[::2, :], **{spacing: ["4", "1"]}))
+    columns = np.flatnonzero(seen.max(axis=0) > 0)
+    assert len(columns) == pytest.approx(32, abs=1)
+
+
+@pytest.mark.parametrize("nonsense", [["0", "0"], ["0.001", "900"], ["-1", "1"]])
+def test_nonsense_about_pixels_is_ignored(nonsense: list[str], tmp_path: Path, write_dicom: Write) -> None:
+    plain = image(write_dicom(tmp_path / "plain.dcm", RAMP))
+    assert np.array_equal(image(write_dicom(tmp_path / "x.dcm", RAMP, PixelSpacing=nonsense)), plain)
