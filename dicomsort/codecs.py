@@ -149,7 +149,7 @@ def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None
         step = 1 << min(halvings, 3)
         image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
-    fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)  # noqa: PLR2004
+    fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)
     return Decoded(pixels, step) if fits else None
 
 
@@ -167,7 +167,7 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | 
         image.reduce = halvings  # type: ignore[method-assign, assignment]
         pixels = np.asarray(image)
     step = 1 << halvings
-    if pixels.ndim != 2 or pixels.shape != _part(wanted.shape, step):  # noqa: PLR2004
+    if pixels.ndim != 2 or pixels.shape != _part(wanted.shape, step):
         return None
     pixels = pixels >> (8 * pixels.itemsize - depth.bits)  # Pillow aligns values to the left of 8 or 16 bits
     if depth.signed:  # and moves signed values up by half their range
@@ -187,7 +187,7 @@ def _depth(frame: bytes) -> _Depth | None:
         return None
     components, depth = struct.unpack_from(">HB", frame, start + 40)
     bits = (depth & 0x7F) + 1
-    return _Depth(bits, depth > 0x7F) if components == 1 and bits <= 16 else None  # noqa: PLR2004
+    return _Depth(bits, depth > 0x7F) if components == 1 and bits <= 16 else None
 
 
 def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:

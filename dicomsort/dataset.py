@@ -147,7 +147,7 @@ def content_hash(path: Path) -> str:
 def classes(samples: Iterable[Sample]) -> tuple[str, ...]:
     """Return the labels that occur, sorted. Raises UsageError if there are fewer than two."""
     found = tuple(sorted({sample.label for sample in samples}))
-    if len(found) < 2:  # noqa: PLR2004
+    if len(found) < 2:
         raise UsageError(
             f"a classifier needs at least two classes; the data has {len(found)}: {', '.join(found)}"
         )

@@ -72,9 +72,9 @@ class Window:
 class GreyScale:
     """What a header says about the meaning of its stored values.
 
-    padding: lowest and highest stored value of pixels that are no image. intensity_sign: 1 or -1 if values
-    are linear in X-ray intensity, growing or falling, and look like a radiograph only as logarithms; else 0.
-    sound: False if a table was unusable.
+    padding: lowest and highest stored value of pixels that are no image. dark: the stored value of no X-ray
+    intensity at all, if values are linear in the intensity and look like a radiograph only as logarithms;
+    0, or the highest value if they fall as the intensity grows. sound: False if a table was unusable.
     """
 
     slope: float = 1.0
@@ -84,7 +84,7 @@ class GreyScale:
     window: Window | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
-    intensity_sign: int = 0
+    dark: float | None = None
     sound: bool = True
 
     @property
@@ -120,8 +120,9 @@ def render(
         raise ConstantImageError
     if scale.voi_lut is not None:
         grey, honoured = small * np.float32(255 / max(scale.voi_lut.top, 1)), True
-    elif scale.intensity_sign:
-        grey, honoured = _window(_attenuation(small, shown, scale.intensity_sign), shown, None)
+    elif scale.dark is not None:
+        dark = scale.dark * scale.slope + scale.intercept
+        grey, honoured = _window(_attenuation(small, shown, dark), shown, None)
     else:
         grey, honoured = _window(small, shown, scale.window)
     grey = np.float32(255) - grey if scale.inverse else grey
@@ -135,7 +136,7 @@ def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
     """
     if not scale.tables:
         return stored
-    if stored.dtype.kind == "f" or stored.dtype.itemsize > 2:  # noqa: PLR2004
+    if stored.dtype.kind == "f" or stored.dtype.itemsize > 2:
         kind = np.int16 if stored.min() < 0 else np.uint16
         stored = np.rint(stored).clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
     pattern = np.dtype(f"u{stored.dtype.itemsize}")
@@ -154,21 +155,21 @@ def _shown(
 ) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
     if padding is not None:
-        shown = shrink((stored >= padding[0]) & (stored <= padding[1]), shape, box) <= 0.5  # noqa: PLR2004
+        shown = shrink((stored >= padding[0]) & (stored <= padding[1]), shape, box) <= 0.5
         if shown.any():
             return np.asarray(shown)
     return np.ones(shape, np.bool_)
 
 
-def _attenuation(values: GreyFloat, shown: Mask, sign: int) -> GreyFloat:
-    """Turn values that are linear in X-ray intensity into the logarithm that a radiograph shows.
+def _attenuation(values: GreyFloat, shown: Mask, dark: float) -> GreyFloat:
+    """Turn values that are linear in X-ray intensity into logarithms, in the same order.
 
-    sign: 1 if they grow with the intensity, -1 if they fall (PS3.3 C.8.11.3.1.1). Half a per cent of the
-    intensity is added, for the noise of a detector in the dark means nothing.
+    Half a per cent of the intensity is added, for the noise of a detector in the dark means nothing.
     """
-    lowest, highest = np.percentile(values[shown], _EXTREMES)
-    intensity = np.maximum(values - lowest if sign > 0 else highest - values, 0)
-    return np.asarray(sign * np.log(intensity + max((highest - lowest) / 200, 1e-6)), np.float32)
+    falls = dark > np.median(values)
+    intensity = np.maximum(dark - values if falls else values - dark, 0)
+    logarithm = np.log(intensity + max(np.percentile(intensity[shown], _EXTREMES[1]) / 200, 1e-6))
+    return np.asarray(-logarithm if falls else logarithm, np.float32)
 
 
 def _window(values: GreyFloat, shown: Mask, window: Window | None) -> tuple[GreyFloat, bool]:

@@ -64,12 +64,12 @@ def looks_dicom(file: BinaryIO, size: int) -> bool:
     file.seek(0)
     if start[128:] == b"DICM":
         return True
-    return len(start) >= 8 and any(_starts_with_element(start, size, order) for order in ("little", "big"))  # noqa: PLR2004
+    return len(start) >= 8 and any(_starts_with_element(start, size, order) for order in ("little", "big"))
 
 
 def _starts_with_element(start: bytes, size: int, order: Any) -> bool:
     group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
-    if group not in (2, 8) or element > 0x0100:  # noqa: PLR2004
+    if group not in (2, 8) or element > 0x0100:
         return False
     explicit = re.fullmatch(rb"[A-Z]{2}", start[4:6]) is not None
     return explicit or int.from_bytes(start[4:8], order) <= min(size, 0x1000)
@@ -113,7 +113,7 @@ def _meta_if_deflated(file: BinaryIO) -> FileMetaDataset | None:
     if start[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in start:
         return None
     file.seek(132)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # noqa: PLR2004
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         return FileMetaDataset(meta)
     file.seek(0)

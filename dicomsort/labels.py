@@ -33,7 +33,7 @@ class Head:
     def __post_init__(self) -> None:
         if self.kind != "multiclass":
             raise ValueError(f"head '{self.name}' is of unknown kind '{self.kind}'")
-        if len(self.labels) < 2 or len({label.casefold() for label in self.labels}) < len(self.labels):  # noqa: PLR2004
+        if len(self.labels) < 2 or len({label.casefold() for label in self.labels}) < len(self.labels):
             raise ValueError(f"head '{self.name}' needs at least two labels, each once")
         for label in self.labels:
             check_label(label)

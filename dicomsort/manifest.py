@@ -129,7 +129,7 @@ class History:
         """Return how this file ended before, or None if it has not been done or has changed since."""
         key = _key(path, stamp)
         at = bisect_left(self._keys, key)
-        if at < len(self._keys) and self._keys[at] ^ key < 16:  # noqa: PLR2004
+        if at < len(self._keys) and self._keys[at] ^ key < 16:
             return _STATUSES[self._keys[at] & 15]
         return None
 

@@ -116,7 +116,7 @@ def start_from(network: Network, weights: Path) -> None:
         raise UsageError(f"--pretrained '{weights}' cannot be read as safetensors: {error}") from error
     config = network.body.pretrained_cfg
     first, classifier = f"{config['first_conv']}.weight", config["classifier"]
-    if first in state and state[first].shape[1] == 3:  # noqa: PLR2004
+    if first in state and state[first].shape[1] == 3:
         state[first] = state[first].float().sum(dim=1, keepdim=True)
     backbone = {name: value.float() for name, value in state.items() if not name.startswith(f"{classifier}.")}
     try:

@@ -85,13 +85,13 @@ class Layout:
         pixels, step = stored.decoded.pixels, stored.decoded.step
         if pixels.shape[:2] != (-(-self.rows // step), -(-self.columns // step)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        grey = self._brightness(pixels) if pixels.ndim == 3 else self._as_said(pixels)  # noqa: PLR2004
+        grey = self._brightness(pixels) if pixels.ndim == 3 else self._as_said(pixels)
         return replace(stored, decoded=replace(stored.decoded, pixels=grey))
 
     def _native(self, source: "PixelSource") -> Stored:
         halved = self._halved_colour(source.length // self.frames)
         words = source.native_frame(self.frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
-        if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:  # noqa: PLR2004
+        if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:
             words = words.view(np.uint16).byteswap().view(np.uint8)
         return Stored(Decoded(self._luma(words) if halved else self._in_word(words.view(self.dtype))))
 
@@ -141,7 +141,7 @@ class Layout:
 
     def _halved_colour(self, frame_bytes: int) -> bool:
         """Tell native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2); some only say so, and have 3."""
-        says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8  # noqa: PLR2004
+        says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8
         return says and self.columns % 2 == 0 and frame_bytes < self.frame_bytes
 
     def _luma(self, words: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -207,7 +207,7 @@ class PixelSource:
         head = self._stream.read(8)
         if not head:
             raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
-        if len(head) < 8:  # noqa: PLR2004
+        if len(head) < 8:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         tag = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
         if tag in _FLOAT_PIXEL_DATA:
@@ -265,7 +265,7 @@ class PixelSource:
         """
         size = self._stream.seek(0, io.SEEK_END)
         at = self._stream.seek(self._start)
-        while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:  # noqa: PLR2004
+        while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:
             at += 8 + int.from_bytes(item[4:], "little")
             if at > size:
                 raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
@@ -280,7 +280,7 @@ class PixelSource:
             self._hash(hasher, self.length)
         else:
             while (item := self._stream.read(8)) not in (_SEQUENCE_DELIMITER, b""):
-                if len(item) < 8 or item[:4] != _ITEM:  # noqa: PLR2004
+                if len(item) < 8 or item[:4] != _ITEM:
                     raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
                 hasher.update(item)
                 self._hash(hasher, int.from_bytes(item[4:], "little"))

@@ -28,7 +28,7 @@ class Preprocessing:
     fill: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or not isinstance(self.fill, int) or not 0 <= self.fill <= 255:  # noqa: PLR2004
+        if not isinstance(self.size, int) or not isinstance(self.fill, int) or not 0 <= self.fill <= 255:
             raise ValueError("canvas size and fill must be whole numbers, fill 0 to 255")
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise ValueError(f"canvas size must be {MIN_SIZE} to {MAX_SIZE} pixels, not {self.size}")

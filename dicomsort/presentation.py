@@ -33,7 +33,7 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
         window=window,
         inverse=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
         padding=_padding(dataset, layout),
-        intensity_sign=0 if window is not None or voi_lut is not None else _intensity_sign(dataset),
+        dark=_dark(dataset, layout) if window is None and voi_lut is None else None,
         sound=modality_whole and voi_whole,
     )
 
@@ -46,7 +46,7 @@ def pixel_aspect(dataset: Dataset) -> float:
             ratio = vertical / horizontal
         except (TypeError, ValueError, ArithmeticError):
             continue
-        if 0.1 <= ratio <= 10:  # noqa: PLR2004
+        if 0.1 <= ratio <= 10:
             return ratio
     return 1.0
 
@@ -131,12 +131,14 @@ def _is_not_for_display(dataset: Dataset) -> bool:
     return sop_class(dataset).startswith(_ANGIOGRAPHY) and relationship in ("LOG", "DISP")
 
 
-def _intensity_sign(dataset: Dataset) -> int:
-    """Return 1 or -1 for detector values linear in X-ray intensity, which nobody has prepared for viewing.
+def _dark(dataset: Dataset, layout: Layout) -> float | None:
+    """Return the stored value of no X-ray, for detector values that nobody has prepared for viewing.
 
-    PS3.3 C.8.11.3.1.1 and C.8.11.3.1.2; 0 for all others.
+    That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.1); by its
+    sign (C.8.11.3.1.2) values grow with the intensity, or fall from the highest that the bits can hold.
     """
     raw = sop_class(dataset) in _FOR_PROCESSING
     if not raw or text(dataset, "PixelIntensityRelationship", "CS").upper() != "LIN":
-        return 0
-    return -1 if integer(dataset, "PixelIntensityRelationshipSign") == -1 else 1
+        return None
+    falls = integer(dataset, "PixelIntensityRelationshipSign") == -1
+    return float((1 << layout.bits_stored - layout.signed) - 1) if falls else 0.0

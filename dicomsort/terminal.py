@@ -68,7 +68,7 @@ class Counter:
         self._done += steps
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
-        elif time.monotonic() - self._said > 30:  # noqa: PLR2004
+        elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             say(f"{self._what}: {self._done} of {self._total}")
 
@@ -102,13 +102,13 @@ class _Sorting:
         """Show the tally, not more often than a person can read."""
         now = time.monotonic()
         if self._progress is not None and self._task is not None:
-            if now - self._said > 0.1:  # noqa: PLR2004
+            if now - self._said > 0.1:
                 self._said = now
                 total = tally.total if tally.total is not None else None
                 self._progress.update(
                     self._task, total=total, completed=tally.ended, description=self._line(tally, now)
                 )
-        elif not self._quiet and now - self._said > 10:  # noqa: PLR2004
+        elif not self._quiet and now - self._said > 10:
             self._said = now
             say(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}")
 

@@ -38,7 +38,7 @@ def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
     window = _window(dataset)
     sign = _intensity_sign(dataset) if grey is None and window is None else 0
     if sign:
-        values = _attenuation(values, area_average(values, shape), sign)
+        values = _attenuation(dataset, values, sign)
     if grey is None and window is not None and _shows(window, area_average(values, shape)):
         grey = window_to_grey(values, window)
     if grey is None:
@@ -91,12 +91,13 @@ def _intensity_sign(dataset: Dataset) -> int:
     return (dataset.get("PixelIntensityRelationshipSign") or 1) if for_processing and linear else 0
 
 
-def _attenuation(values: Float, small: Float, sign: int) -> Float:
-    """Return the logarithm of the intensity, of which half a per cent of its range is added."""
-    lowest, highest = np.percentile(small, [0.3, 99.7])
-    span = highest - lowest
-    intensity = (values - lowest if sign > 0 else highest - values).clip(0)
-    return np.asarray(sign * np.log(intensity + span / 200))
+def _attenuation(dataset: Dataset, values: Float, sign: int) -> Float:
+    """Return the logarithm of the intensity, of which half a per cent is added.
+
+    Sign 1: no X-ray is 0. Sign -1: no X-ray is the highest value that the (unsigned) bits hold.
+    """
+    intensity = values if sign > 0 else (1 << dataset.BitsStored) - 1 - values
+    return np.asarray(sign * np.log(intensity + np.percentile(intensity, 99.7) / 200))
 
 
 def table_of(item: Dataset, stored: Float) -> Float:
