@@ -170,8 +170,8 @@ class Layout:
         if self.signed == (pixels.dtype.kind == "i"):
             return pixels
         if not self.signed:
-            return np.asarray(np.bitwise_and(pixels, (1 << self.bits_stored) - 1))
-        spare = 8 * pixels.itemsize - self.bits_stored
+            return np.asarray(np.bitwise_and(pixels.view(f"u{pixels.itemsize}"), (1 << self.bits_stored) - 1))
+        spare = max(8 * pixels.itemsize - self.bits_stored, 0)
         return np.asarray(np.left_shift(pixels, spare).view(f"i{pixels.itemsize}") >> spare)
 
     def _brightness(self, pixels: NDArray[Any]) -> NDArray[Any]:

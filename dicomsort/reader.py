@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
@@ -59,7 +60,9 @@ def read_image(
 
     Raises UnreadableError if the file is no DICOM file, no projection radiograph, or damaged; MemoryError.
     """
-    reading = read_dicom(os.fspath(path), preprocessing, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's quote header values
+        reading = read_dicom(os.fspath(path), preprocessing, settings)
     if isinstance(reading, Failure):
         raise UnreadableError(reading)
     return reading.image

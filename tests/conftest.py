@@ -119,12 +119,14 @@ def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **el
         pixels = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 10
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = UID(syntax or ExplicitVRLittleEndian)
-    meta.MediaStorageSOPClassUID = UID(elements.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1"))
+    sop_class = elements.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1")
+    if sop_class is not None:
+        meta.MediaStorageSOPClassUID = UID(sop_class)
     meta.MediaStorageSOPInstanceUID = UID("2.25.1")
     dataset = Dataset()
     dataset.file_meta, dataset.preamble = meta, b"\0" * 128
     defaults: dict[str, Any] = {
-        "SOPClassUID": meta.MediaStorageSOPClassUID,
+        "SOPClassUID": sop_class,
         "SOPInstanceUID": f"2.25.{abs(hash(path.name)) % 10**12}",
         "Modality": "DX",
         "PatientName": "CANARY^NAME",
@@ -147,7 +149,7 @@ def _write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **el
     path.parent.mkdir(parents=True, exist_ok=True)
     uid = UID(meta.TransferSyntaxUID)
     encoding = {"implicit_vr": uid.is_implicit_VR, "little_endian": uid.is_little_endian}
-    dcmwrite(path, dataset, enforce_file_format=True, **encoding)
+    dcmwrite(path, dataset, enforce_file_format=sop_class is not None, **encoding)
     return path
 
 

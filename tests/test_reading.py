@@ -1,24 +1,38 @@
 """One file in, one picture or one failure out: the committed files, and every syntax against its original."""
 
+import csv
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from conftest import TESTS
 from PIL import Image
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from dicomsort import reader
+from dicomsort import (
+    ReadSettings,
+    UnreadableError,
+    codecs,
+    dicom,
+    header,
+    inflate,
+    pixels,
+    read_image,
+    reader,
+)
 from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.pixels import pixel_digest
 from dicomsort.preprocess import Preprocessing
-from dicomsort.radiograph import why_not
 
 CANVAS = Preprocessing(size=64)
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -273,26 +287,24 @@ def test_the_digest_covers_every_frame_and_the_syntax(tmp_path: Path, write_dico
     assert pixel_digest(str(tmp_path / "5.dcm")) == ""
 
 
-@pytest.mark.parametrize(
-    ("sop_class", "modality", "reason"),
-    [
-        ("1.2.840.10008.5.1.4.1.1.1", "CR", Reason.NONE),
-        ("1.2.840.10008.5.1.4.1.1.1", "", Reason.NONE),
-        (DX, "OT", Reason.NONE),
-        ("1.2.840.10008.5.1.4.1.1.12.1", "XA", Reason.NONE),
-        ("1.2.840.10008.5.1.4.1.1.1.3", "IO", Reason.NONE),
-        ("1.2.840.10008.5.1.4.1.1.7", "CR", Reason.NONE),
-        ("1.2.840.10008.5.1.4.1.1.7", "OT", Reason.CAPTURE),
-        ("", "PX", Reason.NONE),
-        ("", "", Reason.NO_TYPE),
-        ("1.2.840.10008.5.1.4.1.1.2", "CR", Reason.OTHER_SOP_CLASS),
-        ("1.2.840.10008.5.1.4.1.1.1.2", "DX", Reason.MAMMOGRAPHY),
-        ("1.2.840.10008.5.1.4.1.1.13.1.3", "MG", Reason.TOMOSYNTHESIS),
-        ("1.2.840.10008.1.3.10", "", Reason.DICOMDIR),
-    ],
-)
-def test_what_counts_as_a_projection_radiograph(sop_class: str, modality: str, reason: Reason) -> None:
-    assert why_not(sop_class, modality) is reason
+def _radiographs() -> list[dict[str, str]]:
+    with (TESTS / "radiographs.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("case", _radiographs(), ids=lambda case: f"{case['name']}, {case['modality']}")
+def test_what_counts_as_a_projection_radiograph(
+    case: dict[str, str], tmp_path: Path, write_dicom: Write
+) -> None:
+    elements = {"SOPClassUID": case["sop_class"] or None, "Modality": case["modality"] or None}
+    path = write_dicom(tmp_path / "x.dcm", **elements)
+    settings = ReadSettings(secondary_capture=case["include_secondary_capture"] == "yes")
+    reading = reader.read_dicom(str(path), CANVAS, settings)
+    if case["status"] == "picture":
+        assert isinstance(reading, Picture), reading
+    else:
+        assert isinstance(reading, Failure)
+        assert (reading.status.value, reading.reason.value) == (case["status"], case["reason"])
 
 
 @pytest.mark.parametrize("name", ["jpeg baseline", "jpeg 2000", "htj2k"])
@@ -308,3 +320,227 @@ def test_reduced_decoding_neither_wraps_nor_shifts_hard_edges(
     difference = np.abs(image_of(plain).astype(int) - image_of(coded))
     assert difference.mean() < 10
     assert difference.max() < 128
+
+
+def _decoded_alike(path: Path, plain: Path, tolerance: float = 0.5) -> None:
+    assert np.abs(image_of(path).astype(int) - image_of(plain)).mean() <= tolerance
+
+
+def _deflated(words: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(words) + deflater.flush()
+
+
+def test_deflated_image_frames(tmp_path: Path, write_dicom: Write) -> None:
+    other = "1.2.840.10008.1.2.4.80"  # pydicom 3.0 does not know the syntax, and would not write it
+
+    def write(name: str, frames: list[bytes]) -> Path:
+        path = write_dicom(
+            tmp_path / name, SMOOTH, other, NumberOfFrames=len(frames), PixelData=encapsulate(frames)
+        )
+        named = codecs.DEFLATED_FRAMES.encode().ljust(len(other), b"\0")
+        path.write_bytes(path.read_bytes().replace(other.encode(), named))
+        return path
+
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH)
+    _decoded_alike(write("x.dcm", [_deflated(bytes(SMOOTH.nbytes)), _deflated(SMOOTH.tobytes())]), plain)
+    for name, frame in (("short.dcm", _deflated(bytes(100))), ("odd.dcm", b"no deflate stream at all")):
+        reading = read(write(name, [frame]))
+        assert isinstance(reading, Failure)
+        assert reading.status is Status.DECODE_ERROR
+
+
+def test_a_deflated_frame_is_inflated_no_further_than_it_should_be() -> None:
+    bomb = _deflated(bytes(50_000_000))
+    assert len(bomb) < 100_000
+    assert len(codecs.inflate_frame(bomb, 1000)) == 1000
+
+
+def test_extended_offset_table(tmp_path: Path, write_dicom: Write) -> None:
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH)
+    frames = [bytes(imagecodecs.jpegls_encode(frame)) for frame in (SMOOTH8, SMOOTH, SMOOTH8)]
+    data, offsets, lengths = encapsulate_extended(frames)
+    path = write_dicom(
+        tmp_path / "x.dcm", SMOOTH, "1.2.840.10008.1.2.4.80", NumberOfFrames=3,
+        ExtendedOffsetTable=offsets, ExtendedOffsetTableLengths=lengths, PixelData=data,
+    )  # fmt: skip
+    _decoded_alike(path, plain)
+
+
+@pytest.mark.parametrize("says_so_only", [False, True])
+def test_native_ybr_full_422(says_so_only: bool, tmp_path: Path, write_dicom: Write) -> None:
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH8)
+    grey = np.full_like(SMOOTH8, 128)
+    if says_so_only:
+        stored = np.stack([SMOOTH8, grey, grey], axis=-1)
+    else:
+        stored = np.stack([SMOOTH8[:, ::2], SMOOTH8[:, 1::2], grey[:, ::2], grey[:, ::2]], axis=-1)
+    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8, PixelData=stored.tobytes(), **colour)
+    assert np.array_equal(image_of(path), image_of(plain))
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colour_of_codecs_that_do_not_know_colour(
+    photometric: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH8)
+    grey = np.full_like(SMOOTH8, 128)
+    other = (SMOOTH8, SMOOTH8) if photometric == "RGB" else (grey, grey)
+    frame = bytes(imagecodecs.jpegls_encode(np.stack([SMOOTH8, *other], axis=-1)))
+    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": photometric}
+    path = write_dicom(
+        tmp_path / "x.dcm", SMOOTH8, "1.2.840.10008.1.2.4.80", PixelData=encapsulate([frame]), **colour
+    )
+    _decoded_alike(path, plain)
+
+
+@pytest.mark.parametrize("stream_signed", [False, True])
+@pytest.mark.parametrize("header_signed", [False, True])
+def test_the_sign_of_jpeg_2000(
+    stream_signed: bool, header_signed: bool, tmp_path: Path, write_dicom: Write
+) -> None:
+    """The header is right; a stream of the other sign holds the same bits."""
+    large = np.kron(SMOOTH, np.ones((4, 4))).astype(np.uint16) * 15
+    words = (large.astype(np.int32) - 30000).astype(np.int16) if header_signed else large
+    signs = {"PixelRepresentation": int(header_signed)}
+    plain = write_dicom(tmp_path / "plain.dcm", words, **signs)
+    stream = words.view(np.int16 if stream_signed else np.uint16)
+    frame = bytes(imagecodecs.jpeg2k_encode(stream, level=0, codecformat="j2k", reversible=True))
+    path = write_dicom(
+        tmp_path / "x.dcm", words, "1.2.840.10008.1.2.4.90", PixelData=encapsulate([frame]), **signs
+    )
+    _decoded_alike(path, plain, 1.5)
+
+
+def test_a_smooth_table_is_looked_up_at_reduced_size(tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((4, 4))).astype(np.uint16)
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    curve = 65535 / (1 + np.exp(-(np.arange(4096) - 2000) / 500))
+    item.add_new("LUTData", "OW", curve.astype("<u2").tobytes())
+    frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, VOILUTSequence=[item])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, "1.2.840.10008.1.2.4.90", BitsStored=12,
+        VOILUTSequence=[item], PixelData=encapsulate([frame]),
+    )  # fmt: skip
+    _decoded_alike(path, plain, 1.5)
+
+
+def test_what_imagecodecs_refuses_another_plugin_may_read(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: bytes) -> Any:
+        raise ValueError
+
+    syntax = "1.2.840.10008.1.2.4.90"
+    frame = bytes(imagecodecs.jpeg2k_encode(SMOOTH, level=0, codecformat="j2k", reversible=True))
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, syntax, PixelData=encapsulate([frame]))
+    wanted = image_of(path)
+    monkeypatch.setattr(codecs, "_REDUCERS", {})
+    monkeypatch.setattr(codecs, "_DECODERS", {syntax: refuse})
+    assert isinstance(read(path), Failure)
+    monkeypatch.setattr(pixels, "_OTHER_PLUGINS", ("pillow", "gdcm"))
+    reading = read(path)
+    assert isinstance(reading, Picture)
+    assert reading.remarks == (Reason.OTHER_DECODER,)
+    assert np.abs(reading.image.astype(int) - wanted).mean() < 1
+
+
+def test_gdcm_comes_last() -> None:
+    assert pixels._OTHER_PLUGINS[-1] == "gdcm"
+
+
+def test_a_deflated_file_is_inflated_only_as_far_as_needed(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trailing = write_dicom(tmp_path / "trailing.dcm", SMOOTH, "1.2.840.10008.1.2.1.99")
+    meta, dataset = _inflated(trailing)
+    wanted = image_of(trailing)
+    monkeypatch.setattr(inflate, "MOST_BYTES", 1 << 20)
+    trailing.write_bytes(meta + _deflated(dataset + bytes(100 << 20)))
+    assert np.array_equal(image_of(trailing), wanted)
+    at = dataset.index(b"\xe0\x7f\x10\x00OW")
+    fat = b"\x09\x00\x01\x10OB\0\0" + (100 << 20).to_bytes(4, "little") + bytes(100 << 20)
+    leading = tmp_path / "leading.dcm"
+    leading.write_bytes(meta + _deflated(dataset[:at] + fat + dataset[at:]))
+    reading = read(leading)
+    assert isinstance(reading, Failure)
+    assert (reading.status, reading.reason) == (Status.UNSUPPORTED, Reason.TOO_LARGE)
+
+
+def _inflated(path: Path) -> tuple[bytes, bytes]:
+    """Return the start of a deflated file up to its data set, and the data set inflated."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[140:144], "little")
+    return data[: 144 + length], zlib.decompress(data[144 + length :], wbits=-zlib.MAX_WBITS)
+
+
+def test_zeros_are_not_followed_for_hours(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8)
+    data = path.read_bytes()
+    at = data.index(b"\x28\x00\x10\x00US")
+    path.write_bytes(data[:at] + bytes(1 << 20))
+    reading = read(path)
+    assert isinstance(reading, Failure)
+    assert reading.status is Status.DECODE_ERROR
+    with path.open("rb") as file:
+        header.read_header(file)
+        assert file.tell() == at
+    monkeypatch.setattr(header, "_MOST_ELEMENTS", 50)
+    path.write_bytes(data[:at] + b"\x09\x00\x01\x10SH\0\0" * 100 + data[at:])
+    assert isinstance(read(path), Failure)
+
+
+def test_the_limit_of_pixels_is_a_setting(tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8)
+    assert isinstance(reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=SMOOTH8.size)), Picture)
+    reading = reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=SMOOTH8.size - 1))
+    assert isinstance(reading, Failure)
+    assert (reading.status, reading.reason) == (Status.UNSUPPORTED, Reason.TOO_LARGE)
+
+
+def test_read_image_gives_the_canvas_or_every_pixel(tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, PixelAspectRatio=["2", "1"])
+    assert read_image(path).shape == (224, 224)
+    assert np.array_equal(read_image(str(path), CANVAS), image_of(path))
+    whole = read_image(path, preprocessing=None)
+    assert whole.shape == (192, 80)
+    assert whole.dtype == np.uint8
+    assert whole.min() == 0
+    assert whole.max() == 255
+
+
+def test_read_image_raises_one_error_that_tells_status_and_reason(tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", Modality="MG")
+    with pytest.raises(UnreadableError, match="not_xray: mammography is not sorted") as caught:
+        read_image(path)
+    assert (caught.value.status, caught.value.reason) == (Status.NOT_XRAY, Reason.MAMMOGRAPHY)
+    with pytest.raises(UnreadableError, match="io_error"):
+        read_image(tmp_path / "nowhere")
+
+
+RAISED = [
+    NotImplementedError, RecursionError, OSError, zlib.error, TypeError, ValueError, StopIteration, KeyError,
+    struct.error, OverflowError, AttributeError, AssertionError, EOFError, BytesLengthException,
+    pydicom.errors.InvalidDicomError,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", RAISED)
+@pytest.mark.parametrize("step", ["read_header", "grey_scale", "render"])
+def test_whatever_a_parser_raises_is_a_value(
+    error: type[Exception], step: str, tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise error("CANARY^NAME")
+
+    path = write_dicom(tmp_path / "x.dcm")
+    monkeypatch.setattr(dicom, step, fail)
+    reading = read(path)
+    assert isinstance(reading, Failure)
+    assert reading.status is Status.DECODE_ERROR
+    assert "CANARY" not in repr(reading)
