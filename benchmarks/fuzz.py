@@ -89,7 +89,7 @@ KINDS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 def mutant(sources: list[Path], seed: int, number: int) -> bytes:
     """Make the mutant of that number: one to three damages."""
-    rng = random.Random(f"{seed} {number}")  # noqa: S311
+    rng = random.Random(f"{seed} {number}")
     data = bytearray(rng.choice(sources).read_bytes())
     for _ in range(rng.randint(1, 3)):
         if len(data) > 160:

@@ -193,6 +193,8 @@ def render(
         from dicomsort import pictures  # noqa: PLC0415
         from dicomsort.outcome import Failure  # noqa: PLC0415
 
+        if not out:
+            raise UsageError("an empty name was given for a folder")
         for file in files:
             if Path(file).is_dir():
                 raise UsageError(f"'{file}' is a folder; name the files in it")

@@ -18,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomsort import networks
 from dicomsort.bundle import Bundle, compact
+from dicomsort.cli import app
 from dicomsort.labels import Head
 from dicomsort.preprocess import Preprocessing
 from dicomsort.workers import PoolSettings
@@ -45,6 +46,15 @@ def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran
     words = [sys.executable, "-m", "dicomsort", *map(str, arguments)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def inside(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
+    """Run a command in this process; it need not load torch again."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        app([str(word) for word in arguments], prog_name="dicomsort")
+    said = capfd.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)
 
 
 @pytest.fixture(scope="session")

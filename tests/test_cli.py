@@ -1,6 +1,7 @@
 """The program as a user meets it: messages, exit codes, JSON, privacy, and the README's promises."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import typer.main
-from conftest import ROUTER_LABELS, TESTS, Ran, command, tree
+from conftest import ROUTER_LABELS, TESTS, Ran, command, inside, tree
 from PIL import Image
 
+from dicomsort import Preprocessing, read_image
 from dicomsort.cli import app
 from dicomsort.errors import ExitCode
 from dicomsort.manifest import columns
@@ -168,6 +170,13 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
         "no network 'vgg99'",
     ),
     (["train", "{tmp}/pictures", "--out", "{tmp}/pictures"], ExitCode.USAGE, "not an empty folder"),
+    (["render", "{tmp}/empty", "--out", "{tmp}/o"], ExitCode.USAGE, "is a folder; name the files in it"),
+    (["render", "{tmp}/file", "--out", "{tmp}/file"], ExitCode.TARGET, "cannot be written"),
+    (["render", "{tmp}/file", "--out", "{tmp}/o"], ExitCode.SOME_FAILED, "not_dicom: empty file"),
+    (["render", "{tmp}/file", "--out", "{tmp}/o", "--size", "8"], ExitCode.USAGE, "--size"),
+    (["render", "{tmp}/file", "--out", "{tmp}/o", "--model", "nope"], ExitCode.MODEL, "no model 'nope'"),
+    (["render", "{tmp}/file", "--out", ""], ExitCode.USAGE, "an empty name"),
+    (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--max-pixels", "0"], ExitCode.USAGE, "--max-pixels"),
     (["eval", "{tmp}/nowhere"], ExitCode.USAGE, "no data at"),
     (["eval", "{tmp}/pictures"], ExitCode.USAGE, "does not know the label 'bright'"),
     (["eval", "{tmp}/pictures", "--part", "half"], ExitCode.USAGE, "--part 'half' is unknown"),
@@ -231,15 +240,6 @@ def test_an_unexpected_error_tells_its_place_but_not_its_message(
     assert "DOE" not in said.err + said.out
 
 
-def inside(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
-    """Run a command in this process; it need not load torch again."""
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        app([str(word) for word in arguments], prog_name="dicomsort")
-    said = capfd.readouterr()
-    return Ran(int(ended.value.code or 0), said.out, said.err)
-
-
 def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.CaptureFixture[str]) -> None:
     draw_pictures(tmp_path / "data", 20)
     (tmp_path / "data" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
@@ -269,9 +269,8 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
 
     parts = {}
     for part in ("train", "validation", "test", "all"):
-        report = command(
-            "eval", tmp_path / "data", "--model", model, "--part", part, "--json", "--bootstrap", "100"
-        )
+        words = ("--part", part, "--json", "--bootstrap", "100")
+        report = inside(capfd, "eval", tmp_path / "data", "--model", model, *words)
         assert report.code in (0, 3), report.err
         parts[part] = report.json
     assert (
@@ -298,6 +297,57 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
     write_dicom(inbox / "a.dcm")
     assert inside(capfd, "classify", inbox, "--out", tmp_path / "out", "--model", model).code == 0
     assert Counter(row["status"] for row in rows(tmp_path / "out").values()) in ({"sorted": 1}, {"review": 1})
+
+
+def test_render_writes_what_the_network_sees(tmp_path: Path, write_dicom: Any) -> None:
+    names = ("a/one.dcm", "b/one.dcm", "two")
+    for name in names:
+        write_dicom(tmp_path / name, PixelAspectRatio=["2", "1"])
+    (tmp_path / "text.dcm").write_text("nothing")
+    files = [tmp_path / name for name in (*names, "text.dcm")]
+    out = tmp_path / "pictures"
+    ran = command("render", *files, "--out", out, "--size", "96")
+    assert ran.code == ExitCode.SOME_FAILED
+    assert f"not written: {tmp_path / 'text.dcm'}: not_dicom: {Reason.NO_DICOM}" in ran.err
+    drawn = {path.name: np.asarray(Image.open(io.BytesIO(path.read_bytes()))) for path in out.iterdir()}
+    assert set(drawn) == {"one.dcm.png", "one.dcm.2.png", "two.png"}
+    for name, picture in zip(("one.dcm.png", "one.dcm.2.png", "two.png"), names, strict=True):
+        assert np.array_equal(drawn[name], read_image(tmp_path / picture, Preprocessing(size=96)))
+
+
+def test_render_full_and_nothing_is_replaced(
+    tmp_path: Path, write_dicom: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_dicom(tmp_path / "x.dcm"), tmp_path / "out"
+    assert inside(capfd, "render", path, "--out", out, "--full", "--quiet") == Ran(0, "", "")
+    picture = (out / "x.dcm.png").read_bytes()
+    assert np.asarray(Image.open(io.BytesIO(picture))).shape == (40, 30)
+    ran = inside(capfd, "render", path, "--out", out, "--size", "64")
+    assert ran.code == ExitCode.SOME_FAILED
+    assert Reason.DESTINATION_TAKEN in ran.err
+    assert (out / "x.dcm.png").read_bytes() == picture
+
+
+def test_captures_and_large_images_are_settings_of_a_run(
+    tmp_path: Path, write_dicom: Any, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capture = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"}
+    write_dicom(tmp_path / "in" / "capture.dcm", **capture)
+    write_dicom(tmp_path / "in" / "large.dcm", np.arange(10000, dtype=np.uint16).reshape(100, 100))
+
+    def statuses(out: str, *options: str) -> dict[str, str]:
+        words = [*map(str, ("classify", tmp_path / "in", "--out", tmp_path / out, "--model", small_model))]
+        assert inside(capfd, *words, "--review-below", "0", *options).code in (0, 3)
+        with (tmp_path / out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+            return {Path(row["path"]).stem: row["status"] for row in csv.DictReader(file)}
+
+    assert statuses("plain") == {"capture": "not_xray", "large": "sorted"}
+    assert statuses("captures", "--include-secondary-capture") == {"capture": "sorted", "large": "sorted"}
+    assert statuses("small", "--max-pixels", "5000") == {"capture": "not_xray", "large": "unsupported"}
+    words = ["--out", str(tmp_path / "plain"), "--model", str(small_model), "--review-below", "0"]
+    ran = inside(capfd, "classify", tmp_path / "in", *words, "--include-secondary-capture")
+    assert ran.code == ExitCode.USAGE
+    assert "include_secondary_capture" in ran.err
 
 
 @pytest.mark.slow
