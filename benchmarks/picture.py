@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dicomsort import reader
-from dicomsort.manifest import unescape
+from dicomsort.names import unescape
 from dicomsort.outcome import Picture
 from dicomsort.preprocess import Preprocessing
 

@@ -4,7 +4,7 @@ import math
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -13,7 +13,7 @@ import typer
 
 from dicomsort import __version__, terminal
 from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
-from dicomsort.place import Action
+from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ SecondaryCapture = Annotated[
         help="Read captures (and objects of no SOP class) of modality OT or none.",
     ),
 ]
+Verify = Annotated[bool, typer.Option("--verify", help="Read what was placed again and compare checksums.")]
+Plan = Annotated[str, typer.Argument(help="The manifest.csv of an output folder.", metavar="MANIFEST")]
 Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")]
 Data = Annotated[
     Path, typer.Argument(help="CSV with a 'file' column, or a folder with one sub-folder per class.")
@@ -114,6 +116,17 @@ def classify(
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
     model: Model = "router5",
     action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
+    relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
+    layout: Annotated[
+        str, typer.Option(help="Where a file goes: a path of fields.", metavar="TEMPLATE")
+    ] = "{label}/{relpath}",
+    verify: Verify = False,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Place an image each time it comes.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Refuse to go on: the output must be new or empty.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the manifest only; place nothing.")
     ] = False,
@@ -145,7 +158,8 @@ def classify(
         from dicomsort.classifier import Classifier  # noqa: PLC0415
 
         settings = pipeline.SortSettings(
-            roots=tuple(inputs), out=out, action=action, dry_run=dry_run, batch_size=batch_size,
+            roots=tuple(inputs), out=out, placing=Placing(action, verify, relative), layout=layout,
+            restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size,
             review_below=review_below, follow_links=follow_links, retry_failed=retry_failed,
             read=ReadSettings(max_pixels, include_secondary_capture), pool=_pool(workers, timeout),
         )  # fmt: skip
@@ -165,6 +179,43 @@ def classify(
         elif not quiet:
             terminal.summary(tally, out)
         raise typer.Exit(tally.exit_code)
+
+
+@app.command()
+def apply(
+    manifest: Plan,
+    action: Annotated[
+        Action | None, typer.Option(help="How a file gets into its folder.", show_default="the dry run's")
+    ] = None,
+    verify: Verify = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do exactly what a dry run has planned: place the files of the rows that are `planned`.
+
+    Exit codes: 0 all placed, 3 some could not be, 5 output not writable or too small.
+    """
+    with _endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort import ledger  # noqa: PLC0415
+
+        with terminal.counting("placing", None, quiet) as count:
+            done = ledger.apply(manifest, action, verify, count)
+        _tell_done(f"{done.done} placed", done.left, quiet)
+        raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
+    """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
+
+    Exit codes: 0 all removed, 3 some have changed and stay.
+    """
+    with _endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort import ledger  # noqa: PLC0415
+
+        with terminal.counting("removing", None, quiet) as count:
+            done = ledger.undo(manifest, verify, count)
+        _tell_done(f"{done.done} removed", done.left, quiet)
+        raise typer.Exit(done.exit_code)
 
 
 @app.command()
@@ -328,6 +379,13 @@ def _pool(workers: int | None, timeout: float = 60.0) -> Any:
     from dicomsort.workers import PoolSettings  # noqa: PLC0415
 
     return PoolSettings(workers=workers or os.cpu_count() or 1, timeout=timeout)
+
+
+def _tell_done(done: str, left: Mapping[str, int], quiet: bool) -> None:
+    if not quiet:
+        terminal.say(done)
+    for reason, count in left.items():
+        terminal.say(f"{count} left: {reason}")
 
 
 def _canvas(model: str, size: int | None) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dicomsort import pixels, workers
-from dicomsort.manifest import Record, unescape
-from dicomsort.outcome import Status
+from dicomsort.manifest import Record
+from dicomsort.names import unescape
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +25,25 @@ class Verdicts:
     unread: frozenset[str] = frozenset()
 
 
-def judge(
-    records: Callable[[], Iterable[Record]], statuses: frozenset[Status], settings: workers.PoolSettings
-) -> Verdicts:
-    """Compare the files of these statuses whose SOP Instance UID repeats. records: gives the manifest's rows.
+def judge(records: Callable[[], Iterable[Record]], settings: workers.PoolSettings) -> Verdicts:
+    """Compare the files whose SOP Instance UID repeats. records: gives the rows that may be images.
 
     Only 8 bytes a row are kept in memory, and only files with a repeated UID are read, in workers. The
     answer does not depend on the order of the rows. A file that cannot be read any more is no duplicate.
     """
-    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records(), statuses))
+    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records()))
     if not repeated:
         return Verdicts({}, frozenset())
     groups: dict[str, list[str]] = defaultdict(list)
-    for record in _with_uid(records(), statuses):
+    for record in _with_uid(records()):
         if hash(record["sop_instance_uid"]) in repeated:
             groups[record["sop_instance_uid"]].append(record["path"])
     groups = {uid: sorted(set(paths)) for uid, paths in groups.items() if len(set(paths)) > 1}
     return _compare(groups, settings)
 
 
-def _with_uid(records: Iterable[Record], statuses: frozenset[Status]) -> Iterator[Record]:
-    return (record for record in records if record["sop_instance_uid"] and record["status"] in statuses)
+def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
+    return (record for record in records if record["sop_instance_uid"])
 
 
 def _repeated(hashes: Iterable[int]) -> set[int]:

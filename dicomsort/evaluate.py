@@ -16,8 +16,8 @@ from dicomsort.classifier import Classifier
 from dicomsort.dataset import Sample, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.labels import Decision, Head, decide
-from dicomsort.manifest import escape
 from dicomsort.metrics import Figures, confusion, figures
+from dicomsort.names import escape
 from dicomsort.outcome import Failure, Picture
 from dicomsort.workers import PoolSettings
 

@@ -35,7 +35,7 @@ class Reason(StrEnum):
     NONE = ""
     BELOW_THRESHOLD = "confidence below the review threshold"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
-    ORIGINAL_GONE = "the file it repeated has changed; the next run places it"
+    ORIGINAL_GONE = "the file it repeated has changed, the next run places it"
     SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"
     EMPTY_FILE = "empty file"
     NO_DICOM = "not a DICOM file"
@@ -65,9 +65,11 @@ class Reason(StrEnum):
     DANGLING_LINK = "link to a file that does not exist"
     LINK_LOOP = "link that leads back to itself"
     CHANGED = "file changed between reading and placing"
+    CHANGED_COPY = "placed file has changed since, or cannot be removed"
     DESTINATION_TAKEN = "another file already has the destination's name"
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
-    OTHER_DEVICE = "hard links cannot cross file systems; use another --action"
+    DIFFERENT = "copy differs from its source when read again (--verify)"
+    OTHER_DEVICE = "hard links cannot cross file systems (use another --action)"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
 
@@ -103,11 +105,15 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What was placed: its path relative to the output, how, and the source's stamp at that time."""
+    """What was placed: its path relative to the output, how, and the source's stamp at that time.
+
+    sha256: of its bytes in hex, if they were verified.
+    """
 
     destination: str
     action: str
     stamp: Stamp
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

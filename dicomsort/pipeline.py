@@ -16,25 +16,22 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort import __version__, duplicates, reader, walk
+from dicomsort import __version__, reader, walk
 from dicomsort.bundle import Bundle
+from dicomsort.claims import Claims, folds_case
 from dicomsort.errors import ExitCode, InternalError, NothingFoundError, TargetError, UsageError
+from dicomsort.journal import Journal
 from dicomsort.labels import REVIEW, Decision, decide
-from dicomsort.manifest import (
-    History,
-    Manifest,
-    Record,
-    Row,
-    RunFacts,
-    escape,
-    joined,
-    placement_of,
-    unescape,
-)
+from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
+from dicomsort.layout import Layout
+from dicomsort.manifest import LOCK, History, Manifest, Record, Row, placement_of
+from dicomsort.names import escape
 from dicomsort.outcome import TROUBLE, Failure, Found, Picture, Reason, Stamp, Status
-from dicomsort.place import Action, is_untouched, place, remove, stamp_of
+from dicomsort.place import Placing, place, remove, stamp_of, stands
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
+from dicomsort.runfile import RunFacts
+from dicomsort.settle import SettleSettings, settle
 from dicomsort.workers import PoolSettings
 
 _PACKAGES = (
@@ -59,12 +56,19 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SortSettings:
-    """One run of `dicomsort classify`. review_below: 0..1, None for the model's own threshold."""
+    """One run of `dicomsort classify`.
+
+    layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
+    must be new or empty. keep_duplicates: place an image each time it comes.
+    """
 
     roots: tuple[str, ...]
     out: str
-    action: Action = Action.COPY
+    placing: Placing = field(default_factory=Placing)
+    layout: str = DEFAULT_LAYOUT
     dry_run: bool = False
+    restart: bool = False
+    keep_duplicates: bool = False
     batch_size: int = 32
     review_below: float | None = None
     follow_links: bool = False
@@ -130,16 +134,20 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
     roots = check(settings)
     bundle = predictor.bundle
     with Manifest(out, bundle.head.labels, bundle.tag, _run_facts(settings, predictor)) as manifest:
-        history = manifest.history(settings.retry_failed)
+        history = manifest.history(settings.retry_failed, partial(_is_there, out=out))
         found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
         todo = _not_done(_counted(found, tally), history, tally)
         readings = _read(todo, settings, bundle)
         verdicts = _decided(readings, predictor, settings)
-        with closing(_placed(verdicts, settings, out)) as rows, _counting_ahead(roots, settings, out, tally):
+        rows = _placed(verdicts, _Placer(settings, out, _claims(manifest, out, settings)))
+        with Journal(manifest, out) as journal, closing(rows), _counting_ahead(roots, settings, out, tally):
             for row in rows:
-                manifest.write(row)
+                journal.write(row)
                 _count(row, tally, watch)
-        _settle(manifest, settings, out, tally)
+        manifest.compact()
+        if not settings.keep_duplicates:
+            ending = SettleSettings(out, settings.dry_run, settings.placing, settings.pool)
+            settle(manifest, ending, partial(_move, tally))
         tally.labels = _census(manifest)
     tally.seconds = time.monotonic() - started
     _check(tally)
@@ -159,6 +167,9 @@ def check(settings: SortSettings) -> list[walk.Root]:
             raise UsageError(
                 f"'{escape(root.path)}' is, or lies in, --out '{escape(settings.out)}'; choose another"
             )
+    Layout(settings.layout)
+    if settings.restart and os.path.isdir(out) and os.listdir(out):
+        raise UsageError(f"--restart: '{escape(settings.out)}' is not empty; choose another, or empty it")
     if os.path.exists(out) and not os.path.isdir(out):
         raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
     return roots
@@ -172,12 +183,16 @@ def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
             "model": model.tag,
             "model_sha256": model.digest,
             "review_below": threshold,
+            "layout": settings.layout,
+            "keep_duplicates": settings.keep_duplicates,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
             "roots": [escape(os.path.abspath(root)) for root in settings.roots],
         },
         facts={
-            "action": settings.action.value,
+            "action": settings.placing.action.value,
+            "relative": settings.placing.relative,
+            "verify": settings.placing.verify,
             "dry_run": settings.dry_run,
             "follow_links": settings.follow_links,
             "batch_size": settings.batch_size,
@@ -300,18 +315,15 @@ def _predict(
         yield _Verdict(found, picture, decide(scores, head, settings.review_below))
 
 
-def _placed(
-    verdicts: Generator[_Verdict, None, None], settings: SortSettings, out: str
-) -> Generator[Row, None, None]:
+def _placed(verdicts: Generator[_Verdict, None, None], placer: "_Placer") -> Generator[Row, None, None]:
     """Place in threads beside the rest; rows come in the order of the verdicts."""
-    finish = partial(_finish, settings=settings, out=out)
     waiting: deque[Future[Row]] = deque()
-    window = 2 * settings.batch_size + _PLACING_THREADS
+    window = 2 * placer.settings.batch_size + _PLACING_THREADS
     executor = ThreadPoolExecutor(_PLACING_THREADS, thread_name_prefix="place")
     try:
         with closing(verdicts):
             for verdict in verdicts:
-                waiting.append(executor.submit(finish, verdict))
+                waiting.append(executor.submit(placer.row, verdict))
                 while waiting and (waiting[0].done() or len(waiting) > window):
                     yield waiting.popleft().result()
             while waiting:
@@ -320,45 +332,76 @@ def _placed(
         executor.shutdown(cancel_futures=True)
 
 
-def _finish(verdict: _Verdict, settings: SortSettings, out: str) -> Row:
-    """Place one file and write down what happened to it."""
-    found, reading, decision = verdict.found, verdict.reading, verdict.decision
-    stamp = reading.stamp or _stamp(found.path)
-    if isinstance(reading, Failure):
-        return _failed(found, reading, stamp, out)
-    assert decision is not None  # noqa: S101
-    folder = REVIEW if decision.review else decision.label
-    destination = os.path.join(folder, found.relpath)
-    reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, *reading.remarks)
-    row = partial(
-        Row,
-        path=found.path,
-        label=decision.label,
-        confidence=decision.confidence,
-        header=reading.header,
-        scores=decision.scores,
-        stamp=stamp,
-    )
-    if settings.dry_run:
-        return row(status=Status.PLANNED, reasons=reasons, destination=destination)
-    _withdraw(found, out)
-    placed = place(found.path, os.path.join(out, destination), settings.action, stamp)
-    if placed.action is None:
-        return row(status=Status.IO_ERROR, reasons=(placed.reason, *reasons))
-    status = Status.REVIEW if decision.review else Status.SORTED
-    return row(status=status, reasons=reasons, action=placed.action.value, destination=destination)
+class _Placer:
+    """Places files and writes down what happened to each."""
 
+    def __init__(self, settings: SortSettings, out: str, claims: Claims) -> None:
+        self.settings, self._out, self._claims = settings, out, claims
+        self._layout = Layout(settings.layout)
 
-def _failed(found: Found, failure: Failure, stamp: Stamp | None, out: str) -> Row:
-    """Write down a failure. What an earlier run has placed goes, unless the file just cannot be read now."""
-    row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
-    if found.previous is None:
+    def row(self, verdict: _Verdict) -> Row:
+        """Do with one file what the verdict says."""
+        found, reading, decision = verdict.found, verdict.reading, verdict.decision
+        stamp = reading.stamp or _stamp(found.path)
+        if isinstance(reading, Failure):
+            return self._failed(found, reading, stamp)
+        assert decision is not None  # noqa: S101
+        folder = REVIEW if decision.review else decision.label
+        reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, *reading.remarks)
+        row = Row(
+            path=found.path,
+            status=Status.PLANNED,
+            reasons=reasons,
+            label=decision.label,
+            confidence=decision.confidence,
+            destination=self._layout.destination(folder, found.relpath, reading.header),
+            header=reading.header,
+            scores=decision.scores,
+            stamp=stamp,
+        )
+        return self._in_place(row, found, decision.review)
+
+    def _in_place(self, row: Row, found: Found, review: bool) -> Row:
+        """Place the file of a planned row, unless this is a dry run."""
+        before = found.previous.destination if found.previous else None
+        if row.destination != before and not self._claims.grant(row.destination):
+            return replace(row, status=Status.IO_ERROR, reasons=(Reason.DESTINATION_TAKEN, *row.reasons))
+        if self.settings.dry_run:
+            return row
+        _withdraw(found, self._out)
+        placed = place(found.path, os.path.join(self._out, row.destination), self.settings.placing, row.stamp)
+        if placed.action is None:
+            taken = placed.reason is Reason.DESTINATION_TAKEN
+            destination = row.destination if taken else ""
+            reasons = (placed.reason, *row.reasons)
+            return replace(row, status=Status.IO_ERROR, reasons=reasons, destination=destination)
+        status = Status.REVIEW if review else Status.SORTED
+        return replace(row, status=status, action=placed.action.value, sha256=placed.sha256)
+
+    def _failed(self, found: Found, failure: Failure, stamp: Stamp | None) -> Row:
+        """Write down a failure. What was placed before goes, unless the file just cannot be read now."""
+        row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
+        if found.previous is None:
+            return row
+        if failure.status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
+            before = found.previous
+            return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
+        _withdraw(found, self._out)
         return row
-    if failure.status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
-        before = found.previous
-        return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
-    _withdraw(found, out)
-    return row
+
+
+def _claims(manifest: Manifest, out: str, settings: SortSettings) -> Claims:
+    needed, folds = not Layout(settings.layout).follows_sources, folds_case(out, LOCK)
+    records = manifest.records() if needed or folds else iter(())
+    return Claims(needed, folds, (placement_of(record).destination for record in records if record["action"]))
+
+
+def _is_there(record: Record, out: str) -> bool:
+    """Tell whether what a row says was placed still stands there; true if nothing was placed."""
+    if not record["action"] or not record["destination"]:
+        return True
+    placement = placement_of(record)
+    return stands(os.path.join(out, placement.destination), placement)
 
 
 def _withdraw(found: Found, out: str) -> None:
@@ -406,76 +449,10 @@ class _counting_ahead:  # noqa: N801  (used as a context manager only)
         self._thread.join()
 
 
-def _settle(manifest: Manifest, settings: SortSettings, out: str, tally: Tally) -> None:
-    """Leave one row a file, and of an image that came twice only the first by path in the class folders.
-
-    First the manifest says what is a duplicate, then its copy goes, then its place is forgotten: whenever
-    this is cut short, the next run finishes it.
-    """
-    manifest.compact()
-    if manifest.settled:
-        return
-    judged = (Status.SORTED, Status.REVIEW, Status.DUPLICATE, *([Status.PLANNED] if settings.dry_run else []))
-    verdicts = duplicates.judge(manifest.records, frozenset(judged), settings.pool)
-    manifest.compact(partial(_judged, verdicts=verdicts, out=out, tally=tally))
-    if any(_is_pending(record) for record in manifest.records()):
-        manifest.compact(partial(_taken_back, out=out))
-    manifest.mark_settled(True)
-
-
-def _judged(record: Record, verdicts: duplicates.Verdicts, out: str, tally: Tally) -> Record:
-    """Say of a row what the comparison of images has found; its copy stays for now."""
-    path, status = record["path"], Status(record["status"])
-    if path in verdicts.first:
-        if not _may_go(record, out):
-            return record
-        _move(tally, status, Status.DUPLICATE)
-        reason = joined([Reason.SAME_IMAGE])
-        return {
-            **record,
-            "status": Status.DUPLICATE.value,
-            "reason": reason,
-            "duplicate_of": verdicts.first[path],
-        }
-    if status is Status.DUPLICATE and not {path, record["duplicate_of"]} & verdicts.unread:
-        _move(tally, status, Status.PLANNED)
-        reason = joined([Reason.ORIGINAL_GONE])
-        return {**record, "status": Status.PLANNED.value, "reason": reason, "duplicate_of": ""}
-    if path in verdicts.namesakes and Reason.SAME_UID.value not in record["reason"]:
-        reasons = [text for text in (record["reason"], Reason.SAME_UID.value) if text]
-        return {**record, "reason": "; ".join(reasons)}
-    return record
-
-
 def _move(tally: Tally, before: Status, after: Status) -> None:
     if before is not after and tally.statuses[before]:
         tally.statuses[before] -= 1
         tally.statuses[after] += 1
-
-
-def _is_pending(record: Record) -> bool:
-    return record["status"] == Status.DUPLICATE and bool(record["destination"])
-
-
-def _may_go(record: Record, out: str) -> bool:
-    """Tell whether there is no copy of this file, or one that nobody has changed."""
-    if not record["destination"] or not record["action"]:
-        return True
-    target = os.path.join(out, unescape(record["destination"]))
-    return not os.path.lexists(target) or is_untouched(unescape(record["path"]), target, placement_of(record))
-
-
-def _taken_back(record: Record, out: str) -> Record:
-    """Remove the copy of a duplicate, and forget its place once it is gone."""
-    if not _is_pending(record):
-        return record
-    target = os.path.join(out, unescape(record["destination"]))
-    if record["action"]:
-        with suppress(OSError):
-            remove(unescape(record["path"]), target, placement_of(record))
-        if os.path.lexists(target):
-            return record
-    return {**record, "action": "", "destination": ""}
 
 
 def _census(manifest: Manifest) -> Counter[str]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from dicomsort.errors import TargetError
 from dicomsort.outcome import Placement, Reason, Stamp
+from dicomsort.patience import PASSING, patiently
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
@@ -30,14 +31,34 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Placing:
+    """How files are placed.
+
+    verify: read what was placed again and compare it with the source. relative: make symbolic links relative.
+    """
+
+    action: Action = Action.COPY
+    verify: bool = False
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """What was really done: a reflink may have become a copy, and a failure leaves nothing behind."""
+    """What was really done: a reflink may have become a copy, and a failure leaves nothing behind.
+
+    sha256: of the bytes that were compared, in hex; empty without `verify`.
+    """
 
     action: Action | None
     reason: Reason = Reason.NONE
+    sha256: str = ""
 
 
-def place(source: str, target: str, action: Action, stamp: Stamp | None) -> Placed:
+class _DifferentError(OSError):
+    """What was placed is not what the source holds."""
+
+
+def place(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
     """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
 
     The file is written under a temporary name in the target folder and then linked to its final one, which
@@ -46,18 +67,26 @@ def place(source: str, target: str, action: Action, stamp: Stamp | None) -> Plac
     read-only; any other failure is a value.
     """
     try:
-        if stamp is not None and stamp_of(source) != stamp:
-            return Placed(None, Reason.CHANGED)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        done = _PLACERS[action](source, target)
-    except FileExistsError:
-        return _already(source, target, action)
+        return patiently(lambda: _placed(source, target, placing, stamp))
+    except _DifferentError:
+        return Placed(None, Reason.DIFFERENT)
     except FileNotFoundError:
         return Placed(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
     except OSError as error:
         _raise_if_target_is_done(error, target)
+        if error.errno in PASSING:
+            return Placed(None, Reason.UNREADABLE)
         return Placed(None, Reason.OTHER_DEVICE if error.errno == errno.EXDEV else Reason.NOT_PLACED)
-    return Placed(done)
+
+
+def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
+    if stamp is not None and stamp_of(source) != stamp:
+        return Placed(None, Reason.CHANGED)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        return _PLACERS[placing.action](source, target, placing)
+    except FileExistsError:
+        return _already(source, target, placing)
 
 
 def stamp_of(path: str) -> Stamp:
@@ -66,12 +95,14 @@ def stamp_of(path: str) -> Stamp:
     return Stamp(facts.st_size, facts.st_mtime_ns)
 
 
-def remove(source: str, target: str, placement: Placement) -> bool:
+def remove(source: str, target: str, placement: Placement, verify: bool = False) -> bool:
     """Take a placed file away again, with the folders that become empty; False if it is no longer ours.
 
-    Raises OSError if it cannot be removed.
+    verify: compare the bytes too. Raises OSError if it cannot be removed.
     """
     if not is_untouched(source, target, placement):
+        return False
+    if verify and placement.action != Action.SYMLINK and not _has_the_bytes(source, target, placement.sha256):
         return False
     os.unlink(target)
     with suppress(OSError):
@@ -86,7 +117,7 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
     """
     try:
         if placement.action == Action.SYMLINK:
-            return os.readlink(target) == source
+            return _is_our_link(source, target)
         if os.path.islink(target) or os.path.realpath(source) == os.path.realpath(target):
             return False
         if placement.action == Action.HARDLINK and os.path.samefile(source, target):
@@ -98,23 +129,54 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
     return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
 
 
-def _already(source: str, target: str, action: Action) -> Placed:
+def stands(target: str, placement: Placement) -> bool:
+    """Tell whether something of the right kind and size is at `target`."""
+    try:
+        if placement.action == Action.SYMLINK:
+            return os.path.islink(target)
+        return os.lstat(target).st_size == placement.stamp.size and not os.path.islink(target)
+    except OSError:
+        return False
+
+
+def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
+    """Compare with the checksum that was taken, or if there is none, with the source."""
+    try:
+        return _digest(target) == sha256 if sha256 else filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
+
+
+def _already(source: str, target: str, placing: Placing) -> Placed:
     """Accept what a killed run has placed but not recorded: the right link, or a copy of the same bytes."""
-    if not _is_the_same(source, target, action):
+    if not _is_the_same(source, target, placing.action):
         return Placed(None, Reason.DESTINATION_TAKEN)
-    return Placed(Action.COPY if action is Action.REFLINK else action)
+    action = Action.COPY if placing.action is Action.REFLINK else placing.action
+    return Placed(action, sha256=_digest(target) if placing.verify else "")
 
 
 def _is_the_same(source: str, target: str, action: Action) -> bool:
     try:
         if action is Action.SYMLINK:
-            return os.readlink(target) == source
+            return _is_our_link(source, target)
         one_file = os.path.samefile(source, target)
         if action is Action.HARDLINK or one_file or os.path.islink(target):
             return action is Action.HARDLINK and one_file and not os.path.islink(target)
         return filecmp.cmp(source, target, shallow=False)
     except OSError:
         return False
+
+
+def _is_our_link(source: str, target: str) -> bool:
+    return os.readlink(target) in (source, _relative(source, target))
+
+
+def _relative(source: str, target: str) -> str:
+    """Return the way from the folder of `target` to `source`, as the system goes it: through real folders."""
+    folder, name = os.path.split(source)
+    return os.path.relpath(
+        os.path.join(os.path.realpath(folder), name), os.path.realpath(os.path.dirname(target))
+    )
 
 
 def _raise_if_target_is_done(error: OSError, target: str) -> None:
@@ -127,31 +189,52 @@ def _raise_if_target_is_done(error: OSError, target: str) -> None:
         ) from error
 
 
-def _copy(source: str, target: str) -> Action:
+def _copy(source: str, target: str, placing: Placing) -> Placed:
     temporary = _temporary(target)
     with suppress(FileNotFoundError):  # left by a killed run; it may share its inode with a placed file
         os.unlink(temporary)
     try:
         shutil.copyfile(source, temporary)
-        shutil.copystat(source, temporary)
-        _publish(temporary, target)
+        return _finish(source, temporary, target, placing, Action.COPY)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-    return Action.COPY
 
 
-def _reflink(source: str, target: str) -> Action:
+def _reflink(source: str, target: str, placing: Placing) -> Placed:
     temporary = _temporary(target)
     try:
         if not _clone(source, temporary):
-            return _copy(source, target)
-        shutil.copystat(source, temporary)
-        _publish(temporary, target)
+            return _copy(source, target, placing)
+        return _finish(source, temporary, target, placing, Action.REFLINK)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-    return Action.REFLINK
+
+
+def _finish(source: str, temporary: str, target: str, placing: Placing, action: Action) -> Placed:
+    """Give the temporary file the source's mode and times, check it if asked to, and its final name."""
+    sha256 = _checked(source, temporary) if placing.verify else ""
+    shutil.copystat(source, temporary)
+    _publish(temporary, target)
+    return Placed(action, sha256=sha256)
+
+
+def _checked(source: str, copy: str) -> str:
+    """Return the checksum of both files, read anew, from the disk where the system can forget its cache."""
+    with open(copy, "rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    sha256 = _digest(copy)
+    if sha256 != _digest(source):
+        raise _DifferentError
+    return sha256
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _clone(source: str, target: str) -> bool:
@@ -168,14 +251,14 @@ def _clone(source: str, target: str) -> bool:
     return True
 
 
-def _symlink(source: str, target: str) -> Action:
-    os.symlink(source, target)
-    return Action.SYMLINK
+def _symlink(source: str, target: str, placing: Placing) -> Placed:
+    os.symlink(_relative(source, target) if placing.relative else source, target)
+    return Placed(Action.SYMLINK, sha256=_digest(target) if placing.verify else "")
 
 
-def _hardlink(source: str, target: str) -> Action:
+def _hardlink(source: str, target: str, placing: Placing) -> Placed:
     os.link(os.path.realpath(source), target)
-    return Action.HARDLINK
+    return Placed(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
 
 
 def _temporary(target: str) -> str:

@@ -56,9 +56,9 @@ def table(
 
 
 class Counter:
-    """Counts steps of a known number: a bar on a terminal, else a line every now and then."""
+    """Counts steps, of a known number or not: a bar on a terminal, else a line every now and then."""
 
-    def __init__(self, progress: Progress | None, total: int, what: str) -> None:
+    def __init__(self, progress: Progress | None, total: int | None, what: str) -> None:
         self._progress, self._total, self._what = progress, total, what
         self._task = progress.add_task(what, total=total) if progress else None
         self._done, self._said = 0, time.monotonic()
@@ -70,12 +70,13 @@ class Counter:
             self._progress.advance(self._task, steps)
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
-            say(f"{self._what}: {self._done} of {self._total}")
+            total = "" if self._total is None else f" of {self._total}"
+            say(f"{self._what}: {self._done}{total}")
 
 
 @contextmanager
-def counting(what: str, total: int, quiet: bool) -> Iterator[Counter]:
-    """Show the counting of `total` steps while the block runs."""
+def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
+    """Show the counting of `total` steps (None: nobody knows) while the block runs."""
     screen = console()
     if quiet or not screen.is_terminal:
         yield Counter(None, total, what)

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from dicomsort import networks
 from dicomsort.bundle import Bundle, compact
 from dicomsort.cli import app
 from dicomsort.labels import Head
+from dicomsort.names import unescape
+from dicomsort.pipeline import SortSettings
 from dicomsort.preprocess import Preprocessing
 from dicomsort.workers import PoolSettings
 
@@ -170,3 +172,43 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != ".dicomsort.lock"
     }
+
+
+def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    generator = np.random.default_rng(seed)
+    return (generator.random((40, 30)) ** generator.uniform(0.2, 4) * 4000).astype(np.uint16)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, write_dicom: Callable[..., Path]) -> Path:
+    folder = tmp_path / "in"
+    for number in range(12):
+        write_dicom(folder / f"s{number % 3}" / f"{number}.dcm", picture(number))
+    write_dicom(folder / "ct.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def settings(inbox: Path, out: Path, **changes: Any) -> SortSettings:
+    return replace(SortSettings((str(inbox),), str(out), batch_size=5, pool=PoolSettings(2, 20)), **changes)
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    by_path = {row["path"]: row for row in table}
+    assert len(by_path) == len(table), "one row a file"
+    return by_path
+
+
+def check_places(inbox: Path, out: Path) -> None:
+    """Every row's destination is its source, and nothing else lies in the output."""
+    placed = set()
+    for path, row in rows(out).items():
+        if row["destination"]:
+            target = out / unescape(row["destination"])
+            assert target.read_bytes() == Path(unescape(path)).read_bytes()
+            folder = "review" if row["status"] == "review" else row["label"]
+            assert unescape(row["destination"]) == f"{folder}/{Path(unescape(path)).relative_to(inbox)}"
+            placed.add(target.relative_to(out).as_posix())
+    assert set(tree(out)) - {"manifest.csv", "run.json"} == placed

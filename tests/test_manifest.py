@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import Manifest, Row, RunFacts, columns, escape, unescape
+from dicomsort.manifest import Manifest, Row, columns
+from dicomsort.names import escape, unescape
 from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
+from dicomsort.runfile import RunFacts
 
 LABELS = ("hand", "spine")
 FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
@@ -37,7 +39,7 @@ def test_names_survive_and_stay_on_one_line(name: bytes) -> None:
 def test_every_row_is_one_line(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
         for name in ODD_NAMES:
-            journal.write(Row(os.fsdecode(b"/in/" + name), Status.IO_ERROR, (Reason.UNREADABLE,)))
+            journal.append([Row(os.fsdecode(b"/in/" + name), Status.IO_ERROR, (Reason.UNREADABLE,))])
     assert len((tmp_path / "manifest.csv").read_bytes().decode("utf-8").splitlines()) == len(ODD_NAMES) + 1
     assert [os.fsencode(unescape(row["path"])) for row in lines(tmp_path)] == [
         b"/in/" + name for name in ODD_NAMES
@@ -60,7 +62,7 @@ def test_a_full_row(tmp_path: Path) -> None:
         stamp=Stamp(9, 8),
     )
     with manifest(tmp_path) as journal:
-        journal.write(row)
+        journal.append([row])
     (read,) = lines(tmp_path)
     assert list(read) == columns(LABELS)
     assert read["reason"] == f"{Reason.BELOW_THRESHOLD}; {Reason.PERCENTILE_WINDOW}"
@@ -70,7 +72,7 @@ def test_a_full_row(tmp_path: Path) -> None:
 
 def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
-        journal.write(Row("=cmd|' /C calc'!A0", Status.SORTED, header=Header(view_position="-AP")))
+        journal.append([Row("=cmd|' /C calc'!A0", Status.SORTED, header=Header(view_position="-AP"))])
     (read,) = lines(tmp_path)
     assert read["path"].startswith("'=")
     assert read["view_position"] == "'-AP"
@@ -78,8 +80,8 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
-        journal.write(Row("/in/a", Status.SORTED, stamp=Stamp(1, 2)))
-        journal.write(Row("/in/b", Status.SORTED, stamp=Stamp(1, 2)))
+        journal.append([Row("/in/a", Status.SORTED, stamp=Stamp(1, 2))])
+        journal.append([Row("/in/b", Status.SORTED, stamp=Stamp(1, 2))])
     path = tmp_path / "manifest.csv"
     whole = path.read_bytes()
     for length in range(len(whole) - 1, whole.index(b"\n") + 1, -1):
@@ -92,11 +94,11 @@ def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
 def test_the_history_knows_path_size_time_and_status(tmp_path: Path) -> None:
     stamp = Stamp(10, 20)
     with manifest(tmp_path) as journal:
-        journal.write(Row("/in/a", Status.PLANNED, stamp=stamp))
-        journal.write(Row("/in/a", Status.SORTED, stamp=stamp))
-        journal.write(Row("/in/b", Status.PLANNED, stamp=stamp))
-        journal.write(Row("/in/c", Status.CRASH, stamp=stamp))
-        journal.write(Row("/in/folder", Status.IO_ERROR))
+        journal.append([Row("/in/a", Status.PLANNED, stamp=stamp)])
+        journal.append([Row("/in/a", Status.SORTED, stamp=stamp)])
+        journal.append([Row("/in/b", Status.PLANNED, stamp=stamp)])
+        journal.append([Row("/in/c", Status.CRASH, stamp=stamp)])
+        journal.append([Row("/in/folder", Status.IO_ERROR)])
         done, again = journal.history(), journal.history(retry_failed=True)
     assert done.status("/in/a", stamp) is Status.SORTED
     assert done.status("/in/a", Stamp(11, 20)) is None
@@ -110,10 +112,10 @@ def test_the_history_knows_path_size_time_and_status(tmp_path: Path) -> None:
 def test_compaction_keeps_the_last_row_of_each_file(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
         for status in (Status.PLANNED, Status.TIMEOUT, Status.SORTED):
-            journal.write(Row("/in/a", status))
-            journal.write(Row("/in/b", Status.CRASH))
+            journal.append([Row("/in/a", status)])
+            journal.append([Row("/in/b", Status.CRASH)])
         journal.compact()
-        journal.write(Row("/in/c", Status.SORTED))
+        journal.append([Row("/in/c", Status.SORTED)])
     assert [(row["path"], row["status"]) for row in lines(tmp_path)] == [
         ("/in/a", "sorted"), ("/in/b", "crash"), ("/in/c", "sorted"),
     ]  # fmt: skip
@@ -142,11 +144,13 @@ def test_a_folder_that_cannot_be_made_is_a_target_error(tmp_path: Path) -> None:
 
 def test_the_history_finds_what_was_placed(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
-        journal.write(
-            Row("/in/a\\b", Status.SORTED, action="copy", destination="spine/a\\b", stamp=Stamp(1, 2))
+        journal.append(
+            [Row("/in/a\\b", Status.SORTED, action="copy", destination="spine/a\\b", stamp=Stamp(1, 2))]
         )
-        journal.write(Row("/in/c", Status.REVIEW, action="copy", destination="review/c", stamp=Stamp(3, 4)))
-        journal.write(Row("/in/c", Status.DECODE_ERROR, stamp=Stamp(5, 6)))
+        journal.append(
+            [Row("/in/c", Status.REVIEW, action="copy", destination="review/c", stamp=Stamp(3, 4))]
+        )
+        journal.append([Row("/in/c", Status.DECODE_ERROR, stamp=Stamp(5, 6))])
         history = journal.history()
     assert history.placement("/in/a\\b") == Placement("spine/a\\b", "copy", Stamp(1, 2))
     assert history.placement("/in/c") is None
@@ -156,7 +160,7 @@ def test_the_history_finds_what_was_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spoil", [b"\xff\xfe\x00\n", b"a,b\n", b"x" * 5000 + b"\n", b"\n"])
 def test_a_manifest_that_holds_anything_but_rows_is_refused(tmp_path: Path, spoil: bytes) -> None:
     with manifest(tmp_path) as journal:
-        journal.write(Row("/in/a", Status.SORTED, stamp=Stamp(1, 2)))
+        journal.append([Row("/in/a", Status.SORTED, stamp=Stamp(1, 2))])
     path = tmp_path / "manifest.csv"
     whole = path.read_bytes()
     for damaged in (spoil + whole, whole + spoil):

@@ -1,70 +1,28 @@
 """The way of a file: every file one row, nothing lost, nothing twice, whatever interrupts it."""
 
-import csv
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FixedPredictor, tree
+from conftest import FixedPredictor, check_places, picture, rows, settings, tree
 
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
-from dicomsort.manifest import unescape
+from dicomsort.names import unescape
 from dicomsort.outcome import Reason, Status
-from dicomsort.pipeline import SortSettings, Tally, sort
-from dicomsort.place import Action
+from dicomsort.pipeline import Tally, sort
+from dicomsort.place import Action, Placing
 from dicomsort.workers import PoolSettings
 
 Write = Callable[..., Path]
 
 
 OWN = {"manifest.csv", "run.json", ".dicomsort.lock"}
-
-
-def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    generator = np.random.default_rng(seed)
-    return (generator.random((40, 30)) ** generator.uniform(0.2, 4) * 4000).astype(np.uint16)
-
-
-@pytest.fixture
-def inbox(tmp_path: Path, write_dicom: Write) -> Path:
-    folder = tmp_path / "in"
-    for number in range(12):
-        write_dicom(folder / f"s{number % 3}" / f"{number}.dcm", picture(number))
-    write_dicom(folder / "ct.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT")
-    (folder / "notes.txt").write_text("no picture")
-    return folder
-
-
-def settings(inbox: Path, out: Path, **changes: Any) -> SortSettings:
-    return replace(SortSettings((str(inbox),), str(out), batch_size=5, pool=PoolSettings(2, 20)), **changes)
-
-
-def rows(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    by_path = {row["path"]: row for row in table}
-    assert len(by_path) == len(table), "one row a file"
-    return by_path
-
-
-def check_places(inbox: Path, out: Path) -> None:
-    """Every row's destination is its source, and nothing else lies in the output."""
-    placed = set()
-    for path, row in rows(out).items():
-        if row["destination"]:
-            target = out / unescape(row["destination"])
-            assert target.read_bytes() == Path(unescape(path)).read_bytes()
-            folder = "review" if row["status"] == "review" else row["label"]
-            assert unescape(row["destination"]) == f"{folder}/{Path(unescape(path)).relative_to(inbox)}"
-            placed.add(target.relative_to(out).as_posix())
-    assert set(tree(out)) - {"manifest.csv", "run.json"} == placed
 
 
 def test_a_first_run(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
@@ -188,7 +146,7 @@ def test_a_dry_run_plans_and_places_nothing(inbox: Path, tmp_path: Path, predict
 @pytest.mark.parametrize("action", [Action.SYMLINK, Action.HARDLINK, Action.REFLINK])
 def test_other_actions(inbox: Path, tmp_path: Path, predictor: FixedPredictor, action: Action) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, action=action), predictor)
+    sort(settings(inbox, out, placing=Placing(action)), predictor)
     check_places(inbox, out)
     done = {row["action"] for row in rows(out).values() if row["destination"]}
     assert done <= {action.value, "copy" if action is Action.REFLINK else action.value}
@@ -290,8 +248,8 @@ class TestDuplicates:
         out, calls = tmp_path / "out", 0
         for cut in (
             "dicomsort.duplicates.judge",
-            "dicomsort.pipeline.remove",
-            "dicomsort.pipeline._taken_back",
+            "dicomsort.settle.remove",
+            "dicomsort.settle._taken_back",
         ):
             for _ in range(2):
 

@@ -1,6 +1,7 @@
 """Placing: nothing is ever replaced, nothing partial stays, the source is only read."""
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -11,7 +12,7 @@ import pytest
 from dicomsort import place as placing
 from dicomsort.errors import TargetError
 from dicomsort.outcome import Placement, Reason
-from dicomsort.place import Action, Placed, place, remove, stamp_of
+from dicomsort.place import Action, Placed, Placing, place, remove, stamp_of
 
 PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
 
@@ -27,7 +28,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def put(source: Path, target: Path, action: Action) -> Placed:
-    return place(str(source), str(target), action, stamp_of(str(source)))
+    return place(str(source), str(target), Placing(action), stamp_of(str(source)))
 
 
 @pytest.mark.parametrize("action", PLACING)
@@ -64,9 +65,9 @@ def test_nothing_is_replaced(source: Path, tmp_path: Path, action: Action) -> No
 def test_a_source_that_changed_or_vanished_is_not_placed(source: Path, tmp_path: Path) -> None:
     stamp = stamp_of(str(source))
     source.write_text("changed")
-    assert place(str(source), str(tmp_path / "x"), Action.COPY, stamp) == Placed(None, Reason.CHANGED)
+    assert place(str(source), str(tmp_path / "x"), Placing(), stamp) == Placed(None, Reason.CHANGED)
     source.unlink()
-    assert place(str(source), str(tmp_path / "x"), Action.COPY, stamp) == Placed(None, Reason.VANISHED)
+    assert place(str(source), str(tmp_path / "x"), Placing(), stamp) == Placed(None, Reason.VANISHED)
     assert not (tmp_path / "x").exists()
 
 
@@ -173,6 +174,58 @@ def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> 
     assert put(source, target, Action.COPY) == Placed(Action.COPY)
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
+
+
+@pytest.mark.parametrize("action", PLACING)
+def test_verified_files_have_their_checksum(source: Path, tmp_path: Path, action: Action) -> None:
+    placed = place(str(source), str(tmp_path / "x"), Placing(action, verify=True), stamp_of(str(source)))
+    assert placed.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def test_a_copy_that_differs_is_not_placed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotten(_: str, target: str) -> None:
+        Path(target).write_bytes(bytes(10000))
+
+    monkeypatch.setattr(shutil, "copyfile", rotten)
+    target = tmp_path / "out" / "x"
+    placed = place(str(source), str(target), Placing(verify=True), stamp_of(str(source)))
+    assert placed == Placed(None, Reason.DIFFERENT)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_relative_links_lead_to_the_source_wherever_the_tree_goes(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere" / "deep")
+    target = tmp_path / "out" / "spine" / "x.dcm"
+    placing_ = Placing(Action.SYMLINK, relative=True)
+    assert place(str(source), str(target), placing_, None).action is Action.SYMLINK
+    assert not os.path.isabs(os.readlink(target))
+    assert target.read_bytes() == source.read_bytes()
+    assert place(str(source), str(target), placing_, None).action is Action.SYMLINK
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    tmp_path.rename(moved)
+    assert (moved / "elsewhere" / "deep" / "spine" / "x.dcm").read_bytes()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_what_a_share_refuses_for_a_moment_is_tried_again(
+    number: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copyfile, refusals = shutil.copyfile, [number] * 2
+
+    def moody(origin: str, target: str) -> None:
+        if refusals:
+            raise OSError(refusals.pop(), "refused")
+        copyfile(origin, target)
+
+    monkeypatch.setattr(shutil, "copyfile", moody)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert put(source, tmp_path / "x", Action.COPY) == Placed(Action.COPY)
+    refusals.extend([number] * 9)
+    assert put(source, tmp_path / "y", Action.COPY) == Placed(None, Reason.UNREADABLE)
+    assert not (tmp_path / "y").exists()
 
 
 def test_every_action_can_be_done() -> None:

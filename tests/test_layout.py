@@ -1,0 +1,82 @@
+"""Where files go: templates, and what may not be one."""
+
+import pytest
+
+from dicomsort.claims import Claims
+from dicomsort.errors import UsageError
+from dicomsort.layout import DEFAULT, Layout
+from dicomsort.outcome import Header
+
+HEADER = Header(
+    sop_instance_uid="1.2.3", study_instance_uid="1.2", modality="DX", body_part_examined="LEFT HAND"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        (DEFAULT, "spine/a/b.dcm"),
+        ("{label}/{study_instance_uid}/{sop_instance_uid}.dcm", "spine/1.2/1.2.3.dcm"),
+        ("{modality}/{body_part}/{relpath}", "DX/LEFT HAND/a/b.dcm"),
+        ("{series_instance_uid:none}/{stem}-{sop_instance_uid}", "none/b-1.2.3"),
+        ("{series_instance_uid}/{relpath}", "unknown/a/b.dcm"),
+        ("x{{y}}/{relpath}", "x{y}/a/b.dcm"),
+    ],
+)
+def test_fields_are_filled_in(template: str, wanted: str) -> None:
+    assert Layout(template).destination("spine", "a/b.dcm", HEADER) == wanted
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{label}/{stem}", "cannot keep files apart"),
+        ("{label}", "cannot keep files apart"),
+        ("", "cannot keep files apart"),
+        ("{patient_name}/{relpath}", "no field 'patient_name'"),
+        ("{}/{relpath}", "no field ''"),
+        ("/{relpath}", "relative path"),
+        ("../{relpath}", "relative path"),
+        ("a//{relpath}", "relative path"),
+        ("{relpath}/", "relative path"),
+        ("{label}/./{relpath}", "relative path"),
+        ("{label!r}/{relpath}", "{name:default}"),
+        ("{label/{relpath}", "no template"),
+        ("a\\{relpath}", "written with /"),
+        ("{relpath.x}", "no field"),
+    ],
+)
+def test_what_is_no_layout_is_refused_at_the_start(template: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        Layout(template)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [("..", "unknown"), ("....", "unknown"), ("../../etc", ".._.._etc"), ("CON", "_CON"), ("nul.x", "_nul.x"),
+     ("a/b", "a_b"), ("-rf ", "-rf"), ("x" * 300, "x" * 128)],
+)  # fmt: skip
+def test_no_header_leads_out_of_the_output(value: str, wanted: str) -> None:
+    header = Header(modality=value, body_part_examined=value)
+    for field in ("modality", "body_part"):
+        assert Layout(f"{{{field}}}/{{relpath}}").destination("spine", "b", header) == f"{wanted}/b"
+
+
+def test_files_without_uid_stay_apart() -> None:
+    layout = Layout("{label}/{sop_instance_uid}")
+    one, other = (layout.destination("spine", name, Header()) for name in ("a", "b"))
+    assert one != other
+    assert one.startswith("spine/unknown-")
+
+
+def test_the_program_s_own_files_are_never_a_destination() -> None:
+    assert Layout("{relpath}").destination("spine", "manifest.csv", HEADER) == "_manifest.csv"
+    assert Layout("{relpath}").destination("spine", "a/manifest.csv", HEADER) == "a/manifest.csv"
+
+
+def test_a_destination_is_given_away_once() -> None:
+    claims = Claims(needed=True, folds=False, taken=["a"])
+    assert [claims.grant(name) for name in ("a", "b", "b", "B")] == [False, True, False, True]
+    folding = Claims(needed=False, folds=True, taken=["Ä"])
+    assert [folding.grant(name) for name in ("ä", "a\u0308", "b", "B")] == [False, False, True, False]
+    assert Claims(needed=False, folds=False, taken=["a"]).grant("a")
