@@ -2,6 +2,7 @@
 
 import os
 import queue
+import shutil
 import threading
 import time
 from collections import Counter, deque
@@ -27,7 +28,7 @@ from dicomsort.layout import Layout
 from dicomsort.manifest import LOCK, History, Manifest, Record, Row, placement_of
 from dicomsort.names import escape
 from dicomsort.outcome import TROUBLE, Failure, Found, Picture, Reason, Stamp, Status
-from dicomsort.place import Placing, place, remove, stamp_of, stands
+from dicomsort.place import Action, Placing, place, remove, stamp_of, stands
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.runfile import RunFacts
@@ -40,6 +41,7 @@ _PACKAGES = (
 )
 _PLACING_THREADS = 4
 _READ_AHEAD_BATCHES = 4
+_LOOK_EVERY = 100
 
 T = TypeVar("T")
 Reading = tuple[Found, Picture | Failure]
@@ -79,13 +81,18 @@ class SortSettings:
 
 @dataclass(slots=True)
 class Tally:
-    """What was found and how it ended. The statuses of files done before are counted in `statuses` too."""
+    """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
+
+    total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
+    there is.
+    """
 
     found: int = 0
     already_done: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     total: int | None = None
+    missing_bytes: int = 0
     seconds: float = 0.0
 
     @property
@@ -140,9 +147,11 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
         readings = _read(todo, settings, bundle)
         verdicts = _decided(readings, predictor, settings)
         rows = _placed(verdicts, _Placer(settings, out, _claims(manifest, out, settings)))
-        with Journal(manifest, out) as journal, closing(rows), _counting_ahead(roots, settings, out, tally):
+        counting = _counting_ahead(roots, settings, out, tally)
+        with Journal(manifest, out) as journal, closing(rows), counting:
             for row in rows:
                 journal.write(row)
+                counting.look_at(row)
                 _count(row, tally, watch)
         manifest.compact()
         if not settings.keep_duplicates:
@@ -427,22 +436,37 @@ def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
 
 
 class _counting_ahead:  # noqa: N801  (used as a context manager only)
-    """Count the files in a thread beside the run, so that the time left can be told."""
+    """Count files and bytes in a thread beside the run, so that the time and space left can be told."""
 
     def __init__(self, roots: list[walk.Root], settings: SortSettings, out: str, tally: Tally) -> None:
         self._found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
-        self._tally, self._stop = tally, threading.Event()
+        self._copies = settings.placing.action is Action.COPY and not settings.dry_run
+        self._out, self._tally, self._stop = out, tally, threading.Event()
+        self._bytes, self._seen, self._placed = 0, 0, 0
         self._thread = threading.Thread(target=self._count, name="count", daemon=True)
 
     def _count(self) -> None:
         total = 0
-        for total, _ in enumerate(self._found, start=1):  # noqa: B007
+        for total, file in enumerate(self._found, start=1):  # noqa: B007
             if self._stop.is_set():
                 return
+            if self._copies and (stamp := _stamp(file.path)):
+                self._bytes += stamp.size
         self._tally.total = total
 
-    def __enter__(self) -> None:
+    def look_at(self, row: Row) -> None:
+        """Compare what the copies of the rest will need with what is free, every now and then."""
+        size = row.stamp.size if row.stamp else 0
+        self._seen += size
+        self._placed += size if row.action == Action.COPY else 0
+        if self._copies and self._tally.total is not None and self._tally.ended % _LOOK_EVERY == 0:
+            share = self._placed / max(self._seen, 1)
+            needed = share * (self._bytes - self._seen)
+            self._tally.missing_bytes = max(0, int(needed) - shutil.disk_usage(self._out).free)
+
+    def __enter__(self) -> "_counting_ahead":
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()

@@ -95,13 +95,16 @@ class _Sorting:
     """The progress of a sorting run: a live line on a terminal, else a plain line now and then."""
 
     def __init__(self, progress: Progress | None, quiet: bool) -> None:
-        self._progress, self._quiet = progress, quiet
+        self._progress, self._quiet, self._warned = progress, quiet, False
         self._task = progress.add_task("sorting", total=None) if progress else None
         self._started = self._said = time.monotonic()
 
     def __call__(self, tally: "Tally") -> None:
         """Show the tally, not more often than a person can read."""
         now = time.monotonic()
+        if tally.missing_bytes and not self._warned:
+            self._warned = True
+            say(f"beware: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free")
         if self._progress is not None and self._task is not None:
             if now - self._said > 0.1:
                 self._said = now

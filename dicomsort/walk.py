@@ -4,9 +4,11 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from dicomsort.outcome import Failure, Found, Reason, Status
+from dicomsort.patience import patiently
 
 _Inode = tuple[int, int]
 
@@ -73,8 +75,7 @@ def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[F
     while stack:
         folder, relative, above = stack.pop()
         try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+            entries = patiently(partial(_entries, folder))
         except OSError:
             failure = Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)
             yield Found(folder, relative, failure)
@@ -89,6 +90,11 @@ def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[F
             elif not (entry.is_symlink() and _leads_to_folder(entry)):
                 yield _found(entry.path, path, entry)
         stack.extend(reversed(below))
+
+
+def _entries(folder: str) -> "list[os.DirEntry[str]]":
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: "os.DirEntry[str]", follow_links: bool) -> bool:
