@@ -43,7 +43,7 @@ _PATTERNS = {
     "CS": re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 _-]{1,64}"),
 }
 _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
-_MOST_READS = 400_000
+_MOST_READS, _MOST_BYTES = 400_000, 1 << 28
 _LONG = 1 << 16
 _LONGEST = {  # bytes; what may be longer than 64 KiB
     **{Tag(keyword): 1 << 26 for keyword in _NEEDED if keyword.endswith("Sequence")},
@@ -123,17 +123,18 @@ class _HeaderEnd:
 
 
 class _Counted:
-    """A stream that may be read only so often: a header of millions of empty items has no end."""
+    """A stream of which only so much may be read: a header of millions of empty items has no end."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._read, self.seek, self.tell = stream.read, stream.seek, stream.tell
-        self._left = _MOST_READS
+        self._reads, self._bytes = 0, 0
 
     def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
+        data = self._read(size)
+        self._reads, self._bytes = self._reads + 1, self._bytes + len(data)
+        if self._reads > _MOST_READS or self._bytes > _MOST_BYTES:
             raise ValueError("header without end")
-        return self._read(size)
+        return data
 
 
 def _meta(file: BinaryIO) -> FileMetaDataset | None:
