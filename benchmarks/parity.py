@@ -77,6 +77,7 @@ def main() -> None:
         try:
             mean, most, remark = compare(path, given.size)
         except dicomsort.UnreadableError as error:
+            refused += error.status not in ("not_xray", "not_dicom", "no_pixels")
             print(f"   -    -  {path.name[-70:]}: {error}")
             continue
         except Exception as error:  # noqa: BLE001  (the reference refuses: that is a line of the table)
@@ -85,6 +86,8 @@ def main() -> None:
             continue
         means.append(mean)
         print(f"{mean:4.2f} {most:4.0f}  {path.name[-70:]}{': ' if remark else ''}{remark}", flush=True)
+    if not means:
+        sys.exit("there is no radiograph")
     beyond = sum(mean > LIMIT for mean in means)
     print(f"{len(means)} files; mean {np.mean(means):.2f}, worst {max(means):.2f}, {beyond} beyond {LIMIT}")
     sys.exit(1 if beyond or refused else 0)

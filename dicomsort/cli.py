@@ -4,7 +4,7 @@ import math
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -238,17 +238,13 @@ def render(
 ) -> None:
     """Write what the network sees of each file as PNG.
 
-    Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable.
+    Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable or full.
     """
     with _endings():
         from dicomsort import pictures  # noqa: PLC0415
-        from dicomsort.outcome import Failure  # noqa: PLC0415
+        from dicomsort.outcome import Reason  # noqa: PLC0415
 
-        if not out:
-            raise UsageError("an empty name was given for a folder")
-        for file in files:
-            if Path(file).is_dir():
-                raise UsageError(f"'{file}' is a folder; name the files in it")
+        _check_files(files, out)
         _make_folder(Path(out))
         settings = pictures.PictureSettings(
             preprocessing=None if full else _canvas(model, size),
@@ -258,13 +254,16 @@ def render(
         failed = 0
         with terminal.counting("rendering", len(files), quiet) as count:
             for wanted, result in pictures.write_all(files, out, settings):
-                if isinstance(result, Failure):
-                    failed += 1
-                    terminal.say(f"not written: {wanted.path}: {result.status}: {result.reason}")
-                elif not quiet:
-                    remarks = "".join(f" ({remark})" for remark in result.remarks)
-                    terminal.say(f"wrote {wanted.target}{remarks}")
                 count()
+                if isinstance(result, pictures.Written):
+                    _tell_picture(wanted.target, result.remarks, quiet)
+                    continue
+                if result.reason is Reason.TARGET_DONE:
+                    raise TargetError(
+                        f"'{out}' is full or cannot be written: free some space, or use another"
+                    )
+                failed += 1
+                terminal.say(f"not written: {wanted.path}: {result.status}: {result.reason}")
         if failed:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -386,6 +385,21 @@ def _tell_done(done: str, left: Mapping[str, int], quiet: bool) -> None:
         terminal.say(done)
     for reason, count in left.items():
         terminal.say(f"{count} left: {reason}")
+
+
+def _check_files(files: list[str], out: str) -> None:
+    if not out or not all(files):
+        raise UsageError("an empty name was given")
+    for file in files:
+        if Path(file).is_dir():
+            raise UsageError(f"'{file}' is a folder; name the files in it")
+        if not Path(file).exists():
+            raise UsageError(f"there is no '{file}'")
+
+
+def _tell_picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
+    if not quiet:
+        terminal.say(f"wrote {target}" + "".join(f" ({remark})" for remark in remarks))
 
 
 def _canvas(model: str, size: int | None) -> Any:

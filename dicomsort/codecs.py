@@ -29,6 +29,8 @@ RAW_FRAMES = frozenset({ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES})
 Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
+_SIZ = b"\xff\x4f\xff\x51"
+_FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,24 @@ class Wanted:
     """What is asked of a decoder.
 
     shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the full
-    shape asks for every pixel. signed: whether the values are two's complement (Pixel Representation 1).
+    shape asks for every pixel. bits: Bits Stored. signed: whether the values are two's complement (Pixel
+    Representation 1). rgb: whether colours are stored as RGB.
     """
 
     shape: tuple[int, int]
     enough: tuple[int, int]
+    bits: int = 16
     signed: bool = False
+    rgb: bool = False
 
 
 def _jpeg(frame: bytes) -> Pixels:
     return imagecodecs.jpeg_decode(_with_full_scan(frame))
+
+
+def _is_unmarked_rgb(frame: bytes, wanted: Wanted) -> bool:
+    """Tell a JPEG whose header says RGB while no marker in it does; decoders would take it for YCbCr."""
+    return wanted.rgb and b"Adobe" not in frame[:4096]
 
 
 def _with_full_scan(frame: bytes) -> bytes:
@@ -107,8 +117,12 @@ _DECODERS: dict[str, Callable[[bytes], Pixels]] = {
 SUPPORTED = NATIVE | RAW_FRAMES | frozenset(_DECODERS) | {RLE}
 """Every Transfer Syntax UID that can be decoded."""
 
-CONVERTS_COLOUR = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_DCT = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
+CONVERTS_COLOUR = _JPEG_DCT | _JPEG_XL
 """Syntaxes whose decoder turns YCbCr into RGB whatever Photometric Interpretation says."""
+LOSSY = _JPEG_DCT | frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (81, 91, 203, 111, 112))
+"""Syntaxes whose values may be a little off, so that a bit above the others is no overlay."""
 
 
 def decode(frame: bytes, transfer_syntax: str, wanted: Wanted) -> Decoded:
@@ -127,6 +141,8 @@ def decode(frame: bytes, transfer_syntax: str, wanted: Wanted) -> Decoded:
         if reduced is not None:
             return reduced
         halvings -= 1
+    if transfer_syntax in _JPEG_DCT and _is_unmarked_rgb(frame, wanted):
+        return Decoded(np.asarray(imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")))
     return Decoded(np.asarray(_DECODERS[transfer_syntax](frame)))
 
 
@@ -144,7 +160,7 @@ def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None
     """Scale in the DCT (Pillow's draft mode); unsigned 8 bit only."""
     rows, columns = wanted.shape
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
-        if image.size != (columns, rows) or wanted.signed:
+        if image.size != (columns, rows) or wanted.signed or _is_unmarked_rgb(frame, wanted):
             return None
         step = 1 << min(halvings, 3)
         image.draft("L", (-(-columns // step), -(-rows // step)))
@@ -170,9 +186,96 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | 
     if pixels.ndim != 2 or pixels.shape != _part(wanted.shape, step):
         return None
     pixels = pixels >> (8 * pixels.itemsize - depth.bits)  # Pillow aligns values to the left of 8 or 16 bits
+    if depth.bits > wanted.bits:
+        if pixels.max() >> wanted.bits > 1:
+            return None  # bits of an overlay: only the full decode can take them away
+        pixels = pixels.clip(max=(1 << wanted.bits) - 1)
     if depth.signed:  # and moves signed values up by half their range
         pixels = (pixels.astype(np.int32) - (1 << depth.bits - 1)).astype(np.int16)
     return Decoded(pixels, step, (step - 1) / 2 / step)
+
+
+def keeps_to(frame: bytes, transfer_syntax: str, shape: tuple[int, int]) -> bool:
+    """Tell whether a code stream is whole and claims the (rows, columns) of the DICOM header.
+
+    A decoder believes the stream and not the header, so its claim has to be looked at before it is given the
+    memory; and many decoders fill in grey for what is cut off.
+    """
+    family = _FAMILIES.get(transfer_syntax)
+    if family is None:
+        return True
+    return family.size(frame) == shape and family.is_whole(frame)
+
+
+def _size_of_jpeg(frame: bytes) -> tuple[int, int] | None:
+    """Return (rows, columns) of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2, T.87 C.2.2)."""
+    at = 2
+    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame):
+        if frame[at] != 0xFF or frame[at + 1] in (0x00, 0xFF):
+            at += 1
+        elif frame[at + 1] in _FRAME_HEADERS:
+            return struct.unpack_from(">HH", frame, at + 5)
+        else:
+            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return None
+
+
+def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int] | None:
+    """Return (rows, columns) of a JPEG 2000 stream, bare or in a JP2 file (ITU-T T.800 A.5.1, I.5.4)."""
+    start = 0 if frame.startswith(_SIZ) else frame.find(b"jp2c" + _SIZ) + 4
+    if not frame.startswith(_SIZ, start) or len(frame) < start + 24:
+        return None
+    right, down, left, up = struct.unpack_from(">4I", frame, start + 8)
+    return down - up, right - left
+
+
+def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
+    """Return (rows, columns) of a JPEG XL stream, bare or in boxes (ISO/IEC 18181-1 D.2, 18181-2 9)."""
+    start = 0 if frame.startswith(b"\xff\x0a") else frame.find(b"\xff\x0a", 0, 4096)
+    if start < 0:
+        return None
+    bits = int.from_bytes(frame[start + 2 : start + 12], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    def side(small: bool) -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    small = bool(take(1))
+    rows, ratio = side(small), take(3)
+    over, under = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
+    return rows, rows * over // under if ratio else side(small)
+
+
+def _ends_as_jpeg(frame: bytes) -> bool:
+    """Look for the end marker behind the scan's head."""
+    return frame.rfind(b"\xff\xd9") > frame.find(b"\xff\xda")
+
+
+def _ends_anyhow(_: bytes) -> bool:
+    """Leave it to the decoder, which refuses what is cut off, or makes a whole picture of less detail."""
+    return True
+
+
+class _Family(NamedTuple):
+    """How to look into code streams of one kind."""
+
+    size: Callable[[bytes], tuple[int, int] | None]
+    is_whole: Callable[[bytes], bool]
+
+
+_FAMILIES = {
+    f"1.2.840.10008.1.2.4.{number}": family
+    for family, numbers in (
+        (_Family(_size_of_jpeg, _ends_as_jpeg), (50, 51, 57, 70, 80, 81)),
+        (_Family(_size_of_jpeg_2000, _ends_anyhow), (90, 91, 201, 202, 203)),
+        (_Family(_size_of_jpeg_xl, _ends_anyhow), (110, 111, 112)),
+    )
+    for number in numbers
+}
 
 
 class _Depth(NamedTuple):
@@ -182,7 +285,7 @@ class _Depth(NamedTuple):
 
 def _depth(frame: bytes) -> _Depth | None:
     """Return the bit depth of a code stream of one component (ITU-T T.800 A.5.1), else None."""
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
+    start = frame.find(_SIZ, 0, 4096)
     if start < 0 or len(frame) < start + 43:
         return None
     components, depth = struct.unpack_from(">HB", frame, start + 40)

@@ -2,15 +2,17 @@
 
 import errno
 import os
+import stat
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
-from dicomsort.greyscale import ConstantImageError, render
+from dicomsort.codecs import SUPPORTED
+from dicomsort.greyscale import ConstantImageError, GreyScale, render
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
 from dicomsort.inflate import InflatesTooFarError
 from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
-from dicomsort.pixels import Layout, PixelSource
+from dicomsort.pixels import Layout, PixelSource, Stored
 from dicomsort.preprocess import Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.presentation import grey_scale, pixel_aspect
 from dicomsort.radiograph import ReadSettings, why_not
@@ -60,20 +62,21 @@ class _Reading:
         self.trouble = Reason.HEADER_DAMAGED
 
     def picture(self, preprocessing: Preprocessing | None, settings: ReadSettings) -> Picture:
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=_open) as file:
             self._recognise(file)
             dataset, stream = read_header(file)
             self.header = header_of(dataset)
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
+            layout = Layout(dataset, self.header)
+            if layout.syntax not in SUPPORTED:
+                raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
             self.trouble = Reason.PIXELS_DAMAGED
             source = PixelSource(stream, dataset)
             source.open()
-            layout = Layout(dataset, self.header)
             layout.check(settings.max_pixels)
             scale = grey_scale(dataset, layout, layout.frame)
-            shape = _shape(layout, pixel_aspect(dataset), preprocessing)
-            enough = shape if scale.averages else (layout.rows, layout.columns)
-            stored = layout.stored_values(source, enough)
+            shape = _shape(layout, pixel_aspect(dataset, layout.frame), preprocessing)
+            stored = _stored(layout, source, scale, shape)
         decoded = stored.decoded
         grey, honoured = render(decoded.pixels, scale, shape, decoded.box(layout.rows, layout.columns))
         image = to_canvas(grey, preprocessing) if preprocessing else to_bytes(grey)
@@ -82,6 +85,8 @@ class _Reading:
 
     def _recognise(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise Stop(Status.NOT_DICOM, Reason.SPECIAL_FILE)
         self.stamp = Stamp(facts.st_size, facts.st_mtime_ns)
         if facts.st_size == 0:
             raise Stop(Status.NOT_DICOM, Reason.EMPTY_FILE)
@@ -93,10 +98,27 @@ class _Reading:
         known = sop_class(dataset)
         reason = why_not(known, self.header.modality, secondary_capture)
         other = reason is not Reason.NONE and is_standard(known)
-        if ((cut or not dataset) and not other) or (reason is Reason.NONE and self.header.rows is None):
+        if (cut or not dataset) and not other:
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
             raise Stop(Status.NOT_XRAY, reason)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open without waiting for whoever might write into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _stored(layout: Layout, source: PixelSource, scale: GreyScale, shape: tuple[int, int]) -> Stored:
+    """Decode as many pixels as the picture needs; all, if they have to be told apart one by one.
+
+    That is so with look-up tables that have sharp bends, and with padding that does occur.
+    """
+    whole = layout.rows, layout.columns
+    stored = layout.stored_values(source, shape if scale.averages else whole)
+    if stored.decoded.step > 1 and scale.is_padding(stored.decoded.pixels).any():
+        return layout.stored_values(source, whole)
+    return stored
 
 
 def _shape(layout: Layout, aspect: float, preprocessing: Preprocessing | None) -> tuple[int, int]:

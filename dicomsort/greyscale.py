@@ -1,6 +1,6 @@
 """Stored values to grey levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,25 @@ from dicomsort.preprocess import Box, GreyFloat, shrink
 
 Mask = NDArray[np.bool_]
 
+_STRIP_ROWS = 256
+
 _EXTREMES, _PERCENTILES = (0.3, 99.7), (0.5, 99.5)
 _MARGIN, _LEAST_INNER = 0.02, 0.05  # of the range between the extremes, of the pixels
+_IDLE_BITS, _ABSURD = 4, 1e30
 _SHARP_BEND = 0.1  # of a table's range
 _LEAST_SEEN, _LEAST_CONTRAST = 0.1, 0.06  # of the image's values, of the window's greys
 
 
 @dataclass(frozen=True, slots=True)
 class LookUpTable:
-    """A Modality or VOI LUT (PS3.3 C.11.1, C.11.2): values below `first` map to the first entry."""
+    """A Modality or VOI LUT (PS3.3 C.11.1, C.11.2): values below `first` map to the first entry.
+
+    bits: of an entry, as the descriptor says; they are the range of a VOI LUT's output.
+    """
 
     first: int
     table: NDArray[np.uint16]
+    bits: int = 16
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Map whole numbers of any shape."""
@@ -29,8 +36,9 @@ class LookUpTable:
 
     @property
     def top(self) -> int:
-        """Greatest output the table's bits can hold; descriptors often claim more bits than are used."""
-        return int((1 << int(self.table.max()).bit_length()) - 1)
+        """Value of white: the greatest the bits can hold, or the entries, if these use four bits less."""
+        used = int(self.table.max()).bit_length()
+        return (1 << (self.bits if used <= self.bits < used + _IDLE_BITS else used)) - 1
 
     @property
     def is_smooth(self) -> bool:
@@ -60,7 +68,7 @@ class Window:
             return low, low + max(self.width - 1, 1e-6)
         return self.center - self.width / 2, self.center + self.width / 2
 
-    def apply(self, values: GreyFloat) -> GreyFloat:
+    def apply(self, values: NDArray[Any]) -> GreyFloat:
         """Map values to 0..255."""
         if self.function == "SIGMOID":
             exponent = np.clip(-4 * (values - self.center) / self.width, -80, 80)
@@ -74,7 +82,7 @@ class GreyScale:
 
     padding: lowest and highest stored value of pixels that are no image. dark: the stored value of no X-ray
     intensity at all, if values are linear in the intensity and look like a radiograph only as logarithms;
-    0, or the highest value if they fall as the intensity grows. sound: False if a table was unusable.
+    0, or the highest value if they fall as the intensity grows. sound: False if a table cannot be used.
     """
 
     slope: float = 1.0
@@ -92,6 +100,13 @@ class GreyScale:
         """The look-up tables, in their order."""
         return tuple(table for table in (self.modality_lut, self.voi_lut) if table is not None)
 
+    def is_padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell of each stored value whether it is padding."""
+        if self.padding is None:
+            return np.zeros(stored.shape, np.bool_)
+        low, high = self.padding
+        return np.asarray(stored == low if low == high else (stored >= low) & (stored <= high))
+
     @property
     def averages(self) -> bool:
         """Whether means may stand for the pixels; a table with sharp bends wants them one by one."""
@@ -105,28 +120,38 @@ class ConstantImageError(ValueError):
 def render(
     stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None = None
 ) -> tuple[GreyFloat, bool]:
-    """Turn stored values (rows, columns) into a float32 image of `shape` with greys 0..255.
+    """Turn stored values (rows, columns) into a float image of `shape` with greys 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
     only look-up tables are applied at full size. box: the part of `stored` that counts. Returns the image
     and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
     percentile window took its place). Raises ConstantImageError.
     """
-    shown = _shown(stored, scale.padding, shape, box)
-    small = shrink(_looked_up(stored, scale), shape, box)
-    if not scale.tables:
-        small = small * np.float32(scale.slope) + np.float32(scale.intercept)
+    shown = _shown(stored, scale, shape, box)
+    small = _rescaled(shrink(_looked_up(stored, scale), shape, box), scale)
     if small[shown].min() == small[shown].max():
-        raise ConstantImageError
+        if scale.voi_lut is None:
+            raise ConstantImageError
+        return render(stored, replace(scale, voi_lut=None, sound=False), shape, box)
     if scale.voi_lut is not None:
         grey, honoured = small * np.float32(255 / max(scale.voi_lut.top, 1)), True
     elif scale.dark is not None:
         dark = scale.dark * scale.slope + scale.intercept
-        grey, honoured = _window(_attenuation(small, shown, dark), shown, None)
+        grey, honoured = _window(_attenuation(small, shown, dark), shown, None, scale.sound)
     else:
-        grey, honoured = _window(small, shown, scale.window)
+        grey, honoured = _window(small, shown, scale.window, scale.sound)
     grey = np.float32(255) - grey if scale.inverse else grey
-    return np.where(shown, grey, np.float32(0)), honoured and scale.sound
+    return np.where(shown, grey, np.float32(0)), honoured
+
+
+def _rescaled(small: GreyFloat, scale: GreyScale) -> NDArray[Any]:
+    """Apply the rescale, unless a table has taken its place or it leads nowhere."""
+    if scale.tables:
+        return small
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = small * np.float64(scale.slope) + scale.intercept
+    sane = np.isfinite(values).all() and np.ptp(values) > 0
+    return values if sane and np.abs(values).max() < _ABSURD else small
 
 
 def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
@@ -147,21 +172,23 @@ def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
         values = np.rint(values * scale.slope + scale.intercept)
     if scale.voi_lut is not None:
         values = scale.voi_lut.apply(values)
-    return np.asarray(np.take(values, stored.view(pattern)))
+    looked_up = np.empty(stored.shape, values.dtype)
+    for top in range(0, len(stored), _STRIP_ROWS):  # NumPy makes 8-byte indices of what it looks up
+        strip = slice(top, top + _STRIP_ROWS)
+        looked_up[strip] = values[stored[strip].view(pattern)]
+    return looked_up
 
 
-def _shown(
-    stored: NDArray[Any], padding: tuple[int, int] | None, shape: tuple[int, int], box: Box | None
-) -> Mask:
+def _shown(stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
-    if padding is not None:
-        shown = shrink((stored >= padding[0]) & (stored <= padding[1]), shape, box) <= 0.5
+    if scale.padding is not None:
+        shown = shrink(scale.is_padding(stored), shape, box) <= 0.5
         if shown.any():
             return np.asarray(shown)
     return np.ones(shape, np.bool_)
 
 
-def _attenuation(values: GreyFloat, shown: Mask, dark: float) -> GreyFloat:
+def _attenuation(values: NDArray[Any], shown: Mask, dark: float) -> GreyFloat:
     """Turn values that are linear in X-ray intensity into logarithms, in the same order.
 
     Half a per cent of the intensity is added, for the noise of a detector in the dark means nothing.
@@ -172,11 +199,11 @@ def _attenuation(values: GreyFloat, shown: Mask, dark: float) -> GreyFloat:
     return np.asarray(-logarithm if falls else logarithm, np.float32)
 
 
-def _window(values: GreyFloat, shown: Mask, window: Window | None) -> tuple[GreyFloat, bool]:
+def _window(values: GreyFloat, shown: Mask, window: Window | None, sound: bool) -> tuple[GreyFloat, bool]:
     """Apply the window if it shows something of the pixels that are shown; else percentiles."""
     low, high = _bounds(values, shown)
     if window is None:
-        return _stretch(values, low, high), True
+        return _stretch(values, low, high), sound
     if window.usable and _shows(window, low, high):
         return window.apply(values), True
     return _stretch(values, low, high), False
@@ -193,7 +220,7 @@ def _shows(window: Window, low: float, high: float) -> bool:
     return seen >= _LEAST_SEEN * (high - low) and seen >= _LEAST_CONTRAST * (white - black)
 
 
-def _bounds(image: GreyFloat, shown: Mask) -> tuple[float, float]:
+def _bounds(image: NDArray[Any], shown: Mask) -> tuple[float, float]:
     """Return the values to show as black and white: percentiles of what is no border.
 
     Shutters, collimation and burnt edges all have about the lowest or the highest value, and the pixels
@@ -220,5 +247,5 @@ def _grown(mask: Mask) -> Mask:
     return mask
 
 
-def _stretch(values: GreyFloat, low: float, high: float) -> GreyFloat:
+def _stretch(values: NDArray[Any], low: float, high: float) -> GreyFloat:
     return np.asarray(np.clip((values - low) * (255 / (high - low)), 0, 255), np.float32)

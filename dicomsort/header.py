@@ -9,7 +9,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dicomsort.inflate import Inflated
 from dicomsort.outcome import Header, Reason, Status
@@ -29,7 +29,8 @@ _NEEDED = [
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelSpacing", "ImagerPixelSpacing",
+    "ExtendedOffsetTable",
+    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationship",
     "PixelIntensityRelationshipSign",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -37,9 +38,22 @@ _NEEDED = [
       for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 ]  # fmt: skip
 _NEEDED_TAGS: list[Any] = [Tag(keyword) for keyword in _NEEDED]
-_PATTERNS = {"UI": re.compile(r"[0-9.]{1,128}"), "CS": re.compile(r"[A-Za-z0-9 _-]{1,64}")}
+_PATTERNS = {
+    "UI": re.compile(r"(?=.{3,128}$)[0-9]+(\.[0-9]*)+"),
+    "CS": re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 _-]{1,64}"),
+}
 _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
-_MOST_ELEMENTS = 100_000
+_MOST_READS, _MOST_BYTES = 400_000, 1 << 28
+_LONG = 1 << 16
+_LONGEST = {  # bytes; what may be longer than 64 KiB
+    **{Tag(keyword): 1 << 26 for keyword in _NEEDED if keyword.endswith("Sequence")},
+    **{Tag(keyword): 1 << 18 for keyword in _NEEDED if keyword.endswith("TableData")},
+    Tag("ExtendedOffsetTable"): 1 << 26,
+}
+_NEEDED_SET = frozenset(Tag(keyword) for keyword in _NEEDED)
+_DEFLATED = frozenset(
+    {DeflatedExplicitVRLittleEndian, *("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")}
+)
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 # pydicom's warnings quote header values; nothing of a header may reach a log.
@@ -82,13 +96,17 @@ def read_header(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
     cannot be the header of an image; it is `file` itself unless the data set is deflated. Raises nearly
     anything on damaged data: see pydicom.
     """
-    meta = _meta_if_deflated(file)
+    meta = _meta(file)
     if meta is None:
-        return read_partial(file, _HeaderEnd(), force=True, specific_tags=_NEEDED_TAGS), file
-    stream: Any = Inflated(file)
-    dataset = read_dataset(stream, False, True, stop_when=_HeaderEnd(), specific_tags=_NEEDED_TAGS)
+        counted: Any = _Counted(file)
+        return read_partial(counted, _HeaderEnd(), force=True, specific_tags=_NEEDED_TAGS), file
+    syntax = meta.TransferSyntaxUID
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    stream: Any = Inflated(file) if syntax in _DEFLATED else file
+    counted = _Counted(stream)
+    dataset = read_dataset(counted, implicit, little, stop_when=_HeaderEnd(), specific_tags=_NEEDED_TAGS)
     dataset.file_meta = meta
-    dataset.set_original_encoding(False, True, "iso8859")
+    dataset.set_original_encoding(implicit, little, "iso8859")
     return dataset, stream
 
 
@@ -96,26 +114,42 @@ class _HeaderEnd:
     """Tells pydicom where to stop: at pixel data, or where no header goes on.
 
     Group 0 has no place in a file (PS3.7 E.1); zeros look like it, and pydicom would follow them for hours.
+    Nor would it mind a Window Center of a gigabyte.
     """
 
-    def __init__(self) -> None:
-        self._seen = 0
-
-    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        self._seen += 1
-        return tag in _PIXEL_TAGS or tag.group == 0 or self._seen > _MOST_ELEMENTS
+    def __call__(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
+        too_long = tag in _NEEDED_SET and _LONGEST.get(tag, _LONG) < length < UNDEFINED_LENGTH
+        return tag in _PIXEL_TAGS or tag.group == 0 or too_long
 
 
-def _meta_if_deflated(file: BinaryIO) -> FileMetaDataset | None:
-    """Return the file meta group of a deflated file, which is left behind it, or None at the file's start."""
-    start = file.read(4096)
-    file.seek(0)
-    if start[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in start:
-        return None
-    file.seek(132)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return FileMetaDataset(meta)
+class _Counted:
+    """A stream of which only so much may be read: a header of millions of empty items has no end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._read, self.seek, self.tell = stream.read, stream.seek, stream.tell
+        self._reads, self._bytes = 0, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._read(size)
+        self._reads, self._bytes = self._reads + 1, self._bytes + len(data)
+        if self._reads > _MOST_READS or self._bytes > _MOST_BYTES:
+            raise ValueError("header without end")
+        return data
+
+
+def _meta(file: BinaryIO) -> FileMetaDataset | None:
+    """Return the file meta group (PS3.10 7.1), which is left behind it, or None at the file's start.
+
+    None too if it does not name the transfer syntax: then pydicom has to guess from the data set.
+    """
+    start = file.read(132)
+    file.seek(132 if start[128:] == b"DICM" else 0)
+    if file.read(2) == b"\x02\x00":
+        file.seek(-2, 1)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        if syntax := str(meta.get("TransferSyntaxUID", "")).strip(" \0"):
+            meta.TransferSyntaxUID = UID(syntax)
+            return FileMetaDataset(meta)
     file.seek(0)
     return None
 
@@ -175,6 +209,12 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
     text = text.split("\\")[0].strip(" \0")
     return text if _PATTERNS[vr].fullmatch(text) else ""
+
+
+def term(dataset: Dataset, keyword: str, known: frozenset[str]) -> str:
+    """Return the value of an element if it is one of the known terms, whatever its VR says, else nothing."""
+    value = str(dataset.get(keyword) or "").strip(" \0").upper()
+    return value if value in known else ""
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:

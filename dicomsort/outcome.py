@@ -52,6 +52,7 @@ class Reason(StrEnum):
     TRANSFER_SYNTAX = "transfer syntax cannot be decoded"
     TOO_LARGE = "image has more pixels than --max-pixels, or inflates without end"
     PIXEL_FORMAT = "pixel format is not an 8 to 16 bit image"
+    PALETTE = "colour palette is missing, too short or segmented"
     HEADER_DAMAGED = "header is damaged or cut off"
     PIXELS_MISSING = "pixel data is cut off or shorter than the header says"
     PIXELS_DAMAGED = "pixel data cannot be decoded"
@@ -70,6 +71,7 @@ class Reason(StrEnum):
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
     DIFFERENT = "copy differs from its source when read again (--verify)"
     OTHER_DEVICE = "hard links cannot cross file systems (use another --action)"
+    TARGET_DONE = "output is full or cannot be written"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
 

@@ -1,19 +1,23 @@
 """Write what the network sees of DICOM files as PNG."""
 
+import errno
 import io
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 
 from PIL import Image
 
 from dicomsort import reader
 from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.place import write_new
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import PoolSettings
+
+_TARGET_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,13 @@ def write_all(
 
 
 def _named(paths: Iterable[str], folder: str) -> Iterator[Wanted]:
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for path in paths:
         name = os.path.basename(path)
-        times = taken[name] = taken.get(name, 0) + 1
-        yield Wanted(path, os.path.join(folder, f"{name}.png" if times == 1 else f"{name}.{times}.png"))
+        names = chain([f"{name}.png"], (f"{name}.{number}.png" for number in count(2)))
+        free = next(name for name in names if name.casefold() not in taken)
+        taken.add(free.casefold())
+        yield Wanted(path, os.path.join(folder, free))
 
 
 def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSettings) -> Written | Failure:
@@ -67,20 +73,10 @@ def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSe
     encoded = io.BytesIO()
     Image.fromarray(reading.image).save(encoded, "PNG")
     try:
-        _create(wanted.target, encoded.getbuffer())
+        write_new(wanted.target, encoded.getbuffer())
     except FileExistsError:
         return Failure(Status.IO_ERROR, Reason.DESTINATION_TAKEN)
-    except OSError:
-        return Failure(Status.IO_ERROR, Reason.NOT_PLACED)
+    except OSError as error:
+        reason = Reason.TARGET_DONE if error.errno in _TARGET_DONE else Reason.NOT_PLACED
+        return Failure(Status.IO_ERROR, reason)
     return Written(reading.remarks)
-
-
-def _create(target: str, content: memoryview) -> None:
-    with open(target, "xb") as file:
-        try:
-            file.write(content)
-            file.flush()
-        except OSError:
-            with suppress(OSError):
-                os.unlink(target)
-            raise

@@ -15,14 +15,18 @@ from pydicom.uid import UID
 
 from dicomsort import codecs
 from dicomsort.codecs import Decoded
-from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, read_header
+from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, read_header, term
 from dicomsort.outcome import Header, Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXEL_DATA = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
+_PHOTOMETRIC = frozenset(
+    {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"}
+    | {"YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"}
+)
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-_LONG_VRS = frozenset({b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"UN", b"SQ", b"UC", b"UR", b"UT"})
+_VRS = frozenset({b"OB", b"OW", b"UN"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Layout:
         self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
         self.signed = integer(dataset, "PixelRepresentation") == 1
         self.planar = integer(dataset, "PlanarConfiguration") == 1
-        self.photometric = header.photometric_interpretation.upper()
+        self.photometric = term(dataset, "PhotometricInterpretation", _PHOTOMETRIC)
         self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
 
     @property
@@ -65,14 +69,18 @@ class Layout:
         """NumPy type of a 16-bit word of the file, such as a look-up table's entry."""
         return ">u2" if self.syntax == codecs.EXPLICIT_BIG else "<u2"
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """Lowest and highest value that the stored bits can hold."""
+        span = 1 << self.bits_stored
+        return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
+
     def check(self, max_pixels: int) -> None:
         """Raise Stop for what cannot be decoded, or should not be tried: more than `max_pixels` samples."""
         if self.rows <= 0 or self.columns <= 0:
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if self.rows * self.columns * self.samples > max_pixels:
             raise Stop(Status.UNSUPPORTED, Reason.TOO_LARGE)
-        if self.syntax not in codecs.SUPPORTED:
-            raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
         sane = self.bits_allocated in (8, 16) and 1 <= self.bits_stored <= self.bits_allocated
         if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
@@ -83,9 +91,10 @@ class Layout:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         stored = self._native(source) if source.is_native else self._compressed(source, enough)
         pixels, step = stored.decoded.pixels, stored.decoded.step
-        if pixels.shape[:2] != (-(-self.rows // step), -(-self.columns // step)):
+        shape = -(-self.rows // step), -(-self.columns // step)
+        if pixels.shape not in (shape, (*shape, 3)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        grey = self._brightness(pixels) if pixels.ndim == 3 else self._as_said(pixels)
+        grey = _brightness(pixels, self._has_luma) if pixels.ndim == 3 else self._as_said(pixels)
         return replace(stored, decoded=replace(stored.decoded, pixels=grey))
 
     def _native(self, source: "PixelSource") -> Stored:
@@ -102,7 +111,11 @@ class Layout:
             return Stored(Decoded(self._masked(pixels)))
         if self.syntax in codecs.RAW_FRAMES:
             return Stored(Decoded(self._raw_frame(frame)))
-        wanted = codecs.Wanted((self.rows, self.columns), enough, self.signed)
+        if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+        wanted = codecs.Wanted(
+            (self.rows, self.columns), enough, self.bits_stored, self.signed, self.photometric == "RGB"
+        )
         try:
             return Stored(codecs.decode(frame, self.syntax, wanted))
         except Exception:
@@ -136,7 +149,8 @@ class Layout:
         }
         for plugin in (name for name in _OTHER_PLUGINS if name in decoder.available_plugins):
             with suppress(Exception):  # the first decoder's complaint stands
-                return np.asarray(decoder.as_array(data, decoding_plugin=plugin, **options)[0])
+                pixels, facts = decoder.as_array(data, decoding_plugin=plugin, **options)
+                return _brightness(pixels, str(facts["photometric_interpretation"]).startswith("YBR"))
         return None
 
     def _halved_colour(self, frame_bytes: int) -> bool:
@@ -159,26 +173,42 @@ class Layout:
     def _masked(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Take BitsStored bits up to HighBit out of each word; what lies beside them may be overlays."""
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        if self.bits_stored == self.bits_allocated:
-            return native
         shift = max(self.high_bit + 1 - self.bits_stored, 0)
-        shifted = np.right_shift(native, shift) if shift else native
-        return np.asarray(np.bitwise_and(shifted, native.dtype.type((1 << self.bits_stored) - 1)))
+        return self._within(np.right_shift(native, shift) if shift else native)
+
+    def _within(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return unsigned values without bits above BitsStored."""
+        if int(pixels.max(initial=0)) >> self.bits_stored == 0:
+            return pixels
+        return np.asarray(np.bitwise_and(pixels, pixels.dtype.type((1 << self.bits_stored) - 1)))
 
     def _as_said(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return values signed or not as Pixel Representation says, whatever the decoder took them for."""
-        if self.signed == (pixels.dtype.kind == "i"):
-            return pixels
+        signed = pixels.dtype.kind == "i"
+        if self.signed == signed:
+            return pixels if signed or self.syntax in codecs.LOSSY else self._within(pixels)
         if not self.signed:
-            return np.asarray(np.bitwise_and(pixels.view(f"u{pixels.itemsize}"), (1 << self.bits_stored) - 1))
-        spare = max(8 * pixels.itemsize - self.bits_stored, 0)
-        return np.asarray(np.left_shift(pixels, spare).view(f"i{pixels.itemsize}") >> spare)
+            return self._within(pixels.view(f"u{pixels.itemsize}"))
+        spare = 8 * pixels.itemsize - self.bits_stored
+        if spare < 0:  # a stream of fewer bits does not reach the sign
+            return pixels.astype(np.int16)
+        shifted = np.left_shift(pixels, spare) if spare else pixels
+        return np.asarray(np.right_shift(shifted.view(f"i{pixels.itemsize}"), spare))
 
-    def _brightness(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return the brightness of colour pixels: Y where it is stored, else ITU-R BT.601 weights of RGB."""
-        if self.photometric.startswith("YBR_FULL") and self.syntax not in codecs.CONVERTS_COLOUR:
-            return np.ascontiguousarray(pixels[..., 0])
-        return np.asarray(pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+    @property
+    def _has_luma(self) -> bool:
+        """Whether the first of three samples is Y, which needs no colours to be known."""
+        converted = self.syntax in codecs.CONVERTS_COLOUR or self.photometric in ("YBR_RCT", "YBR_ICT")
+        return self.photometric.startswith("YBR_") and not converted
+
+
+def _brightness(pixels: NDArray[Any], has_luma: bool) -> NDArray[Any]:
+    """Return the brightness of (rows, columns) or (rows, columns, samples): Y, or BT.601 weights of RGB."""
+    if pixels.ndim == 2:
+        return pixels
+    if has_luma:
+        return np.ascontiguousarray(pixels[..., 0])
+    return np.asarray(pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
 def _guessed_syntax(dataset: Dataset) -> str:
@@ -202,7 +232,7 @@ class PixelSource:
 
     def open(self) -> None:
         """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
-        implicit, little = self._dataset.original_encoding
+        _, little = self._dataset.original_encoding
         order: Any = "little" if little else "big"
         head = self._stream.read(8)
         if not head:
@@ -214,12 +244,10 @@ class PixelSource:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
         if tag != _PIXEL_DATA:
             raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
-        if implicit:
-            self.length = int.from_bytes(head[4:], order)
-        elif head[4:6] in _LONG_VRS:
+        if head[4:6] in _VRS:  # no even length looks like these, so implicit files are told for sure
             self.length = int.from_bytes(self._stream.read(4), order)
         else:
-            self.length = int.from_bytes(head[6:], order)
+            self.length = int.from_bytes(head[4:], order)
         self._start = self._stream.tell()
         self._swapped = not little and head[4:6] == b"OW"
 
@@ -251,26 +279,34 @@ class PixelSource:
 
     def encapsulated_frame(self, index: int, frames: int) -> bytes:
         """Read one compressed frame, by the offset tables if there are any, else by counting fragments."""
-        offsets = None
-        self._refuse_cut_fragments()
-        table, lengths = (self._dataset.get(f"ExtendedOffsetTable{suffix}") for suffix in ("", "Lengths"))
-        if table and lengths:
-            offsets = (table, lengths)
-        return get_frame(self._stream, index, number_of_frames=frames, extended_offsets=offsets)
+        first = self._refuse_cut_fragments()
+        table = self._dataset.get("ExtendedOffsetTable")
+        if not table:
+            return get_frame(self._stream, index, number_of_frames=frames)
+        # PS3.5 A.4: one fragment a frame; its own length counts, tables have been seen to lie
+        self._stream.seek(first + int.from_bytes(table[8 * index : 8 * index + 8], "little"))
+        item = self._stream.read(8)
+        if item[:4] != _ITEM:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+        return self._stream.read(int.from_bytes(item[4:], "little"))
 
-    def _refuse_cut_fragments(self) -> None:
+    def _refuse_cut_fragments(self) -> int:
         """Raise Stop if a fragment is longer than what is left of the file; codecs would fill in grey.
 
-        A missing sequence delimiter at the end is forgiven.
+        A missing sequence delimiter at the end is forgiven. Returns where the first fragment after the basic
+        offset table begins.
         """
+        first = 0
         size = self._stream.seek(0, io.SEEK_END)
         at = self._stream.seek(self._start)
         while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:
             at += 8 + int.from_bytes(item[4:], "little")
             if at > size:
                 raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            first = first or at
             self._stream.seek(at)
         self._stream.seek(self._start)
+        return first
 
     def digest(self) -> str:
         """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""

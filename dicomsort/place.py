@@ -89,6 +89,18 @@ def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> 
         return _already(source, target, placing)
 
 
+def write_new(target: str, content: "bytes | memoryview") -> None:
+    """Write a new file, whole or not at all. Raises FileExistsError, or any other OSError."""
+    temporary = _temporary(target)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        _publish(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
 def stamp_of(path: str) -> Stamp:
     """Return size and modification time of a file, through links. Raises OSError."""
     facts = os.stat(path)

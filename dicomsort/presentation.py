@@ -1,62 +1,73 @@
 """What a header says about how its stored values are meant to look: VOI, polarity, pixel shape."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicomsort.greyscale import GreyScale, LookUpTable, Window
-from dicomsort.header import integer, number, sop_class, text
+from dicomsort.header import Stop, integer, number, sop_class, term, text
+from dicomsort.outcome import Reason, Status
 from dicomsort.pixels import Layout
 
 _FOR_PROCESSING = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.3.1"})
 _ANGIOGRAPHY = "1.2.840.10008.5.1.4.1.1.12."
+_INVERSE = frozenset({"INVERSE"})
 _BT601 = np.array([0.299, 0.587, 0.114])
 
 
 def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
-    """Collect modality, VOI and polarity of one frame (PS3.3 C.11.1, C.11.2, and C.7.6.16.2 if enhanced)."""
+    """Collect modality, VOI and polarity of one frame (PS3.3 C.11.1, C.11.2, and C.7.6.16.2 if enhanced).
+
+    Raises Stop for a colour palette that cannot be read.
+    """
     groups = [dataset, *_functional_groups(dataset, frame)]
-    slope, intercept = (_first_number(groups, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
-    modality_lut, modality_whole = _table(dataset, "ModalityLUTSequence", layout)
-    voi_lut, voi_whole = _table(dataset, "VOILUTSequence", layout)
-    if layout.photometric == "PALETTE COLOR":
-        voi_lut = _palette_brightness(dataset, layout)
-    window = _window(groups)
-    shape = text(dataset, "PresentationLUTShape", "CS").upper()
+    slope = _first_number(groups, "RescaleSlope") or 1.0
+    intercept = _first_number(groups, "RescaleIntercept") or 0.0
+    modality = _modality_lut(dataset, layout)
+    voi = _voi_lut(dataset, layout, modality.lut is not None, slope, intercept)
+    window = _window(groups) if modality.whole else None
     return GreyScale(
-        slope=slope or 1.0,
-        intercept=intercept or 0.0,
-        modality_lut=None if _is_not_for_display(dataset) else modality_lut,
-        voi_lut=voi_lut,
+        slope=slope,
+        intercept=intercept,
+        modality_lut=modality.lut,
+        voi_lut=voi.lut if modality.whole else None,
         window=window,
-        inverse=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
+        inverse=layout.photometric == "MONOCHROME1" or bool(term(dataset, "PresentationLUTShape", _INVERSE)),
         padding=_padding(dataset, layout),
-        dark=_dark(dataset, layout) if window is None and voi_lut is None else None,
-        sound=modality_whole and voi_whole,
+        dark=_dark(dataset, layout) if window is None and voi.lut is None else None,
+        sound=modality.whole and voi.whole,
     )
 
 
-def pixel_aspect(dataset: Dataset) -> float:
-    """Return pixel height / width: Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), else unequal spacing, else 1."""
-    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
-        try:
-            vertical, horizontal = (float(value) for value in dataset.get(keyword) or ())
-            ratio = vertical / horizontal
-        except (TypeError, ValueError, ArithmeticError):
-            continue
-        if 0.1 <= ratio <= 10:
-            return ratio
+def pixel_aspect(dataset: Dataset, frame: int) -> float:
+    """Return pixel height / width: Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), else unequal spacing, else 1.
+
+    The spacing of an enhanced object stands in its functional groups.
+    """
+    groups = [dataset, *_functional_groups(dataset, frame)]
+    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        for group in groups:
+            try:
+                vertical, horizontal = (float(value) for value in group.get(keyword) or ())
+                ratio = vertical / horizontal
+            except (TypeError, ValueError, ArithmeticError):
+                continue
+            if 0.1 <= ratio <= 10:
+                return ratio
     return 1.0
 
 
 def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
-    """Return the items that hold window and rescale of a frame of an enhanced multi-frame object."""
+    """Return the items that hold window, rescale and spacing of a frame of an enhanced object."""
     per_frame: Any = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared: Any = dataset.get("SharedFunctionalGroupsSequence") or []
     items = [*per_frame[frame : frame + 1], *shared[:1]]
-    keywords = ("FrameVOILUTSequence", "PixelValueTransformationSequence")
+    keywords = (
+        *("FrameVOILUTSequence", "PixelValueTransformationSequence"),
+        *("PixelMeasuresSequence", "FramePixelDataPropertiesSequence"),
+    )
     return [inner for item in items for keyword in keywords for inner in (item.get(keyword) or [])[:1]]
 
 
@@ -73,43 +84,70 @@ def _window(groups: Sequence[Dataset]) -> Window | None:
     return None
 
 
-def _table(dataset: Dataset, keyword: str, layout: Layout) -> tuple[LookUpTable | None, bool]:
-    """Return the first item's table, if there is a whole one, and whether there is none or it is whole."""
+class _Table(NamedTuple):
+    """A look-up table, and whether there is none or it could be read."""
+
+    lut: LookUpTable | None
+    whole: bool
+
+
+def _modality_lut(dataset: Dataset, layout: Layout) -> _Table:
+    if _is_not_for_display(dataset):
+        return _Table(None, True)
+    return _table(dataset, "ModalityLUTSequence", layout, layout.signed)
+
+
+def _voi_lut(dataset: Dataset, layout: Layout, after_table: bool, slope: float, intercept: float) -> _Table:
+    """Return the VOI LUT, or the brightness of a colour palette in its place.
+
+    The first value mapped is signed if the values that come in can be (PS3.3 C.11.2.1.1).
+    """
+    if layout.photometric == "PALETTE COLOR":
+        return _Table(_palette_brightness(dataset, layout), True)
+    ends = (value * slope + intercept for value in layout.range)
+    return _table(dataset, "VOILUTSequence", layout, not after_table and min(ends) < 0)
+
+
+def _table(dataset: Dataset, keyword: str, layout: Layout, signed: bool) -> _Table:
     items = dataset.get(keyword)
     if not items:
-        return None, True
-    if "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
-        return None, False
-    table = _look_up_table(items[0].LUTDescriptor, items[0].LUTData, layout)
-    return table, table is not None
+        return _Table(None, True)
+    table = _look_up_table(items[0].get("LUTDescriptor"), items[0].get("LUTData"), layout, signed)
+    return _Table(table, table is not None)
 
 
-def _look_up_table(descriptor: Sequence[int], data: Any, layout: Layout) -> LookUpTable | None:
-    entries, first = (int(value) for value in descriptor[:2])
+def _look_up_table(descriptor: Any, data: Any, layout: Layout, signed: bool) -> LookUpTable | None:
+    """Read a table (PS3.3 C.11.1.1.1); None if there is none, or less of it than its descriptor says."""
+    try:
+        entries, first, bits = (int(value) for value in descriptor)
+    except (TypeError, ValueError):
+        return None
     entries = entries or 1 << 16
-    if isinstance(data, bytes):  # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1)
-        table = np.frombuffer(data, np.uint8 if entries <= len(data) <= entries + 1 else layout.word)
-    else:
-        table = np.asarray(data)
+    if not isinstance(data, bytes):
+        data = np.asarray([] if data is None else data, np.uint16).astype(layout.word).tobytes()
+    # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1)
+    table = np.frombuffer(data, np.uint8 if entries <= len(data) <= entries + 1 else layout.word)
     if table.size < entries:
         return None
-    if layout.signed and first >= 1 << 15:
-        first -= 1 << 16
-    return LookUpTable(first, table[:entries].astype(np.uint16))
+    first = (first + (1 << 15)) % (1 << 16) - (1 << 15) if signed else first % (1 << 16)
+    return LookUpTable(first, table[:entries].astype(np.uint16), bits)
 
 
-def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable | None:
-    """Turn a colour palette (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6) into one of brightness."""
+def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
+    """Turn a colour palette (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6) into one of brightness.
+
+    Raises Stop if a table is missing, too short, or segmented.
+    """
     tables = []
     for colour in ("Red", "Green", "Blue"):
         descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
         data = dataset.get(f"{colour}PaletteColorLookupTableData")
-        table = _look_up_table(descriptor, data, layout) if descriptor and data else None
+        table = _look_up_table(descriptor, data, layout, layout.signed)
         if table is None:
-            return None
+            raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
         tables.append(table)
     brightness = np.stack([table.table for table in tables], axis=-1) @ _BT601
-    return LookUpTable(tables[0].first, brightness.astype(np.uint16))
+    return LookUpTable(tables[0].first, brightness.astype(np.uint16), tables[0].bits)
 
 
 def _padding(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
@@ -134,11 +172,11 @@ def _is_not_for_display(dataset: Dataset) -> bool:
 def _dark(dataset: Dataset, layout: Layout) -> float | None:
     """Return the stored value of no X-ray, for detector values that nobody has prepared for viewing.
 
-    That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.1); by its
-    sign (C.8.11.3.1.2) values grow with the intensity, or fall from the highest that the bits can hold.
+    That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.2); by its
+    sign (in the same place) values grow with the intensity, or fall from the highest that the bits can hold.
     """
     raw = sop_class(dataset) in _FOR_PROCESSING
     if not raw or text(dataset, "PixelIntensityRelationship", "CS").upper() != "LIN":
         return None
     falls = integer(dataset, "PixelIntensityRelationshipSign") == -1
-    return float((1 << layout.bits_stored - layout.signed) - 1) if falls else 0.0
+    return float(layout.range[1]) if falls else 0.0

@@ -300,7 +300,7 @@ MUTANTS = (
     # transfer syntaxes
     Mutant("syntax_unknown.dcm", "unsupported", syntax_says("1.2.840.10008.1.2.4.999")),
     Mutant("syntax_mpeg2.dcm", "unsupported", syntax_says("1.2.840.10008.1.2.4.100")),
-    Mutant("syntax_jpip.dcm", "no_pixels", syntax_says("1.2.840.10008.1.2.4.94", PixelData=None)),
+    Mutant("syntax_jpip.dcm", "unsupported", syntax_says("1.2.840.10008.1.2.4.94", PixelData=None)),
     Mutant("syntax_says_jpeg_ls_is_jpeg_sv1.dcm", "decode_error", other_code_stream(JPEG_SV1)),
     # pixel data
     Mutant("constant.dcm", "decode_error", constant),

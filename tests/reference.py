@@ -33,23 +33,25 @@ def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
 
     frame: the stored values, where pydicom cannot decode them. Raises whatever pydicom raises.
     """
-    values, grey = _modality(dataset, frame_of(dataset) if frame is None else frame)
+    stored = frame_of(dataset) if frame is None else frame
+    values, grey = _modality(dataset, stored)
     shape = shape_of(dataset, size)
+    shown = ~_padding(dataset, stored, shape)
     window = _window(dataset)
     sign = _intensity_sign(dataset) if grey is None and window is None else 0
     if sign:
         values = _attenuation(dataset, values, sign)
-    if grey is None and window is not None and _shows(window, area_average(values, shape)):
+    if grey is None and window is not None and _shows(window, area_average(values, shape), shown):
         grey = window_to_grey(values, window)
     if grey is None:
-        low, high = _percentile_window(area_average(values, shape))
+        low, high = _percentile_window(area_average(values, shape), shown)
         small = np.clip((area_average(values, shape) - low) / (high - low) * 255, 0, 255)
     else:
         small = area_average(grey, shape)
     inverse = dataset.PhotometricInterpretation == "MONOCHROME1"
     if inverse or dataset.get("PresentationLUTShape") == "INVERSE":
         small = 255 - small
-    return _on_canvas(small, size)
+    return _on_canvas(np.where(shown, small, 0), size)
 
 
 def frame_of(dataset: Dataset) -> Float:
@@ -71,14 +73,23 @@ def _modality(dataset: Dataset, stored: Float) -> tuple[Float, Float | None]:
     values = stored
     if dataset.get("ModalityLUTSequence"):
         if not back_to_intensity:  # PS3.3 C.8.7.1.1.2
-            values = table_of(dataset.ModalityLUTSequence[0], stored)
+            values = table_of(dataset.ModalityLUTSequence[0], stored, dataset)
     else:
         values = apply_modality_lut(stored, dataset).astype(np.float64)
     if not dataset.get("VOILUTSequence"):
         return values, None
     item = dataset.VOILUTSequence[0]
-    top = (1 << int(item.LUTDescriptor[2])) - 1
+    used, said = int(np.max(_entries(item, dataset))).bit_length(), int(item.LUTDescriptor[2])
+    top = (1 << (said if used <= said < used + 4 else used)) - 1  # many descriptors say 16 for 12
     return values, apply_voi(np.rint(values).astype(np.int64), dataset).astype(np.float64) / top * 255
+
+
+def _padding(dataset: Dataset, stored: Float, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell the pixels of the small picture that are mostly padding (PS3.3 C.7.5.1.1.2)."""
+    if "PixelPaddingValue" not in dataset:
+        return np.zeros(shape, np.bool_)
+    ends = [dataset.PixelPaddingValue, dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)]
+    return np.asarray(area_average((stored >= min(ends)) & (stored <= max(ends)), shape) > 0.5)
 
 
 def _intensity_sign(dataset: Dataset) -> int:
@@ -100,11 +111,16 @@ def _attenuation(dataset: Dataset, values: Float, sign: int) -> Float:
     return np.asarray(sign * np.log(intensity + np.percentile(intensity, 99.7) / 200))
 
 
-def table_of(item: Dataset, stored: Float) -> Float:
+def table_of(item: Dataset, stored: Float, dataset: Dataset) -> Float:
     """Look up in a table; pydicom refuses the ones whose entries have 12 bits."""
     entries, first, _ = item.LUTDescriptor
-    data = np.frombuffer(item.LUTData, "<u2") if isinstance(item.LUTData, bytes) else np.array(item.LUTData)
+    data = _entries(item, dataset)
     return np.asarray(data[np.clip(stored - first, 0, (entries or 65536) - 1).astype(int)], np.float64)
+
+
+def _entries(item: Dataset, dataset: Dataset) -> NDArray[Any]:
+    data, word = item.LUTData, "<u2" if dataset.original_encoding[1] else ">u2"
+    return np.frombuffer(data, word) if isinstance(data, bytes) else np.array(data)
 
 
 def shape_of(dataset: Dataset, size: int) -> tuple[int, int]:
@@ -116,7 +132,7 @@ def shape_of(dataset: Dataset, size: int) -> tuple[int, int]:
     return round(height / longest * size), round(width / longest * size)
 
 
-def area_average(values: Float, shape: tuple[int, int]) -> Float:
+def area_average(values: NDArray[Any], shape: tuple[int, int]) -> Float:
     """Average the exact source area of each pixel; a side that grows is interpolated."""
     return np.asarray(_weights(values.shape[0], shape[0]) @ values @ _weights(values.shape[1], shape[1]).T)
 
@@ -165,7 +181,7 @@ def window_to_grey(values: Float, holder: Dataset) -> Float:
     return np.asarray(apply_windowing(values, plain), np.float64) / 65535 * 255
 
 
-def _shows(holder: Dataset, small: Float) -> bool:
+def _shows(holder: Dataset, small: Float, shown: NDArray[np.bool_]) -> bool:
     """Tell a window that shows the image; the README says when it does not."""
     center, width = _first(holder, "WindowCenter"), _first(holder, "WindowWidth")
     if center is None or width is None or width <= 0:
@@ -175,23 +191,24 @@ def _shows(holder: Dataset, small: Float) -> bool:
         return False
     black = center - 0.5 - (width - 1) / 2 if linear else center - width / 2
     white = black + max(width - 1, 1e-6) if linear else center + width / 2
-    low, high = _percentile_window(small)
+    low, high = _percentile_window(small, shown)
     common = min(high, white) - max(low, black)
     return common >= 0.1 * (high - low) and common >= 0.06 * (white - black)
 
 
-def _percentile_window(small: Float) -> tuple[float, float]:
+def _percentile_window(small: Float, shown: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the 0.5th and 99.5th percentile of the pixels whose neighbours are no border either.
 
-    A border is what lies not at least 2 % inside the 0.3th and 99.7th percentile.
+    A border is padding, or what lies not at least 2 % inside the 0.3th and 99.7th percentile of the rest.
     """
-    lowest, highest = np.percentile(small, [0.3, 99.7])
+    lowest, highest = np.percentile(small[shown], [0.3, 99.7])
     away = 0.02 * (highest - lowest)
-    within = np.pad((small > lowest + away) & (small < highest - away), 1, constant_values=True)
+    inside = shown & (small > lowest + away) & (small < highest - away)
+    within = np.pad(inside, 1, constant_values=True)
     around = np.lib.stride_tricks.sliding_window_view(within, (3, 3))
     inner = small[around.all(axis=(2, 3))]
-    if inner.size < 0.05 * small.size:
-        inner = small
+    if inner.size < 0.05 * shown.sum():
+        inner = small[shown]
     low, high = np.percentile(inner, [0.5, 99.5])
     return float(low), float(high)
 

@@ -1,6 +1,7 @@
 """The program as a user meets it: messages, exit codes, JSON, privacy, and the README's promises."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -20,11 +21,11 @@ import typer.main
 from conftest import ROUTER_LABELS, TESTS, Ran, command, inside, tree
 from PIL import Image
 
-from dicomsort import Preprocessing, read_image
+from dicomsort import Preprocessing, ReadSettings, pictures, read_image
 from dicomsort.cli import app
 from dicomsort.errors import ExitCode
 from dicomsort.manifest import columns
-from dicomsort.outcome import Reason, Status
+from dicomsort.outcome import Failure, Reason, Status
 
 CANARIES = ("CANARY", "19330303")
 
@@ -176,6 +177,8 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (["render", "{tmp}/file", "--out", "{tmp}/o", "--size", "8"], ExitCode.USAGE, "--size"),
     (["render", "{tmp}/file", "--out", "{tmp}/o", "--model", "nope"], ExitCode.MODEL, "no model 'nope'"),
     (["render", "{tmp}/file", "--out", ""], ExitCode.USAGE, "an empty name"),
+    (["render", "", "--out", "{tmp}/o"], ExitCode.USAGE, "an empty name"),
+    (["render", "{tmp}/nowhere.dcm", "--out", "{tmp}/o"], ExitCode.USAGE, "there is no '{tmp}/nowhere.dcm'"),
     (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--max-pixels", "0"], ExitCode.USAGE, "--max-pixels"),
     (["eval", "{tmp}/nowhere"], ExitCode.USAGE, "no data at"),
     (["eval", "{tmp}/pictures"], ExitCode.USAGE, "does not know the label 'bright'"),
@@ -300,7 +303,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
 
 
 def test_render_writes_what_the_network_sees(tmp_path: Path, write_dicom: Any) -> None:
-    names = ("a/one.dcm", "b/one.dcm", "two")
+    names = ("a/one.dcm", "b/one.dcm", "two", "one.dcm.2")
     for name in names:
         write_dicom(tmp_path / name, PixelAspectRatio=["2", "1"])
     (tmp_path / "text.dcm").write_text("nothing")
@@ -310,8 +313,9 @@ def test_render_writes_what_the_network_sees(tmp_path: Path, write_dicom: Any) -
     assert ran.code == ExitCode.SOME_FAILED
     assert f"not written: {tmp_path / 'text.dcm'}: not_dicom: {Reason.NO_DICOM}" in ran.err
     drawn = {path.name: np.asarray(Image.open(io.BytesIO(path.read_bytes()))) for path in out.iterdir()}
-    assert set(drawn) == {"one.dcm.png", "one.dcm.2.png", "two.png"}
-    for name, picture in zip(("one.dcm.png", "one.dcm.2.png", "two.png"), names, strict=True):
+    pictures = ("one.dcm.png", "one.dcm.2.png", "two.png", "one.dcm.2.2.png")
+    assert set(drawn) == set(pictures)
+    for name, picture in zip(pictures, names, strict=True):
         assert np.array_equal(drawn[name], read_image(tmp_path / picture, Preprocessing(size=96)))
 
 
@@ -326,6 +330,23 @@ def test_render_full_and_nothing_is_replaced(
     assert ran.code == ExitCode.SOME_FAILED
     assert Reason.DESTINATION_TAKEN in ran.err
     assert (out / "x.dcm.png").read_bytes() == picture
+
+
+def test_render_stops_where_nothing_can_be_written(
+    tmp_path: Path, write_dicom: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    wanted = pictures.Wanted(str(write_dicom(tmp_path / "x.dcm")), str(tmp_path / "x.png"))
+    monkeypatch.setattr(pictures, "write_new", full)
+    failure = pictures._write(wanted, Preprocessing(), ReadSettings())
+    assert isinstance(failure, Failure)
+    assert failure.reason is Reason.TARGET_DONE
+    monkeypatch.setattr(pictures, "write_all", lambda *_: iter([(wanted, failure)] * 2))
+    ran = inside(capfd, "render", wanted.path, "--out", tmp_path / "out")
+    assert ran.code == ExitCode.TARGET
+    assert ran.err.count("is full or cannot be written") == 1
 
 
 def test_captures_and_large_images_are_settings_of_a_run(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicomsort import Preprocessing, ReadSettings, reader
-from dicomsort.outcome import Picture, Reason
+from dicomsort.outcome import Picture, Reason, Status
 
 Write = Callable[..., Path]
 ROWS, COLUMNS = 64, 64
@@ -80,6 +80,89 @@ def test_a_table_that_is_too_short_gives_way_too(tmp_path: Path, write_dicom: Wr
     item["LUTDescriptor"].value = [4096, 0, 16]
     odd = picture(write_dicom(tmp_path / "odd.dcm", RAMP, BitsStored=12, VOILUTSequence=[item]))
     assert odd.remarks == (Reason.PERCENTILE_WINDOW,)
+    path = write_dicom(tmp_path / "window.dcm", RAMP, BitsStored=12, VOILUTSequence=[item], **WINDOW)
+    assert picture(path).remarks == ()
+    assert same(image(path), RAMP / 4095 * 255)
+    path = write_dicom(tmp_path / "modality.dcm", RAMP, BitsStored=12, ModalityLUTSequence=[item], **WINDOW)
+    assert picture(path).remarks == (Reason.PERCENTILE_WINDOW,)
+
+
+def test_a_voi_lut_beside_the_data_gives_way(tmp_path: Path, write_dicom: Write) -> None:
+    item = table(np.arange(100), first=30000)
+    odd = picture(write_dicom(tmp_path / "odd.dcm", RAMP, BitsStored=12, VOILUTSequence=[item]))
+    assert odd.remarks == (Reason.PERCENTILE_WINDOW,)
+    assert odd.image.std() > 60
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+@pytest.mark.parametrize(
+    ("signed", "intercept", "first"),
+    [(0, 0, 0), (0, -1024, -1024), (1, 40000, 37952), (1, 0, -2048), (0, 38000, 38000)],
+)
+def test_the_first_value_of_a_voi_lut_has_the_sign_of_what_comes_in(
+    signed: int, intercept: int, first: int, syntax: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    """PS3.3 C.11.2.1.1: signed if the rescaled values can be, whatever VR the file gives the descriptor."""
+    item = table(np.arange(4096) // 16, first % (1 << 16), bits=8)
+    values = (RAMP.astype(np.int32) - 2048).astype(np.int16) if signed else RAMP
+    path = write_dicom(
+        tmp_path / "x.dcm", values, syntax, BitsStored=12, HighBit=11, PixelRepresentation=signed,
+        RescaleSlope=1, RescaleIntercept=intercept, VOILUTSequence=[item],
+    )  # fmt: skip
+    assert same(image(path), RAMP // 16)
+
+
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (10, 1023), (16, 255)])
+def test_white_is_what_the_bits_of_a_voi_lut_hold(
+    bits: int, white: int, tmp_path: Path, write_dicom: Write
+) -> None:
+    """A descriptor that says 16 bits for entries of 8 is one of the many that exaggerate."""
+    item = table(np.arange(4096) // 16, bits=bits)
+    path = write_dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, VOILUTSequence=[item])
+    assert same(image(path), RAMP // 16 * (255 / white))
+
+
+def test_entries_of_8_bits_may_lie_two_to_a_word(tmp_path: Path, write_dicom: Write) -> None:
+    item = table(np.arange(256), bits=8)
+    item["LUTData"].value = np.arange(255, -1, -1).astype(np.uint8).tobytes()
+    item["LUTDescriptor"].value = [256, 0, 8]
+    path = write_dicom(tmp_path / "x.dcm", RAMP8, VOILUTSequence=[item])
+    assert same(image(path), 255 - RAMP8.astype(int))
+
+
+def test_a_table_of_65536_entries_says_0(tmp_path: Path, write_dicom: Write) -> None:
+    item = table(np.arange(65536))
+    assert item.LUTDescriptor[0] == 0
+    path = write_dicom(tmp_path / "x.dcm", RAMP * 16, VOILUTSequence=[item])
+    assert same(image(path), RAMP * 16 / 65535 * 255)
+
+
+@pytest.mark.parametrize("function", ["LINEAR_EXACT", "SIGMOID"])
+def test_the_function_of_a_window(function: str, tmp_path: Path, write_dicom: Write) -> None:
+    elements = {"WindowCenter": 2000, "WindowWidth": 1000, "VOILUTFunction": function}
+    seen = image(write_dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, **elements))
+    distance = (RAMP.astype(float) - 2000) / 1000
+    wanted = (distance + 0.5).clip(0, 1) if function == "LINEAR_EXACT" else 1 / (1 + np.exp(-4 * distance))
+    assert same(seen, wanted * 255)
+
+
+def test_a_ct_window_that_touches_the_data_is_refused(tmp_path: Path, write_dicom: Write) -> None:
+    window = {"WindowCenter": -600, "WindowWidth": 1600}
+    path = write_dicom(tmp_path / "x.dcm", RAMP // 64, BitsStored=12, **window)
+    assert picture(path).remarks == (Reason.PERCENTILE_WINDOW,)
+
+
+@pytest.mark.parametrize("slope", ["1E39", "1E300", "1E-300"])
+def test_an_absurd_rescale_is_ignored(slope: str, tmp_path: Path, write_dicom: Write) -> None:
+    plain = image(write_dicom(tmp_path / "plain.dcm", RAMP))
+    path = write_dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=slope, RescaleIntercept=0)
+    assert same(image(path), plain)
+
+
+def test_a_large_intercept_costs_no_grey_level(tmp_path: Path, write_dicom: Write) -> None:
+    plain = image(write_dicom(tmp_path / "plain.dcm", RAMP))
+    path = write_dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=1, RescaleIntercept="1000000000")
+    assert same(image(path), plain)
 
 
 def test_modality_lut_comes_before_the_window(tmp_path: Path, write_dicom: Write) -> None:
@@ -162,6 +245,9 @@ def test_palette_colour_is_shown_as_brightness(tmp_path: Path, write_dicom: Writ
         values = np.arange(255, -1, -1) * 257 * strength
         elements[f"{colour}PaletteColorLookupTableData"] = values.astype("<u2").tobytes()
     assert same(image(write_dicom(tmp_path / "x.dcm", RAMP8, **elements)), 255 - RAMP8.astype(int))
+    del elements["BluePaletteColorLookupTableData"]
+    reading = reader.read_dicom(str(write_dicom(tmp_path / "x.dcm", RAMP8, **elements)), Preprocessing())
+    assert (reading.status, reading.reason) == (Status.UNSUPPORTED, Reason.PALETTE)  # type: ignore[union-attr]
 
 
 def test_enhanced_objects_have_their_window_and_rescale_in_functional_groups(
@@ -211,11 +297,31 @@ def test_intensity_for_processing_is_shown_as_its_logarithm(
     assert same(image(windowed), stored / 65535 * 255, 2)
 
 
-@pytest.mark.parametrize("spacing", ["PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"])
+@pytest.mark.parametrize(
+    "spacing", ["PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"]
+)
 def test_pixels_that_are_not_square(spacing: str, tmp_path: Path, write_dicom: Write) -> None:
     seen = image(write_dicom(tmp_path / "x.dcm", RAMP[::2, :], **{spacing: ["4", "1"]}))
     columns = np.flatnonzero(seen.max(axis=0) > 0)
     assert len(columns) == pytest.approx(32, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword"),
+    [
+        ("PixelMeasuresSequence", "PixelSpacing"),
+        ("FramePixelDataPropertiesSequence", "ImagerPixelSpacing"),
+    ],
+)
+def test_the_spacing_of_enhanced_objects(
+    sequence: str, keyword: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    measures, shared = Dataset(), Dataset()
+    setattr(measures, keyword, ["4", "1"])
+    setattr(shared, sequence, [measures])
+    elements = {"SOPClassUID": ENHANCED_XA, "SharedFunctionalGroupsSequence": [shared]}
+    seen = image(write_dicom(tmp_path / "x.dcm", RAMP[::2, :], **elements))
+    assert len(np.flatnonzero(seen.max(axis=0) > 0)) == pytest.approx(32, abs=1)
 
 
 @pytest.mark.parametrize("nonsense", [["0", "0"], ["0.001", "900"], ["-1", "1"]])

@@ -51,7 +51,8 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
         for _ in range(rng.randint(1, 40)):
             data[rng.randrange(132, len(data))] ^= 1 << rng.randrange(8)
     elif kind == 1:
-        at = rng.choice([at for at in range(132, len(data)) if data.startswith(CANARY.encode(), at)])
+        moved = rng.choice((CANARY, DATE)).encode()
+        at = rng.choice([at for at in range(132, len(data)) if data.startswith(moved, at)])
         wanted = rng.choice(
             (0x00180015, 0x00080060, 0x00080018, 0x0020000D, 0x00185101, 0x00280004, 0x00080016)
         )

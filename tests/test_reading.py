@@ -1,6 +1,8 @@
 """One file in, one picture or one failure out: the committed files, and every syntax against its original."""
 
 import csv
+import io
+import mmap
 import os
 import shutil
 import struct
@@ -13,6 +15,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+import reference
 from conftest import TESTS
 from PIL import Image
 from pydicom.encaps import encapsulate, encapsulate_extended
@@ -307,6 +310,299 @@ def test_what_counts_as_a_projection_radiograph(
         assert (reading.status.value, reading.reason.value) == (case["status"], case["reason"])
 
 
+@pytest.mark.parametrize(
+    ("syntax", "step"),
+    [("1.2.840.10008.1.2.4.50", 8), ("1.2.840.10008.1.2.4.51", 8), ("1.2.840.10008.1.2.4.90", 16),
+     ("1.2.840.10008.1.2.4.91", 16), ("1.2.840.10008.1.2.4.201", 16), ("1.2.840.10008.1.2.4.202", 16),
+     ("1.2.840.10008.1.2.4.203", 16)],
+)  # fmt: skip
+def test_no_more_pixels_are_decoded_than_needed(syntax: str, step: int) -> None:
+    """1024 x 768 pixels for a picture of 60 x 45: the smallest size of the codec that covers it."""
+    large = np.kron(SMOOTH8[:64, :48], np.ones((16, 16))).astype(np.uint8)
+    encoders: dict[str, Any] = {
+        "5": imagecodecs.jpeg8_encode,
+        "9": imagecodecs.jpeg2k_encode,
+        "2": imagecodecs.htj2k_encode,
+    }
+    frame = encoders[syntax[20]](large)
+    decoded = codecs.decode(bytes(frame), syntax, codecs.Wanted((1024, 768), (60, 45), 8))
+    assert decoded.step == step
+    assert decoded.pixels.shape == (1024 // step, 768 // step)
+
+
+def test_a_level_that_cannot_be_decoded_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def refuse(_: bytes, halvings: int, wanted: codecs.Wanted) -> codecs.Decoded | None:
+        tried.append(halvings)
+        if halvings > 2:
+            raise ValueError
+        return codecs.Decoded(np.zeros((1, 1), np.uint8), 1 << halvings) if halvings == 1 else None
+
+    monkeypatch.setattr(codecs, "_REDUCERS", {"1.2.840.10008.1.2.4.90": refuse})
+    wanted = codecs.Wanted((1024, 768), (60, 45))
+    assert codecs.decode(b"", "1.2.840.10008.1.2.4.90", wanted).step == 2
+    assert tried == [4, 3, 2, 1]
+
+
+def test_uncompressed_pixels_are_mapped_and_only_one_frame_of_them(
+    tmp_path: Path, write_dicom: Write
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, NumberOfFrames=3, PixelData=SMOOTH.tobytes() * 3)
+    with path.open("rb") as file:
+        dataset, stream = header.read_header(file)
+        source = pixels.PixelSource(stream, dataset)
+        source.open()
+        frame = source.native_frame(1, SMOOTH.nbytes)
+        base: Any = frame
+        while isinstance(base, np.ndarray):
+            assert base.nbytes == SMOOTH.nbytes
+            base = base.base
+        assert isinstance(base, mmap.mmap)
+        assert frame.tobytes() == SMOOTH.tobytes()
+
+
+def test_bytes_behind_the_end_of_a_code_stream_do_not_matter(tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((8, 8))).astype(np.uint16)
+    frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
+    for tail in (b"", b"\0", b"\0" * 40):
+        assert frame.endswith(b"\xff\xd9")
+        wanted = codecs.Wanted(large.shape, (60, 45))
+        assert codecs.decode(frame + tail, "1.2.840.10008.1.2.4.90", wanted).step == 8
+
+
+@pytest.mark.parametrize("name", ["rle", "jpeg lossless", "jpeg lossless SV1", "jpeg-ls", "jpeg 2000"])
+def test_overlay_bits_in_compressed_pixels(name: str, tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((4, 4))).astype(np.uint16)
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12)
+    overlay = large | ((np.indices(large.shape).sum(axis=0) // 7 % 2) << 12).astype(np.uint16)
+    syntax, encode, *_ = ENCODERS[name]
+    frame = imagecodecs.ljpeg_encode(overlay, bitspersample=16) if "lossless" in name else encode(overlay)
+    data = encapsulate([bytes(frame)])
+    path = write_dicom(tmp_path / "x.dcm", overlay, syntax, BitsStored=12, HighBit=11, PixelData=data)
+    _decoded_alike(path, plain)
+
+
+@pytest.mark.parametrize("size", [64, 500])
+def test_rgb_in_a_jpeg_without_a_marker(size: int, tmp_path: Path, write_dicom: Write) -> None:
+    grey = np.kron(SMOOTH8, np.ones((6, 6))).astype(np.uint8)
+    rgb = np.stack([grey] * 3, axis=-1)
+    frame = bytes(imagecodecs.jpeg8_encode(rgb, level=95, colorspace="RGB", outcolorspace="RGB"))
+    marker = frame.find(b"\xff\xee")
+    if marker >= 0:
+        frame = frame[:marker] + frame[marker + 2 + int.from_bytes(frame[marker + 2 : marker + 4], "big") :]
+    numbered = bytearray(frame)
+    for segment, first, each in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
+        for number in range(3):
+            numbered[frame.index(segment) + first + each * number] = number + 1
+    frame = bytes(numbered)
+    assert b"Adobe" not in frame
+    plain = write_dicom(tmp_path / "plain.dcm", grey)
+    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+    data = encapsulate([frame])
+    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=data, **colour)
+    seen, wanted = (read_image(one, Preprocessing(size=size)).astype(int) for one in (path, plain))
+    assert np.abs(seen - wanted).mean() < 2
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"])
+@pytest.mark.parametrize("value", [0, 4095])
+def test_padding_in_a_compressed_image(value: int, syntax: str, tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((6, 6))).astype(np.uint16)
+    rows, columns = np.indices(large.shape)
+    large[np.hypot(rows - large.shape[0] / 2, columns - large.shape[1] / 2) > 200] = value
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, PixelPaddingValue=value)
+    if syntax.endswith("90"):
+        frame = imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True)
+    else:
+        frame = imagecodecs.htj2k_encode(large)
+    data = encapsulate([bytes(frame)])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, syntax, BitsStored=12, PixelPaddingValue=value, PixelData=data
+    )
+    _decoded_alike(path, plain, 0.1)
+    expected = reference.picture(reference.load(plain), 64)
+    assert np.abs(image_of(plain) - expected).mean() <= 1.5
+
+
+def test_a_table_with_a_sharp_bend_is_looked_up_pixel_by_pixel(tmp_path: Path, write_dicom: Write) -> None:
+    rng = np.random.default_rng(0)
+    large = (
+        (np.kron(SMOOTH, np.ones((4, 4))) + rng.normal(0, 300, (384, 320))).clip(0, 4095).astype(np.uint16)
+    )
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.add_new("LUTData", "OW", np.where(np.arange(4096) % 1000 < 500, 0, 65535).astype("<u2").tobytes())
+    frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, VOILUTSequence=[item])
+    data = encapsulate([frame])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, "1.2.840.10008.1.2.4.90", BitsStored=12,
+        VOILUTSequence=[item], PixelData=data,
+    )  # fmt: skip
+    _decoded_alike(path, plain, 0)
+
+
+def test_a_file_that_is_implicit_but_says_otherwise(tmp_path: Path, write_dicom: Write) -> None:
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH)
+    for name, real, said in (
+        ("a.dcm", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"),
+        ("b.dcm", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"),
+    ):
+        path = write_dicom(tmp_path / name, SMOOTH, real)
+        data = path.read_bytes()
+        longer = max(len(real), len(said)) + 1 & ~1
+        at = data.index(b"\x02\x00\x10\x00UI")
+        length = int.from_bytes(data[at + 6 : at + 8], "little")
+        uid = said.encode().ljust(longer, b"\0")
+        element = data[at : at + 6] + len(uid).to_bytes(2, "little") + uid
+        group = int.from_bytes(data[140:144], "little") + len(uid) - length
+        data = data[:at] + element + data[at + 8 + length :]
+        path.write_bytes(data[:140] + group.to_bytes(4, "little") + data[144:])
+        assert np.array_equal(read_image(path, CANVAS), image_of(plain)), name
+
+
+def test_a_stream_that_claims_more_than_the_header_gets_no_memory(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(codecs, "decode", lambda *_: called.append(1))
+    for name in ("jpeg baseline", "jpeg-ls", "jpeg lossless", "jpeg 2000", "htj2k"):
+        syntax, encode, eight_bit, _ = ENCODERS[name]
+        grey = SMOOTH8 if eight_bit else SMOOTH
+        frame = bytes(encode(np.ascontiguousarray(grey)))
+        assert codecs.keeps_to(frame, syntax, (grey.shape[0], grey.shape[1]))
+        path = write_dicom(tmp_path / "x.dcm", grey[:-1], syntax, PixelData=encapsulate([frame]))
+        reading = read(path)
+        assert isinstance(reading, Failure)
+        assert (reading.status, reading.reason) == (Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["jpeg baseline", "jpeg lossless", "jpeg-ls"])
+def test_a_stream_cut_off_inside_a_whole_fragment_is_no_picture(
+    name: str, tmp_path: Path, write_dicom: Write
+) -> None:
+    syntax, encode, eight_bit, _ = ENCODERS[name]
+    large = np.kron(SMOOTH8 if eight_bit else SMOOTH, np.ones((5, 5))).astype(
+        np.uint8 if eight_bit else np.uint16
+    )
+    frame = bytes(encode(large))
+    for part in (0.1, 0.6, 0.95):
+        data = encapsulate([frame[: int(len(frame) * part)]])
+        reading = read(write_dicom(tmp_path / "x.dcm", large, syntax, PixelData=data))
+        assert isinstance(reading, Failure), part
+        assert reading.status is Status.DECODE_ERROR
+
+
+def test_the_size_of_a_stream_is_found_where_decoders_find_it() -> None:
+    grey = np.ascontiguousarray(SMOOTH8)
+    jpeg = bytes(imagecodecs.jpeg8_encode(grey))
+    decoy = b"\xff\xfe\x00\x20\xff\x4f\xff\x51" + bytes(26)
+    for frame in (jpeg, jpeg[:2] + decoy + jpeg[2:], jpeg[:2] + bytes(4) + jpeg[2:]):
+        assert codecs.keeps_to(frame, "1.2.840.10008.1.2.4.50", (96, 80))
+        assert not codecs.keeps_to(frame, "1.2.840.10008.1.2.4.50", (97, 80))
+    for shape in ((96, 80), (96, 96), (120, 100), (1000, 3), (8, 2000), (77, 333), (256, 512)):
+        image = np.zeros(shape, np.uint8)
+        frame = bytes(imagecodecs.jpegxl_encode(image, lossless=True))
+        assert codecs.keeps_to(frame, "1.2.840.10008.1.2.4.110", shape)
+        assert not codecs.keeps_to(frame, "1.2.840.10008.1.2.4.110", (shape[0] + 1, shape[1]))
+    boxed = bytes(imagecodecs.jpeg2k_encode(grey, codecformat="jp2"))
+    assert codecs.keeps_to(boxed, "1.2.840.10008.1.2.4.90", (96, 80))
+    assert not codecs.keeps_to(b"", "1.2.840.10008.1.2.4.90", (96, 80))
+
+
+def test_no_element_of_a_header_may_be_huge(tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8, WindowCenter=100, WindowWidth=200)
+    data = path.read_bytes()
+    at = data.index(b"\x28\x00\x50\x10DS")
+    huge = b"\x28\x00\x50\x10UN\0\0" + (1 << 20).to_bytes(4, "little") + b"0" * (1 << 20)
+    path.write_bytes(data[:at] + huge + data[at + 12 :])
+    reading = read(path)
+    assert isinstance(reading, Failure)
+    assert (reading.status, reading.reason) == (Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+
+
+def test_millions_of_empty_items_are_not_read(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(header, "_MOST_READS", 1000)
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8)
+    assert isinstance(read(path), Picture)
+    data = path.read_bytes()
+    at = data.index(b"\x28\x00\x10\x00US")
+    items = b"\x09\x00\x01\x10SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0" * 2000
+    path.write_bytes(data[:at] + items + b"\xfe\xff\xdd\xe0\0\0\0\0" + data[at:])
+    reading = read(path)
+    assert isinstance(reading, Failure)
+    assert reading.status is Status.DECODE_ERROR
+
+
+def test_what_was_inflated_long_ago_is_forgotten() -> None:
+    plain = os.urandom(1 << 20) * 12
+    stream = inflate.Inflated(io.BytesIO(_deflated(plain)))
+    stream.seek(10 << 20)
+    assert stream.read(16) == plain[10 << 20 :][:16]
+    stream.seek(-16, 1)
+    assert stream.read(16) == plain[10 << 20 :][:16]
+    assert len(stream._kept) < 6 << 20
+    stream.seek(0)
+    with pytest.raises(io.UnsupportedOperation):
+        stream.read(1)
+
+
+@pytest.mark.parametrize("photometric", ["LO", "SH"])
+def test_the_polarity_does_not_depend_on_a_vr(photometric: str, tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, PhotometricInterpretation="MONOCHROME1")
+    wanted = image_of(path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x28\x00\x04\x00CS", b"\x28\x00\x04\x00" + photometric.encode()))
+    assert np.array_equal(image_of(path), wanted)
+    assert read(path).header.photometric_interpretation == ""
+
+
+def test_a_stream_of_fewer_bits_than_are_stored_has_no_sign(tmp_path: Path, write_dicom: Write) -> None:
+    plain = write_dicom(tmp_path / "plain.dcm", SMOOTH8.astype(np.int16), PixelRepresentation=1)
+    data = encapsulate([bytes(imagecodecs.jpegls_encode(SMOOTH8))])
+    path = write_dicom(
+        tmp_path / "x.dcm", SMOOTH, "1.2.840.10008.1.2.4.80", PixelRepresentation=1, PixelData=data
+    )
+    _decoded_alike(path, plain)
+
+
+def test_colour_counts_three_times_for_the_limit(tmp_path: Path, write_dicom: Write) -> None:
+    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+    rgb = np.stack([SMOOTH8] * 3, axis=-1)
+    path = write_dicom(tmp_path / "x.dcm", rgb, Rows=96, Columns=80, **colour)
+    reading = reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=2 * SMOOTH8.size))
+    assert isinstance(reading, Failure)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        reading = read(path)
+        assert isinstance(reading, Failure)
+        assert reading.reason is Reason.SPECIAL_FILE
+
+
+@pytest.mark.parametrize("form", ["long meta group", "no preamble"])
+def test_a_deflated_file_in_disguise_is_inflated_with_care(
+    form: str, tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, "1.2.840.10008.1.2.1.99")
+    meta, dataset = _inflated(path)
+    wanted = image_of(path)
+    if form == "no preamble":
+        meta = meta[132:]
+    else:
+        long = b"\x02\x00\x03\x00UI" + (6000).to_bytes(2, "little") + b"2.25." + b"1" * 5995
+        meta = meta[:144] + long + meta[meta.index(b"\x02\x00\x10\x00UI") :]
+    path.write_bytes(meta + _deflated(dataset + bytes(50 << 20)))
+    monkeypatch.setattr(inflate, "MOST_BYTES", 1 << 20)
+    assert np.array_equal(image_of(path), wanted)
+
+
 @pytest.mark.parametrize("name", ["jpeg baseline", "jpeg 2000", "htj2k"])
 def test_reduced_decoding_neither_wraps_nor_shifts_hard_edges(
     name: str, tmp_path: Path, write_dicom: Write
@@ -358,8 +654,15 @@ def test_a_deflated_frame_is_inflated_no_further_than_it_should_be() -> None:
 
 def test_extended_offset_table(tmp_path: Path, write_dicom: Write) -> None:
     plain = write_dicom(tmp_path / "plain.dcm", SMOOTH)
-    frames = [bytes(imagecodecs.jpegls_encode(frame)) for frame in (SMOOTH8, SMOOTH, SMOOTH8)]
+    other = np.roll(SMOOTH, 30, axis=1)
+    frames = [bytes(imagecodecs.jpegls_encode(frame)) for frame in (other, SMOOTH, other)]
     data, offsets, lengths = encapsulate_extended(frames)
+    # a fragment before them that no counting knows of: only the table leads to the frames
+    data = data[:8] + b"\xfe\xff\x00\xe0\x04\0\0\0none" + data[8:]
+    offsets = b"".join(
+        (int.from_bytes(offsets[at : at + 8], "little") + 12).to_bytes(8, "little") for at in (0, 8, 16)
+    )
+    lengths = b"\xff" * 5 + bytes(19)  # they lie
     path = write_dicom(
         tmp_path / "x.dcm", SMOOTH, "1.2.840.10008.1.2.4.80", NumberOfFrames=3,
         ExtendedOffsetTable=offsets, ExtendedOffsetTableLengths=lengths, PixelData=data,
@@ -490,7 +793,7 @@ def test_zeros_are_not_followed_for_hours(
     with path.open("rb") as file:
         header.read_header(file)
         assert file.tell() == at
-    monkeypatch.setattr(header, "_MOST_ELEMENTS", 50)
+    monkeypatch.setattr(header, "_MOST_READS", 50)
     path.write_bytes(data[:at] + b"\x09\x00\x01\x10SH\0\0" * 100 + data[at:])
     assert isinstance(read(path), Failure)
 
