@@ -12,6 +12,7 @@ from dicomsort.greyscale import ConstantImageError, GreyScale, render
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
 from dicomsort.inflate import InflatesTooFarError
 from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
+from dicomsort.patience import patiently
 from dicomsort.pixels import Layout, PixelSource, Stored
 from dicomsort.preprocess import Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.presentation import grey_scale, pixel_aspect
@@ -36,7 +37,7 @@ def read(
     """
     reading = _Reading(path)
     try:
-        return reading.picture(preprocessing, settings)
+        return patiently(lambda: reading.picture(preprocessing, settings))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  (pydicom and the codecs raise nearly everything there is)

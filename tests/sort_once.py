@@ -1,0 +1,77 @@
+"""Sorts as a program of its own, without loading a network, so that a test can kill it or fill its disk.
+
+    python tests/sort_once.py IN OUT [ACTION]
+
+Files named after a disaster meet it while they are read. Prints the tally as JSON; exit codes are the
+program's.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dicomsort import pipeline
+from dicomsort.bundle import Bundle, NetworkSpec
+from dicomsort.errors import DicomsortError
+from dicomsort.labels import Head
+from dicomsort.outcome import Failure, Found, Picture
+from dicomsort.place import Action, Placing
+from dicomsort.preprocess import Preprocessing
+from dicomsort.radiograph import ReadSettings
+from dicomsort.workers import PoolSettings
+
+LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
+_read_found = pipeline._read_found
+
+
+class Predictor:
+    """Tells classes by brightness."""
+
+    bundle = Bundle("fixed", NetworkSpec("none"), Preprocessing(size=64), Head("label", LABELS), weights={})
+
+    def logits(self, images: Any) -> Any:
+        """Return float32 (n, labels)."""
+        bright = images.reshape(len(images), -1).mean(axis=1, keepdims=True)
+        return np.asarray(-np.abs(bright - np.linspace(20, 200, len(LABELS))[None]) / 10, np.float32)
+
+
+def meet_disaster(found: Found, preprocessing: Preprocessing, settings: ReadSettings) -> Picture | Failure:
+    """Read a file, but for those that are named after what happens."""
+    kind = Path(found.path).name.split(".")[0]
+    if kind == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "abort":
+        os.abort()
+    elif kind == "hang":
+        time.sleep(600)
+    elif kind == "hog":
+        np.ones(8 << 30, np.uint8)
+    return _read_found(found, preprocessing, settings)
+
+
+def main() -> int:
+    """Sort, and return the exit code."""
+    pipeline._read_found = meet_disaster
+    action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
+    settings = pipeline.SortSettings(
+        (sys.argv[1],), sys.argv[2], Placing(action), batch_size=3, pool=PoolSettings(2, timeout=3.0)
+    )
+    try:
+        tally = pipeline.sort(settings, Predictor())
+    except DicomsortError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(tally.as_dict()))
+    return int(tally.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
