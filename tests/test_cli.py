@@ -180,6 +180,15 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (["render", "", "--out", "{tmp}/o"], ExitCode.USAGE, "an empty name"),
     (["render", "{tmp}/nowhere.dcm", "--out", "{tmp}/o"], ExitCode.USAGE, "there is no '{tmp}/nowhere.dcm'"),
     (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--max-pixels", "0"], ExitCode.USAGE, "--max-pixels"),
+    (["apply", "{tmp}/nowhere"], ExitCode.USAGE, "there is no manifest at '{tmp}/nowhere'"),
+    (["undo", "{tmp}/labels.csv"], ExitCode.USAGE, "is no manifest.csv"),
+    (["undo", "{tmp}"], ExitCode.USAGE, "there is no manifest at"),
+    (
+        ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--layout", "{label}"],
+        ExitCode.USAGE,
+        "cannot keep files apart",
+    ),
+    (["classify", "{tmp}/empty", "--out", "{tmp}/pictures", "--restart"], ExitCode.USAGE, "is not empty"),
     (["eval", "{tmp}/nowhere"], ExitCode.USAGE, "no data at"),
     (["eval", "{tmp}/pictures"], ExitCode.USAGE, "does not know the label 'bright'"),
     (["eval", "{tmp}/pictures", "--part", "half"], ExitCode.USAGE, "--part 'half' is unknown"),
@@ -429,3 +438,41 @@ def test_the_readme_holds_the_two_commands() -> None:
         "install '.[test]' && .venv/bin/pytest",
     ):
         assert f"\n    python3 -m venv .venv && .venv/bin/pip {rest}\n" in README
+
+
+def test_every_ending_that_the_readme_tells_is_tested() -> None:
+    table = README.split("## How it ends")[1].split("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")][2:]
+    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.glob("test_*.py"))
+    for line in lines:
+        names = re.findall(r"`(test_\w+)`", line.split("|")[3])
+        assert names, line
+        assert all(f"def {name}(" in sources for name in names), line
+    assert len(lines) >= 15
+
+
+def test_plan_apply_and_undo(
+    tmp_path: Path, write_dicom: Any, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.dcm", "b.dcm"):
+        write_dicom(inbox / name)
+    options = ("--out", out, "--model", small_model, "--layout", "{modality}/{label}/{relpath}")
+    assert (
+        inside(capfd, "classify", inbox, *options, "--dry-run", "--relative", "--action", "symlink").code == 0
+    )
+    assert not list(out.rglob("*.dcm"))
+    ran = inside(capfd, "apply", out / "manifest.csv", "--verify")
+    assert (ran.code, ran.out) == (0, "")
+    assert "2 placed" in ran.err
+    placed = sorted(out.glob("DX/*/*.dcm"))
+    assert [path.name for path in placed] == ["a.dcm", "b.dcm"]
+    assert not os.path.isabs(os.readlink(placed[0]))
+    placed[1].unlink()
+    placed[1].write_text("mine")
+    ran = inside(capfd, "undo", out / "manifest.csv")
+    assert ran.code == ExitCode.SOME_FAILED
+    assert "1 removed" in ran.err
+    assert f"1 left: {Reason.CHANGED_COPY}" in ran.err
+    assert placed[1].read_text() == "mine"
+    assert not placed[0].exists()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import FixedPredictor, check_places, picture, rows, settings, tree
 
+from dicomsort import pipeline
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.names import unescape
@@ -404,3 +406,85 @@ def test_a_network_that_fails_ends_the_run_with_every_row_kept(
         sort(settings(inbox, out), Failing(small_bundle))
     assert sort(settings(inbox, out), FixedPredictor(small_bundle)).found == 14
     check_places(inbox, out)
+
+
+UIDS = "{label}/{sop_instance_uid}.dcm"
+
+
+def test_a_layout_by_uid_keeps_the_smallest_path_of_an_image(
+    tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    """The first by path is placed, whatever came first, and other images of its UID are not overwritten."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name, seed in (("b", 1), ("c", 1), ("d", 2)):
+        write_dicom(folder / name, picture(seed), SOPInstanceUID="1.2.3")
+    sort(settings(folder, out, layout=UIDS), predictor)
+    write_dicom(folder / "a", picture(1), SOPInstanceUID="1.2.3", StudyID="7")
+    tally = sort(settings(folder, out, layout=UIDS), predictor)
+    found = {Path(path).name: row for path, row in rows(out).items()}
+    assert {name: row["status"] for name, row in found.items()} == {
+        "a": "sorted" if found["a"]["status"] == "sorted" else "review",
+        "b": "duplicate",
+        "c": "duplicate",
+        "d": "io_error" if found["d"]["label"] == found["a"]["label"] else found["d"]["status"],
+    }
+    assert (out / found["a"]["destination"]).read_bytes() == (folder / "a").read_bytes()
+    assert found["b"]["duplicate_of"] == str(folder / "a")
+    assert tally.ended == 4
+    again = sort(settings(folder, out, layout=UIDS), predictor)
+    assert again.already_done == 4
+
+
+def test_two_images_of_one_uid_never_overwrite_each_other(
+    tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    grey = picture(1)
+    write_dicom(folder / "a", grey, SOPInstanceUID="1.2.3")
+    other = grey.copy()
+    other[0, 0] += 1
+    write_dicom(folder / "b", other, SOPInstanceUID="1.2.3")
+    tally = sort(settings(folder, out, layout=UIDS), predictor)
+    assert tally.statuses[Status.IO_ERROR] == 1
+    taken = [row for row in rows(out).values() if row["status"] == "io_error"]
+    assert Reason.DESTINATION_TAKEN in taken[0]["reason"]
+    assert len([name for name in tree(out) if name.endswith(".dcm")]) == 1
+
+
+def test_duplicates_can_be_kept(tmp_path: Path, write_dicom: Write, predictor: FixedPredictor) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b"):
+        write_dicom(folder / name, picture(1), SOPInstanceUID="1.2.3")
+    tally = sort(settings(folder, out, keep_duplicates=True), predictor)
+    assert tally.statuses[Status.DUPLICATE] == 0
+    check_places(folder, out)
+    with pytest.raises(UsageError, match="another keep_duplicates"):
+        sort(settings(folder, out), predictor)
+
+
+def test_restart_wants_an_empty_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out, restart=True), predictor)
+    before = tree(out)
+    with pytest.raises(UsageError, match="is not empty"):
+        sort(settings(inbox, out, restart=True), predictor)
+    assert tree(out) == before
+
+
+def test_copies_that_will_not_fit_are_told_early(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
+    missing: list[int] = []
+
+    def watch(tally: Tally) -> None:
+        while tally.total is None:
+            time.sleep(0.01)
+        missing.append(tally.missing_bytes)
+
+    sort(settings(inbox, tmp_path / "out"), predictor, watch)
+    assert max(missing) > 100
+    missing.clear()
+    sort(settings(inbox, tmp_path / "links", placing=Placing(Action.SYMLINK)), predictor, watch)
+    assert max(missing) == 0
