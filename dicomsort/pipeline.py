@@ -1,8 +1,6 @@
 """The way of a file, from path to row."""
 
 import os
-import queue
-import shutil
 import threading
 import time
 from collections import Counter, deque
@@ -12,15 +10,17 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort import __version__, reader, walk
+from dicomsort.ahead import read_ahead
 from dicomsort.bundle import Bundle
 from dicomsort.claims import Claims, folds_case
 from dicomsort.errors import ExitCode, InternalError, NothingFoundError, TargetError, UsageError
+from dicomsort.forecast import Forecast
 from dicomsort.journal import Journal
 from dicomsort.labels import REVIEW, Decision, decide
 from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
@@ -41,9 +41,7 @@ _PACKAGES = (
 )
 _PLACING_THREADS = 4
 _READ_AHEAD_BATCHES = 4
-_LOOK_EVERY = 100
 
-T = TypeVar("T")
 Reading = tuple[Found, Picture | Failure]
 
 
@@ -147,11 +145,13 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
         readings = _read(todo, settings, bundle)
         verdicts = _decided(readings, predictor, settings)
         rows = _placed(verdicts, _Placer(settings, out, _claims(manifest, out, settings)))
-        counting = _counting_ahead(roots, settings, out, tally)
-        with Journal(manifest, out) as journal, closing(rows), counting:
+        ahead = walk.find(roots, avoid=out, follow_links=settings.follow_links)
+        copies = settings.placing.action is Action.COPY and not settings.dry_run
+        with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
             for row in rows:
                 journal.write(row)
-                counting.look_at(row)
+                forecast.look_at(row)
+                tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
                 _count(row, tally, watch)
         manifest.compact()
         if not settings.keep_duplicates:
@@ -249,52 +249,6 @@ def _read(todo: Iterable[Found], settings: SortSettings, bundle: Bundle) -> Gene
 
 def _read_found(found: Found, preprocessing: Preprocessing, settings: ReadSettings) -> Picture | Failure:
     return found.failure or reader.read_dicom(found.path, preprocessing, settings)
-
-
-class _Buffer(Generic[T]):
-    """A bounded queue between a thread that fills it and the one that uses it."""
-
-    _END = object()
-
-    def __init__(self, size: int, stop: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(maxsize=size)
-        self._stop = stop
-        self._trouble: BaseException | None = None
-
-    def fill(self, items: Generator[T, None, None]) -> None:
-        try:
-            with closing(items):
-                for item in items:
-                    self._put(item)
-                    if self._stop.is_set():
-                        break
-        except BaseException as error:  # noqa: BLE001  (raised again where the items are used)
-            self._trouble = error
-        self._put(self._END)
-
-    def _put(self, item: Any) -> None:
-        while not self._stop.is_set():
-            with suppress(queue.Full):
-                self._queue.put(item, timeout=0.1)
-                return
-
-    def __iter__(self) -> Iterator[T]:
-        while (item := self._queue.get()) is not self._END:
-            yield item
-        if self._trouble is not None:
-            raise self._trouble
-
-
-def read_ahead(items: Generator[T, None, None], size: int, stop: threading.Event) -> Generator[T, None, None]:
-    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
-    buffer: _Buffer[T] = _Buffer(size, stop)
-    thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)
-    thread.start()
-    try:
-        yield from buffer
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _decided(
@@ -433,44 +387,6 @@ def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
         tally.labels[row.label] += 1
     if watch is not None:
         watch(tally)
-
-
-class _counting_ahead:  # noqa: N801  (used as a context manager only)
-    """Count files and bytes in a thread beside the run, so that the time and space left can be told."""
-
-    def __init__(self, roots: list[walk.Root], settings: SortSettings, out: str, tally: Tally) -> None:
-        self._found = walk.find(roots, avoid=out, follow_links=settings.follow_links)
-        self._copies = settings.placing.action is Action.COPY and not settings.dry_run
-        self._out, self._tally, self._stop = out, tally, threading.Event()
-        self._bytes, self._seen, self._placed = 0, 0, 0
-        self._thread = threading.Thread(target=self._count, name="count", daemon=True)
-
-    def _count(self) -> None:
-        total = 0
-        for total, file in enumerate(self._found, start=1):  # noqa: B007
-            if self._stop.is_set():
-                return
-            if self._copies and (stamp := _stamp(file.path)):
-                self._bytes += stamp.size
-        self._tally.total = total
-
-    def look_at(self, row: Row) -> None:
-        """Compare what the copies of the rest will need with what is free, every now and then."""
-        size = row.stamp.size if row.stamp else 0
-        self._seen += size
-        self._placed += size if row.action == Action.COPY else 0
-        if self._copies and self._tally.total is not None and self._tally.ended % _LOOK_EVERY == 0:
-            share = self._placed / max(self._seen, 1)
-            needed = share * (self._bytes - self._seen)
-            self._tally.missing_bytes = max(0, int(needed) - shutil.disk_usage(self._out).free)
-
-    def __enter__(self) -> "_counting_ahead":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def _move(tally: Tally, before: Status, after: Status) -> None:

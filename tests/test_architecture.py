@@ -44,6 +44,8 @@ ROOMS: dict[str, set[str]] = {
     "duplicates": set(),
     "settle": set(),
     "ledger": set(),
+    "ahead": set(),
+    "forecast": set(),
     "pipeline": {"numpy"},
     "metrics": {"numpy", "sklearn"},
     "dataset": {"numpy", "sklearn"},

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import FixedPredictor, check_places, picture, rows, settings, tree
 
-from dicomsort import pipeline
+from dicomsort import forecast
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.names import unescape
@@ -474,13 +474,12 @@ def test_restart_wants_an_empty_output(inbox: Path, tmp_path: Path, predictor: F
 def test_copies_that_will_not_fit_are_told_early(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(forecast, "_LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
     missing: list[int] = []
 
     def watch(tally: Tally) -> None:
-        while tally.total is None:
-            time.sleep(0.01)
+        time.sleep(0.05)  # time to count a dozen files
         missing.append(tally.missing_bytes)
 
     sort(settings(inbox, tmp_path / "out"), predictor, watch)

@@ -1,0 +1,55 @@
+"""Run a generator in a thread, a bounded number of items ahead of whoever uses them."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Buffer(Generic[T]):
+    """A bounded queue between a thread that fills it and the one that uses it."""
+
+    _END = object()
+
+    def __init__(self, size: int, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=size)
+        self._stop = stop
+        self._trouble: BaseException | None = None
+
+    def fill(self, items: Generator[T, None, None]) -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    self._put(item)
+                    if self._stop.is_set():
+                        break
+        except BaseException as error:  # noqa: BLE001  (raised again where the items are used)
+            self._trouble = error
+        self._put(self._END)
+
+    def _put(self, item: Any) -> None:
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
+
+    def __iter__(self) -> Iterator[T]:
+        while (item := self._queue.get()) is not self._END:
+            yield item
+        if self._trouble is not None:
+            raise self._trouble
+
+
+def read_ahead(items: Generator[T, None, None], size: int, stop: threading.Event) -> Generator[T, None, None]:
+    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
+    buffer: _Buffer[T] = _Buffer(size, stop)
+    thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)
+    thread.start()
+    try:
+        yield from buffer
+    finally:
+        stop.set()
+        thread.join()
