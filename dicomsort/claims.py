@@ -30,6 +30,11 @@ class Claims:
             self._taken.add(key)
             return True
 
+    def free(self, destination: str) -> None:
+        """Give up a destination whose file has been taken away."""
+        with self._lock:
+            self._taken.discard(self._key(destination))
+
     def _key(self, destination: str) -> int:
         name = unicodedata.normalize("NFC", destination).casefold() if self._folds else destination
         return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big")

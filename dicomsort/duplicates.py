@@ -25,21 +25,39 @@ class Verdicts:
     unread: frozenset[str] = frozenset()
 
 
-def judge(records: Callable[[], Iterable[Record]], settings: workers.PoolSettings) -> Verdicts:
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file of a group: where it is, or would be if nothing else were there."""
+
+    path: str
+    destination: str
+    placed: bool
+    refused: bool
+
+
+def judge(
+    records: Callable[[], Iterable[Record]],
+    is_refused: Callable[[Record], bool],
+    settings: workers.PoolSettings,
+) -> Verdicts:
     """Compare the files whose SOP Instance UID repeats. records: gives the rows that may be images.
 
-    Only 8 bytes a row are kept in memory, and only files with a repeated UID are read, in workers. The
-    answer does not depend on the order of the rows. A file that cannot be read any more is no duplicate.
+    is_refused: whether a file found its destination taken; it can be the first of an image only if another
+    file of that image holds the place and will make way. Only 8 bytes a row are kept in memory, and only
+    files with a repeated UID are read, in workers. The answer does not depend on the order of the rows. A
+    file that cannot be read any more is no duplicate.
     """
     repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records()))
     if not repeated:
         return Verdicts({}, frozenset())
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[str, dict[str, _Member]] = defaultdict(dict)
     for record in _with_uid(records()):
         if hash(record["sop_instance_uid"]) in repeated:
-            groups[record["sop_instance_uid"]].append(record["path"])
-    groups = {uid: sorted(set(paths)) for uid, paths in groups.items() if len(set(paths)) > 1}
-    return _compare(groups, settings)
+            member = _Member(
+                record["path"], record["destination"], bool(record["action"]), is_refused(record)
+            )
+            groups[record["sop_instance_uid"]][member.path] = member
+    return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings)
 
 
 def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
@@ -51,19 +69,28 @@ def _repeated(hashes: Iterable[int]) -> set[int]:
     return {one for one, other in pairwise(ordered) if one == other}
 
 
-def _compare(groups: dict[str, list[str]], settings: workers.PoolSettings) -> Verdicts:
-    digests = _digests((path for paths in groups.values() for path in paths), settings)
+def _compare(groups: list[list[_Member]], settings: workers.PoolSettings) -> Verdicts:
+    digests = _digests((member.path for group in groups for member in group), settings)
     first: dict[str, str] = {}
     namesakes: set[str] = set()
-    for paths in groups.values():
-        images: dict[str, str] = {}
-        for path in (path for path in paths if digests[path]):
-            original = images.setdefault(digests[path], path)
-            if original != path:
-                first[path] = original
+    for group in groups:
+        images: dict[str, list[_Member]] = defaultdict(list)
+        for member in group:
+            if digests[member.path]:
+                images[digests[member.path]].append(member)
+        firsts = {digest: _first(members) for digest, members in images.items()}
+        for digest, members in images.items():
+            first.update({one.path: firsts[digest] for one in members if one.path != firsts[digest]})
         if len(images) > 1:
-            namesakes.update(images.values())
+            namesakes.update(firsts.values())
     return Verdicts(first, frozenset(namesakes), frozenset(path for path in digests if not digests[path]))
+
+
+def _first(members: list[_Member]) -> str:
+    """Return the smallest path of those that are placed or can be."""
+    held = {member.destination for member in members if member.placed}
+    able = [member.path for member in members if not member.refused or member.destination in held]
+    return min(able or [member.path for member in members])
 
 
 def _digests(paths: Iterable[str], settings: workers.PoolSettings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from string import Formatter
 
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Header
+from dicomsort.place import TEMPORARY
 
 DEFAULT = "{label}/{relpath}"
 FIELDS = (
@@ -57,15 +58,17 @@ class Layout:
 
         label: the class, or `review`. relpath: the file's path relative to its root. A value that the header
         does not have is the field's default in the template, else `unknown`; a missing SOP Instance UID is
-        made of the path, so that such files stay apart.
+        made of the path, so that such files stay apart. The program's own names are changed.
         """
         values = self._values(label, relpath, header)
         path = "".join(
             text + ("" if name is None else values[name] or self._missing(name, default, relpath))
             for text, name, default in self._parts()
         )
-        first, _, rest = path.partition("/")
-        return path if rest or first.casefold() not in _OWN else f"_{path}"
+        first, slash, rest = path.partition("/")
+        path = (_not_ours(first) if first.casefold() in _OWN else first) + slash + rest
+        folder, slash, name = path.rpartition("/")
+        return folder + slash + (_not_ours(name) if name.startswith(TEMPORARY) else name)
 
     def _values(self, label: str, relpath: str, header: Header) -> Mapping[str, str]:
         return {
@@ -94,6 +97,11 @@ class Layout:
         if any(conversion for _, _, _, conversion in parsed):
             raise UsageError("--layout takes fields as {name} or {name:default} only")
         return [(text, name, _clean(default or "")) for text, name, default, _ in parsed]
+
+
+def _not_ours(name: str) -> str:
+    """Change a name that the program itself uses in the output, to one that no source has."""
+    return f"{name[:200]}~{hashlib.blake2b(os.fsencode(name), digest_size=6).hexdigest()}"
 
 
 def _clean(value: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from dicomsort import durable
 from dicomsort.errors import ExitCode, TargetError, UsageError
@@ -42,22 +43,36 @@ def apply(path: str, action: Action | None = None, verify: bool = False, step: S
     """
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
-        facts = manifest.run_file.last_run
-        relative = facts.get("relative") is True
-        placing = Placing(action or Action(facts.get("action", Action.COPY)), verify, relative)
-        out = os.path.dirname(os.path.abspath(path))
+        facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
+        placing = Placing(action or _action_of(facts), verify, facts.get("relative") is True)
         _check_space(manifest, out, placing.action)
         manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
-        applying = _Applying(out, placing, step)
-        manifest.compact(applying.row, applying.sync)
+        applying = _Applying(manifest, out, placing)
+        try:
+            for record in manifest.records():
+                if _is_planned(record):
+                    applying.place(record)
+                    step()
+        finally:
+            applying.write()
+        manifest.compact()
     return applying.done
+
+
+def _action_of(facts: dict[str, Any]) -> Action:
+    try:
+        return Action(facts.get("action", Action.COPY))
+    except ValueError as error:
+        raise UsageError("run.json does not tell how to place files; use --action") from error
 
 
 def _check_space(manifest: Manifest, out: str, action: Action) -> None:
     files, size = 0, 0
     for record in manifest.records():
         if _is_planned(record):
-            files, size = files + 1, size + int(record["size"])
+            planned = placement_of(record)
+            there = os.path.lexists(os.path.join(out, planned.destination))
+            files, size = files + 1, size + (0 if there else planned.stamp.size)
     if not files:
         raise UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
     free = shutil.disk_usage(out).free
@@ -69,40 +84,39 @@ def _check_space(manifest: Manifest, out: str, action: Action) -> None:
 
 
 def _is_planned(record: Record) -> bool:
-    return record["status"] == Status.PLANNED and bool(record["destination"])
+    return record["status"] == Status.PLANNED and bool(record["destination"] and record["mtime_ns"])
 
 
 class _Applying:
-    """Places planned files; the disk holds them before the manifest is replaced by one that says so."""
+    """Places planned files; rows are written in groups, after the disk holds what they tell of."""
 
-    def __init__(self, out: str, placing: Placing, step: Step) -> None:
-        self._out, self._placing, self._step = out, placing, step
-        self._unsynced: list[str] = []
+    def __init__(self, manifest: Manifest, out: str, placing: Placing) -> None:
+        self._manifest, self._out, self._placing = manifest, out, placing
+        self._waiting: list[Record] = []
         self.done = Done()
 
-    def row(self, record: Record) -> Record:
-        if not _is_planned(record):
-            return record
+    def place(self, record: Record) -> None:
         planned = placement_of(record)
         target = os.path.join(self._out, planned.destination)
         placed = place(path_of(record), target, self._placing, planned.stamp)
-        self._step()
         if placed.action is None:
             self.done.left[placed.reason.value] += 1
             reason = "; ".join(text for text in (placed.reason.value, record["reason"]) if text)
-            return {**record, "status": Status.IO_ERROR.value, "reason": reason, "destination": ""}
-        self.done.done += 1
-        self._unsynced.append(target)
-        if len(self._unsynced) >= _GROUP:
-            self.sync()
-        review = Reason.BELOW_THRESHOLD.value in record["reason"]
-        status = Status.REVIEW if review else Status.SORTED
-        return {**record, "status": status.value, "action": placed.action.value, "sha256": placed.sha256}
+            found = {"status": Status.IO_ERROR.value, "reason": reason, "destination": ""}
+        else:
+            self.done.done += 1
+            review = Reason.BELOW_THRESHOLD.value in record["reason"]
+            status = Status.REVIEW if review else Status.SORTED
+            found = {"status": status.value, "action": placed.action.value, "sha256": placed.sha256}
+        self._waiting.append({**record, **found})
+        if len(self._waiting) >= _GROUP:
+            self.write()
 
-    def sync(self) -> None:
-        copies = self._unsynced if self._placing.action in _COPIES else ()
-        durable.sync(copies, self._unsynced, self._out)
-        self._unsynced.clear()
+    def write(self) -> None:
+        rows, self._waiting = self._waiting, []
+        placed = [os.path.join(self._out, placement_of(row).destination) for row in rows if row["action"]]
+        durable.sync(placed if self._placing.action in _COPIES else (), placed, self._out)
+        self._manifest.append_records(rows)
 
 
 def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
@@ -112,24 +126,32 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
     again. What has changed stays, and so does its row. Nothing else is touched.
     """
     with Manifest.existing(path) as manifest:
-        out = os.path.dirname(os.path.abspath(path))
+        assert manifest.run_file is not None  # noqa: S101  (entered)
+        out = os.path.dirname(os.path.realpath(path))
+        manifest.run_file.settled = False
         done = Done()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
     return done
 
 
 def _undone(record: Record, out: str, verify: bool, done: Done, step: Step) -> Record:
-    if record["status"] not in _PLACED or not record["action"] or not record["destination"]:
+    if not record["action"] or not record["destination"]:
         return record
     placement = placement_of(record)
-    target = os.path.join(out, placement.destination)
+    source, target = path_of(record), os.path.join(out, placement.destination)
     step()
     try:
-        gone = not os.path.lexists(target) or remove(path_of(record), target, placement, verify)
+        if os.path.lexists(target):
+            if placement.action in _COPIES and not os.path.exists(source):
+                done.left[Reason.LAST_COPY.value] += 1
+                return record
+            if not remove(source, target, placement, verify):
+                done.left[Reason.CHANGED_COPY.value] += 1
+                return record
+            done.done += 1
     except OSError:
-        gone = False
-    if not gone:
         done.left[Reason.CHANGED_COPY.value] += 1
         return record
-    done.done += 1
-    return {**record, "status": Status.PLANNED.value, "action": "", "sha256": ""}
+    if record["status"] in _PLACED:
+        return {**record, "status": Status.PLANNED.value, "action": "", "sha256": ""}
+    return {**record, "action": "", "sha256": "", "destination": ""}

@@ -161,7 +161,7 @@ class Manifest:
         labels = [name.removeprefix("score_") for name in names if name.startswith("score_")]
         if names != columns(labels) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls(os.path.dirname(os.path.abspath(path)), labels, "", None)
+        return cls(os.path.dirname(os.path.realpath(path)), labels, "", None)
 
     def __enter__(self) -> "Manifest":
         """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
@@ -213,11 +213,18 @@ class Manifest:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
+        self._append(self._cells(row) for row in rows)
+
+    def append_records(self, records: Iterable[Record]) -> None:
+        """Append rows that have been read from here and changed. Raises as `append` does."""
+        self._append(record.values() for record in records)
+
+    def _append(self, lines: Iterable[Iterable[str]]) -> None:
         assert self._file is not None  # noqa: S101  (entered)
         assert self.run_file is not None  # noqa: S101
         self.run_file.settled = False
         try:
-            csv.writer(self._file, lineterminator="\n").writerows(self._cells(row) for row in rows)
+            csv.writer(self._file, lineterminator="\n").writerows(lines)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -239,8 +246,8 @@ class Manifest:
             row.action,
             *places,
         ]
-        trailing = [self._model, *stamp, row.sha256, __version__]
-        return [cell(text) for text in [*leading, *header, *scores, *trailing]]
+        texts = [cell(text) for text in [*leading, *header, *scores, self._model]]
+        return [*texts, *stamp, row.sha256, __version__]
 
     def records(self) -> Iterator[Record]:
         """Yield every line as text by column, names still escaped."""
@@ -255,21 +262,30 @@ class Manifest:
     ) -> History:
         """Collect what need not be done again: all rows but `planned`, what to retry, and what is not there.
 
-        is_there: whether what a row says was placed still stands in its place. Raises UsageError if the
+        is_there: whether what a row says was placed still stands in its place; a duplicate is done as long as
+        the file that it repeats does. Raises UsageError if the
         manifest holds anything but rows.
         """
         self.compact()
         again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
         keys, hashes, offsets = array("Q"), array("q"), array("q")
+        standing, originals, repeats = array("q"), array("q"), array("Q")
         try:
             for offset, record in self._records_with_offsets():
                 hashes.append(hash(record["path"]))
                 offsets.append(offset)
-                key = _key_of(record)
-                if record["mtime_ns"] and record["status"] not in again and is_there(record):
+                key, there = _key_of(record), is_there(record)
+                if record["action"] and there:
+                    standing.append(hashes[-1])
+                if record["status"] == Status.DUPLICATE:
+                    originals.append(hash(record["duplicate_of"]))
+                    repeats.append(key)
+                elif record["mtime_ns"] and record["status"] not in again and there:
                     keys.append(key)
         except _DAMAGE as error:
             raise self._damaged() from error
+        held = np.isin(np.asarray(originals), np.asarray(standing))  # a repeat is done while the first stands
+        keys.extend(array("Q", np.asarray(repeats)[held].tolist()))
         return History(self._path, keys, hashes, offsets)
 
     def _damaged(self) -> UsageError:

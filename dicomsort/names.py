@@ -3,7 +3,7 @@ r"""File names as text that survives: on one line, in UTF-8, in a spreadsheet, a
 import os
 import unicodedata
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
 _LINE_BREAKING = frozenset({0x85, 0x2028, 0x2029})
 
 
@@ -39,9 +39,9 @@ def unescape(text: str) -> str:
 
 def cell(text: str) -> str:
     """Keep a spreadsheet from running a cell as a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_GUARDED) else text
 
 
 def uncell(text: str) -> str:
-    """Take away what `cell` has put in front."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+    """Take away what `cell` has put in front; its inverse."""
+    return text.removeprefix("'")

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     DANGLING_LINK = "link to a file that does not exist"
     LINK_LOOP = "link that leads back to itself"
     CHANGED = "file changed between reading and placing"
+    LAST_COPY = "source is gone, this may be the last copy"
     CHANGED_COPY = "placed file has changed since, or cannot be removed"
     DESTINATION_TAKEN = "another file already has the destination's name"
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"

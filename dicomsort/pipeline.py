@@ -328,6 +328,9 @@ class _Placer:
         """Place the file of a planned row, unless this is a dry run."""
         before = found.previous.destination if found.previous else None
         if row.destination != before and not self._claims.grant(row.destination):
+            if before is not None and not self.settings.dry_run:
+                _withdraw(found, self._out)
+                self._claims.free(before)
             return replace(row, status=Status.IO_ERROR, reasons=(Reason.DESTINATION_TAKEN, *row.reasons))
         if self.settings.dry_run:
             return row

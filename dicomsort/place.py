@@ -17,6 +17,10 @@ from dicomsort.patience import PASSING, patiently
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+TEMPORARY = ".dicomsort-"
+"""How the names of temporary files begin."""
+
+_TRIES = 20
 _TIME_GRAIN_NS = 2_000_000_000
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
@@ -82,16 +86,21 @@ def place(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Pl
 def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
     if stamp is not None and stamp_of(source) != stamp:
         return Placed(None, Reason.CHANGED)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    try:
-        return _PLACERS[placing.action](source, target, placing)
-    except FileExistsError:
-        return _already(source, target, placing)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            return _PLACERS[placing.action](source, target, placing)
+        except FileExistsError:
+            return _already(source, target, placing)
+        except FileNotFoundError:  # another thread may have removed the folder, empty for a moment
+            if not tries_left or not os.path.exists(source):
+                raise
+    raise AssertionError
 
 
 def write_new(target: str, content: "bytes | memoryview") -> None:
     """Write a new file, whole or not at all. Raises FileExistsError, or any other OSError."""
-    temporary = _temporary(target)
+    temporary = _fresh(target)
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -145,7 +154,7 @@ def stands(target: str, placement: Placement) -> bool:
     """Tell whether something of the right kind and size is at `target`."""
     try:
         if placement.action == Action.SYMLINK:
-            return os.path.islink(target)
+            return os.path.islink(target) and os.path.exists(target)
         return os.lstat(target).st_size == placement.stamp.size and not os.path.islink(target)
     except OSError:
         return False
@@ -202,9 +211,7 @@ def _raise_if_target_is_done(error: OSError, target: str) -> None:
 
 
 def _copy(source: str, target: str, placing: Placing) -> Placed:
-    temporary = _temporary(target)
-    with suppress(FileNotFoundError):  # left by a killed run; it may share its inode with a placed file
-        os.unlink(temporary)
+    temporary = _fresh(target)
     try:
         shutil.copyfile(source, temporary)
         return _finish(source, temporary, target, placing, Action.COPY)
@@ -214,7 +221,7 @@ def _copy(source: str, target: str, placing: Placing) -> Placed:
 
 
 def _reflink(source: str, target: str, placing: Placing) -> Placed:
-    temporary = _temporary(target)
+    temporary = _fresh(target)
     try:
         if not _clone(source, temporary):
             return _copy(source, target, placing)
@@ -273,14 +280,18 @@ def _hardlink(source: str, target: str, placing: Placing) -> Placed:
     return Placed(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
 
 
-def _temporary(target: str) -> str:
+def _fresh(target: str) -> str:
     """Name a temporary file in the target's folder, short enough whatever the target's own name is.
 
-    It is always the same one for a target, so that what a killed run has left is overwritten.
+    It is always the same one for a target, so that what a killed run has left goes; it may share its inode
+    with a placed file, so it must not be written to.
     """
     folder = os.path.dirname(target)
     name = hashlib.blake2b(os.fsencode(os.path.basename(target)), digest_size=8).hexdigest()
-    return os.path.join(folder, f".dicomsort-{name}.part")
+    temporary = os.path.join(folder, f"{TEMPORARY}{name}.part")
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    return temporary
 
 
 def _publish(temporary: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +70,8 @@ class RunFile:
         self.begin(run.facts)
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Write down that a run begins."""
-        if facts not in self.runs:
-            self.runs.append(facts)
+        """Write down that a run begins; the latest stands last."""
+        self.runs = [*(run for run in self.runs if run != facts), facts]
         self._write()
 
     @property
@@ -100,4 +100,6 @@ class RunFile:
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error

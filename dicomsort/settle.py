@@ -9,7 +9,7 @@ from functools import partial
 from dicomsort import duplicates, durable
 from dicomsort.manifest import Manifest, Record, joined, path_of, placement_of
 from dicomsort.outcome import Reason, Status
-from dicomsort.place import Action, Placing, is_untouched, place, remove
+from dicomsort.place import Action, Placing, is_untouched, place, remove, stands
 from dicomsort.workers import PoolSettings
 
 Moved = Callable[[Status, Status], None]
@@ -35,12 +35,14 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     assert manifest.run_file is not None  # noqa: S101  (entered)
     if manifest.run_file.settled:
         return
-    verdicts = duplicates.judge(partial(_judgeable, manifest, settings.dry_run), settings.pool)
+    verdicts = duplicates.judge(partial(_judgeable, manifest, settings.dry_run), _is_late, settings.pool)
     if verdicts.first or verdicts.namesakes or any(_is_duplicate(record) for record in manifest.records()):
         manifest.compact(partial(_judged, verdicts=verdicts, out=settings.out, moved=moved))
-        manifest.compact(partial(_taken_back, out=settings.out))
-        firsts = frozenset(verdicts.first.values())
-        manifest.compact(partial(_placed_late, firsts=firsts, settings=settings, moved=moved))
+        standing = _standing_firsts(manifest, settings.out)
+        late = frozenset(verdicts.first.values())
+        manifest.compact(partial(_taken_back, out=settings.out, standing=standing, late=late))
+        free = late - _held(manifest, late)
+        manifest.compact(partial(_placed_late, firsts=free, settings=settings, moved=moved))
     manifest.run_file.settled = True
 
 
@@ -87,9 +89,35 @@ def _may_go(record: Record, out: str) -> bool:
     return not os.path.lexists(target) or is_untouched(path_of(record), target, placement)
 
 
-def _taken_back(record: Record, out: str) -> Record:
-    """Remove the copy of a duplicate, and forget its place once it is gone."""
-    if not _is_duplicate(record) or not record["destination"]:
+def _standing_firsts(manifest: Manifest, out: str) -> frozenset[str]:
+    """Return the paths of files that others repeat and that stand in the output, or are planned."""
+    wanted = {record["duplicate_of"] for record in manifest.records() if _is_duplicate(record)}
+    found = (record for record in manifest.records() if record["path"] in wanted)
+    return frozenset(record["path"] for record in found if _stands(record, out))
+
+
+def _stands(record: Record, out: str) -> bool:
+    if not record["action"]:
+        return record["status"] == Status.PLANNED
+    placement = placement_of(record)
+    return stands(os.path.join(out, placement.destination), placement)
+
+
+def _held(manifest: Manifest, paths: frozenset[str]) -> frozenset[str]:
+    """Return those of the paths whose destination another file still has."""
+    wanted = {record["destination"]: record["path"] for record in manifest.records()
+              if record["path"] in paths and _is_late(record)}  # fmt: skip
+    placed = (record["destination"] for record in manifest.records() if record["action"])
+    return frozenset(wanted[destination] for destination in placed if destination in wanted)
+
+
+def _taken_back(record: Record, out: str, standing: frozenset[str], late: frozenset[str]) -> Record:
+    """Remove the copy of a duplicate, and forget its place once it is gone.
+
+    Only if the file that it repeats stands itself, or waits for this place.
+    """
+    first = record["duplicate_of"]
+    if not _is_duplicate(record) or not record["destination"] or first not in standing | late:
         return record
     if record["action"]:
         placement = placement_of(record)

@@ -69,9 +69,13 @@ def test_files_without_uid_stay_apart() -> None:
     assert one.startswith("spine/unknown-")
 
 
-def test_the_program_s_own_files_are_never_a_destination() -> None:
-    assert Layout("{relpath}").destination("spine", "manifest.csv", HEADER) == "_manifest.csv"
-    assert Layout("{relpath}").destination("spine", "a/manifest.csv", HEADER) == "a/manifest.csv"
+@pytest.mark.parametrize("name", ["manifest.csv", "run.json.part/x", "Manifest.CSV", ".dicomsort-1.part"])
+def test_the_program_s_own_names_are_never_a_destination(name: str) -> None:
+    destination = Layout("{relpath}").destination("spine", name, HEADER)
+    assert destination.split("/")[0] != name.split("/", maxsplit=1)[0]
+    assert not destination.startswith(".dicomsort-1.part/")
+    assert Layout(DEFAULT).destination("spine", "a/manifest.csv", HEADER) == "spine/a/manifest.csv"
+    assert "/.dicomsort-1.part~" in Layout(DEFAULT).destination("spine", "a/.dicomsort-1.part", HEADER)
 
 
 def test_a_destination_is_given_away_once() -> None:

@@ -170,7 +170,7 @@ def test_a_copy_whose_time_was_changed_counts_as_placed(source: Path, tmp_path: 
 
 def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "x.dcm"
-    Path(placing._temporary(str(target))).write_bytes(b"half")
+    Path(placing._fresh(str(target))).write_bytes(b"half")
     assert put(source, target, Action.COPY) == Placed(Action.COPY)
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
