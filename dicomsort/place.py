@@ -88,7 +88,7 @@ def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> 
         return Placed(None, Reason.CHANGED)
     for tries_left in reversed(range(_TRIES)):
         try:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _make_folder(os.path.dirname(target))
             return _PLACERS[placing.action](source, target, placing)
         except FileExistsError:
             return _already(source, target, placing)
@@ -96,6 +96,16 @@ def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> 
             if not tries_left or not os.path.exists(source):
                 raise
     raise AssertionError
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder and those above it. Raises FileNotFoundError if it has gone again in the meantime."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError as error:  # it was there, and then was not; or is a file
+        if os.path.lexists(path):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", path) from error
+        raise FileNotFoundError(errno.ENOENT, "folder has gone", path) from error
 
 
 def write_new(target: str, content: "bytes | memoryview") -> None:
