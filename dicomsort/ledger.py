@@ -123,14 +123,15 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
     """Remove what the rows of the manifest at `path` say was placed, if it still is what was placed.
 
     By size and time, link target or inode; with `verify` the bytes of copies too. Their rows become a plan
-    again. What has changed stays, and so does its row. Nothing else is touched.
+    again. What has changed stays, as does a copy whose source is gone, and so do their rows. Nothing else is
+    touched.
     """
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
         out = os.path.dirname(os.path.realpath(path))
-        manifest.run_file.settled = False
         done = Done()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
+        manifest.run_file.settled = False
     return done
 
 

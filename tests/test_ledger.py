@@ -1,5 +1,6 @@
 """Plan, apply, undo: exactly what the manifest says, and nothing else."""
 
+import csv
 import os
 import shutil
 from dataclasses import replace
@@ -145,3 +146,56 @@ def test_a_plan_can_be_made_with_another_layout(
     assert len(placed) == 12
     assert all(name.startswith("DX/") for name in placed)
     assert replace(settings(inbox, out)).layout == "{label}/{relpath}"
+
+
+def test_undo_leaves_what_may_be_the_last_copy(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out), predictor)
+    (inbox / "s0" / "0.dcm").unlink()
+    done = ledger.undo(str(out / "manifest.csv"))
+    assert (done.done, done.left) == (11, {Reason.LAST_COPY: 1})
+    assert len([name for name in tree(out) if name.endswith("s0/0.dcm")]) == 1
+
+
+def test_undo_through_a_link_to_the_manifest(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out), predictor)
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "manifest.csv"
+    link.symlink_to(out / "manifest.csv")
+    assert ledger.undo(str(link)).done == 12
+    assert link.is_symlink()
+    assert not [name for name in tree(out) if name.endswith(".dcm")]
+
+
+def test_what_a_killed_apply_has_done_is_known(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    path = plan(inbox, out, predictor)
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ledger.apply(path, step=step)
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        assert sum(row["action"] == "copy" for row in csv.DictReader(file)) == 5
+    size = max(file.stat().st_size for file in inbox.rglob("*.dcm"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 8 * size))
+    assert ledger.apply(path).done == 7
+    check_places(inbox, out)
+
+
+def test_apply_takes_the_latest_plan(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    for action in (Action.COPY, Action.SYMLINK, Action.COPY):
+        path = plan(inbox, out, predictor, placing=Placing(action))
+    ledger.apply(path)
+    assert {row["action"] for row in rows(out).values() if row["destination"]} == {"copy"}

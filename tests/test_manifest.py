@@ -9,7 +9,7 @@ import pytest
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import Manifest, Row, columns
-from dicomsort.names import escape, unescape
+from dicomsort.names import cell, escape, uncell, unescape
 from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
 from dicomsort.runfile import RunFacts
 
@@ -76,6 +76,12 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     (read,) = lines(tmp_path)
     assert read["path"].startswith("'=")
     assert read["view_position"] == "'-AP"
+
+
+@pytest.mark.parametrize("text", ["=1", "'=1", "'", "''-", "-", "plain", "", "it's", "\t=1"])
+def test_a_guarded_cell_comes_back(text: str) -> None:
+    assert uncell(cell(text)) == text
+    assert not cell(text).startswith(("=", "+", "-", "@", "\t"))
 
 
 def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:

@@ -487,3 +487,60 @@ def test_copies_that_will_not_fit_are_told_early(
     missing.clear()
     sort(settings(inbox, tmp_path / "links", placing=Placing(Action.SYMLINK)), predictor, watch)
     assert max(missing) == 0
+
+
+def test_times_before_1970_are_times(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    os.utime(inbox / "s0" / "0.dcm", ns=(-5_000_000_000, -5_000_000_000))
+    sort(settings(inbox, tmp_path / "out"), predictor)
+    again = sort(settings(inbox, tmp_path / "out"), predictor)
+    assert again.already_done == 14
+    check_places(inbox, tmp_path / "out")
+
+
+def test_a_duplicate_keeps_its_place_if_the_first_cannot_have_one(
+    tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_dicom(folder / "b", picture(1), SOPInstanceUID="1.2.3")
+    sort(settings(folder, out), predictor)
+    placed = out / rows(out)[str(folder / "b")]["destination"]
+    placed.with_name("a").write_text("a person's")
+    write_dicom(folder / "a", picture(1), SOPInstanceUID="1.2.3")
+    for _ in range(2):
+        sort(settings(folder, out), predictor)
+        assert placed.read_bytes() == (folder / "b").read_bytes()
+        assert placed.with_name("a").read_text() == "a person's"
+        assert rows(out)[str(folder / "a")]["duplicate_of"] == str(folder / "b")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_duplicate_of_a_file_that_vanished_is_placed(
+    dry: bool, tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b"):
+        write_dicom(folder / name, picture(1), SOPInstanceUID="1.2.3")
+    sort(settings(folder, out, dry_run=dry, placing=Placing(Action.SYMLINK)), predictor)
+    (folder / "a").unlink()
+    sort(settings(folder, out, placing=Placing(Action.SYMLINK)), predictor)
+    found = rows(out)[str(folder / "b")]
+    assert found["status"] in ("sorted", "review")
+    assert (out / found["destination"]).read_bytes() == (folder / "b").read_bytes()
+
+
+def test_many_files_that_changed_together_are_all_placed_again(
+    tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    """Folders that are empty for a moment are removed by one thread while another fills them."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    whole = write_dicom(tmp_path / "x", picture(1)).read_bytes()
+    for number in range(60):
+        (folder / str(number)).mkdir(parents=True)
+        for name in ("a", "b"):
+            (folder / str(number) / name).write_bytes(whole)
+    sort(settings(folder, out, keep_duplicates=True), predictor)
+    for path in folder.rglob("*"):
+        os.utime(path)
+    tally = sort(settings(folder, out, keep_duplicates=True), predictor)
+    assert tally.exit_code is ExitCode.DONE
+    check_places(folder, out)

@@ -228,5 +228,15 @@ def test_what_a_share_refuses_for_a_moment_is_tried_again(
     assert not (tmp_path / "y").exists()
 
 
+@pytest.mark.parametrize("action", [Action.COPY, Action.REFLINK])
+def test_a_kill_between_link_and_unlink_costs_nothing(source: Path, tmp_path: Path, action: Action) -> None:
+    target = tmp_path / "x.dcm"
+    put(source, target, Action.COPY)
+    os.link(target, placing._fresh(str(target)))
+    assert put(source, target, action).action is not None
+    assert target.read_bytes() == source.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
+
+
 def test_every_action_can_be_done() -> None:
     assert set(placing._PLACERS) == set(Action) == set(PLACING)
