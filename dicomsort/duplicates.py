@@ -78,19 +78,21 @@ def _compare(groups: list[list[_Member]], settings: workers.PoolSettings) -> Ver
         for member in group:
             if digests[member.path]:
                 images[digests[member.path]].append(member)
-        firsts = {digest: _first(members) for digest, members in images.items()}
-        for digest, members in images.items():
-            first.update({one.path: firsts[digest] for one in members if one.path != firsts[digest]})
+        for members in images.values():
+            original = _first(members)
+            if original is not None:
+                first.update({one.path: original for one in members if one.path != original})
         if len(images) > 1:
-            namesakes.update(firsts.values())
+            namesakes.update(one.path for members in images.values() for one in members)
+            namesakes -= first.keys()
     return Verdicts(first, frozenset(namesakes), frozenset(path for path in digests if not digests[path]))
 
 
-def _first(members: list[_Member]) -> str:
-    """Return the smallest path of those that are placed or can be."""
+def _first(members: list[_Member]) -> str | None:
+    """Return the smallest path of those that are placed or can be; None if somebody else has their place."""
     held = {member.destination for member in members if member.placed}
     able = [member.path for member in members if not member.refused or member.destination in held]
-    return min(able or [member.path for member in members])
+    return min(able, default=None)
 
 
 def _digests(paths: Iterable[str], settings: workers.PoolSettings) -> dict[str, str]:
