@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from dicomsort.outcome import Reason, Status
 from dicomsort.place import Action, Placing, place, remove
 
 _COPIES = (Action.COPY, Action.REFLINK)
-_GROUP = 1000
+_SECONDS = 1.0
 _PLACED = (Status.SORTED, Status.REVIEW)
 
 Step = Callable[[], None]
@@ -88,11 +89,12 @@ def _is_planned(record: Record) -> bool:
 
 
 class _Applying:
-    """Places planned files; rows are written in groups, after the disk holds what they tell of."""
+    """Places planned files; every second rows are written, after the disk holds what they tell of."""
 
     def __init__(self, manifest: Manifest, out: str, placing: Placing) -> None:
         self._manifest, self._out, self._placing = manifest, out, placing
         self._waiting: list[Record] = []
+        self._written = time.monotonic()
         self.done = Done()
 
     def place(self, record: Record) -> None:
@@ -109,11 +111,11 @@ class _Applying:
             status = Status.REVIEW if review else Status.SORTED
             found = {"status": status.value, "action": placed.action.value, "sha256": placed.sha256}
         self._waiting.append({**record, **found})
-        if len(self._waiting) >= _GROUP:
+        if time.monotonic() - self._written > _SECONDS:
             self.write()
 
     def write(self) -> None:
-        rows, self._waiting = self._waiting, []
+        rows, self._waiting, self._written = self._waiting, [], time.monotonic()
         placed = [os.path.join(self._out, placement_of(row).destination) for row in rows if row["action"]]
         durable.sync(placed if self._placing.action in _COPIES else (), placed, self._out)
         self._manifest.append_records(rows)

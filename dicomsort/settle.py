@@ -39,9 +39,9 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     if verdicts.first or verdicts.namesakes or any(_is_duplicate(record) for record in manifest.records()):
         manifest.compact(partial(_judged, verdicts=verdicts, out=settings.out, moved=moved))
         standing = _standing_firsts(manifest, settings.out)
-        late = frozenset(verdicts.first.values())
-        manifest.compact(partial(_taken_back, out=settings.out, standing=standing, late=late))
-        free = late - _held(manifest, late)
+        firsts = frozenset(verdicts.first.values())
+        manifest.compact(partial(_taken_back, out=settings.out, firsts=firsts | standing))
+        free = firsts - _held(manifest, firsts)
         manifest.compact(partial(_placed_late, firsts=free, settings=settings, moved=moved))
     manifest.run_file.settled = True
 
@@ -111,13 +111,13 @@ def _held(manifest: Manifest, paths: frozenset[str]) -> frozenset[str]:
     return frozenset(wanted[destination] for destination in placed if destination in wanted)
 
 
-def _taken_back(record: Record, out: str, standing: frozenset[str], late: frozenset[str]) -> Record:
+def _taken_back(record: Record, out: str, firsts: frozenset[str]) -> Record:
     """Remove the copy of a duplicate, and forget its place once it is gone.
 
-    Only if the file that it repeats stands itself, or waits for this place.
+    firsts: files that were compared just now, or whose copy stands; of any other original this may be the
+    last copy.
     """
-    first = record["duplicate_of"]
-    if not _is_duplicate(record) or not record["destination"] or first not in standing | late:
+    if not _is_duplicate(record) or not record["destination"] or record["duplicate_of"] not in firsts:
         return record
     if record["action"]:
         placement = placement_of(record)
