@@ -17,7 +17,10 @@ from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
 
 if TYPE_CHECKING:
+    from dicomsort.bundle import Bundle
+    from dicomsort.classifier import Classifier
     from dicomsort.evaluate import Evaluation
+    from dicomsort.fleet import Fleet
     from dicomsort.train import Epoch
 
 app = typer.Typer(
@@ -34,6 +37,15 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:n or mps.")]
+Devices = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:n, cuda:0,cuda:1, cuda:all or mps.")
+]
+Precision = Annotated[
+    str, typer.Option(help="Of the network: auto, float32, bfloat16 or float16; auto goes by the device.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images a batch.", show_default="what suits the device")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Model = Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")]
@@ -138,8 +150,9 @@ def classify(
     include_secondary_capture: SecondaryCapture = False,
     max_pixels: MaxPixels = _READ.max_pixels,
     workers: Workers = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
-    device: Device = "auto",
+    batch_size: BatchSize = None,
+    device: Devices = "auto",
+    precision: Precision = "auto",
     timeout: Timeout = 60.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -155,7 +168,6 @@ def classify(
     with _endings("interrupted; the same command goes on where this one stopped"):
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import pipeline  # noqa: PLC0415
-        from dicomsort.classifier import Classifier  # noqa: PLC0415
 
         settings = pipeline.SortSettings(
             roots=tuple(inputs), out=out, placing=Placing(action, verify, relative), layout=layout,
@@ -164,20 +176,21 @@ def classify(
             read=ReadSettings(max_pixels, include_secondary_capture), pool=_pool(workers, timeout),
         )  # fmt: skip
         pipeline.check(settings)
-        classifier = Classifier(bundles.load(bundles.locate(model)), device)
-        classifier.check()
-        if verbose:
-            terminal.say(
-                f"model {classifier.bundle.tag} on {classifier.device}, {settings.pool.workers} workers"
-            )
-        with terminal.sorting(quiet) as watch:
-            tally = pipeline.sort(settings, classifier, watch)
+        bundle = bundles.load(bundles.locate(model))
+        with _predictor(bundle, device, precision) as predictor:
+            if verbose:
+                terminal.say(
+                    f"model {bundle.tag} on {predictor.name} in {predictor.precision}, batches of "
+                    f"{batch_size or predictor.batch_size}, {settings.pool.workers} workers"
+                )
+            with terminal.sorting(quiet) as watch:
+                tally = pipeline.sort(settings, predictor, watch)
         if json:
-            terminal.print_json(
-                {**tally.as_dict(), "model": classifier.bundle.tag, "out": terminal.plain(out)}
-            )
+            terminal.print_json({**tally.as_dict(), "model": bundle.tag, "out": terminal.plain(out)})
         elif not quiet:
             terminal.summary(tally, out)
+        if verbose:
+            terminal.spent(tally)
         raise typer.Exit(tally.exit_code)
 
 
@@ -334,8 +347,9 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
-    device: Device = "auto",
+    batch_size: BatchSize = None,
+    device: Devices = "auto",
+    precision: Precision = "auto",
     workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -345,21 +359,21 @@ def evaluate(
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import dataset  # noqa: PLC0415
         from dicomsort import evaluate as evaluation  # noqa: PLC0415
-        from dicomsort.classifier import Classifier  # noqa: PLC0415
 
         if part not in (*dataset.PARTS, "all"):
             raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
         bundle = bundles.load(bundles.locate(model))
-        classifier = Classifier(bundle, device)
-        classifier.check()
         everything = dataset.load(data, target)
         samples = dataset.in_part(everything, bundle.split, part)
         if not samples:
             raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
         overlap = {seen: len(dataset.listed(samples, bundle.split, seen)) for seen in ("train", "validation")}
         settings = evaluation.EvalSettings(bootstrap, seed, batch_size, _pool(workers))
-        with terminal.counting("evaluating", len(samples), quiet) as count:
-            result = evaluation.evaluate(classifier, samples, settings, count)
+        with (
+            _predictor(bundle, device, precision) as predictor,
+            terminal.counting("evaluating", len(samples), quiet) as count,
+        ):
+            result = evaluation.evaluate(predictor, samples, settings, count)
         report = evaluation.report(result, bundle.tag, part, overlap, settings)
         if out is not None:
             evaluation.write(result, report, bundle.head.labels, out)
@@ -377,7 +391,27 @@ def _pool(workers: int | None, timeout: float = 60.0) -> Any:
 
     from dicomsort.workers import PoolSettings  # noqa: PLC0415
 
-    return PoolSettings(workers=workers or os.cpu_count() or 1, timeout=timeout)
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return PoolSettings(workers=workers or ours or 1, timeout=timeout)
+
+
+@contextmanager
+def _predictor(bundle: "Bundle", device: str, precision: str) -> Iterator["Classifier | Fleet"]:
+    """Make the network ready on its device, or on several, and try it. Raises UsageError or ModelError."""
+    from dicomsort.classifier import Classifier  # noqa: PLC0415
+    from dicomsort.devices import choose_devices  # noqa: PLC0415
+    from dicomsort.fleet import Fleet  # noqa: PLC0415
+    from dicomsort.heap import keep_freed_memory  # noqa: PLC0415
+
+    keep_freed_memory()
+    devices = choose_devices(device)
+    if len(devices) > 1:
+        with Fleet(bundle, devices, precision) as fleet:
+            yield fleet
+    else:
+        classifier = Classifier(bundle, str(devices[0]), precision)
+        classifier.check()
+        yield classifier
 
 
 def _tell_done(done: str, left: Mapping[str, int], quiet: bool) -> None:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -225,7 +225,7 @@ def in_part(samples: Iterable[Sample], split: dict[str, str], part: str) -> list
 
 def read_all(
     samples: Sequence[Sample], preprocessing: Preprocessing, pool: PoolSettings
-) -> Iterator[tuple[Sample, Picture | Failure]]:
+) -> Generator[tuple[Sample, Picture | Failure], None, None]:
     """Read samples in worker processes, in the order of completion."""
     yield from reader.read_all(partial(_read_sample, preprocessing=preprocessing), samples, pool)
 

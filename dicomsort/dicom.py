@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import time
+from dataclasses import replace
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
@@ -11,7 +13,7 @@ from dicomsort.codecs import SUPPORTED
 from dicomsort.greyscale import ConstantImageError, GreyScale, render
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
 from dicomsort.inflate import InflatesTooFarError
-from dicomsort.outcome import Failure, Header, Picture, Reason, Stamp, Status
+from dicomsort.outcome import Cost, Failure, Header, Picture, Reason, Stamp, Status
 from dicomsort.patience import patiently
 from dicomsort.pixels import Layout, PixelSource, Stored
 from dicomsort.preprocess import Preprocessing, fitted_shape, to_bytes, to_canvas
@@ -37,11 +39,13 @@ def read(
     """
     reading = _Reading(path)
     try:
-        return patiently(lambda: reading.picture(preprocessing, settings))
+        picture = patiently(lambda: reading.picture(preprocessing, settings))
+        return replace(picture, cost=reading.cost())
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  (pydicom and the codecs raise nearly everything there is)
-        return Failure(*_cause(error, reading.trouble), reading.header, reading.stamp)
+        status, reason = _cause(error, reading.trouble)
+        return Failure(status, reason, reading.header, reading.stamp, reading.cost())
 
 
 def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
@@ -61,6 +65,14 @@ class _Reading:
         self.header = Header()
         self.stamp: Stamp | None = None
         self.trouble = Reason.HEADER_DAMAGED
+        self._began = time.process_time()
+        self._known = 0.0
+
+    def cost(self) -> Cost:
+        """Return the processor time spent until now."""
+        now = time.process_time()
+        known = self._known or now
+        return Cost(known - self._began, now - known)
 
     def picture(self, preprocessing: Preprocessing | None, settings: ReadSettings) -> Picture:
         with open(self.path, "rb", opener=_open) as file:
@@ -71,7 +83,7 @@ class _Reading:
             layout = Layout(dataset, self.header)
             if layout.syntax not in SUPPORTED:
                 raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
-            self.trouble = Reason.PIXELS_DAMAGED
+            self.trouble, self._known = Reason.PIXELS_DAMAGED, time.process_time()
             source = PixelSource(stream, dataset)
             source.open()
             layout.check(settings.max_pixels)

@@ -4,21 +4,21 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dicomsort.classifier import Classifier
 from dicomsort.dataset import Sample, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.labels import Decision, Head, decide
 from dicomsort.metrics import Figures, confusion, figures
 from dicomsort.names import escape
-from dicomsort.outcome import Failure, Picture
+from dicomsort.outcome import Failure
+from dicomsort.predict import Predictor, predict
+from dicomsort.spent import Spent
 from dicomsort.workers import PoolSettings
 
 Watch = Callable[[int], None]
@@ -50,25 +50,28 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """How to evaluate: resamples of the bootstrap, its seed, images a batch, and the reading processes."""
+    """How to evaluate: resamples of the bootstrap, its seed, images a batch, and the reading processes.
+
+    batch_size: None for what suits the device.
+    """
 
     bootstrap: int = 1000
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
 def evaluate(
-    classifier: Classifier, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
+    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
 ) -> Evaluation:
     """Predict every sample and compare. Files that cannot be read are told apart, never dropped silently.
 
     Raises UsageError if a label is unknown to the model, or if no sample can be read.
     """
-    head = classifier.bundle.head
+    head = predictor.bundle.head
     _check_labels(samples, head)
     started = time.perf_counter()
-    tally = _predict_all(classifier, samples, settings, watch)
+    tally = _predict_all(predictor, samples, settings, watch)
     seconds = time.perf_counter() - started
     if not tally.predictions:
         raise UsageError(f"none of the {len(samples)} files can be read as an image")
@@ -91,32 +94,19 @@ def _check_labels(samples: Sequence[Sample], head: Head) -> None:
 
 
 def _predict_all(
-    classifier: Classifier, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None
+    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None
 ) -> _Tally:
-    tally = _Tally()
-    batch: list[tuple[Sample, Picture]] = []
-    preprocessing = classifier.bundle.preprocessing
-    for sample, reading in read_all(samples, preprocessing, settings.pool):
+    tally, head = _Tally(), predictor.bundle.head
+    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool)
+    batch_size = settings.batch_size or predictor.batch_size
+    for sample, reading, scores in predict(readings, predictor, batch_size, Spent()):
         if isinstance(reading, Failure):
             tally.failures.append((sample, reading))
-        else:
-            batch.append((sample, reading))
-        if len(batch) == settings.batch_size:
-            tally.predictions.extend(_predict(classifier, batch))
-            batch = []
+        elif scores is not None:
+            tally.predictions.append(Prediction(sample, decide(scores, head)))
         if watch is not None:
             watch(1)
-    tally.predictions.extend(_predict(classifier, batch))
     return tally
-
-
-def _predict(classifier: Classifier, batch: Sequence[tuple[Sample, Picture]]) -> Iterator[Prediction]:
-    if not batch:
-        return
-    images: NDArray[np.uint8] = np.stack([picture.image for _, picture in batch])
-    head = classifier.bundle.head
-    for (sample, _), scores in zip(batch, head.scores(classifier.logits(images)), strict=True):
-        yield Prediction(sample, decide(scores, head))
 
 
 def report(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dicomsort.bundle import Bundle, NetworkSpec
 from dicomsort.errors import ModelError, UsageError
+from dicomsort.folding import folded, fused
 
 ALIASES: dict[str, NetworkSpec] = {
     # MobileNet-V1 comes from TensorFlow: "same" padding and greys from -1 to 1.
@@ -30,7 +31,8 @@ _OPTIONS = {"pad_type"}
 class Network(nn.Module):
     """A timm network for one grey channel that takes grey values 0..255 as they come.
 
-    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type.
+    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type. precision:
+    the type in which the body computes; greys are normalised in float32.
     """
 
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
@@ -38,6 +40,7 @@ class Network(nn.Module):
         self.body: Any
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
+        self.precision = torch.float32
         self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
         try:
             if not timm.is_model(spec.timm) or not set(spec.options) <= _OPTIONS:
@@ -55,7 +58,7 @@ class Network(nn.Module):
     def forward(self, grey: Tensor) -> Tensor:
         """Return logits (n, outputs) for grey images (n, size, size)."""
         images = grey.unsqueeze(1).float().mul(self.scale).add(self.shift)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.to(self.precision, memory_format=torch.channels_last)
         return cast("Tensor", self.body(images))
 
 
@@ -93,6 +96,32 @@ def build(bundle: Bundle) -> Network:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
     return network
+
+
+def ready(network: Network, size: int, precision: torch.dtype, on_processor: bool) -> Network:
+    """Make a network fast for images of `size` pixels a side.
+
+    It is in evaluation mode then, and can no longer be trained. Batch norm is folded, weights lie channels
+    last, and all but the last layer computes in `precision`: its few numbers are the scores, and cost nothing
+    in float32.
+    """
+    classifier = network.body.get_classifier()
+    network.body = folded(network.eval().body, _noise(size))
+    network.body.to(precision, memory_format=torch.channels_last)
+    if isinstance(classifier, nn.Linear):
+        classifier.float().register_forward_pre_hook(_in_float32)
+    network.precision = precision
+    if on_processor:
+        network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
+    return network
+
+
+def _noise(size: int) -> Tensor:
+    return torch.randn(8, 1, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
 
 
 def weights_of(network: Network) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,6 +134,16 @@ class Found:
     previous: Placement | None = None
 
 
+class Cost(NamedTuple):
+    """Processor seconds that reading a file took: up to the decision what it is, and its pixels."""
+
+    header: float = 0.0
+    pixels: float = 0.0
+
+
+_FREE = Cost()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
@@ -145,6 +155,7 @@ class Picture:
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
     remarks: tuple[Reason, ...] = ()
+    cost: Cost = _FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +166,4 @@ class Failure:
     reason: Reason
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
+    cost: Cost = _FREE

@@ -24,6 +24,8 @@ _PHOTOMETRIC = frozenset(
     {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"}
     | {"YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"}
 )
+_NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
+"""Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _VRS = frozenset({b"OB", b"OW", b"UN"})
@@ -186,7 +188,7 @@ class Layout:
         """Return values signed or not as Pixel Representation says, whatever the decoder took them for."""
         signed = pixels.dtype.kind == "i"
         if self.signed == signed:
-            return pixels if signed or self.syntax in codecs.LOSSY else self._within(pixels)
+            return pixels if signed or self.syntax in _NO_STRAY_BITS else self._within(pixels)
         if not self.signed:
             return self._within(pixels.view(f"u{pixels.itemsize}"))
         spare = 8 * pixels.itemsize - self.bits_stored

@@ -82,10 +82,37 @@ def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
 
 def _average(image: NDArray[Any], factor: int) -> GreyFloat:
     """Average squares of `factor` pixels; those at the right and lower edges may be cut."""
-    rows = factor * max(1, _STRIP_ROWS // factor)
-    strips = (image[top : top + rows] for top in range(0, image.shape[0], rows))
-    reduced = [Image.fromarray(np.ascontiguousarray(strip, np.float32)).reduce(factor) for strip in strips]
-    return np.concatenate([np.asarray(strip, np.float32) for strip in reduced])
+    height, width = (
+        np.minimum(factor, side - np.arange(0, side, factor), dtype=np.float32) for side in image.shape
+    )
+    strip = factor * max(1, _STRIP_ROWS // factor)
+    means = np.empty((height.size, width.size), np.float32)
+    for top in range(0, image.shape[0], strip):
+        at = slice(top // factor, (top + strip) // factor)
+        np.divide(_sums(image[top : top + strip], factor), height[at, None] * width, out=means[at])
+    return means
+
+
+def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Add up squares of `factor` pixels, rows first: those lie side by side, and fit a narrow type."""
+    kind, whole = _sum_type(strip, factor), len(strip) // factor * factor
+    tall = np.add.reduce(strip[:whole].reshape(-1, factor, strip.shape[1]), axis=1, dtype=kind)
+    if whole < len(strip):
+        tall = np.concatenate([tall, np.add.reduce(strip[whole:], axis=0, dtype=kind, keepdims=True)])
+    wide = tall[:, ::factor].astype(np.float32 if kind is np.float32 else np.int32)
+    for offset in range(1, factor):
+        part = tall[:, offset::factor]
+        wide[:, : part.shape[1]] += part
+    return np.asarray(wide)
+
+
+def _sum_type(strip: NDArray[Any], factor: int) -> Any:
+    """Name the narrowest type that holds the sum of `factor` values."""
+    if strip.dtype.kind == "f":
+        return np.float32
+    if strip.dtype.kind == "u" and strip.itemsize <= 2 and int(strip.max()) * factor <= 0xFFFF:
+        return np.uint16
+    return np.int32
 
 
 def to_bytes(image: GreyFloat) -> Canvas:

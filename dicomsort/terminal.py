@@ -16,7 +16,7 @@ from rich.text import Text
 from dicomsort.outcome import TROUBLE, Status
 
 if TYPE_CHECKING:
-    from dicomsort.pipeline import Tally
+    from dicomsort.tally import Tally
 
 
 def console() -> Console:
@@ -154,3 +154,10 @@ def summary(tally: "Tally", out: str) -> None:
     if tally.already_done:
         say(f"{tally.already_done} already done before")
     say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+
+
+def spent(tally: "Tally") -> None:
+    """Print where the time went."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in tally.spent.items() if stage != "wait")
+    waited = tally.spent.get("wait", 0.0)
+    say(f"processor seconds: {stages}; waited {waited:.1f} of {tally.seconds:.1f} s for files to be read")

@@ -21,8 +21,8 @@ from torchvision.transforms import v2
 
 from dicomsort import __version__, dataset, networks
 from dicomsort.bundle import Bundle, compact
-from dicomsort.classifier import choose_device
 from dicomsort.dataset import TRAIN, VALIDATION, Sample
+from dicomsort.devices import THREADS, choose_device
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head
 from dicomsort.metrics import confusion, figures, threshold_for_precision
@@ -151,6 +151,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, watch: Watch | None = N
     """
     torch.manual_seed(recipe.seed)
     device = choose_device(recipe.device)
+    torch.set_num_threads(THREADS)
     network = Network(networks.spec_for(recipe.arch), len(prepared.labels))
     if recipe.pretrained is not None:
         networks.start_from(network, recipe.pretrained)

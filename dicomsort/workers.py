@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dicomsort.errors import InternalError
+from dicomsort.heap import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -268,6 +269,7 @@ def _prepare(settings: PoolSettings, nowhere: int) -> None:
     warnings.simplefilter("ignore")
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    keep_freed_memory()
     _limit_memory(settings.memory_bytes)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -33,6 +33,7 @@ _read_found = pipeline._read_found
 class Predictor:
     """Tells classes by brightness."""
 
+    name, precision, lanes, batch_size = "cpu", "float32", 1, 8
     bundle = Bundle("fixed", NetworkSpec("none"), Preprocessing(size=64), Head("label", LABELS), weights={})
 
     def logits(self, images: Any) -> Any:

@@ -13,7 +13,8 @@ import pytest
 from dicomsort import bundle as bundles
 from dicomsort import networks
 from dicomsort.bundle import Bundle, NetworkSpec
-from dicomsort.classifier import Classifier, choose_device
+from dicomsort.classifier import Classifier
+from dicomsort.devices import choose_device
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.labels import Head, decide
 

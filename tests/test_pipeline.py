@@ -17,8 +17,9 @@ from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.names import unescape
 from dicomsort.outcome import Reason, Status
-from dicomsort.pipeline import Tally, sort
+from dicomsort.pipeline import sort
 from dicomsort.place import Action, Placing
+from dicomsort.tally import Tally
 from dicomsort.workers import PoolSettings
 
 Write = Callable[..., Path]

@@ -1,0 +1,109 @@
+"""The usual way to classify DICOM files: one at a time, every pixel, a float32 network. For comparison only.
+
+    pip install '.[bench]' && python benchmarks/usual.py FOLDER --out LINKS [--files N] [--plugin gdcm]
+
+Walks the folder, and for each file in turn: pydicom's `dcmread`, by modality whether it is an X-ray, pydicom's
+`pixel_array`, a window from the 0.5th to the 99.5th percentile, a resize with Pillow onto the canvas of 224 pixels,
+the network of the shipped router5 in float32 as timm makes it, and a symbolic link in the folder of its class. It is
+written apart from dicomsort, of which it takes the weights only. Prints one JSON object; the start of the program and
+the first file, which warms everything up, are not counted.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import timm
+import torch
+from PIL import Image
+from pydicom.pixels.decoders.base import get_decoder
+from safetensors.torch import load_file
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "router5"
+XRAY = frozenset({"CR", "DX", "RG", "RF", "XA", "PX", "IO"})
+SIZE = 224
+
+
+def load() -> tuple[Any, list[str]]:
+    """Return the network and its labels."""
+    config = json.loads((MODEL / "config.json").read_text())
+    spec, labels = config["network"], config["heads"][0]["labels"]
+    network = timm.create_model(spec["timm"], in_chans=1, num_classes=len(labels), **spec["options"])
+    state = {name: value.float() for name, value in load_file(MODEL / "model.safetensors").items()}
+    network.load_state_dict(state, strict=False)
+    return network.eval(), labels
+
+
+def picture(dataset: Any) -> Any:
+    """Return the canvas, float32 (1, 1, 224, 224), greys -1..1."""
+    pixels = dataset.pixel_array
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    grey = (np.clip((pixels - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
+    scale = SIZE / max(grey.shape)
+    width, height = round(grey.shape[1] * scale), round(grey.shape[0] * scale)
+    canvas = Image.new("L", (SIZE, SIZE))
+    small = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
+    canvas.paste(small, ((SIZE - width) // 2, (SIZE - height) // 2))
+    return torch.from_numpy(np.asarray(canvas, np.float32) / 127.5 - 1)[None, None]
+
+
+def plugin_of(dataset: Any, forced: str | None) -> str:
+    """Name the plug-in that decodes a file."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return "none needed"
+    return forced or next(iter(get_decoder(syntax).available_plugins), "none")
+
+
+def main() -> None:
+    """Classify."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--files", type=int, default=1 << 30)
+    parser.add_argument("--plugin")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    network, labels = load()
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(given.folder) for name in names]  # noqa: PTH118
+    counts: Counter[str] = Counter()
+    plugins: Counter[str] = Counter()
+    started = 0.0
+    with torch.inference_mode():
+        for number, path in enumerate(sorted(paths)[: given.files + 1]):
+            if number == 1:
+                counts.clear()
+                started, busy = time.perf_counter(), time.process_time()
+            counts["files"] += 1
+            try:
+                dataset = pydicom.dcmread(path)
+                if dataset.get("Modality") not in XRAY or "PixelData" not in dataset:
+                    continue
+                plugins[plugin_of(dataset, given.plugin)] += 1
+                if given.plugin and dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+                    dataset.pixel_array_options(decoding_plugin=given.plugin)
+                answer = labels[int(network(picture(dataset)).argmax())]
+            except Exception:  # noqa: BLE001, S112  (a file that is no DICOM file)
+                continue
+            counts["images"] += 1
+            counts["bytes"] += Path(path).stat().st_size
+            link = Path(given.out) / answer / f"{number}.dcm"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    seconds = time.perf_counter() - started
+    result = {**counts, "seconds": seconds, "cpu": time.process_time() - busy, "plugins": dict(plugins)}
+    json.dump(result, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

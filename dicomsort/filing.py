@@ -1,0 +1,146 @@
+"""Verdicts to rows: each file goes where the model says, in threads beside the rest."""
+
+import os
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+
+from dicomsort.claims import Claims, folds_case
+from dicomsort.labels import REVIEW, Decision
+from dicomsort.layout import Layout
+from dicomsort.manifest import LOCK, Manifest, Row, placement_of
+from dicomsort.outcome import Failure, Found, Picture, Reason, Stamp, Status
+from dicomsort.place import Placing, place, remove, stamp_of
+from dicomsort.spent import Spent
+
+_THREADS = 4
+_WINDOW = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FilingSettings:
+    """Where files go, and how. out: the absolute path of the output. layout: see `layout.Layout`."""
+
+    out: str
+    layout: str
+    placing: Placing
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A file that was read, and what the model says of it; or a failure, without a decision."""
+
+    found: Found
+    reading: Picture | Failure
+    decision: Decision | None = None
+
+
+def file_all(
+    verdicts: Generator[Verdict, None, None], settings: FilingSettings, manifest: Manifest, spent: Spent
+) -> Generator[Row, None, None]:
+    """Place in threads beside the rest; rows come in the order of the verdicts, at most 128 behind."""
+    placer = _Placer(settings, _claims(manifest, settings), spent)
+    waiting: deque[Future[Row]] = deque()
+    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="place")
+    try:
+        with closing(verdicts):
+            for verdict in verdicts:
+                waiting.append(executor.submit(placer.row, verdict))
+                while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+class _Placer:
+    """Places files and writes down what happened to each."""
+
+    def __init__(self, settings: FilingSettings, claims: Claims, spent: Spent) -> None:
+        self._settings, self._out = settings, settings.out
+        self._claims, self._spent = claims, spent
+        self._layout = Layout(settings.layout)
+
+    def row(self, verdict: Verdict) -> Row:
+        """Do with one file what the verdict says."""
+        with self._spent.busy("place"):
+            return self._row(verdict)
+
+    def _row(self, verdict: Verdict) -> Row:
+        found, reading, decision = verdict.found, verdict.reading, verdict.decision
+        stamp = reading.stamp or stamp_now(found.path)
+        if isinstance(reading, Failure):
+            return self._failed(found, reading, stamp)
+        assert decision is not None  # noqa: S101
+        folder = REVIEW if decision.review else decision.label
+        reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, *reading.remarks)
+        row = Row(
+            path=found.path,
+            status=Status.PLANNED,
+            reasons=reasons,
+            label=decision.label,
+            confidence=decision.confidence,
+            destination=self._layout.destination(folder, found.relpath, reading.header),
+            header=reading.header,
+            scores=decision.scores,
+            stamp=stamp,
+        )
+        return self._in_place(row, found, decision.review)
+
+    def _in_place(self, row: Row, found: Found, review: bool) -> Row:
+        """Place the file of a planned row, unless this is a dry run."""
+        before = found.previous.destination if found.previous else None
+        if row.destination != before and not self._claims.grant(row.destination):
+            if before is not None and not self._settings.dry_run:
+                _withdraw(found, self._out)
+                self._claims.free(before)
+            return replace(row, status=Status.IO_ERROR, reasons=(Reason.DESTINATION_TAKEN, *row.reasons))
+        if self._settings.dry_run:
+            return row
+        _withdraw(found, self._out)
+        placed = place(
+            found.path, os.path.join(self._out, row.destination), self._settings.placing, row.stamp
+        )
+        if placed.action is None:
+            taken = placed.reason is Reason.DESTINATION_TAKEN
+            destination = row.destination if taken else ""
+            reasons = (placed.reason, *row.reasons)
+            return replace(row, status=Status.IO_ERROR, reasons=reasons, destination=destination)
+        status = Status.REVIEW if review else Status.SORTED
+        return replace(row, status=status, action=placed.action.value, sha256=placed.sha256)
+
+    def _failed(self, found: Found, failure: Failure, stamp: Stamp | None) -> Row:
+        """Write down a failure. What was placed before goes, unless the file just cannot be read now."""
+        row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
+        if found.previous is None:
+            return row
+        if failure.status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
+            before = found.previous
+            return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
+        _withdraw(found, self._out)
+        return row
+
+
+def _claims(manifest: Manifest, settings: FilingSettings) -> Claims:
+    needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
+    records = manifest.records() if needed or folds else iter(())
+    return Claims(needed, folds, (placement_of(record).destination for record in records if record["action"]))
+
+
+def _withdraw(found: Found, out: str) -> None:
+    """Remove what was placed of a file before it changed, if nobody else has changed that."""
+    if found.previous is not None:
+        with suppress(OSError):
+            remove(found.path, os.path.join(out, found.previous.destination), found.previous)
+
+
+def stamp_now(path: str) -> Stamp | None:
+    """Return size and modification time of a file; None if it cannot be told."""
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None

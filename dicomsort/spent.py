@@ -1,0 +1,49 @@
+"""Where the time goes: seconds by stage, added up from many threads."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Spent:
+    """Seconds by stage; may be used by many threads at a time."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        with self._lock:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+    @contextmanager
+    def busy(self, stage: str) -> Iterator[None]:
+        """Add the processor time that this thread spends in the block."""
+        started = time.thread_time()
+        try:
+            yield
+        finally:
+            self.add(stage, time.thread_time() - started)
+
+    def making(
+        self, stage: str, items: Iterable[Item], clock: Callable[[], float] = time.thread_time
+    ) -> Iterator[Item]:
+        """Pass items on, and add what making them takes: processor time, or another clock's."""
+        source = iter(items)
+        while True:
+            started = clock()
+            item = next(source, self)
+            self.add(stage, clock() - started)
+            if item is self:
+                return
+            yield item  # type: ignore[misc]
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the seconds as JSON values."""
+        with self._lock:
+            return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
