@@ -2,16 +2,15 @@
 
     pip install '.[bench]' && python benchmarks/usual.py FOLDER --out LINKS [--files N] [--plugin gdcm]
 
-Walks the folder, and for each file in turn: pydicom's `dcmread`, by modality whether it is an X-ray, pydicom's
-`pixel_array`, a window from the 0.5th to the 99.5th percentile, a resize with Pillow onto the canvas of 224 pixels,
-the network of the shipped router5 in float32 as timm makes it, and a symbolic link in the folder of its class. It is
-written apart from dicomsort, of which it takes the weights only. Prints one JSON object; the start of the program and
-the first file, which warms everything up, are not counted.
+Walks the folder, and for each file in turn: pydicom's `dcmread`, by modality whether it is an X-ray,
+pydicom's `pixel_array`, a window from the 0.5th to the 99.5th percentile, a resize with Pillow onto the
+canvas of 224 pixels, the network of the shipped router5 in float32 as timm makes it, and a symbolic link in
+the folder of its class. It is written apart from dicomsort, of which it takes the weights only. Prints one
+JSON object; the start of the program and one file, which warms everything up, are not counted.
 """
 
 import argparse
 import json
-import os
 import sys
 import time
 import warnings
@@ -63,6 +62,19 @@ def plugin_of(dataset: Any, forced: str | None) -> str:
     return forced or next(iter(get_decoder(syntax).available_plugins), "none")
 
 
+def classify(path: str, network: Any, labels: list[str], forced: str | None) -> tuple[str, str] | None:
+    """Return label and plug-in for one file; None if it is no X-ray or cannot be read."""
+    try:
+        dataset = pydicom.dcmread(path)
+        if dataset.get("Modality") not in XRAY or "PixelData" not in dataset:
+            return None
+        if forced and dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            dataset.pixel_array_options(decoding_plugin=forced)
+        return labels[int(network(picture(dataset)).argmax())], plugin_of(dataset, forced)
+    except Exception:  # noqa: BLE001  (a file that is no DICOM file, or damaged)
+        return None
+
+
 def main() -> None:
     """Classify."""
     parser = argparse.ArgumentParser(
@@ -75,29 +87,20 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     network, labels = load()
-    paths = [os.path.join(folder, name) for folder, _, names in os.walk(given.folder) for name in names]  # noqa: PTH118
+    paths = sorted(path for path in Path(given.folder).rglob("*") if path.is_file())
     counts: Counter[str] = Counter()
     plugins: Counter[str] = Counter()
-    started = 0.0
     with torch.inference_mode():
-        for number, path in enumerate(sorted(paths)[: given.files + 1]):
-            if number == 1:
-                counts.clear()
-                started, busy = time.perf_counter(), time.process_time()
-            counts["files"] += 1
-            try:
-                dataset = pydicom.dcmread(path)
-                if dataset.get("Modality") not in XRAY or "PixelData" not in dataset:
-                    continue
-                plugins[plugin_of(dataset, given.plugin)] += 1
-                if given.plugin and dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-                    dataset.pixel_array_options(decoding_plugin=given.plugin)
-                answer = labels[int(network(picture(dataset)).argmax())]
-            except Exception:  # noqa: BLE001, S112  (a file that is no DICOM file)
+        classify(str(paths[0]), network, labels, given.plugin)
+        started, busy = time.perf_counter(), time.process_time()
+        for number, path in enumerate(paths[: given.files]):
+            counts.update(files=1, bytes=path.stat().st_size)
+            answer = classify(str(path), network, labels, given.plugin)
+            if answer is None:
                 continue
             counts["images"] += 1
-            counts["bytes"] += Path(path).stat().st_size
-            link = Path(given.out) / answer / f"{number}.dcm"
+            plugins[answer[1]] += 1
+            link = Path(given.out) / answer[0] / f"{number}.dcm"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
     seconds = time.perf_counter() - started

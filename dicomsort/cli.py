@@ -168,6 +168,7 @@ def classify(
     with _endings("interrupted; the same command goes on where this one stopped"):
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import pipeline  # noqa: PLC0415
+        from dicomsort.workers import warm_up  # noqa: PLC0415
 
         settings = pipeline.SortSettings(
             roots=tuple(inputs), out=out, placing=Placing(action, verify, relative), layout=layout,
@@ -176,6 +177,7 @@ def classify(
             read=ReadSettings(max_pixels, include_secondary_capture), pool=_pool(workers, timeout),
         )  # fmt: skip
         pipeline.check(settings)
+        warm_up()
         bundle = bundles.load(bundles.locate(model))
         with _predictor(bundle, device, precision) as predictor:
             if verbose:

@@ -48,13 +48,22 @@ def file_all(
     try:
         with closing(verdicts):
             for verdict in verdicts:
-                waiting.append(executor.submit(placer.row, verdict))
+                if placer.has_nothing_to_do(verdict):
+                    waiting.append(_done(placer.row(verdict)))
+                else:
+                    waiting.append(executor.submit(placer.row, verdict))
                 while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _done(row: Row) -> Future[Row]:
+    future: Future[Row] = Future()
+    future.set_result(row)
+    return future
 
 
 class _Placer:
@@ -64,6 +73,11 @@ class _Placer:
         self._settings, self._out = settings, settings.out
         self._claims, self._spent = claims, spent
         self._layout = Layout(settings.layout)
+
+    def has_nothing_to_do(self, verdict: Verdict) -> bool:
+        """Tell a failure that leaves nothing to place or to remove: not worth a thread."""
+        reading = verdict.reading
+        return isinstance(reading, Failure) and reading.stamp is not None and verdict.found.previous is None
 
     def row(self, verdict: Verdict) -> Row:
         """Do with one file what the verdict says."""

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+_PACKED_FOR = 8  # images; another number gives the same answers
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -69,7 +70,7 @@ def _fold(body: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def _fuse(body: fx.GraphModule, example: Tensor) -> fx.GraphModule:
     network = fx.GraphModule(body, body.graph)
-    sizes = dict(_sizes(network, example))
+    sizes: dict[Any, list[int]] = dict(_sizes(network, example))
     for node, conv, activation in list(_pairs(network, *_ACTIVATIONS)):
         _replace(network, node.args[0], _Fused(conv, activation, sizes.pop(node.args[0])))
         _replace(network, node, nn.Identity())
@@ -90,11 +91,12 @@ class _Fused(nn.Module):
         name, numbers = ("none", []) if activation is None else _ACTIVATIONS[type(activation)]
         self._shape = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         self._activation = name, numbers, ""
+        size = [_PACKED_FOR, *size[1:]]
         self._bias = None if conv.bias is None else conv.bias.detach()
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, size)  # noqa: SLF001
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, size)
 
     def forward(self, images: Tensor) -> Tensor:
-        call = torch.ops.mkldnn._convolution_pointwise  # noqa: SLF001
+        call = torch.ops.mkldnn._convolution_pointwise
         return cast("Tensor", call(images, self._weight, self._bias, *self._shape, *self._activation))
 
 
@@ -114,10 +116,12 @@ def _with_fixed_padding(conv: Conv2dSame, size: list[int]) -> nn.Conv2d:
     if any(odd) and conv.dilation != (1, 1):
         return conv
     weight = functional.pad(conv.weight, (odd[1], 0, odd[0], 0))
-    kernel = weight.shape[2], weight.shape[3]
+    kernel: Any = weight.shape[2:]
+    padding: Any = tuple(-(-pad // 2) for pad in total)
+    strides: Any = conv.stride
     fixed = nn.Conv2d(
-        conv.in_channels, conv.out_channels, kernel, conv.stride, [-(-pad // 2) for pad in total],
-        conv.dilation, conv.groups, conv.bias is not None,
+        conv.in_channels, conv.out_channels, kernel, strides, padding, groups=conv.groups,
+        dilation=cast("Any", conv.dilation), bias=conv.bias is not None,
     )  # fmt: skip
     fixed.weight, fixed.bias = nn.Parameter(weight), conv.bias
     return fixed

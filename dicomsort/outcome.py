@@ -77,8 +77,17 @@ class Reason(StrEnum):
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
 
 
+class _Lean:
+    """Travels between processes by its fields alone, several times quicker than a dataclass does."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
+
 @dataclass(frozen=True, slots=True)
-class Header:
+class Header(_Lean):
     """The DICOM attributes that the manifest tells, as text cleaned by `dicom`; empty where missing.
 
     None of them names a person. UIDs are kept only if they are made of digits and dots, code strings
@@ -99,7 +108,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(_Lean):
     """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""
 
     size: int
@@ -107,7 +116,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(_Lean):
     """What was placed: its path relative to the output, how, and the source's stamp at that time.
 
     sha256: of its bytes in hex, if they were verified.
@@ -120,7 +129,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(_Lean):
     """A file under one of the roots.
 
     relpath: relative to its root, with the root's name in front if there are several. failure: set when the
@@ -145,7 +154,7 @@ _FREE = Cost()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(_Lean):
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
 
     remarks: what a person should know of how it was read.
@@ -159,7 +168,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(_Lean):
     """A file that was not read, or cannot be, and why."""
 
     status: Status

@@ -175,7 +175,8 @@ def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterato
         stamp = stamp_now(file.path) if history else None
         status = history.status(file.path, stamp) if stamp else None
         if status is None:
-            yield replace(file, previous=history.placement(file.path))
+            before = history.placement(file.path) if history else None
+            yield file if before is None else replace(file, previous=before)
         else:
             tally.already_done += 1
             tally.statuses[status] += 1

@@ -1,34 +1,29 @@
 """Run a function over items in processes; a crash or a hang costs only its item."""
 
-import faulthandler
 import multiprocessing
-import os
 import pickle
-import signal
-import sys
 import threading
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, islice
-from multiprocessing import connection
-from pathlib import Path
+from multiprocessing import connection, forkserver
 from typing import Any, Generic, TypeVar
 
 from dicomsort.errors import InternalError
-from dicomsort.heap import keep_freed_memory
+from dicomsort.worker import ENDED, STARTED, work
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_READY = "ready"
 _START_FAILURES_ALLOWED = 3
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
+_AHEAD_SECONDS = 0.05
+_FEWEST_AHEAD = 3
 _PRELOAD = ["dicomsort.workers", "dicomsort.reader", "dicomsort.cli"]
 
 
@@ -43,15 +38,16 @@ class Lost(Enum):
 class PoolSettings:
     """How many processes, and what each may take.
 
-    timeout: seconds for one item, from the moment a worker starts it. ahead: items sent to a worker at a
-    time, so that it never waits for the main process. recycle_after: items after which a worker is
+    timeout: seconds for one item, from the moment a worker starts it. ahead: how many items a worker may hold
+    at most, so that it never waits for the main process; slow ones, of which 50 ms hold fewer, are sent three
+    at a time. recycle_after: items after which a worker is
     replaced, so that a leaking codec cannot grow without end. memory_bytes: limit of a worker's address
     space, where the system has one (RLIMIT_AS).
     """
 
     workers: int = 2
     timeout: float = 60.0
-    ahead: int = 4
+    ahead: int = 64
     recycle_after: int = 5000
     memory_bytes: int | None = 6 << 30
 
@@ -64,29 +60,47 @@ class _Task(Generic[Item]):
 
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[Item]):
-    """A process, the pipe to it, and the tasks it was sent; it works on the first of them."""
+    """A process, the pipe to it, and the tasks it was sent whose results have not come.
+
+    gauge: see `worker`. done: results that have come. pace: seconds an item, of late.
+    """
 
     process: Any
     pipe: Any
-    clock: Any
+    gauge: Any
     born: float = field(default_factory=time.monotonic)
     ready: bool = False
     done: int = 0
+    pace: float = _AHEAD_SECONDS
     tasks: deque[_Task[Item]] = field(default_factory=deque)
     overdue: _Task[Item] | None = None
 
-    def has_room(self, settings: PoolSettings) -> bool:
-        if not self.ready or self.done + len(self.tasks) >= settings.recycle_after:
-            return False
+    def room(self, settings: PoolSettings) -> int:
+        """Return how many more tasks to send; none until half of the last ones are done, for few messages."""
         alone = bool(self.tasks) and self.tasks[-1].suspect
-        return not alone and len(self.tasks) < settings.ahead
+        if not self.ready or alone:
+            return 0
+        some = max(_FEWEST_AHEAD, int(_AHEAD_SECONDS / max(self.pace, 1e-6)))
+        most = min(some, settings.ahead, settings.recycle_after - self.done)
+        return most - len(self.tasks) if 2 * len(self.tasks) <= most else 0
 
     def is_slow(self, settings: PoolSettings) -> bool:
         now = time.monotonic()
         if not self.ready:
             return now - self.born > _START_SECONDS
-        started = self.clock.value
+        started = self.gauge[STARTED]
         return started > 0 and now - started > settings.timeout and not self.pipe.poll()
+
+    def current(self) -> _Task[Item] | None:
+        """Return the task that the process is working on, or was when it died."""
+        ended = int(self.gauge[ENDED]) - self.done
+        return self.tasks[min(ended, len(self.tasks) - 1)] if self.tasks else None
+
+    def take(self, seconds: float, results: Sequence[Any]) -> list[tuple[Item, Any]]:
+        """Match results with their items."""
+        self.done += len(results)
+        self.pace = (self.pace + seconds / len(results)) / 2
+        return [(self.tasks.popleft().item, result) for result in results]
 
 
 def run(
@@ -114,14 +128,26 @@ def run(
         pool.close()
 
 
+def warm_up() -> None:
+    """Let the process from which workers are forked load what they need, beside whatever comes before."""
+    context = _context()
+    if context.get_start_method() == "forkserver":
+        forkserver.ensure_running()
+
+
+def _context() -> Any:
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
 class _Pool(Generic[Item, Result]):
     """The workers, and the tasks to do again: those of a dead neighbour, and the suspects of its death."""
 
     def __init__(self, function: Callable[[Item], Result], settings: PoolSettings) -> None:
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self._context.set_forkserver_preload(_PRELOAD)
+        self._context = _context()
         self._function, self._settings = function, settings
         self._workers: list[_Worker[Item]] = []
         self._again: deque[_Task[Item]] = deque()
@@ -139,7 +165,7 @@ class _Pool(Generic[Item, Result]):
                 yield from self._receive(pipes[pipe])
             for worker in self._workers:
                 if worker.is_slow(self._settings):
-                    worker.overdue = worker.tasks[0] if worker.tasks else None
+                    worker.overdue = worker.current()
                     worker.process.kill()
 
     def close(self) -> None:
@@ -156,22 +182,30 @@ class _Pool(Generic[Item, Result]):
         while len(self._workers) < self._settings.workers:
             self._workers.append(self._start())
         while worker := self._idlest():
-            task = self._next(worker, source)
-            if task is None:
+            tasks = self._next(worker, source)
+            if not tasks:
                 return
-            worker.tasks.append(task)
+            worker.tasks.extend(tasks)
             with suppress(OSError):  # it just died: its tasks come back when the pipe tells
-                worker.pipe.send(task.item)
+                worker.pipe.send([task.item for task in tasks])
 
     def _idlest(self) -> _Worker[Item] | None:
         """Return the worker with the fewest tasks that has room, a fresh one first: suspects wait for it."""
-        ready = (worker for worker in self._workers if worker.has_room(self._settings))
+        ready = (worker for worker in self._workers if worker.room(self._settings) > 0)
         return min(ready, key=lambda worker: (len(worker.tasks), worker.done > 0), default=None)
 
-    def _next(self, worker: _Worker[Item], source: Iterator[Item]) -> _Task[Item] | None:
+    def _next(self, worker: _Worker[Item], source: Iterator[Item]) -> list[_Task[Item]]:
+        """Return as many tasks as the worker has room for; a suspect alone, and none if there are no more."""
         fresh = worker.done == 0 and not worker.tasks
         if fresh and self._suspects:
-            return self._suspects.popleft()
+            return [self._suspects.popleft()]
+        tasks: list[_Task[Item]] = []
+        room = worker.room(self._settings)
+        while len(tasks) < room and (task := self._one(source)):
+            tasks.append(task)
+        return tasks
+
+    def _one(self, source: Iterator[Item]) -> _Task[Item] | None:
         if self._again:
             return self._again.popleft()
         for item in source:
@@ -189,8 +223,7 @@ class _Pool(Generic[Item, Result]):
             worker.ready = True
             self._start_failures = 0
             return
-        worker.done += 1
-        yield worker.tasks.popleft().item, message
+        yield from worker.take(*message)
         if worker.done >= self._settings.recycle_after and not worker.tasks:
             self._workers.remove(worker)
             self._forget(worker)
@@ -200,16 +233,16 @@ class _Pool(Generic[Item, Result]):
         self._forget(worker)
         if not worker.ready:
             self._count_start_failure()
-        head = worker.tasks.popleft() if worker.tasks else None
-        self._again.extend(worker.tasks)
-        if head is None:
+        culprit = worker.overdue if worker.overdue in worker.tasks else worker.current()
+        self._again.extend(task for task in worker.tasks if task is not culprit)
+        if culprit is None:
             return
-        if head is worker.overdue:
-            yield head.item, Lost.TIMEOUT
-        elif head.suspect:
-            yield head.item, Lost.CRASH
+        if culprit is worker.overdue:
+            yield culprit.item, Lost.TIMEOUT
+        elif culprit.suspect:
+            yield culprit.item, Lost.CRASH
         else:
-            self._suspects.append(_Task(head.item, suspect=True))
+            self._suspects.append(_Task(culprit.item, suspect=True))
 
     def _count_start_failure(self) -> None:
         self._start_failures += 1
@@ -221,70 +254,15 @@ class _Pool(Generic[Item, Result]):
 
     def _start(self) -> _Worker[Item]:
         ours, theirs = self._context.Pipe()
-        clock = self._context.RawValue("d", 0.0)
-        arguments = (theirs, clock, self._function, self._settings)
-        process = self._context.Process(target=_work, args=arguments, daemon=True)
+        gauge = self._context.RawArray("d", 2)
+        arguments = (theirs, gauge, self._function, self._settings.timeout, self._settings.memory_bytes)
+        process = self._context.Process(target=work, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours, clock)
+        return _Worker(process, ours, gauge)
 
     def _forget(self, worker: _Worker[Item]) -> None:
         worker.pipe.close()
         worker.process.kill()
         worker.process.join()
         worker.process.close()
-
-
-def _work(pipe: Any, clock: Any, function: Callable[[Any], Any], settings: PoolSettings) -> None:
-    """Answer items until the pipe closes. Runs in the worker process."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        _prepare(settings, nowhere.fileno())
-        pipe.send(_READY)
-        with suppress(EOFError, OSError):
-            while True:
-                item = pipe.recv()
-                clock.value = time.monotonic()
-                faulthandler.dump_traceback_later(settings.timeout * 1.5 + 5, exit=True, file=nowhere)
-                result = _guarded(function, item)
-                faulthandler.cancel_dump_traceback_later()
-                clock.value = 0.0
-                pipe.send(result)
-
-
-def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
-    """Run the function; what it raises ends the process without a traceback, for headers may stand in it."""
-    try:
-        return function(item)
-    except BaseException:  # noqa: BLE001
-        os._exit(70)
-
-
-def _prepare(settings: PoolSettings, nowhere: int) -> None:
-    """Make a worker quiet and mortal.
-
-    No output (codecs and pydicom quote headers), no Ctrl-C of its own, a memory limit, no core dump, and an
-    end as soon as the main process is gone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
-    keep_freed_memory()
-    _limit_memory(settings.memory_bytes)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _limit_memory(memory_bytes: int | None) -> None:
-    with suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415  (Unix only)
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if memory_bytes is not None and sys.platform == "linux":
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

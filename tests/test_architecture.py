@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "presentation": {"pydicom", "numpy"},
     "dicom": {"pydicom"},
     "heap": set(),
+    "worker": set(),
     "workers": set(),
     "reader": {"numpy", "PIL"},
     "labels": {"numpy"},
