@@ -2,14 +2,15 @@
 
     pip install '.[bench]' && python benchmarks/throughput.py [--files 3000] [--usual 40] [--archive NAME]...
 
-Builds archives of `--files` names: radiographs of 3000 x 2400 pixels, 12 bits, in one syntax, or `mixed`, of
-which 70 % are CT, MR, reports, PDF and text and the rest radiographs in six syntaxes. Each name is a hard link
-to one of a few distinct files, so that everything comes from the page cache and no disk is measured;
---keep-duplicates tells dicomsort to place each. On each archive it runs
+Builds archives of `--files` names: radiographs of 3000 x 2400 pixels, 12 bits, in one syntax, or `mixed`:
+70 % CT, MR, reports, PDF and text, and 30 % radiographs in six syntaxes. Each name is a hard link to one of a
+few distinct files, so that everything comes from the page cache and no disk is measured; --keep-duplicates
+tells dicomsort to place each. On each archive it runs
 
 * the floor: reading the bytes into one buffer, and the processor time of decoding alone (one process) and of
   the network alone, each on the distinct files and scaled to all names;
-* the usual way, `benchmarks/usual.py`, on the first `--usual` names;
+* the usual way, `benchmarks/usual.py`, on the first `--usual` names, rounded up to whole rounds of the
+  distinct files;
 * `dicomsort classify --action symlink`, as a user would, start of the program included.
 
 ratio: files/s of dicomsort against the usual way, whose start is not counted. sorting: the same after
@@ -44,14 +45,14 @@ from dicomsort.spent import Spent
 
 HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
-DISTINCT = 10
 SINGLE = {
     "JPEG 2000 lossless": "jpeg2000",
     "uncompressed": "uncompressed",
     "JPEG lossless SV1": "jpeg-lossless",
 }
 MIXED = (*SINGLE, "JPEG baseline", "JPEG-LS", "RLE")
-OTHERS = ("CT", "CT", "CT", "CT", "MR", "MR", "report", "PDF", "text", "CT", "MR", "CT", "CT", "text")
+OTHERS = (*6 * ("CT",), *4 * ("MR",), "report", "PDF", "text", "text")
+"""Fourteen to six radiographs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,14 @@ def build(folder: Path, archive: str, files: int) -> list[Path]:
     """Make an archive; returns its distinct files, in the order in which their names go round."""
     originals, target = folder / "originals", folder / "archive"
     originals.mkdir(parents=True)
-    grey, paths = radiograph(), []
-    syntaxes = MIXED if archive == "mixed" else [name for name, short in SINGLE.items() if short == archive]
-    for number in range(2 * len(MIXED) if archive == "mixed" else DISTINCT):
-        paths.append(originals / f"{number}.dcm")
-        write(paths[-1], np.roll(grey, 200 * number, axis=0), syntaxes[number % len(syntaxes)])
-        for kind in OTHERS[number % 7 :: 7] + OTHERS[:1] * (number % 3 > 0) if archive == "mixed" else ():
-            paths.append(originals / f"{number}-{len(paths)}")
-            other(paths[-1], kind, len(paths))
+    single = [name for name, short in SINGLE.items() if short == archive]
+    kinds = 10 * single or 2 * [*MIXED, *OTHERS]
+    grey, paths = radiograph(), [originals / f"{number}.dcm" for number in range(len(kinds))]
+    for number, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
+        if kind in OTHERS:
+            other(path, kind, number)
+        else:
+            write(path, np.roll(grey, 200 * number, axis=0), kind)
     for number in range(files):
         place = target / f"{number // 500:04d}"
         place.mkdir(parents=True, exist_ok=True)
@@ -226,7 +227,8 @@ def measure(folder: Path, archive: str, given: argparse.Namespace) -> None:
     """Measure one archive and print its part of the table."""
     paths = build(folder, archive, given.files)
     least = floor(paths, given.files)
-    before = usual(folder / "archive", folder / "usual", min(given.usual, given.files), given.plugin)
+    rounds = -(-given.usual // len(paths)) * len(paths)
+    before = usual(folder / "archive", folder / "usual", min(rounds, given.files), given.plugin)
     after = ours(folder / "archive", folder / "out")
     told, spent = after.more["told"], after.more["told"]["spent"]
     alone = least["decode"] + least["network"]
@@ -242,10 +244,11 @@ def measure(folder: Path, archive: str, given: argparse.Namespace) -> None:
         )
     each = before.seconds / before.files
     print(
-        f"  ratio {each * after.files / after.seconds:.1f}, sorting {each * after.files / told['seconds']:.1f}; "
-        f"wall {after.seconds:.1f} s, sorting {told['seconds']:.1f} s, first row after "
-        f"{after.more['first row']:.1f} s; peak memory {after.more['main'] / 1e6:.0f} MB, worker "
-        f"{after.more['worker'] / 1e6:.0f} MB"
+        f"  ratio {each * after.files / after.seconds:.1f}, "
+        f"sorting {each * after.files / told['seconds']:.1f}; "
+        f"wall {after.seconds:.1f} s, sorting {told['seconds']:.1f} s, "
+        f"first row after {after.more['first row']:.1f} s; "
+        f"peak memory {after.more['main'] / 1e6:.0f} MB, worker {after.more['worker'] / 1e6:.0f} MB"
     )
     print("  processor seconds: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent.items()))
     print(

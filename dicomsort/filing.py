@@ -3,11 +3,12 @@
 import os
 from collections import deque
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from dicomsort.claims import Claims, folds_case
+from dicomsort.crew import Crew
 from dicomsort.labels import REVIEW, Decision
 from dicomsort.layout import Layout
 from dicomsort.manifest import LOCK, Manifest, Row, placement_of
@@ -44,20 +45,14 @@ def file_all(
     """Place in threads beside the rest; rows come in the order of the verdicts, at most 128 behind."""
     placer = _Placer(settings, _claims(manifest, settings), spent)
     waiting: deque[Future[Row]] = deque()
-    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="place")
-    try:
-        with closing(verdicts):
-            for verdict in verdicts:
-                if placer.has_nothing_to_do(verdict):
-                    waiting.append(_done(placer.row(verdict)))
-                else:
-                    waiting.append(executor.submit(placer.row, verdict))
-                while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+    with Crew(placer.row, _THREADS, "place") as crew, closing(verdicts):
+        for verdict in verdicts:
+            idle = placer.has_nothing_to_do(verdict)
+            waiting.append(_done(placer.row(verdict)) if idle else crew.submit(verdict))
+            while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
+                yield crew.result(waiting.popleft())
+        while waiting:
+            yield crew.result(waiting.popleft())
 
 
 def _done(row: Row) -> Future[Row]:

@@ -164,7 +164,7 @@ class Picture(_Lean):
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
     remarks: tuple[Reason, ...] = ()
-    cost: Cost = _FREE
+    cost: Cost = field(default=_FREE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +175,4 @@ class Failure(_Lean):
     reason: Reason
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
-    cost: Cost = _FREE
+    cost: Cost = field(default=_FREE, compare=False)
