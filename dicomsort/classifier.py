@@ -54,7 +54,11 @@ class Classifier:
         What does not fit into the memory of the device is halved, from then on. An answer beyond the range of
         the precision is computed again in float32. Raises InternalError if not even one image fits.
         """
-        parts = [self._part(images[at : at + self._most]) for at in range(0, len(images), self._most)]
+        parts: list[Logits] = []
+        done = 0
+        while done < len(images):
+            parts.append(self._part(images[done : done + self._most]))
+            done += len(parts[-1])
         return np.concatenate(parts)
 
     def check(self) -> None:

@@ -65,6 +65,10 @@ def _fold(body: nn.Module, example: Tensor) -> fx.GraphModule:
         conv = network.get_submodule(str(node.target))
         if isinstance(conv, Conv2dSame):
             _replace(network, node, _with_fixed_padding(conv, size))
+    for node in [node for node in network.graph.nodes if _does_nothing(network, node)]:
+        node.replace_all_uses_with(node.args[0])
+        network.graph.erase_node(node)
+    network.recompile()
     return network.eval()
 
 
@@ -154,6 +158,10 @@ def _sizes(network: fx.GraphModule, example: Tensor) -> list[tuple[fx.Node, list
 
     Looking(network).run(example)
     return sizes
+
+
+def _does_nothing(network: nn.Module, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), nn.Identity)
 
 
 def _replace(network: nn.Module, node: Any, module: nn.Module) -> None:

@@ -315,7 +315,7 @@ def test_failed_files_are_done_again_on_demand(
             raise OSError(5, "Input/output error")
         copyfile(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", failing)
+    monkeypatch.setattr("dicomsort.place.copy_file", failing)
     assert sort(settings(inbox, out), predictor).exit_code is ExitCode.SOME_FAILED
     monkeypatch.undo()
     again = sort(settings(inbox, out), predictor)
@@ -339,7 +339,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(
             raise OSError(28, "No space left on device")
         copyfile(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", filling)
+    monkeypatch.setattr("dicomsort.place.copy_file", filling)
     with pytest.raises(TargetError, match="no space left"):
         sort(settings(inbox, out), predictor)
     monkeypatch.undo()
@@ -378,7 +378,7 @@ def test_workers_and_batches_do_not_change_the_answers(
     for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
         out = tmp_path / f"out{number}"
         changes = {"pool": PoolSettings(workers, 20), "batch_size": batch}
-        sort(settings(inbox, out, **changes), Classifier(small_bundle, "cpu"))
+        sort(settings(inbox, out, **changes), Classifier(small_bundle, "cpu", "float32"))
         answers.append(rows(out))
     for path, row in answers[0].items():
         other = answers[1][path]

@@ -88,7 +88,7 @@ def test_a_full_or_read_only_target_ends_the_run_and_leaves_nothing(
         Path(target).write_bytes(b"half")
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(shutil, "copyfile", half)
+    monkeypatch.setattr("dicomsort.place.copy_file", half)
     with pytest.raises(TargetError, match=message):
         put(source, tmp_path / "out" / "x.dcm", Action.COPY)
     assert list((tmp_path / "out").iterdir()) == []
@@ -188,7 +188,7 @@ def test_a_copy_that_differs_is_not_placed(
     def rotten(_: str, target: str) -> None:
         Path(target).write_bytes(bytes(10000))
 
-    monkeypatch.setattr(shutil, "copyfile", rotten)
+    monkeypatch.setattr("dicomsort.place.copy_file", rotten)
     target = tmp_path / "out" / "x"
     placed = place(str(source), str(target), Placing(verify=True), stamp_of(str(source)))
     assert placed == Placed(None, Reason.DIFFERENT)
@@ -220,7 +220,7 @@ def test_what_a_share_refuses_for_a_moment_is_tried_again(
             raise OSError(refusals.pop(), "refused")
         copyfile(origin, target)
 
-    monkeypatch.setattr(shutil, "copyfile", moody)
+    monkeypatch.setattr("dicomsort.place.copy_file", moody)
     monkeypatch.setattr("time.sleep", lambda _: None)
     assert put(source, tmp_path / "x", Action.COPY) == Placed(Action.COPY)
     refusals.extend([number] * 9)
@@ -240,3 +240,35 @@ def test_a_kill_between_link_and_unlink_costs_nothing(source: Path, tmp_path: Pa
 
 def test_every_action_can_be_done() -> None:
     assert set(placing._PLACERS) == set(Action) == set(PLACING)
+
+
+@pytest.mark.parametrize("answer", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, 0])
+def test_a_file_is_copied_whole_where_the_system_cannot_do_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "out" / "target"
+    source.write_bytes(os.urandom(100_000))
+
+    def refuse(*_: int) -> int:
+        if answer:
+            raise OSError(answer, os.strerror(answer))
+        return 0
+
+    monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    assert place(str(source), str(target), Placing(), None).action is Action.COPY
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_disk_that_fills_up_while_the_system_copies_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "out" / "target"
+    source.write_bytes(bytes(100))
+
+    def full(*_: int) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "copy_file_range", full, raising=False)
+    with pytest.raises(TargetError, match="no space left"):
+        place(str(source), str(target), Placing(), None)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dicomsort import worker
 from dicomsort.errors import InternalError
 from dicomsort.workers import Lost, PoolSettings, run
 
@@ -159,3 +160,61 @@ def alive(pid: int) -> bool:
         return False
     stat = Path(f"/proc/{pid}/stat")
     return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def test_crashes_side_by_side_among_quick_items_cost_only_themselves() -> None:
+    items = [f"fine:{number}" for number in range(300)]
+    bad = [f"segfault:{number}" for number in range(3)]
+    items[100:100], items[:0], items[len(items) :] = bad, ["abort:first"], ["abort:last"]
+    found = outcomes(items)
+    assert {item for item, result in found.items() if result is Lost.CRASH} == {
+        *bad,
+        "abort:first",
+        "abort:last",
+    }
+    assert sum(result == f"done {item}" for item, result in found.items()) == 300
+
+
+def pid_after_a_while(item: int) -> int:
+    time.sleep(0.002)
+    return os.getpid()
+
+
+def test_workers_killed_from_outside_lose_nothing() -> None:
+    killed: set[int] = set()
+    results: list[tuple[int, int | Lost]] = []
+    for item, result in run(pid_after_a_while, range(1500), PoolSettings(workers=2)):
+        results.append((item, result))
+        if len(results) % 300 == 0 and isinstance(result, int) and result not in killed:
+            killed.add(result)
+            os.kill(result, signal.SIGKILL)
+    assert len(killed) >= 3
+    assert sorted(item for item, _ in results) == list(range(1500))
+    assert not any(isinstance(result, Lost) for _, result in results)
+
+
+class Pipe:
+    """Takes down what a worker sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[object]] = []
+
+    def send(self, message: tuple[float, list[object]]) -> None:
+        self.sent.append(message[1])
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.006])
+def test_quick_results_share_a_message_and_slow_ones_do_not_wait(pause: float) -> None:
+    def function(item: int) -> int:
+        time.sleep(pause)
+        return -item
+
+    pipe, gauge = Pipe(), [0.0, 0]
+    with open(os.devnull, "w") as nowhere:
+        work = worker._Work(pipe, gauge, function, 5.0, nowhere)
+        work._answer(range(100))
+        if work._results:
+            work._send()
+    assert [result for results in pipe.sent for result in results] == [-item for item in range(100)]
+    assert len(pipe.sent) == 100 if pause else len(pipe.sent) < 20
+    assert gauge == [0.0, 100]
