@@ -39,7 +39,7 @@ class Classifier:
         self.device = choose_device(device)
         self.name = str(self.device)
         self.precision = choose_precision(precision, [self.device])
-        self.lanes = min(THREADS, _MOST_LANES) if self.device.type == "cpu" else 2
+        self.lanes = {"cpu": min(THREADS, _MOST_LANES), "cuda": 2}.get(self.device.type, 1)
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, THREADS // self.lanes))
         self._network = self._build(PRECISIONS[self.precision])

@@ -1,0 +1,97 @@
+"""Images a second of the network alone, by precision and batch size, on any device.
+
+    python benchmarks/network.py [--model router5] [--device cpu] [--seconds 3]
+
+`plain` is the network as timm makes it, in float32, one batch at a time with all threads; the other lines are
+dicomsort's classifier with as many batches at a time as it has lanes. Each figure is the best of three turns
+in which all lines are measured, because a shared machine can only be slower than it is. The paper of the VinDr
+DICOM Imaging Router (2021) tells 0.0295 s an image, 34 a second.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dicomsort import bundle as bundles
+from dicomsort import networks
+from dicomsort.classifier import Classifier
+from dicomsort.devices import THREADS
+from dicomsort.heap import keep_freed_memory
+
+BATCHES = (1, 8, 32, 128)
+Images = NDArray[np.uint8]
+
+
+def rate(run: Callable[[Images], object], lanes: int, batch: Images, seconds: float) -> float:
+    """Return images a second of `lanes` threads that do nothing else."""
+    run(batch)
+    end = time.perf_counter() + seconds
+
+    def lane(_: int) -> int:
+        done = 0
+        while time.perf_counter() < end:
+            run(batch)
+            done += len(batch)
+        return done
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(lanes) as threads:
+        done = sum(threads.map(lane, range(lanes)))
+    return done / (time.perf_counter() - started)
+
+
+def plain(bundle: bundles.Bundle, device: str) -> Callable[[Images], object]:
+    """Return the network as it is made and trained."""
+    network = networks.build(bundle).eval().to(device)
+
+    @torch.inference_mode()
+    def run(images: Images) -> object:
+        torch.set_num_threads(THREADS)
+        return network(torch.from_numpy(images).to(device)).cpu()
+
+    return run
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="router5")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    given = parser.parse_args()
+    keep_freed_memory()
+    bundle = bundles.load(bundles.locate(given.model))
+    size = bundle.preprocessing.size
+    ways: dict[str, tuple[Callable[[Images], object], int]] = {
+        "plain float32": (plain(bundle, given.device), 1)
+    }
+    for precision in ("float32", "bfloat16", *(["float16"] if given.device.startswith("cuda") else [])):
+        classifier = Classifier(bundle, given.device, precision)
+        share = max(1, THREADS // classifier.lanes)
+
+        def run(images: Images, classifier: Classifier = classifier, share: int = share) -> object:
+            torch.set_num_threads(share)
+            return classifier.logits(images)
+
+        ways[f"{precision}, {classifier.lanes} lanes"] = run, classifier.lanes
+    best = {(name, batch): 0.0 for name in ways for batch in BATCHES}
+    for _ in range(3):
+        for batch in BATCHES:
+            images = np.random.default_rng(0).integers(0, 256, (batch, size, size), np.uint8)
+            for name, (way, lanes) in ways.items():
+                best[name, batch] = max(best[name, batch], rate(way, lanes, images, given.seconds))
+    print(f"{bundle.tag} on {given.device}, {size} pixels, {THREADS} threads, torch {torch.__version__}")
+    print(f"{'images/s, batches of':24}" + "".join(f"{batch:8}" for batch in BATCHES))
+    for name in ways:
+        print(f"{name:24}" + "".join(f"{best[name, batch]:8.0f}" for batch in BATCHES))
+
+
+if __name__ == "__main__":
+    main()
