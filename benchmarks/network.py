@@ -4,8 +4,8 @@
 
 `plain` is the network as timm makes it, in float32, one batch at a time with all threads; the other lines are
 dicomsort's classifier with as many batches at a time as it has lanes. Each figure is the best of three turns
-in which all lines are measured, because a shared machine can only be slower than it is. The paper of the VinDr
-DICOM Imaging Router (2021) tells 0.0295 s an image, 34 a second.
+in which all lines are measured, because a shared machine can only be slower than it is. The paper of the
+VinDr DICOM Imaging Router (2021) tells 0.0295 s an image, 34 a second.
 """
 
 import argparse

@@ -21,7 +21,7 @@ _CPU_BATCH = 8  # larger ones do not fit the caches of a processor
 _GPU_BATCH = 256
 _TRIAL = 8
 _MEMORY_SHARE = 0.5
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 class Classifier:
@@ -77,6 +77,9 @@ class Classifier:
     def _part(self, images: Images) -> Logits:
         try:
             answer = self._run(self._network, images)
+            beyond = ~np.isfinite(answer).all(axis=1)
+            if self.precision != "float32" and beyond.any():
+                answer[beyond] = self._run(self._in_float32(), images[beyond])
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -86,14 +89,13 @@ class Classifier:
                 ) from error
             self._most = min(self._most, len(images) // 2)
         else:
-            if self.precision == "float32" or np.isfinite(answer).all():
-                return answer
-            return self._run(self._in_float32(), images)
+            return answer
         self._free()
         return self.logits(images)
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, images: Images) -> Logits:
+        torch.get_num_threads()  # in a new thread, the number counts only once it has been asked for
         batch = torch.from_numpy(images)
         if self.device.type != "cuda":
             return _on_host(network(batch.to(self.device)))
@@ -134,7 +136,7 @@ class Classifier:
 
 
 def _on_host(logits: Tensor) -> Logits:
-    return np.asarray(logits.float().cpu(), np.float32)
+    return np.array(logits.float().cpu().numpy())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

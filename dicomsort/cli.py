@@ -502,7 +502,8 @@ def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: dict[str, 
     matrix = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
     terminal.table("confusion (rows: truth)", ["", *figures.labels], matrix, right=range(1, len(matrix) + 1))
     terminal.say(
-        f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included"
+        f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included, "
+        f"on {result.device} in {result.precision}"
     )
     for seen, count in overlap.items():
         if count:

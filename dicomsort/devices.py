@@ -63,7 +63,8 @@ def _computes_bfloat16(device: torch.device) -> bool:
     """Tell whether a device has bfloat16 in its circuits; to imitate it would be slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # PyTorch 2.10 and later
+    told = hasattr(torch.cpu, "get_capabilities")  # by newer releases of PyTorch
+    if device.type == "cpu" and told and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         features = torch.cpu.get_capabilities()
         return any(features.get(name, False) for name in _CPU_BFLOAT16)
     return False

@@ -40,6 +40,8 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     failures: tuple[tuple[Sample, Failure], ...]
     seconds_per_image: float
+    device: str
+    precision: str
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ def evaluate(
         predictions=tuple(sorted(tally.predictions, key=lambda prediction: prediction.sample.name)),
         failures=tuple(sorted(tally.failures, key=lambda failure: failure[0].name)),
         seconds_per_image=seconds / len(samples),
+        device=predictor.name,
+        precision=predictor.precision,
     )
 
 
@@ -123,6 +127,8 @@ def report(
         "overlap_with_validation": overlap["validation"],
         "not_read": dict(reasons),
         "seconds_per_image": result.seconds_per_image,
+        "device": result.device,
+        "precision": result.precision,
         **result.figures.as_dict(),
     }
 

@@ -5,7 +5,7 @@ import queue
 import signal
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from dicomsort.bundle import Bundle
 from dicomsort.classifier import Classifier, Images, Logits
 from dicomsort.devices import choose_precision
-from dicomsort.errors import InternalError
+from dicomsort.errors import DicomsortError, InternalError
 
 _LANES = 2  # of a device: one batch travels while another is computed
 
@@ -117,7 +117,7 @@ def _serve(pipes: Sequence[Any], bundle: Bundle, device: str, precision: str) ->
 
 
 def _answer(pipe: Any, classifier: Classifier | Exception) -> None:
-    with suppress(EOFError, OSError):
+    with closing(pipe), suppress(EOFError, OSError):
         while True:
             question = pipe.recv()
             pipe.send(_reply(classifier, question))
@@ -128,5 +128,7 @@ def _reply(classifier: Classifier | Exception, question: Images | None) -> Any:
         return classifier
     try:
         return classifier.batch_size if question is None else classifier.logits(question)
-    except Exception as error:  # noqa: BLE001  (raised again where it was asked for)
+    except DicomsortError as error:
         return error
+    except Exception as error:  # noqa: BLE001  (raised again where it was asked for, if it can travel)
+        return InternalError(f"a device failed: {str(error).splitlines()[0]}")

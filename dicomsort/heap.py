@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h of the GNU C library
-_BYTES = 1 << 30
+_BYTES, _OLD_BYTES = 1 << 30, 32 << 20  # older libraries refuse more than 32 MiB
 
 
 def keep_freed_memory() -> None:
@@ -18,6 +18,6 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
-            library.mallopt(_MMAP_THRESHOLD, _BYTES)
-            library.mallopt(_TRIM_THRESHOLD, _BYTES)
-            library.mallopt(_ARENA_MAX, 1)
+            if any(library.mallopt(_MMAP_THRESHOLD, size) for size in (_BYTES, _OLD_BYTES)):
+                library.mallopt(_TRIM_THRESHOLD, _BYTES)
+                library.mallopt(_ARENA_MAX, 1)

@@ -1,5 +1,6 @@
 """Architectures by name; normalising is their first layer."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,10 +107,12 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
     in float32.
     """
     classifier = network.body.get_classifier()
+    scores = deepcopy(classifier.state_dict())
     network.body = folded(network.eval().body, _noise(size))
     network.body.to(precision, memory_format=torch.channels_last)
     if isinstance(classifier, nn.Linear):
         classifier.float().register_forward_pre_hook(_in_float32)
+        classifier.load_state_dict(scores)
     network.precision = precision
     if on_processor:
         network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))

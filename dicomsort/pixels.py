@@ -180,7 +180,8 @@ class Layout:
 
     def _within(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return unsigned values without bits above BitsStored."""
-        if int(pixels.max(initial=0)) >> self.bits_stored == 0:
+        full = self.bits_stored >= 8 * pixels.itemsize
+        if full or int(pixels.max(initial=0)) >> self.bits_stored == 0:
             return pixels
         return np.asarray(np.bitwise_and(pixels, pixels.dtype.type((1 << self.bits_stored) - 1)))
 

@@ -60,6 +60,7 @@ def predict(
             for item, reading in readings:
                 if isinstance(reading, Failure):
                     yield Predicted(item, reading, None)
+                    yield from _finished(waiting, predictor.lanes + 1)
                     continue
                 batch.append((item, reading))
                 if len(batch) == batch_size:

@@ -15,6 +15,7 @@ MIN_SIZE, MAX_SIZE = 32, 1024
 
 _GAP = 3.0  # whole-pixel averaging leaves at least this factor to the filter
 _STRIP_ROWS = 128
+_MOST_IN_32_BITS = 181  # squares of this many 16-bit values a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
     tall = np.add.reduce(strip[:whole].reshape(-1, factor, strip.shape[1]), axis=1, dtype=kind)
     if whole < len(strip):
         tall = np.concatenate([tall, np.add.reduce(strip[whole:], axis=0, dtype=kind, keepdims=True)])
-    wide = tall[:, ::factor].astype(np.float32 if kind is np.float32 else np.int32)
+    wide = tall[:, ::factor].astype(kind if kind in (np.float32, np.int64) else np.int32)
     for offset in range(1, factor):
         part = tall[:, offset::factor]
         wide[:, : part.shape[1]] += part
@@ -110,6 +111,8 @@ def _sum_type(strip: NDArray[Any], factor: int) -> Any:
     """Name the narrowest type that holds the sum of `factor` values."""
     if strip.dtype.kind == "f":
         return np.float32
+    if strip.itemsize > 2 or factor > _MOST_IN_32_BITS:
+        return np.int64
     if strip.dtype.kind == "u" and strip.itemsize <= 2 and int(strip.max()) * factor <= 0xFFFF:
         return np.uint16
     return np.int32

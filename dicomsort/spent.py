@@ -10,7 +10,11 @@ Item = TypeVar("Item")
 
 
 class Spent:
-    """Seconds by stage; may be used by many threads at a time."""
+    """Seconds by stage; may be used by many threads at a time.
+
+    Processor time is that of the thread that asks: what a library does in threads of its own, or a GPU, is
+    not in it.
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

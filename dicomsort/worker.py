@@ -3,6 +3,7 @@
 import faulthandler
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
@@ -31,12 +32,23 @@ def work(
 
     An answer is (seconds, results): results of the next items in their order, and what they took. It is sent
     as soon as 5 ms have passed, so slow items go one by one and quick ones share the price of a message.
+    Handfuls are taken from the pipe by a thread, so that sending them never waits for an answer to be taken.
     """
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         _prepare(memory_bytes, nowhere.fileno())
         pipe.send("ready")
-        with suppress(EOFError, OSError):
-            _Work(pipe, gauge, function, timeout, nowhere).go_on()
+        inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=_fill, args=(inbox, pipe), daemon=True).start()
+        with suppress(OSError):
+            _Work(pipe, gauge, function, timeout, nowhere).go_on(inbox)
+
+
+def _fill(inbox: "queue.SimpleQueue[Any]", pipe: Any) -> None:
+    """Put what comes into the inbox; None when nothing will come any more."""
+    with suppress(EOFError, OSError):
+        while True:
+            inbox.put(pipe.recv())
+    inbox.put(None)
 
 
 class _Work:
@@ -50,11 +62,14 @@ class _Work:
         self._results: list[Any] = []
         self._since = 0.0
 
-    def go_on(self) -> None:
+    def go_on(self, inbox: "queue.SimpleQueue[Any]") -> None:
         while True:
-            if self._results and not self._pipe.poll():
+            if self._results and inbox.empty():
                 self._send()
-            self._answer(self._pipe.recv())
+            items = inbox.get()
+            if items is None:
+                return
+            self._answer(items)
 
     def _answer(self, items: Sequence[Any]) -> None:
         for item in items:

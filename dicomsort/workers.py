@@ -54,7 +54,10 @@ class PoolSettings:
 
 @dataclass(slots=True, eq=False)
 class _Task(Generic[Item]):
+    """An item, how many deaths it has seen from near by, and whether it is to be run alone for that."""
+
     item: Item
+    deaths: int = 0
     suspect: bool = False
 
 
@@ -84,17 +87,26 @@ class _Worker(Generic[Item]):
         most = min(some, settings.ahead, settings.recycle_after - self.done)
         return most - len(self.tasks) if 2 * len(self.tasks) <= most else 0
 
-    def is_slow(self, settings: PoolSettings) -> bool:
-        now = time.monotonic()
-        if not self.ready:
-            return now - self.born > _START_SECONDS
-        started = self.gauge[STARTED]
-        return started > 0 and now - started > settings.timeout and not self.pipe.poll()
+    def serves_suspects(self) -> bool:
+        """Tell whether the process is fresh, or runs a suspect and will give way to a fresh one."""
+        return self.done == 0 and (not self.tasks or self.tasks[0].suspect)
 
-    def current(self) -> _Task[Item] | None:
-        """Return the task that the process is working on, or was when it died."""
-        ended = int(self.gauge[ENDED]) - self.done
-        return self.tasks[min(ended, len(self.tasks) - 1)] if self.tasks else None
+    def is_late(self) -> bool:
+        """Tell whether the process has not even come up, a long time after its start."""
+        return not self.ready and time.monotonic() - self.born > _START_SECONDS and not self.pipe.poll()
+
+    def over_time(self, settings: PoolSettings) -> _Task[Item] | None:
+        """Return the task that takes longer than it may."""
+        ended, started = self.gauge[ENDED], self.gauge[STARTED]
+        if not self.ready or started == 0 or time.monotonic() - started <= settings.timeout:
+            return None
+        if self.pipe.poll() or self.gauge[ENDED] != ended:  # it has just ended
+            return None
+        return self.tasks[int(ended) - self.done]
+
+    def touched(self) -> list[_Task[Item]]:
+        """Return the tasks that the process has begun and not answered; it died at the last of them."""
+        return list(islice(self.tasks, int(self.gauge[ENDED]) - self.done + 1))
 
     def take(self, seconds: float, results: Sequence[Any]) -> list[tuple[Item, Any]]:
         """Match results with their items."""
@@ -164,8 +176,8 @@ class _Pool(Generic[Item, Result]):
             for pipe in connection.wait(list(pipes), timeout=_POLL_SECONDS):
                 yield from self._receive(pipes[pipe])
             for worker in self._workers:
-                if worker.is_slow(self._settings):
-                    worker.overdue = worker.current()
+                worker.overdue = worker.overdue or worker.over_time(self._settings)
+                if worker.overdue or worker.is_late():
                     worker.process.kill()
 
     def close(self) -> None:
@@ -179,8 +191,10 @@ class _Pool(Generic[Item, Result]):
         return self._exhausted and not waiting
 
     def _feed(self, source: Iterator[Item]) -> None:
-        while len(self._workers) < self._settings.workers:
+        while len(self._workers) < self._settings.workers and not self._finished():
             self._workers.append(self._start())
+        if self._suspects and not any(worker.serves_suspects() for worker in self._workers):
+            return  # somebody will have nothing to do soon, and give way to a fresh one
         while worker := self._idlest():
             tasks = self._next(worker, source)
             if not tasks:
@@ -224,7 +238,7 @@ class _Pool(Generic[Item, Result]):
             self._start_failures = 0
             return
         yield from worker.take(*message)
-        if worker.done >= self._settings.recycle_after and not worker.tasks:
+        if not worker.tasks and (worker.done >= self._settings.recycle_after or self._suspects):
             self._workers.remove(worker)
             self._forget(worker)
 
@@ -233,16 +247,23 @@ class _Pool(Generic[Item, Result]):
         self._forget(worker)
         if not worker.ready:
             self._count_start_failure()
-        culprit = worker.overdue if worker.overdue in worker.tasks else worker.current()
-        self._again.extend(task for task in worker.tasks if task is not culprit)
-        if culprit is None:
-            return
-        if culprit is worker.overdue:
-            yield culprit.item, Lost.TIMEOUT
-        elif culprit.suspect:
-            yield culprit.item, Lost.CRASH
+        touched = worker.touched()
+        for task in worker.tasks:
+            if task is worker.overdue:
+                yield task.item, Lost.TIMEOUT
+            elif task.suspect:
+                yield task.item, Lost.CRASH
+            else:
+                self._try_again(task, touched)
+
+    def _try_again(self, task: _Task[Item], touched: Sequence[_Task[Item]]) -> None:
+        """Run a task of a dead worker again: alone if it was the last to be begun, or if deaths recur."""
+        task.deaths += task in touched
+        if task.deaths > 1 or (touched and task is touched[-1]):
+            task.suspect = True
+            self._suspects.append(task)
         else:
-            self._suspects.append(_Task(culprit.item, suspect=True))
+            self._again.append(task)
 
     def _count_start_failure(self) -> None:
         self._start_failures += 1

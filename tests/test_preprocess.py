@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicomsort.preprocess import Preprocessing, fit, fitted_shape, shrink
+from dicomsort.preprocess import Preprocessing, _average, fit, fitted_shape, shrink
 
 
 def area_average(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -61,3 +61,28 @@ def test_fitted_shape(rows: int, columns: int, aspect: float, wanted: tuple[int,
 def test_impossible_sizes_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="canvas size"):
         Preprocessing(size=size)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", ">u2", "i2", "i1", "i4", "f4"])
+@pytest.mark.parametrize("shape", [(301, 240), (7, 900), (130, 131)])
+def test_squares_are_averaged_exactly(kind: str, shape: tuple[int, int]) -> None:
+    """Sums are made in narrow types; none may overflow, at the edges neither."""
+    if kind == "f4":
+        image = np.random.default_rng(0).normal(0, 1000, shape).astype(kind)
+    else:
+        limits = np.iinfo(kind)
+        image = (
+            np.random.default_rng(0)
+            .integers(limits.min, limits.max, shape, np.int64, endpoint=True)
+            .astype(kind)
+        )
+        image[: shape[0] // 2] = limits.max
+    for factor in (2, 3, 5, 130, 200):
+        sides = [np.arange(0, side, factor) for side in shape]
+        sums = np.add.reduceat(np.add.reduceat(image.astype(np.float64), sides[0], axis=0), sides[1], axis=1)
+        counts = np.outer(*(np.diff([*starts, side]) for starts, side in zip(sides, shape, strict=True)))
+        assert np.allclose(_average(image, factor), sums / counts, rtol=1e-5, atol=1e-3)
+
+
+def test_a_very_long_image_of_the_highest_value_stays_white() -> None:
+    assert (shrink(np.full((546, 65535), 65535, np.uint16), (1, 60)) == 65535).all()

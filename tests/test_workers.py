@@ -1,18 +1,20 @@
 """Disasters in worker processes: each costs its own item and nothing else."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dicomsort import worker
+from dicomsort import worker, workers
 from dicomsort.errors import InternalError
 from dicomsort.workers import Lost, PoolSettings, run
 
@@ -218,3 +220,71 @@ def test_quick_results_share_a_message_and_slow_ones_do_not_wait(pause: float) -
     assert [result for results in pipe.sent for result in results] == [-item for item in range(100)]
     assert len(pipe.sent) == 100 if pause else len(pipe.sent) < 20
     assert gauge == [0.0, 100]
+
+
+def corrupting(item: int) -> int:
+    """Come back from item 0, but leave a process that dies at the next."""
+    if corrupting.__dict__.get("spoiled"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    corrupting.__dict__["spoiled"] = item == 0
+    return item
+
+
+def test_an_item_that_spoils_its_process_is_run_alone_soon() -> None:
+    started = time.monotonic()
+    results = list(run(corrupting, range(300), PoolSettings(workers=2)))
+    assert sorted(item for item, _ in results) == list(range(300))
+    assert not any(isinstance(result, Lost) for _, result in results)
+    assert time.monotonic() - started < 20
+
+
+class Unsendable:
+    """What cannot travel."""
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        raise MemoryError
+
+
+def unsendable(item: int) -> object:
+    return Unsendable() if item == 3 else item
+
+
+def test_a_result_that_cannot_be_sent_costs_its_own_item() -> None:
+    results = dict(run(unsendable, range(100), PoolSettings(workers=2, ahead=16)))
+    assert [item for item, result in results.items() if isinstance(result, Lost)] == [3]
+    assert len(results) == 100
+
+
+def large(item: bytes) -> bytes:
+    return bytes(50_000)
+
+
+def test_large_items_and_large_results_do_not_wait_for_each_other() -> None:
+    items = [b"%d" % number + bytes(20_000) for number in range(1500)]
+    results = run(large, iter(items), PoolSettings(workers=1))
+    assert sum(len(result) == 50_000 for _, result in results if isinstance(result, bytes)) == 1500
+
+
+def test_a_time_out_is_not_put_on_the_next_item() -> None:
+    class Gauge(list[float]):
+        """The item ends just after its start was looked at."""
+
+        def __getitem__(self, place: Any) -> Any:
+            value = super().__getitem__(place)
+            if place == worker.STARTED:
+                self[worker.ENDED] = 1
+            return value
+
+    gauge = Gauge([time.monotonic() - 100, 0])
+    ours, _theirs = multiprocessing.Pipe()
+    process = workers._Worker(
+        None, ours, gauge, ready=True, tasks=deque([workers._Task(1), workers._Task(2)])
+    )
+    assert process.over_time(PoolSettings(timeout=5)) is None
+    gauge = Gauge([time.monotonic() - 100, 1])
+    process = workers._Worker(
+        None, ours, gauge, ready=True, tasks=deque([workers._Task(1), workers._Task(2)])
+    )
+    overdue = process.over_time(PoolSettings(timeout=5))
+    assert overdue is not None
+    assert overdue.item == 2
