@@ -1,6 +1,18 @@
-"""Lets `python -m dicomsort` do what the command does."""
+"""Run the command line: `dicomsort`, or `python -m dicomsort`."""
 
-from dicomsort.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line, quiet about a Ctrl-C that comes while it is still being loaded."""
+    try:
+        from dicomsort.cli import main as run  # noqa: PLC0415
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("dicomsort: interrupted\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

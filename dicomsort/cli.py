@@ -44,7 +44,7 @@ Precision = Annotated[
     str, typer.Option(help="Of the network: auto, float32, bfloat16 or float16; auto goes by the device.")
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Images a batch.", show_default="what suits the device")
+    int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]

@@ -21,8 +21,13 @@ def choose_devices(names: str) -> tuple[torch.device, ...]:
 
     Raises UsageError otherwise.
     """
+    given = names
     if names == "cuda:all":
-        names = ",".join(f"cuda:{index}" for index in range(_cuda_devices())) or "cuda"
+        names = ",".join(f"cuda:{index}" for index in range(_cuda_devices()))
+        if not names:
+            raise UsageError("--device cuda:all: no CUDA device is available here; use --device auto or cpu")
+    if not all(name.strip() for name in names.split(",")):
+        raise UsageError(f"--device '{given}' is unknown: {_USE}")
     chosen = tuple(choose_device(name.strip()) for name in names.split(","))
     if len(chosen) > 1 and any(device.type != "cuda" or device.index is None for device in chosen):
         raise UsageError(f"--device '{names}': several must be CUDA devices with their numbers; {_USE}")
@@ -36,7 +41,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if _cuda_devices() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, colon, index = name.partition(":")
-    if kind not in _KINDS or (colon and (kind != "cuda" or not index.isdecimal())):
+    if kind not in _KINDS or (colon and (kind != "cuda" or not (index.isascii() and index.isdecimal()))):
         raise UsageError(f"--device '{name}' is unknown: {_USE}")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: no Apple GPU is available here; use --device auto or cpu")

@@ -58,9 +58,10 @@ class RunFile:
         """
         for name, value in run.fixed.items() if self.runs else ():
             if (was := self.fixed.get(name)) != value:
+                same = f"--precision {was}" if name == "precision" and was else "the same settings"
                 raise UsageError(
                     f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "
-                    "use another --out, or the same settings"
+                    f"use another --out, or {same}"
                 )
         if run.facts["dry_run"] and any(not earlier.get("dry_run") for earlier in self.runs):
             raise UsageError(

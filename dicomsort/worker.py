@@ -44,11 +44,14 @@ def work(
 
 
 def _fill(inbox: "queue.SimpleQueue[Any]", pipe: Any) -> None:
-    """Put what comes into the inbox; None when nothing will come any more."""
-    with suppress(EOFError, OSError):
+    """Put what comes into the inbox; None when nothing more will. What cannot be read ends the process."""
+    try:
         while True:
             inbox.put(pipe.recv())
-    inbox.put(None)
+    except (EOFError, OSError):
+        inbox.put(None)
+    except BaseException:  # noqa: BLE001  (its message might quote a path)
+        os._exit(70)
 
 
 class _Work:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import signal
 import threading
 import time
 from collections import deque
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 _START_FAILURES_ALLOWED = 3
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
+_LONGEST_TURN = 1.0
+_MOST_DEATHS = 3
 _AHEAD_SECONDS = 0.05
 _FEWEST_AHEAD = 3
 _PRELOAD = ["dicomsort.workers", "dicomsort.reader", "dicomsort.cli"]
@@ -65,7 +68,8 @@ class _Task(Generic[Item]):
 class _Worker(Generic[Item]):
     """A process, the pipe to it, and the tasks it was sent whose results have not come.
 
-    gauge: see `worker`. done: results that have come. pace: seconds an item, of late.
+    gauge: see `worker`. done: results that have come. pace: seconds an item, of late. seen: when the item
+    that is being worked on was started, by the gauge, and when the pool first saw that, by its own clock.
     """
 
     process: Any
@@ -77,6 +81,7 @@ class _Worker(Generic[Item]):
     pace: float = _AHEAD_SECONDS
     tasks: deque[_Task[Item]] = field(default_factory=deque)
     overdue: _Task[Item] | None = None
+    seen: tuple[float, float] = (0.0, 0.0)
 
     def room(self, settings: PoolSettings) -> int:
         """Return how many more tasks to send; none until half of the last ones are done, for few messages."""
@@ -95,10 +100,12 @@ class _Worker(Generic[Item]):
         """Tell whether the process has not even come up, a long time after its start."""
         return not self.ready and time.monotonic() - self.born > _START_SECONDS and not self.pipe.poll()
 
-    def over_time(self, settings: PoolSettings) -> _Task[Item] | None:
-        """Return the task that takes longer than it may."""
+    def over_time(self, settings: PoolSettings, awake: float) -> _Task[Item] | None:
+        """Return the task that takes longer than it may, by the pool's own clock `awake`."""
         ended, started = self.gauge[ENDED], self.gauge[STARTED]
-        if not self.ready or started == 0 or time.monotonic() - started <= settings.timeout:
+        if started != self.seen[0]:
+            self.seen = started, awake
+        if not self.ready or started == 0 or awake - self.seen[1] <= settings.timeout:
             return None
         if self.pipe.poll() or self.gauge[ENDED] != ended:  # it has just ended
             return None
@@ -106,7 +113,8 @@ class _Worker(Generic[Item]):
 
     def touched(self) -> list[_Task[Item]]:
         """Return the tasks that the process has begun and not answered; it died at the last of them."""
-        return list(islice(self.tasks, int(self.gauge[ENDED]) - self.done + 1))
+        ended, is_busy = int(self.gauge[ENDED]) - self.done, self.gauge[STARTED] > 0
+        return list(islice(self.tasks, ended + is_busy))
 
     def take(self, seconds: float, results: Sequence[Any]) -> list[tuple[Item, Any]]:
         """Match results with their items."""
@@ -140,18 +148,21 @@ def run(
         pool.close()
 
 
-def warm_up() -> None:
-    """Let the process from which workers are forked load what they need, beside whatever comes before."""
-    context = _context()
-    if context.get_start_method() == "forkserver":
+def warm_up() -> Any:
+    """Return the context in which workers are started.
+
+    Lets the process from which they are forked load what they need, beside whatever comes next. It knows no
+    Ctrl-C: that is the main process's.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         forkserver.ensure_running()
-
-
-def _context() -> Any:
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(_PRELOAD)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -159,16 +170,18 @@ class _Pool(Generic[Item, Result]):
     """The workers, and the tasks to do again: those of a dead neighbour, and the suspects of its death."""
 
     def __init__(self, function: Callable[[Item], Result], settings: PoolSettings) -> None:
-        self._context = _context()
+        self._context = warm_up()
         self._function, self._settings = function, settings
         self._workers: list[_Worker[Item]] = []
         self._again: deque[_Task[Item]] = deque()
         self._suspects: deque[_Task[Item]] = deque()
         self._exhausted = False
         self._start_failures = 0
+        self._awake, self._turned = 0.0, time.monotonic()
 
     def results(self, source: Iterator[Item], stop: threading.Event) -> Iterator[tuple[Item, Result | Lost]]:
         while not stop.is_set():
+            self._count_time()
             self._feed(source)
             if self._finished():
                 return
@@ -176,7 +189,7 @@ class _Pool(Generic[Item, Result]):
             for pipe in connection.wait(list(pipes), timeout=_POLL_SECONDS):
                 yield from self._receive(pipes[pipe])
             for worker in self._workers:
-                worker.overdue = worker.overdue or worker.over_time(self._settings)
+                worker.overdue = worker.overdue or worker.over_time(self._settings, self._awake)
                 if worker.overdue or worker.is_late():
                     worker.process.kill()
 
@@ -185,6 +198,12 @@ class _Pool(Generic[Item, Result]):
             worker.process.kill()
         for worker in self._workers:
             self._forget(worker)
+
+    def _count_time(self) -> None:
+        """Count the time in which the pool was awake: no item is charged for a Ctrl-Z."""
+        now = time.monotonic()
+        self._awake += min(now - self._turned, _LONGEST_TURN)
+        self._turned = now
 
     def _finished(self) -> bool:
         waiting = self._again or self._suspects or any(worker.tasks for worker in self._workers)
@@ -248,18 +267,19 @@ class _Pool(Generic[Item, Result]):
         if not worker.ready:
             self._count_start_failure()
         touched = worker.touched()
+        near = touched or list(islice(worker.tasks, 1))
         for task in worker.tasks:
+            task.deaths += task in near
             if task is worker.overdue:
                 yield task.item, Lost.TIMEOUT
-            elif task.suspect:
+            elif task.suspect and (touched or task.deaths > _MOST_DEATHS):
                 yield task.item, Lost.CRASH
             else:
-                self._try_again(task, touched)
+                self._try_again(task, is_culprit=bool(touched) and task is touched[-1])
 
-    def _try_again(self, task: _Task[Item], touched: Sequence[_Task[Item]]) -> None:
+    def _try_again(self, task: _Task[Item], is_culprit: bool) -> None:
         """Run a task of a dead worker again: alone if it was the last to be begun, or if deaths recur."""
-        task.deaths += task in touched
-        if task.deaths > 1 or (touched and task is touched[-1]):
+        if is_culprit or task.suspect or task.deaths > 1:
             task.suspect = True
             self._suspects.append(task)
         else:

@@ -275,16 +275,66 @@ def test_a_time_out_is_not_put_on_the_next_item() -> None:
                 self[worker.ENDED] = 1
             return value
 
-    gauge = Gauge([time.monotonic() - 100, 0])
+    tasks = deque([workers._Task(1), workers._Task(2)])
     ours, _theirs = multiprocessing.Pipe()
-    process = workers._Worker(
-        None, ours, gauge, ready=True, tasks=deque([workers._Task(1), workers._Task(2)])
+    pool = PoolSettings(timeout=5)
+    process = workers._Worker(None, ours, Gauge([7.0, 0]), ready=True, tasks=tasks, seen=(7.0, 0.0))
+    assert process.over_time(pool, 100.0) is None
+    process = workers._Worker(None, ours, [7.0, 1], ready=True, tasks=tasks)
+    assert process.over_time(pool, 100.0) is None, "its time begins when the pool sees it"
+    assert process.over_time(pool, 104.0) is None
+    assert process.over_time(pool, 106.0) is tasks[1]
+
+
+def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent("""
+        import time
+        from dicomsort.workers import PoolSettings, run
+
+        def nap(item):
+            time.sleep(0.3)
+            return item
+
+        if __name__ == "__main__":
+            for item, result in run(nap, range(24), PoolSettings(workers=2, timeout=1.0)):
+                print(item, result, flush=True)
+        """)
     )
-    assert process.over_time(PoolSettings(timeout=5)) is None
-    gauge = Gauge([time.monotonic() - 100, 1])
-    process = workers._Worker(
-        None, ours, gauge, ready=True, tasks=deque([workers._Task(1), workers._Task(2)])
-    )
-    overdue = process.over_time(PoolSettings(timeout=5))
-    assert overdue is not None
-    assert overdue.item == 2
+    words = [sys.executable, script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as main:
+        assert main.stdout is not None
+        lines = [main.stdout.readline()]
+        for _ in range(2):
+            os.killpg(main.pid, signal.SIGSTOP)
+            time.sleep(2)
+            os.killpg(main.pid, signal.SIGCONT)
+            lines.append(main.stdout.readline())
+        lines += main.stdout.readlines()
+    assert main.returncode == 0
+    assert sorted(lines) == sorted(f"{item} {item}\n" for item in range(24))
+
+
+def test_only_what_was_begun_is_blamed() -> None:
+    pool: workers._Pool[int, int] = workers._Pool(abs, PoolSettings())
+
+    class Dead:
+        def kill(self) -> None: ...
+        def join(self) -> None: ...
+        def close(self) -> None: ...
+
+    def bury(task: workers._Task[int], gauge: list[float]) -> list[tuple[int, int | Lost]]:
+        ours, _theirs = multiprocessing.Pipe()
+        process = workers._Worker(Dead(), ours, gauge, ready=True, tasks=deque([task]))
+        pool._workers.append(process)
+        return list(pool._bury(process))
+
+    idle = workers._Task(1)
+    assert bury(idle, [0.0, 0]) == []
+    assert list(pool._again) == [idle]
+    begun = workers._Task(2)
+    assert bury(begun, [5.0, 0]) == []
+    assert list(pool._suspects) == [begun]
+    assert bury(begun, [0.0, 0]) == [], "it was not even begun"
+    assert bury(begun, [5.0, 0]) == [(2, Lost.CRASH)]
