@@ -302,7 +302,7 @@ def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
                 print(item, result, flush=True)
         """)
     )
-    words = [sys.executable, script]
+    words = [sys.executable, str(script)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as main:
         assert main.stdout is not None
         lines = [main.stdout.readline()]
