@@ -1,6 +1,6 @@
 """The whole road against the usual one, on the same archives in one run.
 
-    pip install '.[bench]' && python benchmarks/throughput.py [--files 3000] [--usual 40] [--archive NAME]...
+    pip install '.[bench]' && python benchmarks/throughput.py [--files 6000] [--usual 40] [--archive NAME]...
 
 Builds archives of `--files` names: radiographs of 3000 x 2400 pixels, 12 bits, in one syntax, or `mixed`:
 70 % CT, MR, reports, PDF and text, and 30 % radiographs in six syntaxes. Each name is a hard link to one of a
@@ -265,7 +265,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [*SINGLE.values(), "mixed"]
-    parser.add_argument("--files", type=int, default=3000)
+    parser.add_argument("--files", type=int, default=6000)
     parser.add_argument("--usual", type=int, default=40)
     parser.add_argument("--archive", action="append", choices=names)
     parser.add_argument("--plugin", help="pydicom's plug-in for the usual way; by default pydicom's choice")
