@@ -1,17 +1,16 @@
 """Words to settings, results to words, exit codes."""
 
-import math
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from dicomsort import __version__, terminal
+from dicomsort import __version__, tell, terminal
 from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
 from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
@@ -19,9 +18,7 @@ from dicomsort.radiograph import ReadSettings
 if TYPE_CHECKING:
     from dicomsort.bundle import Bundle
     from dicomsort.classifier import Classifier
-    from dicomsort.evaluate import Evaluation
     from dicomsort.fleet import Fleet
-    from dicomsort.train import Epoch
 
 app = typer.Typer(
     add_completion=False,
@@ -214,7 +211,7 @@ def apply(
 
         with terminal.counting("placing", None, quiet) as count:
             done = ledger.apply(manifest, action, verify, count)
-        _tell_done(f"{done.done} placed", done.left, quiet)
+        tell.done(f"{done.done} placed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 
@@ -229,7 +226,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
         with terminal.counting("removing", None, quiet) as count:
             done = ledger.undo(manifest, verify, count)
-        _tell_done(f"{done.done} removed", done.left, quiet)
+        tell.done(f"{done.done} removed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 
@@ -271,7 +268,7 @@ def render(
             for wanted, result in pictures.write_all(files, out, settings):
                 count()
                 if isinstance(result, pictures.Written):
-                    _tell_picture(wanted.target, result.remarks, quiet)
+                    tell.picture(wanted.target, result.remarks, quiet)
                     continue
                 if result.reason is Reason.TARGET_DONE:
                     raise TargetError(
@@ -326,8 +323,8 @@ def train(
         given = dataset.load_split(split) if split else None
         with terminal.counting("reading", len(samples), quiet) as count:
             prepared = training.prepare(samples, given, recipe, count)
-        _tell_failures(prepared.failures)
-        bundle = training.train(out.resolve().name, prepared, recipe, None if quiet else _tell_epoch)
+        tell.failures(prepared.failures)
+        bundle = training.train(out.resolve().name, prepared, recipe, None if quiet else tell.epoch)
         bundle.save(out)
         _write_card(out, bundle.training, bundle.metrics)
         if json:
@@ -382,8 +379,8 @@ def evaluate(
         if json:
             terminal.print_json(report)
         elif not quiet:
-            _tell_figures(result, bundle.tag, part, overlap)
-        _tell_failures(result.failures)
+            tell.figures(result, bundle.tag, part, overlap)
+        tell.failures(result.failures)
         if result.failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -416,13 +413,6 @@ def _predictor(bundle: "Bundle", device: str, precision: str) -> Iterator["Class
         yield classifier
 
 
-def _tell_done(done: str, left: Mapping[str, int], quiet: bool) -> None:
-    if not quiet:
-        terminal.say(done)
-    for reason, count in left.items():
-        terminal.say(f"{count} left: {reason}")
-
-
 def _check_files(files: list[str], out: str) -> None:
     if not out or not all(files):
         raise UsageError("an empty name was given")
@@ -431,11 +421,6 @@ def _check_files(files: list[str], out: str) -> None:
             raise UsageError(f"'{file}' is a folder; name the files in it")
         if not Path(file).exists():
             raise UsageError(f"there is no '{file}'")
-
-
-def _tell_picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
-    if not quiet:
-        terminal.say(f"wrote {target}" + "".join(f" ({remark})" for remark in remarks))
 
 
 def _canvas(model: str, size: int | None) -> Any:
@@ -467,47 +452,6 @@ def _prepare_folder(out: Path) -> None:
         raise UsageError(f"--out: {error}") from error
     except OSError as error:
         raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
-
-
-def _tell_epoch(epoch: "Epoch") -> None:
-    terminal.say(
-        f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.macro_f1:.4f}, "
-        f"macro recall {epoch.macro_recall:.4f}, {epoch.seconds:.0f} s"
-    )
-
-
-def _tell_failures(failures: Any) -> None:
-    shown = 10
-    for sample, failure in failures[:shown]:
-        terminal.say(f"not read: {sample.name}: {failure.status}: {failure.reason}")
-    if len(failures) > shown:
-        terminal.say(f"... and {len(failures) - shown} more that were not read")
-
-
-def _tell_figures(result: "Evaluation", tag: str, part: str, overlap: dict[str, int]) -> None:
-    figures = result.figures
-
-    def cell(figure: Any) -> str:
-        if math.isnan(figure.value):
-            return "-"
-        return f"{100 * figure.value:.1f} ({100 * figure.low:.1f}-{100 * figure.high:.1f})"
-
-    names = ("precision", "recall", "f1")
-    rows = []
-    for label, counts in zip(figures.labels, figures.confusion, strict=True):
-        rows.append([label, *(cell(figures.per_class[label][name]) for name in names), str(sum(counts))])
-    rows.append(["macro", *(cell(figures.macro[name]) for name in names), str(figures.images)])
-    title = f"{tag} on {part}, in %, with 95 % bootstrap intervals"
-    terminal.table(title, ["class", "precision", "recall", "F1", "images"], rows, right=(4,))
-    matrix = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
-    terminal.table("confusion (rows: truth)", ["", *figures.labels], matrix, right=range(1, len(matrix) + 1))
-    terminal.say(
-        f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included, "
-        f"on {result.device} in {result.precision}"
-    )
-    for seen, count in overlap.items():
-        if count:
-            terminal.say(f"beware: {count} of these files are in the {seen} part of the model's split")
 
 
 def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:

@@ -393,7 +393,7 @@ def test_training_is_deterministic(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_program_ends_with_130_and_goes_on(
-    number: int, tmp_path: Path, small_model: Path
+    number: int, tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     inbox, out = tmp_path / "in", tmp_path / "out"
     for copy in range(30):
@@ -411,7 +411,7 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
     assert running.returncode == ExitCode.INTERRUPTED, err
     assert "Traceback" not in err
     assert (out / "manifest.csv").read_bytes().endswith(b"\n")
-    last = command(*words, "--json")
+    last = inside(capfd, *words, "--json")
     assert last.code == 0, last.err
     assert last.json["already_done"] > 0
     assert last.json["found"] == 180
