@@ -54,16 +54,17 @@ def run(source: Path, out: Path) -> tuple[float, int]:
     words = ["classify", str(source), "--out", str(out), "--action", "symlink", "--quiet", "--json"]
     started = time.monotonic()
     with subprocess.Popen([sys.executable, "-m", "dicomsort", *words], stdout=subprocess.DEVNULL) as process:
-        peak = 0
+        highest = 0
         while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
+            highest = max(highest, peak(process.pid))
             time.sleep(0.2)
     if process.returncode not in (0, 3):
         sys.exit(f"classify ended with {process.returncode}")
-    return time.monotonic() - started, peak
+    return time.monotonic() - started, highest
 
 
-def _peak(pid: int) -> int:
+def peak(pid: int) -> int:
+    """Return the peak resident memory of a process in bytes; 0 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:

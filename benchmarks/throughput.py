@@ -34,6 +34,7 @@ import pydicom
 from decode import radiograph, write
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
+from scale import peak
 
 from dicomsort import reader
 from dicomsort.bundle import load, locate
@@ -203,15 +204,6 @@ def session(leader: int) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def peak(pid: int) -> int:
-    """Return the peak resident memory of a process in bytes."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def rows(out: Path) -> bool:

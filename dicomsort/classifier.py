@@ -31,7 +31,7 @@ class Classifier:
     convolution; on a GPU one batch is copied while another is computed.
 
     name: the device. precision: float32, bfloat16 or float16. batch_size: images at a time that suit the
-    device. Raises UsageError for a device or precision that there is not.
+    device. Raises UsageError for a device or precision that there is not, ModelError as `check` does.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
@@ -46,6 +46,7 @@ class Classifier:
         self._exact: nn.Module | None = None
         self._streams = threading.local()
         self._most = 1 << 20
+        self.check()
         self.batch_size = self._choose_batch()
 
     def logits(self, images: Images) -> Logits:

@@ -408,9 +408,7 @@ def _predictor(bundle: "Bundle", device: str, precision: str) -> Iterator["Class
         with Fleet(bundle, devices, precision) as fleet:
             yield fleet
     else:
-        classifier = Classifier(bundle, str(devices[0]), precision)
-        classifier.check()
-        yield classifier
+        yield Classifier(bundle, str(devices[0]), precision)
 
 
 def _check_files(files: list[str], out: str) -> None:

@@ -106,7 +106,6 @@ def _serve(pipes: Sequence[Any], bundle: Bundle, device: str, precision: str) ->
     classifier: Classifier | Exception
     try:
         classifier = Classifier(bundle, device, precision)
-        classifier.check()
     except Exception as error:  # noqa: BLE001  (raised again where it was asked for)
         classifier = error
     threads = [threading.Thread(target=_answer, args=(pipe, classifier)) for pipe in pipes]
