@@ -17,7 +17,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError
-from dicomsort.labels import Head
+from dicomsort.labels import Head, split_columns
 from dicomsort.preprocess import Preprocessing
 
 FORMAT = 1
@@ -45,7 +45,10 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A trained model. `digest` (sha256, hex) covers all that changes its answers."""
+    """A trained model. `digest` (sha256, hex) covers all that changes its answers.
+
+    head: the one that decides where a file goes; further: others, which answer in columns of their own.
+    """
 
     name: str
     network: NetworkSpec
@@ -55,11 +58,33 @@ class Bundle:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     split: dict[str, str] = field(default_factory=dict)
+    further: tuple[Head, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({head.name.casefold() for head in self.heads}) < len(self.heads):
+            raise ValueError("two heads have one name")
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """All heads, in the order of the network's outputs."""
+        return (self.head, *self.further)
+
+    @property
+    def outputs(self) -> int:
+        """How many logits the network gives."""
+        return sum(head.width for head in self.heads)
+
+    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn logits (n, outputs) into the scores of all heads in a row (n, labels of all heads)."""
+        parts = split_columns(logits, [head.width for head in self.heads])
+        return np.concatenate(
+            [head.scores(part) for head, part in zip(self.heads, parts, strict=True)], axis=1
+        )
 
     @property
     def digest(self) -> str:
         """Sha256 (hex) over weights, network, preprocessing and head: equal digests give equal answers."""
-        parts = [asdict(self.network), asdict(self.preprocessing), asdict(self.head)]
+        parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]
         described = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
 
@@ -86,7 +111,7 @@ class Bundle:
             "name": self.name,
             "network": asdict(self.network),
             "preprocessing": self.preprocessing.as_dict(),
-            "heads": [self.head.as_dict()],
+            "heads": [head.as_dict() for head in self.heads],
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "training": self.training,
             "metrics": self.metrics,
@@ -149,20 +174,25 @@ def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> 
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     check_name(str(config["name"]))
-    if len(config["heads"]) != 1:
-        raise ValueError("it needs exactly one head")
-    head = dict(config["heads"][0])
-    head["labels"] = tuple(head["labels"])
+    if not config["heads"]:
+        raise ValueError("it needs at least one head")
+    first, *further = (_head(values) for values in config["heads"])
     return Bundle(
         name=str(config["name"]),
         network=NetworkSpec(**config["network"]),
         preprocessing=Preprocessing(**config["preprocessing"]),
-        head=Head(**head),
+        head=first,
         weights=load_tensors(weights),
         training=config["training"],
         metrics=config["metrics"],
         split=split,
+        further=tuple(further),
     )
+
+
+def _head(values: dict[str, Any]) -> Head:
+    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("labels", "thresholds") if name in values}
+    return Head(**{**values, **lists})
 
 
 def check_name(name: str) -> None:

@@ -1,130 +1,223 @@
-"""Labelled images: which files, which labels, and who is on which side of the split."""
+"""Labelled images: which files, and what is known of each."""
 
 import csv
 import hashlib
-import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
+from numpy.typing import NDArray
 
 from dicomsort import reader
 from dicomsort.bundle import read_split
 from dicomsort.errors import UsageError
-from dicomsort.labels import check_label
-from dicomsort.outcome import Failure, Picture
-from dicomsort.preprocess import Preprocessing
+from dicomsort.labels import Head, check_label
+from dicomsort.outcome import Failure, Picture, Reason, Status
+from dicomsort.preprocess import Preprocessing, beside
 from dicomsort.workers import PoolSettings
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
 
-_FOLDS = (20, 13, 7, 5, 4, 3)
-_SHUFFLES = 10
-_SHARE = 0.15  # of test, and of validation
+_PART_NAMES = {**{part: part for part in PARTS}, "val": VALIDATION, "valid": VALIDATION}
+_ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A labelled file, called `name` in its data set.
+    """A labelled image, called `name` in its data set.
 
+    cells: what the target columns say of it, empty where nobody knows; several labels have `|` between them.
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
-    where it comes from, such as a hospital; empty if that is not told.
+    where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
+    with them, or empty. facts: other columns that were asked for. more: further files of the same study,
+    which are shown beside the first.
     """
 
     path: Path
     name: str
-    label: str
+    cells: tuple[str, ...]
     group: str
     sha256: str
     source: str = ""
+    part: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[Path, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the first target column says."""
+        return self.cells[0]
 
 
-def load(data: Path, target: str | None, source: str | None = None) -> list[Sample]:
-    """Read a data set: a CSV with a `file` column and labels in `target`, or a folder of class folders.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a CSV that mean something. concat: files with the same value become one image."""
 
-    Rows without a label are left out. A `patient` column groups files; without one each file stands alone.
-    source: the CSV column that tells where a file comes from.
+    targets: tuple[str, ...] = ()
+    source: str | None = None
+    part: str | None = None
+    concat: str | None = None
+    facts: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All of them."""
+        named = (self.source, self.part, self.concat)
+        return (*self.targets, *self.facts, *(name for name in named if name is not None))
+
+
+Unread = tuple[Sample, Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set: its samples, those whose file cannot be read, and whether it tells patients apart."""
+
+    samples: tuple[Sample, ...]
+    unread: tuple[Unread, ...]
+    has_patients: bool
+
+
+def content_hash(path: Path) -> str:
+    """Return the first 16 hex digits of a file's sha256. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_hash) -> Data:
+    """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
+
+    A row without any label is left out. A `patient` column groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
     if data.is_dir():
-        rows = list(_from_folder(data))
+        rows, has_patients = list(_from_folder(data)), False
     elif data.is_file():
-        rows = list(_from_csv(data, target, source))
+        rows, has_patients = _from_csv(data, columns)
     else:
         raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
-    return [
-        Sample(row.path, row.name, row.label, row.group, content_hash(row.path), row.source) for row in rows
-    ]
+    studies = _studies(rows) if columns.concat else [[row] for row in rows]
+    found = [_sample(study, hash_of) for study in studies]
+    samples = tuple(sample for sample in found if sample.sha256)
+    if not samples:
+        raise UsageError(f"none of the {len(rows)} files of '{data}' can be read, such as '{rows[0].path}'")
+    unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
+    return Data(samples, unread, has_patients)
 
 
 class _Row(NamedTuple):
     path: Path
     name: str
-    label: str
+    cells: tuple[str, ...]
     group: str
     source: str = ""
+    part: str = ""
+    study: str = ""
+    facts: Mapping[str, str] = {}
+
+
+def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
+    """Make one sample of the files of a study; the hash of several is that of their hashes."""
+    first = study[0]
+    try:
+        hashes = [hash_of(row.path) for row in study]
+    except OSError:
+        hashes = [""]
+    several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
+    return Sample(
+        first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
+        first.source, first.part, first.facts, tuple(row.path for row in study[1:]),
+    )  # fmt: skip
+
+
+def _studies(rows: Iterable[_Row]) -> list[list[_Row]]:
+    studies: dict[str, list[_Row]] = {}
+    for row in rows:
+        study = studies.setdefault(row.study or row.name, [])
+        if study and study[0].cells != row.cells:
+            raise UsageError(f"'{study[0].name}' and '{row.name}' are of one study but have different labels")
+        study.append(row)
+    return list(studies.values())
 
 
 def _from_folder(data: Path) -> Iterator[_Row]:
-    for folder in sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    folders = _folders_in(data)
+    if folders and all(folder.name in _PART_NAMES for folder in folders):
+        for folder in folders:
+            for row in _class_folders(folder, data):
+                yield row._replace(part=_PART_NAMES[folder.name])
+    else:
+        yield from _class_folders(data, data)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _class_folders(parent: Path, data: Path) -> Iterator[_Row]:
+    for folder in _folders_in(parent):
         label = _checked(folder.name, f"folder '{folder}'")
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 name = path.relative_to(data).as_posix()
-                yield _Row(path, name, label, name)
+                yield _Row(path, name, (label,), name)
 
 
-def _from_csv(data: Path, target: str | None, source: str | None) -> Iterator[_Row]:
+def _from_csv(data: Path, columns: Columns) -> tuple[list[_Row], bool]:
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            column = _target_column(data, reader.fieldnames or [], target)
-            if source is not None:
-                _check_column(data, reader.fieldnames or [], source)
-            for row in reader:
-                if label := (row[column] or "").strip():
-                    found = _csv_row(data, row, label, f"'{data}' line {reader.line_num}")
-                    yield found._replace(source=row[source] or "") if source else found
+            names = reader.fieldnames or []
+            _check_columns(data, names, columns)
+            rows = (_csv_row(data, row, columns, reader.line_num) for row in reader)
+            return [row for row in rows if any(row.cells)], "patient" in names
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
     except OSError as error:
         raise UsageError(f"'{data}' cannot be read: {error.strerror}") from error
 
 
-def _csv_row(data: Path, row: dict[str, str], label: str, where: str) -> _Row:
-    name = row["file"] or ""
-    path = data.parent / name
-    if not name or not path.is_file():
-        raise UsageError(f"{where}: there is no file '{name}' beside the CSV")
-    if "|" in label:
+def _check_columns(data: Path, names: Sequence[str], columns: Columns) -> None:
+    if "file" not in names:
+        raise UsageError(f"'{data}' has no column 'file'; its columns are: {', '.join(names) or 'none'}")
+    if not columns.targets:
         raise UsageError(
-            f"{where}: '{label}' holds several labels; choose a --target with one label per file"
+            f"say which column of '{data}' holds the labels: --target COLUMN ({', '.join(names)})"
         )
-    return _Row(path, name, _checked(label, where), row.get("patient") or name)
+    for name in columns.used:
+        if name not in names:
+            raise UsageError(f"'{data}' has no column '{name}'; its columns are: {', '.join(names)}")
 
 
-def _target_column(data: Path, columns: Sequence[str], target: str | None) -> str:
-    if "file" not in columns:
-        raise UsageError(f"'{data}' has no column 'file'; its columns are: {', '.join(columns) or 'none'}")
-    if target is None:
-        raise UsageError(
-            f"say which column of '{data}' holds the labels: --target COLUMN ({', '.join(columns)})"
-        )
-    _check_column(data, columns, target)
-    return target
+def _csv_row(data: Path, row: Mapping[str, str | None], columns: Columns, line: int) -> _Row:
+    def cell(name: str | None) -> str:
+        return (row.get(name) or "").strip() if name else ""
+
+    where, name = f"'{data}' line {line}", row["file"] or ""
+    if not name:
+        raise UsageError(f"{where}: the column 'file' is empty")
+    cells = tuple(_tidy(cell(target), where) for target in columns.targets)
+    part = cell(columns.part)
+    if columns.part and any(cells) and part not in _PART_NAMES:
+        raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
+    facts = {fact: cell(fact) for fact in columns.facts}
+    return _Row(
+        data.parent / name, name, cells, cell("patient") or name, cell(columns.source),
+        _PART_NAMES.get(part, ""), cell(columns.concat), facts,
+    )  # fmt: skip
 
 
-def _check_column(data: Path, columns: Sequence[str], name: str) -> None:
-    if name not in columns:
-        raise UsageError(f"'{data}' has no column '{name}'; its columns are: {', '.join(columns)}")
+def _tidy(cell: str, where: str) -> str:
+    """Sort the labels of a cell and check each."""
+    labels = sorted({label.strip() for label in cell.split("|") if label.strip()})
+    return "|".join(_checked(label, where) for label in labels)
 
 
 def _checked(label: str, where: str) -> str:
@@ -135,74 +228,81 @@ def _checked(label: str, where: str) -> str:
     return label
 
 
-def content_hash(path: Path) -> str:
-    """Return the first 16 hex digits of a file's sha256. Raises UsageError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be read: {error.strerror}") from error
+def heads_of(samples: Sequence[Sample], targets: Sequence[str]) -> tuple[Head, ...]:
+    """Make a head for each target column of what stands in its cells.
 
-
-def classes(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """Return the labels that occur, sorted. Raises UsageError if there are fewer than two."""
-    found = tuple(sorted({sample.label for sample in samples}))
-    if len(found) < 2:
-        raise UsageError(
-            f"a classifier needs at least two classes; the data has {len(found)}: {', '.join(found)}"
-        )
-    return found
-
-
-def make_split(samples: Sequence[Sample], seed: int = 0) -> dict[str, str]:
-    """Split 0.7/0.15/0.15 into train, validation and test: content hash -> part.
-
-    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold, 3 of
-    20 folds each). Where a class is so rare that a part would miss it, other shuffles and then fewer
-    folds are tried. Raises UsageError if none puts every class into every part.
+    Only 0 and 1 make a binary head, with the labels `no_<column>` and `<column>`; several labels in any cell
+    a multilabel head; anything else a multiclass head. Raises UsageError for fewer than two labels.
     """
-    labels, groups = [sample.label for sample in samples], _merged_groups(samples)
-    counts = Counter(labels)
-    for folds in (folds for folds in _FOLDS if folds <= min(max(counts.values()), len(set(groups)))):
-        for shuffle in range(_SHUFFLES):
-            split = _split_in_folds(samples, labels, groups, folds, seed + 1000 * shuffle)
-            if len({(sample.label, split[sample.sha256]) for sample in samples}) == len(PARTS) * len(counts):
-                return split
-    rare = counts.most_common()[-1][0]
-    raise UsageError(
-        f"no split has class '{rare}' ({counts[rare]} files) in every part: label files of at least three "
-        "patients of each class, or give a --split"
+    names = list(targets) or ["label"]
+    return tuple(
+        _head(name, {sample.cells[at] for sample in samples} - {""}) for at, name in enumerate(names)
     )
 
 
-def _split_in_folds(
-    samples: Sequence[Sample], labels: list[str], groups: list[str], folds: int, seed: int
-) -> dict[str, str]:
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    share = max(1, round(_SHARE * folds))
-    split: dict[str, str] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # a class with fewer files than folds: checked by the caller
-        for number, (_, members) in enumerate(splitter.split(np.zeros(len(samples)), labels, groups)):
-            part = TEST if number < share else VALIDATION if number < 2 * share else TRAIN
-            split.update((samples[index].sha256, part) for index in members)
-    return split
+def _head(name: str, cells: set[str]) -> Head:
+    labels = tuple(sorted({label for cell in cells for label in cell.split("|")}))
+    if len(labels) < 2:
+        raise UsageError(
+            f"a classifier needs at least two classes; the data has {len(labels)}: {', '.join(labels)}"
+        )
+    try:
+        if set(labels) == {"0", "1"}:
+            return Head(name, (f"no_{name}", name), kind="binary")
+        several = any("|" in cell for cell in cells)
+        return Head(name, labels, kind="multilabel" if several else "multiclass")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _merged_groups(samples: Sequence[Sample]) -> list[str]:
-    """Return each sample's group, where groups that share a file's content count as one."""
-    parent: dict[str, str] = {}
+def truth_of(cell: str, head: Head) -> NDArray[np.float32]:
+    """Return what a network should answer: float32 (head.width,) of 0 and 1, NaN where nobody knows.
 
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
+    Raises UsageError for a label that the head does not have.
+    """
+    if not cell:
+        return np.full(head.width, np.nan, np.float32)
+    if head.kind == "binary":
+        known = {"0": 0.0, "1": 1.0, head.labels[0]: 0.0, head.labels[1]: 1.0}
+        if cell in known:
+            return np.array([known[cell]], np.float32)
+    names = cell.split("|")
+    if unknown := [name for name in names if name not in head.labels]:
+        raise UsageError(
+            f"the model does not know the label '{unknown[0]}'; it knows {', '.join(head.labels)}"
+        )
+    if head.kind != "multilabel" and len(names) > 1:
+        raise UsageError(
+            f"'{cell}' holds several labels, but '{head.name}' takes one: choose another --target"
+        )
+    return np.array([label in names for label in head.labels], np.float32)
 
-    for sample in samples:
-        parent[root(f"content {sample.sha256}")] = root(f"group {sample.group}")
-    return [root(f"group {sample.group}") for sample in samples]
+
+def truth_matrix(samples: Sequence[Sample], heads: Sequence[Head]) -> NDArray[np.float32]:
+    """Return `truth_of` all samples and heads: float32 (n, outputs). Raises UsageError."""
+    outputs = sum(head.width for head in heads)
+    rows = [
+        np.concatenate([truth_of(cell, head) for cell, head in zip(sample.cells, heads, strict=True)])
+        for sample in samples
+    ]
+    return np.stack(rows) if rows else np.zeros((0, outputs), np.float32)
+
+
+def labels_in(sample: Sample, heads: Sequence[Head]) -> list[tuple[str, str]]:
+    """Name what is known of a sample: (head, label) pairs; a binary head counts 0 and 1 as labels."""
+    pairs = zip(heads, sample.cells, strict=True)
+    return [(head.name, label) for head, cell in pairs for label in cell.split("|") if label]
+
+
+def stratum(sample: Sample, counts: Counter[str], first: int = 0) -> str:
+    """Name the class that a sample counts for in a split or a balance: of several labels the rarest."""
+    labels = sample.cells[first].split("|")
+    return min(labels, key=lambda label: (counts[label], label))
+
+
+def label_counts(samples: Iterable[Sample], target: int = 0) -> Counter[str]:
+    """Count the labels of a target."""
+    return Counter(label for sample in samples for label in sample.cells[target].split("|"))
 
 
 def load_split(path: Path) -> dict[str, str]:
@@ -216,24 +316,33 @@ def load_split(path: Path) -> dict[str, str]:
         raise UsageError(f"split '{path}': {error}") from error
 
 
-def in_part(samples: Iterable[Sample], split: dict[str, str], part: str) -> list[Sample]:
+def in_part(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:
     """Select the samples of a part; `all` selects every one. Files that are in no split count as test."""
     if part == "all":
         return list(samples)
     return [sample for sample in samples if split.get(sample.sha256, TEST) == part]
 
 
+def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:
+    """Select the samples that a split names as of a part."""
+    return [sample for sample in samples if split.get(sample.sha256) == part]
+
+
 def read_all(
-    samples: Sequence[Sample], preprocessing: Preprocessing, pool: PoolSettings
+    samples: Iterable[Sample], preprocessing: Preprocessing, pool: PoolSettings
 ) -> Generator[tuple[Sample, Picture | Failure], None, None]:
     """Read samples in worker processes, in the order of completion."""
     yield from reader.read_all(partial(_read_sample, preprocessing=preprocessing), samples, pool)
 
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Failure:
-    return reader.read_any(str(sample.path), preprocessing)
-
-
-def listed(samples: Iterable[Sample], split: dict[str, str], part: str) -> list[Sample]:
-    """Select the samples that a split names as of a part."""
-    return [sample for sample in samples if split.get(sample.sha256) == part]
+    first = reader.read_any(str(sample.path), preprocessing)
+    if isinstance(first, Failure) or not sample.more:
+        return first
+    pictures = [first.image]
+    for path in sample.more:
+        reading = reader.read_any(str(path), preprocessing)
+        if isinstance(reading, Failure):
+            return reading
+        pictures.append(reading.image)
+    return Picture(beside(pictures, preprocessing))

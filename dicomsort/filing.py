@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from dicomsort.claims import Claims, folds_case
 from dicomsort.crew import Crew
-from dicomsort.labels import REVIEW, Decision
+from dicomsort.labels import Decision
 from dicomsort.layout import Layout
 from dicomsort.manifest import LOCK, Manifest, Row, placement_of
 from dicomsort.outcome import Failure, Found, Picture, Reason, Stamp, Status
@@ -85,17 +85,17 @@ class _Placer:
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
-        folder = REVIEW if decision.review else decision.label
-        reasons = (Reason.BELOW_THRESHOLD if decision.review else Reason.NONE, *reading.remarks)
+        reasons = (_why_review(decision), *reading.remarks)
         row = Row(
             path=found.path,
             status=Status.PLANNED,
             reasons=reasons,
             label=decision.label,
             confidence=decision.confidence,
-            destination=self._layout.destination(folder, found.relpath, reading.header),
+            destination=self._layout.destination(decision.folder, found.relpath, reading.header),
             header=reading.header,
             scores=decision.scores,
+            further=decision.further,
             stamp=stamp,
         )
         return self._in_place(row, found, decision.review)
@@ -132,6 +132,12 @@ class _Placer:
             return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
         _withdraw(found, self._out)
         return row
+
+
+def _why_review(decision: Decision) -> Reason:
+    if not decision.label:
+        return Reason.NO_LABEL
+    return Reason.BELOW_THRESHOLD if decision.review else Reason.NONE
 
 
 def _claims(manifest: Manifest, settings: FilingSettings) -> Claims:

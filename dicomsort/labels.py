@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,24 @@ REVIEW = "review"
 
 _RESERVED = frozenset({REVIEW, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"})
 
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+KINDS = ("multiclass", "multilabel", "binary")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A multiclass output: one score per label, the scores of an image add up to 1.
+    """One question that a network answers, and what its logits mean.
 
-    temperature: logits are divided by it before the softmax (Guo et al. 2017, On Calibration of Modern
-    Neural Networks). review_below: confidence 0..1 under which a person should look.
+    kind: `multiclass`, one label of several, whose scores add up to 1 (softmax); `multilabel`, any number of
+    them, each with a score of its own (sigmoid); `binary`, the first label or the second, by the sigmoid of
+    one logit, which is the score of the second.
+    temperature: logits are divided by it (Guo et al. 2017, On Calibration of Modern Neural Networks).
+    review_below: confidence 0..1 under which a person should look. thresholds: of multilabel one score per
+    label from which it counts, of binary that of the second label; empty means 0.5.
     """
 
     name: str
@@ -29,36 +39,78 @@ class Head:
     temperature: float = 1.0
     review_below: float = 0.0
     kind: str = "multiclass"
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind != "multiclass":
+        if self.kind not in KINDS:
             raise ValueError(f"head '{self.name}' is of unknown kind '{self.kind}'")
-        if len(self.labels) < 2 or len({label.casefold() for label in self.labels}) < len(self.labels):
+        if len({label.casefold() for label in self.labels}) < max(2, len(self.labels)):
             raise ValueError(f"head '{self.name}' needs at least two labels, each once")
+        if self.kind == "binary" and len(self.labels) != 2:
+            raise ValueError(f"head '{self.name}' is binary and needs exactly two labels")
         for label in self.labels:
             check_label(label)
         if not 0 < self.temperature < math.inf or not 0 <= self.review_below <= 1:
             raise ValueError(f"head '{self.name}' has an impossible temperature or review threshold")
+        wanted = {"multiclass": 0, "binary": 1, "multilabel": len(self.labels)}[self.kind]
+        if len(self.thresholds) not in (0, wanted) or not all(0 < each < 1 for each in self.thresholds):
+            raise ValueError(f"head '{self.name}' needs {wanted} thresholds between 0 and 1, or none")
+
+    @property
+    def width(self) -> int:
+        """How many logits it takes."""
+        return 1 if self.kind == "binary" else len(self.labels)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the head as JSON values."""
         return asdict(self)
 
-    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn logits (n, labels) into calibrated probabilities (n, labels), each row adding up to 1."""
+    def scores(self, logits: Floats) -> NDArray[np.float32]:
+        """Turn logits (n, width) into calibrated probabilities (n, labels)."""
         scaled = np.asarray(logits, np.float64) / self.temperature
-        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
+        if self.kind == "multiclass":
+            exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+            return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
+        positive = 0.5 * (1 + np.tanh(scaled / 2))  # the logistic function, which cannot overflow so
+        if self.kind == "binary":
+            positive = np.concatenate([1 - positive, positive], axis=1)
+        return np.asarray(positive, np.float32)
+
+    def chosen(self, scores: Floats) -> NDArray[Any]:
+        """Turn scores (n, labels) into answers: class indices (n,), or for multilabel bool (n, labels)."""
+        if self.kind == "multiclass":
+            return np.asarray(scores.argmax(axis=1), np.int64)
+        above = scores[:, -len(self.thresholds or scores[0]) :] >= np.asarray(self.thresholds or 0.5)
+        if self.kind == "binary":
+            return np.asarray(above[:, -1], np.int64)
+        return np.asarray(above, np.bool_)
+
+    def confidence(self, scores: Floats) -> NDArray[np.float64]:
+        """Return how sure each answer is, 0..1 (n,); of several labels that of the least sure one."""
+        scores, chosen = np.asarray(scores, np.float64), self.chosen(scores)
+        if self.kind == "multilabel":
+            return np.asarray(np.where(chosen, scores, 1 - scores).min(axis=1))
+        return np.asarray(np.take_along_axis(scores, chosen[:, None], axis=1)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The label of one image, how sure the model is (0..1), every score, and whether a person should look."""
+    """The label of one image, how sure the model is (0..1), every score, and whether a person should look.
+
+    label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
+    decisions of the model's other heads.
+    """
 
     label: str
     confidence: float
     scores: tuple[float, ...]
     review: bool
+    further: "tuple[Decision, ...]" = ()
+
+    @property
+    def folder(self) -> str:
+        """The folder for the image: `review`, or its label, with `+` where there are several."""
+        return REVIEW if self.review else self.label.replace("|", "+")
 
 
 def check_label(label: str) -> None:
@@ -69,9 +121,40 @@ def check_label(label: str) -> None:
         )
 
 
-def decide(scores: NDArray[np.float32], head: Head, review_below: float | None = None) -> Decision:
+def decide(scores: Floats, head: Head, review_below: float | None = None) -> Decision:
     """Decide one image from its scores (labels,). `review_below` overrides the head's own threshold."""
-    best = int(np.argmax(scores))
+    row = np.asarray(scores, np.float64)[None]
     threshold = head.review_below if review_below is None else review_below
-    confidence = float(scores[best])
-    return Decision(head.labels[best], confidence, tuple(map(float, scores)), confidence < threshold)
+    confidence, label = float(head.confidence(row)[0]), label_of(head, head.chosen(row)[0])
+    return Decision(label, confidence, tuple(map(float, scores)), confidence < threshold or not label)
+
+
+def answer_columns(heads: Sequence[Head]) -> list[str]:
+    """Name the columns of answers: the first head's scores, then label, confidence and scores of others."""
+    first, *further = heads
+    names = [f"score_{label}" for label in first.labels]
+    for head in further:
+        names += [f"{head.name}.{name}" for name in ("label", "confidence")]
+        names += [f"{head.name}.score_{label}" for label in head.labels]
+    return names
+
+
+def label_of(head: Head, chosen: Any) -> str:
+    """Name one answer of `Head.chosen`."""
+    if head.kind == "multilabel":
+        return "|".join(label for label, is_so in zip(head.labels, chosen, strict=True) if is_so)
+    return head.labels[int(chosen)]
+
+
+def decide_all(scores: Floats, heads: Sequence[Head], review_below: float | None = None) -> Decision:
+    """Decide one image from the scores of all heads in a row; the first head decides where it goes."""
+    parts = split_columns(np.asarray(scores)[None], [len(head.labels) for head in heads])
+    first, *further = (part[0] for part in parts)
+    decision = decide(first, heads[0], review_below)
+    others = tuple(decide(part, head) for part, head in zip(further, heads[1:], strict=True))
+    return replace(decision, further=others)
+
+
+def split_columns(values: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
+    """Split (n, sum of widths) into one (n, width) for each."""
+    return np.split(values, np.cumsum(widths)[:-1], axis=1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dicomsort import __version__
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.labels import Decision
 from dicomsort.names import cell, escape, uncell, unescape
 from dicomsort.outcome import TROUBLE, Header, Placement, Reason, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
@@ -33,8 +34,8 @@ _DAMAGE = (ValueError, KeyError, csv.Error)  # what a file that is no manifest r
 class Row:
     """One line of the manifest.
 
-    destination: relative to the output folder. scores: one per label. sha256: of the bytes that were placed
-    and read again, in hex.
+    destination: relative to the output folder. scores: one per label. further: what the model's other heads
+    say. sha256: of the bytes that were placed and read again, in hex.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Row:
     duplicate_of: str = ""
     header: Header = field(default_factory=Header)
     scores: tuple[float, ...] = ()
+    further: tuple[Decision, ...] = ()
     stamp: Stamp | None = None
     sha256: str = ""
 
@@ -55,9 +57,20 @@ Record = dict[str, str]
 """A line of the manifest by column, names still escaped."""
 
 
-def columns(labels: Sequence[str]) -> list[str]:
-    """Return the manifest's columns for a model with these labels."""
-    return [*_LEADING, *_HEADER_COLUMNS, *(f"score_{label}" for label in labels), *_TRAILING]
+def columns(answers: Sequence[str]) -> list[str]:
+    """Return the manifest's columns, with those of the model's answers (`labels.answer_columns`) inside."""
+    return [*_LEADING, *_HEADER_COLUMNS, *answers, *_TRAILING]
+
+
+def _answer_cells(row: Row) -> list[str]:
+    cells = [f"{score:.6f}" for score in row.scores]
+    for decision in row.further:
+        cells += [
+            decision.label,
+            f"{decision.confidence:.6f}",
+            *(f"{score:.6f}" for score in decision.scores),
+        ]
+    return cells
 
 
 def joined(reasons: Iterable[Reason]) -> str:
@@ -140,8 +153,8 @@ def _key(path: str, stamp: Stamp) -> int:
 class Manifest:
     """The journal of an output folder. A file done again appends a row; the last row of a file counts."""
 
-    def __init__(self, folder: str, labels: Sequence[str], model: str, run: RunFacts | None) -> None:
-        self._folder, self._labels, self._model, self._run = folder, tuple(labels), model, run
+    def __init__(self, folder: str, answers: Sequence[str], model: str, run: RunFacts | None) -> None:
+        self._folder, self._answers, self._model, self._run = folder, tuple(answers), model, run
         self._path = os.path.join(folder, MANIFEST)
         self._file: TextIO | None = None
         self._lock: TextIO | None = None
@@ -158,10 +171,10 @@ class Manifest:
                 names = next(csv.reader(file), [])
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
-        labels = [name.removeprefix("score_") for name in names if name.startswith("score_")]
-        if names != columns(labels) or os.path.basename(path) != MANIFEST:
+        answers = names[len(columns(())) - len(_TRAILING) : -len(_TRAILING)]
+        if names != columns(answers) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls(os.path.dirname(os.path.realpath(path)), labels, "", None)
+        return cls(os.path.dirname(os.path.realpath(path)), answers, "", None)
 
     def __enter__(self) -> "Manifest":
         """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
@@ -190,7 +203,7 @@ class Manifest:
         _cut_torn_line(self._path)
         self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
         if self._file.tell() == 0:
-            csv.writer(self._file, lineterminator="\n").writerow(columns(self._labels))
+            csv.writer(self._file, lineterminator="\n").writerow(columns(self._answers))
             self._file.flush()
         else:
             self._check_columns()
@@ -198,7 +211,7 @@ class Manifest:
     def _check_columns(self) -> None:
         with open(self._path, "rb") as file:
             header = file.readline()
-        if header.decode("utf-8", "replace").rstrip("\n").split(",") != columns(self._labels):
+        if header.decode("utf-8", "replace").rstrip("\n").split(",") != columns(self._answers):
             raise UsageError(f"'{escape(self._path)}' has other columns than this run; use another --out")
 
     def __exit__(self, *_: object) -> None:
@@ -231,7 +244,7 @@ class Manifest:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
     def _cells(self, row: Row) -> list[str]:
-        scores = [f"{score:.6f}" for score in row.scores] or [""] * len(self._labels)
+        answers = _answer_cells(row) if row.scores else [""] * len(self._answers)
         values = (getattr(row.header, name) for name in _HEADER_COLUMNS)
         header = ["" if value is None else str(value) for value in values]
         stamp = [str(row.stamp.size), str(row.stamp.mtime_ns)] if row.stamp else ["", ""]
@@ -246,7 +259,7 @@ class Manifest:
             row.action,
             *places,
         ]
-        texts = [cell(text) for text in [*leading, *header, *scores, self._model]]
+        texts = [cell(text) for text in [*leading, *header, *answers, self._model]]
         return [*texts, *stamp, row.sha256, __version__]
 
     def records(self) -> Iterator[Record]:
@@ -316,7 +329,7 @@ class Manifest:
         try:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns(self._labels))
+                writer.writerow(columns(self._answers))
                 for counts, record in zip(last, self.records(), strict=True):
                     if counts:
                         writer.writerow((replace_row(record) if replace_row else record).values())

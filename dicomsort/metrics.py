@@ -1,6 +1,11 @@
-"""Truth and scores to figures with confidence intervals."""
+"""Truth and scores to figures with confidence intervals; two models on the same images.
 
-from dataclasses import asdict, dataclass
+Intervals are 95 % percentile intervals of the bootstrap (Efron 1979). What is resampled are images or, where
+patients are known, patients with all their images (Field and Welsh 2007, Bootstrapping clustered data).
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +14,25 @@ from sklearn.metrics import confusion_matrix
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
+Weights = NDArray[np.int32]
+Scores = dict[str, Values]
 
 _INTERVAL = (2.5, 97.5)
-_CHUNK = 1000
+_ELEMENTS = 1 << 20
+"""Array elements of the resamples that are drawn at a time."""
+_OFTEN = 12
+"""Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
+_BINS = 15
+_EACH = ("precision", "recall", "f1", "auc", "ap")
+_COMPARED = (
+    "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
+    "auc_macro",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An estimate with its 95 % bootstrap percentile interval; NaN where a class does not occur."""
+    """An estimate and its 95 % bootstrap percentile interval, which always holds it; NaN where undefined."""
 
     value: float
     low: float
@@ -24,15 +40,46 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What a confusion matrix (truth, prediction) says. Values are shares, 0..1."""
+class Answers:
+    """What a model said of n images; what every figure is computed from.
 
+    kind: `multiclass`, `binary` or `multilabel`. labels: k names, of binary the negative, then the positive.
+    truth, chosen: class indices (n,), or for multilabel bool (n, k). scores: probabilities (n, k); rows of
+    multiclass and binary add up to 1. clusters: the number of each image's patient (n,), None where unknown.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    truth: NDArray[Any]
+    chosen: NDArray[Any]
+    scores: Values
+    clusters: Counts | None = None
+
+    def take(self, indices: NDArray[Any]) -> "Answers":
+        """Return some of the images, by index or by a bool for each."""
+        clusters = None if self.clusters is None else self.clusters[indices]
+        truth, chosen, scores = self.truth[indices], self.chosen[indices], self.scores[indices]
+        return replace(self, truth=truth, chosen=chosen, scores=scores, clusters=clusters)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What `measure` says.
+
+    images, clusters: how many images and patients (None: images were resampled). bootstrap: resamples.
+    confusion: (k, k), rows are the truth; multilabel (k, 4): tn, fp, fn, tp of each label. per_class:
+    precision, recall, f1, auc and ap of each label against the rest. support: images with that truth.
+    """
+
+    kind: str
     labels: tuple[str, ...]
     images: int
+    clusters: int | None
+    bootstrap: int
     confusion: tuple[tuple[int, ...], ...]
-    accuracy: Figure
-    macro: dict[str, Figure]
+    overall: dict[str, Figure]
     per_class: dict[str, dict[str, Figure]]
+    support: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values; NaN becomes None."""
@@ -42,72 +89,82 @@ class Figures:
 
 def confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Counts:
     """Count (truth, prediction) pairs of class indices: (classes, classes)."""
+    if not len(truth):
+        return np.zeros((classes, classes), np.int64)
     return np.asarray(confusion_matrix(truth, predicted, labels=np.arange(classes)), np.int64)
 
 
-def figures(counts: Counts, labels: tuple[str, ...], bootstrap: int = 1000, seed: int = 0) -> Figures:
-    """Turn a confusion matrix into accuracy, precision, recall and F1 with intervals.
+def measure(answers: Answers, bootstrap: int = 1000, seed: int = 0) -> Figures:
+    """Compute every figure, with intervals from `bootstrap` resamples; 0 gives the estimates alone.
 
-    Per class and macro; macro is the mean over the classes that occur as truth or as prediction, as in
-    scikit-learn. Resampling images with replacement is drawing the matrix from a multinomial (Efron 1979);
-    `bootstrap` is the number of resamples, 0 gives intervals of the estimate alone.
+    Precision, recall and F1 are 0 for a class never answered (or never true) and NaN for one that is neither;
+    macro is the mean over the classes that occur as truth or answer, weighted the mean by true images.
+    auc: area under the ROC curve, one class against the rest, ties count half; NaN without the class or its
+    rest. ap: average precision, stepwise; NaN without the class. Their macro is the mean over the classes
+    that have one, in binary the figure of the positive class.
+    log_loss: natural logarithm, probabilities clipped to the machine's epsilon. brier: squared error of the
+    probabilities, of binary that of the positive, of multiclass summed over the classes (0..2), of multilabel
+    their mean.
+    ece: expected calibration error, 15 bins of equal width (Guo et al. 2017), of the chosen class; of
+    multilabel that of every image and label. kappa: Cohen 1960.
+    f1_samples: F1 of each image's labels, then the mean; 1 where none is true and none chosen.
+
+    A resample in which a figure is undefined does not count for its interval.
     """
-    estimate = _scores(counts[None])
-    resampled = _resample(counts, bootstrap, seed) if bootstrap else estimate
-    names = ("precision", "recall", "f1")
-    per_class = {
-        label: {name: _figure(estimate[name][:, index], resampled[name][:, index]) for name in names}
-        for index, label in enumerate(labels)
-    }
-    macro = {name: _figure(_mean(estimate[name]), _mean(resampled[name])) for name in names}
+    generator = np.random.default_rng(seed)
+    patient, patients = _patients(answers)
+    cell, table = _cells(answers)
+    frequency, unit, cell = _alike(cell, None if answers.clusters is None else patient)
+    counted, judged = _counted(answers, unit, cell, table), _judged(answers, patient, patients)
+    figures = _figures(frequency, counted.scores, len(unit), bootstrap, generator)
+    figures |= _figures(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
+    matrix = _matrix(answers)
+    support = matrix[:, 2:].sum(axis=1) if answers.kind == "multilabel" else matrix.sum(axis=1)
     return Figures(
-        labels=labels,
-        images=int(counts.sum()),
-        confusion=tuple(tuple(int(count) for count in row) for row in counts),
-        accuracy=_figure(estimate["accuracy"], resampled["accuracy"]),
-        macro=macro,
-        per_class=per_class,
+        kind=answers.kind,
+        labels=answers.labels,
+        images=len(patient),
+        clusters=None if answers.clusters is None else patients,
+        bootstrap=bootstrap,
+        confusion=tuple(tuple(map(int, row)) for row in matrix),
+        overall={name: each[0] for name, each in figures.items() if name not in _EACH},
+        per_class={
+            label: {name: figures[name][index] for name in _EACH}
+            for index, label in enumerate(answers.labels)
+        },
+        support=dict(zip(answers.labels, map(int, support), strict=True)),
     )
 
 
-def _resample(counts: Counts, bootstrap: int, seed: int) -> dict[str, Values]:
-    generator = np.random.default_rng(seed)
-    total = int(counts.sum())
-    shares = counts.ravel() / total
-    chunks = []
-    for start in range(0, bootstrap, _CHUNK):
-        drawn = generator.multinomial(total, shares, size=min(_CHUNK, bootstrap - start))
-        chunks.append(_scores(drawn.reshape(-1, *counts.shape)))
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+def compare(one: Answers, other: Answers, bootstrap: int = 1000, seed: int = 0) -> dict[str, Figure]:
+    """Compute the differences other - one of two models on the same images, each resample drawn for both.
+
+    Names and definitions as in `measure`. Raises ValueError if kind, labels, truth or patients differ.
+    """
+    _check_same(one, other)
+    patient, patients = _patients(one)
+    parts = [
+        (_counted(answers, patient, *_cells(answers)), _judged(answers, patient, patients))
+        for answers in (one, other)
+    ]
+
+    def differences(counts: Weights) -> Scores:
+        first, second = (counted.scores(counts) | judged.scores(counts) for counted, judged in parts)
+        return {name: second[name] - first[name] for name in _COMPARED if name in first}
+
+    units, generator = np.ones(patients, np.int64), np.random.default_rng(seed)
+    figures = _figures(units, differences, len(patient), bootstrap, generator)
+    return {name: figure for name, (figure,) in figures.items()}
 
 
-def _scores(counts: Counts) -> dict[str, Values]:
-    """Score matrices (n, k, k): accuracy (n,), precision, recall and F1 (n, k), NaN for classes not seen."""
-    hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)
-    truth, predicted = counts.sum(axis=2), counts.sum(axis=1)
-    absent = truth + predicted == 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scores = {
-            "precision": np.where(predicted > 0, hits / predicted, 0.0),
-            "recall": np.where(truth > 0, hits / truth, 0.0),
-            "f1": 2 * hits / (truth + predicted),
-        }
-    for values in scores.values():
-        values[absent] = np.nan
-    return {**scores, "accuracy": hits.sum(axis=1) / counts.sum(axis=(1, 2))}
-
-
-def _mean(values: Values) -> Values:
-    return np.asarray(np.nanmean(values, axis=1))
-
-
-def _figure(estimate: Values, resampled: Values) -> Figure:
-    value = float(estimate[0])
-    kept = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or not kept.size:
-        return Figure(float("nan"), float("nan"), float("nan"))
-    low, high = np.percentile(kept, _INTERVAL)
-    return Figure(value, min(float(low), value), max(float(high), value))
+def macro(answers: Answers) -> dict[str, float]:
+    """Compute precision_macro, recall_macro, f1_macro and accuracy (of multilabel: subset), no intervals."""
+    cell, table = _cells(answers)
+    frequency, unit, cell = _alike(cell, None)
+    scores = _counted(answers, unit, cell, table).scores(frequency[None].astype(np.int32))
+    names = {name: name for name in ("precision_macro", "recall_macro", "f1_macro")}
+    names["accuracy"] = "subset_accuracy" if answers.kind == "multilabel" else "accuracy"
+    return {name: float(scores[source][0]) for name, source in names.items()}
 
 
 def threshold_for_precision(confidence: Values, correct: NDArray[np.bool_], precision: float) -> float:
@@ -124,6 +181,320 @@ def threshold_for_precision(confidence: Values, correct: NDArray[np.bool_], prec
     if reaching[-1] == len(order) - 1:
         return 0.0
     return float(confidence[order[reaching[-1]]])
+
+
+def best_thresholds(truth: NDArray[np.bool_], scores: Values) -> tuple[float, ...]:
+    """Return for each label the score from which on it should count for its F1 on these data to be highest.
+
+    truth, scores: (n, k). Looks at 0.0100, 0.0101 ... 0.9900; of several best ones the middle of the longest
+    row of neighbours; 0.5 for a label that does not occur.
+    """
+    return tuple(map(_best_threshold, np.asarray(truth, np.bool_).T, np.asarray(scores, np.float64).T))
+
+
+def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
+    if not truth.any():
+        return 0.5
+    grid = np.arange(100, 9901) / 10_000
+    chosen = len(scores) - np.searchsorted(np.sort(scores), grid)
+    hits = truth.sum() - np.searchsorted(np.sort(scores[truth]), grid)
+    f1 = 2 * hits / (chosen + truth.sum())
+    edges = np.flatnonzero(np.diff(f1 == f1.max(), prepend=False, append=False))
+    first, after = edges[::2], edges[1::2]
+    longest = int(np.argmax(after - first))
+    return float(grid[(first[longest] + after[longest] - 1) // 2])
+
+
+def _check_same(one: Answers, other: Answers) -> None:
+    if (one.kind, one.labels) != (other.kind, other.labels):
+        raise ValueError("the two models answer different questions: kind or labels differ")
+    if not np.array_equal(one.truth, other.truth):
+        raise ValueError("the two models were not asked about the same images: their truth differs")
+    if not np.array_equal(_patients(one)[0], _patients(other)[0]):
+        raise ValueError("the two models were not asked about the same images: their patients differ")
+
+
+def _patients(answers: Answers) -> tuple[Counts, int]:
+    """Return the unit that each image is resampled with, numbered from 0 (n,), and how many there are."""
+    if answers.clusters is None:
+        return np.arange(len(answers.truth)), len(answers.truth)
+    found, patient = np.unique(answers.clusters, return_inverse=True)
+    return patient, len(found)
+
+
+def _matrix(answers: Answers) -> Counts:
+    if answers.kind != "multilabel":
+        return confusion(answers.truth, answers.chosen, len(answers.labels))
+    return np.stack([each.sum(axis=0) for each in _outcomes(answers.truth, answers.chosen)], axis=1)
+
+
+def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+    """Tell tn, fp, fn and tp, each (n, k)."""
+    return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
+
+
+def _cells(answers: Answers) -> tuple[Counts, Values]:
+    """Return the number of each image's pair of truth and answer (n,), and what each pair adds to the sums.
+
+    The sums (cells, columns) are what `_Counted` computes with: of multiclass and binary the confusion matrix
+    (k * k), of multilabel tn, fp, fn, tp (4 * k), whether all labels are right, and F1 over the labels.
+    """
+    k = len(answers.labels)
+    if answers.kind != "multilabel":
+        found, cell = np.unique(answers.truth * k + answers.chosen, return_inverse=True)
+        return cell, (found[:, None] == np.arange(k * k)).astype(np.float64)
+    bits = np.packbits(np.hstack([answers.truth, answers.chosen]), axis=1)
+    _, first, cell = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    truth, chosen = answers.truth[first], answers.chosen[first]
+    named = truth.sum(axis=1) + chosen.sum(axis=1)
+    f1 = np.where(named > 0, 2 * (truth & chosen).sum(axis=1) / np.maximum(named, 1), 1.0)
+    exact = (truth == chosen).all(axis=1)
+    return cell.reshape(-1), np.column_stack([*_outcomes(truth, chosen), exact, f1])
+
+
+def _alike(cell: Counts, patient: Counts | None) -> tuple[Counts, Counts, Counts]:
+    """Group what is resampled by its cells; units of one group are interchangeable.
+
+    Returns how many units each group has, and of one unit of each group the images: group and cell (m,).
+    Without patients a unit is an image. Patients with the same cells, in whatever order, are told by the sum
+    of a random 64-bit number for each cell, which two others share with a chance of 2**-63.
+    """
+    if patient is None:
+        frequency = np.bincount(cell)
+        return frequency, np.arange(len(frequency)), np.arange(len(frequency))
+    mark = np.random.default_rng(0).integers(2**64, size=cell.max(initial=0) + 1, dtype=np.uint64)
+    order = np.argsort(patient, kind="stable")
+    starts = np.flatnonzero(np.diff(patient[order], prepend=-1))
+    sums = np.add.reduceat(mark[cell[order]], starts)
+    _, first, group, frequency = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
+    shown = np.isin(patient, first)
+    return frequency, group[patient[shown]], cell[shown]
+
+
+def _draw(frequency: Counts, size: int, generator: np.random.Generator) -> Weights:
+    """Resample units with replacement: how often each group of alike units is drawn (size, groups).
+
+    That is a multinomial. Groups of few units are drawn unit by unit, which is the same and faster.
+    """
+    often, groups = frequency >= _OFTEN, len(frequency)
+    rare = np.repeat(np.flatnonzero(~often), frequency[~often])
+    units = int(frequency.sum())
+    drawn = generator.multinomial(units, np.append(len(rare), frequency[often]) / units, size=size)
+    counts = np.zeros((size, groups), np.int32)
+    counts[:, often] = drawn[:, 1:]
+    if rare.size:
+        for index, several in enumerate(drawn[:, 0]):
+            counts[index] += np.bincount(rare[generator.integers(len(rare), size=several)], minlength=groups)
+    return counts
+
+
+def _figures(
+    frequency: Counts,
+    score: Callable[[Weights], Scores],
+    width: int,
+    bootstrap: int,
+    generator: np.random.Generator,
+) -> dict[str, list[Figure]]:
+    """Score the data and their resamples: of each name the figures of its columns.
+
+    score: takes how often each group was drawn (b, groups), returns values (b,) or (b, columns). width: how
+    many numbers it works with for each resample, which bounds the resamples drawn at a time.
+    """
+    estimate = score(frequency[None].astype(np.int32))
+    size, chunks = max(1, _ELEMENTS // max(width, 1)), [estimate]
+    if bootstrap and frequency.size:
+        starts = range(0, bootstrap, size)
+        chunks = [score(_draw(frequency, min(size, bootstrap - start), generator)) for start in starts]
+    found = {}
+    for name, values in estimate.items():
+        resampled = np.concatenate([chunk[name] for chunk in chunks])
+        columns = resampled.reshape(len(resampled), -1).T
+        found[name] = [_figure(*pair) for pair in zip(map(float, values.ravel()), columns, strict=True)]
+    return found
+
+
+def _figure(value: float, resampled: Values) -> Figure:
+    kept = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not kept.size:
+        return Figure(value, float("nan"), float("nan"))
+    low, high = np.percentile(kept, _INTERVAL)
+    return Figure(value, min(float(low), value), max(float(high), value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is computed from sums over the images. groups: of each image, by cell; starts: of each cell."""
+
+    kind: str
+    classes: int
+    groups: Counts
+    starts: Counts
+    table: Values
+
+    def scores(self, counts: Weights) -> Scores:
+        """Score resamples (b, groups)."""
+        sums = np.add.reduceat(counts[:, self.groups], self.starts, axis=1) @ self.table
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if self.kind == "multilabel":
+                return _multilabel_scores(sums, self.classes)
+            return _multiclass_scores(sums.reshape(-1, self.classes, self.classes))
+
+
+def _counted(answers: Answers, unit: Counts, cell: Counts, table: Values) -> _Counted:
+    order = np.argsort(cell, kind="stable")
+    starts = np.searchsorted(cell[order], np.arange(len(table)))
+    return _Counted(answers.kind, len(answers.labels), unit[order], starts, table)
+
+
+def _multiclass_scores(matrix: Values) -> Scores:
+    """Score confusion matrices (b, k, k)."""
+    hits = np.diagonal(matrix, axis1=1, axis2=2)
+    truth, predicted, images = matrix.sum(axis=2), matrix.sum(axis=1), matrix.sum(axis=(1, 2))
+    accuracy = hits.sum(axis=1) / images
+    chance = (truth * predicted).sum(axis=1) / images**2
+    kappa = (accuracy - chance) / (1 - chance)
+    return {"accuracy": accuracy, **_per_class(hits, truth, predicted), "kappa": kappa}
+
+
+def _multilabel_scores(sums: Values, k: int) -> Scores:
+    """Score sums (b, 4 * k + 2), see `_cells`."""
+    negative, false, missed, hits = (sums[:, start : start + k] for start in range(0, 4 * k, k))
+    images = (negative + false + missed + hits)[:, 0]
+    named = (false + missed + 2 * hits).sum(axis=1)
+    return {
+        "subset_accuracy": sums[:, -2] / images,
+        **_per_class(hits, missed + hits, false + hits),
+        "f1_micro": 2 * hits.sum(axis=1) / named,
+        "f1_samples": sums[:, -1] / images,
+    }
+
+
+def _per_class(hits: Values, truth: Values, predicted: Values) -> Scores:
+    """Compute precision, recall and F1 of each class (b, k), NaN if it does not occur, and their means."""
+    absent = truth + predicted == 0
+    each = {
+        "precision": np.where(predicted > 0, hits / predicted, 0.0),
+        "recall": np.where(truth > 0, hits / truth, 0.0),
+        "f1": 2 * hits / (truth + predicted),
+    }
+    for values in each.values():
+        values[absent] = np.nan
+    total = truth.sum(axis=1)
+    even = {f"{name}_macro": _mean(values) for name, values in each.items()}
+    weighted = {
+        f"{name}_weighted": np.nansum(values * truth, axis=1) / total for name, values in each.items()
+    }
+    return each | even | weighted
+
+
+def _mean(values: Values) -> Values:
+    """Average each row (b, k) over what is not NaN."""
+    return np.asarray(np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """The images by falling score of one label, ties as one step; only steps with a relevant image matter.
+
+    units: of each image (n,). relevant: units of the relevant ones (p,); steps: where in these each step
+    starts (g,). before, upto: how many images lie before each step, and up to its end (g,).
+    """
+
+    units: Counts
+    relevant: Counts
+    steps: Counts
+    before: Counts
+    upto: Counts
+
+    def scores(self, counts: Weights) -> tuple[Values, Values]:
+        """Compute AUC and average precision of resamples (b, units): (b,), (b,)."""
+        if not self.steps.size:
+            nothing = np.full(len(counts), np.nan)
+            return nothing, nothing
+        ranked = np.zeros((len(counts), len(self.units) + 1), np.int32)
+        np.cumsum(np.take(counts, self.units, axis=1), axis=1, dtype=np.int32, out=ranked[:, 1:])
+        hits = np.take(counts, self.relevant, axis=1)
+        if len(self.steps) < len(self.relevant):
+            hits = np.add.reduceat(hits, self.steps, axis=1)
+        found = np.cumsum(hits, axis=1, dtype=np.int32)
+        upto, before = np.take(ranked, self.upto, axis=1), np.take(ranked, self.before, axis=1)
+        positive = found[:, -1].astype(np.float64)
+        negative = ranked[:, -1] - positive
+        above = (upto + before - 2.0 * found + hits) / 2
+        auc = 1 - np.einsum("bg,bg->b", hits, above) / (positive * negative)
+        precision = found / np.maximum(upto, 1)
+        return auc, np.einsum("bg,bg->b", hits, precision) / positive
+
+
+def _ranking(relevant: NDArray[np.bool_], scores: Values, unit: Counts) -> _Ranking:
+    order = np.argsort(-scores, kind="stable")
+    upto = np.flatnonzero(np.diff(scores[order], append=-np.inf)) + 1
+    before = upto - np.diff(upto, prepend=0)
+    found = np.append(0, np.cumsum(relevant[order]))
+    kept = found[upto] > found[before]
+    chosen = order[relevant[order]]
+    return _Ranking(unit[order], unit[chosen], found[before[kept]], before[kept], upto[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is computed from scores. sums: images, log loss, Brier, gaps of ECE of each unit (units, 18)."""
+
+    kind: str
+    rankings: tuple[_Ranking, ...]
+    sums: Values
+
+    def scores(self, counts: Weights) -> Scores:
+        """Score resamples (b, units)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pairs = [ranking.scores(counts) for ranking in self.rankings]
+            auc, ap = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+            if self.kind == "binary":
+                auc[:, 0] = auc[:, 1]
+            images, log_loss, brier, *gaps = (counts @ self.sums).T
+            means = {
+                "log_loss": log_loss / images,
+                "brier": brier / images,
+                "ece": sum(map(abs, gaps)) / images,
+            }
+            first = 1 if self.kind == "binary" else 0
+            return means | {
+                "auc": auc, "ap": ap, "auc_macro": _mean(auc[:, first:]), "ap_macro": _mean(ap[:, first:])
+            }  # fmt: skip
+
+
+def _judged(answers: Answers, unit: Counts, units: int) -> _Judged:
+    k = len(answers.labels)
+    known = answers.truth if answers.kind == "multilabel" else answers.truth[:, None] == np.arange(k)
+    rankings = tuple(map(_ranking, known.T, answers.scores.T, [unit] * k))
+    sums = np.zeros((units, 3 + _BINS))
+    np.add.at(sums, unit, np.column_stack([np.ones(len(unit)), _losses(answers, known), _gaps(answers)]))
+    return _Judged(answers.kind, rankings, sums)
+
+
+def _losses(answers: Answers, known: NDArray[np.bool_]) -> Values:
+    """Return each image's log loss and Brier score (n, 2)."""
+    tiny = np.finfo(np.float64).eps
+    given = np.where(known, answers.scores, 1 - answers.scores)
+    surprise = -np.log(np.clip(given, tiny, 1 - tiny))
+    squares = (1 - given) ** 2
+    if answers.kind == "multilabel":
+        return np.column_stack([surprise.mean(axis=1), squares.mean(axis=1)])
+    brier = squares[:, 1] if answers.kind == "binary" else squares.sum(axis=1)
+    return np.column_stack([surprise[known], brier])
+
+
+def _gaps(answers: Answers) -> Values:
+    """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
+    if answers.kind == "multilabel":
+        confidence, right = answers.scores, answers.truth
+    else:
+        confidence = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)
+        right = (answers.truth == answers.chosen)[:, None]
+    bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], confidence)
+    gaps = np.zeros((len(confidence), _BINS))
+    np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])
+    return gaps
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,6 +1,8 @@
 """Architectures by name; normalising is their first layer."""
 
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,24 +10,36 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from dicomsort.bundle import Bundle, NetworkSpec
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.folding import folded, fused
 
+HUB = "hub"
+
+_IMAGENET = (0.449, 0.226)
+
 ALIASES: dict[str, NetworkSpec] = {
     # MobileNet-V1 comes from TensorFlow: "same" padding and greys from -1 to 1.
     "mobilenet_v1": NetworkSpec("mobilenetv1_100", {"pad_type": "same"}, 0.5, 0.5),
-    "mobilenet_v2": NetworkSpec("mobilenetv2_100", {}, 0.449, 0.226),
-    "resnet18": NetworkSpec("resnet18", {}, 0.449, 0.226),
-    "resnet34": NetworkSpec("resnet34", {}, 0.449, 0.226),
-    "efficientnet_b0": NetworkSpec("efficientnet_b0", {}, 0.449, 0.226),
+    "mobilenet_v2": NetworkSpec("mobilenetv2_100", {}, *_IMAGENET),
+    "resnet18": NetworkSpec("resnet18", {}, *_IMAGENET),
+    "resnet34": NetworkSpec("resnet34", {}, *_IMAGENET),
+    "resnet101": NetworkSpec("resnet101", {}, *_IMAGENET),
+    "efficientnet_b0": NetworkSpec("efficientnet_b0", {}, *_IMAGENET),
+    "efficientnet_b1": NetworkSpec("efficientnet_b1", {}, *_IMAGENET),
+    "efficientnet_b2": NetworkSpec("efficientnet_b2", {}, *_IMAGENET),
+    "xception": NetworkSpec("legacy_xception", {}, 0.5, 0.5),
+    "vit_small": NetworkSpec("vit_small_patch16_224", {}, 0.5, 0.5),
+    "vit_base": NetworkSpec("vit_base_patch16_224", {}, 0.5, 0.5),
+    "convnext_tiny": NetworkSpec("convnext_tiny", {}, *_IMAGENET),
 }
 """The names of the field's papers. mean and std: ImageNet's, averaged over the three colours."""
 
 
-_OPTIONS = {"pad_type"}
+_OPTIONS = {"pad_type", "img_size"}
 """Keyword arguments of timm.create_model that a bundle may set; others can fetch or load files."""
 
 
@@ -42,7 +56,7 @@ class Network(nn.Module):
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
         self.precision = torch.float32
-        self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
+        self.normalise(spec)
         try:
             if not timm.is_model(spec.timm) or not set(spec.options) <= _OPTIONS:
                 raise TypeError("not a plain network of timm")  # noqa: TRY301  (never a hub or a file)
@@ -50,11 +64,15 @@ class Network(nn.Module):
                 spec.timm, pretrained=False, in_chans=1, num_classes=outputs, **spec.options
             )
             _start_small(self.body.get_classifier())
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
             known = ", ".join(ALIASES)
             raise UsageError(
                 f"no network '{spec.timm}': use {known}, or a name of timm {timm.__version__}"
             ) from error
+
+    def normalise(self, spec: NetworkSpec) -> None:
+        """Take mean and deviation of the greys from a spec."""
+        self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
 
     def forward(self, grey: Tensor) -> Tensor:
         """Return logits (n, outputs) for grey images (n, size, size)."""
@@ -70,27 +88,78 @@ def _start_small(classifier: nn.Module) -> None:
         nn.init.zeros_(classifier.bias)
 
 
-def spec_for(name: str) -> NetworkSpec:
+def spec_for(name: str, size: int | None = None) -> NetworkSpec:
     """Look up an alias, else take the name as timm's with its own normalisation.
 
-    Raises UsageError if timm does not know it.
+    size: of the images, for networks that are made for one size. Raises UsageError if timm does not know it.
     """
-    if name in ALIASES:
-        return ALIASES[name]
-    if not timm.is_model(name):
+    if name not in ALIASES and not timm.is_model(name):
         raise UsageError(
             f"no network '{name}': use {', '.join(ALIASES)}, or a name of timm {timm.__version__}"
         )
-    config = timm.get_pretrained_cfg(name)
+    spec = ALIASES.get(name) or NetworkSpec(name, {}, *_IMAGENET)
+    config = timm.get_pretrained_cfg(spec.timm)
     if config is None:
-        return NetworkSpec(name, {}, 0.449, 0.226)
-    return NetworkSpec(name, {}, sum(config.mean) / 3, sum(config.std) / 3)
+        return spec
+    if name not in ALIASES:
+        spec = replace(spec, mean=sum(config.mean) / 3, std=sum(config.std) / 3)
+    if config.fixed_input_size and size is not None:
+        spec = replace(spec, options={**spec.options, "img_size": size})
+    return spec
+
+
+def begin(name: str, size: int, outputs: int, pretrained: str | None) -> tuple[Network, NetworkSpec]:
+    """Make a network to train. pretrained: a safetensors file, `hub` for timm's own weights, or None.
+
+    Raises UsageError for an unknown network, one that does not take images of `size` pixels, or weights that
+    cannot be had or do not fit.
+    """
+    spec = spec_for(name, size)
+    if pretrained == HUB:
+        spec = _as_on_the_hub(spec)
+    network = Network(spec, outputs)
+    _try_size(network, name, size)
+    if pretrained == HUB:
+        _start_from_state(network, _from_hub(spec), "--pretrained hub")
+    elif pretrained is not None:
+        start_from(network, Path(pretrained))
+    return network, spec
+
+
+def _try_size(network: Network, name: str, size: int) -> None:
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise UsageError(f"'{name}' does not take images of {size} pixels (--size): {message}") from error
+
+
+def _as_on_the_hub(spec: NetworkSpec) -> NetworkSpec:
+    """Return a network as timm's own weights were trained: timm's padding, their mean and deviation."""
+    config = timm.get_pretrained_cfg(spec.timm)
+    options = {name: value for name, value in spec.options.items() if name != "pad_type"}
+    if config is None or not config.has_weights:
+        raise UsageError(f"--pretrained hub: timm has no weights for '{spec.timm}'")
+    return replace(spec, options=options, mean=sum(config.mean) / 3, std=sum(config.std) / 3)
+
+
+def _from_hub(spec: NetworkSpec) -> dict[str, Tensor]:
+    try:
+        model = timm.create_model(spec.timm, pretrained=True, **spec.options)
+    except Exception as error:  # (each layer below timm has errors of its own for a missing connection)
+        raise UsageError(
+            f"--pretrained hub: the weights of '{spec.timm}' cannot be fetched; without a network connection "
+            "give a safetensors file, or none"
+        ) from error
+    state: dict[str, Tensor] = model.state_dict()
+    return state
 
 
 def build(bundle: Bundle) -> Network:
     """Make the network of a bundle with its weights. Raises ModelError if they do not fit each other."""
     try:
-        network = Network(bundle.network, len(bundle.head.labels))
+        network = Network(bundle.network, bundle.outputs)
         state = {name: torch.from_numpy(value).float() for name, value in bundle.weights.items()}
         network.body.load_state_dict(state, strict=True)
     except (UsageError, RuntimeError, TypeError) as error:
@@ -146,22 +215,41 @@ def start_from(network: Network, weights: Path) -> None:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"--pretrained '{weights}' cannot be read as safetensors: {error}") from error
+    _start_from_state(network, state, f"--pretrained '{weights}'")
+
+
+def _start_from_state(network: Network, state: dict[str, Tensor], origin: str) -> None:
     config = network.body.pretrained_cfg
-    first, classifier = f"{config['first_conv']}.weight", config["classifier"]
-    if first in state and state[first].shape[1] == 3:
-        state[first] = state[first].float().sum(dim=1, keepdim=True)
-    backbone = {name: value.float() for name, value in state.items() if not name.startswith(f"{classifier}.")}
+    first, classifier = _names(config["first_conv"]), _names(config["classifier"])
+    for name in (f"{layer}.weight" for layer in first):
+        if name in state and state[name].ndim == 4 and state[name].shape[1] == 3:
+            state[name] = state[name].float().sum(dim=1, keepdim=True)
+    if hasattr(network.body, "pos_embed") and "pos_embed" in state:
+        state["pos_embed"] = _positions(state["pos_embed"].float(), network.body)
+    backbone = {name: value.float() for name, value in state.items() if not name.startswith(classifier)}
     try:
         result = network.body.load_state_dict(backbone, strict=False)
     except RuntimeError as error:
-        raise UsageError(
-            f"--pretrained '{weights}' is of another network: {str(error).splitlines()[1]}"
-        ) from error
+        raise UsageError(f"{origin} is of another network: {str(error).splitlines()[1].strip()}") from error
     missing = [name for name in result.missing_keys if not _optional(name, classifier)]
     if missing or result.unexpected_keys:
         odd = (missing or result.unexpected_keys)[0]
-        raise UsageError(f"--pretrained '{weights}' is of another network: '{odd}' does not match")
+        raise UsageError(f"{origin} is of another network: '{odd}' does not match")
 
 
-def _optional(name: str, classifier: str) -> bool:
-    return name.startswith(f"{classifier}.") or name.endswith("num_batches_tracked")
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _positions(embedding: Tensor, body: Any) -> Tensor:
+    """Fit a transformer's positions, learnt at another image size, to its own grid."""
+    return cast(
+        "Tensor",
+        resample_abs_pos_embed(
+            embedding, list(body.patch_embed.grid_size), num_prefix_tokens=body.num_prefix_tokens
+        ),
+    )
+
+
+def _optional(name: str, classifier: tuple[str, ...]) -> bool:
+    return name.startswith(classifier) or name.endswith("num_batches_tracked")

@@ -34,6 +34,7 @@ class Reason(StrEnum):
 
     NONE = ""
     BELOW_THRESHOLD = "confidence below the review threshold"
+    NO_LABEL = "no label reaches its threshold"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
     ORIGINAL_GONE = "the file it repeated has changed, the next run places it"
     SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from dicomsort.errors import InternalError, NothingFoundError, TargetError, Usag
 from dicomsort.filing import FilingSettings, Verdict, file_all, stamp_now
 from dicomsort.forecast import Forecast
 from dicomsort.journal import Journal
-from dicomsort.labels import Head, decide
+from dicomsort.labels import Head, answer_columns, decide_all
 from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.layout import Layout
 from dicomsort.manifest import History, Manifest, Record, Row, placement_of
@@ -76,13 +76,13 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
     out = os.path.abspath(settings.out)
     roots = check(settings)
     bundle, batch_size = predictor.bundle, settings.batch_size or predictor.batch_size
-    with Manifest(out, bundle.head.labels, bundle.tag, _run_facts(settings, predictor)) as manifest:
+    with Manifest(out, answer_columns(bundle.heads), bundle.tag, _run_facts(settings, predictor)) as manifest:
         history = manifest.history(settings.retry_failed, partial(_is_there, out=out))
         found = spent.making("walk", walk.find(roots, avoid=out, follow_links=settings.follow_links))
         todo = _not_done(_counted(found, tally), history, tally)
         readings = _read(todo, settings, bundle.preprocessing, batch_size, spent)
         predicted = predict(readings, predictor, batch_size, spent)
-        verdicts = _decided(predicted, bundle.head, settings.review_below)
+        verdicts = _decided(predicted, bundle.heads, settings.review_below)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
         rows = file_all(verdicts, filing, manifest, spent)
         ahead = walk.find(roots, avoid=out, follow_links=settings.follow_links)
@@ -201,11 +201,11 @@ def _read_found(found: Found, preprocessing: Preprocessing, settings: ReadSettin
 
 
 def _decided(
-    predicted: Generator[Predicted[Found], None, None], head: Head, review_below: float | None
+    predicted: Generator[Predicted[Found], None, None], heads: Sequence[Head], review_below: float | None
 ) -> Generator[Verdict, None, None]:
     with closing(predicted):
         for found, reading, scores in predicted:
-            decision = None if scores is None else decide(scores, head, review_below)
+            decision = None if scores is None else decide_all(scores, heads, review_below)
             yield Verdict(found, reading, decision)
 
 

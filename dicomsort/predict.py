@@ -30,11 +30,11 @@ class Predictor(Protocol):
     batch_size: int
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return float32 logits (n, labels) for uint8 images (n, size, size)."""
+        """Return float32 logits (n, outputs) for uint8 images (n, size, size)."""
 
 
 class Predicted(NamedTuple, Generic[Item]):
-    """An item, how it was read, and the model's calibrated scores (labels,); None for a failure."""
+    """An item, how it was read, and the calibrated scores of all heads in a row; None for a failure."""
 
     item: Item
     reading: Picture | Failure
@@ -85,5 +85,5 @@ def _predicted(
 ) -> list[Predicted[Item]]:
     with spent.busy("network"):
         logits = predictor.logits(np.stack([picture.image for _, picture in batch]))
-    scores = predictor.bundle.head.scores(logits)
+    scores = predictor.bundle.scores(logits)
     return [Predicted(item, picture, row) for (item, picture), row in zip(batch, scores, strict=True)]

@@ -1,17 +1,25 @@
 """Fit a grey image to the model's canvas."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 GreyFloat = NDArray[np.float32]
 Canvas = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 32, 1024
+
+SMOOTHING: dict[str, ImageFilter.Filter | None] = {
+    "none": None,
+    "gaussian": ImageFilter.GaussianBlur(1),
+    "median": ImageFilter.MedianFilter(3),
+}
+"""Filters of the finished canvas: a Gaussian of 1 pixel, or the median of 3 x 3."""
 
 _GAP = 3.0  # whole-pixel averaging leaves at least this factor to the filter
 _STRIP_ROWS = 128
@@ -22,17 +30,21 @@ _MOST_IN_32_BITS = 181  # squares of this many 16-bit values a side
 class Preprocessing:
     """How a grey image becomes the network's input; stored in the model bundle.
 
-    size: side of the square canvas in pixels. fill: grey value 0..255 of the canvas beside the image.
+    size: side of the square canvas in pixels. fill: grey value 0..255 of the canvas beside the image. smooth:
+    a name in SMOOTHING.
     """
 
     size: int = 224
     fill: int = 0
+    smooth: str = "none"
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not isinstance(self.fill, int) or not 0 <= self.fill <= 255:
             raise ValueError("canvas size and fill must be whole numbers, fill 0 to 255")
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise ValueError(f"canvas size must be {MIN_SIZE} to {MAX_SIZE} pixels, not {self.size}")
+        if self.smooth not in SMOOTHING:
+            raise ValueError(f"smoothing '{self.smooth}' is unknown: use {', '.join(SMOOTHING)}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -132,10 +144,31 @@ def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     canvas = np.full((size, size), preprocessing.fill, np.uint8)
     top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
     canvas[top : top + image.shape[0], left : left + image.shape[1]] = to_bytes(image)
-    return canvas
+    smooth = SMOOTHING[preprocessing.smooth]
+    return canvas if smooth is None else np.asarray(Image.fromarray(canvas).filter(smooth))
 
 
 def fit(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     """Shrink a (rows, columns) image of values 0..255 and centre it on the canvas: uint8 (size, size)."""
     shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
     return to_canvas(shrink(image, shape), preprocessing)
+
+
+def beside(canvases: Sequence[Canvas], preprocessing: Preprocessing) -> Canvas:
+    """Put several canvases side by side on one, without what is empty around each: uint8 (size, size).
+
+    All get the same height, so that none grows beyond what was read of it.
+    """
+    pictures = [_without_margins(canvas, preprocessing.fill) for canvas in canvases]
+    height = min(picture.shape[0] for picture in pictures)
+    shapes = [(height, max(1, round(height * each.shape[1] / each.shape[0]))) for each in pictures]
+    row = [shrink(picture, shape) for picture, shape in zip(pictures, shapes, strict=True)]
+    return fit(np.concatenate(row, axis=1), replace(preprocessing, smooth="none"))
+
+
+def _without_margins(canvas: Canvas, fill: int) -> Canvas:
+    filled = canvas != fill
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    if not rows.size:
+        return canvas
+    return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from dicomsort.terminal import say, table
 
 if TYPE_CHECKING:
-    from dicomsort.evaluate import Evaluation
-    from dicomsort.train import Epoch
+    from dicomsort.folds import Summary
+    from dicomsort.trainer import Epoch
 
 
 def done(done: str, left: Mapping[str, int], quiet: bool) -> None:
@@ -25,12 +25,36 @@ def picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
         say(f"wrote {target}" + "".join(f" ({remark})" for remark in remarks))
 
 
-def epoch(epoch: "Epoch") -> None:
+def epoch(epoch: "Epoch", fold: str = "") -> None:
     """Tell how an epoch of a training went."""
     say(
-        f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.macro_f1:.4f}, "
-        f"macro recall {epoch.macro_recall:.4f}, {epoch.seconds:.0f} s"
+        f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.f1_macro:.4f}, "
+        f"macro recall {epoch.recall_macro:.4f}, {epoch.seconds:.0f} s"
     )
+
+
+def fold_epoch(fold: str, one: "Epoch") -> None:
+    """Tell how an epoch of one fold went."""
+    epoch(one, f"{fold}, ")
+
+
+def folds(summary: "Summary") -> None:
+    """Tell the figures of a cross-validation: of each fold, their mean, and their spread."""
+    for head, figures in summary.figures.items():
+        columns = ["figure", "mean", "deviation", *summary.folds, "all answers (95 %)"]
+        rows = []
+        for name, spread in figures.items():
+            pooled = summary.pooled[head]["overall"][name]
+            interval = (
+                "-" if pooled["value"] is None else "{value:.4f} ({low:.4f}-{high:.4f})".format(**pooled)
+            )
+            numbers = [_number(value) for value in (spread.mean, spread.deviation, *spread.values)]
+            rows.append([name, *numbers, interval])
+        table(f"{head}: figures by fold", columns, rows, right=range(1, len(columns)))
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def failures(failures: Any) -> None:
@@ -40,30 +64,3 @@ def failures(failures: Any) -> None:
         say(f"not read: {sample.name}: {failure.status}: {failure.reason}")
     if len(failures) > shown:
         say(f"... and {len(failures) - shown} more that were not read")
-
-
-def figures(result: "Evaluation", tag: str, part: str, overlap: dict[str, int]) -> None:
-    """Tell the figures of a model, and what they must not be taken for."""
-    figures = result.figures
-
-    def cell(figure: Any) -> str:
-        if math.isnan(figure.value):
-            return "-"
-        return f"{100 * figure.value:.1f} ({100 * figure.low:.1f}-{100 * figure.high:.1f})"
-
-    names = ("precision", "recall", "f1")
-    rows = []
-    for label, counts in zip(figures.labels, figures.confusion, strict=True):
-        rows.append([label, *(cell(figures.per_class[label][name]) for name in names), str(sum(counts))])
-    rows.append(["macro", *(cell(figures.macro[name]) for name in names), str(figures.images)])
-    title = f"{tag} on {part}, in %, with 95 % bootstrap intervals"
-    table(title, ["class", "precision", "recall", "F1", "images"], rows, right=(4,))
-    matrix = [[label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True)]
-    table("confusion (rows: truth)", ["", *figures.labels], matrix, right=range(1, len(matrix) + 1))
-    say(
-        f"accuracy {cell(figures.accuracy)} %; {result.seconds_per_image:.4f} s per image, reading included, "
-        f"on {result.device} in {result.precision}"
-    )
-    for seen, count in overlap.items():
-        if count:
-            say(f"beware: {count} of these files are in the {seen} part of the model's split")

@@ -67,7 +67,14 @@ def spoil_weights(folder: Path) -> None:
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (edit(format=99), "format 99 is unknown"),
     (edit(surprise=1), "unknown keys"),
-    (edit(heads=[]), "exactly one head"),
+    (edit(heads=[]), "at least one head"),
+    (edit(heads=[{"name": "x", "labels": ["a", "b"]}, {"name": "X", "labels": ["c", "d"]}]), "one name"),
+    (edit(heads=[{"name": "x", "labels": ["a", "b"], "kind": "ordinal"}]), "unknown kind"),
+    (edit(heads=[{"name": "x", "labels": ["a", "b", "c"], "kind": "binary"}]), "exactly two labels"),
+    (
+        edit(heads=[{"name": "x", "labels": ["a", "b"], "kind": "multilabel", "thresholds": [1]}]),
+        "2 thresholds",
+    ),
     (edit(heads=[{"name": "x", "labels": ["a", "a"]}]), "each once"),
     (edit(heads=[{"name": "x", "labels": ["a", "Review"]}]), "cannot be a class"),
     (edit(heads=[{"name": "x", "labels": ["a", "manifest.csv"]}]), "cannot be a class"),

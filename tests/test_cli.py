@@ -61,7 +61,10 @@ def test_the_archive_ends_as_expected(
     out, ran = sorted_archive
     assert ran.code == ExitCode.DONE, ran.err
     assert statuses_differ(out, expected, "archive") == []
-    assert next(iter(rows(out).values())).keys() == dict.fromkeys(columns(ROUTER_LABELS)).keys()
+    assert (
+        next(iter(rows(out).values())).keys()
+        == dict.fromkeys(columns([f"score_{label}" for label in ROUTER_LABELS])).keys()
+    )
 
 
 def test_the_shipped_model_knows_the_archive(
@@ -275,6 +278,9 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
         "config.json",
         "split.csv",
         "README.md",
+        "log.jsonl",
+        "curves.png",
+        "unreadable.csv",
     }
     assert sum(ran.json["images"].values()) == 41
     assert str(tmp_path) not in (model / "config.json").read_text() + (model / "README.md").read_text()
@@ -302,8 +308,8 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
     assert len(predictions) == 40
     hits = sum(row["truth"] == row["label"] for row in predictions)
     figures = json.loads((out / "metrics.json").read_text())
-    assert figures["accuracy"]["value"] == pytest.approx(hits / 40)
-    assert np.trace(np.array(figures["confusion"])) == hits
+    assert figures["heads"]["label"]["overall"]["accuracy"]["value"] == pytest.approx(hits / 40)
+    assert np.trace(np.array(figures["heads"]["label"]["confusion"])) == hits
 
     inbox = tmp_path / "in"
     write_dicom(inbox / "a.dcm")

@@ -2,14 +2,27 @@
 
 import csv
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dicomsort import bundle
-from dicomsort.dataset import Sample, in_part, load, load_split, make_split
+from dicomsort.dataset import Columns, Data, Sample, heads_of, in_part, load_split, truth_of
+from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
+from dicomsort.splits import Split, across, given_split, held_out, make_folds
+from dicomsort.splits import make_split as split_of
+
+
+def load(data: Path, target: str | None, **columns: Any) -> Data:
+    return load_data(data, Columns((target,) if target else (), **columns))
+
+
+def make_split(samples: list[Sample], seed: int = 0) -> Split:
+    return split_of(samples, heads_of(samples, ()), seed)
 
 
 def table(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -30,8 +43,9 @@ def test_a_table(tmp_path: Path) -> None:
         {"file": "i/2.png", "group": "spine", "patient": ""},
         {"file": "i/3.png", "group": "", "patient": "p1"},
     ]
-    samples = load(table(tmp_path, rows), "group")
-    assert [(sample.name, sample.label, sample.group) for sample in samples] == [
+    data = load(table(tmp_path, rows), "group")
+    assert data.has_patients
+    assert [(sample.name, sample.label, sample.group) for sample in data.samples] == [
         ("i/1.png", "hand", "p1"),
         ("i/2.png", "spine", "i/2.png"),
     ]
@@ -41,7 +55,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     for name in ("hand/a.png", "hand/deep/b.dcm", "spine/c.png", ".git/x", "stray.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert [(s.name, s.label) for s in load(tmp_path, None)] == [
+    assert [(s.name, s.label) for s in load(tmp_path, None).samples] == [
         ("hand/a.png", "hand"), ("hand/deep/b.dcm", "hand"), ("spine/c.png", "spine"),
     ]  # fmt: skip
 
@@ -52,13 +66,14 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "none", None, "no data at"),
         (good, None, "--target COLUMN"),
         (good, "nothing", "has no column 'nothing'; its columns are: file, group"),
-        (good, "bad", "several labels"),
         (good, "worse", "cannot be a class"),
     ]:
         with pytest.raises(UsageError, match=message):
             load(data, target)
+    with pytest.raises(UsageError, match="at least two classes; the data has 1: hand"):
+        heads_of(load(good, "group").samples, ("group",))
     (tmp_path / "1.png").unlink()
-    with pytest.raises(UsageError, match=r"line 2: there is no file '1\.png'"):
+    with pytest.raises(UsageError, match="none of the 1 files of"):
         load(good, "group")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="not a UTF-8 CSV"):
@@ -71,7 +86,7 @@ def samples_of(classes: dict[str, int], per_patient: int = 1) -> list[Sample]:
         for number in range(count):
             name = f"{label}{number}"
             made.append(
-                Sample(Path(name), name, label, f"{label} patient {number // per_patient}", f"{name:0>16}")
+                Sample(Path(name), name, (label,), f"{label} patient {number // per_patient}", f"{name:0>16}")
             )
     return made
 
@@ -94,7 +109,7 @@ def test_the_split_is_stratified_and_no_patient_crosses_it() -> None:
 def test_one_content_under_two_patients_stays_on_one_side() -> None:
     samples = samples_of({"hand": 60, "spine": 60})
     twin = samples[0]
-    others = [Sample(Path("twin"), "twin", "hand", samples[9].group, twin.sha256)]
+    others = [Sample(Path("twin"), "twin", ("hand",), samples[9].group, twin.sha256)]
     split = make_split([*samples, *others], seed=0)
     assert split[twin.sha256] == split[samples[9].sha256]
 
@@ -146,30 +161,137 @@ def test_the_committed_split_is_the_one_the_shipped_model_was_trained_with() -> 
     assert bundle.load(bundle.locate("router5")).split == fixed
 
 
-def test_sampling_weights_lift_rare_classes_and_sources() -> None:
-    from dicomsort.train import Images, sampling_weights
-
-    labels = np.repeat([0, 0, 1], [80, 20, 25]).astype(np.int64)
-    sources = ("big",) * 80 + ("small",) * 20 + ("big",) * 25
-    images = Images(np.zeros((125, 1, 1), np.uint8), labels, sources)
-    for balance, shares in ((0.0, (80, 20, 25)), (1.0, (0.5, 0.5, 1.0)), (0.5, (80**0.5, 20**0.5, None))):
-        weights = np.array(sampling_weights(images, balance))
-        sums = [weights[:80].sum(), weights[80:100].sum(), weights[100:].sum()]
-        assert sums[0] / sums[1] == pytest.approx(shares[0] / shares[1])
-        assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
+def test_files_that_are_not_there_are_told_and_no_end(tmp_path: Path) -> None:
+    data = table(tmp_path, [{"file": "1.png", "group": "a"}, {"file": "2.png", "group": "b"}])
+    (tmp_path / "2.png").unlink()
+    found = load(data, "group")
+    assert [sample.name for sample in found.samples] == ["1.png"]
+    assert [(sample.name, failure.status) for sample, failure in found.unread] == [("2.png", "io_error")]
 
 
-def test_classes_count_alike_after_training() -> None:
-    import torch
+def test_cells_make_heads(tmp_path: Path) -> None:
+    rows = [
+        {"file": "1.png", "parts": "hand|wrist", "part": "hand", "metal": "1"},
+        {"file": "2.png", "parts": "hand", "part": "foot", "metal": "0"},
+        {"file": "3.png", "parts": "", "part": "", "metal": ""},
+        {"file": "4.png", "parts": " wrist | hand ", "part": "", "metal": "1"},
+    ]
+    targets = ("parts", "part", "metal")
+    samples = load_data(table(tmp_path, rows), Columns(targets)).samples
+    assert [sample.cells for sample in samples] == [
+        ("hand|wrist", "hand", "1"), ("hand", "foot", "0"), ("hand|wrist", "", "1"),
+    ]  # fmt: skip
+    heads = heads_of(samples, targets)
+    assert [(head.name, head.kind, head.labels) for head in heads] == [
+        ("parts", "multilabel", ("hand", "wrist")),
+        ("part", "multiclass", ("foot", "hand")),
+        ("metal", "binary", ("no_metal", "metal")),
+    ]
+    assert [truth_of(cell, head).tolist() for cell, head in zip(samples[1].cells, heads, strict=True)] == [
+        [1.0, 0.0], [1.0, 0.0], [0.0],
+    ]  # fmt: skip
+    assert np.isnan(truth_of("", heads[0])).all()
+    assert truth_of("metal", heads[2]).tolist() == [1.0]
+    for cell, head, message in (("knee", heads[0], "does not know the label 'knee'"),
+                                ("foot|hand", heads[1], "holds several labels")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            truth_of(cell, head)
 
-    from dicomsort import networks
-    from dicomsort.train import Images, let_classes_count_alike
 
-    network = networks.Network(networks.spec_for("resnet18"), 2)
-    labels = np.repeat([0, 1], [90, 10]).astype(np.int64)
-    images = Images(np.zeros((100, 1, 1), np.uint8), labels, ("",) * 100)
-    with torch.no_grad():
-        network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25]))
-    let_classes_count_alike(network, images, balance=0.5)
-    first, second = network.body.get_classifier().bias.tolist()
-    assert first == pytest.approx(second, abs=1e-6)
+def test_folders_of_parts_bring_their_split(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/a/1", "train/b/2", "val/a/3", "val/b/4", "test/a/5", "test/b/6")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(str(number))
+    (tmp_path / "test" / "a" / "copy").write_text("0")  # the same content as train/a/1
+    samples = load(tmp_path, None).samples
+    assert {sample.label for sample in samples} == {"a", "b"}
+    split = given_split(samples)
+    parts = {sample.name: split[sample.sha256] for sample in samples}
+    assert parts == {
+        "train/a/1": "test", "test/a/copy": "test", "train/b/2": "train", "val/a/3": "validation",
+        "val/b/4": "validation", "test/a/5": "test", "test/b/6": "test",
+    }  # fmt: skip
+
+
+def test_a_column_may_give_the_split(tmp_path: Path) -> None:
+    rows = [{"file": f"{n}.png", "group": "ab"[n % 2], "part": part, "patient": "p"}
+            for n, part in enumerate(("train", "val", "test"))]  # fmt: skip
+    data = table(tmp_path, rows)
+    samples = load(data, "group", part="part").samples
+    assert sorted(given_split(samples).values()) == ["test", "train", "validation"]
+    assert across(samples, given_split(samples)) == 1
+    rows[0]["part"] = "learn"
+    with pytest.raises(UsageError, match="line 2: 'learn' in column 'part' is not train"):
+        load(table(tmp_path, rows), "group", part="part")
+
+
+def with_facts(samples: list[Sample], values: list[str]) -> list[Sample]:
+    return [replace(sample, facts={"site": value}) for sample, value in zip(samples, values, strict=True)]
+
+
+def test_whole_sources_are_held_out() -> None:
+    samples = samples_of({"a": 40, "b": 40}, per_patient=2)
+    samples = with_facts(samples, ["x" if n % 8 == 0 else "y" for n in range(80)])
+    heads = heads_of(samples, ())
+    split = held_out(samples, heads, ["site=x"], seed=0)
+    test = {sample.name for sample in samples if split[sample.sha256] == "test"}
+    assert {sample.name for sample in samples if sample.facts["site"] == "x"} <= test
+    assert len(test) == 20  # the other picture of each of these patients as well
+    assert set(split.values()) == {"train", "validation", "test"}
+    with pytest.raises(UsageError, match="site=z: no file has that value"):
+        held_out(samples, heads, ["site=z"], seed=0)
+    with pytest.raises(UsageError, match="leaves no file"):
+        held_out(samples, heads, ["site=x", "site=y"], seed=0)
+
+
+@pytest.mark.parametrize("folds", ["3", "site"])
+def test_folds_hold_every_file_once_and_no_patient_twice(folds: str) -> None:
+    samples = samples_of({"a": 60, "b": 30}, per_patient=3)
+    samples = with_facts(samples, [f"s{n // 3 % 3}" for n in range(90)])
+    rounds = make_folds(samples, heads_of(samples, ()), folds, seed=0)
+    assert len(rounds) == 3
+    held = [sample.name for one in rounds for sample in samples if one.split[sample.sha256] == "test"]
+    assert sorted(held) == sorted(sample.name for sample in samples)
+    for one in rounds:
+        assert across(samples, one.split) == 0
+        assert set(one.split.values()) == {"train", "validation", "test"}
+    if folds == "site":
+        assert [one.name for one in rounds] == ["s0", "s1", "s2"]
+
+
+def test_folds_that_cannot_be_made_are_refused() -> None:
+    samples = with_facts(samples_of({"a": 30, "b": 4}), ["x"] * 30 + ["y"] * 4)
+    heads = heads_of(samples, ())
+    for folds, message in (
+        ("1", "use 2 to 34"),
+        ("99", "use 2 to 34"),
+        ("5", "class 'b' is missing in a fold"),
+        ("site", "occurs in 'x' alone"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            make_folds(samples, heads, folds, seed=0)
+
+
+def test_a_split_holds_every_label_of_every_head() -> None:
+    samples = [
+        replace(sample, cells=("a|rare" if n < 6 else "a" if n % 2 else "b", str(n % 5 // 4)))
+        for n, sample in enumerate(samples_of({"x": 120}))
+    ]
+    heads = heads_of(samples, ("parts", "metal"))
+    assert [head.kind for head in heads] == ["multilabel", "binary"]
+    split = split_of(samples, heads)
+    for part in ("train", "validation", "test"):
+        cells = [sample.cells for sample in samples if split[sample.sha256] == part]
+        assert {label for cell, _ in cells for label in cell.split("|")} == {"a", "b", "rare"}
+        assert {metal for _, metal in cells} == {"0", "1"}
+
+
+def test_the_files_of_a_study_become_one_sample(tmp_path: Path) -> None:
+    rows = [{"file": f"{n}.png", "group": "ab"[n // 2], "study": f"s{n // 2}"} for n in range(4)]
+    samples = load(table(tmp_path, rows), "group", concat="study").samples
+    assert [(sample.name, sample.label, len(sample.more)) for sample in samples] == [
+        ("0.png", "a", 1), ("2.png", "b", 1),
+    ]  # fmt: skip
+    rows[1]["group"] = "b"
+    with pytest.raises(UsageError, match="of one study but have different labels"):
+        load(table(tmp_path, rows), "group", concat="study")

@@ -13,14 +13,14 @@ from dicomsort.names import cell, escape, uncell, unescape
 from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
 from dicomsort.runfile import RunFacts
 
-LABELS = ("hand", "spine")
+ANSWERS = ("score_hand", "score_spine")
 FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
 ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\xfe", "Röntgen №1".encode(),
              "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip
 
 
 def manifest(folder: Path, dry_run: bool = False, **fixed: Any) -> Manifest:
-    return Manifest(str(folder), LABELS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
+    return Manifest(str(folder), ANSWERS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ def test_a_full_row(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
         journal.append([row])
     (read,) = lines(tmp_path)
-    assert list(read) == columns(LABELS)
+    assert list(read) == columns(ANSWERS)
     assert read["reason"] == f"{Reason.BELOW_THRESHOLD}; {Reason.PERCENTILE_WINDOW}"
     assert (read["confidence"], read["score_spine"], read["frames"]) == ("0.750000", "0.250000", "")
     assert (read["model"], read["size"], read["mtime_ns"], read["rows"]) == ("m@1", "9", "8", "5")

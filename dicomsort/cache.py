@@ -1,0 +1,140 @@
+"""Pictures that have been read once, on disk, for every further pass over them."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort import __version__
+from dicomsort.dataset import Sample, Unread, content_hash, read_all
+from dicomsort.errors import TargetError
+from dicomsort.outcome import Failure
+from dicomsort.preprocess import Preprocessing
+from dicomsort.workers import PoolSettings
+
+NAME = "pixels.sqlite"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+"""
+_TOGETHER = 256  # rows a transaction
+_PATIENCE = 600.0  # seconds to wait for another training that writes
+
+
+class Cache:
+    """A file of pictures by content hash and preprocessing; several trainings may use one at a time.
+
+    It holds what the network sees, so it is as confidential as the images themselves. Raises TargetError
+    where it cannot be written.
+    """
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
+        self._folder, self._preprocessing = folder, preprocessing
+        settings = (preprocessing.size, preprocessing.fill, preprocessing.smooth, __version__)
+        self._suffix = " ".join(map(str, settings))
+        self._file, self._owner = sqlite3.connect(":memory:"), 0
+        with self._complaints():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection().executescript(_TABLES)
+
+    def __getstate__(self) -> tuple[Path, Preprocessing]:
+        return self._folder, self._preprocessing
+
+    def __setstate__(self, state: tuple[Path, Preprocessing]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def hash_of(self, path: Path) -> str:
+        """Return a file's content hash, from memory if size and time are still the same. Raises OSError."""
+        status = path.stat()
+        stamp = f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+        with self._complaints():
+            known = (
+                self._connection().execute("SELECT sha256 FROM hashes WHERE stamp = ?", (stamp,)).fetchone()
+            )
+        if known is not None:
+            return str(known[0])
+        found = content_hash(path)
+        with self._complaints():
+            self._connection().execute("INSERT OR REPLACE INTO hashes VALUES (?, ?)", (stamp, found))
+        return found
+
+    def fill(
+        self, samples: Sequence[Sample], pool: PoolSettings, watch: Callable[[int], None] | None = None
+    ) -> list[Unread]:
+        """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
+        missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
+        if watch is not None:
+            watch(len(samples) - len(missing))
+        unread: list[Unread] = []
+        with self._complaints():
+            self._write(self._read(missing.values(), pool, unread, watch))
+        bad = {sample.sha256: failure for sample, failure in unread}
+        return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
+
+    def pixels(self, sha256: str) -> NDArray[np.uint8]:
+        """Return one picture, uint8 (size, size). Raises KeyError if it is not there."""
+        found = self._connection().execute("SELECT image FROM pixels WHERE key = ?", (self._key(sha256),))
+        row = found.fetchone()
+        if row is None:
+            raise KeyError(sha256)
+        size = self._preprocessing.size
+        return np.frombuffer(row[0], np.uint8).reshape(size, size)
+
+    def _read(
+        self,
+        samples: Iterable[Sample],
+        pool: PoolSettings,
+        unread: list[Unread],
+        watch: Callable[[int], None] | None,
+    ) -> Iterator[tuple[str, bytes]]:
+        for sample, reading in read_all(samples, self._preprocessing, pool):
+            if watch is not None:
+                watch(1)
+            if isinstance(reading, Failure):
+                unread.append((sample, reading))
+            else:
+                yield self._key(sample.sha256), reading.image.tobytes()
+
+    def _write(self, rows: Iterator[tuple[str, bytes]]) -> None:
+        waiting: list[tuple[str, bytes]] = []
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) == _TOGETHER:
+                self._insert(waiting)
+                waiting = []
+        self._insert(waiting)
+
+    def _insert(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?)", rows)
+
+    def _holds(self, sha256: str) -> bool:
+        key = (self._key(sha256),)
+        return self._connection().execute("SELECT 1 FROM pixels WHERE key = ?", key).fetchone() is not None
+
+    def _key(self, sha256: str) -> str:
+        return f"{sha256} {self._suffix}"
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return this process's own connection; one that was inherited must not be used."""
+        if self._owner != os.getpid():
+            self._file = sqlite3.connect(self._folder / NAME, timeout=_PATIENCE, isolation_level=None)
+            self._owner = os.getpid()
+        return self._file
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise TargetError(
+                f"cache '{self._folder / NAME}' cannot be used: {error}; remove it, or give another --cache"
+            ) from error
+        except OSError as error:
+            raise TargetError(f"cache '{self._folder}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,203 @@
+"""Cross-validation: a model for each fold, and what each says of the images it has not seen."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort import bundle as bundles
+from dicomsort import networks, train
+from dicomsort.bundle import Bundle
+from dicomsort.cache import Cache
+from dicomsort.dataset import TEST, Sample, Unread, listed, truth_matrix
+from dicomsort.errors import TargetError
+from dicomsort.evaluate import answers_of
+from dicomsort.images import images_of
+from dicomsort.labels import Head, answer_columns, decide_all, split_columns
+from dicomsort.metrics import Answers, measure
+from dicomsort.names import escape
+from dicomsort.recipe import Recipe
+from dicomsort.splits import Fold, Split
+from dicomsort.trainer import Epoch, Place, predict
+
+FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One fold, its model, and the scores (n, labels of all heads) of the images that model has not seen."""
+
+    fold: str
+    bundle: Bundle
+    samples: tuple[Sample, ...]
+    scores: NDArray[np.float32]
+
+
+def cross_validate(
+    samples: Sequence[Sample],
+    heads: Sequence[Head],
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    work: "Work",
+) -> Iterator[Round]:
+    """Train a model for each fold and let it answer the fold; a fold that was finished before is not again.
+
+    Raises what `train.train` raises.
+    """
+    for fold in folds:
+        folder = work.place.folder / _folder_name(fold.name)
+        before = _finished(folder, recipe, fold.split) if work.place.resume else None
+        bundle = before or _train(samples, heads, fold, recipe, work)
+        bad = {sample.sha256 for sample, _ in work.unread}
+        members = [sample for sample in listed(samples, fold.split, TEST) if sample.sha256 not in bad]
+        network = networks.build(bundle).to(work.place.ranks.device)
+        logits = predict(network, images_of(members, heads, work.cache)) if members else None
+        if logits is not None:
+            yield Round(fold.name, bundle, tuple(members), bundle.scores(logits))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every fold shares. watch: told of each epoch, with the fold's name."""
+
+    cache: Cache
+    unread: tuple[Unread, ...]
+    place: Place
+    watch: Any = None
+
+
+def _train(
+    samples: Sequence[Sample], heads: Sequence[Head], fold: Fold, recipe: Recipe, work: Work
+) -> Bundle:
+    folder = work.place.folder / _folder_name(fold.name)
+    if work.place.ranks.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread)
+
+    def watch(epoch: Epoch) -> None:
+        if work.watch is not None:
+            work.watch(fold.name, epoch)
+
+    bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), watch)
+    if work.place.ranks.leads:
+        bundle.save(folder)
+    return bundle
+
+
+def _finished(folder: Path, recipe: Recipe, split: Split) -> Bundle | None:
+    if not (folder / bundles.CONFIG).is_file():
+        return None
+    bundle = bundles.load(folder)
+    same = bundle.training.get("recipe") == recipe.as_dict() and bundle.split == split
+    return bundle if same else None
+
+
+def _folder_name(fold: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", fold).lstrip("_.-")[:64] or "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over the folds: its mean, its standard deviation (n - 1), and the fold's own values."""
+
+    mean: float
+    deviation: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the folds say together. pooled: figures of all answers as one set, by head."""
+
+    folds: tuple[str, ...]
+    figures: dict[str, dict[str, Spread]]
+    pooled: dict[str, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        spreads = {
+            head: {
+                name: {"mean": _plain(each.mean), "deviation": _plain(each.deviation),
+                       "values": [_plain(value) for value in each.values]}
+                for name, each in figures.items()
+            }
+            for head, figures in self.figures.items()
+        }  # fmt: skip
+        return {"folds": list(self.folds), "figures": spreads, "pooled": self.pooled}
+
+
+def summarise(rounds: Sequence[Round], bootstrap: int, seed: int) -> Summary:
+    """Return each figure by fold, with mean and spread, and the figures of all answers together."""
+    figures: dict[str, dict[str, Spread]] = {}
+    pooled: dict[str, dict[str, Any]] = {}
+    for at, head in enumerate(rounds[0].bundle.heads):
+        answers = [each for each in (_answers([one], at) for one in rounds) if len(each.truth)]
+        of_folds = [measure(each, bootstrap=0).overall for each in answers]
+        figures[head.name] = {name: _spread([each[name].value for each in of_folds]) for name in of_folds[0]}
+        pooled[head.name] = measure(_answers(rounds, at), bootstrap, seed).as_dict()
+    return Summary(tuple(one.fold for one in rounds), figures, pooled)
+
+
+def _answers(rounds: Sequence[Round], at: int) -> Answers:
+    """Set the scores of a head against the truth, patients as clusters; thresholds are each fold's own."""
+    parts = [_of_round(one, at) for one in rounds]
+    names = [group for _, groups in parts for group in groups]
+    _, clusters = np.unique(np.array(names), return_inverse=True)
+    each = [answers for answers, _ in parts]
+    return Answers(
+        each[0].kind, each[0].labels, np.concatenate([one.truth for one in each]),
+        np.concatenate([one.chosen for one in each]), np.concatenate([one.scores for one in each]),
+        clusters.astype(np.int64),
+    )  # fmt: skip
+
+
+def _of_round(one: Round, at: int) -> tuple[Answers, list[str]]:
+    head = one.bundle.heads[at]
+    truth = truth_matrix(one.samples, one.bundle.heads)
+    wanted = split_columns(truth, [each.width for each in one.bundle.heads])[at]
+    scores = split_columns(one.scores, [len(each.labels) for each in one.bundle.heads])[at]
+    known = ~np.isnan(wanted).any(axis=1)
+    groups = [sample.group for sample, is_so in zip(one.samples, known, strict=True) if is_so]
+    return answers_of(head, wanted[known], scores[known]), groups
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    known = np.array([value for value in values if not np.isnan(value)])
+    mean = float(known.mean()) if known.size else float("nan")
+    deviation = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    return Spread(mean, deviation, tuple(values))
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def write(rounds: Sequence[Round], summary: Summary, folder: Path) -> None:
+    """Write folds.json and predictions.csv, the answers out of fold. Raises TargetError if that fails."""
+    try:
+        text = json.dumps(summary.as_dict(), indent=2) + "\n"
+        (folder / FIGURES).write_text(text, encoding="utf-8")
+        with (folder / PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            heads = rounds[0].bundle.heads
+            truths = ["truth", *(f"{head.name}.truth" for head in heads[1:])]
+            writer.writerow(["file", "fold", *truths, "label", "confidence", *answer_columns(heads)])
+            writer.writerows(row for one in rounds for row in _rows(one))
+    except OSError as error:
+        raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+
+def _rows(one: Round) -> Iterator[list[str]]:
+    for sample, scores in zip(one.samples, one.scores, strict=True):
+        decision = decide_all(scores, one.bundle.heads)
+        row = [escape(sample.name), one.fold, *sample.cells, decision.label]
+        row += [f"{value:.6f}" for value in (decision.confidence, *decision.scores)]
+        for further in decision.further:
+            row += [further.label, *(f"{value:.6f}" for value in (further.confidence, *further.scores))]
+        yield row

@@ -1,0 +1,347 @@
+"""The commands that measure a model: `eval` and `calibrate`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicomsort import options, tell, terminal
+from dicomsort.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from dicomsort.bundle import Bundle
+    from dicomsort.calibrate import HeadCalibration
+    from dicomsort.dataset import Data, Sample
+    from dicomsort.evaluate import Answered, EvalSettings, Evaluation, Standing
+    from dicomsort.report import Results, Table
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", help="A shipped model's name, or a bundle's folder; several are compared with the first.",
+        show_default="router5",
+    ),
+]  # fmt: skip
+Part = Annotated[str, typer.Option(help="train, validation, test or all, by the (first) model's split.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("eval")(evaluate)
+    app.command("calibrate")(calibrate)
+
+
+def evaluate(
+    data: options.Data = Path("data"),
+    target: options.Targets = None,
+    model: Models = None,
+    part: Part = "test",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column, or header field, whose values have figures of their own."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Column of what is resampled as one; none: single images.", show_default="patient, "
+                     "where there is such a column"),
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Resamples for the 95 % intervals.")
+    ] = 10_000,
+    seed: options.Seed = 0,
+    baseline: Annotated[
+        bool | None,
+        typer.Option("--baseline/--no-baseline", help="Compare with the most common class and a regression.",
+                     show_default="with several models"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, metrics.json, predictions.csv and plots.")
+    ] = None,
+    batch_size: options.BatchSize = None,
+    device: options.Devices = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Measure a model, or compare several, on labelled images.
+
+    Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
+    """
+    with options.endings():
+        from dicomsort import evaluate as evaluation  # noqa: PLC0415
+        from dicomsort import report  # noqa: PLC0415
+        from dicomsort.workers import warm_up  # noqa: PLC0415
+
+        if out is not None:
+            options.make_folder(out)
+        warm_up()
+        bundles = [_bundle(name) for name in model or ["router5"]]
+        targets = tuple(dict.fromkeys(target or ()))
+        settings = evaluation.EvalSettings(
+            bootstrap, seed, _cluster(data, cluster), tuple(by or ()), batch_size, options.pool(workers)
+        )
+        everything, samples = _samples(data, targets, bundles, part, settings)
+        answered = _answered(bundles, samples, settings, (device, precision), quiet)
+        found = evaluation.judge(_with_unread(answered, everything, part), targets, settings)
+        wanted = len(bundles) > 1 if baseline is None else baseline
+        standings, remarks = _standings(found, everything, settings, wanted, quiet)
+        results = report.Results(found, standings, _overlaps(bundles, samples), part, settings, remarks)
+        if out is not None:
+            report.write(results, out)
+        if json:
+            terminal.print_json(report.as_json(results))
+        elif not quiet:
+            _tell(results, out)
+        _tell_trouble(results, quiet or json)
+
+
+def calibrate(
+    model: Annotated[
+        str, typer.Argument(help="A bundle's folder; it is changed, but for --out.", metavar="MODEL")
+    ],
+    data: options.Data,
+    target: options.Targets = None,
+    part: Part = "validation",
+    target_precision: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
+    ] = 0.995,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of a calibrated copy; the model then stays as it is.")
+    ] = None,
+    batch_size: options.BatchSize = None,
+    device: options.Devices = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Fit a model's confidence to labelled images that it was not trained on, and its threshold for review.
+
+    Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
+    """
+    with options.endings():
+        from dicomsort import bundle as bundles  # noqa: PLC0415
+        from dicomsort import calibrate as calibration  # noqa: PLC0415
+        from dicomsort.evaluate import EvalSettings  # noqa: PLC0415
+
+        folder = bundles.locate(model)
+        _check_folders(folder, model, out)
+        bundle = bundles.load(folder)
+        settings = calibration.CalibrationSettings(target_precision, batch_size, options.pool(workers))
+        targets = tuple(dict.fromkeys(target or ()))
+        everything, samples = _samples(data, targets, [bundle], part, EvalSettings())
+        with (
+            options.predictor_for(bundle, device, precision) as predictor,
+            terminal.counting("reading", len(samples), quiet) as count,
+        ):
+            logits = calibration.logits_of(predictor, samples, settings, count)
+        changed, heads = calibration.calibrate(bundle, targets, logits, settings)
+        if out is None:
+            calibration.store(changed, folder)
+        else:
+            changed = replace(changed, name=out.resolve().name)
+            changed.save(out)
+        overlap = _overlaps([bundle], samples)[0]
+        if json:
+            report = {"model": changed.tag, "part": part, "heads": [asdict(head) for head in heads]}
+            terminal.print_json({**report, "overlap_with_training": overlap["train"]})
+        elif not quiet:
+            _tell_calibration(heads, changed.tag, out or folder)
+        if overlap["train"]:
+            terminal.say(f"beware: {overlap['train']} of these files are in the train part of the split")
+        failures = [*logits.failures, *_unread(everything, part)]
+        tell.failures(failures)
+        if failures:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _check_folders(folder: Path, model: str, out: Path | None) -> None:
+    from dicomsort import calibrate as calibration  # noqa: PLC0415
+    from dicomsort.bundle import shipped_models  # noqa: PLC0415
+
+    if out is not None:
+        calibration.check_target(out)
+    elif folder.resolve().parent == shipped_models().resolve():
+        raise UsageError(
+            f"'{model}' is a shipped model and stays as it is; --out FOLDER makes a calibrated copy"
+        )
+
+
+def _bundle(name: str) -> "Bundle":
+    from dicomsort import bundle as bundles  # noqa: PLC0415
+
+    return bundles.load(bundles.locate(name))
+
+
+def _cluster(data: Path, cluster: str | None) -> str | None:
+    """Name the column of what is resampled: as asked, else `patient` if the CSV has it."""
+    from dicomsort.evaluate import PATIENT, columns_of  # noqa: PLC0415
+
+    if cluster is None:
+        return PATIENT if PATIENT in columns_of(data) else None
+    return None if cluster == "none" else cluster
+
+
+def _samples(
+    data: Path, targets: tuple[str, ...], bundles: Sequence["Bundle"], part: str, settings: "EvalSettings"
+) -> "tuple[Data, Sequence[Sample]]":
+    """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
+    from dicomsort import dataset  # noqa: PLC0415
+    from dicomsort import evaluate as evaluation  # noqa: PLC0415
+
+    if part not in (*dataset.PARTS, "all"):
+        raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
+    facts: tuple[str, ...] = ()
+    if data.exists():
+        facts = evaluation.facts_needed(evaluation.columns_of(data), settings.cluster, settings.by)
+    everything = dataset.load(data, dataset.Columns(targets, facts=facts))
+    if data.is_dir() and targets:
+        raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
+    samples = dataset.in_part(everything.samples, bundles[0].split, part)
+    if not samples:
+        raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
+    for bundle in bundles:
+        evaluation.check(bundle.heads, targets, samples)
+    return everything, samples
+
+
+def _answered(
+    bundles: Sequence["Bundle"],
+    samples: Sequence["Sample"],
+    settings: "EvalSettings",
+    device: tuple[str, str],
+    quiet: bool,
+) -> list["Answered"]:
+    from dicomsort import evaluate as evaluation  # noqa: PLC0415
+
+    answered = []
+    with terminal.counting("evaluating", len(bundles) * len(samples), quiet) as count:
+        for bundle in bundles:
+            with options.predictor_for(bundle, *device) as predictor:
+                answered.append(evaluation.answer(predictor, samples, settings, count))
+    return answered
+
+
+def _unread(everything: "Data", part: str) -> Sequence[Any]:
+    """Return the files that could not even be hashed; nobody knows their part, so they count for `test`."""
+    return everything.unread if part in ("test", "all") else ()
+
+
+def _with_unread(answered: Sequence["Answered"], everything: "Data", part: str) -> list["Answered"]:
+    more = tuple(_unread(everything, part))
+    return [replace(each, failures=(*each.failures, *more)) for each in answered]
+
+
+def _standings(
+    found: Sequence["Evaluation"], everything: "Data", settings: "EvalSettings", baseline: bool, quiet: bool
+) -> "tuple[dict[str, tuple[Standing, ...]], tuple[str, ...]]":
+    """Compare several models, and baselines if they are wanted; nothing for one model alone."""
+    from dicomsort import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort import report  # noqa: PLC0415
+
+    extra, remarks = _baselines(found[0], everything, settings, quiet) if baseline else ([], ())
+    if len(found) == 1 and not extra:
+        return {}, remarks
+    names, standings = report.names_of(found), {}
+    for index, first in enumerate(found[0].measured):
+        contenders = {name: one.measured[index].answers for name, one in zip(names, found, strict=True)}
+        contenders |= extra[index] if extra else {}
+        standings[first.question.target] = evaluation.stand(contenders, first.figures, settings)
+    return standings, remarks
+
+
+def _baselines(
+    first: "Evaluation", everything: "Data", settings: "EvalSettings", quiet: bool
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    from dicomsort import baseline as base  # noqa: PLC0415
+    from dicomsort import dataset  # noqa: PLC0415
+
+    trained = dataset.listed(everything.samples, first.answered.bundle.split, dataset.TRAIN)
+    needed = {id(one.sample): one.sample for one in first.answered.predictions} if trained else {}
+    needed |= {id(sample): sample for sample in trained}
+    with terminal.counting("reading for the baseline", len(needed), quiet) as count:
+        pixels = base.read_pixels(list(needed.values()), settings, count)
+    made = [base.baselines(measured, trained, pixels) for measured in first.measured]
+    return [one.answers for one in made], tuple(remark for one in made for remark in one.remarks)
+
+
+def _overlaps(bundles: Sequence["Bundle"], samples: Sequence["Sample"]) -> tuple[dict[str, int], ...]:
+    """Count for each model the samples that it has seen."""
+    from dicomsort import dataset  # noqa: PLC0415
+
+    seen = (dataset.TRAIN, dataset.VALIDATION)
+    return tuple({part: len(dataset.listed(samples, one.split, part)) for part in seen} for one in bundles)
+
+
+def _tell(results: "Results", out: Path | None) -> None:
+    from dicomsort import report  # noqa: PLC0415
+
+    for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
+        terminal.say(f"{name} on {results.part}, with 95 % bootstrap intervals")
+        for measured in one.measured:
+            for table in report.tables_of(measured):
+                _show(table)
+    for target, standings in results.standings.items():
+        _show(report.comparison_table(target, standings))
+    if out is not None:
+        terminal.say(
+            f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"
+        )
+
+
+def _show(table: "Table") -> None:
+    shown = table.narrow()
+    terminal.table(shown.title, shown.columns, shown.rows, right=range(1, len(shown.columns)))
+
+
+def _tell_trouble(results: "Results", briefly: bool) -> None:
+    """Tell what the figures must not be taken for, and what could not be read: that ends with code 3."""
+    from dicomsort import report  # noqa: PLC0415
+
+    for line in report.lines_of(results):
+        if not briefly or line.startswith("beware"):
+            terminal.say(line)
+    failures = {sample.name: (sample, failure) for one in results.evaluations
+                for sample, failure in one.answered.failures}  # fmt: skip
+    tell.failures(list(failures.values()))
+    if failures:
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path) -> None:
+    rows = [
+        [
+            head.head,
+            str(head.images),
+            f"{head.temperature_before:.3f} -> {head.temperature:.3f}",
+            f"{head.ece_before:.4f} -> {head.ece:.4f}",
+            f"{head.log_loss_before:.4f} -> {head.log_loss:.4f}",
+            f"{head.review_below:.4f}",
+            "-" if head.precision is None else f"{100 * head.precision:.2f} %",
+            f"{100 * (1 - head.coverage):.1f} %",
+        ]
+        for head in heads
+    ]
+    columns = [
+        "head",
+        "images",
+        "temperature",
+        "calibration error",
+        "log loss",
+        "review below",
+        "right above",
+    ]
+    terminal.table(f"calibration of {tag}", [*columns, "to review"], rows, right=range(1, 8))
+    for head in heads:
+        if not head.reached:
+            terminal.say(
+                f"'{head.head}': no confidence makes enough answers right, its threshold is left as it was"
+            )
+        if head.thresholds:
+            terminal.say(
+                f"thresholds of '{head.head}': {', '.join(f'{each:.3f}' for each in head.thresholds)}"
+            )
+    terminal.say(f"wrote {folder} ({tag})")

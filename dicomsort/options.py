@@ -1,0 +1,114 @@
+"""What the commands share: their options, their endings, and what makes a network ready."""
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicomsort import __version__, terminal
+from dicomsort.errors import DicomsortError, ExitCode, TargetError
+from dicomsort.radiograph import ReadSettings
+from dicomsort.workers import PoolSettings
+
+if TYPE_CHECKING:
+    from dicomsort.bundle import Bundle
+    from dicomsort.classifier import Classifier
+    from dicomsort.fleet import Fleet
+
+READ = ReadSettings()
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:n or mps.")]
+Devices = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:n, cuda:0,cuda:1, cuda:all or mps.")
+]
+Precision = Annotated[
+    str, typer.Option(help="Of the network: auto, float32, bfloat16 or float16; auto goes by the device.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
+Model = Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Samples per frame beyond which a file is unsupported.")]
+SecondaryCapture = Annotated[
+    bool,
+    typer.Option(
+        "--include-secondary-capture",
+        help="Read captures (and objects of no SOP class) of modality OT or none.",
+    ),
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Read what was placed again and compare checksums.")]
+Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV with a 'file' column, or a folder with one sub-folder per class.", metavar="DATA"
+    ),
+]
+Target = Annotated[str | None, typer.Option(help="The CSV column that holds the labels.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="The CSV column that holds the labels; several make several heads."),
+]
+Size = Annotated[int, typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 10**5, help="Of everything that is drawn by lot.")]
+Smooth = Annotated[str, typer.Option(help="Filter of the canvas: none, gaussian or median.")]
+
+
+@contextmanager
+def endings(interrupted: str = "interrupted") -> Iterator[None]:
+    """Turn what ends a command into one line and its exit code."""
+    try:
+        yield
+    except DicomsortError as error:
+        terminal.say(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        terminal.say(interrupted)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
+        terminal.say(f"internal error, please report it: {where} (version {__version__})")
+        raise typer.Exit(ExitCode.INTERNAL) from None
+
+
+def pool(workers: int | None, timeout: float = 60.0) -> PoolSettings:
+    """Return how many processes read; by default one for each processor."""
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return PoolSettings(workers=workers or ours or 1, timeout=timeout)
+
+
+@contextmanager
+def predictor_for(bundle: "Bundle", device: str, precision: str) -> Iterator["Classifier | Fleet"]:
+    """Make the network ready on its device, or on several, and try it. Raises UsageError or ModelError."""
+    from dicomsort.classifier import Classifier  # noqa: PLC0415
+    from dicomsort.devices import choose_devices  # noqa: PLC0415
+    from dicomsort.fleet import Fleet  # noqa: PLC0415
+    from dicomsort.heap import keep_freed_memory  # noqa: PLC0415
+
+    keep_freed_memory()
+    devices = choose_devices(device)
+    if len(devices) > 1:
+        with Fleet(bundle, devices, precision) as fleet:
+            yield fleet
+    else:
+        yield Classifier(bundle, str(devices[0]), precision)
+
+
+def make_folder(out: Path) -> None:
+    """Make a folder for results. Raises TargetError if that fails."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,117 @@
+"""How to train: every setting that changes a model, and the settings of the field's papers."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dicomsort.errors import UsageError
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("onecycle", "sgdr", "constant")
+NORMALISING = ("network", "data", "unit")
+HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train.
+
+    size: side of the canvas in pixels. smooth: filter of the canvas. normalise: `network` as the network was
+    made for, `data` by mean and deviation of the training images, `unit` to 0..1. pretrained: a safetensors
+    file, `hub` for timm's own weights, None for a random start.
+    schedule: `onecycle` (Smith 2018), `sgdr`, cosine with warm restarts (Loshchilov and Hutter 2017) in
+    three cycles, each twice as long as the one before, or `constant`; learning_rate is the highest.
+    clip: greatest norm of a step's gradient, 0 for any. ema: decay of the averaged weights, 0 for none.
+    balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
+    source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
+    balance_by: the column that tells the sources. adjust: take the shares of the classes out of the answers.
+    augment: see `augment.Augmentation.parse`. patience: epochs without a better validation macro F1 after
+    which training stops with the best weights; 0 goes to the end and takes the last.
+    precision: auto, float32, bfloat16 or float16. concat_by: the column of studies whose images are put
+    side by side.
+    """
+
+    arch: str = "mobilenet_v1"
+    size: int = 224
+    smooth: str = "none"
+    normalise: str = "network"
+    pretrained: str | None = None
+    epochs: int = 20
+    batch_size: int = 32
+    optimizer: str = "adamw"
+    schedule: str = "onecycle"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.02
+    clip: float = 0.0
+    label_smoothing: float = 0.05
+    ema: float = 0.998
+    balance: float = 0.5
+    balance_by: str | None = None
+    adjust: bool = True
+    augment: str = "standard"
+    patience: int = 0
+    seed: int = 0
+    precision: str = "auto"
+    concat_by: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} '{getattr(self, name)}' is unknown: use {', '.join(known)}")
+        for name in ("label_smoothing", "ema", "balance"):
+            if not 0 <= getattr(self, name) <= 1 or (name != "balance" and getattr(self, name) == 1):
+                raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON values; of a path of this machine only the name."""
+        known = Path(self.pretrained).name if self.pretrained else None
+        return {**asdict(self), "pretrained": known}
+
+
+RECIPES: dict[str, tuple[dict[str, Any], str]] = {
+    "imaging-router": (
+        {
+            "size": 512, "epochs": 100, "optimizer": "adam", "schedule": "sgdr", "learning_rate": 1e-4,
+            "weight_decay": 1e-4, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "augment": "none,flip=0.5,rotation=10", "clip": 0.1,
+        },
+        "VinDr's DICOM Imaging Router (Pham et al. 2021): 512 pixels, 100 epochs, Adam with warm restarts, "
+        "flips and rotations; here the aspect ratio is kept, and no patient is on two sides",
+    ),
+    "unifesp": (
+        {
+            "size": 224, "epochs": 50, "optimizer": "adam", "schedule": "constant", "learning_rate": 1e-4,
+            "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "normalise": "unit", "augment": "none,flip=0.5,rotation=15,shift=0.1,zoom=0.1", "patience": 10,
+        },
+        "UNIFESP body parts: 224 pixels, greys from 0 to 1, several labels; --smooth gaussian or median "
+        "filters, --folds for its k-fold",
+    ),
+    "registry": (
+        {
+            "size": 224, "epochs": 30, "optimizer": "adamw", "schedule": "onecycle", "learning_rate": 1e-4,
+            "weight_decay": 0.01, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "normalise": "data", "augment": "none,flip=0.5,rotation=15,brightness=0.2,contrast=0.2",
+            "patience": 8,
+        },
+        "X-ray registry: ImageNet weights (give --pretrained) tuned on the data's own mean and deviation",
+    ),
+}  # fmt: skip
+"""Settings by paper, and what to say of them. What a paper leaves open is filled in sensibly."""
+
+
+def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:
+    """Make a recipe of a paper's settings and what was given beside them; None counts as not given.
+
+    Raises UsageError for an unknown name or value.
+    """
+    if name is not None and name not in RECIPES:
+        raise UsageError(f"--recipe '{name}' is unknown: use {', '.join(RECIPES)}")
+    settings = dict(RECIPES[name][0]) if name is not None else {}
+    return Recipe(**{**settings, **{key: value for key, value in given.items() if value is not None}})
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """Read a recipe as `as_dict` has written it; what other versions had is left out."""
+    known = {field.name for field in fields(Recipe)}
+    return Recipe(**{key: value for key, value in values.items() if key in known})

@@ -1,0 +1,109 @@
+"""Contact sheets: many small pictures on one, each with a caption."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dicomsort.errors import TargetError
+
+Grey = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+PALE: Colour = (225, 225, 225)
+
+_GROUND: Colour = (40, 44, 52)
+_GAP, _LINE, _FONT = 6, 16, 12  # pixels
+_LONGEST = 300  # characters of a caption
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A picture, uint8 (rows, columns), and the lines below it, the first of them in a colour."""
+
+    image: Grey
+    caption: tuple[str, ...] = ()
+    colour: Colour = PALE
+
+
+def sheet_of(tiles: Sequence[Tile], columns: int, side: int = 160) -> Image.Image:
+    """Put tiles side by side, each fitted into a square of `side` pixels, as many a row as there are columns.
+
+    A caption is cut where its tile ends. Returns an RGB picture, columns x (side + 6) + 6 pixels wide.
+    """
+    lines = max((len(tile.caption) for tile in tiles), default=0)
+    across, down = side + _GAP, side + lines * _LINE + _GAP
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * across + _GAP, rows * down + _GAP), _GROUND)
+    for at, tile in enumerate(tiles):
+        left, top = _GAP + at % columns * across, _GAP + at // columns * down
+        _paste(sheet, tile.image, (left, top), side)
+        for number, line in enumerate(tile.caption):
+            colour = tile.colour if number == 0 else PALE
+            _write(sheet, line, (left, top + side + number * _LINE), (side, colour))
+    return sheet
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Grey]]], side: int) -> Image.Image:
+    """Put each row's caption and below it its pictures side by side, fitted into squares of `side` pixels.
+
+    Returns an RGB picture as wide as the longest row.
+    """
+    across, down = side + _GAP, _LINE + side + _GAP
+    width = max((len(images) for _, images in rows), default=0) * across + _GAP
+    sheet = Image.new("RGB", (width, len(rows) * down + _GAP), _GROUND)
+    for number, (caption, images) in enumerate(rows):
+        top = _GAP + number * down
+        _write(sheet, caption, (_GAP, top), (width - 2 * _GAP, PALE))
+        for at, image in enumerate(images):
+            _paste(sheet, image, (_GAP + at * across, top + _LINE), side)
+    return sheet
+
+
+def save(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG; what was there is replaced. Raises TargetError if that fails."""
+    encoded = io.BytesIO()
+    sheet.save(encoded, "PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error
+
+
+def _paste(sheet: Image.Image, image: Grey, corner: tuple[int, int], side: int) -> None:
+    """Centre a picture in a square; one that already has its size stays as it is, pixel by pixel."""
+    scale = side / max(image.shape)
+    width, height = (max(1, round(length * scale)) for length in reversed(image.shape))
+    picture = Image.fromarray(image)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    sheet.paste(picture, (corner[0] + (side - width) // 2, corner[1] + (side - height) // 2))
+
+
+def _write(sheet: Image.Image, text: str, corner: tuple[int, int], style: tuple[int, Colour]) -> None:
+    width, colour = style
+    ImageDraw.Draw(sheet).text(corner, _clipped(_plain(text), width), fill=colour, font=_font())
+
+
+def _plain(text: str) -> str:
+    """Escape what is no printable character: it could break a line or turn the direction of writing."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST])
+
+
+def _clipped(text: str, width: int) -> str:
+    if _font().getlength(text) <= width:
+        return text
+    while text and _font().getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."
+
+
+@lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_FONT)

@@ -1,0 +1,374 @@
+"""The command `train`: its options, the data and the split it takes, and what it leaves behind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicomsort import __version__, tell, terminal
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.options import Data, Device, Json, Quiet, Seed, Targets, Workers, endings, pool
+
+if TYPE_CHECKING:
+    from dicomsort.cache import Cache
+    from dicomsort.dataset import Columns, Sample, Unread
+    from dicomsort.labels import Head
+    from dicomsort.ranks import Ranks
+    from dicomsort.recipe import Recipe
+    from dicomsort.splits import Fold, Split
+
+_MOST_SHOWN = 60  # doubtful labels on the contact sheet
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(train)
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How the data are to be divided; at most one of these is given."""
+
+    split: Path | None
+    column: str | None
+    hold_out: tuple[str, ...]
+    folds: str | None
+
+
+def train(
+    data: Data = Path("data"),
+    target: Targets = None,
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; its name is the model's.")] = Path(
+        "runs/model"
+    ),
+    recipe: Annotated[
+        str | None, typer.Option(help="A paper's settings: imaging-router, unifesp or registry.")
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Network: mobilenet_v1, resnet18, ... or a timm name.", show_default="mobilenet_v1"
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.", show_default="224"),
+    ] = None,
+    smooth: Annotated[
+        str | None, typer.Option(help="Filter of the canvas: none, gaussian, median.", show_default="none")
+    ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            help="Greys as the network, the data or 0..1 want: network, data, unit.", show_default="network"
+        ),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to start from: a safetensors file, hub (fetched) or none.", show_default="none"
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training part.", show_default="20")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.", show_default="32")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.", show_default="adamw")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Of the learning rate: onecycle, sgdr or constant.", show_default="onecycle"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-7, max=1.0, help="The highest.", show_default="1e-4")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0.0, max=10.0, show_default="0.02")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(min=0.0, max=0.9, show_default="0.05")] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.99999, help="Decay of averaged weights, 0: none.", show_default="0.998"),
+    ] = None,
+    balance: Annotated[str | None, typer.Option(help="The CSV column of sources to be seen alike.")] = None,
+    balance_power: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="0: draw images as they come, 1: all classes alike.", show_default="0.5"
+        ),
+    ] = None,
+    adjust: Annotated[
+        bool | None,
+        typer.Option(
+            "--adjust/--no-adjust", help="Take the classes' shares out of the answers.", show_default="adjust"
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="none, light, standard, strong, and name=value behind it.", show_default="standard"
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Stop after so many epochs without a better macro F1.", show_default="0: never"
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A split to use instead of a new one: CSV sha256,part.")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="The CSV column that says train, validation or test.")
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="COLUMN=VALUE: these files are the test part; may be given again.", metavar="COLUMN=VALUE"
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Cross-validate: a number of folds, or a CSV column whose values they are."),
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="With --folds: list doubtful labels here (CSV, and a PNG beside it).")
+    ] = None,
+    concat_by: Annotated[
+        str | None, typer.Option(help="The CSV column of studies whose images go side by side on one canvas.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for decoded pictures.", show_default="cache beside --out")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training of the same settings was.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on labelled images and write it as a bundle."""
+    with endings("interrupted; the same command with --resume goes on after the last whole epoch"):
+        if audit is not None and folds is None:
+            raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
+        _prepare_folder(out, resume)
+        from dicomsort.ranks import ranks  # noqa: PLC0415
+        from dicomsort.recipe import RECIPES, make_recipe  # noqa: PLC0415
+
+        settings = make_recipe(
+            recipe,
+            {
+                "arch": arch, "size": size, "smooth": smooth, "normalise": normalise,
+                "pretrained": pretrained, "epochs": epochs, "batch_size": batch_size,
+                "optimizer": optimizer, "schedule": schedule, "learning_rate": learning_rate,
+                "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
+                "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
+                "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
+            },
+        )  # fmt: skip
+        if recipe is not None and not quiet:
+            terminal.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
+        with ranks(device) as mine:
+            job = _Job(
+                data, out, cache or out.resolve().parent / "cache", settings, mine, tuple(target or ()),
+                Division(split, split_column, tuple(hold_out or ()), folds), workers, resume, quiet,
+            )  # fmt: skip
+            told = job.cross_validate(audit) if folds is not None else job.train()
+        if json and mine.leads:
+            terminal.print_json(told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    data: Path
+    out: Path
+    cache_folder: Path
+    recipe: "Recipe"
+    ranks: "Ranks"
+    targets: tuple[str, ...]
+    division: Division
+    workers: int | None
+    resume: bool
+    quiet: bool
+
+    def train(self) -> dict[str, Any]:
+        """Train one model, and tell what became of it."""
+        from dicomsort import train as training  # noqa: PLC0415
+
+        cache, samples, unread, heads = self._read()
+        split = self.ranks.led(lambda: self._split(samples, heads))
+        unread = self._fill(cache, [one for one in samples if split[one.sha256] != "test"], unread)
+        prepared = training.prepare(samples, heads, split, cache, unread)
+        total = self.recipe.epochs * len(prepared.train)
+        with self._counting(total) as count, self._log(self.out) as log:
+            place = self._place(count)
+            bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
+        if self.ranks.leads:
+            bundle.save(self.out)
+            _write_card(self.out, bundle.training, bundle.metrics)
+            if not self.quiet:
+                terminal.say(
+                    f"wrote {self.out} ({bundle.tag}); measure it: dicomsort eval {self.data} "
+                    f"--model {self.out}"
+                )
+        return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
+
+    def cross_validate(self, audit: Path | None) -> dict[str, Any]:
+        """Train a model for each fold, measure what they say of their folds, and list doubtful labels."""
+        from dicomsort import folds as validation  # noqa: PLC0415
+
+        cache, samples, unread, heads = self._read()
+        folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
+        unread = self._fill(cache, samples, unread)
+        with self._counting(None) as count:
+            watch = None if self.quiet else tell.fold_epoch
+            work = validation.Work(cache, tuple(unread), self._place(count), watch)
+            rounds = list(validation.cross_validate(samples, heads, folds, self.recipe, work))
+        summary = validation.summarise(rounds, 1000, self.recipe.seed)
+        told = {"out": str(self.out), **summary.as_dict()}
+        if self.ranks.leads:
+            validation.write(rounds, summary, self.out)
+            if not self.quiet:
+                tell.folds(summary)
+            if audit is not None:
+                told["doubtful_labels"] = self._audit(rounds, cache, audit)
+        return told
+
+    def _audit(self, rounds: Any, cache: "Cache", path: Path) -> int:
+        from dicomsort import audit  # noqa: PLC0415
+        from dicomsort.sheet import Tile, save, sheet_of  # noqa: PLC0415
+
+        found = audit.doubts(rounds)
+        audit.write(found, path)
+        shown = found[:_MOST_SHOWN]
+        tiles = [Tile(cache.pixels(doubt.sample.sha256), audit.caption(doubt)) for doubt in shown]
+        sheet = path.with_suffix(".png")
+        if tiles:
+            save(sheet_of(tiles, columns=10), sheet)
+        if not self.quiet:
+            terminal.say(f"{len(found)} labels are in doubt: {path}" + (f", {sheet}" if tiles else ""))
+        return len(found)
+
+    def _read(self) -> tuple["Cache", list["Sample"], list["Unread"], tuple["Head", ...]]:
+        from dicomsort import dataset  # noqa: PLC0415
+        from dicomsort.cache import Cache  # noqa: PLC0415
+        from dicomsort.train import preprocessing_of  # noqa: PLC0415
+
+        preprocessing = preprocessing_of(self.recipe)
+        cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
+        columns = self._columns()
+        found = self.ranks.led(lambda: dataset.load(self.data, columns, cache.hash_of))
+        heads = dataset.heads_of(found.samples, self.targets)
+        return cache, list(found.samples), list(found.unread), heads
+
+    def _columns(self) -> "Columns":
+        from dicomsort.dataset import Columns  # noqa: PLC0415
+
+        division = self.division
+        facts = [rule.partition("=")[0] for rule in division.hold_out]
+        if division.folds is not None and not division.folds.isdecimal():
+            facts.append(division.folds)
+        if any("=" not in rule for rule in division.hold_out):
+            raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
+        return Columns(
+            self.targets, self.recipe.balance_by, division.column, self.recipe.concat_by, tuple(facts)
+        )
+
+    def _split(self, samples: list["Sample"], heads: tuple["Head", ...]) -> "Split":
+        from dicomsort import splits  # noqa: PLC0415
+        from dicomsort.dataset import TEST, load_split  # noqa: PLC0415
+
+        division, seed = self.division, self.recipe.seed
+        if sum(bool(way) for way in (division.split, division.column, division.hold_out)) > 1:
+            raise UsageError("--split, --split-column and --hold-out exclude each other; give one")
+        if division.split is not None:
+            given = load_split(division.split)
+            split = {sample.sha256: given.get(sample.sha256, TEST) for sample in samples}
+        elif any(sample.part for sample in samples):
+            split = splits.given_split(samples)
+        elif division.hold_out:
+            split = splits.held_out(samples, heads, division.hold_out, seed)
+        else:
+            split = splits.make_split(samples, heads, seed)
+        if crossing := splits.across(samples, split):
+            terminal.say(
+                f"beware: {crossing} patients are on two sides of this split; figures will be too good"
+            )
+        return split
+
+    def _folds(self, samples: list["Sample"], heads: tuple["Head", ...]) -> list["Fold"]:
+        from dicomsort import splits  # noqa: PLC0415
+
+        division = self.division
+        if division.split or division.column or division.hold_out:
+            raise UsageError(
+                "--folds makes splits of its own: leave --split, --split-column, --hold-out away"
+            )
+        return splits.make_folds(samples, heads, division.folds or "", self.recipe.seed)
+
+    def _fill(self, cache: "Cache", samples: list["Sample"], unread: list["Unread"]) -> list["Unread"]:
+        """Read what is not in the cache yet; what cannot be read goes into unreadable.csv."""
+        with terminal.counting("reading", len(samples), self.quiet or not self.ranks.leads) as count:
+            found: list[Unread] = unread + self.ranks.led(
+                lambda: cache.fill(samples, pool(self.workers), count)
+            )
+        if found and self.ranks.leads:
+            tell.failures(found)
+            _write_unread(found, self.out / "unreadable.csv")
+        return found
+
+    def _place(self, count: Any) -> Any:
+        from dicomsort.trainer import Place  # noqa: PLC0415
+
+        return Place(self.out, self.ranks, pool(self.workers), self.resume, count)
+
+    def _counting(self, total: int | None) -> Any:
+        return terminal.counting("training", total, self.quiet or not self.ranks.leads)
+
+    def _log(self, folder: Path) -> Any:
+        from dicomsort.traininglog import TrainingLog  # noqa: PLC0415
+
+        return TrainingLog(folder, None if self.quiet else tell.epoch)
+
+
+def _prepare_folder(out: Path, resume: bool) -> None:
+    """Make the folder of a new bundle now, not after hours of training."""
+    from dicomsort.bundle import check_name  # noqa: PLC0415
+
+    try:
+        check_name(out.resolve().name)
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not resume:
+            raise UsageError(
+                f"--out '{out}' is not an empty folder; choose another, empty it, or --resume what it holds"
+            )
+    except ValueError as error:
+        raise UsageError(f"--out: {error}") from error
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
+
+
+def _write_unread(found: list["Unread"], path: Path) -> None:
+    import csv  # noqa: PLC0415
+
+    from dicomsort.names import escape  # noqa: PLC0415
+
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["file", "status", "reason"])
+            for sample, failure in found:
+                writer.writerow([escape(sample.name), failure.status.value, failure.reason.value])
+    except OSError as error:
+        raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error
+
+
+def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
+    import json  # noqa: PLC0415
+
+    facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
+    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
+    (out / "README.md").write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")

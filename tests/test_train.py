@@ -1,0 +1,619 @@
+"""Training: what goes in, what comes out, and that a kill costs one epoch at most."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TESTS, Ran, command, inside
+from PIL import Image
+
+from dicomsort import bundle as bundles
+from dicomsort import dataset, networks, splits, train
+from dicomsort.audit import doubts
+from dicomsort.bundle import Bundle
+from dicomsort.cache import NAME as CACHE
+from dicomsort.cache import Cache
+from dicomsort.checkpoint import NAME as CHECKPOINT
+from dicomsort.checkpoint import Checkpoint
+from dicomsort.dataset import Columns, Sample
+from dicomsort.devices import choose_device
+from dicomsort.errors import ExitCode, ModelError, TargetError, UsageError
+from dicomsort.folds import Round
+from dicomsort.images import sampling_weights
+from dicomsort.labels import Head
+from dicomsort.preprocess import Preprocessing, beside
+from dicomsort.ranks import Ranks
+from dicomsort.recipe import RECIPES, Recipe, make_recipe
+from dicomsort.trainer import Epoch, Place, Prepared, loss_of, predict, validation_figures
+from dicomsort.workers import PoolSettings
+
+SMALL = ("--arch", "test_resnet", "--size", "32", "--batch-size", "8", "--augment", "light", "--workers", "1")
+LEVELS = {"dark": 50, "bright": 200}
+
+
+def draw(path: Path, level: int, seed: int) -> None:
+    grey = np.clip(np.random.default_rng(seed).normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grey).save(path)
+
+
+def table(folder: Path, count: int = 24, **columns: Sequence[str]) -> Path:
+    """Draw bright and dark pictures in turn; extra columns repeat their values."""
+    rows = []
+    for number in range(count):
+        label = ("bright", "dark")[number % 2]
+        draw(folder / f"{number}.png", LEVELS[label], number)
+        extra = {name: values[number % len(values)] for name, values in columns.items()}
+        rows.append({"file": f"{number}.png", "light": label, **extra})
+    path = folder / "labels.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    columns = {
+        "patient": [f"p{n // 2}" for n in range(24)], "site": ["x", "x", "y", "y", "z", "z"],
+        "level": ["10|200", "10", "200"], "metal": ["0", "0", "1", "", "1"],
+    }  # fmt: skip
+    return table(folder, 24, **columns)
+
+
+def prepared_from(data: Path, cache: Path, targets: tuple[str, ...] = ("light",), size: int = 32) -> Prepared:
+    preprocessing = Preprocessing(size=size)
+    store = Cache(cache, preprocessing)
+    found = dataset.load(data, Columns(targets), store.hash_of)
+    heads = dataset.heads_of(found.samples, targets)
+    unread = store.fill(found.samples, PoolSettings(1, 30))
+    return train.prepare(found.samples, heads, splits.make_split(found.samples, heads), store, unread)
+
+
+def place(folder: Path, resume: bool = False) -> Place:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Place(folder, Ranks(0, 1, choose_device("cpu")), PoolSettings(1, 30), resume)
+
+
+RECIPE = Recipe(arch="test_resnet", size=32, epochs=3, batch_size=8, learning_rate=3e-3, augment="light")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"schedule": "sgdr", "optimizer": "adam", "ema": 0.0, "clip": 1.0},
+        {"schedule": "constant", "patience": 1, "balance": 0.0},
+    ],
+    ids=["one-cycle", "restarts", "patience"],
+)
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    changes: dict[str, Any], pictures: Path, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, **changes)
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    whole = train.train("m", prepared, recipe, place(tmp_path / "whole"))
+
+    class KilledError(Exception):
+        pass
+
+    def kill(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train.train("m", prepared, recipe, place(tmp_path / "cut"), kill)
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
+    seen: list[int] = []
+    again = train.train("m", prepared, recipe, place(tmp_path / "cut", True), lambda e: seen.append(e.number))
+    assert again.tag == whole.tag
+    assert seen[:2] == [1, 2]
+    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+
+
+def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / CHECKPOINT, "one")
+    assert checkpoint.load() is None
+    checkpoint.save({"weights": torch.ones(2), "history": [{"number": 1}]})
+    state = checkpoint.load()
+    assert state is not None
+    assert state["weights"].tolist() == [1, 1]
+    with pytest.raises(UsageError, match="of other data or settings"):
+        Checkpoint(checkpoint.path, "two").load()
+    data = checkpoint.path.read_bytes()
+    for damaged in (data[: len(data) // 2], b"", b"nonsense"):
+        checkpoint.path.write_bytes(damaged)
+        with pytest.raises(ModelError, match="is damaged; remove it"):
+            checkpoint.load()
+
+
+def test_a_checkpoint_can_hold_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"fingerprint": "one", "x": Evil()}, tmp_path / CHECKPOINT)
+    with pytest.raises(ModelError, match="damaged"):
+        Checkpoint(tmp_path / CHECKPOINT, "one").load()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_pictures_are_read_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepared_from(pictures, tmp_path)
+    (pictures.parent / "none").touch()
+
+    def fail(*_: object) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr("dicomsort.cache.read_all", lambda *_: iter(()))
+    monkeypatch.setattr("dicomsort.cache.content_hash", fail)
+    again = prepared_from(pictures, tmp_path)
+    assert again.train.keys == first.train.keys
+    assert torch.equal(next(again.train.batches()), next(first.train.batches()))
+    other = Cache(tmp_path, Preprocessing(size=48))
+    with pytest.raises(KeyError):
+        other.pixels(first.train.keys[0])
+    (tmp_path / CACHE).write_bytes(b"no database, but long enough to be taken for one" * 100)
+    with pytest.raises(TargetError, match="remove it, or give another --cache"):
+        Cache(tmp_path, Preprocessing(size=32))
+
+
+def test_what_the_cache_holds_is_what_is_read(pictures: Path, tmp_path: Path) -> None:
+    from dicomsort.reader import read_any
+
+    prepared = prepared_from(pictures, tmp_path)
+    of_key = {sample.sha256: sample for sample in prepared.samples}
+    for index, key in enumerate(prepared.validation.keys):
+        reading = read_any(str(of_key[key].path), Preprocessing(size=32))
+        assert np.array_equal(prepared.validation.pixels(index).numpy(), reading.image)  # type: ignore[union-attr]
+
+
+HEADS = (
+    Head("part", ("a", "b", "c")),
+    Head("parts", ("x", "y"), kind="multilabel"),
+    Head("metal", ("no_metal", "metal"), kind="binary"),
+)
+
+
+def test_the_loss_is_that_of_pytorch_and_leaves_out_what_nobody_knows() -> None:
+    from torch.nn import functional
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 6, generator=generator, requires_grad=True)
+    truth = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 1, 0, 1, 1, 0], [0, 0, 1, 0, 0, 1]] * 2).float()
+    truth[1, :3] = truth[2, 3:5] = truth[3, 5:] = float("nan")
+    loss = loss_of(logits, truth, HEADS, 0.1)
+    known = [0, 2, 3, 4, 5]
+    wanted = functional.cross_entropy(logits[known, :3], truth[known, :3].argmax(1), label_smoothing=0.1)
+    for rows, columns in (([0, 1, 3, 4, 5], slice(3, 5)), ([0, 1, 2, 4, 5], slice(5, 6))):
+        smooth = truth[rows, columns] * 0.9 + 0.05
+        wanted = wanted + functional.binary_cross_entropy_with_logits(logits[rows, columns], smooth)
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad[1, :3] == 0).all()
+    assert torch.isfinite(logits.grad).all()
+    nobody = torch.full_like(truth, float("nan"))
+    assert float(loss_of(logits, nobody, HEADS, 0.1).detach()) == 0
+
+
+def test_several_heads_learn_together(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache", ("light", "level", "metal"))
+    assert [head.kind for head in prepared.heads] == ["multiclass", "multilabel", "binary"]
+    assert np.isnan(prepared.train.truth).any()
+    recipe = replace(RECIPE, epochs=12, patience=0)
+    bundle = train.train("m", prepared, recipe, place(tmp_path / "m"))
+    assert bundle.outputs == 2 + 2 + 1
+    bundle.save(tmp_path / "m")
+    again = bundles.load(tmp_path / "m")
+    assert again.tag == bundle.tag
+    assert len(again.heads[1].thresholds) == 2
+    logits = predict(networks.build(again), prepared.train)
+    light = bundle.heads[0].chosen(bundle.heads[0].scores(logits[:, :2]))
+    assert (light == prepared.train.truth[:, :2].argmax(axis=1)).mean() > 0.9
+
+
+def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    before: dict[str, Any] = {}
+    original = networks.begin
+
+    def begin(*arguments: Any) -> Any:
+        network, spec = original(*arguments)
+        before.update({name: value.detach().clone() for name, value in network.named_parameters()})
+        return network, spec
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "begin", begin)
+        bundle = train.train("m", prepared, replace(RECIPE, ema=0.0, epochs=1), place(tmp_path / "m"))
+    after = {f"body.{name}": torch.from_numpy(value).float() for name, value in bundle.weights.items()}
+    still = [name for name, value in before.items() if torch.allclose(value, after[name], atol=1e-6)]
+    assert not still
+
+
+def test_a_loss_that_is_no_number_ends_with_advice(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    with pytest.raises(UsageError, match="use a lower --learning-rate"):
+        train.train("m", prepared, replace(RECIPE, learning_rate=1e20, epochs=9), place(tmp_path / "m"))
+
+
+def test_patience_takes_the_best_epoch(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    figures = iter([0.5, 0.9, 0.8, 0.7, 0.6])
+    states: list[Any] = []
+    from dicomsort import trainer
+
+    def validate(self: Any) -> dict[str, float]:
+        states.append({name: value.clone() for name, value in self._steady().state_dict().items()})
+        return {"f1_macro": next(figures), "recall_macro": 0.0}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_validate", validate)
+        recipe = replace(RECIPE, epochs=9, patience=2, adjust=False)
+        bundle = train.train("m", prepared, recipe, place(tmp_path / "m"))
+    assert len(states) == 4
+    name = next(name for name in bundle.weights if name.endswith("bias"))
+    assert np.array_equal(bundle.weights[name], states[1][f"body.{name}"].numpy())
+
+
+def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
+    recipe = make_recipe("imaging-router", {"epochs": 3, "size": None})
+    assert (recipe.size, recipe.epochs, recipe.schedule) == (512, 3, "sgdr")
+    assert make_recipe("unifesp", {}).normalise == "unit"
+    assert make_recipe("registry", {}).normalise == "data"
+    assert make_recipe(None, {}).learning_rate == 1e-4
+    for name in RECIPES:
+        make_recipe(name, {})
+    for given, message in (({"optimizer": "sgd"}, "--optimizer 'sgd' is unknown"),
+                           ({"ema": 1.0}, "--ema must lie")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            make_recipe(None, given)
+    with pytest.raises(UsageError, match="--recipe 'vindr' is unknown"):
+        make_recipe("vindr", {})
+
+
+@pytest.mark.parametrize(("normalise", "mean", "std"), [("unit", 0.0, 1.0), ("data", None, None)])
+def test_greys_are_normalised_as_asked(
+    normalise: str, mean: float | None, std: float | None, pictures: Path, tmp_path: Path
+) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    bundle = train.train("m", prepared, replace(RECIPE, normalise=normalise, epochs=1), place(tmp_path / "m"))
+    if mean is None:
+        pixels = torch.cat(list(prepared.train.batches())).numpy() / 255
+        mean, std = pixels.mean(), pixels.std()
+    assert (bundle.network.mean, bundle.network.std) == pytest.approx((mean, std), abs=1e-4)
+
+
+def test_the_schedules_end_where_they_should() -> None:
+    from dicomsort import trainer
+
+    network = networks.Network(networks.spec_for("test_resnet"), 2)
+    rates: dict[str, list[float]] = {}
+    for kind in ("onecycle", "sgdr", "constant"):
+        recipe = Recipe(schedule=kind, epochs=7, learning_rate=0.1)
+        optimizer = trainer._optimizer(network, recipe)
+        schedule = trainer._schedule(optimizer, recipe, steps=10)
+        rates[kind] = []
+        for _ in range(70):
+            rates[kind].append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+    assert max(rates["onecycle"]) == pytest.approx(0.1, rel=1e-3)
+    assert rates["onecycle"][-1] < 1e-3
+    assert [index for index, rate in enumerate(rates["sgdr"]) if rate == pytest.approx(0.1)] == [0, 10, 30]
+    assert set(rates["constant"]) == {0.1}
+
+
+def test_sampling_weights_lift_rare_classes_and_sources() -> None:
+    labels = ["a"] * 100 + ["b"] * 25
+    sources = ["big"] * 80 + ["small"] * 20 + ["big"] * 25
+    for balance, shares in ((0.0, (80, 20, 25)), (1.0, (0.5, 0.5, 1.0)), (0.5, (80**0.5, 20**0.5, None))):
+        weights = np.array(sampling_weights(labels, sources, balance))
+        sums = [weights[:80].sum(), weights[80:100].sum(), weights[100:].sum()]
+        assert sums[0] / sums[1] == pytest.approx(shares[0] / shares[1])
+        assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
+
+
+def test_classes_count_alike_after_training(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path, ("light", "metal"))
+    truth = np.zeros((100, 3), np.float32)
+    truth[:90, 0] = truth[90:, 1] = 1
+    truth[95:, 2] = 1  # the rare thing lies among the rare class, which is drawn more often
+    strata = ("dark",) * 90 + ("bright",) * 10
+    images = replace(prepared.train, truth=truth, strata=strata, sources=("",) * 100, keys=("",) * 100)
+    network = networks.Network(networks.spec_for("test_resnet"), 3)
+    drawn = 0.25 / 2  # half of the rare class, which is drawn in proportion to the root of its size
+    with torch.no_grad():
+        network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25, drawn / (1 - drawn)]))
+    train.let_classes_count_alike(network, replace(prepared, train=images), balance=0.5)
+    first, second, third = network.body.get_classifier().bias.tolist()
+    assert first == pytest.approx(second, abs=1e-6)
+    assert third == pytest.approx(np.log(0.05 / 0.95), abs=1e-5)
+
+
+def test_validation_figures_are_means_over_heads() -> None:
+    truth = np.array([[1, 0, 0, 1, 0, 1], [0, 1, 0, 1, 1, 0], [0, 0, 1, 0, 0, np.nan]], np.float32)
+    logits = np.where(np.nan_to_num(truth) > 0, 5.0, -5.0).astype(np.float32)
+    assert validation_figures(logits, truth, HEADS) == {"f1_macro": 1.0, "recall_macro": 1.0}
+    logits[:, 5] = 5.0
+    assert 0.6 < validation_figures(logits, truth, HEADS)["f1_macro"] < 0.9
+
+
+def test_views_of_a_study_lie_side_by_side() -> None:
+    preprocessing = Preprocessing(size=64)
+    one, two = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
+    one[:, 16:48], two[16:48, :] = 100, 200  # a tall picture and a wide one
+    both = beside([one, two], preprocessing)
+    assert both.shape == (64, 64)
+    filled = np.flatnonzero((both > 0).any(axis=1))
+    assert len(filled) == pytest.approx(64 * 32 / 80, abs=1)  # 32 x 16 and 32 x 64 pixels beside each other
+    middle = both[32]
+    assert (middle[2:11] == 100).all()
+    assert (middle[15:62] == 200).all()
+
+
+def doubtful(kind: str, cells: list[str], scores: list[list[float]]) -> list[tuple[str, str, str]]:
+    samples = [Sample(Path(f"{n}"), f"{n}", (cell,), f"{n}", f"{n:016}") for n, cell in enumerate(cells)]
+    labels = {"binary": ("no_x", "x"), "multilabel": ("a", "b"), "multiclass": ("a", "b", "c")}[kind]
+    head = Head("x", labels, kind=kind)
+    bundle = Bundle("m", networks.spec_for("test_resnet"), Preprocessing(), head, {})
+    half = len(cells) // 2
+    rounds = [
+        Round(f"fold-{at}", bundle, tuple(samples[part]), np.array(scores[part], np.float32))
+        for at, part in enumerate((slice(0, half), slice(half, None)))
+    ]
+    return [(doubt.sample.name, doubt.given, doubt.suggested) for doubt in doubts(rounds)]
+
+
+def test_confident_contradictions_are_doubts_and_unsure_ones_are_not() -> None:
+    cells = ["a", "a", "a", "b", "b", "b", "c", "c", "a", "b"]
+    scores = [
+        [0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.02, 0.95, 0.03], [0.1, 0.8, 0.1], [0.1, 0.9, 0.0],
+        [0.85, 0.1, 0.05], [0.1, 0.1, 0.8], [0.1, 0.0, 0.9], [0.35, 0.4, 0.25], [0.0, 1.0, 0.0],
+    ]  # fmt: skip
+    assert doubtful("multiclass", cells, scores) == [("2", "a", "b"), ("5", "b", "a")]
+    yes = [[0.1, 0.9], [0.2, 0.8], [0.97, 0.03], [0.9, 0.1], [0.8, 0.2], [0.05, 0.95]]
+    assert doubtful("binary", ["1", "1", "1", "0", "0", "0"], yes) == [("2", "x", "no_x"), ("5", "no_x", "x")]
+    several = [[0.9, 0.9], [0.9, 0.1], [0.1, 0.9], [0.9, 0.02], [0.05, 0.9], [0.9, 0.9]]
+    assert doubtful("multilabel", ["a|b", "a", "b", "a|b", "b", "a|b"], several) == [("3", "b", "not b")]
+
+
+# What follows goes through the command line.
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_leaves_a_log_curves_and_the_unreadable(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data")
+    (tmp_path / "data" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    (tmp_path / "data" / "4.png").unlink()
+    words = ("train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "2")
+    ran = inside(capfd, *words, "--json")
+    assert ran.code == 0, ran.err
+    names = {path.name for path in (tmp_path / "m").iterdir()} - {"tensorboard"}
+    bundle = {"model.safetensors", "config.json", "split.csv", "README.md"}
+    assert names == bundle | {"log.jsonl", "curves.png", "unreadable.csv"}
+    log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in log] == [1, 2]
+    assert {"loss", "f1_macro", "learning_rate", "seconds"} <= set(log[0])
+    assert Image.open(tmp_path / "m" / "curves.png").size[0] > 500
+    unread = {row["file"]: row["status"] for row in read_csv(tmp_path / "m" / "unreadable.csv")}
+    assert unread["4.png"] == "io_error"
+    assert str(tmp_path) not in (tmp_path / "m" / "config.json").read_text()
+    ran = inside(capfd, *words)
+    assert ran.code == ExitCode.USAGE
+    assert "not an empty folder" in ran.err
+
+
+def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "data"
+    shutil.copytree(pictures.parent, wrong)
+    rows = read_csv(wrong / "labels.csv")
+    rows[5]["light"] = "bright"  # it is dark
+    with (wrong / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    out, audit = tmp_path / "m", tmp_path / "doubts.csv"
+    words: list[str | Path] = ["train", wrong / "labels.csv", "--target", "light", "--out", out, *SMALL, "--epochs", "6",
+             "--learning-rate", "0.003", "--folds", "3", "--audit", audit, "--json"]  # fmt: skip
+    ran = inside(capfd, *words)
+    assert ran.code == 0, ran.err
+    accuracy = ran.json["figures"]["light"]["accuracy"]
+    assert len(accuracy["values"]) == 3
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+    assert accuracy["deviation"] == pytest.approx(np.std(accuracy["values"], ddof=1))
+    answers = read_csv(out / "predictions.csv")
+    assert len(answers) == len({row["file"] for row in answers}) == 24
+    assert {row["fold"] for row in answers} == {"fold-1", "fold-2", "fold-3"}
+    right = np.mean([row["truth"] == row["label"] for row in answers])
+    assert ran.json["pooled"]["light"]["overall"]["accuracy"]["value"] == pytest.approx(right)
+    assert ran.json["pooled"]["light"]["clusters"] == 12
+    assert read_csv(audit)[0]["file"] == "5.png"
+    assert Image.open(audit.with_suffix(".png")).size[0] > 100
+    for fold in (out / "fold-1", out / "fold-3"):
+        assert bundles.load(fold).head.labels == ("bright", "dark")
+    shutil.rmtree(out / "fold-3")
+    before = (out / "fold-1" / "config.json").stat().st_mtime_ns
+    again = inside(capfd, *words, "--resume")
+    assert again.json["figures"] == ran.json["figures"]
+    assert (out / "fold-1" / "config.json").stat().st_mtime_ns == before
+
+
+WRONG = [
+    (["--target", "nothing"], ExitCode.USAGE, "has no column 'nothing'"),
+    (["--target", "light", "--balance", "nothing"], ExitCode.USAGE, "has no column 'nothing'"),
+    (["--target", "site", "--hold-out", "site=q"], ExitCode.USAGE, "no file has that value"),
+    (["--target", "light", "--hold-out", "site"], ExitCode.USAGE, "write COLUMN=VALUE"),
+    (["--target", "light", "--folds", "99"], ExitCode.USAGE, "--folds 99"),
+    (
+        ["--target", "light", "--folds", "3", "--split-column", "site"],
+        ExitCode.USAGE,
+        "makes splits of its own",
+    ),
+    (["--target", "light", "--audit", "x.csv"], ExitCode.USAGE, "--audit needs"),
+    (["--target", "light", "--split-column", "site"], ExitCode.USAGE, "is not train, validation or test"),
+    (["--target", "light", "--augment", "wild"], ExitCode.USAGE, "'wild' is unknown"),
+    (["--target", "light", "--schedule", "linear"], ExitCode.USAGE, "--schedule 'linear' is unknown"),
+    (["--target", "light", "--recipe", "vindr"], ExitCode.USAGE, "--recipe 'vindr' is unknown"),
+    (["--target", "light", "--arch", "vgg99"], ExitCode.USAGE, "no network 'vgg99'"),
+    (["--target", "light", "--pretrained", "x.safetensors"], ExitCode.USAGE, "cannot be read"),
+    (["--target", "light", "--precision", "int8"], ExitCode.USAGE, "--precision 'int8' is unknown"),
+    (["--target", "light", "--smooth", "box"], ExitCode.USAGE, "'box' is unknown"),
+    (
+        ["--target", "light", "--learning-rate", "0.9", "--epochs", "30", "--ema", "0"],
+        ExitCode.USAGE,
+        "lower",
+    ),
+    (["--target", "light", "--device", "cuda:77"], ExitCode.USAGE, "--device"),
+    (["--target", "light", "--arch", "test_vit", "--size", "33"], ExitCode.USAGE, "33 pixels"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), WRONG, ids=[" ".join(words) for words, _, _ in WRONG])
+def test_wrong_input_gets_one_clear_line(
+    words: list[str],
+    code: ExitCode,
+    message: str,
+    pictures: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    base = dict(zip(SMALL[::2], SMALL[1::2], strict=True)) | dict(zip(words[::2], words[1::2], strict=True))
+    flat = [word for pair in base.items() for word in pair]
+    cache = pictures.parent.parent / "shared-cache"
+    ran = inside(capfd, "train", pictures, "--out", tmp_path / "m", "--cache", cache, "--quiet", *flat)
+    assert ran.code == code, ran.err
+    assert message in ran.err
+    assert len(ran.err.splitlines()) == 1 or "usage" in ran.err.lower()
+
+
+def test_a_corrupt_checkpoint_ends_with_6(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    out.mkdir()
+    (out / CHECKPOINT).write_bytes(b"half a chec")
+    words = ("train", pictures, "--target", "light", "--out", out, *SMALL, "--epochs", "1", "--resume")
+    ran = inside(capfd, *words)
+    assert ran.code == ExitCode.MODEL
+    assert "is damaged; remove it" in ran.err
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on(pictures: Path, tmp_path: Path) -> None:
+    words = ["train", str(pictures), "--target", "light", *SMALL, "--epochs", "40", "--seed", "3"]
+    whole = command(*words, "--out", tmp_path / "whole" / "m", "--json", "--quiet")
+    out = tmp_path / "cut" / "m"
+    running = subprocess.Popen([sys.executable, "-m", "dicomsort", *words, "--out", str(out)])
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out / CHECKPOINT).exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    again = command(*words, "--out", out, "--resume", "--json", "--quiet")
+    assert again.code == 0, again.err
+    assert again.json["model"] == whole.json["model"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(pictures: Path, tmp_path: Path) -> None:
+    words = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+        "dicomsort", "train", str(pictures), "--target", "light", "--out", str(tmp_path / "m"), *SMALL,
+        "--epochs", "6", "--learning-rate", "0.003", "--device", "cpu", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    told = Ran(0, done.stdout, done.stderr).json
+    assert told["last_epoch"]["number"] == 6
+    assert done.stderr.count("epoch 6:") == 1
+    assert bundles.load(tmp_path / "m").tag == told["model"]
+
+
+PAPERS = {
+    # millions of parameters with 1000 classes and three colours, as the papers give them
+    "mobilenet_v1": 4.2, "mobilenet_v2": 3.5, "resnet18": 11.7, "resnet34": 21.8, "resnet101": 44.5,
+    "efficientnet_b0": 5.3, "efficientnet_b1": 7.8, "efficientnet_b2": 9.2, "xception": 22.9,
+    "vit_small": 22.1, "vit_base": 86.6, "convnext_tiny": 28.6,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", networks.ALIASES)
+def test_every_network_is_the_one_it_is_named_after(name: str) -> None:
+    import timm
+
+    spec = networks.spec_for(name)
+    network = timm.create_model(spec.timm, **spec.options)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert millions == pytest.approx(PAPERS[name], abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", networks.ALIASES)
+def test_every_network_trains_and_sorts_an_archive(name: str, tmp_path: Path) -> None:
+    """One epoch on the radiographs of the committed archive, which have a label."""
+    with (TESTS / "expected.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] and row["file"].startswith("archive/")]
+    for row in rows:
+        shutil.copy(TESTS / row["file"], tmp_path / row["file"].replace("/", "_"))
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "chest"])
+        for row in rows:
+            writer.writerow([row["file"].replace("/", "_"), int("chest" in row["label"])])
+    model = tmp_path / "m"
+    size = "64" if name != "vit_base" else "32"
+    ran = command(
+        "train", labels, "--target", "chest", "--arch", name, "--size", size, "--epochs", "1", "--batch-size",
+        "8", "--out", model, "--json", "--quiet",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    out = tmp_path / "sorted"
+    ran = command("classify", TESTS / "archive", "--out", out, "--model", model, "--json")
+    assert ran.code == 0, ran.err
+    assert set(ran.json["labels"]) <= {"chest", "no_chest"}
+    assert sum(ran.json["labels"].values()) > 30
+    network = networks.Network(bundles.load(model).network, 1).train()
+    loss = network(torch.randint(0, 255, (2, int(size), int(size)), dtype=torch.uint8)).sum()
+    loss.backward()
+    assert all(value.grad is not None for value in network.parameters())
+
+
+def test_weights_from_the_hub_without_a_network_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    original: Any = timm.create_model
+
+    def refuse(*words: object, **options: Any) -> Any:
+        if options.get("pretrained"):
+            raise OSError("no route to host")
+        return original(*words, **options)
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(UsageError, match="cannot be fetched; without a network connection"):
+        networks.begin("resnet18", 64, 2, "hub")
