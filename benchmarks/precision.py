@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     bundle = bundles.load(bundles.locate(given.model))
-    samples = dataset.load(given.data, given.target)
+    columns = dataset.Columns((given.target,) if given.target else ())
+    samples = dataset.load(given.data, columns).samples
     readings = dataset.read_all(samples, bundle.preprocessing, PoolSettings())
     images = np.stack([reading.image for _, reading in readings if not isinstance(reading, Failure)])
     print(f"{len(images)} images of {len(samples)} files, {bundle.tag}, {given.device}")

@@ -2,9 +2,9 @@
 
     python benchmarks/zoo.py labels.csv --weights FOLDER --out runs/zoo
 
-Trains each network that has no bundle under --out yet (about an hour in all on two cores with bfloat16), evaluates
-all of them on the test part of models/xray-split.csv, and prints the table as Markdown. --weights holds
-mobilenetv1_100.safetensors and mobilenetv2_100.safetensors.
+Trains each network that has no bundle under --out yet (about an hour in all on two cores with bfloat16),
+evaluates all of them on the test part of models/xray-split.csv, and prints the table as Markdown. --weights
+holds mobilenetv1_100.safetensors and mobilenetv2_100.safetensors.
 """
 
 import argparse
@@ -25,10 +25,12 @@ SIZE, EPOCHS, RATE = 160, 12, 5e-4
 
 
 def run(*words: str) -> None:
+    """Run dicomsort as a user would."""
     subprocess.run([sys.executable, "-m", "dicomsort", *words], check=True)
 
 
 def train(name: str, data: Path, weights: Path, out: Path) -> None:
+    """Train a network, or go on with it."""
     start = NETWORKS[name]
     run(
         "train", str(data), "--target", "group", "--split", str(ROOT / "models" / "xray-split.csv"),
@@ -39,13 +41,14 @@ def train(name: str, data: Path, weights: Path, out: Path) -> None:
 
 
 def row(name: str, data: Path, out: Path) -> str:
+    """Measure a network, and write its line of the table."""
     folder = out / "figures" / name
     run(
         "eval", str(data), "--target", "group", "--model", str(out / name), "--bootstrap", "10000",
         "--out", str(folder), "--quiet",
     )  # fmt: skip
-    figures = json.loads((folder / "metrics.json").read_text())["models"][0]
-    overall = figures["heads"][0]["figures"]["overall"]
+    figures = json.loads((folder / "metrics.json").read_text())
+    overall = figures["heads"]["group"]["overall"]
     cells = ["{value:.3f} ({low:.3f} to {high:.3f})".format(**overall[f"{each}_macro"])
              for each in ("recall", "precision", "f1")]  # fmt: skip
     size = (out / name / "model.safetensors").stat().st_size / 1e6
@@ -55,6 +58,7 @@ def row(name: str, data: Path, out: Path) -> str:
 
 
 def main() -> None:
+    """Train what is missing, measure all, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -35,6 +35,17 @@ class Division:
     hold_out: tuple[str, ...]
     folds: str | None
 
+    def check(self) -> None:
+        """Raise UsageError where two of them are given."""
+        if sum(bool(way) for way in (self.split, self.column, self.hold_out)) > 1:
+            raise UsageError("--split, --split-column and --hold-out exclude each other; give one")
+        if self.folds and (self.split or self.column or self.hold_out):
+            raise UsageError(
+                "--folds makes splits of its own: leave --split, --split-column and --hold-out away"
+            )
+        if any("=" not in rule for rule in self.hold_out):
+            raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
+
 
 def train(
     data: Data = Path("data"),
@@ -154,6 +165,8 @@ def train(
     with endings("interrupted; the same command with --resume goes on after the last whole epoch"):
         if audit is not None and folds is None:
             raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
+        division = Division(split, split_column, tuple(hold_out or ()), folds)
+        division.check()
         _prepare_folder(out, resume)
         from dicomsort.ranks import ranks  # noqa: PLC0415
         from dicomsort.recipe import RECIPES, make_recipe  # noqa: PLC0415
@@ -174,7 +187,7 @@ def train(
         with ranks(device) as mine:
             job = _Job(
                 data, out, cache or out.resolve().parent / "cache", settings, mine, tuple(target or ()),
-                Division(split, split_column, tuple(hold_out or ()), folds), workers, resume, quiet,
+                division, workers, resume, quiet,
             )  # fmt: skip
             told = job.cross_validate(audit) if folds is not None else job.train()
         if json and mine.leads:
@@ -271,8 +284,6 @@ class _Job:
         facts = [rule.partition("=")[0] for rule in division.hold_out]
         if division.folds is not None and not division.folds.isdecimal():
             facts.append(division.folds)
-        if any("=" not in rule for rule in division.hold_out):
-            raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
         return Columns(
             self.targets, self.recipe.balance_by, division.column, self.recipe.concat_by, tuple(facts)
         )
@@ -282,8 +293,6 @@ class _Job:
         from dicomsort.dataset import TEST, load_split  # noqa: PLC0415
 
         division, seed = self.division, self.recipe.seed
-        if sum(bool(way) for way in (division.split, division.column, division.hold_out)) > 1:
-            raise UsageError("--split, --split-column and --hold-out exclude each other; give one")
         if division.split is not None:
             given = load_split(division.split)
             split = {sample.sha256: given.get(sample.sha256, TEST) for sample in samples}
@@ -302,12 +311,7 @@ class _Job:
     def _folds(self, samples: list["Sample"], heads: tuple["Head", ...]) -> list["Fold"]:
         from dicomsort import splits  # noqa: PLC0415
 
-        division = self.division
-        if division.split or division.column or division.hold_out:
-            raise UsageError(
-                "--folds makes splits of its own: leave --split, --split-column, --hold-out away"
-            )
-        return splits.make_folds(samples, heads, division.folds or "", self.recipe.seed)
+        return splits.make_folds(samples, heads, self.division.folds or "", self.recipe.seed)
 
     def _fill(self, cache: "Cache", samples: list["Sample"], unread: list["Unread"]) -> list["Unread"]:
         """Read what is not in the cache yet; what cannot be read goes into unreadable.csv."""

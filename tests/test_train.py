@@ -400,6 +400,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def width_of(path: Path) -> int:
+    with Image.open(path) as image:
+        return int(image.size[0])
+
+
 def test_train_leaves_a_log_curves_and_the_unreadable(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,7 +420,7 @@ def test_train_leaves_a_log_curves_and_the_unreadable(
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
     assert [line["number"] for line in log] == [1, 2]
     assert {"loss", "f1_macro", "learning_rate", "seconds"} <= set(log[0])
-    assert Image.open(tmp_path / "m" / "curves.png").size[0] > 500
+    assert width_of(tmp_path / "m" / "curves.png") > 500
     unread = {row["file"]: row["status"] for row in read_csv(tmp_path / "m" / "unreadable.csv")}
     assert unread["4.png"] == "io_error"
     assert str(tmp_path) not in (tmp_path / "m" / "config.json").read_text()
@@ -434,8 +439,10 @@ def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFi
         writer.writeheader()
         writer.writerows(rows)
     out, audit = tmp_path / "m", tmp_path / "doubts.csv"
-    words: list[str | Path] = ["train", wrong / "labels.csv", "--target", "light", "--out", out, *SMALL, "--epochs", "6",
-             "--learning-rate", "0.003", "--folds", "3", "--audit", audit, "--json"]  # fmt: skip
+    words: list[str | Path] = [
+        "train", wrong / "labels.csv", "--target", "light", "--out", out, *SMALL, "--epochs", "6",
+        "--learning-rate", "0.003", "--folds", "3", "--audit", audit, "--json",
+    ]  # fmt: skip
     ran = inside(capfd, *words)
     assert ran.code == 0, ran.err
     accuracy = ran.json["figures"]["light"]["accuracy"]
@@ -449,7 +456,7 @@ def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert ran.json["pooled"]["light"]["overall"]["accuracy"]["value"] == pytest.approx(right)
     assert ran.json["pooled"]["light"]["clusters"] == 12
     assert read_csv(audit)[0]["file"] == "5.png"
-    assert Image.open(audit.with_suffix(".png")).size[0] > 100
+    assert width_of(audit.with_suffix(".png")) > 100
     for fold in (out / "fold-1", out / "fold-3"):
         assert bundles.load(fold).head.labels == ("bright", "dark")
     shutil.rmtree(out / "fold-3")
@@ -479,11 +486,6 @@ WRONG = [
     (["--target", "light", "--pretrained", "x.safetensors"], ExitCode.USAGE, "cannot be read"),
     (["--target", "light", "--precision", "int8"], ExitCode.USAGE, "--precision 'int8' is unknown"),
     (["--target", "light", "--smooth", "box"], ExitCode.USAGE, "'box' is unknown"),
-    (
-        ["--target", "light", "--learning-rate", "0.9", "--epochs", "30", "--ema", "0"],
-        ExitCode.USAGE,
-        "lower",
-    ),
     (["--target", "light", "--device", "cuda:77"], ExitCode.USAGE, "--device"),
     (["--target", "light", "--arch", "test_vit", "--size", "33"], ExitCode.USAGE, "33 pixels"),
 ]
