@@ -74,6 +74,13 @@ class Bundle:
         """How many logits the network gives."""
         return sum(head.width for head in self.heads)
 
+    @property
+    def concat_by(self) -> str | None:
+        """The column of studies whose images were put on one canvas in training, if any."""
+        recipe = self.training.get("recipe")
+        found = recipe.get("concat_by") if isinstance(recipe, dict) else None
+        return found if isinstance(found, str) else None
+
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn logits (n, outputs) into the scores of all heads in a row (n, labels of all heads)."""
         parts = split_columns(logits, [head.width for head in self.heads])

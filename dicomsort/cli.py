@@ -133,6 +133,8 @@ def classify(
         pipeline.check(settings)
         warm_up()
         bundle = bundles.load(bundles.locate(model))
+        if bundle.concat_by:
+            terminal.say(f"beware: {bundle.tag} was trained on whole studies, and sees single images here")
         with predictor_for(bundle, device, precision) as predictor:
             if verbose:
                 terminal.say(

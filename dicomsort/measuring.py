@@ -197,7 +197,12 @@ def _samples(
     facts: tuple[str, ...] = ()
     if data.exists():
         facts = evaluation.facts_needed(evaluation.columns_of(data), settings.cluster, settings.by)
-    everything = dataset.load(data, dataset.Columns(targets, facts=facts))
+    concat = {bundle.concat_by for bundle in bundles}
+    if len(concat) > 1:
+        raise UsageError(
+            "some of the models look at whole studies, others at single images; measure them apart"
+        )
+    everything = dataset.load(data, dataset.Columns(targets, concat=concat.pop(), facts=facts))
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     samples = dataset.in_part(everything.samples, bundles[0].split, part)

@@ -1,6 +1,6 @@
 """How to train: every setting that changes a model, and the settings of the field's papers."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from dicomsort.errors import UsageError
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("onecycle", "sgdr", "constant")
 NORMALISING = ("network", "data", "unit")
-HUB = "hub"
+NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,7 @@ def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:
     if name is not None and name not in RECIPES:
         raise UsageError(f"--recipe '{name}' is unknown: use {', '.join(RECIPES)}")
     settings = dict(RECIPES[name][0]) if name is not None else {}
-    return Recipe(**{**settings, **{key: value for key, value in given.items() if value is not None}})
-
-
-def from_dict(values: dict[str, Any]) -> Recipe:
-    """Read a recipe as `as_dict` has written it; what other versions had is left out."""
-    known = {field.name for field in fields(Recipe)}
-    return Recipe(**{key: value for key, value in values.items() if key in known})
+    settings |= {key: value for key, value in given.items() if value is not None}
+    if settings.get("pretrained") == NO_WEIGHTS:
+        del settings["pretrained"]
+    return Recipe(**settings)

@@ -619,3 +619,52 @@ def test_weights_from_the_hub_without_a_network_connection(
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(UsageError, match="cannot be fetched; without a network connection"):
         networks.begin("resnet18", 64, 2, "hub")
+
+
+def test_a_model_of_whole_studies_is_measured_on_whole_studies(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data", 48, study=[f"s{n // 4}-{n % 2}" for n in range(48)])
+    words = ("--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1", "--concat-by", "study")
+    ran = inside(capfd, "train", data, *words, "--json")
+    assert ran.code == 0, ran.err
+    assert sum(ran.json["images"].values()) == 24
+    words = ("--target", "light", "--model", tmp_path / "m", "--part", "all", "--json")
+    ran = inside(capfd, "eval", data, *words, "--bootstrap", "50")
+    assert ran.json["images"] == 24
+    words = ("--out", tmp_path / "o", "--model", tmp_path / "m", "--dry-run")
+    ran = inside(capfd, "classify", TESTS / "archive" / "2020", *words)
+    assert ran.code == 0
+    assert "beware: m@" in ran.err
+
+
+def test_a_model_of_several_heads_answers_in_columns_of_its_own(
+    pictures: Path, tmp_path: Path, write_dicom: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    targets = ("--target", "level", "--target", "light", "--target", "metal")
+    words = (*targets, "--out", tmp_path / "m", *SMALL, "--epochs", "8", "--learning-rate", "0.003")
+    assert inside(capfd, "train", pictures, *words).code == 0
+    for number in range(3):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", (np.eye(40, 30) * 900 + number).astype(np.uint16))
+    options = ("--out", tmp_path / "out", "--model", tmp_path / "m", "--review-below", "0")
+    assert inside(capfd, "classify", tmp_path / "in", *options).code == 0
+    rows = read_csv(tmp_path / "out" / "manifest.csv")
+    for row in rows:
+        chosen = {label for label in ("10", "200") if float(row[f"score_{label}"]) >= 0}
+        assert set(row["label"].split("|")) - {""} <= chosen
+        folder = row["label"].replace("|", "+") if row["status"] == "sorted" else "review"
+        assert row["destination"].split("/")[0] == folder
+        assert (tmp_path / "out" / row["destination"]).exists()
+        assert row["light.label"] in ("bright", "dark")
+        scores = [float(row[f"light.score_{label}"]) for label in ("bright", "dark")]
+        assert sum(scores) == pytest.approx(1, abs=1e-5)
+        assert float(row["light.confidence"]) == pytest.approx(max(scores))
+        assert float(row["metal.score_metal"]) + float(row["metal.score_no_metal"]) == pytest.approx(
+            1, abs=1e-5
+        )
+        assert row["metal.label"] in ("metal", "no_metal")
+    ran = inside(capfd, "classify", tmp_path / "in", *options, "--json")
+    assert ran.json["already_done"] == 3
+    ran = inside(capfd, "eval", pictures, *targets, "--model", tmp_path / "m", "--part", "all", "--json")
+    assert set(ran.json["heads"]) == {"level", "light", "metal"}
+    assert ran.json["heads"]["metal"]["images"] < ran.json["heads"]["light"]["images"] == 24
