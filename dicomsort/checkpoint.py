@@ -60,11 +60,6 @@ class Checkpoint:
             )
         return state
 
-    def remove(self) -> None:
-        """Remove it, when the training is done."""
-        with suppress(OSError):
-            self.path.unlink()
-
 
 def fingerprint(facts: Any) -> str:
     """Hash JSON values."""

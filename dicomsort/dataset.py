@@ -96,6 +96,8 @@ def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_
     Raises UsageError with one line that says what is wrong and where.
     """
     if data.is_dir():
+        if columns.used:
+            raise UsageError(f"'{data}' is a folder of classes; '{columns.used[0]}' names a column of a CSV")
         rows, has_patients = list(_from_folder(data)), False
     elif data.is_file():
         rows, has_patients = _from_csv(data, columns)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
 from dicomsort import networks, train
 from dicomsort.bundle import Bundle
 from dicomsort.cache import Cache
@@ -23,7 +22,7 @@ from dicomsort.labels import Head, answer_columns, decide_all, split_columns
 from dicomsort.metrics import Answers, measure
 from dicomsort.names import escape
 from dicomsort.recipe import Recipe
-from dicomsort.splits import Fold, Split
+from dicomsort.splits import Fold
 from dicomsort.trainer import Epoch, Place, predict
 
 FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
@@ -52,7 +51,7 @@ def cross_validate(
     """
     for fold in folds:
         folder = work.place.folder / _folder_name(fold.name)
-        before = _finished(folder, recipe, fold.split) if work.place.resume else None
+        before = train.finished(folder, recipe, samples, fold.split) if work.place.resume else None
         bundle = before or _train(samples, heads, fold, recipe, work)
         bad = {sample.sha256 for sample, _ in work.unread}
         members = [sample for sample in listed(samples, fold.split, TEST) if sample.sha256 not in bad]
@@ -86,16 +85,8 @@ def _train(
 
     bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), watch)
     if work.place.ranks.leads:
-        bundle.save(folder)
+        train.finish(bundle, folder)
     return bundle
-
-
-def _finished(folder: Path, recipe: Recipe, split: Split) -> Bundle | None:
-    if not (folder / bundles.CONFIG).is_file():
-        return None
-    bundle = bundles.load(folder)
-    same = bundle.training.get("recipe") == recipe.as_dict() and bundle.split == split
-    return bundle if same else None
 
 
 def _folder_name(fold: str) -> str:

@@ -1,5 +1,6 @@
 """Architectures by name; normalising is their first layer."""
 
+import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -145,6 +146,7 @@ def _as_on_the_hub(spec: NetworkSpec) -> NetworkSpec:
 
 
 def _from_hub(spec: NetworkSpec) -> dict[str, Tensor]:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try
     try:
         model = timm.create_model(spec.timm, pretrained=True, **spec.options)
     except Exception as error:  # (each layer below timm has errors of its own for a missing connection)

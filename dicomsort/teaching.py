@@ -11,6 +11,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.options import Data, Device, Json, Quiet, Seed, Targets, Workers, endings, pool
 
 if TYPE_CHECKING:
+    from dicomsort.bundle import Bundle
     from dicomsort.cache import Cache
     from dicomsort.dataset import Columns, Sample, Unread
     from dicomsort.labels import Head
@@ -168,6 +169,7 @@ def train(
         division = Division(split, split_column, tuple(hold_out or ()), folds)
         division.check()
         _prepare_folder(out, resume)
+        from dicomsort.networks import HUB  # noqa: PLC0415
         from dicomsort.ranks import ranks  # noqa: PLC0415
         from dicomsort.recipe import RECIPES, make_recipe  # noqa: PLC0415
 
@@ -184,6 +186,8 @@ def train(
         )  # fmt: skip
         if recipe is not None and not quiet:
             terminal.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
+        if settings.pretrained == HUB and not quiet:
+            terminal.say("fetching weights; without a network connection this gives up after a minute")
         with ranks(device) as mine:
             job = _Job(
                 data, out, cache or out.resolve().parent / "cache", settings, mine, tuple(target or ()),
@@ -213,6 +217,9 @@ class _Job:
 
         cache, samples, unread, heads = self._read()
         split = self.ranks.led(lambda: self._split(samples, heads))
+        if self.resume and (before := training.finished(self.out, self.recipe, samples, split)):
+            terminal.say(f"'{self.out}' holds the finished model already ({before.tag})")
+            return self._told(before)
         unread = self._fill(cache, [one for one in samples if split[one.sha256] != "test"], unread)
         prepared = training.prepare(samples, heads, split, cache, unread)
         total = self.recipe.epochs * len(prepared.train)
@@ -220,13 +227,16 @@ class _Job:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.leads:
-            bundle.save(self.out)
+            training.finish(bundle, self.out)
             _write_card(self.out, bundle.training, bundle.metrics)
             if not self.quiet:
                 terminal.say(
                     f"wrote {self.out} ({bundle.tag}); measure it: dicomsort eval {self.data} "
                     f"--model {self.out}"
                 )
+        return self._told(bundle)
+
+    def _told(self, bundle: "Bundle") -> dict[str, Any]:
         return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
 
     def cross_validate(self, audit: Path | None) -> dict[str, Any]:

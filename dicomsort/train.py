@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from dicomsort import __version__, networks
-from dicomsort.bundle import Bundle, compact
+from dicomsort import bundle as bundles
+from dicomsort.bundle import CONFIG, Bundle, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
+from dicomsort.checkpoint import NAME as CHECKPOINT
 from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, labels_in, listed
 from dicomsort.devices import THREADS
 from dicomsort.errors import UsageError
@@ -68,7 +71,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(max(1, THREADS // (place.ranks.world if place.ranks.device.type == "cpu" else 1)))
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     outputs = sum(head.width for head in prepared.heads)
     network, spec = networks.begin(recipe.arch, recipe.size, outputs, recipe.pretrained)
     if recipe.normalise != "network":
@@ -89,7 +92,6 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
         training=_record(prepared, recipe, epochs),
         split=prepared.split,
     )
-    trainer.done()
     logits = predict(networks.build(bundle).to(place.ranks.device), prepared.validation)
     return calibrated(bundle, logits, prepared.validation.truth)
 
@@ -105,6 +107,26 @@ def _normalising(images: Images, recipe: Recipe) -> dict[str, Any]:
     mean = sums[1] / sums[0]
     deviation = np.sqrt(max(sums[2] / sums[0] - mean**2, 1e-4))
     return {"mean": round(float(mean), 4), "std": round(float(deviation), 4)}
+
+
+def finish(bundle: Bundle, folder: Path) -> None:
+    """Save a bundle, and forget the training's state only then. Raises TargetError if that fails."""
+    bundle.save(folder)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def finished(folder: Path, recipe: Recipe, samples: Sequence[Sample], split: Split) -> Bundle | None:
+    """Return the bundle that an earlier training of the same settings and data has left, if it has.
+
+    Raises ModelError if there is a damaged one.
+    """
+    if not (folder / CONFIG).is_file():
+        return None
+    bundle = bundles.load(folder)
+    same = (recipe.as_dict(), data_hash(samples)) == tuple(
+        bundle.training.get(name) for name in ("recipe", "data_sha256")
+    )
+    return bundle if same and bundle.split == split else None
 
 
 def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
@@ -143,13 +165,15 @@ def let_classes_count_alike(network: Network, prepared: Prepared, balance: float
     """
     images = prepared.train
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
-    bias = network.body.get_classifier().bias
+    bias = getattr(network.body.get_classifier(), "bias", None)
     shifts = [
         _shift(head, truth, weights)
         for head, truth in zip(
             prepared.heads, split_columns(images.truth, [head.width for head in prepared.heads]), strict=True
         )
     ]
+    if bias is None:
+        raise UsageError("this network's classifier has no bias to adjust: use --no-adjust")
     with torch.no_grad():
         bias -= torch.from_numpy(np.concatenate(shifts)).to(bias)
 
@@ -163,13 +187,18 @@ def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64])
     return np.asarray(np.log(drawn / (1 - drawn)) - np.log(natural / (1 - natural)))
 
 
+def data_hash(samples: Sequence[Sample]) -> str:
+    """Hash contents and labels of a data set, whatever its files are called."""
+    content = json.dumps(sorted((sample.sha256, *sample.cells) for sample in samples))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def _record(prepared: Prepared, recipe: Recipe, epochs: Sequence[Epoch]) -> dict[str, Any]:
     """Tell how the weights came about; no path of the machine goes into a bundle."""
     parts = Counter(prepared.split[sample.sha256] for sample in prepared.samples)
-    content = json.dumps(sorted((sample.sha256, *sample.cells) for sample in prepared.samples))
     return {
         "recipe": recipe.as_dict(),
-        "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "data_sha256": data_hash(prepared.samples),
         "images": dict(sorted(parts.items())),
         "unreadable": len(prepared.unread),
         "last_epoch": asdict(epochs[-1]),

@@ -91,8 +91,9 @@ class Trainer:
         self._precision = PRECISIONS[choose_precision(recipe.precision, [self._device])]
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._precision is torch.float16)
         self._optimizer = _optimizer(self._network, recipe)
-        self._steps = max(1, math.ceil(len(prepared.train) / recipe.batch_size))
-        self._schedule = _schedule(self._optimizer, recipe, self._steps)
+        self._share = len(prepared.train) // place.ranks.world
+        self._size = max(2, recipe.batch_size // place.ranks.world)
+        self._schedule = _schedule(self._optimizer, recipe, max(1, self._share // self._size))
         self._change = transform(Augmentation.parse(recipe.augment))
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
@@ -121,11 +122,6 @@ class Trainer:
         if self._best["weights"] is not None:
             network.load_state_dict(self._best["weights"])
         return network
-
-    def done(self) -> None:
-        """Forget the checkpoint."""
-        if self._place.ranks.leads:
-            self._checkpoint.remove()
 
     def _tell(self, epoch: Epoch, watch: Watch | None) -> None:
         if watch is not None and self._place.ranks.leads:
@@ -181,12 +177,11 @@ class Trainer:
         lot = torch.Generator().manual_seed(seed_of(recipe.seed, number, 1))
         weights = torch.tensor(sampling_weights(images.strata, images.sources, recipe.balance))
         order = torch.multinomial(weights, len(weights), replacement=recipe.balance > 0, generator=lot)
-        own = order[ranks.rank : len(order) // ranks.world * ranks.world : ranks.world].tolist()
-        size = max(2, recipe.batch_size // ranks.world)
-        whole = len(own) > size  # batch norm needs more than one image
+        own = order[ranks.rank : self._share * ranks.world : ranks.world].tolist()
+        whole = self._share > self._size  # batch norm needs more than one image
         cuda = self._device.type == "cuda"
         return DataLoader(
-            Drawn(images, own, self._change, seed_of(recipe.seed, number, 2 + ranks.rank)), size,
+            Drawn(images, own, self._change, seed_of(recipe.seed, number, 2 + ranks.rank)), self._size,
             drop_last=whole, num_workers=self._place.pool.workers if cuda else 0, pin_memory=cuda,
         )  # fmt: skip
 

@@ -122,6 +122,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     again = train.train("m", prepared, recipe, place(tmp_path / "cut", True), lambda e: seen.append(e.number))
     assert again.tag == whole.tag
     assert seen[:2] == [1, 2]
+    train.finish(again, tmp_path / "cut")
     assert not (tmp_path / "cut" / CHECKPOINT).exists()
 
 
@@ -424,9 +425,14 @@ def test_train_leaves_a_log_curves_and_the_unreadable(
     unread = {row["file"]: row["status"] for row in read_csv(tmp_path / "m" / "unreadable.csv")}
     assert unread["4.png"] == "io_error"
     assert str(tmp_path) not in (tmp_path / "m" / "config.json").read_text()
-    ran = inside(capfd, *words)
-    assert ran.code == ExitCode.USAGE
-    assert "not an empty folder" in ran.err
+    again = inside(capfd, *words)
+    assert again.code == ExitCode.USAGE
+    assert "not an empty folder" in again.err
+    before = (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns
+    again = inside(capfd, *words, "--resume", "--json")
+    assert "holds the finished model already" in again.err
+    assert again.json["model"] == ran.json["model"]
+    assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -629,11 +635,11 @@ def test_a_model_of_whole_studies_is_measured_on_whole_studies(
     ran = inside(capfd, "train", data, *words, "--json")
     assert ran.code == 0, ran.err
     assert sum(ran.json["images"].values()) == 24
-    words = ("--target", "light", "--model", tmp_path / "m", "--part", "all", "--json")
-    ran = inside(capfd, "eval", data, *words, "--bootstrap", "50")
+    options = ("--target", "light", "--model", tmp_path / "m", "--part", "all", "--json")
+    ran = inside(capfd, "eval", data, *options, "--bootstrap", "50")
     assert ran.json["images"] == 24
-    words = ("--out", tmp_path / "o", "--model", tmp_path / "m", "--dry-run")
-    ran = inside(capfd, "classify", TESTS / "archive" / "2020", *words)
+    places = ("--out", tmp_path / "o", "--model", tmp_path / "m", "--dry-run")
+    ran = inside(capfd, "classify", TESTS / "archive" / "2020", *places)
     assert ran.code == 0
     assert "beware: m@" in ran.err
 
