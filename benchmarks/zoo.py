@@ -21,7 +21,7 @@ NETWORKS = {
     "efficientnet_b0": None,
     "mobilenet_v1-scratch": None,
 }
-SIZE, EPOCHS, RATE = 160, 12, 5e-4
+SIZE, EPOCHS, RATE = 128, 12, 5e-4
 
 
 def run(*words: str) -> None:
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/zoo"))
     parser.add_argument("--only", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--train-only", action="store_true")
     given = parser.parse_args()
     for name in given.only:
         if not (given.out / name / "config.json").exists():

@@ -233,8 +233,9 @@ def _schedule(
     """Make the schedule of the learning rate, step by step. steps: of one epoch."""
     total = max(recipe.epochs * steps, 2)
     if recipe.schedule == "onecycle":
+        rising = max(_WARM_UP, 2 / (total + 1))  # of very few steps at least two
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=recipe.learning_rate, total_steps=total + 1, pct_start=_WARM_UP
+            optimizer, max_lr=recipe.learning_rate, total_steps=total + 1, pct_start=rising
         )
     if recipe.schedule == "sgdr":
         first = max(1, math.ceil(total / _FIRST_CYCLE))

@@ -115,4 +115,5 @@ def test_eval_is_silent(
     words = ["--target", "group", "--part", "all", "--bootstrap", "10"]
     ran = inside(capfd, "eval", table, "--model", small_model, "--out", out, *words)
     assert ran.code in (0, 3), ran.err
-    assert_silent(ran.out, ran.err, *(path.read_text() for path in out.iterdir()))
+    texts = [path.read_text("latin-1") for path in out.iterdir()]
+    assert_silent(ran.out, ran.err, *texts)

@@ -674,3 +674,18 @@ def test_a_model_of_several_heads_answers_in_columns_of_its_own(
     ran = inside(capfd, "eval", pictures, *targets, "--model", tmp_path / "m", "--part", "all", "--json")
     assert set(ran.json["heads"]) == {"level", "light", "metal"}
     assert ran.json["heads"]["metal"]["images"] < ran.json["heads"]["light"]["images"] == 24
+
+
+@pytest.mark.parametrize("kind", ["onecycle", "sgdr", "constant"])
+def test_a_training_may_have_any_number_of_steps(kind: str) -> None:
+    from dicomsort import trainer
+
+    network = networks.Network(networks.spec_for("test_resnet"), 2)
+    for steps in range(1, 25):
+        recipe = Recipe(schedule=kind, epochs=1, learning_rate=0.1)
+        optimizer = trainer._optimizer(network, recipe)
+        schedule = trainer._schedule(optimizer, recipe, steps)
+        for _ in range(steps):
+            assert 0 <= optimizer.param_groups[0]["lr"] <= 0.1 + 1e-9
+            optimizer.step()
+            schedule.step()
