@@ -12,7 +12,7 @@ from dicomsort.dataset import Sample, truth_matrix
 from dicomsort.errors import TargetError
 from dicomsort.folds import Round
 from dicomsort.labels import Head, split_columns
-from dicomsort.names import escape
+from dicomsort.names import cell, escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def write(found: Sequence[Doubt], path: Path) -> None:
             )
             for doubt in found:
                 numbers = (doubt.confidence_given, doubt.confidence_suggested, doubt.margin)
-                row = [escape(doubt.sample.name), doubt.head, doubt.given, doubt.suggested]
+                row = [cell(escape(doubt.sample.name)), doubt.head, doubt.given, doubt.suggested]
                 writer.writerow([*row, *(f"{number:.6f}" for number in numbers)])
     except OSError as error:
         raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error

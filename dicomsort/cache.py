@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dicomsort import __version__
 from dicomsort.dataset import Sample, Unread, content_hash, read_all
 from dicomsort.errors import TargetError
+from dicomsort.names import escape
 from dicomsort.outcome import Failure
 from dicomsort.preprocess import Preprocessing
 from dicomsort.workers import PoolSettings
@@ -29,21 +30,24 @@ _PATIENCE = 600.0  # seconds to wait for another training that writes
 class Cache:
     """A file of pictures by content hash and preprocessing; several trainings may use one at a time.
 
-    It holds what the network sees, so it is as confidential as the images themselves. Raises TargetError
-    where it cannot be written.
+    It holds what the network sees, and where each file lies, so it is as confidential as the images; only its
+    owner may read it. Raises TargetError where it cannot be used.
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
-        self._folder, self._preprocessing = folder, preprocessing
+        self.preprocessing = preprocessing
+        self._folder = folder
         settings = (preprocessing.size, preprocessing.fill, preprocessing.smooth, __version__)
         self._suffix = " ".join(map(str, settings))
+        self._new_hashes: list[tuple[str, str]] = []
         self._file, self._owner = sqlite3.connect(":memory:"), 0
         with self._complaints():
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAME).touch(mode=0o600)
             self._connection().executescript(_TABLES)
 
     def __getstate__(self) -> tuple[Path, Preprocessing]:
-        return self._folder, self._preprocessing
+        return self._folder, self.preprocessing
 
     def __setstate__(self, state: tuple[Path, Preprocessing]) -> None:
         self.__init__(*state)  # type: ignore[misc]
@@ -51,17 +55,15 @@ class Cache:
     def hash_of(self, path: Path) -> str:
         """Return a file's content hash, from memory if size and time are still the same. Raises OSError."""
         status = path.stat()
-        stamp = f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+        stamp = f"{escape(str(path.absolute()))} {status.st_size} {status.st_mtime_ns}"
         with self._complaints():
             known = (
                 self._connection().execute("SELECT sha256 FROM hashes WHERE stamp = ?", (stamp,)).fetchone()
             )
         if known is not None:
             return str(known[0])
-        found = content_hash(path)
-        with self._complaints():
-            self._connection().execute("INSERT OR REPLACE INTO hashes VALUES (?, ?)", (stamp, found))
-        return found
+        self._new_hashes.append((stamp, content_hash(path)))
+        return self._new_hashes[-1][1]
 
     def fill(
         self, samples: Sequence[Sample], pool: PoolSettings, watch: Callable[[int], None] | None = None
@@ -72,17 +74,20 @@ class Cache:
             watch(len(samples) - len(missing))
         unread: list[Unread] = []
         with self._complaints():
+            self._insert("hashes", self._new_hashes)
+            self._new_hashes = []
             self._write(self._read(missing.values(), pool, unread, watch))
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
 
     def pixels(self, sha256: str) -> NDArray[np.uint8]:
         """Return one picture, uint8 (size, size). Raises KeyError if it is not there."""
-        found = self._connection().execute("SELECT image FROM pixels WHERE key = ?", (self._key(sha256),))
-        row = found.fetchone()
+        query = "SELECT image FROM pixels WHERE key = ?"
+        with self._complaints():
+            row = self._connection().execute(query, (self._key(sha256),)).fetchone()
         if row is None:
             raise KeyError(sha256)
-        size = self._preprocessing.size
+        size = self.preprocessing.size
         return np.frombuffer(row[0], np.uint8).reshape(size, size)
 
     def _read(
@@ -92,7 +97,7 @@ class Cache:
         unread: list[Unread],
         watch: Callable[[int], None] | None,
     ) -> Iterator[tuple[str, bytes]]:
-        for sample, reading in read_all(samples, self._preprocessing, pool):
+        for sample, reading in read_all(samples, self.preprocessing, pool):
             if watch is not None:
                 watch(1)
             if isinstance(reading, Failure):
@@ -105,14 +110,14 @@ class Cache:
         for row in rows:
             waiting.append(row)
             if len(waiting) == _TOGETHER:
-                self._insert(waiting)
+                self._insert("pixels", waiting)
                 waiting = []
-        self._insert(waiting)
+        self._insert("pixels", waiting)
 
-    def _insert(self, rows: Sequence[tuple[str, bytes]]) -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[str, bytes | str]]) -> None:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?)", rows)
+            connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
 
     def _holds(self, sha256: str) -> bool:
         key = (self._key(sha256),)

@@ -152,7 +152,7 @@ def _calibrated(
     scores = fitted.scores(logits)
     confidence, correct = fitted.confidence(scores), right(fitted, scores, truth)
     threshold = review_threshold(confidence, correct, settings.target_precision)
-    reached = bool((confidence >= threshold).any())
+    reached = reaches(threshold, confidence, correct, settings.target_precision)
     if not reached and question.at == 0:
         raise UsageError(
             f"'{before.name}': even the surest of {len(correct)} answers are not right in "
@@ -211,6 +211,14 @@ def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
     rounded = min(math.ceil(exact * _FINEST) / _FINEST, 1.0)
     enough = confidence >= rounded
     return rounded if enough.any() and correct[enough].mean() >= precision else exact
+
+
+def reaches(
+    threshold: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
+) -> bool:
+    """Tell whether there are answers with at least this confidence, and `precision` of them are right."""
+    above = correct[confidence >= threshold]
+    return bool(above.size and above.mean() >= precision)
 
 
 def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

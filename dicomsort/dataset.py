@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dicomsort import reader
 from dicomsort.bundle import read_split
 from dicomsort.errors import UsageError
-from dicomsort.labels import Head, check_label
+from dicomsort.labels import Head, check_label, label_of
 from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.preprocess import Preprocessing, beside
 from dicomsort.workers import PoolSettings
@@ -35,7 +35,7 @@ class Sample:
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. facts: other columns that were asked for. more: further files of the same study,
-    which are shown beside the first.
+    which are shown beside the first. contents: the hashes of all its files.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class Sample:
     part: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     more: tuple[Path, ...] = ()
+    contents: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -135,7 +136,7 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
     several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
     return Sample(
         first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
-        first.source, first.part, first.facts, tuple(row.path for row in study[1:]),
+        first.source, first.part, first.facts, tuple(row.path for row in study[1:]), tuple(hashes),
     )  # fmt: skip
 
 
@@ -143,20 +144,31 @@ def _studies(rows: Iterable[_Row]) -> list[list[_Row]]:
     studies: dict[str, list[_Row]] = {}
     for row in rows:
         study = studies.setdefault(row.study or row.name, [])
-        if study and study[0].cells != row.cells:
-            raise UsageError(f"'{study[0].name}' and '{row.name}' are of one study but have different labels")
+        if study and _apart(study[0]) != _apart(row):
+            raise UsageError(
+                f"'{study[0].name}' and '{row.name}' are of one study but differ in labels, patient or part"
+            )
         study.append(row)
     return list(studies.values())
 
 
+def _apart(row: _Row) -> tuple[object, ...]:
+    """Return what the files of one study must have in common; a file without patient stands for its study."""
+    return row.cells, row.group if row.group != row.name else "", row.part
+
+
 def _from_folder(data: Path) -> Iterator[_Row]:
     folders = _folders_in(data)
-    if folders and all(folder.name in _PART_NAMES for folder in folders):
-        for folder in folders:
-            for row in _class_folders(folder, data):
-                yield row._replace(part=_PART_NAMES[folder.name])
-    else:
+    parts = {folder: _PART_NAMES.get(folder.name.casefold(), "") for folder in folders}
+    if not any(parts.values()):
         yield from _class_folders(data, data)
+        return
+    if not all(parts.values()):
+        odd = next(folder.name for folder in folders if not parts[folder])
+        raise UsageError(f"'{data}' holds folders of parts, such as train, but '{odd}' is none")
+    for folder, part in parts.items():
+        for row in _class_folders(folder, data):
+            yield row._replace(part=part)
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -207,12 +219,12 @@ def _csv_row(data: Path, row: Mapping[str, str | None], columns: Columns, line: 
         raise UsageError(f"{where}: the column 'file' is empty")
     cells = tuple(_tidy(cell(target), where) for target in columns.targets)
     part = cell(columns.part)
-    if columns.part and any(cells) and part not in _PART_NAMES:
+    if columns.part and any(cells) and part.casefold() not in _PART_NAMES:
         raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
     facts = {fact: cell(fact) for fact in columns.facts}
     return _Row(
         data.parent / name, name, cells, cell("patient") or name, cell(columns.source),
-        _PART_NAMES.get(part, ""), cell(columns.concat), facts,
+        _PART_NAMES.get(part.casefold(), ""), cell(columns.concat), facts,
     )  # fmt: skip
 
 
@@ -237,6 +249,8 @@ def heads_of(samples: Sequence[Sample], targets: Sequence[str]) -> tuple[Head, .
     a multilabel head; anything else a multiclass head. Raises UsageError for fewer than two labels.
     """
     names = list(targets) or ["label"]
+    if len({name.casefold() for name in names}) < len(names):
+        raise UsageError(f"--target: each column only once, not {', '.join(names)}")
     return tuple(
         _head(name, {sample.cells[at] for sample in samples} - {""}) for at, name in enumerate(names)
     )
@@ -280,6 +294,16 @@ def truth_of(cell: str, head: Head) -> NDArray[np.float32]:
     return np.array([label in names for label in head.labels], np.float32)
 
 
+def truth_text(cell: str, head: Head) -> str:
+    """Name what is true in the words of the head; empty where nobody knows. Raises UsageError."""
+    truth = truth_of(cell, head)
+    if np.isnan(truth).any():
+        return ""
+    if head.kind == "multilabel":
+        return label_of(head, truth > 0.5)
+    return label_of(head, truth[0] if head.kind == "binary" else truth.argmax())
+
+
 def truth_matrix(samples: Sequence[Sample], heads: Sequence[Head]) -> NDArray[np.float32]:
     """Return `truth_of` all samples and heads: float32 (n, outputs). Raises UsageError."""
     outputs = sum(head.width for head in heads)
@@ -294,6 +318,14 @@ def labels_in(sample: Sample, heads: Sequence[Head]) -> list[tuple[str, str]]:
     """Name what is known of a sample: (head, label) pairs; a binary head counts 0 and 1 as labels."""
     pairs = zip(heads, sample.cells, strict=True)
     return [(head.name, label) for head, cell in pairs for label in cell.split("|") if label]
+
+
+def contradictions(samples: Iterable[Sample]) -> int:
+    """Count the contents that occur with different labels."""
+    cells: dict[str, set[tuple[str, ...]]] = {}
+    for sample in samples:
+        cells.setdefault(sample.sha256, set()).add(sample.cells)
+    return sum(len(different) > 1 for different in cells.values())
 
 
 def stratum(sample: Sample, counts: Counter[str], first: int = 0) -> str:

@@ -169,6 +169,8 @@ def questions(heads: Sequence[Head], targets: Sequence[str]) -> tuple[Question, 
             raise UsageError(
                 f"the model has no answer to target '{name}'; its heads are: {', '.join(by_name)}"
             )
+        if targets and name != heads[at].name and heads[at].kind == "binary":
+            raise UsageError(f"the model answers '{heads[at].name}', not '{name}'; choose that --target")
         found.append(Question(name, cell, at, heads[at]))
     if len({question.at for question in found}) < len(found):
         raise UsageError(f"two targets belong to one head; name them like the heads: {', '.join(by_name)}")
@@ -367,14 +369,3 @@ def worst(measured: Measured, most: int = 24) -> tuple[Mistake, ...]:
 def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:
     """Decide what the scores of all heads say."""
     return decide_all(prediction.scores, heads)
-
-
-def truth_text(prediction: Prediction, question: Question) -> str:
-    """Name what is true in the words of the head; empty where nobody knows."""
-    cell = prediction.sample.cells[question.cell]
-    if not cell:
-        return ""
-    truth = truth_of(cell, question.head)
-    if question.head.kind == "multilabel":
-        return label_of(question.head, truth > 0.5)
-    return label_of(question.head, truth[0] if question.head.kind == "binary" else truth.argmax())

@@ -1,10 +1,12 @@
 """Cross-validation: a model for each fold, and what each says of the images it has not seen."""
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,17 @@ from numpy.typing import NDArray
 from dicomsort import networks, train
 from dicomsort.bundle import Bundle
 from dicomsort.cache import Cache
-from dicomsort.dataset import TEST, Sample, Unread, listed, truth_matrix
+from dicomsort.dataset import TEST, Sample, Unread, listed, truth_matrix, truth_text
 from dicomsort.errors import TargetError
 from dicomsort.evaluate import answers_of
 from dicomsort.images import images_of
 from dicomsort.labels import Head, answer_columns, decide_all, split_columns
 from dicomsort.metrics import Answers, measure
-from dicomsort.names import escape
+from dicomsort.names import cell, escape
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Fold
-from dicomsort.trainer import Epoch, Place, predict
+from dicomsort.trainer import Place, predict
+from dicomsort.traininglog import TrainingLog
 
 FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
 
@@ -51,7 +54,7 @@ def cross_validate(
     """
     for fold in folds:
         folder = work.place.folder / _folder_name(fold.name)
-        before = train.finished(folder, recipe, samples, fold.split) if work.place.resume else None
+        before = train.finished(folder, recipe, samples, heads, fold.split) if work.place.resume else None
         bundle = before or _train(samples, heads, fold, recipe, work)
         bad = {sample.sha256 for sample, _ in work.unread}
         members = [sample for sample in listed(samples, fold.split, TEST) if sample.sha256 not in bad]
@@ -79,18 +82,20 @@ def _train(
         folder.mkdir(parents=True, exist_ok=True)
     prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread)
 
-    def watch(epoch: Epoch) -> None:
-        if work.watch is not None:
-            work.watch(fold.name, epoch)
-
-    bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), watch)
+    watch = None if work.watch is None else partial(work.watch, fold.name)
+    with TrainingLog(folder, watch) as log:
+        bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), log)
     if work.place.ranks.leads:
         train.finish(bundle, folder)
     return bundle
 
 
 def _folder_name(fold: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", fold).lstrip("_.-")[:64] or "fold"
+    """Make a model's name of a fold's; what had to be changed gets a hash, so that two never meet."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", fold).lstrip("_.-")[:50]
+    if name == fold:
+        return name
+    return f"{name or 'fold'}-{hashlib.sha256(fold.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +133,7 @@ def summarise(rounds: Sequence[Round], bootstrap: int, seed: int) -> Summary:
     figures: dict[str, dict[str, Spread]] = {}
     pooled: dict[str, dict[str, Any]] = {}
     for at, head in enumerate(rounds[0].bundle.heads):
-        answers = [each for each in (_answers([one], at) for one in rounds) if len(each.truth)]
-        of_folds = [measure(each, bootstrap=0).overall for each in answers]
+        of_folds = [measure(_answers([one], at), bootstrap=0).overall for one in rounds]
         figures[head.name] = {name: _spread([each[name].value for each in of_folds]) for name in of_folds[0]}
         pooled[head.name] = measure(_answers(rounds, at), bootstrap, seed).as_dict()
     return Summary(tuple(one.fold for one in rounds), figures, pooled)
@@ -186,8 +190,10 @@ def write(rounds: Sequence[Round], summary: Summary, folder: Path) -> None:
 
 def _rows(one: Round) -> Iterator[list[str]]:
     for sample, scores in zip(one.samples, one.scores, strict=True):
-        decision = decide_all(scores, one.bundle.heads)
-        row = [escape(sample.name), one.fold, *sample.cells, decision.label]
+        heads = one.bundle.heads
+        decision = decide_all(scores, heads)
+        truths = [truth_text(text, head) for text, head in zip(sample.cells, heads, strict=True)]
+        row = [cell(escape(sample.name)), cell(escape(one.fold)), *truths, decision.label]
         row += [f"{value:.6f}" for value in (decision.confidence, *decision.scores)]
         for further in decision.further:
             row += [further.label, *(f"{value:.6f}" for value in (further.confidence, *further.scores))]

@@ -80,10 +80,9 @@ class Head:
         """Turn scores (n, labels) into answers: class indices (n,), or for multilabel bool (n, labels)."""
         if self.kind == "multiclass":
             return np.asarray(scores.argmax(axis=1), np.int64)
-        above = scores[:, -len(self.thresholds or scores[0]) :] >= np.asarray(self.thresholds or 0.5)
         if self.kind == "binary":
-            return np.asarray(above[:, -1], np.int64)
-        return np.asarray(above, np.bool_)
+            return np.asarray(scores[:, 1] >= (self.thresholds or (0.5,))[0], np.int64)
+        return np.asarray(scores >= np.asarray(self.thresholds or 0.5), np.bool_)
 
     def confidence(self, scores: Floats) -> NDArray[np.float64]:
         """Return how sure each answer is, 0..1 (n,); of several labels that of the least sure one."""

@@ -18,6 +18,7 @@ from dicomsort.options import (
     Targets,
     Timeout,
     Workers,
+    canvas_of,
     endings,
     pool,
 )
@@ -68,7 +69,7 @@ def preview(
         from dicomsort import stats as statistics  # noqa: PLC0415
 
         _check_ending(out, ".png")
-        augmentation, preprocessing = changes.Augmentation.parse(augment), _preprocessing(size, smooth)
+        augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         samples = dataset.load(data, dataset.Columns(targets=(target,) if target else ())).samples
         chosen = statistics.examples(samples, images, seed)
         read, failures = _read(chosen, preprocessing, pool(workers, timeout))
@@ -91,15 +92,6 @@ def _check_ending(out: Path, ending: str) -> None:
     """Keep a slip of the hand from replacing the labels or an image."""
     if out.suffix.lower() != ending:
         raise UsageError(f"--out '{out}' must end in {ending}")
-
-
-def _preprocessing(size: int, smooth: str) -> "Preprocessing":
-    from dicomsort.preprocess import Preprocessing  # noqa: PLC0415
-
-    try:
-        return Preprocessing(size=size, smooth=smooth)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _read(
@@ -143,7 +135,7 @@ def stats(
         if out is not None:
             _check_ending(out, ".json")
         columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part)
-        preprocessing = _preprocessing(size, smooth)
+        preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns)
         names = columns.targets if data.is_file() else ("label",)
         with terminal.counting("reading", len(loaded.samples), quiet) as count:

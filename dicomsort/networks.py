@@ -119,6 +119,8 @@ def begin(name: str, size: int, outputs: int, pretrained: str | None) -> tuple[N
     if pretrained == HUB:
         spec = _as_on_the_hub(spec)
     network = Network(spec, outputs)
+    if not isinstance(getattr(network.body.get_classifier(), "bias", None), Tensor):
+        raise UsageError(f"'{name}' does not end in one plain layer of scores; choose another network")
     _try_size(network, name, size)
     if pretrained == HUB:
         _start_from_state(network, _from_hub(spec), "--pretrained hub")

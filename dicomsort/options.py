@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort import __version__, terminal
-from dicomsort.errors import DicomsortError, ExitCode, TargetError
+from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
 from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import PoolSettings
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dicomsort.bundle import Bundle
     from dicomsort.classifier import Classifier
     from dicomsort.fleet import Fleet
+    from dicomsort.preprocess import Preprocessing
 
 READ = ReadSettings()
 
@@ -104,6 +105,16 @@ def predictor_for(bundle: "Bundle", device: str, precision: str) -> Iterator["Cl
             yield fleet
     else:
         yield Classifier(bundle, str(devices[0]), precision)
+
+
+def canvas_of(size: int, smooth: str) -> "Preprocessing":
+    """Return the canvas for images. Raises UsageError for an impossible one."""
+    from dicomsort.preprocess import Preprocessing  # noqa: PLC0415
+
+    try:
+        return Preprocessing(size=size, smooth=smooth)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def make_folder(out: Path) -> None:

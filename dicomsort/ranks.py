@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import distributed, nn
 
 from dicomsort.devices import choose_device
 from dicomsort.errors import DicomsortError, InternalError
 
 Value = TypeVar("Value")
+
+_READING = timedelta(days=7)  # the others wait while the first process reads the images
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,17 @@ class Ranks:
         if self.world == 1:
             return network
         if self.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-            return nn.parallel.DistributedDataParallel(network, device_ids=[self.device])
+            return nn.parallel.DistributedDataParallel(synchronised(network), device_ids=[self.device])
         return nn.parallel.DistributedDataParallel(network)
 
     @property
     def _carrier(self) -> torch.device:
         return self.device if self.device.type == "cuda" else torch.device("cpu")
+
+
+def synchronised(network: nn.Module) -> nn.Module:
+    """Let batch norms measure the images of all processes; activations inside timm's batch norms stay."""
+    return cast("nn.Module", convert_sync_batchnorm(network))  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -76,7 +84,7 @@ def ranks(device: str) -> Iterator[Ranks]:
         chosen = choose_device(f"cuda:{distributed.get_node_local_rank()}")
         torch.cuda.set_device(chosen)
     try:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_READING)
     except (RuntimeError, ValueError) as error:
         raise InternalError(f"torchrun's processes cannot reach each other: {error}") from error
     try:

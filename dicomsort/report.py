@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from dicomsort import __version__
-from dicomsort.dataset import Sample, read_all
+from dicomsort.dataset import Sample, read_all, truth_text
 from dicomsort.drawings import Drawing, draw
 from dicomsort.errors import TargetError
 from dicomsort.evaluate import (
@@ -26,7 +26,6 @@ from dicomsort.evaluate import (
     Mistake,
     Standing,
     decision_of,
-    truth_text,
     worst,
 )
 from dicomsort.metrics import Figure, Figures
@@ -334,7 +333,12 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
             first = decision_of(prediction, heads)
             row = [cell(escape(prediction.sample.name))]
             for at, decision in enumerate((first, *first.further)):
-                row += [truth_text(prediction, asked[at]) if at in asked else "", decision.label]
+                row += [
+                    truth_text(prediction.sample.cells[asked[at].cell], asked[at].head)
+                    if at in asked
+                    else "",
+                    decision.label,
+                ]
                 row += [f"{number:.6f}" for number in (decision.confidence, *decision.scores)]
             writer.writerow(row)
     with (folder / "not_read.csv").open("w", encoding="utf-8", newline="") as file:

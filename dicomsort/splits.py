@@ -197,5 +197,6 @@ def _merged_groups(samples: Sequence[Sample]) -> list[str]:
         return name
 
     for sample in samples:
-        parent[root(f"content {sample.sha256}")] = root(f"group {sample.group}")
+        for content in (sample.sha256, *sample.contents):
+            parent[root(f"content {content}")] = root(f"group {sample.group}")
     return [root(f"group {sample.group}") for sample in samples]

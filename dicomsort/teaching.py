@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dicomsort import __version__, tell, terminal
-from dicomsort.errors import TargetError, UsageError
-from dicomsort.options import Data, Device, Json, Quiet, Seed, Targets, Workers, endings, pool
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.options import (
+    Data,
+    Device,
+    Json,
+    Quiet,
+    Seed,
+    Targets,
+    Workers,
+    canvas_of,
+    endings,
+    make_folder,
+    pool,
+)
 
 if TYPE_CHECKING:
     from dicomsort.bundle import Bundle
@@ -164,8 +176,7 @@ def train(
 ) -> None:
     """Train a model on labelled images and write it as a bundle."""
     with endings("interrupted; the same command with --resume goes on after the last whole epoch"):
-        if audit is not None and folds is None:
-            raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
+        _check_audit(audit, folds, data)
         division = Division(split, split_column, tuple(hold_out or ()), folds)
         division.check()
         _prepare_folder(out, resume)
@@ -184,18 +195,21 @@ def train(
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
             },
         )  # fmt: skip
-        if recipe is not None and not quiet:
-            terminal.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
-        if settings.pretrained == HUB and not quiet:
-            terminal.say("fetching weights; without a network connection this gives up after a minute")
         with ranks(device) as mine:
+            loud = mine.leads and not quiet
+            if recipe is not None and loud:
+                terminal.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
+            if settings.pretrained == HUB and loud:
+                terminal.say("fetching weights; without a network connection this gives up after a minute")
             job = _Job(
                 data, out, cache or out.resolve().parent / "cache", settings, mine, tuple(target or ()),
                 division, workers, resume, quiet,
             )  # fmt: skip
-            told = job.cross_validate(audit) if folds is not None else job.train()
+            told, unread = job.cross_validate(audit) if folds is not None else job.train()
         if json and mine.leads:
             terminal.print_json(told)
+        if unread:
+            raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +225,17 @@ class _Job:
     resume: bool
     quiet: bool
 
-    def train(self) -> dict[str, Any]:
-        """Train one model, and tell what became of it."""
+    def train(self) -> tuple[dict[str, Any], int]:
+        """Train one model; return what became of it, and how many files could not be read."""
         from dicomsort import train as training  # noqa: PLC0415
 
         cache, samples, unread, heads = self._read()
-        split = self.ranks.led(lambda: self._split(samples, heads))
-        if self.resume and (before := training.finished(self.out, self.recipe, samples, split)):
+        samples, split, unread = self._divided(cache, samples, unread, heads)
+        before = training.finished(self.out, self.recipe, samples, heads, split) if self.resume else None
+        if before is not None:
             terminal.say(f"'{self.out}' holds the finished model already ({before.tag})")
-            return self._told(before)
-        unread = self._fill(cache, [one for one in samples if split[one.sha256] != "test"], unread)
+            return self._told(before), len(unread)
+        self._check_other()
         prepared = training.prepare(samples, heads, split, cache, unread)
         total = self.recipe.epochs * len(prepared.train)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -230,22 +245,58 @@ class _Job:
             training.finish(bundle, self.out)
             _write_card(self.out, bundle.training, bundle.metrics)
             if not self.quiet:
-                terminal.say(
-                    f"wrote {self.out} ({bundle.tag}); measure it: dicomsort eval {self.data} "
-                    f"--model {self.out}"
-                )
-        return self._told(bundle)
+                targets = "".join(f" --target {target}" for target in self.targets)
+                measure = f"dicomsort eval {self.data}{targets} --model {self.out}"
+                terminal.say(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
+        return self._told(bundle), len(unread)
+
+    def _divided(
+        self,
+        cache: "Cache",
+        samples: list["Sample"],
+        unread: list["Unread"],
+        heads: tuple["Head", ...],
+    ) -> tuple[list["Sample"], "Split", list["Unread"]]:
+        """Split, and read what is to be trained on; a split of our own is made again of what can be read."""
+        from dicomsort import train as training  # noqa: PLC0415
+
+        split: Split = self.ranks.led(lambda: self._split(samples, heads))
+        unread = self._fill(cache, samples, split, unread)
+        given = self.division.split is not None or any(sample.part for sample in samples)
+        if unread and not given and training.missing_class(samples, heads, split, unread):
+            bad = {sample.sha256 for sample, _ in unread}
+            samples = [sample for sample in samples if sample.sha256 not in bad]
+            split = self.ranks.led(lambda: self._split(samples, heads))
+            unread = self._fill(cache, samples, split, unread)
+        if unread and self.ranks.leads:
+            tell.failures(unread)
+            _write_unread(unread, self.out / "unreadable.csv")
+        return samples, split, unread
+
+    def _check_other(self) -> None:
+        """Raise UsageError if the folder has another, finished model."""
+        from dicomsort.bundle import CONFIG  # noqa: PLC0415
+        from dicomsort.checkpoint import NAME  # noqa: PLC0415
+
+        if self.ranks.leads and (self.out / CONFIG).exists() and not (self.out / NAME).exists():
+            raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
 
     def _told(self, bundle: "Bundle") -> dict[str, Any]:
         return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
 
-    def cross_validate(self, audit: Path | None) -> dict[str, Any]:
-        """Train a model for each fold, measure what they say of their folds, and list doubtful labels."""
+    def cross_validate(self, audit: Path | None) -> tuple[dict[str, Any], int]:
+        """Train a model for each fold, measure what they say of their folds, and list doubtful labels.
+
+        Returns what to tell, and how many files could not be read.
+        """
         from dicomsort import folds as validation  # noqa: PLC0415
 
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
-        unread = self._fill(cache, samples, unread)
+        unread = self._fill(cache, samples, {}, unread)
+        if unread and self.ranks.leads:
+            tell.failures(unread)
+            _write_unread(unread, self.out / "unreadable.csv")
         with self._counting(None) as count:
             watch = None if self.quiet else tell.fold_epoch
             work = validation.Work(cache, tuple(unread), self._place(count), watch)
@@ -258,7 +309,7 @@ class _Job:
                 tell.folds(summary)
             if audit is not None:
                 told["doubtful_labels"] = self._audit(rounds, cache, audit)
-        return told
+        return told, len(unread)
 
     def _audit(self, rounds: Any, cache: "Cache", path: Path) -> int:
         from dicomsort import audit  # noqa: PLC0415
@@ -278,13 +329,16 @@ class _Job:
     def _read(self) -> tuple["Cache", list["Sample"], list["Unread"], tuple["Head", ...]]:
         from dicomsort import dataset  # noqa: PLC0415
         from dicomsort.cache import Cache  # noqa: PLC0415
-        from dicomsort.train import preprocessing_of  # noqa: PLC0415
+        from dicomsort.train import check  # noqa: PLC0415
 
-        preprocessing = preprocessing_of(self.recipe)
+        preprocessing = canvas_of(self.recipe.size, self.recipe.smooth)
+        check(self.recipe, self.ranks.device)
         cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
         columns = self._columns()
         found = self.ranks.led(lambda: dataset.load(self.data, columns, cache.hash_of))
         heads = dataset.heads_of(found.samples, self.targets)
+        if (twice := dataset.contradictions(found.samples)) and self.ranks.leads:
+            terminal.say(f"beware: {twice} images occur more than once and with different labels; see stats")
         return cache, list(found.samples), list(found.unread), heads
 
     def _columns(self) -> "Columns":
@@ -323,16 +377,14 @@ class _Job:
 
         return splits.make_folds(samples, heads, self.division.folds or "", self.recipe.seed)
 
-    def _fill(self, cache: "Cache", samples: list["Sample"], unread: list["Unread"]) -> list["Unread"]:
-        """Read what is not in the cache yet; what cannot be read goes into unreadable.csv."""
-        with terminal.counting("reading", len(samples), self.quiet or not self.ranks.leads) as count:
-            found: list[Unread] = unread + self.ranks.led(
-                lambda: cache.fill(samples, pool(self.workers), count)
-            )
-        if found and self.ranks.leads:
-            tell.failures(found)
-            _write_unread(found, self.out / "unreadable.csv")
-        return found
+    def _fill(
+        self, cache: "Cache", samples: list["Sample"], split: "Split", unread: list["Unread"]
+    ) -> list["Unread"]:
+        """Read what is not in the cache yet, but for the test part; return all that could not be read."""
+        wanted = [sample for sample in samples if split.get(sample.sha256) != "test"]
+        with terminal.counting("reading", len(wanted), self.quiet or not self.ranks.leads) as count:
+            found: list[Unread] = self.ranks.led(lambda: cache.fill(wanted, pool(self.workers), count))
+        return unread + found
 
     def _place(self, count: Any) -> Any:
         from dicomsort.trainer import Place  # noqa: PLC0415
@@ -346,6 +398,17 @@ class _Job:
         from dicomsort.traininglog import TrainingLog  # noqa: PLC0415
 
         return TrainingLog(folder, None if self.quiet else tell.epoch)
+
+
+def _check_audit(audit: Path | None, folds: str | None, data: Path) -> None:
+    """Raise UsageError unless the list of doubtful labels can be written at the end, over nothing else."""
+    if audit is None:
+        return
+    if folds is None:
+        raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
+    if audit.suffix != ".csv" or audit.resolve() == data.resolve():
+        raise UsageError(f"--audit '{audit}': give a new file that ends in .csv; a picture goes beside it")
+    make_folder(audit.parent)
 
 
 def _prepare_folder(out: Path, resume: bool) -> None:
@@ -368,14 +431,14 @@ def _prepare_folder(out: Path, resume: bool) -> None:
 def _write_unread(found: list["Unread"], path: Path) -> None:
     import csv  # noqa: PLC0415
 
-    from dicomsort.names import escape  # noqa: PLC0415
+    from dicomsort.names import cell, escape  # noqa: PLC0415
 
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["file", "status", "reason"])
             for sample, failure in found:
-                writer.writerow([escape(sample.name), failure.status.value, failure.reason.value])
+                writer.writerow([cell(escape(sample.name)), failure.status.value, failure.reason.value])
     except OSError as error:
         raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error
 
@@ -385,4 +448,7 @@ def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) ->
 
     facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
     text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
-    (out / "README.md").write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
+    try:
+        (out / "README.md").write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"'{out}' cannot be written: {error.strerror}") from error

@@ -14,28 +14,33 @@ from numpy.typing import NDArray
 
 from dicomsort import __version__, networks
 from dicomsort import bundle as bundles
-from dicomsort.bundle import CONFIG, Bundle, compact
+from dicomsort.augment import Augmentation
+from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
 from dicomsort.checkpoint import NAME as CHECKPOINT
 from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, labels_in, listed
-from dicomsort.devices import THREADS
-from dicomsort.errors import UsageError
+from dicomsort.devices import THREADS, choose_precision
+from dicomsort.errors import ModelError, UsageError
 from dicomsort.images import Images, images_of, sampling_weights
 from dicomsort.labels import Head, split_columns
 from dicomsort.networks import Network
-from dicomsort.preprocess import Preprocessing
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
 from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, predict
 
+_LEAST = 1e-6  # share of a class, so that its logarithm is a number
 
-def preprocessing_of(recipe: Recipe) -> Preprocessing:
-    """Return how a recipe wants images. Raises UsageError for an impossible canvas."""
-    try:
-        return Preprocessing(size=recipe.size, smooth=recipe.smooth)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+
+def check(recipe: Recipe, device: torch.device) -> None:
+    """Try what can be tried without images, before hours are spent on reading them.
+
+    Raises UsageError for an unknown augmentation, precision or network, or weights that do not fit.
+    """
+    Augmentation.parse(recipe.augment)
+    choose_precision(recipe.precision, [device])
+    fetched = recipe.pretrained == networks.HUB
+    networks.begin(recipe.arch, recipe.size, 1, None if fetched else recipe.pretrained)
 
 
 def prepare(
@@ -46,18 +51,29 @@ def prepare(
     unread: samples that are not in the cache. Raises UsageError if a class has no readable image in one of
     the two parts.
     """
-    bad = {sample.sha256 for sample, _ in unread}
-    readable = [sample for sample in samples if sample.sha256 not in bad]
-    wanted = {pair for sample in samples for pair in labels_in(sample, heads)}
-    parts = {}
-    for part in (TRAIN, VALIDATION):
-        members = listed(readable, split, part)
-        if missing := wanted - {pair for sample in members for pair in labels_in(sample, heads)}:
-            raise UsageError(
-                f"class '{min(missing)[1]}' has no readable image in the {part} part of the split"
-            )
-        parts[part] = images_of(members, heads, cache)
+    if missing := missing_class(samples, heads, split, unread):
+        raise UsageError(f"class '{missing[0]}' has no readable image in the {missing[1]} part of the split")
+    readable = _readable(samples, unread)
+    parts = {part: images_of(listed(readable, split, part), heads, cache) for part in (TRAIN, VALIDATION)}
     return Prepared(tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread))
+
+
+def missing_class(
+    samples: Sequence[Sample], heads: Sequence[Head], split: Split, unread: Sequence[Unread]
+) -> tuple[str, str] | None:
+    """Return a class without a readable image in the training or validation part, and that part."""
+    wanted = {pair for sample in samples for pair in labels_in(sample, heads)}
+    readable = _readable(samples, unread)
+    for part in (TRAIN, VALIDATION):
+        held = {pair for sample in listed(readable, split, part) for pair in labels_in(sample, heads)}
+        if wanted - held:
+            return min(wanted - held)[1], part
+    return None
+
+
+def _readable(samples: Sequence[Sample], unread: Sequence[Unread]) -> list[Sample]:
+    bad = {sample.sha256 for sample, _ in unread}
+    return [sample for sample in samples if sample.sha256 not in bad]
 
 
 def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Watch | None = None) -> Bundle:
@@ -85,7 +101,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     bundle = Bundle(
         name=name,
         network=spec,
-        preprocessing=preprocessing_of(recipe),
+        preprocessing=prepared.train.cache.preprocessing,
         head=prepared.heads[0],
         further=prepared.heads[1:],
         weights=compact(networks.weights_of(best)),
@@ -115,24 +131,25 @@ def finish(bundle: Bundle, folder: Path) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def finished(folder: Path, recipe: Recipe, samples: Sequence[Sample], split: Split) -> Bundle | None:
-    """Return the bundle that an earlier training of the same settings and data has left, if it has.
-
-    Raises ModelError if there is a damaged one.
-    """
-    if not (folder / CONFIG).is_file():
+def finished(
+    folder: Path, recipe: Recipe, samples: Sequence[Sample], heads: Sequence[Head], split: Split
+) -> Bundle | None:
+    """Return the bundle that an earlier training of the same settings and data has left, whole, if it has."""
+    try:
+        bundle = bundles.load(folder)
+    except ModelError:
         return None
-    bundle = bundles.load(folder)
-    same = (recipe.as_dict(), data_hash(samples)) == tuple(
-        bundle.training.get(name) for name in ("recipe", "data_sha256")
-    )
-    return bundle if same and bundle.split == split else None
+    facts = (bundle.training.get("recipe"), bundle.training.get("data_sha256"), bundle.split)
+    named = [(head.name, head.kind, head.labels) for head in bundle.heads]
+    wanted = [(head.name, head.kind, head.labels) for head in heads]
+    return bundle if facts == (recipe.as_dict(), data_hash(samples), split) and named == wanted else None
 
 
 def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
     """Fit temperatures and thresholds on images that were not trained on: logits and truth (n, outputs).
 
-    Where no threshold reaches 99.5 % of right answers, everything is for review.
+    The threshold for review is that of 99.5 % right answers among these images, without a margin; where none
+    reaches that, it is the highest possible.
     """
     heads, facts = [], []
     widths = [head.width for head in bundle.heads]
@@ -165,25 +182,23 @@ def let_classes_count_alike(network: Network, prepared: Prepared, balance: float
     """
     images = prepared.train
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
-    bias = getattr(network.body.get_classifier(), "bias", None)
+    bias = network.body.get_classifier().bias
     shifts = [
         _shift(head, truth, weights)
         for head, truth in zip(
             prepared.heads, split_columns(images.truth, [head.width for head in prepared.heads]), strict=True
         )
     ]
-    if bias is None:
-        raise UsageError("this network's classifier has no bias to adjust: use --no-adjust")
     with torch.no_grad():
         bias -= torch.from_numpy(np.concatenate(shifts)).to(bias)
 
 
 def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     known = ~np.isnan(truth).any(axis=1)
-    drawn = np.average(truth[known], axis=0, weights=weights[known])
+    drawn = np.clip(np.average(truth[known], axis=0, weights=weights[known]), _LEAST, 1 - _LEAST)
     if head.kind == "multiclass":
         return np.asarray(np.log(drawn))
-    natural = truth[known].mean(axis=0)
+    natural = np.clip(truth[known].mean(axis=0), _LEAST, 1 - _LEAST)
     return np.asarray(np.log(drawn / (1 - drawn)) - np.log(natural / (1 - natural)))
 
 

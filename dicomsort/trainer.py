@@ -92,6 +92,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._precision is torch.float16)
         self._optimizer = _optimizer(self._network, recipe)
         self._share = len(prepared.train) // place.ranks.world
+        if not self._share:
+            raise UsageError(f"{len(prepared.train)} images are too few for {place.ranks.world} processes")
         self._size = max(2, recipe.batch_size // place.ranks.world)
         self._schedule = _schedule(self._optimizer, recipe, max(1, self._share // self._size))
         self._change = transform(Augmentation.parse(recipe.augment))

@@ -293,5 +293,34 @@ def test_the_files_of_a_study_become_one_sample(tmp_path: Path) -> None:
         ("0.png", "a", 1), ("2.png", "b", 1),
     ]  # fmt: skip
     rows[1]["group"] = "b"
-    with pytest.raises(UsageError, match="of one study but have different labels"):
+    with pytest.raises(UsageError, match="of one study but differ in labels, patient or part"):
         load(table(tmp_path, rows), "group", concat="study")
+
+
+def test_a_file_in_two_studies_keeps_both_on_one_side(tmp_path: Path) -> None:
+    rows = [{"file": f"{n}.png", "group": "ab"[n // 2 % 2], "study": f"s{n // 2}"} for n in range(80)]
+    table(tmp_path, rows)
+    (tmp_path / "2.png").write_bytes((tmp_path / "7.png").read_bytes())  # of s1 and s3, both of class b
+    samples = list(load(tmp_path / "labels.csv", "group", concat="study").samples)
+    for seed in range(8):
+        split = make_split(samples, seed)
+        sides = {sample.name: split[sample.sha256] for sample in samples}
+        assert sides["2.png"] == sides["6.png"]
+        assert across(samples, split) == 0
+
+
+def test_a_folder_has_no_columns_and_no_odd_part(tmp_path: Path) -> None:
+    for name in ("Train/a/1", "TEST/a/2", "val/b/3"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert sorted(sample.part for sample in load(tmp_path, None).samples) == ["test", "train", "validation"]
+    for columns in (
+        {"target": "x"},
+        {"target": None, "source": "site"},
+        {"target": None, "facts": ("site",)},
+    ):
+        with pytest.raises(UsageError, match="names a column of a CSV"):
+            load(tmp_path, **columns)
+    (tmp_path / "vali").mkdir()
+    with pytest.raises(UsageError, match="holds folders of parts, such as train, but 'vali' is none"):
+        load(tmp_path, None)

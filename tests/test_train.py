@@ -414,7 +414,7 @@ def test_train_leaves_a_log_curves_and_the_unreadable(
     (tmp_path / "data" / "4.png").unlink()
     words = ("train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "2")
     ran = inside(capfd, *words, "--json")
-    assert ran.code == 0, ran.err
+    assert ran.code == ExitCode.SOME_FAILED, ran.err
     names = {path.name for path in (tmp_path / "m").iterdir()} - {"tensorboard"}
     bundle = {"model.safetensors", "config.json", "split.csv", "README.md"}
     assert names == bundle | {"log.jsonl", "curves.png", "unreadable.csv"}
@@ -430,9 +430,13 @@ def test_train_leaves_a_log_curves_and_the_unreadable(
     assert "not an empty folder" in again.err
     before = (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns
     again = inside(capfd, *words, "--resume", "--json")
+    assert again.code == ExitCode.SOME_FAILED
     assert "holds the finished model already" in again.err
     assert again.json["model"] == ran.json["model"]
     assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == before
+    again = inside(capfd, *words, "--resume", "--seed", "5")
+    assert again.code == ExitCode.USAGE
+    assert "holds a finished model of other data or settings" in again.err
 
 
 def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -484,6 +488,8 @@ WRONG = [
         "makes splits of its own",
     ),
     (["--target", "light", "--audit", "x.csv"], ExitCode.USAGE, "--audit needs"),
+    (["--target", "light", "--folds", "3", "--audit", "x.png"], ExitCode.USAGE, "ends in .csv"),
+    (["--target", "light", "--arch", "levit_128s"], ExitCode.USAGE, "one plain layer"),
     (["--target", "light", "--split-column", "site"], ExitCode.USAGE, "is not train, validation or test"),
     (["--target", "light", "--augment", "wild"], ExitCode.USAGE, "'wild' is unknown"),
     (["--target", "light", "--schedule", "linear"], ExitCode.USAGE, "--schedule 'linear' is unknown"),
@@ -689,3 +695,87 @@ def test_a_training_may_have_any_number_of_steps(kind: str) -> None:
             assert 0 <= optimizer.param_groups[0]["lr"] <= 0.1 + 1e-9
             optimizer.step()
             schedule.step()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "efficientnet_b0", "test_resnet"])
+def test_batch_norms_over_several_gpus_keep_their_activations(name: str) -> None:
+    from dicomsort.ranks import synchronised
+
+    network = networks.Network(networks.spec_for(name), 3).eval()
+    images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = network(images)
+    kinds = {type(module).__name__ for module in synchronised(network).modules()}
+    assert any("SyncBatchNorm" in kind for kind in kinds)
+    assert not any(kind.startswith("BatchNorm") for kind in kinds)
+    assert torch.allclose(network(images), before)
+
+
+def test_a_fold_without_truth_has_no_figures_and_shifts_no_others() -> None:
+    heads = (Head("light", ("a", "b")), Head("metal", ("no_metal", "metal"), kind="binary"))
+    bundle = Bundle("m", networks.spec_for("test_resnet"), Preprocessing(), heads[0], {}, further=heads[1:])
+    scores = np.array([[0.9, 0.1, 0.2, 0.8], [0.2, 0.8, 0.7, 0.3]], np.float32)
+    rounds = []
+    for fold, cells in (
+        ("x", (("a", "1"), ("b", "0"))),
+        ("y", (("a", ""), ("b", ""))),
+        ("z", (("b", "0"), ("b", "0"))),
+    ):
+        samples = tuple(
+            Sample(Path(f"{fold}{n}"), f"{fold}{n}", cell, f"{fold}{n}", f"{fold}{n:015}")
+            for n, cell in enumerate(cells)
+        )
+        rounds.append(Round(fold, bundle, samples, scores))
+    from dicomsort.folds import summarise
+
+    summary = summarise(rounds, 10, 0)
+    told = json.loads(json.dumps(summary.as_dict(), allow_nan=False))
+    assert told["figures"]["metal"]["accuracy"]["values"] == [1.0, None, 0.5]
+    assert told["figures"]["metal"]["accuracy"]["mean"] == 0.75
+    assert told["figures"]["light"]["accuracy"]["values"] == [1.0, 1.0, 0.5]
+    assert told["pooled"]["metal"]["images"] == 4
+
+
+def test_a_label_of_every_image_breaks_nothing(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache", ("level",))
+    truth = prepared.train.truth.copy()
+    truth[:, 0] = 1
+    prepared = replace(prepared, train=replace(prepared.train, truth=truth))
+    bundle = train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m"))
+    assert all(np.isfinite(value).all() for value in bundle.weights.values())
+
+
+def test_folds_of_any_name_have_folders_of_their_own() -> None:
+    from dicomsort.folds import _folder_name
+
+    names = ["北京", "上海", "a b", "a_b", "fold-1", "x" * 90, "x" * 91, ".."]
+    folders = [_folder_name(name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert folders[3:5] == ["a_b", "fold-1"]
+    for folder in folders:
+        bundles.check_name(folder)
+
+
+def test_a_class_whose_only_file_of_a_part_is_broken_is_split_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_csv(table(tmp_path / "data", 24))
+    kept = [row for row in rows if row["light"] == "bright" or int(row["file"].partition(".")[0]) < 8]
+    data = tmp_path / "data" / "few.csv"
+    data.write_text("\n".join(["file,light", *(f"{row['file']},{row['light']}" for row in kept)]) + "\n")
+    for number in (1, 3, 5, 7):  # the four dark ones
+        path = tmp_path / "data" / f"{number}.png"
+        whole = path.read_bytes()
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]))
+        out = tmp_path / str(number)
+        ran = inside(capfd, "train", data, "--target", "light", "--out", out, *SMALL, "--epochs", "1")
+        assert ran.code == ExitCode.SOME_FAILED, ran.err
+        assert [row["file"] for row in read_csv(out / "unreadable.csv")] == [f"{number}.png"]
+        path.write_bytes(whole)
+
+
+def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = table(tmp_path / "data", 24)
+    shutil.copy(tmp_path / "data" / "0.png", tmp_path / "data" / "1.png")
+    ran = inside(capfd, "train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
+    assert "beware: 1 images occur more than once and with different labels" in ran.err
+    assert f"dicomsort eval {data} --target light --model" in ran.err
