@@ -13,6 +13,7 @@ from dicomsort.errors import TargetError
 from dicomsort.folds import Round
 from dicomsort.labels import Head, split_columns
 from dicomsort.names import cell, escape
+from dicomsort.workbench import AUDIT_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,7 @@ def write(found: Sequence[Doubt], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                ["file", "target", "given", "suggested", "confidence_given", "confidence_suggested", "margin"]
-            )
+            writer.writerow(AUDIT_COLUMNS)
             for doubt in found:
                 numbers = (doubt.confidence_given, doubt.confidence_suggested, doubt.margin)
                 row = [cell(escape(doubt.sample.name)), doubt.head, doubt.given, doubt.suggested]

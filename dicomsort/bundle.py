@@ -167,6 +167,7 @@ def load(folder: Path) -> Bundle:
         KeyError,
         AttributeError,
         RecursionError,
+        OverflowError,
         csv.Error,
         SafetensorError,
     ) as error:

@@ -69,7 +69,8 @@ class Cache:
         self, samples: Sequence[Sample], pool: PoolSettings, watch: Callable[[int], None] | None = None
     ) -> list[Unread]:
         """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
-        missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
+        with self._complaints():
+            missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
         if watch is not None:
             watch(len(samples) - len(missing))
         unread: list[Unread] = []
@@ -88,6 +89,9 @@ class Cache:
         if row is None:
             raise KeyError(sha256)
         size = self.preprocessing.size
+        with self._complaints():
+            if len(row[0]) != size * size:
+                raise sqlite3.DatabaseError("a picture is cut short")
         return np.frombuffer(row[0], np.uint8).reshape(size, size)
 
     def _read(
@@ -139,7 +143,8 @@ class Cache:
             yield
         except sqlite3.DatabaseError as error:
             raise TargetError(
-                f"cache '{self._folder / NAME}' cannot be used: {error}; remove it, or give another --cache"
+                f"cache '{self._folder / NAME}' cannot be used: {error}; free some space, or if it is "
+                "damaged remove it, or give another --cache"
             ) from error
         except OSError as error:
             raise TargetError(f"cache '{self._folder}' cannot be written: {error.strerror}") from error

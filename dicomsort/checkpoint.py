@@ -1,6 +1,7 @@
 """The state of a training after each epoch, so that a kill costs one epoch at most."""
 
 import hashlib
+import io
 import json
 import os
 from contextlib import suppress
@@ -11,8 +12,6 @@ from typing import Any
 import torch
 
 from dicomsort.errors import ModelError, TargetError, UsageError
-
-NAME = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,19 @@ class Checkpoint:
         """
         part = self.path.with_suffix(".part")
         try:
+            content = io.BytesIO()  # torch.save does not tell why a disk refuses
+            torch.save({"fingerprint": self.fingerprint, **state}, content)
             with part.open("wb") as file:
-                torch.save({"fingerprint": self.fingerprint, **state}, file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            reason = getattr(error, "strerror", None) or "the file system refuses it"
-            raise TargetError(f"'{self.path}' cannot be written: {reason}") from error
+            raise TargetError(
+                f"'{self.path}' cannot be written: {error.strerror}; --resume goes on when there is space"
+            ) from error
 
     def load(self) -> dict[str, Any] | None:
         """Return the state, or None if there is none. Nothing but data is ever loaded (weights_only).

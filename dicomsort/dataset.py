@@ -1,7 +1,9 @@
 """Labelled images: which files, and what is known of each."""
 
 import csv
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from dicomsort import reader
 from dicomsort.bundle import read_split
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head, check_label, label_of
+from dicomsort.names import escape
 from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.preprocess import Preprocessing, beside
 from dicomsort.workers import PoolSettings
@@ -86,6 +89,8 @@ class Data:
 
 def content_hash(path: Path) -> str:
     """Return the first 16 hex digits of a file's sha256. Raises OSError if it cannot be read."""
+    if not path.is_file():  # a pipe would never end
+        raise OSError(errno.EINVAL, "not a regular file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -96,14 +101,14 @@ def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_
     A row without any label is left out. A `patient` column groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
-    if data.is_dir():
-        if columns.used:
-            raise UsageError(f"'{data}' is a folder of classes; '{columns.used[0]}' names a column of a CSV")
-        rows, has_patients = list(_from_folder(data)), False
-    elif data.is_file():
-        rows, has_patients = _from_csv(data, columns)
-    else:
-        raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
+    try:
+        rows, has_patients = _rows_of(data, columns)
+    except OSError as error:
+        raise UsageError(
+            f"'{escape(str(error.filename or data))}' cannot be read: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
     studies = _studies(rows) if columns.concat else [[row] for row in rows]
@@ -113,6 +118,16 @@ def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_
         raise UsageError(f"none of the {len(rows)} files of '{data}' can be read, such as '{rows[0].path}'")
     unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
     return Data(samples, unread, has_patients)
+
+
+def _rows_of(data: Path, columns: Columns) -> tuple[list["_Row"], bool]:
+    if data.is_dir():
+        if columns.used:
+            raise UsageError(f"'{data}' is a folder of classes; '{columns.used[0]}' names a column of a CSV")
+        return list(_from_folder(data)), False
+    if data.is_file():
+        return _from_csv(data, columns)
+    raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
 
 
 class _Row(NamedTuple):
@@ -128,11 +143,13 @@ class _Row(NamedTuple):
 
 def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
     """Make one sample of the files of a study; the hash of several is that of their hashes."""
-    first = study[0]
-    try:
-        hashes = [hash_of(row.path) for row in study]
-    except OSError:
-        hashes = [""]
+    first, hashes = study[0], []
+    for row in study:
+        try:
+            hashes.append(hash_of(row.path))
+        except (OSError, ValueError):  # ValueError: a name that no file system takes
+            first, hashes = row, [""]
+            break
     several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
     return Sample(
         first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
@@ -172,33 +189,45 @@ def _from_folder(data: Path) -> Iterator[_Row]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in found if not folder.resolve().is_relative_to(path.resolve()))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """List the files below a folder, without hidden ones. Raises OSError if a folder cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=fail)
+    return sorted(Path(place) / name for place, _, names in walked for name in names if name[0] != ".")
 
 
 def _class_folders(parent: Path, data: Path) -> Iterator[_Row]:
     for folder in _folders_in(parent):
         label = _checked(folder.name, f"folder '{folder}'")
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                name = path.relative_to(data).as_posix()
-                yield _Row(path, name, (label,), name)
+        for path in _files_in(folder):
+            name = path.relative_to(data).as_posix()
+            yield _Row(path, name, (label,), name)
 
 
 def _from_csv(data: Path, columns: Columns) -> tuple[list[_Row], bool]:
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames or []
             _check_columns(data, names, columns)
             rows = (_csv_row(data, row, columns, reader.line_num) for row in reader)
             return [row for row in rows if any(row.cells)], "patient" in names
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
-    except OSError as error:
-        raise UsageError(f"'{data}' cannot be read: {error.strerror}") from error
 
 
 def _check_columns(data: Path, names: Sequence[str], columns: Columns) -> None:
+    if twice := [name for name in names if names.count(name) > 1 and name in ("file", *columns.used)]:
+        raise UsageError(f"'{data}' has two columns '{twice[0]}'")
+    if len(names) == 1 and ";" in names[0]:
+        raise UsageError(f"'{data}' is separated by ';': use commas")
     if "file" not in names:
         raise UsageError(f"'{data}' has no column 'file'; its columns are: {', '.join(names) or 'none'}")
     if not columns.targets:
@@ -215,6 +244,8 @@ def _csv_row(data: Path, row: Mapping[str, str | None], columns: Columns, line: 
         return (row.get(name) or "").strip() if name else ""
 
     where, name = f"'{data}' line {line}", row["file"] or ""
+    if None in row or None in row.values():
+        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
     if not name:
         raise UsageError(f"{where}: the column 'file' is empty")
     cells = tuple(_tidy(cell(target), where) for target in columns.targets)
@@ -240,6 +271,13 @@ def _checked(label: str, where: str) -> str:
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
     return label
+
+
+def names_people(column: str) -> bool:
+    """Tell whether a column may hold names or numbers of people, which belong into no output."""
+    plain = column.casefold().replace("_", "").replace(" ", "")
+    harmless = ("age", "sex", "position", "orientation", "size", "weight")
+    return ("patient" in plain and not plain.endswith(harmless)) or plain in ("name", "mrn", "birthdate")
 
 
 def heads_of(samples: Sequence[Sample], targets: Sequence[str]) -> tuple[Head, ...]:
@@ -342,7 +380,7 @@ def label_counts(samples: Iterable[Sample], target: int = 0) -> Counter[str]:
 def load_split(path: Path) -> dict[str, str]:
     """Read a split file (`sha256,part`). Raises UsageError if it is none."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return read_split(file)
     except OSError as error:
         raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.bundle import Bundle
-from dicomsort.dataset import Sample, Unread, read_all, truth_of
+from dicomsort.dataset import Sample, Unread, names_people, read_all, truth_of
 from dicomsort.errors import UsageError
 from dicomsort.grouping import groups_of
 from dicomsort.labels import Decision, Head, decide_all, label_of, split_columns
@@ -144,8 +144,8 @@ def facts_needed(columns: Sequence[str], cluster: str | None, by: Iterable[str])
     nothing that names one belongs in an output.
     """
     wanted = [name for name in by if name in columns or name not in HEADER_FACTS]
-    if PATIENT in wanted:
-        raise UsageError("--by patient would name patients; use --cluster patient to resample them")
+    if people := [name for name in wanted if names_people(name)]:
+        raise UsageError(f"--by {people[0]} would name people; use --cluster {people[0]} to resample them")
     if cluster not in (None, PATIENT):
         wanted.append(str(cluster))
     for name in (*wanted, *([PATIENT] if cluster == PATIENT else [])):

@@ -92,7 +92,7 @@ def _train(
 
 def _folder_name(fold: str) -> str:
     """Make a model's name of a fold's; what had to be changed gets a hash, so that two never meet."""
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", fold).lstrip("_.-")[:50]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", fold).lstrip("_-")[:50]
     if name == fold:
         return name
     return f"{name or 'fold'}-{hashlib.sha256(fold.encode()).hexdigest()[:8]}"

@@ -1,6 +1,5 @@
 """What a network's outputs mean: heads, labels, thresholds, decision."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,9 @@ _RESERVED = frozenset({REVIEW, "manifest.csv", "manifest.csv.part", "run.json", 
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
+_COLDEST = 1e-4  # temperature
+
+_HEAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -44,13 +46,20 @@ class Head:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"head '{self.name}' is of unknown kind '{self.kind}'")
+        if not _HEAD.fullmatch(self.name):
+            raise ValueError(
+                f"'{self.name[:99]!a}' cannot be a target: use at most 64 letters, digits, '_-. '"
+            )
         if len({label.casefold() for label in self.labels}) < max(2, len(self.labels)):
-            raise ValueError(f"head '{self.name}' needs at least two labels, each once")
+            raise ValueError(
+                f"head '{self.name}' needs at least two labels, each once (a and A count as one): "
+                f"{', '.join(self.labels[:9])}"
+            )
         if self.kind == "binary" and len(self.labels) != 2:
             raise ValueError(f"head '{self.name}' is binary and needs exactly two labels")
         for label in self.labels:
             check_label(label)
-        if not 0 < self.temperature < math.inf or not 0 <= self.review_below <= 1:
+        if not _COLDEST <= self.temperature <= 1 / _COLDEST or not 0 <= self.review_below <= 1:
             raise ValueError(f"head '{self.name}' has an impossible temperature or review threshold")
         wanted = {"multiclass": 0, "binary": 1, "multilabel": len(self.labels)}[self.kind]
         if len(self.thresholds) not in (0, wanted) or not all(0 < each < 1 for each in self.thresholds):
@@ -125,7 +134,7 @@ def decide(scores: Floats, head: Head, review_below: float | None = None) -> Dec
     row = np.asarray(scores, np.float64)[None]
     threshold = head.review_below if review_below is None else review_below
     confidence, label = float(head.confidence(row)[0]), label_of(head, head.chosen(row)[0])
-    return Decision(label, confidence, tuple(map(float, scores)), confidence < threshold or not label)
+    return Decision(label, confidence, tuple(map(float, scores)), not confidence >= threshold or not label)
 
 
 def answer_columns(heads: Sequence[Head]) -> list[str]:

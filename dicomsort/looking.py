@@ -71,6 +71,8 @@ def preview(
         _check_ending(out, ".png")
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         samples = dataset.load(data, dataset.Columns(targets=(target,) if target else ())).samples
+        if out.resolve() in {sample.path.resolve() for sample in samples}:
+            raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = statistics.examples(samples, images, seed)
         read, failures = _read(chosen, preprocessing, pool(workers, timeout))
         rows = [
@@ -92,6 +94,19 @@ def _check_ending(out: Path, ending: str) -> None:
     """Keep a slip of the hand from replacing the labels or an image."""
     if out.suffix.lower() != ending:
         raise UsageError(f"--out '{out}' must end in {ending}")
+
+
+def _check_new(out: Path) -> None:
+    _check_ending(out, ".json")
+    if out.exists():
+        raise UsageError(f"--out '{out}' exists; choose a new file")
+
+
+def _check_source(source: str | None) -> None:
+    from dicomsort.dataset import names_people  # noqa: PLC0415
+
+    if source is not None and names_people(source):
+        raise UsageError(f"--source {source} would name people")
 
 
 def _read(
@@ -133,7 +148,8 @@ def stats(
         from dicomsort import stats as statistics  # noqa: PLC0415
 
         if out is not None:
-            _check_ending(out, ".json")
+            _check_new(out)
+        _check_source(source)
         columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part)
         preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns)

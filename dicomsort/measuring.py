@@ -76,6 +76,8 @@ def evaluate(
         from dicomsort.workers import warm_up  # noqa: PLC0415
 
         if out is not None:
+            if data.resolve().parent == out.resolve() and data.suffix == ".csv":
+                raise UsageError(f"--out '{out}' is where the data lie; choose another folder")
             options.make_folder(out)
         warm_up()
         bundles = [_bundle(name) for name in model or ["router5"]]

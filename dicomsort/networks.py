@@ -166,7 +166,7 @@ def build(bundle: Bundle) -> Network:
         network = Network(bundle.network, bundle.outputs)
         state = {name: torch.from_numpy(value).float() for name, value in bundle.weights.items()}
         network.body.load_state_dict(state, strict=True)
-    except (UsageError, RuntimeError, TypeError) as error:
+    except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
     return network

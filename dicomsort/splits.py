@@ -107,8 +107,8 @@ def make_folds(samples: Sequence[Sample], heads: Sequence[Head], folds: str, see
     """
     groups = _merged_groups(samples)
     if folds.isdecimal():
-        if not 2 <= int(folds) <= len(set(groups)):
-            raise UsageError(f"--folds {folds}: use 2 to {len(set(groups))}, the number of patients")
+        if len(folds) > 9 or not 2 <= int(folds) <= len(set(groups)):
+            raise UsageError(f"--folds {folds[:99]}: use 2 to {len(set(groups))}, the number of patients")
         names = _by_lot(samples, heads, groups, int(folds), seed)
     else:
         names = _by_column(samples, groups, folds)

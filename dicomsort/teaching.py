@@ -1,13 +1,17 @@
 """The command `train`: its options, the data and the split it takes, and what it leaves behind."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort import __version__, tell, terminal
-from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort import tell, terminal
+from dicomsort.errors import ExitCode, UsageError
 from dicomsort.options import (
     Data,
     Device,
@@ -18,7 +22,6 @@ from dicomsort.options import (
     Workers,
     canvas_of,
     endings,
-    make_folder,
     pool,
 )
 
@@ -95,9 +98,11 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training part.", show_default="20")
+        int | None, typer.Option(min=1, max=10**6, help="Passes over the training part.", show_default="20")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.", show_default="32")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, max=65536, help="Images a step.", show_default="32")
+    ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam or adamw.", show_default="adamw")] = None,
     schedule: Annotated[
         str | None,
@@ -176,10 +181,13 @@ def train(
 ) -> None:
     """Train a model on labelled images and write it as a bundle."""
     with endings("interrupted; the same command with --resume goes on after the last whole epoch"):
-        _check_audit(audit, folds, data)
+        from dicomsort import workbench  # noqa: PLC0415
+
+        workbench.check_audit(audit, folds, out)
         division = Division(split, split_column, tuple(hold_out or ()), folds)
         division.check()
-        _prepare_folder(out, resume)
+        store = cache or out.resolve().parent / "cache"
+        workbench.prepare(out, resume, store)
         from dicomsort.networks import HUB  # noqa: PLC0415
         from dicomsort.ranks import ranks  # noqa: PLC0415
         from dicomsort.recipe import RECIPES, make_recipe  # noqa: PLC0415
@@ -202,10 +210,11 @@ def train(
             if settings.pretrained == HUB and loud:
                 terminal.say("fetching weights; without a network connection this gives up after a minute")
             job = _Job(
-                data, out, cache or out.resolve().parent / "cache", settings, mine, tuple(target or ()),
+                data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, quiet,
             )  # fmt: skip
-            told, unread = job.cross_validate(audit) if folds is not None else job.train()
+            with workbench.alone(out) if mine.leads else nullcontext():
+                told, unread = job.cross_validate(audit) if folds is not None else job.train()
         if json and mine.leads:
             terminal.print_json(told)
         if unread:
@@ -228,6 +237,7 @@ class _Job:
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return what became of it, and how many files could not be read."""
         from dicomsort import train as training  # noqa: PLC0415
+        from dicomsort import workbench  # noqa: PLC0415
 
         cache, samples, unread, heads = self._read()
         samples, split, unread = self._divided(cache, samples, unread, heads)
@@ -235,7 +245,8 @@ class _Job:
         if before is not None:
             terminal.say(f"'{self.out}' holds the finished model already ({before.tag})")
             return self._told(before), len(unread)
-        self._check_other()
+        if self.ranks.leads and workbench.holds_another_model(self.out):
+            raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread)
         total = self.recipe.epochs * len(prepared.train)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -243,7 +254,7 @@ class _Job:
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.leads:
             training.finish(bundle, self.out)
-            _write_card(self.out, bundle.training, bundle.metrics)
+            workbench.write_card(self.out, bundle.training, bundle.metrics)
             if not self.quiet:
                 targets = "".join(f" --target {target}" for target in self.targets)
                 measure = f"dicomsort eval {self.data}{targets} --model {self.out}"
@@ -259,6 +270,7 @@ class _Job:
     ) -> tuple[list["Sample"], "Split", list["Unread"]]:
         """Split, and read what is to be trained on; a split of our own is made again of what can be read."""
         from dicomsort import train as training  # noqa: PLC0415
+        from dicomsort import workbench  # noqa: PLC0415
 
         split: Split = self.ranks.led(lambda: self._split(samples, heads))
         unread = self._fill(cache, samples, split, unread)
@@ -270,16 +282,8 @@ class _Job:
             unread = self._fill(cache, samples, split, unread)
         if unread and self.ranks.leads:
             tell.failures(unread)
-            _write_unread(unread, self.out / "unreadable.csv")
+            workbench.write_unread(unread, self.out)
         return samples, split, unread
-
-    def _check_other(self) -> None:
-        """Raise UsageError if the folder has another, finished model."""
-        from dicomsort.bundle import CONFIG  # noqa: PLC0415
-        from dicomsort.checkpoint import NAME  # noqa: PLC0415
-
-        if self.ranks.leads and (self.out / CONFIG).exists() and not (self.out / NAME).exists():
-            raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
 
     def _told(self, bundle: "Bundle") -> dict[str, Any]:
         return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
@@ -290,13 +294,14 @@ class _Job:
         Returns what to tell, and how many files could not be read.
         """
         from dicomsort import folds as validation  # noqa: PLC0415
+        from dicomsort import workbench  # noqa: PLC0415
 
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
         unread = self._fill(cache, samples, {}, unread)
         if unread and self.ranks.leads:
             tell.failures(unread)
-            _write_unread(unread, self.out / "unreadable.csv")
+            workbench.write_unread(unread, self.out)
         with self._counting(None) as count:
             watch = None if self.quiet else tell.fold_epoch
             work = validation.Work(cache, tuple(unread), self._place(count), watch)
@@ -342,11 +347,13 @@ class _Job:
         return cache, list(found.samples), list(found.unread), heads
 
     def _columns(self) -> "Columns":
-        from dicomsort.dataset import Columns  # noqa: PLC0415
+        from dicomsort.dataset import Columns, names_people  # noqa: PLC0415
 
         division = self.division
         facts = [rule.partition("=")[0] for rule in division.hold_out]
         if division.folds is not None and not division.folds.isdecimal():
+            if names_people(division.folds):
+                raise UsageError(f"--folds {division.folds} would name people; a number keeps them together")
             facts.append(division.folds)
         return Columns(
             self.targets, self.recipe.balance_by, division.column, self.recipe.concat_by, tuple(facts)
@@ -391,8 +398,20 @@ class _Job:
 
         return Place(self.out, self.ranks, pool(self.workers), self.resume, count)
 
-    def _counting(self, total: int | None) -> Any:
-        return terminal.counting("training", total, self.quiet or not self.ranks.leads)
+    @contextmanager
+    def _counting(self, total: int | None) -> Iterator[Any]:
+        """Count images while the block trains; Ctrl-C and SIGTERM end it after the step that is going on."""
+        with (
+            _stopping() as stop,
+            terminal.counting("training", total, self.quiet or not self.ranks.leads) as count,
+        ):
+
+            def step(images: int) -> None:
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                count(images)
+
+            yield step
 
     def _log(self, folder: Path) -> Any:
         from dicomsort.traininglog import TrainingLog  # noqa: PLC0415
@@ -400,55 +419,22 @@ class _Job:
         return TrainingLog(folder, None if self.quiet else tell.epoch)
 
 
-def _check_audit(audit: Path | None, folds: str | None, data: Path) -> None:
-    """Raise UsageError unless the list of doubtful labels can be written at the end, over nothing else."""
-    if audit is None:
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event: an exception can get lost in a callback of PyTorch."""
+    stop = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
         return
-    if folds is None:
-        raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
-    if audit.suffix != ".csv" or audit.resolve() == data.resolve():
-        raise UsageError(f"--audit '{audit}': give a new file that ends in .csv; a picture goes beside it")
-    make_folder(audit.parent)
-
-
-def _prepare_folder(out: Path, resume: bool) -> None:
-    """Make the folder of a new bundle now, not after hours of training."""
-    from dicomsort.bundle import check_name  # noqa: PLC0415
-
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        check_name(out.resolve().name)
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not resume:
-            raise UsageError(
-                f"--out '{out}' is not an empty folder; choose another, empty it, or --resume what it holds"
-            )
-    except ValueError as error:
-        raise UsageError(f"--out: {error}") from error
-    except OSError as error:
-        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
-
-
-def _write_unread(found: list["Unread"], path: Path) -> None:
-    import csv  # noqa: PLC0415
-
-    from dicomsort.names import cell, escape  # noqa: PLC0415
-
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["file", "status", "reason"])
-            for sample, failure in found:
-                writer.writerow([cell(escape(sample.name)), failure.status.value, failure.reason.value])
-    except OSError as error:
-        raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error
-
-
-def _write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
-    import json  # noqa: PLC0415
-
-    facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
-    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
-    try:
-        (out / "README.md").write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
-    except OSError as error:
-        raise TargetError(f"'{out}' cannot be written: {error.strerror}") from error
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,7 +18,6 @@ from dicomsort.augment import Augmentation
 from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
-from dicomsort.checkpoint import NAME as CHECKPOINT
 from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, labels_in, listed
 from dicomsort.devices import THREADS, choose_precision
 from dicomsort.errors import ModelError, UsageError
@@ -28,6 +27,7 @@ from dicomsort.networks import Network
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
 from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, predict
+from dicomsort.workbench import CHECKPOINT
 
 _LEAST = 1e-6  # share of a class, so that its logarithm is a number
 
@@ -39,8 +39,7 @@ def check(recipe: Recipe, device: torch.device) -> None:
     """
     Augmentation.parse(recipe.augment)
     choose_precision(recipe.precision, [device])
-    fetched = recipe.pretrained == networks.HUB
-    networks.begin(recipe.arch, recipe.size, 1, None if fetched else recipe.pretrained)
+    networks.begin(recipe.arch, recipe.size, 1, recipe.pretrained)
 
 
 def prepare(

@@ -16,11 +16,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from dicomsort.augment import Augmentation, transform
-from dicomsort.checkpoint import NAME as CHECKPOINT
 from dicomsort.checkpoint import Checkpoint, fingerprint
 from dicomsort.dataset import Sample, Unread
 from dicomsort.devices import PRECISIONS, choose_precision
-from dicomsort.errors import UsageError
+from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluate import answers_of
 from dicomsort.images import Drawn, Images, sampling_weights, seed_of
 from dicomsort.labels import Head, split_columns
@@ -29,6 +28,7 @@ from dicomsort.networks import Network
 from dicomsort.ranks import Ranks
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
+from dicomsort.workbench import CHECKPOINT
 from dicomsort.workers import PoolSettings
 
 _WARM_UP = 0.1
@@ -92,6 +92,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._precision is torch.float16)
         self._optimizer = _optimizer(self._network, recipe)
         self._share = len(prepared.train) // place.ranks.world
+        if len(prepared.train) < 2:
+            raise UsageError("one image is not enough to train on")
         if not self._share:
             raise UsageError(f"{len(prepared.train)} images are too few for {place.ranks.world} processes")
         self._size = max(2, recipe.batch_size // place.ranks.world)
@@ -201,10 +203,17 @@ class Trainer:
 
     def _load(self) -> None:
         state = self._checkpoint.load()
-        if state is not None:
+        if state is None:
+            return
+        try:
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
-            self._best, self._history = state["best"], state["history"]
+            self._best = {name: state["best"][name] for name in self._best}
+            self._history = [asdict(Epoch(**epoch)) for epoch in state["history"]]
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ModelError(
+                f"checkpoint '{self._checkpoint.path}' is damaged; remove it and start the training again"
+            ) from error
 
 
 def _averaging(decay: float) -> Any:

@@ -10,8 +10,9 @@ from typing import Any, TextIO
 from dicomsort import curves
 from dicomsort.errors import TargetError
 from dicomsort.trainer import Epoch
+from dicomsort.workbench import LOG
 
-LOG, CURVES, BOARD = "log.jsonl", "curves.png", "tensorboard"
+CURVES, BOARD = "curves.png", "tensorboard"
 
 
 class TrainingLog:

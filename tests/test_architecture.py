@@ -70,6 +70,7 @@ ROOMS: dict[str, set[str]] = {
     "report": {"numpy", "PIL"},
     "stats": {"numpy", "PIL"},
     "augment": {"torch", "torchvision", "PIL"},
+    "workbench": set(),
     "recipe": set(),
     "ranks": {"torch", "timm"},
     "checkpoint": {"torch"},

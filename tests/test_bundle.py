@@ -183,3 +183,51 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path) -> None:
     save_file(other.body.state_dict(), tmp_path / "resnet.safetensors")
     with pytest.raises(UsageError, match="of another network"):
         networks.start_from(network, tmp_path / "resnet.safetensors")
+
+
+ODD_HEADS: list[dict[str, Any]] = [
+    {"temperature": 10**400},
+    {"temperature": 5e-324},
+    {"temperature": "1"},
+    {"name": "\ud800"},
+    {"name": "a/b"},
+    {"name": "x" * 300},
+    {"review_below": 10**400},
+]
+
+
+@pytest.mark.parametrize("change", ODD_HEADS, ids=str)
+def test_an_impossible_head_is_refused(change: dict[str, Any], small_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["heads"][0].update(change)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="damaged"):
+        bundles.load(folder)
+
+
+def test_a_network_of_impossible_greys_is_refused(small_bundle: Bundle) -> None:
+    odd: list[dict[str, Any]] = [{"mean": 10**400}, {"std": 10**400}]
+    for changes in odd:
+        with pytest.raises(ModelError, match="do not fit"):
+            networks.build(replace(small_bundle, network=replace(small_bundle.network, **changes)))
+
+
+def test_what_is_no_number_goes_to_review() -> None:
+    assert decide(np.array([np.nan, np.nan]), Head("label", ("a", "b"))).review
+
+
+def test_binary_and_multilabel_heads() -> None:
+    binary = Head("metal", ("no_metal", "metal"), kind="binary", thresholds=(0.8,))
+    scores = binary.scores(np.array([[2.0], [0.0], [-800.0]], np.float32))
+    assert scores[:, 1] == pytest.approx([1 / (1 + np.exp(-2)), 0.5, 0])
+    assert binary.chosen(scores).tolist() == [1, 0, 0]
+    assert binary.confidence(scores) == pytest.approx([scores[0, 1], 0.5, 1])
+    parts = Head("parts", ("a", "b", "c"), kind="multilabel", thresholds=(0.5, 0.9, 0.1), review_below=0.7)
+    scores = parts.scores(np.array([[3.0, 1.0, -1.0], [-3.0, -3.0, -3.0]], np.float32))
+    first, second = (decide(row, parts) for row in scores)
+    assert (first.label, first.folder, first.review) == ("a|c", "review", True)
+    assert first.confidence == pytest.approx(float(scores[0, 2]))  # the least sure one
+    assert (second.label, second.folder, second.review) == ("", "review", True)
+    assert decide(scores[0], parts, review_below=0.0).folder == "a+c"

@@ -1,6 +1,7 @@
 """Labelled images: the tables and folders people have, and a split that no patient crosses."""
 
 import csv
+import os
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from dicomsort import bundle
-from dicomsort.dataset import Columns, Data, Sample, heads_of, in_part, load_split, truth_of
+from dicomsort.dataset import Columns, Data, Sample, heads_of, in_part, load_split, names_people, truth_of
 from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
 from dicomsort.splits import Split, across, given_split, held_out, make_folds
@@ -324,3 +325,47 @@ def test_a_folder_has_no_columns_and_no_odd_part(tmp_path: Path) -> None:
     (tmp_path / "vali").mkdir()
     with pytest.raises(UsageError, match="holds folders of parts, such as train, but 'vali' is none"):
         load(tmp_path, None)
+
+
+ODD_TABLES = [
+    ('file,group\n1.png,a\n"2.png,b\n3.png,a\n', "not a UTF-8 CSV"),
+    ("file,group\n1.png,a,more\n", "line 2: it has more or fewer cells"),
+    ("file,group\n1.png\n", "line 2: it has more or fewer cells"),
+    ("file,group,group\n1.png,a,b\n", "has two columns 'group'"),
+    ("file;group\n1.png;a\n", "is separated by ';'"),
+    ("file,group\n,a\n", "the column 'file' is empty"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), ODD_TABLES)
+def test_a_table_that_is_not_what_it_seems_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_text("content")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load(tmp_path / "labels.csv", "group")
+
+
+def test_pipes_devices_and_impossible_names_are_told_and_wait_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "1.png").write_text("content")
+    names = ["pipe", "/dev/zero", "a\0b", "x" * 5000, "1.png"]
+    lines = ["file,group", *(f"{name},a" for name in names)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    data = load(tmp_path / "labels.csv", "group")
+    assert [sample.name for sample in data.samples] == ["1.png"]
+    assert [sample.name for sample, _ in data.unread] == names[:-1]
+
+
+def test_a_folder_that_leads_back_is_no_class(tmp_path: Path) -> None:
+    for name in ("a/1", "b/2"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    (tmp_path / "loop").symlink_to(".")
+    assert {sample.label for sample in load(tmp_path, None).samples} == {"a", "b"}
+
+
+def test_columns_that_name_people() -> None:
+    for column in ("patient", "PatientName", "patient_id", "Patient ID", "MRN", "name"):
+        assert names_people(column)
+    for column in ("dataset", "PatientAge", "patient_sex", "PatientPosition", "age", "filename", "view"):
+        assert not names_people(column)

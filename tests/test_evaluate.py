@@ -253,7 +253,7 @@ def test_many_values_have_one_group_for_the_rare_ones() -> None:
     [
         (["--target", "grup"], "has no column 'grup'"),
         (["--target", "group", "--by", "colour"], "no column 'colour'"),
-        (["--target", "group", "--by", "patient"], "would name patients"),
+        (["--target", "group", "--by", "patient"], "would name people"),
         (["--target", "group", "--cluster", "ward2"], "no column 'ward2'"),
         (["--target", "source"], "does not know the label 'a'"),
         (["--target", "group", "--target", "signs"], "no answer to target 'signs'"),

@@ -25,7 +25,6 @@ from dicomsort.audit import doubts
 from dicomsort.bundle import Bundle
 from dicomsort.cache import NAME as CACHE
 from dicomsort.cache import Cache
-from dicomsort.checkpoint import NAME as CHECKPOINT
 from dicomsort.checkpoint import Checkpoint
 from dicomsort.dataset import Columns, Sample
 from dicomsort.devices import choose_device
@@ -37,6 +36,7 @@ from dicomsort.preprocess import Preprocessing, beside
 from dicomsort.ranks import Ranks
 from dicomsort.recipe import RECIPES, Recipe, make_recipe
 from dicomsort.trainer import Epoch, Place, Prepared, loss_of, predict, validation_figures
+from dicomsort.workbench import CHECKPOINT
 from dicomsort.workers import PoolSettings
 
 SMALL = ("--arch", "test_resnet", "--size", "32", "--batch-size", "8", "--augment", "light", "--workers", "1")
@@ -783,3 +783,105 @@ def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.Ca
     ran = inside(capfd, "train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
     assert "beware: 1 images occur more than once and with different labels" in ran.err
     assert f"dicomsort eval {data} --target light --model" in ran.err
+
+
+def test_nothing_of_somebody_else_is_replaced(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("my project")
+    labels = tmp_path / "labels.csv"
+    shutil.copy(pictures, labels)
+    cases: list[tuple[list[str | Path], str]] = [
+        (["--out", mine, "--resume"], "holds other things than a training"),
+        (["--out", tmp_path / "m", "--folds", "2", "--audit", labels], "give a new file"),
+        (
+            ["--out", tmp_path / "m", "--folds", "2", "--audit", tmp_path / "m" / "predictions.csv"],
+            "give a new",
+        ),
+        (["--out", tmp_path / "cache"], "would put the pictures into the model"),
+        (["--out", tmp_path / "m", "--folds", "patient"], "would name people"),
+    ]
+    for words, message in cases:
+        ran = inside(capfd, "train", labels, "--target", "light", *SMALL, "--epochs", "1", *words)
+        assert ran.code == ExitCode.USAGE, ran.err
+        assert message in ran.err
+    assert (mine / "README.md").read_text() == "my project"
+    assert labels.read_bytes() == pictures.read_bytes()
+
+
+def test_a_failed_training_does_not_block_the_next(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = table(tmp_path / "data", 24)
+    (tmp_path / "data" / "0.png").unlink()
+    words = ("train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
+    split = tmp_path / "split.csv"
+    split.write_text("sha256,part\n")
+    ran = inside(capfd, *words, "--split", split)
+    assert ran.code == ExitCode.USAGE
+    assert "has no readable image in the train part" in ran.err
+    assert inside(capfd, *words).code == ExitCode.SOME_FAILED
+
+
+def test_two_trainings_do_not_write_into_one_folder(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from dicomsort.workbench import alone
+
+    out = tmp_path / "m"
+    out.mkdir()
+    words = ("train", pictures, "--target", "light", "--out", out, *SMALL, "--epochs", "1")
+    with alone(out):
+        ran = inside(capfd, *words)
+    assert ran.code == ExitCode.USAGE
+    assert "another training is writing into" in ran.err
+    assert inside(capfd, *words).code == 0
+
+
+@pytest.mark.parametrize("change", ["history", "best", "network", "optimizer"])
+def test_a_checkpoint_with_parts_missing_is_damaged(change: str, pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m"))
+    path = tmp_path / "m" / CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    state[change] = {"x": 1} if change != "history" else [{"x": 1}]
+    torch.save(state, path)
+    with pytest.raises(ModelError, match="is damaged; remove it"):
+        train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m", True))
+
+
+def test_a_damaged_cache_ends_with_5_and_advice(pictures: Path, tmp_path: Path) -> None:
+    import sqlite3
+
+    prepared_from(pictures, tmp_path)
+    with sqlite3.connect(tmp_path / CACHE) as connection:
+        connection.execute("UPDATE pixels SET image = substr(image, 1, 10)")
+    connection.close()
+    prepared = prepared_from(pictures, tmp_path)
+    with pytest.raises(TargetError, match="a picture is cut short"):
+        prepared.train.pixels(0)
+    assert (tmp_path / CACHE).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_ends_after_its_step(
+    number: int, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    from dicomsort import trainer
+
+    steps = []
+    original = trainer.Trainer._step
+
+    def step(self: Any, *batch: Any) -> float:
+        steps.append(1)
+        if len(steps) == 5:
+            signal.raise_signal(number)
+        return original(self, *batch)
+
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
+    words = ("train", pictures, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "50")
+    ran = inside(capfd, *words)
+    assert ran.code == ExitCode.INTERRUPTED
+    assert "--resume goes on" in ran.err
+    assert len(steps) == 5
+    assert (tmp_path / "m" / CHECKPOINT).exists()
