@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.dataset import Sample, truth_matrix
+from dicomsort.dataset import Sample, by_head, truth_matrix
 from dicomsort.errors import TargetError
 from dicomsort.folds import Round
-from dicomsort.labels import Head, split_columns
+from dicomsort.labels import Head
 from dicomsort.names import cell, escape
 from dicomsort.workbench import AUDIT_COLUMNS
 
@@ -46,21 +46,17 @@ def doubts(rounds: Sequence[Round]) -> list[Doubt]:
 
 def _of_head(rounds: Sequence[Round], at: int) -> Iterator[Doubt]:
     heads = rounds[0].bundle.heads
-    head = heads[at]
     samples = [sample for one in rounds for sample in one.samples]
-    truth = truth_matrix(samples, heads)
-    wanted = split_columns(truth, [each.width for each in heads])[at]
-    widths = [len(each.labels) for each in heads]
-    scores = np.concatenate([split_columns(one.scores, widths)[at] for one in rounds]).astype(np.float64)
-    known = ~np.isnan(wanted).any(axis=1)
+    scores = np.concatenate([one.scores for one in rounds])
+    head, known, truth, own = by_head(heads, truth_matrix(samples, heads), scores)[at]
     kept = [sample for sample, is_so in zip(samples, known, strict=True) if is_so]
     if head.kind == "multilabel":
         for column, label in enumerate(head.labels):
-            two = np.stack([1 - scores[known, column], scores[known, column]], axis=1)
-            yield from _contradicted(kept, head, (f"not {label}", label), wanted[known, column], two)
+            two = np.stack([1 - own[:, column], own[:, column]], axis=1)
+            yield from _contradicted(kept, head, (f"not {label}", label), truth[:, column], two)
     else:
-        given = wanted[known, 0] if head.kind == "binary" else wanted[known].argmax(axis=1)
-        yield from _contradicted(kept, head, head.labels, given, scores[known])
+        given = truth[:, 0] if head.kind == "binary" else truth.argmax(axis=1)
+        yield from _contradicted(kept, head, head.labels, given, own)
 
 
 def _contradicted(
@@ -68,7 +64,7 @@ def _contradicted(
     head: Head,
     labels: Sequence[str],
     given: NDArray[np.float32] | NDArray[np.int64],
-    scores: NDArray[np.float64],
+    scores: NDArray[np.float32],
 ) -> Iterator[Doubt]:
     labelled = np.asarray(given, np.int64)
     for index, best in _off_diagonal(labelled, scores):
@@ -79,7 +75,7 @@ def _contradicted(
         )  # fmt: skip
 
 
-def _off_diagonal(given: NDArray[np.int64], scores: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+def _off_diagonal(given: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
     """Yield (image, confidently predicted class) where that is not the given class."""
     classes = scores.shape[1]
     usual = np.array(

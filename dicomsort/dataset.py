@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dicomsort import reader
 from dicomsort.bundle import read_split
 from dicomsort.errors import UsageError
-from dicomsort.labels import Head, check_label, label_of
+from dicomsort.labels import Head, check_label, label_of, split_columns
 from dicomsort.names import escape
 from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.preprocess import Preprocessing, beside
@@ -350,6 +350,31 @@ def truth_matrix(samples: Sequence[Sample], heads: Sequence[Head]) -> NDArray[np
         for sample in samples
     ]
     return np.stack(rows) if rows else np.zeros((0, outputs), np.float32)
+
+
+class Part(NamedTuple):
+    """What belongs to one head, of the m images whose truth is known; known: which of n these are, bool (n,).
+
+    truth: float32 (m, width). values: logits (m, width) or scores (m, labels).
+    """
+
+    head: Head
+    known: NDArray[np.bool_]
+    truth: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
+def by_head(heads: Sequence[Head], truth: NDArray[np.float32], values: NDArray[np.float32]) -> list[Part]:
+    """Divide truth (n, outputs) and logits (n, outputs), or scores (n, labels of all), among the heads."""
+    widths = [head.width for head in heads]
+    labels = [len(head.labels) for head in heads]
+    wanted = split_columns(truth, widths)
+    given = split_columns(values, widths if values.shape[1] == sum(widths) else labels)
+    parts = []
+    for head, own, answers in zip(heads, wanted, given, strict=True):
+        known = ~np.isnan(own).any(axis=1)
+        parts.append(Part(head, known, own[known], answers[known]))
+    return parts
 
 
 def labels_in(sample: Sample, heads: Sequence[Head]) -> list[tuple[str, str]]:

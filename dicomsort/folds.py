@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from dicomsort import networks, train
 from dicomsort.bundle import Bundle
 from dicomsort.cache import Cache
-from dicomsort.dataset import TEST, Sample, Unread, listed, truth_matrix, truth_text
+from dicomsort.dataset import TEST, Sample, Unread, by_head, listed, truth_matrix, truth_text
 from dicomsort.errors import TargetError
 from dicomsort.evaluate import answers_of
 from dicomsort.images import images_of
-from dicomsort.labels import Head, answer_columns, decide_all, split_columns
+from dicomsort.labels import Head, answer_columns, decide_all
 from dicomsort.metrics import Answers, measure
 from dicomsort.names import cell, escape
 from dicomsort.recipe import Recipe
@@ -153,13 +153,10 @@ def _answers(rounds: Sequence[Round], at: int) -> Answers:
 
 
 def _of_round(one: Round, at: int) -> tuple[Answers, list[str]]:
-    head = one.bundle.heads[at]
-    truth = truth_matrix(one.samples, one.bundle.heads)
-    wanted = split_columns(truth, [each.width for each in one.bundle.heads])[at]
-    scores = split_columns(one.scores, [len(each.labels) for each in one.bundle.heads])[at]
-    known = ~np.isnan(wanted).any(axis=1)
-    groups = [sample.group for sample, is_so in zip(one.samples, known, strict=True) if is_so]
-    return answers_of(head, wanted[known], scores[known]), groups
+    heads = one.bundle.heads
+    part = by_head(heads, truth_matrix(one.samples, heads), one.scores)[at]
+    groups = [sample.group for sample, known in zip(one.samples, part.known, strict=True) if known]
+    return answers_of(part.head, part.truth, part.values), groups
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -18,7 +18,7 @@ from dicomsort.augment import Augmentation
 from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
-from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, labels_in, listed
+from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, by_head, labels_in, listed
 from dicomsort.devices import THREADS, choose_precision
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.images import Images, images_of, sampling_weights
@@ -151,14 +151,10 @@ def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.fl
     reaches that, it is the highest possible.
     """
     heads, facts = [], []
-    widths = [head.width for head in bundle.heads]
-    for head, answers, wanted in zip(
-        bundle.heads, split_columns(logits, widths), split_columns(truth, widths), strict=True
-    ):
-        known = ~np.isnan(wanted).any(axis=1)
+    for head, _, wanted, answers in by_head(bundle.heads, truth, logits):
         fitted = fitted_head(head, answers, wanted)
-        scores = fitted.scores(answers[known])
-        confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted[known])
+        scores = fitted.scores(answers)
+        confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted)
         threshold = review_threshold(confidence, correct, REVIEW_PRECISION)
         heads.append(replace(fitted, review_below=threshold))
         facts.append(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 
 from dicomsort.augment import Augmentation, transform
 from dicomsort.checkpoint import Checkpoint, fingerprint
-from dicomsort.dataset import Sample, Unread
+from dicomsort.dataset import Sample, Unread, by_head
 from dicomsort.devices import PRECISIONS, choose_precision
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluate import answers_of
 from dicomsort.images import Drawn, Images, sampling_weights, seed_of
-from dicomsort.labels import Head, split_columns
+from dicomsort.labels import Head
 from dicomsort.metrics import macro
 from dicomsort.networks import Network
 from dicomsort.ranks import Ranks
@@ -299,11 +299,8 @@ def validation_figures(
     logits: NDArray[np.float32], truth: NDArray[np.float32], heads: Sequence[Head]
 ) -> dict[str, float]:
     """Return macro F1 and recall, averaged over the heads."""
-    figures: list[Mapping[str, float]] = []
-    widths = [head.width for head in heads]
-    for head, answer, wanted in zip(
-        heads, split_columns(logits, widths), split_columns(truth, widths), strict=True
-    ):
-        known = ~np.isnan(wanted).any(axis=1)
-        figures.append(macro(answers_of(head, wanted[known], head.scores(answer[known]))))
+    figures = [
+        macro(answers_of(part.head, part.truth, part.head.scores(part.values)))
+        for part in by_head(heads, truth, logits)
+    ]
     return {name: float(np.mean([each[name] for each in figures])) for name in ("f1_macro", "recall_macro")}
