@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.dataset import Sample, by_head, truth_matrix
+from dicomsort.dataset import Sample
 from dicomsort.errors import TargetError
 from dicomsort.folds import Round
 from dicomsort.labels import Head
 from dicomsort.names import cell, escape
+from dicomsort.truth import by_head, truth_matrix
 from dicomsort.workbench import AUDIT_COLUMNS
 
 

@@ -12,11 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dicomsort.dataset import Sample, read_all, truth_of
+from dicomsort.dataset import Sample, read_all
 from dicomsort.evaluate import EvalSettings, Measured, Question, Watch
 from dicomsort.metrics import Answers
 from dicomsort.outcome import Failure
 from dicomsort.preprocess import Preprocessing
+from dicomsort.truth import truth_of
 
 _CANVAS, _SIDE = 32, 16
 _REGULARISATION, _STEPS = 0.1, 500

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.bundle import CONFIG, Bundle, check_name
-from dicomsort.dataset import Sample, Unread, read_all, truth_of
+from dicomsort.dataset import Sample, Unread, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.evaluate import Question, Watch, answers_of, questions
 from dicomsort.labels import Head, split_columns
@@ -23,6 +23,7 @@ from dicomsort.metrics import best_thresholds, measure, threshold_for_precision
 from dicomsort.outcome import Failure
 from dicomsort.predict import Predictor, predict
 from dicomsort.spent import Spent
+from dicomsort.truth import truth_of
 from dicomsort.workers import PoolSettings
 
 REVIEW_PRECISION = 0.995
@@ -184,7 +185,7 @@ def _calibrated(
 def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
     """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
 
-    truth: what `dataset.truth_of` gives, NaN where nobody knows.
+    truth: what `truth.truth_of` gives, NaN where nobody knows.
     """
     known = ~np.isnan(truth).any(axis=1)
     fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
@@ -224,7 +225,7 @@ def reaches(
 def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
     """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
 
-    logits, truth: (n, width), truth 0 and 1 as `dataset.truth_of` gives it; rows with NaN do not count. The
+    logits, truth: (n, width), truth 0 and 1 as `truth.truth_of` gives it; rows with NaN do not count. The
     loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
     function of every logit.
     """

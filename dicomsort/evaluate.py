@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.bundle import Bundle
-from dicomsort.dataset import Sample, Unread, names_people, read_all, truth_of
+from dicomsort.dataset import Sample, Unread, names_people, read_all
 from dicomsort.errors import UsageError
 from dicomsort.grouping import groups_of
 from dicomsort.labels import Decision, Head, decide_all, label_of, split_columns
@@ -18,6 +18,7 @@ from dicomsort.metrics import Answers, Figure, Figures, compare, measure
 from dicomsort.outcome import Failure, Header, Picture
 from dicomsort.predict import Predictor, predict
 from dicomsort.spent import Spent
+from dicomsort.truth import truth_of
 from dicomsort.workers import PoolSettings
 
 Watch = Callable[[int], None]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dicomsort import networks, train
 from dicomsort.bundle import Bundle
 from dicomsort.cache import Cache
-from dicomsort.dataset import TEST, Sample, Unread, by_head, listed, truth_matrix, truth_text
+from dicomsort.dataset import TEST, Sample, Unread, listed
 from dicomsort.errors import TargetError
 from dicomsort.evaluate import answers_of
 from dicomsort.images import images_of
@@ -27,6 +27,7 @@ from dicomsort.recipe import Recipe
 from dicomsort.splits import Fold
 from dicomsort.trainer import Place, predict
 from dicomsort.traininglog import TrainingLog
+from dicomsort.truth import by_head, truth_matrix, truth_text
 
 FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
 

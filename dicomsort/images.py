@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dicomsort.cache import Cache
-from dicomsort.dataset import Sample, label_counts, stratum, truth_matrix
+from dicomsort.dataset import Sample
 from dicomsort.labels import Head
+from dicomsort.truth import label_counts, stratum, truth_matrix
 
 _BATCH = 64  # images at a time where nothing is learnt
 

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from dicomsort import __version__
-from dicomsort.dataset import Sample, read_all, truth_text
+from dicomsort.dataset import Sample, read_all
 from dicomsort.drawings import Drawing, draw
 from dicomsort.errors import TargetError
 from dicomsort.evaluate import (
@@ -32,6 +32,7 @@ from dicomsort.metrics import Figure, Figures
 from dicomsort.names import cell, escape
 from dicomsort.outcome import Failure
 from dicomsort.preprocess import Preprocessing
+from dicomsort.truth import truth_text
 
 _THUMBNAIL = 160
 _MOST_LISTED = 50

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from dicomsort.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample, label_counts, labels_in, stratum
+from dicomsort.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head
+from dicomsort.truth import label_counts, labels_in, stratum
 
 Split = dict[str, str]
 """Content hash (first 16 hex digits of sha256) -> part."""

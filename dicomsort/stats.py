@@ -19,6 +19,7 @@ from dicomsort.errors import TargetError
 from dicomsort.outcome import Failure, Picture
 from dicomsort.preprocess import Preprocessing
 from dicomsort.reader import PICTURE_FORMATS
+from dicomsort.truth import label_counts, stratum
 from dicomsort.workers import PoolSettings
 
 Watch = Callable[[int], None]
@@ -176,10 +177,10 @@ def examples(samples: Sequence[Sample], count: int | None = None, seed: int = 0)
 
     Of several labels the rarest is the class. count: by default 8, or one of each class if there are more.
     """
-    counts = dataset.label_counts(samples)
+    counts = label_counts(samples)
     by_class: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        by_class[dataset.stratum(sample, counts)].append(sample)
+        by_class[stratum(sample, counts)].append(sample)
     chance = np.random.default_rng(seed)
     classes = [by_class[label] for label in sorted(by_class)]
     shuffled = [[members[at] for at in chance.permutation(len(members))] for members in classes]

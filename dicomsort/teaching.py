@@ -332,7 +332,7 @@ class _Job:
         return len(found)
 
     def _read(self) -> tuple["Cache", list["Sample"], list["Unread"], tuple["Head", ...]]:
-        from dicomsort import dataset  # noqa: PLC0415
+        from dicomsort import dataset, truth  # noqa: PLC0415
         from dicomsort.cache import Cache  # noqa: PLC0415
         from dicomsort.train import check  # noqa: PLC0415
 
@@ -341,8 +341,8 @@ class _Job:
         cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
         columns = self._columns()
         found = self.ranks.led(lambda: dataset.load(self.data, columns, cache.hash_of))
-        heads = dataset.heads_of(found.samples, self.targets)
-        if (twice := dataset.contradictions(found.samples)) and self.ranks.leads:
+        heads = truth.heads_of(found.samples, self.targets)
+        if (twice := truth.contradictions(found.samples)) and self.ranks.leads:
             terminal.say(f"beware: {twice} images occur more than once and with different labels; see stats")
         return cache, list(found.samples), list(found.unread), heads
 

@@ -18,7 +18,7 @@ from dicomsort.augment import Augmentation
 from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
-from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, by_head, labels_in, listed
+from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, listed
 from dicomsort.devices import THREADS, choose_precision
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.images import Images, images_of, sampling_weights
@@ -27,6 +27,7 @@ from dicomsort.networks import Network
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
 from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, predict
+from dicomsort.truth import by_head, labels_in
 from dicomsort.workbench import CHECKPOINT
 
 _LEAST = 1e-6  # share of a class, so that its logarithm is a number

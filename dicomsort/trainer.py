@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from dicomsort.augment import Augmentation, transform
 from dicomsort.checkpoint import Checkpoint, fingerprint
-from dicomsort.dataset import Sample, Unread, by_head
+from dicomsort.dataset import Sample, Unread
 from dicomsort.devices import PRECISIONS, choose_precision
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluate import answers_of
@@ -28,6 +28,7 @@ from dicomsort.networks import Network
 from dicomsort.ranks import Ranks
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
+from dicomsort.truth import by_head
 from dicomsort.workbench import CHECKPOINT
 from dicomsort.workers import PoolSettings
 

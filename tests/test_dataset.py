@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from dicomsort import bundle
-from dicomsort.dataset import Columns, Data, Sample, heads_of, in_part, load_split, names_people, truth_of
+from dicomsort.dataset import Columns, Data, Sample, in_part, load_split, names_people
 from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
 from dicomsort.splits import Split, across, given_split, held_out, make_folds
 from dicomsort.splits import make_split as split_of
+from dicomsort.truth import heads_of, truth_of
 
 
 def load(data: Path, target: str | None, **columns: Any) -> Data:

@@ -20,7 +20,7 @@ from conftest import TESTS, Ran, command, inside
 from PIL import Image
 
 from dicomsort import bundle as bundles
-from dicomsort import dataset, networks, splits, train
+from dicomsort import dataset, networks, splits, train, truth
 from dicomsort.audit import doubts
 from dicomsort.bundle import Bundle
 from dicomsort.cache import NAME as CACHE
@@ -79,7 +79,7 @@ def prepared_from(data: Path, cache: Path, targets: tuple[str, ...] = ("light",)
     preprocessing = Preprocessing(size=size)
     store = Cache(cache, preprocessing)
     found = dataset.load(data, Columns(targets), store.hash_of)
-    heads = dataset.heads_of(found.samples, targets)
+    heads = truth.heads_of(found.samples, targets)
     unread = store.fill(found.samples, PoolSettings(1, 30))
     return train.prepare(found.samples, heads, splits.make_split(found.samples, heads), store, unread)
 
