@@ -248,7 +248,8 @@ class _Job:
         if self.ranks.leads and workbench.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread)
-        total = self.recipe.epochs * len(prepared.train)
+        images, batch = len(prepared.train), self.recipe.batch_size
+        total = self.recipe.epochs * (images // batch * batch if images > batch else images)
         with self._counting(total) as count, self._log(self.out) as log:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)

@@ -38,23 +38,30 @@ def fold_epoch(fold: str, one: "Epoch") -> None:
     epoch(one, f"{fold}, ")
 
 
+_SHOWN = (
+    "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
+    "log_loss", "ece",
+)  # fmt: skip
+
+
 def folds(summary: "Summary") -> None:
-    """Tell the figures of a cross-validation: of each fold, their mean, and their spread."""
+    """Tell the figures of a cross-validation: of each fold, their mean, their spread, and of all answers."""
     for head, figures in summary.figures.items():
-        columns = ["figure", "mean", "deviation", *summary.folds, "all answers (95 %)"]
-        rows = []
-        for name, spread in figures.items():
-            pooled = summary.pooled[head]["overall"][name]
-            interval = (
-                "-" if pooled["value"] is None else "{value:.4f} ({low:.4f}-{high:.4f})".format(**pooled)
-            )
-            numbers = [_number(value) for value in (spread.mean, spread.deviation, *spread.values)]
-            rows.append([name, *numbers, interval])
-        table(f"{head}: figures by fold", columns, rows, right=range(1, len(columns)))
+        shown = [name for name in _SHOWN if name in figures]
+        rows = [
+            [fold, *(_number(figures[name].values[at]) for name in shown)]
+            for at, fold in enumerate(summary.folds)
+        ]
+        rows.append(["mean", *(_number(figures[name].mean) for name in shown)])
+        rows.append(["deviation", *(_number(figures[name].deviation) for name in shown)])
+        pooled = summary.pooled[head]["overall"]
+        for which, name in (("all answers", "value"), ("95 % from", "low"), ("to", "high")):
+            rows.append([which, *(_number(pooled[figure][name]) for figure in shown)])
+        table(f"{head}: figures by fold", ["fold", *shown], rows, right=range(1, len(shown) + 1))
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def failures(failures: Any) -> None:
