@@ -6,7 +6,7 @@ Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,25 +76,6 @@ class HeadCalibration:
     reached: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Plain(Bundle):
-    """A bundle whose scores are the logits as they are."""
-
-    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        return logits
-
-
-class _Unscaled:
-    """A predictor that leaves logits as they are."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        parts = {name: getattr(predictor.bundle, name) for name in Bundle.__dataclass_fields__}
-        self.bundle: Bundle = _Plain(**parts)
-        self.name, self.precision = predictor.name, predictor.precision
-        self.lanes, self.batch_size = predictor.lanes, predictor.batch_size
-        self.logits: Callable[[NDArray[np.uint8]], NDArray[np.float32]] = predictor.logits
-
-
 def logits_of(
     predictor: Predictor, samples: Sequence[Sample], settings: CalibrationSettings, watch: Watch | None = None
 ) -> Logits:
@@ -104,7 +85,7 @@ def logits_of(
     failures: list[Unread] = []
     readings = read_all(samples, predictor.bundle.preprocessing, settings.pool)
     batch_size = settings.batch_size or predictor.batch_size
-    for sample, reading, row in predict(readings, _Unscaled(predictor), batch_size, Spent()):
+    for sample, reading, row in predict(readings, predictor, batch_size, Spent(), _as_they_are):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         elif row is not None:
@@ -116,6 +97,10 @@ def logits_of(
     found.sort(key=lambda pair: order[id(pair[0])])
     failures.sort(key=lambda failure: order[id(failure[0])])
     return Logits(tuple(one for one, _ in found), np.stack([row for _, row in found]), tuple(failures))
+
+
+def _as_they_are(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits
 
 
 def calibrate(

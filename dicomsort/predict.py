@@ -1,7 +1,7 @@
 """Pictures in batches to scores, several batches at the same time."""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -14,6 +14,9 @@ from dicomsort.outcome import Failure, Picture
 from dicomsort.spent import Spent
 
 Item = TypeVar("Item")
+
+Meaning = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Turns logits (n, outputs) into scores."""
 
 
 class Predictor(Protocol):
@@ -46,9 +49,11 @@ def predict(
     predictor: Predictor,
     batch_size: int,
     spent: Spent,
+    meaning: Meaning | None = None,
 ) -> Generator[Predicted[Item], None, None]:
     """Yield every item once: failures as they come, pictures when their batch has been predicted.
 
+    meaning: what makes scores of logits, by default the bundle's own.
     As many batches as the predictor has lanes are computed at a time, and one more is kept ready; then no
     more readings are taken. Closing this closes `readings`.
     """
@@ -64,11 +69,11 @@ def predict(
                     continue
                 batch.append((item, reading))
                 if len(batch) == batch_size:
-                    waiting.append(executor.submit(_predicted, batch, predictor, spent))
+                    waiting.append(executor.submit(_predicted, batch, predictor, spent, meaning))
                     batch = []
                     yield from _finished(waiting, predictor.lanes + 1)
             if batch:
-                waiting.append(executor.submit(_predicted, batch, predictor, spent))
+                waiting.append(executor.submit(_predicted, batch, predictor, spent, meaning))
             yield from _finished(waiting, 0)
     finally:
         executor.shutdown(cancel_futures=True)
@@ -81,9 +86,9 @@ def _finished(waiting: deque[Future[list[Predicted[Item]]]], most_waiting: int) 
 
 
 def _predicted(
-    batch: Sequence[tuple[Item, Picture]], predictor: Predictor, spent: Spent
+    batch: Sequence[tuple[Item, Picture]], predictor: Predictor, spent: Spent, meaning: Meaning | None
 ) -> list[Predicted[Item]]:
     with spent.busy("network"):
         logits = predictor.logits(np.stack([picture.image for _, picture in batch]))
-    scores = predictor.bundle.scores(logits)
+    scores = (meaning or predictor.bundle.scores)(logits)
     return [Predicted(item, picture, row) for (item, picture), row in zip(batch, scores, strict=True)]

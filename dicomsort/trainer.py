@@ -99,6 +99,8 @@ class Trainer:
             raise UsageError(f"{len(prepared.train)} images are too few for {place.ranks.world} processes")
         self._size = max(2, recipe.batch_size // place.ranks.world)
         self._schedule = _schedule(self._optimizer, recipe, max(1, self._share // self._size))
+        weights = sampling_weights(prepared.train.strata, prepared.train.sources, recipe.balance)
+        self._weights = torch.tensor(weights)
         self._change = transform(Augmentation.parse(recipe.augment))
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
@@ -180,8 +182,7 @@ class Trainer:
         """Give this process its share of every batch of an epoch."""
         images, recipe, ranks = self._prepared.train, self._recipe, self._place.ranks
         lot = torch.Generator().manual_seed(seed_of(recipe.seed, number, 1))
-        weights = torch.tensor(sampling_weights(images.strata, images.sources, recipe.balance))
-        order = torch.multinomial(weights, len(weights), replacement=recipe.balance > 0, generator=lot)
+        order = torch.multinomial(self._weights, len(images), replacement=recipe.balance > 0, generator=lot)
         own = order[ranks.rank : self._share * ranks.world : ranks.world].tolist()
         whole = self._share > self._size  # batch norm needs more than one image
         cuda = self._device.type == "cuda"

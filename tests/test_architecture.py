@@ -85,6 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "terminal": {"rich"},
     "tell": set(),
     "options": {"typer"},
+    "job": set(),
     "teaching": {"typer"},
     "measuring": {"typer"},
     "looking": {"typer"},
