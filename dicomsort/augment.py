@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from dicomsort.errors import UsageError
-from dicomsort.preprocess import Canvas
+from dicomsort.preprocess import Canvas, fitted_shape
 
 Change = Callable[[Tensor], Tensor]
 """Takes and returns uint8 (1, size, size)."""
@@ -29,6 +29,8 @@ _TEXTS = ("L", "R", "L", "R", "AP", "PA", "LAT", "ERECT", "SUPINE", "PORTABLE")
 _MAX_DEPTH, _MAX_TILT = 0.16, 0.12  # of a collimation border: share of the side, and radians
 _NOISE = (0.01, 0.04)  # deviation as a share of the range of greys
 _COARSE = (1.5, 3.5)  # how many times fewer pixels a side
+_LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
+_SMALLEST = 16  # pixels a side of what can be cropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,12 @@ class Augmentation:
     within 1 +- zoom. brightness, contrast: factors within 1 +- the value. gamma: exponents 2 ** -gamma to
     2 ** gamma. All others are probabilities:
 
-    flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. invert:
-    polarity. borders: edges of the picture are black or white, as behind a collimator or shutter, straight or
-    slanting. markers: letters or bars are burned in; they say L or R by chance, so 0 where the side matters.
+    flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. crop: a part
+    of the picture fills the canvas. stretch: the aspect ratio is another. quarter: turned by 90, 180 or 270
+    degrees. equalise: the histogram is spread, or made even. invert: polarity. margins: the picture lies
+    smaller, anywhere on a black, white or grey ground. borders: edges of the picture are black or white, as
+    behind a collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L
+    or R by chance, so 0 where the side matters.
     noise: grain of photons and of electronics. blur: a Gaussian. resolution: of a coarser picture.
     """
 
@@ -50,10 +55,15 @@ class Augmentation:
     zoom: float = 0.2
     flip: float = 0.5
     upside_down: float = 0.0
+    crop: float = 0.0
+    stretch: float = 0.0
+    quarter: float = 0.0
+    equalise: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.4
     gamma: float = 0.0
     invert: float = 0.1
+    margins: float = 0.0
     borders: float = 0.0
     markers: float = 0.0
     noise: float = 0.0
@@ -139,7 +149,7 @@ def _same(image: Tensor) -> Tensor:
 
 
 def _geometry(amount: Augmentation) -> list[Any]:
-    steps: list[Any] = []
+    steps = _some((_Crop(), amount.crop), (_Stretch(), amount.stretch), (_Quarter(), amount.quarter))
     if amount.flip:
         steps.append(v2.RandomHorizontalFlip(amount.flip))
     if amount.upside_down:
@@ -150,8 +160,13 @@ def _geometry(amount: Augmentation) -> list[Any]:
     return steps
 
 
+def _some(*changes: tuple[v2.Transform, float]) -> list[Any]:
+    """Return changes that happen with a probability, without those that never do."""
+    return [v2.RandomApply([change], p=probability) for change, probability in changes if probability]
+
+
 def _tone(amount: Augmentation) -> list[Any]:
-    steps: list[Any] = []
+    steps = _some((_Equalise(), amount.equalise))
     if amount.brightness or amount.contrast:
         steps.append(v2.ColorJitter(brightness=amount.brightness, contrast=amount.contrast))
     if amount.gamma:
@@ -164,13 +179,13 @@ def _tone(amount: Augmentation) -> list[Any]:
 
 
 def _finish(amount: Augmentation) -> list[Any]:
-    finishes = (
+    return _some(
+        (_Margins(), amount.margins),
         (_Borders(), amount.borders),
         (_Marker(), amount.markers),
         (_Coarse(), amount.resolution),
         (_Noise(), amount.noise),
     )
-    return [v2.RandomApply([change], p=probability) for change, probability in finishes if probability]
 
 
 def _uniform(low: float, high: float) -> float:
@@ -192,6 +207,76 @@ def _span(image: Tensor) -> Span:
     if not len(rows):
         return 0, 0, 0, 0
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _on_canvas(picture: Tensor, size: int) -> Tensor:
+    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and centre it."""
+    rows, columns = picture.shape[1:]
+    height, width = fitted_shape(rows, columns, size)
+    canvas = torch.zeros((1, size, size), dtype=picture.dtype)
+    top, left = (size - height) // 2, (size - width) // 2
+    canvas[:, top : top + height, left : left + width] = functional.resize(
+        picture, [height, width], antialias=True
+    )
+    return canvas
+
+
+class _Crop(v2.Transform):  # type: ignore[misc]
+    """A part of the picture, as a narrower collimator shows it; its sides are 0.6 to 1 of those before."""
+
+    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        top, left, bottom, right = _span(inpt[0])
+        if min(bottom - top, right - left) < _SMALLEST:
+            return inpt
+        rows, above = _piece(bottom - top)
+        columns, before = _piece(right - left)
+        picture = inpt[:, top + above : top + above + rows, left + before : left + before + columns]
+        return _on_canvas(picture, inpt.shape[-1])
+
+
+def _piece(side: int) -> tuple[int, int]:
+    """Choose a part of a side: its length, and what lies before it."""
+    length = round(side * _uniform(_LEAST_CROP, 1))
+    return length, int(_uniform(0, 1) * (side - length))
+
+
+class _Stretch(v2.Transform):  # type: ignore[misc]
+    """Height against width changes by up to half an octave, as where pixels are not square."""
+
+    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        octaves, size = _uniform(-_MOST_STRETCH, _MOST_STRETCH), inpt.shape[-1]
+        height, width = round(size * 2 ** min(octaves, 0)), round(size * 2 ** min(-octaves, 0))
+        return _on_canvas(functional.resize(inpt, [height, width], antialias=True), size)
+
+
+class _Quarter(v2.Transform):  # type: ignore[misc]
+    """Turned by one, two or three quarters."""
+
+    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        return torch.rot90(inpt, 1 + _one_of(3), (1, 2))
+
+
+class _Equalise(v2.Transform):  # type: ignore[misc]
+    """Greys evenly used, or spread from black to white, as some makers' processing does."""
+
+    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        changed: Tensor = functional.equalize(inpt) if _chance(0.5) else functional.autocontrast(inpt)
+        return changed
+
+
+class _Margins(v2.Transform):  # type: ignore[misc]
+    """The canvas lies smaller on a ground of one grey, as in a screenshot or on a film that was scanned."""
+
+    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        size = inpt.shape[-1]
+        side = round(size * min(_uniform(_LEAST_MARGIN, 1), _uniform(_LEAST_MARGIN, 1)))
+        grey = 0 if _chance(0.6) else 255 if _chance(0.6) else _one_of(256)
+        ground = torch.full_like(inpt, grey)
+        top, left = int(_uniform(0, 1) * (size - side)), int(_uniform(0, 1) * (size - side))
+        ground[:, top : top + side, left : left + side] = functional.resize(
+            inpt, [side, side], antialias=True
+        )
+        return ground
 
 
 class _Gamma(v2.Transform):  # type: ignore[misc]

@@ -88,6 +88,57 @@ def test_flips_and_inversion_are_exact() -> None:
     assert torch.equal(changed(only(invert=1)), 255 - canvas())
 
 
+def picture_of(image: Tensor) -> tuple[int, int]:
+    rows, columns = (image[0] != 0).nonzero().unbind(dim=1)
+    return int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
+
+
+def test_a_quarter_turn_is_exact_and_never_none() -> None:
+    turned = {tuple(changed(only(quarter=1), seed).flatten().tolist()) for seed in range(20)}
+    assert turned == {tuple(torch.rot90(canvas(), k, (1, 2)).flatten().tolist()) for k in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_stretched_picture_fills_the_canvas_with_another_aspect_ratio(seed: int) -> None:
+    torch.manual_seed(seed)
+    square = torch.full((1, 100, 100), 90, dtype=torch.uint8)
+    height, width = picture_of(transform(only(stretch=1))(square))
+    assert max(height, width) == 100
+    assert 70 <= min(height, width) <= 100
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crop_is_a_part_of_the_picture_that_fills_the_canvas(seed: int) -> None:
+    torch.manual_seed(seed)
+    image = (torch.arange(100).reshape(1, 1, 100) + torch.arange(100).reshape(1, 100, 1) + 20).to(torch.uint8)
+    cropped = transform(only(crop=1))(image)
+    height, width = picture_of(cropped)
+    assert max(height, width) == 100
+    assert min(height, width) >= 59
+    shown = cropped[cropped > 0]
+    assert int(shown.max()) - int(shown.min()) < 198, "something is cut off"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equalised_greys_keep_their_order_and_use_the_range(seed: int) -> None:
+    dull = (canvas() / 4 + 60).to(torch.uint8)
+    torch.manual_seed(seed)
+    clear = transform(only(equalise=1))(dull)
+    order = dull.flatten().argsort(stable=True)
+    assert bool((clear.flatten().int()[order].diff() >= 0).all())
+    assert int(clear.max()) - int(clear.min()) > 200
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_margins_lie_around_a_smaller_picture(seed: int) -> None:
+    torch.manual_seed(seed)
+    board = torch.full((1, 100, 100), 77, dtype=torch.uint8)
+    small = transform(only(margins=1))(board)[0]
+    side = int((small == 77).sum()) ** 0.5
+    assert 64 <= side <= 100
+    assert len(set(small.flatten().tolist())) <= 2
+
+
 def test_probabilities_are_kept() -> None:
     torch.manual_seed(0)
     change = transform(only(invert=0.25))
@@ -173,7 +224,21 @@ def transform_at(augmentation: Augmentation, seed: int, size: int) -> Tensor:
     return transform(augmentation)(canvas(size))
 
 
-@pytest.mark.parametrize("name", ["borders", "markers", "noise", "resolution", "blur"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "borders",
+        "markers",
+        "noise",
+        "resolution",
+        "blur",
+        "crop",
+        "stretch",
+        "quarter",
+        "equalise",
+        "margins",
+    ],
+)
 def test_a_black_or_tiny_picture_survives(name: str) -> None:
     black, tiny = torch.zeros(2, 1, 32, 32, dtype=torch.uint8).unbind()
     tiny[:, 16, 16] = 200
