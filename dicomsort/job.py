@@ -2,14 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicomsort import audit as auditing
-from dicomsort import dataset, splits, tell, terminal, truth, workbench
+from dicomsort import corrections, dataset, splits, tell, terminal, truth, workbench
 from dicomsort import folds as validation
 from dicomsort import train as training
 from dicomsort.bundle import Bundle
@@ -21,7 +21,7 @@ from dicomsort.options import canvas_of, pool
 from dicomsort.ranks import Ranks
 from dicomsort.recipe import Recipe
 from dicomsort.sheet import Tile, save, sheet_of
-from dicomsort.splits import Fold, Split
+from dicomsort.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.trainer import Place
 from dicomsort.traininglog import TrainingLog
 
@@ -45,8 +45,20 @@ class Division:
             raise UsageError(
                 "--folds makes splits of its own: leave --split, --split-column and --hold-out away"
             )
+        if self.folds is not None:
+            self.folding()
         if any("=" not in rule for rule in self.hold_out):
             raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
+
+    def folding(self) -> int | ByColumn:
+        """Read --folds: a number, a column, or a file that says which of its values go together."""
+        text = self.folds or ""
+        if text.isdecimal():
+            return int(text[:9])
+        by = read_folds(Path(text)) if text.endswith(".csv") else ByColumn(text)
+        if names_people(by.column):
+            raise UsageError(f"--folds {text} would name people; a number keeps them together")
+        return by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class Job:
     workers: int | None
     resume: bool
     quiet: bool
+    corrections: Path | None = None
 
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return what became of it, and how many files could not be read."""
@@ -156,18 +169,26 @@ class Job:
         cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
         columns = self._columns()
         found = self.ranks.led(lambda: dataset.load(self.data, columns, cache.hash_of))
-        heads = truth.heads_of(found.samples, self.targets)
-        if (twice := truth.contradictions(found.samples)) and self.ranks.leads:
+        samples = self._corrected(found.samples)
+        heads = truth.heads_of(samples, self.targets)
+        if (twice := truth.contradictions(samples)) and self.ranks.leads:
             terminal.say(f"beware: {twice} images occur more than once and with different labels; see stats")
-        return cache, list(found.samples), list(found.unread), heads
+        return cache, samples, list(found.unread), heads
+
+    def _corrected(self, samples: Sequence[Sample]) -> list[Sample]:
+        if self.corrections is None:
+            return list(samples)
+        right, count = corrections.corrected(samples, self.targets, corrections.read(self.corrections))
+        if self.ranks.leads and not self.quiet:
+            terminal.say(f"{count} labels are corrected by {self.corrections}")
+        return right
 
     def _columns(self) -> Columns:
         division = self.division
         facts = [rule.partition("=")[0] for rule in division.hold_out]
-        if division.folds is not None and not division.folds.isdecimal():
-            if names_people(division.folds):
-                raise UsageError(f"--folds {division.folds} would name people; a number keeps them together")
-            facts.append(division.folds)
+        folding = division.folding() if division.folds else None
+        if isinstance(folding, ByColumn):
+            facts.append(folding.column)
         return Columns(
             self.targets, self.recipe.balance_by, division.column, self.recipe.concat_by, tuple(facts)
         )
@@ -190,7 +211,7 @@ class Job:
         return split
 
     def _folds(self, samples: list[Sample], heads: tuple[Head, ...]) -> list[Fold]:
-        return splits.make_folds(samples, heads, self.division.folds or "", self.recipe.seed)
+        return splits.make_folds(samples, heads, self.division.folding(), self.recipe.seed)
 
     def _fill(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> list[Unread]:
         """Read what is not in the cache yet, but for the test part; return all that could not be read."""

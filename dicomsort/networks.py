@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dicomsort.bundle import Bundle, NetworkSpec
 from dicomsort.errors import ModelError, UsageError
@@ -74,6 +76,26 @@ class Network(nn.Module):
     def normalise(self, spec: NetworkSpec) -> None:
         """Take mean and deviation of the greys from a spec."""
         self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
+
+    def freeze(self, stages: int) -> None:
+        """Keep the first stages of the body as they are, as timm counts them; the stem is the first.
+
+        Their batch norms keep their statistics, too. Raises UsageError if there are not that many.
+        """
+        groups = group_parameters(self.body, self.body.group_matcher(coarse=True))
+        if not 0 <= stages < len(groups) - 1:  # the last is the classifier
+            raise UsageError(f"--freeze {stages}: this network has {len(groups) - 1} stages; keep fewer")
+        kept = {name for stage in range(stages) for name in groups[stage]}
+        for name, value in self.body.named_parameters():
+            value.requires_grad_(name not in kept)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; what is frozen stays as it is."""
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def forward(self, grey: Tensor) -> Tensor:
         """Return logits (n, outputs) for grey images (n, size, size)."""

@@ -19,6 +19,7 @@ class Recipe:
     size: side of the canvas in pixels. smooth: filter of the canvas. normalise: `network` as the network was
     made for, `data` by mean and deviation of the training images, `unit` to 0..1. pretrained: a safetensors
     file, `hub` for timm's own weights, None for a random start.
+    freeze: so many of the first stages keep the weights they start from.
     schedule: `onecycle` (Smith 2018), `sgdr`, cosine with warm restarts (Loshchilov and Hutter 2017) in
     three cycles, each twice as long as the one before, or `constant`; learning_rate is the highest.
     clip: greatest norm of a step's gradient, 0 for any. ema: decay of the averaged weights, 0 for none.
@@ -36,6 +37,7 @@ class Recipe:
     smooth: str = "none"
     normalise: str = "network"
     pretrained: str | None = None
+    freeze: int = 0
     epochs: int = 20
     batch_size: int = 32
     optimizer: str = "adamw"
@@ -58,6 +60,8 @@ class Recipe:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
             if getattr(self, name) not in known:
                 raise UsageError(f"--{name} '{getattr(self, name)}' is unknown: use {', '.join(known)}")
+        if self.freeze and self.pretrained is None:
+            raise UsageError("--freeze keeps weights that are there already: give --pretrained, too")
         for name in ("label_smoothing", "ema", "balance"):
             if not 0 <= getattr(self, name) <= 1 or (name != "balance" and getattr(self, name) == 1):
                 raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")

@@ -1,9 +1,11 @@
 """Who is on which side: train, validation and test, and the folds of a cross-validation."""
 
+import csv
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,17 +102,45 @@ def held_out(samples: Sequence[Sample], heads: Sequence[Head], rules: Sequence[s
     return _with_test(samples, make_split(rest, heads, seed, (TRAIN, VALIDATION)))
 
 
-def make_folds(samples: Sequence[Sample], heads: Sequence[Head], folds: str, seed: int) -> list[Fold]:
+@dataclass(frozen=True, slots=True)
+class ByColumn:
+    """Folds by the values of a column, each a fold of its own, or of several together as `fold_of` says."""
+
+    column: str
+    fold_of: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_folds(path: Path) -> ByColumn:
+    """Read which values of a column make one fold: a CSV of two columns, one named like it, and `fold`.
+
+    Raises UsageError for another file, or a value that stands in it twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--folds '{path}' cannot be read as CSV: {error}") from error
+    if len(names) != 2 or names[1] != "fold" or any(len(row) != 2 for row in rows):
+        raise UsageError(f"--folds '{path}' needs two columns: one of the data, and 'fold'")
+    fold_of = dict(rows)
+    if len(fold_of) < len(rows):
+        raise UsageError(f"--folds '{path}' names a value of '{names[0]}' twice")
+    return ByColumn(names[0], fold_of)
+
+
+def make_folds(
+    samples: Sequence[Sample], heads: Sequence[Head], folds: int | ByColumn, seed: int
+) -> list[Fold]:
     """Divide samples for a cross-validation: into a number of folds, or by the values of a column.
 
     Stratified by label if it is a number; no group is on two sides. Raises UsageError for fewer than two
     folds, or a class that cannot be on both sides of one.
     """
     groups = _merged_groups(samples)
-    if folds.isdecimal():
-        if len(folds) > 9 or not 2 <= int(folds) <= len(set(groups)):
-            raise UsageError(f"--folds {folds[:99]}: use 2 to {len(set(groups))}, the number of patients")
-        names = _by_lot(samples, heads, groups, int(folds), seed)
+    if isinstance(folds, int):
+        if not 2 <= folds <= len(set(groups)):
+            raise UsageError(f"--folds {folds}: use 2 to {len(set(groups))}, the number of patients")
+        names = _by_lot(samples, heads, groups, folds, seed)
     else:
         names = _by_column(samples, groups, folds)
     return list(_rounds(samples, heads, names, seed))
@@ -134,15 +164,18 @@ def _by_lot(
     )
 
 
-def _by_column(samples: Sequence[Sample], groups: Sequence[str], column: str) -> list[str]:
+def _by_column(samples: Sequence[Sample], groups: Sequence[str], by: ByColumn) -> list[str]:
     """Name the fold of each sample by a column; one group in two folds goes with its first sample."""
+    values = [sample.facts[by.column] or "none" for sample in samples]
+    if by.fold_of and (odd := next((value for value in values if value not in by.fold_of), None)):
+        raise UsageError(f"--folds: '{odd}' in column '{by.column}' is in no fold; give it one")
     of_group: dict[str, str] = {}
     names = [
-        of_group.setdefault(group, sample.facts[column] or "none")
-        for sample, group in zip(samples, groups, strict=True)
+        of_group.setdefault(group, by.fold_of.get(value, value))
+        for value, group in zip(values, groups, strict=True)
     ]
     if len(set(names)) < 2:
-        raise UsageError(f"--folds {column}: the column has one value only")
+        raise UsageError(f"--folds: column '{by.column}' makes one fold only")
     return names
 
 

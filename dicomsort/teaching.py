@@ -50,6 +50,10 @@ def train(
             help="Weights to start from: a safetensors file, hub (fetched) or none.", show_default="none"
         ),
     ] = None,
+    freeze: Annotated[
+        int | None,
+        typer.Option(min=0, max=99, help="So many first stages keep their weights.", show_default="0"),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, max=10**6, help="Passes over the training part.", show_default="20")
     ] = None,
@@ -112,10 +116,13 @@ def train(
     ] = None,
     folds: Annotated[
         str | None,
-        typer.Option(help="Cross-validate: a number of folds, or a CSV column whose values they are."),
+        typer.Option(help="Cross-validate: a number of folds, a CSV column, or a file VALUE,fold of one."),
     ] = None,
     audit: Annotated[
         Path | None, typer.Option(help="With --folds: list doubtful labels here (CSV, and a PNG beside it).")
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
     ] = None,
     concat_by: Annotated[
         str | None, typer.Option(help="The CSV column of studies whose images go side by side on one canvas.")
@@ -150,7 +157,7 @@ def train(
             recipe,
             {
                 "arch": arch, "size": size, "smooth": smooth, "normalise": normalise,
-                "pretrained": pretrained, "epochs": epochs, "batch_size": batch_size,
+                "pretrained": pretrained, "freeze": freeze, "epochs": epochs, "batch_size": batch_size,
                 "optimizer": optimizer, "schedule": schedule, "learning_rate": learning_rate,
                 "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
@@ -165,7 +172,7 @@ def train(
                 terminal.say("fetching weights; without a network connection this gives up after a minute")
             job = Job(
                 data, out, store, settings, mine, tuple(target or ()),
-                division, workers, resume, quiet,
+                division, workers, resume, quiet, corrections,
             )  # fmt: skip
             with workbench.alone(out) if mine.leads else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -40,7 +40,8 @@ def check(recipe: Recipe, device: torch.device) -> None:
     """
     Augmentation.parse(recipe.augment)
     choose_precision(recipe.precision, [device])
-    networks.begin(recipe.arch, recipe.size, 1, recipe.pretrained)
+    network, _ = networks.begin(recipe.arch, recipe.size, 1, recipe.pretrained)
+    network.freeze(recipe.freeze)
 
 
 def prepare(
@@ -93,6 +94,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     if recipe.normalise != "network":
         spec = replace(spec, **_normalising(prepared.train, recipe))
         network.normalise(spec)
+    network.freeze(recipe.freeze)
     trainer = Trainer(network, prepared, recipe, place)
     epochs = list(trainer.epochs(watch))
     best = trainer.best()

@@ -230,8 +230,9 @@ def _averaging(decay: float) -> Any:
 
 def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """Make Adam or AdamW; weight decay is kept away from biases and batch norm."""
-    matrices = [value for value in network.parameters() if value.ndim > 1]
-    vectors = [value for value in network.parameters() if value.ndim <= 1]
+    learning = [value for value in network.parameters() if value.requires_grad]
+    matrices = [value for value in learning if value.ndim > 1]
+    vectors = [value for value in learning if value.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},

@@ -59,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "pipeline": set(),
     "metrics": {"numpy", "sklearn"},
     "dataset": {"numpy"},
+    "corrections": set(),
     "truth": {"numpy"},
     "splits": {"numpy", "sklearn"},
     "cache": {"numpy"},

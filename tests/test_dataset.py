@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from dicomsort import bundle
+from dicomsort.corrections import corrected
+from dicomsort.corrections import read as read_corrections
 from dicomsort.dataset import Columns, Data, Sample, in_part, load_split, names_people
 from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
-from dicomsort.splits import Split, across, given_split, held_out, make_folds
+from dicomsort.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
 from dicomsort.splits import make_split as split_of
 from dicomsort.truth import heads_of, truth_of
 
@@ -246,8 +248,8 @@ def test_whole_sources_are_held_out() -> None:
         held_out(samples, heads, ["site=x", "site=y"], seed=0)
 
 
-@pytest.mark.parametrize("folds", ["3", "site"])
-def test_folds_hold_every_file_once_and_no_patient_twice(folds: str) -> None:
+@pytest.mark.parametrize("folds", [3, ByColumn("site")])
+def test_folds_hold_every_file_once_and_no_patient_twice(folds: int | ByColumn) -> None:
     samples = samples_of({"a": 60, "b": 30}, per_patient=3)
     samples = with_facts(samples, [f"s{n // 3 % 3}" for n in range(90)])
     rounds = make_folds(samples, heads_of(samples, ()), folds, seed=0)
@@ -257,21 +259,99 @@ def test_folds_hold_every_file_once_and_no_patient_twice(folds: str) -> None:
     for one in rounds:
         assert across(samples, one.split) == 0
         assert set(one.split.values()) == {"train", "validation", "test"}
-    if folds == "site":
+    if folds != 3:
         assert [one.name for one in rounds] == ["s0", "s1", "s2"]
 
 
 def test_folds_that_cannot_be_made_are_refused() -> None:
     samples = with_facts(samples_of({"a": 30, "b": 4}), ["x"] * 30 + ["y"] * 4)
     heads = heads_of(samples, ())
-    for folds, message in (
-        ("1", "use 2 to 34"),
-        ("99", "use 2 to 34"),
-        ("5", "class 'b' is missing in a fold"),
-        ("site", "occurs in 'x' alone"),
-    ):
+    cases: list[tuple[int | ByColumn, str]] = [
+        (1, "use 2 to 34"),
+        (99, "use 2 to 34"),
+        (5, "class 'b' is missing in a fold"),
+        (ByColumn("site"), "occurs in 'x' alone"),
+        (ByColumn("site", {"x": "one"}), "'y' in column 'site' is in no fold"),
+        (ByColumn("site", {"x": "one", "y": "one"}), "makes one fold only"),
+    ]
+    for folds, message in cases:
         with pytest.raises(UsageError, match=message):
             make_folds(samples, heads, folds, seed=0)
+
+
+def test_a_file_says_which_values_make_one_fold(tmp_path: Path) -> None:
+    samples = samples_of({"a": 60, "b": 30}, per_patient=3)
+    samples = with_facts(samples, [f"s{n // 3 % 3}" for n in range(90)])
+    file = tmp_path / "folds.csv"
+    file.write_text("site,fold\ns0,near\ns1,near\ns2,far\n", encoding="utf-8")
+    rounds = make_folds(samples, heads_of(samples, ()), read_folds(file), seed=0)
+    assert [one.name for one in rounds] == ["far", "near"]
+    for one in rounds:
+        held = {sample.facts["site"] for sample in samples if one.split[sample.sha256] == "test"}
+        assert held == ({"s2"} if one.name == "far" else {"s0", "s1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs two columns"),
+        ("site,part\ns0,a\n", "needs two columns: one of the data, and 'fold'"),
+        ("site,fold\ns0\n", "needs two columns"),
+        ("site,fold\ns0,a\ns0,b\n", "names a value of 'site' twice"),
+    ],
+)
+def test_a_file_of_folds_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "folds.csv"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        read_folds(file)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_folds(tmp_path / "none.csv")
+
+
+HEAD = "sha256,column,was,becomes,reason\n"
+
+
+def test_corrections_put_labels_right_and_touch_nothing_else(tmp_path: Path) -> None:
+    samples = samples_of({"a": 4, "b": 2})
+    first, second, third = (sample.sha256 for sample in samples[:3])
+    file = tmp_path / "corrections.csv"
+    file.write_text(
+        HEAD + f"{first},group,a,b,it shows a b\n{second},group,a,,nobody can tell\n"
+        f"{third},part,x,y,another column\n0123456789abcdef,group,a,b,another data set\n",
+        encoding="utf-8",
+    )
+    right, count = corrected(samples, ("group",), read_corrections(file))
+    assert count == 2
+    assert [sample.cells for sample in right] == [("b",), ("a",), ("a",), ("b",), ("b",)]
+    assert [sample.name for sample in right] == [samples[n].name for n in (0, 2, 3, 4, 5)]
+    assert samples[0].cells == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("X,group,b,a,why\n", "has 'a' in column 'group', not 'b'"),
+        ("X,group,a,b,\n", "line 2: it gives no reason"),
+        ("X,group,a,a,why\n", "it changes nothing"),
+        ("X,group,a\n", "more or fewer cells"),
+        ("X,group,a,b,why\nX,group,a,,why\n", "corrected twice"),
+    ],
+)
+def test_corrections_that_cannot_be_meant_are_refused(rows: str, message: str, tmp_path: Path) -> None:
+    samples = samples_of({"a": 2, "b": 2})
+    file = tmp_path / "corrections.csv"
+    file.write_text(HEAD + rows.replace("X", samples[0].sha256), encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        corrected(samples, ("group",), read_corrections(file))
+
+
+def test_a_file_of_corrections_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("file,label\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="must have the columns sha256,column"):
+        read_corrections(tmp_path / "c.csv")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_corrections(tmp_path / "none.csv")
 
 
 def test_a_split_holds_every_label_of_every_head() -> None:

@@ -18,11 +18,13 @@ import pytest
 import torch
 from conftest import TESTS, Ran, command, inside
 from PIL import Image
+from safetensors.torch import save_file
+from timm.models import group_parameters
 
 from dicomsort import bundle as bundles
 from dicomsort import dataset, networks, splits, train, truth
 from dicomsort.audit import doubts
-from dicomsort.bundle import Bundle
+from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import NAME as CACHE
 from dicomsort.cache import Cache
 from dicomsort.checkpoint import Checkpoint
@@ -244,6 +246,27 @@ def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
     after = {f"body.{name}": torch.from_numpy(value).float() for name, value in bundle.weights.items()}
     still = [name for name, value in before.items() if torch.allclose(value, after[name], atol=1e-6)]
     assert not still
+
+
+def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "start.safetensors"
+    prepared = prepared_from(pictures, tmp_path / "c")
+    start = networks.begin(RECIPE.arch, RECIPE.size, 1, None)[0]
+    save_file({name: value.clone() for name, value in start.body.state_dict().items()}, weights)
+    recipe = replace(RECIPE, pretrained=str(weights), freeze=2, epochs=1)
+    bundle = train.train("m", prepared, recipe, place(tmp_path))
+    before = compact({name: value.numpy() for name, value in start.body.state_dict().items()})
+    same = {name for name, value in bundle.weights.items() if np.array_equal(value, before[name])}
+    groups = group_parameters(start.body, start.body.group_matcher(coarse=True))
+    kept = {name for stage in (0, 1) for name in groups[stage]}
+    assert kept <= same
+    changed = {name for stage in list(groups)[2:] for name in groups[stage]}
+    assert not changed & same
+    statistics = {name for name in bundle.weights if name.endswith(("running_mean", "running_var"))}
+    assert statistics & same
+    assert statistics - same
+    with pytest.raises(UsageError, match="this network has"):
+        start.freeze(99)
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(pictures: Path, tmp_path: Path) -> None:
@@ -496,6 +519,9 @@ WRONG = [
     (["--target", "light", "--recipe", "vindr"], ExitCode.USAGE, "--recipe 'vindr' is unknown"),
     (["--target", "light", "--arch", "vgg99"], ExitCode.USAGE, "no network 'vgg99'"),
     (["--target", "light", "--pretrained", "x.safetensors"], ExitCode.USAGE, "cannot be read"),
+    (["--target", "light", "--freeze", "2"], ExitCode.USAGE, "--freeze keeps weights that are there already"),
+    (["--target", "light", "--corrections", "x.csv"], ExitCode.USAGE, "corrections 'x.csv' cannot be read"),
+    (["--target", "light", "--folds", "x.csv"], ExitCode.USAGE, "--folds 'x.csv' cannot be read"),
     (["--target", "light", "--precision", "int8"], ExitCode.USAGE, "--precision 'int8' is unknown"),
     (["--target", "light", "--smooth", "box"], ExitCode.USAGE, "'box' is unknown"),
     (["--target", "light", "--device", "cuda:77"], ExitCode.USAGE, "--device"),

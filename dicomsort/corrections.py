@@ -1,0 +1,80 @@
+"""Labels that were found wrong, kept beside the data instead of in them, each with its reason."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dicomsort.dataset import Sample
+from dicomsort.errors import UsageError
+
+COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a column says of an image, and what it should say; nothing, where nobody can tell.
+
+    sha256: first 16 hex digits of the content's hash. was, becomes: a cell, several labels with `|` between.
+    """
+
+    sha256: str
+    column: str
+    was: str
+    becomes: str
+    reason: str
+
+
+def read(path: Path) -> tuple[Correction, ...]:
+    """Read a file of corrections. Raises UsageError with one line that says what is wrong and where."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != COLUMNS:
+                raise UsageError(f"corrections '{path}' must have the columns {','.join(COLUMNS)}")
+            return tuple(_correction(row, f"corrections '{path}' line {reader.line_num}") for row in reader)
+    except OSError as error:
+        raise UsageError(f"corrections '{path}' cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"corrections '{path}' are not a UTF-8 CSV file: {error}") from error
+
+
+def _correction(row: dict[str, str], where: str) -> Correction:
+    if None in row or None in row.values():
+        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+    if not row["reason"].strip():
+        raise UsageError(f"{where}: it gives no reason")
+    cells = {name: _sorted(row[name]) for name in ("was", "becomes")}
+    if cells["was"] == cells["becomes"]:
+        raise UsageError(f"{where}: it changes nothing")
+    return Correction(row["sha256"], row["column"], reason=row["reason"], **cells)
+
+
+def _sorted(cell: str) -> str:
+    return "|".join(sorted({label.strip() for label in cell.split("|") if label.strip()}))
+
+
+def corrected(
+    samples: Sequence[Sample], targets: Sequence[str], corrections: Sequence[Correction]
+) -> tuple[list[Sample], int]:
+    """Return the samples with their labels put right, and how many cells that were.
+
+    Corrections of other images or columns do not count. A sample without any label left is left out. Raises
+    UsageError if the data do not say what a correction is of: they have changed since.
+    """
+    wanted = {(one.sha256, one.column): one for one in corrections}
+    if len(wanted) < len(corrections):
+        raise UsageError("corrections: an image's column is corrected twice")
+    kept, count = [], 0
+    for sample in samples:
+        found = [wanted.get((sample.sha256, target)) for target in targets]
+        for one, cell in zip(found, sample.cells, strict=False):
+            if one is not None and one.was != cell:
+                raise UsageError(
+                    f"corrections: '{sample.name}' has '{cell}' in column '{one.column}', not '{one.was}'"
+                )
+        cells = [cell if one is None else one.becomes for one, cell in zip(found, sample.cells, strict=False)]
+        count += sum(one is not None for one in found)
+        if any(cells):
+            kept.append(replace(sample, cells=tuple(cells)))
+    return kept, count
