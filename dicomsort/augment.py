@@ -31,6 +31,7 @@ _NOISE = (0.01, 0.04)  # deviation as a share of the range of greys
 _COARSE = (1.5, 3.5)  # how many times fewer pixels a side
 _LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
 _SMALLEST = 16  # pixels a side of what can be cropped
+_SLIM, _MOST_GAP = (0.4, 0.7), 4  # width by height of half a plate, and pixels between two halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Augmentation:
 
     flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. crop: a part
     of the picture fills the canvas. stretch: the aspect ratio is another. quarter: turned by 90, 180 or 270
-    degrees. equalise: the histogram is spread, or made even. invert: polarity. margins: the picture lies
+    degrees. pair: another image of the same labels stands beside it, as two views on one plate do. equalise:
+    the histogram is spread, or made even. invert: polarity. margins: the picture lies
     smaller, anywhere on a black, white or grey ground. borders: edges of the picture are black or white, as
     behind a collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L
     or R by chance, so 0 where the side matters.
@@ -58,6 +60,7 @@ class Augmentation:
     crop: float = 0.0
     stretch: float = 0.0
     quarter: float = 0.0
+    pair: float = 0.0
     equalise: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.4
@@ -132,6 +135,35 @@ def transform(augmentation: Augmentation) -> Change:
     """
     steps = [*_geometry(augmentation), *_tone(augmentation), *_finish(augmentation)]
     return v2.Compose(steps) if steps else _same
+
+
+def side_by_side(left: Tensor, right: Tensor) -> Tensor:
+    """Put the pictures of two canvases on one, as two views on one plate: uint8 (1, size, size), as they are.
+
+    Both get the same height; wide ones are often cut to half a plate, and there may be a line between them.
+    """
+    size = left.shape[-1]
+    halves = [_half(image, size) for image in (left, right)]
+    if gap := _one_of(_MOST_GAP):
+        halves.insert(1, torch.full((1, size, gap), 0 if _chance(0.5) else 255, dtype=left.dtype))
+    return _on_canvas(torch.cat(halves, dim=2), size)
+
+
+def _half(image: Tensor, size: int) -> Tensor:
+    """Cut a picture out of its canvas, at times in width, and make it `size` pixels high."""
+    top, left, bottom, right = _span(image[0])
+    if min(bottom - top, right - left) < _SMALLEST:
+        top, left, bottom, right = 0, 0, size, size
+    width, slim = right - left, round((bottom - top) * _uniform(*_SLIM))
+    if slim < width and _chance(0.7):
+        left += int((width - slim) * _uniform(0.25, 0.75))
+        width = slim
+    half: Tensor = functional.resize(
+        image[:, top:bottom, left : left + width],
+        [size, max(1, round(width * size / (bottom - top)))],
+        antialias=True,
+    )
+    return half
 
 
 def shown(image: Canvas, augmentation: Augmentation, copies: int, seed: int) -> list[Canvas]:

@@ -1,7 +1,7 @@
 """Labelled images in the cache: what they should be answered, and in which order they are seen."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dicomsort.augment import Augmentation, side_by_side, transform
 from dicomsort.cache import Cache
 from dicomsort.dataset import Sample
 from dicomsort.labels import Head
@@ -73,10 +74,10 @@ def sampling_weights(strata: Sequence[str], sources: Sequence[str], balance: flo
 class Drawn(Dataset[tuple[Tensor, Tensor]]):
     """The images of one epoch in their order, each changed a little by a lot of its own."""
 
-    def __init__(
-        self, images: Images, order: Sequence[int], change: Callable[[Tensor], Tensor], seed: int
-    ) -> None:
-        self._images, self._order, self._change, self._seed = images, order, change, seed
+    def __init__(self, images: Images, order: Sequence[int], augmentation: Augmentation, seed: int) -> None:
+        self._images, self._order, self._seed = images, order, seed
+        self._pair, self._change = augmentation.pair, transform(augmentation)
+        self._alike = _alike(images) if self._pair else []
         self._truth = torch.from_numpy(images.truth)
 
     def __len__(self) -> int:
@@ -86,8 +87,26 @@ class Drawn(Dataset[tuple[Tensor, Tensor]]):
         index = self._order[at]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self._seed, at))
-            changed = self._change(self._images.pixels(index).unsqueeze(0))
+            changed = self._change(self._picture(index))
         return changed.squeeze(0), self._truth[index]
+
+    def _picture(self, index: int) -> Tensor:
+        """Return one image, at times with another of the same labels beside it: uint8 (1, size, size)."""
+        image = self._images.pixels(index).unsqueeze(0)
+        if not self._pair or float(torch.rand(1)) >= self._pair:
+            return image
+        alike = self._alike[index]
+        other = alike[int(torch.randint(len(alike), (1,)))]
+        return side_by_side(image, self._images.pixels(other).unsqueeze(0))
+
+
+def _alike(images: Images) -> list[list[int]]:
+    """Return for each image those of which the same is known, itself among them."""
+    alike: dict[tuple[str, bytes], list[int]] = {}
+    keys = [(stratum, row.tobytes()) for stratum, row in zip(images.strata, images.truth, strict=True)]
+    for index, key in enumerate(keys):
+        alike.setdefault(key, []).append(index)
+    return [alike[key] for key in keys]
 
 
 def seed_of(*parts: int) -> int:

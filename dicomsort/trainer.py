@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from dicomsort.augment import Augmentation, transform
+from dicomsort.augment import Augmentation
 from dicomsort.checkpoint import Checkpoint, fingerprint
 from dicomsort.dataset import Sample, Unread
 from dicomsort.devices import PRECISIONS, choose_precision
@@ -101,7 +101,7 @@ class Trainer:
         self._schedule = _schedule(self._optimizer, recipe, max(1, self._share // self._size))
         weights = sampling_weights(prepared.train.strata, prepared.train.sources, recipe.balance)
         self._weights = torch.tensor(weights)
-        self._change = transform(Augmentation.parse(recipe.augment))
+        self._augmentation = Augmentation.parse(recipe.augment)
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
         content = sorted((sample.sha256, *sample.cells) for sample in prepared.samples)
@@ -187,7 +187,7 @@ class Trainer:
         whole = self._share > self._size  # batch norm needs more than one image
         cuda = self._device.type == "cuda"
         return DataLoader(
-            Drawn(images, own, self._change, seed_of(recipe.seed, number, 2 + ranks.rank)), self._size,
+            Drawn(images, own, self._augmentation, seed_of(recipe.seed, number, 2 + ranks.rank)), self._size,
             drop_last=whole, num_workers=self._place.pool.workers if cuda else 0, pin_memory=cuda,
         )  # fmt: skip
 

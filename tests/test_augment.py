@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dicomsort.augment import PRESETS, Augmentation, shown, transform
+from dicomsort.augment import PRESETS, Augmentation, shown, side_by_side, transform
 from dicomsort.errors import UsageError
 
 NONE = PRESETS["none"]
@@ -137,6 +137,23 @@ def test_margins_lie_around_a_smaller_picture(seed: int) -> None:
     side = int((small == 77).sum()) ** 0.5
     assert 64 <= side <= 100
     assert len(set(small.flatten().tolist())) <= 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_pictures_stand_side_by_side_at_the_same_height(seed: int) -> None:
+    torch.manual_seed(seed)
+    dark, bright = (torch.full((1, 100, 100), grey, dtype=torch.uint8) for grey in (80, 160))
+    both = side_by_side(dark, bright)
+    assert both.shape == (1, 100, 100)
+    rows = [(both[0] == grey).any(dim=1).sum() for grey in (80, 160)]
+    assert rows[0] == rows[1] >= 49
+    columns = [(both[0] == grey).any(dim=0).nonzero() for grey in (80, 160)]
+    assert columns[0].max() < columns[1].min()
+
+
+def test_a_black_canvas_can_stand_beside_another() -> None:
+    black = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    assert side_by_side(black, canvas(64)).shape == (1, 64, 64)
 
 
 def test_probabilities_are_kept() -> None:

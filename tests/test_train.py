@@ -24,6 +24,7 @@ from timm.models import group_parameters
 from dicomsort import bundle as bundles
 from dicomsort import dataset, networks, splits, train, truth
 from dicomsort.audit import doubts
+from dicomsort.augment import Augmentation
 from dicomsort.bundle import Bundle, compact
 from dicomsort.cache import NAME as CACHE
 from dicomsort.cache import Cache
@@ -32,7 +33,7 @@ from dicomsort.dataset import Columns, Sample
 from dicomsort.devices import choose_device
 from dicomsort.errors import ExitCode, ModelError, TargetError, UsageError
 from dicomsort.folds import Round
-from dicomsort.images import sampling_weights
+from dicomsort.images import Drawn, sampling_weights
 from dicomsort.labels import Head
 from dicomsort.preprocess import Preprocessing, beside
 from dicomsort.ranks import Ranks
@@ -246,6 +247,20 @@ def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
     after = {f"body.{name}": torch.from_numpy(value).float() for name, value in bundle.weights.items()}
     still = [name for name, value in before.items() if torch.allclose(value, after[name], atol=1e-6)]
     assert not still
+
+
+def test_only_images_with_the_same_labels_stand_side_by_side(pictures: Path, tmp_path: Path) -> None:
+    images = prepared_from(pictures, tmp_path / "c").train
+    paired = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
+    alone = Drawn(images, range(len(images)), Augmentation.parse("none"), seed=0)
+    for at in range(len(images)):
+        (both, known), (one, _) = paired[at], alone[at]
+        assert both.shape == one.shape
+        assert not torch.equal(both, one)
+        grey = float(both[both > 0].float().mean())
+        assert grey == pytest.approx(LEVELS["bright" if known[0] else "dark"], abs=25)
+    again = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
+    assert all(torch.equal(paired[at][0], again[at][0]) for at in range(len(images)))
 
 
 def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Path) -> None:
