@@ -55,9 +55,14 @@ def _sorted(cell: str) -> str:
 
 
 def corrected(
-    samples: Sequence[Sample], targets: Sequence[str], corrections: Sequence[Correction]
+    samples: Sequence[Sample],
+    targets: Sequence[str],
+    corrections: Sequence[Correction],
+    auxiliary: Sequence[str] = (),
 ) -> tuple[list[Sample], int]:
     """Return the samples with their labels put right, and how many cells that were.
+
+    targets, auxiliary: the columns of the samples' cells and hints.
 
     Corrections of other images or columns do not count. A sample without any label left is left out. Raises
     UsageError if the data do not say what a correction is of: they have changed since.
@@ -67,14 +72,26 @@ def corrected(
         raise UsageError("corrections: an image's column is corrected twice")
     kept, count = [], 0
     for sample in samples:
-        found = [wanted.get((sample.sha256, target)) for target in targets]
-        for one, cell in zip(found, sample.cells, strict=False):
-            if one is not None and one.was != cell:
-                raise UsageError(
-                    f"corrections: '{sample.name}' has '{cell}' in column '{one.column}', not '{one.was}'"
-                )
-        cells = [cell if one is None else one.becomes for one, cell in zip(found, sample.cells, strict=False)]
-        count += sum(one is not None for one in found)
+        cells, hints = (
+            [_right(sample, column, cell, wanted.get((sample.sha256, column))) for column, cell in pairs]
+            for pairs in (
+                zip(targets, sample.cells, strict=False),
+                zip(auxiliary, sample.hints, strict=True),
+            )
+        )
+        changed = replace(sample, cells=tuple(cells), hints=tuple(hints))
+        before, after = (*sample.cells, *sample.hints), (*changed.cells, *changed.hints)
+        count += sum(old != new for old, new in zip(before, after, strict=True))
         if any(cells):
-            kept.append(replace(sample, cells=tuple(cells)))
+            kept.append(changed)
     return kept, count
+
+
+def _right(sample: Sample, column: str, cell: str, correction: Correction | None) -> str:
+    if correction is None:
+        return cell
+    if correction.was != cell:
+        raise UsageError(
+            f"corrections: '{sample.name}' has '{cell}' in column '{column}', not '{correction.was}'"
+        )
+    return correction.becomes

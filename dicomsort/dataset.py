@@ -34,7 +34,8 @@ class Sample:
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. facts: other columns that were asked for. more: further files of the same study,
-    which are shown beside the first. contents: the hashes of all its files.
+    which are shown beside the first. contents: the hashes of all its files. hints: what the auxiliary columns
+    say, as cells do.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Sample:
     facts: Mapping[str, str] = field(default_factory=dict)
     more: tuple[Path, ...] = ()
     contents: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -56,19 +58,23 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a CSV that mean something. concat: files with the same value become one image."""
+    """The columns of a CSV that mean something. concat: files with the same value become one image.
+
+    auxiliary: columns to learn from that are no targets.
+    """
 
     targets: tuple[str, ...] = ()
     source: str | None = None
     part: str | None = None
     concat: str | None = None
     facts: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
 
     @property
     def used(self) -> tuple[str, ...]:
         """All of them."""
         named = (self.source, self.part, self.concat)
-        return (*self.targets, *self.facts, *(name for name in named if name is not None))
+        return (*self.targets, *self.auxiliary, *self.facts, *(name for name in named if name is not None))
 
 
 Unread = tuple[Sample, Failure]
@@ -135,6 +141,7 @@ class _Row(NamedTuple):
     part: str = ""
     study: str = ""
     facts: Mapping[str, str] = {}
+    hints: tuple[str, ...] = ()
 
 
 def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
@@ -150,6 +157,7 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
     return Sample(
         first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
         first.source, first.part, first.facts, tuple(row.path for row in study[1:]), tuple(hashes),
+        first.hints,
     )  # fmt: skip
 
 
@@ -245,13 +253,14 @@ def _csv_row(data: Path, row: Mapping[str, str | None], columns: Columns, line: 
     if not name:
         raise UsageError(f"{where}: the column 'file' is empty")
     cells = tuple(_tidy(cell(target), where) for target in columns.targets)
+    hints = tuple(_tidy(cell(column), where) for column in columns.auxiliary)
     part = cell(columns.part)
     if columns.part and any(cells) and part.casefold() not in _PART_NAMES:
         raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
     facts = {fact: cell(fact) for fact in columns.facts}
     return _Row(
         data.parent / name, name, cells, cell("patient") or name, cell(columns.source),
-        _PART_NAMES.get(part.casefold(), ""), cell(columns.concat), facts,
+        _PART_NAMES.get(part.casefold(), ""), cell(columns.concat), facts, hints,
     )  # fmt: skip
 
 

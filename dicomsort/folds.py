@@ -81,7 +81,7 @@ def _train(
     folder = work.place.folder / _folder_name(fold.name)
     if work.place.ranks.leads:
         folder.mkdir(parents=True, exist_ok=True)
-    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread)
+    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe.auxiliary)
 
     watch = None if work.watch is None else partial(work.watch, fold.name)
     with TrainingLog(folder, watch) as log:

@@ -87,7 +87,7 @@ class Job:
             return self._told(before), len(unread)
         if self.ranks.leads and workbench.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
-        prepared = training.prepare(samples, heads, split, cache, unread)
+        prepared = training.prepare(samples, heads, split, cache, unread, self.recipe.auxiliary)
         images, batch = len(prepared.train), self.recipe.batch_size
         total = self.recipe.epochs * (images // batch * batch if images > batch else images)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -178,7 +178,8 @@ class Job:
     def _corrected(self, samples: Sequence[Sample]) -> list[Sample]:
         if self.corrections is None:
             return list(samples)
-        right, count = corrections.corrected(samples, self.targets, corrections.read(self.corrections))
+        known = corrections.read(self.corrections)
+        right, count = corrections.corrected(samples, self.targets, known, self.recipe.auxiliary)
         if self.ranks.leads and not self.quiet:
             terminal.say(f"{count} labels are corrected by {self.corrections}")
         return right
@@ -189,8 +190,11 @@ class Job:
         folding = division.folding() if division.folds else None
         if isinstance(folding, ByColumn):
             facts.append(folding.column)
+        recipe = self.recipe
+        if twice := set(self.targets) & set(recipe.auxiliary):
+            raise UsageError(f"--auxiliary {min(twice)} is a target already")
         return Columns(
-            self.targets, self.recipe.balance_by, division.column, self.recipe.concat_by, tuple(facts)
+            self.targets, recipe.balance_by, division.column, recipe.concat_by, tuple(facts), recipe.auxiliary
         )
 
     def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:

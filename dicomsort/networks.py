@@ -89,6 +89,13 @@ class Network(nn.Module):
         for name, value in self.body.named_parameters():
             value.requires_grad_(name not in kept)
 
+    def keep(self, outputs: int) -> None:
+        """Cut off all but the first outputs."""
+        layer = self.body.get_classifier()
+        with torch.no_grad():
+            layer.weight = nn.Parameter(layer.weight[:outputs].clone())
+            layer.bias = nn.Parameter(layer.bias[:outputs].clone())
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training; what is frozen stays as it is."""
         super().train(mode)

@@ -29,7 +29,8 @@ class Recipe:
     augment: see `augment.Augmentation.parse`. patience: epochs without a better validation macro F1 after
     which training stops with the best weights; 0 goes to the end and takes the last.
     precision: auto, float32, bfloat16 or float16. concat_by: the column of studies whose images are put
-    side by side.
+    side by side. auxiliary: columns to learn from, with a fifth of the weight, that the model does not answer
+    (Caruana 1997, Multitask Learning).
     """
 
     arch: str = "mobilenet_v1"
@@ -55,6 +56,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     concat_by: str | None = None
+    auxiliary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -69,7 +71,7 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values; of a path of this machine only the name."""
         known = Path(self.pretrained).name if self.pretrained else None
-        return {**asdict(self), "pretrained": known}
+        return {**asdict(self), "pretrained": known, "auxiliary": list(self.auxiliary)}
 
 
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {

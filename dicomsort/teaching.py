@@ -35,6 +35,10 @@ def train(
         int | None,
         typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.", show_default="224"),
     ] = None,
+    auxiliary: Annotated[
+        list[str] | None,
+        typer.Option(help="A CSV column to learn from that the model is not to answer; may be given again."),
+    ] = None,
     smooth: Annotated[
         str | None, typer.Option(help="Filter of the canvas: none, gaussian, median.", show_default="none")
     ] = None,
@@ -162,6 +166,7 @@ def train(
                 "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
+                "auxiliary": tuple(auxiliary) if auxiliary else None,
             },
         )  # fmt: skip
         with ranks(device) as mine:

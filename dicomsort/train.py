@@ -27,7 +27,7 @@ from dicomsort.networks import Network
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
 from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, predict
-from dicomsort.truth import by_head, labels_in
+from dicomsort.truth import by_head, heads_of, labels_in, truth_matrix
 from dicomsort.workbench import CHECKPOINT
 
 _LEAST = 1e-6  # share of a class, so that its logarithm is a number
@@ -45,10 +45,16 @@ def check(recipe: Recipe, device: torch.device) -> None:
 
 
 def prepare(
-    samples: Sequence[Sample], heads: Sequence[Head], split: Split, cache: Cache, unread: Sequence[Unread]
+    samples: Sequence[Sample],
+    heads: Sequence[Head],
+    split: Split,
+    cache: Cache,
+    unread: Sequence[Unread],
+    auxiliary: Sequence[str] = (),
 ) -> Prepared:
     """Gather the training and validation images of a split, all of which `cache` has been filled with.
 
+    auxiliary: the columns of the samples' hints.
     unread: samples that are not in the cache. Raises UsageError if a class has no readable image in one of
     the two parts.
     """
@@ -56,7 +62,14 @@ def prepare(
         raise UsageError(f"class '{missing[0]}' has no readable image in the {missing[1]} part of the split")
     readable = _readable(samples, unread)
     parts = {part: images_of(listed(readable, split, part), heads, cache) for part in (TRAIN, VALIDATION)}
-    return Prepared(tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread))
+    hinted = [replace(sample, cells=sample.hints) for sample in listed(readable, split, TRAIN)]
+    further = heads_of(hinted, auxiliary) if auxiliary else ()
+    if further:
+        truth = [parts[TRAIN].truth, truth_matrix(hinted, further)]
+        parts[TRAIN] = replace(parts[TRAIN], truth=np.concatenate(truth, axis=1))
+    return Prepared(
+        tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread), further
+    )
 
 
 def missing_class(
@@ -89,7 +102,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(max(1, THREADS // (place.ranks.world if place.ranks.device.type == "cpu" else 1)))
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    outputs = sum(head.width for head in prepared.heads)
+    outputs = sum(head.width for head in (*prepared.heads, *prepared.auxiliary))
     network, spec = networks.begin(recipe.arch, recipe.size, outputs, recipe.pretrained)
     if recipe.normalise != "network":
         spec = replace(spec, **_normalising(prepared.train, recipe))
@@ -98,6 +111,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     trainer = Trainer(network, prepared, recipe, place)
     epochs = list(trainer.epochs(watch))
     best = trainer.best()
+    best.keep(prepared.outputs)
     if recipe.adjust:
         let_classes_count_alike(best, prepared, recipe.balance)
     bundle = Bundle(
@@ -184,7 +198,9 @@ def let_classes_count_alike(network: Network, prepared: Prepared, balance: float
     shifts = [
         _shift(head, truth, weights)
         for head, truth in zip(
-            prepared.heads, split_columns(images.truth, [head.width for head in prepared.heads]), strict=True
+            prepared.heads,
+            split_columns(images.truth[:, : prepared.outputs], [head.width for head in prepared.heads]),
+            strict=True,
         )
     ]
     with torch.no_grad():
@@ -202,7 +218,7 @@ def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64])
 
 def data_hash(samples: Sequence[Sample]) -> str:
     """Hash contents and labels of a data set, whatever its files are called."""
-    content = json.dumps(sorted((sample.sha256, *sample.cells) for sample in samples))
+    content = json.dumps(sorted((sample.sha256, *sample.cells, *sample.hints) for sample in samples))
     return hashlib.sha256(content.encode()).hexdigest()
 
 

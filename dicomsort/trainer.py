@@ -33,6 +33,7 @@ from dicomsort.workbench import CHECKPOINT
 from dicomsort.workers import PoolSettings
 
 _WARM_UP = 0.1
+_HINTED = 0.2  # weight of the auxiliary heads' loss
 _FIRST_CYCLE = 7  # of sgdr: one part of seven, then two, then four
 
 Watch = Callable[["Epoch"], None]
@@ -52,7 +53,11 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A data set ready to train on, and the files that could not be read."""
+    """A data set ready to train on, and the files that could not be read.
+
+    auxiliary: heads that learn, too, and are cut off at the end; their truth stands behind that of `heads` in
+    the training images.
+    """
 
     heads: tuple[Head, ...]
     train: Images
@@ -60,6 +65,12 @@ class Prepared:
     split: Split
     samples: tuple[Sample, ...]
     unread: tuple[Unread, ...]
+    auxiliary: tuple[Head, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many logits the heads take, without the auxiliary ones."""
+        return sum(head.width for head in self.heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ class Trainer:
         self._augmentation = Augmentation.parse(recipe.augment)
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
-        content = sorted((sample.sha256, *sample.cells) for sample in prepared.samples)
+        content = sorted((sample.sha256, *sample.cells, *sample.hints) for sample in prepared.samples)
         facts = [recipe.as_dict(), content, sorted(prepared.split.items()), place.ranks.world]
         self._checkpoint = Checkpoint(place.folder / CHECKPOINT, fingerprint(facts))
 
@@ -159,8 +170,12 @@ class Trainer:
     def _step(self, images: Tensor, truth: Tensor) -> float:
         with _autocast(self._device, self._precision):
             logits = self._together(images.to(self._device, non_blocking=True))
-        smoothing = self._recipe.label_smoothing
-        loss = loss_of(logits.float(), truth.to(self._device), self._prepared.heads, smoothing)
+        smoothing, outputs = self._recipe.label_smoothing, self._prepared.outputs
+        logits, truth = logits.float(), truth.to(self._device)
+        loss = loss_of(logits[:, :outputs], truth[:, :outputs], self._prepared.heads, smoothing)
+        if self._prepared.auxiliary:
+            hint = loss_of(logits[:, outputs:], truth[:, outputs:], self._prepared.auxiliary, smoothing)
+            loss = loss + _HINTED * hint
         value = float(loss.detach())
         if not math.isfinite(value):
             raise UsageError("the training loss is no number any more; use a lower --learning-rate")
@@ -193,6 +208,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         logits = predict(self._steady(), self._prepared.validation, self._precision)
+        logits = logits[:, : self._prepared.outputs]
         return validation_figures(logits, self._prepared.validation.truth, self._prepared.heads)
 
     def _parts(self) -> dict[str, Any]:
@@ -266,7 +282,8 @@ def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMa
 def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: float) -> Tensor:
     """Return the sum over heads of the mean loss over the images of which the truth is known.
 
-    Cross entropy for multiclass heads, binary cross entropy for the others, both with label smoothing
+    Cross entropy for multiclass heads, binary cross entropy, summed over labels, for the others, both with
+    label smoothing
     (Szegedy et al. 2016). logits, truth: (n, outputs), NaN where nobody knows.
     """
     total = logits.sum() * 0.0
@@ -282,7 +299,8 @@ def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: flo
             )
         else:
             smooth = wanted[known] * (1 - smoothing) + smoothing / 2
-            total = total + nn.functional.binary_cross_entropy_with_logits(answer[known], smooth)
+            each = nn.functional.binary_cross_entropy_with_logits(answer[known], smooth, reduction="sum")
+            total = total + each / int(known.sum())
     return total
 
 

@@ -205,7 +205,8 @@ def test_the_loss_is_that_of_pytorch_and_leaves_out_what_nobody_knows() -> None:
     wanted = functional.cross_entropy(logits[known, :3], truth[known, :3].argmax(1), label_smoothing=0.1)
     for rows, columns in (([0, 1, 3, 4, 5], slice(3, 5)), ([0, 1, 2, 4, 5], slice(5, 6))):
         smooth = truth[rows, columns] * 0.9 + 0.05
-        wanted = wanted + functional.binary_cross_entropy_with_logits(logits[rows, columns], smooth)
+        each = functional.binary_cross_entropy_with_logits(logits[rows, columns], smooth, reduction="sum")
+        wanted = wanted + each / len(rows)
     assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
     loss.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
@@ -261,6 +262,30 @@ def test_only_images_with_the_same_labels_stand_side_by_side(pictures: Path, tmp
         assert grey == pytest.approx(LEVELS["bright" if known[0] else "dark"], abs=25)
     again = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
     assert all(torch.equal(paired[at][0], again[at][0]) for at in range(len(images)))
+
+
+def test_auxiliary_columns_teach_and_are_gone_at_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data", 32, site=["p|q", "q", "", "p"], level=["1", "0"])
+    words = ("--target", "light", "--auxiliary", "site", "--auxiliary", "level", "--epochs", "2", *SMALL)
+    ran = inside(capfd, "train", data, *words, "--out", tmp_path / "m", "--json")
+    assert ran.code == 0, ran.err
+    bundle = bundles.load(tmp_path / "m")
+    assert [head.name for head in bundle.heads] == ["light"]
+    assert bundle.training["recipe"]["auxiliary"] == ["site", "level"]
+    assert networks.build(bundle).body.get_classifier().weight.shape[0] == 2
+    alone = inside(
+        capfd, "train", data, "--target", "light", "--epochs", "2", *SMALL, "--out", tmp_path / "n"
+    )
+    assert alone.code == 0
+    stem = min(name for name in bundle.weights if "conv" in name)
+    assert not np.array_equal(bundle.weights[stem], bundles.load(tmp_path / "n").weights[stem])
+    again = inside(capfd, "train", data, *words, "--out", tmp_path / "m", "--resume")
+    assert again.code == 0, again.err
+    assert "holds the finished model already" in again.err
+    ran = inside(capfd, "train", data, "--target", "light", "--auxiliary", "light", "--out", tmp_path / "o")
+    assert (ran.code, "is a target already" in ran.err) == (ExitCode.USAGE, True)
 
 
 def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Path) -> None:
