@@ -25,9 +25,8 @@ FORMAT = 1
 WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
 
 _KEYS = {
-    *("format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics"),
-    "reject",
-}
+    "format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics", "reject",
+}  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Weights = Mapping[str, NDArray[Any]]
@@ -49,7 +48,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """From which reject score on an image is unlike the training data; higher scores are less like them."""
+    """The reject score above which an image is unlike the training data; higher is less like them."""
 
     threshold: float
 
