@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,13 +18,15 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError
-from dicomsort.labels import Head, split_columns
+from dicomsort.labels import Decision, Head, decide_all, judged, split_columns
 from dicomsort.preprocess import Preprocessing
 
 FORMAT = 1
 WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
 
-_KEYS = {"format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics"}
+_KEYS = {
+    "format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics", "reject",
+}  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Weights = Mapping[str, NDArray[Any]]
@@ -44,10 +47,22 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """The reject score above which an image is unlike the training data; higher is less like them."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
+            raise ValueError("the threshold of the reject score must be a finite number")
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A trained model. `digest` (sha256, hex) covers all that changes its answers.
 
     head: the one that decides where a file goes; further: others, which answer in columns of their own.
+    reject: set if the network gives a reject score, one more column after the logits.
     """
 
     name: str
@@ -59,6 +74,7 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
     split: dict[str, str] = field(default_factory=dict)
     further: tuple[Head, ...] = ()
+    reject: Reject | None = None
 
     def __post_init__(self) -> None:
         if len({head.name.casefold() for head in self.heads}) < len(self.heads):
@@ -75,23 +91,42 @@ class Bundle:
         return sum(head.width for head in self.heads)
 
     @property
+    def width(self) -> int:
+        """How many numbers the network gives: the logits, and the reject score if there is one."""
+        return self.outputs + (self.reject is not None)
+
+    @property
     def concat_by(self) -> str | None:
         """The column of studies whose images were put on one canvas in training, if any."""
         recipe = self.training.get("recipe")
         found = recipe.get("concat_by") if isinstance(recipe, dict) else None
         return found if isinstance(found, str) else None
 
-    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn logits (n, outputs) into the scores of all heads in a row (n, labels of all heads)."""
-        parts = split_columns(logits, [head.width for head in self.heads])
+    def logits(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (n, outputs) of a network's answers (n, width), without the reject score."""
+        return answers[:, : self.outputs]
+
+    def scores(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn answers (n, width) into the scores of all heads in a row (n, labels of all heads)."""
+        parts = split_columns(self.logits(answers), [head.width for head in self.heads])
         return np.concatenate(
             [head.scores(part) for head, part in zip(self.heads, parts, strict=True)], axis=1
         )
 
+    def decisions(self, answers: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
+        """Turn answers (n, width) into decisions; `review_below` overrides the first head's own."""
+        decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(answers)]
+        if self.reject is None:
+            return decided
+        threshold = self.reject.threshold
+        return [judged(one, float(row[-1]), threshold) for one, row in zip(decided, answers, strict=True)]
+
     @property
     def digest(self) -> str:
-        """Sha256 (hex) over weights, network, preprocessing and head: equal digests give equal answers."""
+        """Sha256 (hex) over all that changes answers: equal digests give equal answers."""
         parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]
+        if self.reject is not None:
+            parts.append({"reject": asdict(self.reject)})
         described = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
 
@@ -122,6 +157,7 @@ class Bundle:
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "training": self.training,
             "metrics": self.metrics,
+            **({} if self.reject is None else {"reject": asdict(self.reject)}),
         }
 
 
@@ -195,6 +231,7 @@ def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> 
         metrics=config["metrics"],
         split=split,
         further=tuple(further),
+        reject=None if config.get("reject") is None else Reject(**config["reject"]),
     )
 
 

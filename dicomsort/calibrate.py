@@ -85,7 +85,8 @@ def logits_of(
     failures: list[Unread] = []
     readings = read_all(samples, predictor.bundle.preprocessing, settings.pool)
     batch_size = settings.batch_size or predictor.batch_size
-    for sample, reading, row in predict(readings, predictor, batch_size, Spent(), _as_they_are):
+    logits = predictor.bundle.logits
+    for sample, reading, row in predict(readings, predictor, batch_size, Spent(), logits):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         elif row is not None:
@@ -97,10 +98,6 @@ def logits_of(
     found.sort(key=lambda pair: order[id(pair[0])])
     failures.sort(key=lambda failure: order[id(failure[0])])
     return Logits(tuple(one for one, _ in found), np.stack([row for _, row in found]), tuple(failures))
-
-
-def _as_they_are(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return logits
 
 
 def calibrate(

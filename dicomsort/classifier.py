@@ -50,7 +50,7 @@ class Classifier:
         self.batch_size = self._choose_batch()
 
     def logits(self, images: Images) -> Logits:
-        """Return float32 logits (n, outputs) for uint8 images (n, size, size).
+        """Return float32 logits (n, bundle.width) for uint8 images (n, size, size).
 
         What does not fit into the memory of the device is halved, from then on. An answer beyond the range of
         the precision is computed again in float32. Raises InternalError if not even one image fits.
@@ -63,7 +63,7 @@ class Classifier:
         return np.concatenate(parts)
 
     def check(self) -> None:
-        """Run one black image. Raises ModelError unless the answer has one finite number per output."""
+        """Run one black image. Raises ModelError unless it gives as many finite numbers as it should."""
         size = self.bundle.preprocessing.size
         try:
             answer = self.logits(np.zeros((1, size, size), np.uint8))
@@ -72,7 +72,7 @@ class Classifier:
             raise ModelError(
                 f"model '{self.bundle.name}' does not run on {self.device} in {self.precision}: {message}"
             ) from error
-        if answer.shape != (1, self.bundle.outputs) or not np.isfinite(answer).all():
+        if answer.shape != (1, self.bundle.width) or not np.isfinite(answer).all():
             raise ModelError(f"model '{self.bundle.name}' gives no usable scores: its weights are damaged")
 
     def _part(self, images: Images) -> Logits:

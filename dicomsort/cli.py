@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -25,10 +25,13 @@ from dicomsort.options import (
     endings,
     make_folder,
     pool,
-    predictor_for,
+    predictors_for,
 )
 from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
+
+if TYPE_CHECKING:
+    from dicomsort.bundle import Bundle
 
 app = typer.Typer(
     add_completion=False,
@@ -42,6 +45,14 @@ ReviewBelow = Annotated[
     float | None,
     typer.Option(
         min=0.0, max=1.0, help="Confidence under which a file goes to review.", show_default="the model's"
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="A shipped model's name, or a bundle's folder; further ones answer in columns of their own.",
+        show_default="router5",
     ),
 ]
 Plan = Annotated[str, typer.Argument(help="The manifest.csv of an output folder.", metavar="MANIFEST")]
@@ -80,7 +91,7 @@ def _dicomsort(
 def classify(
     inputs: Annotated[list[str], typer.Argument(help="Folders or files to sort.", metavar="IN...")],
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
-    model: Model = "router5",
+    model: Models = None,
     action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
@@ -120,7 +131,6 @@ def classify(
     4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
     """
     with endings("interrupted; the same command goes on where this one stopped"):
-        from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import pipeline  # noqa: PLC0415
         from dicomsort.workers import warm_up  # noqa: PLC0415
 
@@ -132,24 +142,36 @@ def classify(
         )  # fmt: skip
         pipeline.check(settings)
         warm_up()
-        bundle = bundles.load(bundles.locate(model))
-        if bundle.concat_by:
-            terminal.say(f"beware: {bundle.tag} was trained on whole studies, and sees single images here")
-        with predictor_for(bundle, device, precision) as predictor:
+        bundles = _bundles(model or ["router5"])
+        tag = "+".join(bundle.tag for bundle in bundles)
+        with predictors_for(bundles, device, precision) as (predictor, *further):
             if verbose:
+                size = batch_size or min(each.batch_size for each in (predictor, *further))
                 terminal.say(
-                    f"model {bundle.tag} on {predictor.name} in {predictor.precision}, batches of "
-                    f"{batch_size or predictor.batch_size}, {settings.pool.workers} workers"
+                    f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
+                    f"{settings.pool.workers} workers"
                 )
             with terminal.sorting(quiet) as watch:
-                tally = pipeline.sort(settings, predictor, watch)
+                tally = pipeline.sort(settings, predictor, watch, further)
         if json:
-            terminal.print_json({**tally.as_dict(), "model": bundle.tag, "out": terminal.plain(out)})
+            terminal.print_json({**tally.as_dict(), "model": tag, "out": terminal.plain(out)})
         elif not quiet:
             terminal.summary(tally, out)
         if verbose:
             terminal.spent(tally)
         raise typer.Exit(tally.exit_code)
+
+
+def _bundles(models: list[str]) -> "list[Bundle]":
+    """Load the models of a run. Raises ModelError, or UsageError if two of them have one name."""
+    from dicomsort import bundle, panel  # noqa: PLC0415
+
+    bundles = [bundle.load(bundle.locate(name)) for name in models]
+    panel.columns_of(bundles)
+    for each in bundles:
+        if each.concat_by:
+            terminal.say(f"beware: {each.tag} was trained on whole studies, and sees single images here")
+    return bundles
 
 
 @app.command()

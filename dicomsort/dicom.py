@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -29,17 +30,21 @@ _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
 
 
 def read(
-    path: str, preprocessing: Preprocessing | None, settings: ReadSettings = _DEFAULTS
+    path: str,
+    preprocessing: Preprocessing | None,
+    settings: ReadSettings = _DEFAULTS,
+    further: Sequence[Preprocessing] = (),
 ) -> Picture | Failure:
     """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
 
     Returns a Picture with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
     Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
-    in). Of a multi-frame image the middle frame counts.
+    in). Of a multi-frame image the middle frame counts. further: other canvases, which are made of the same
+    pixels; as many of these are decoded as the largest canvas needs.
     """
     reading = _Reading(path)
     try:
-        picture = patiently(lambda: reading.picture(preprocessing, settings))
+        picture = patiently(lambda: reading.picture((preprocessing, *further), settings))
         return replace(picture, cost=reading.cost())
     except MemoryError:
         raise
@@ -74,7 +79,7 @@ class _Reading:
         known = self._known or now
         return Cost(known - self._began, now - known)
 
-    def picture(self, preprocessing: Preprocessing | None, settings: ReadSettings) -> Picture:
+    def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> Picture:
         with open(self.path, "rb", opener=_open) as file:
             self._recognise(file)
             dataset, stream = read_header(file)
@@ -88,13 +93,19 @@ class _Reading:
             source.open()
             layout.check(settings.max_pixels)
             scale = grey_scale(dataset, layout, layout.frame)
-            shape = _shape(layout, pixel_aspect(dataset, layout.frame), preprocessing)
-            stored = _stored(layout, source, scale, shape)
-        decoded = stored.decoded
-        grey, honoured = render(decoded.pixels, scale, shape, decoded.box(layout.rows, layout.columns))
-        image = to_canvas(grey, preprocessing) if preprocessing else to_bytes(grey)
+            aspect = pixel_aspect(dataset, layout.frame)
+            shapes = [_shape(layout, aspect, canvas) for canvas in canvases]
+            stored = _stored(layout, source, scale, max(shapes))
+        box = stored.decoded.box(layout.rows, layout.columns)
+        drawn = {shape: render(stored.decoded.pixels, scale, shape, box) for shape in dict.fromkeys(shapes)}
+        honoured = drawn[shapes[0]][1]
+        image, *further = (
+            to_canvas(drawn[shape][0], canvas) if canvas else to_bytes(drawn[shape][0])
+            for shape, canvas in zip(shapes, canvases, strict=True)
+        )
         remarks = ((Reason.PERCENTILE_WINDOW, not honoured), (Reason.OTHER_DECODER, stored.by_another))
-        return Picture(image, self.header, self.stamp, tuple(reason for reason, is_so in remarks if is_so))
+        told = tuple(reason for reason, is_so in remarks if is_so)
+        return Picture(image, self.header, self.stamp, told, further=tuple(further))
 
     def _recognise(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())

@@ -85,13 +85,13 @@ class _Placer:
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
-        reasons = (_why_review(decision), *reading.remarks)
         row = Row(
             path=found.path,
             status=Status.PLANNED,
-            reasons=reasons,
+            reasons=(*decision.why, *reading.remarks),
             label=decision.label,
             confidence=decision.confidence,
+            reject_score=decision.reject_score,
             destination=self._layout.destination(decision.folder, found.relpath, reading.header),
             header=reading.header,
             scores=decision.scores,
@@ -132,12 +132,6 @@ class _Placer:
             return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
         _withdraw(found, self._out)
         return row
-
-
-def _why_review(decision: Decision) -> Reason:
-    if not decision.label:
-        return Reason.NO_LABEL
-    return Reason.BELOW_THRESHOLD if decision.review else Reason.NONE
 
 
 def _claims(manifest: Manifest, settings: FilingSettings) -> Claims:

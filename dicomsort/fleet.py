@@ -51,7 +51,7 @@ class Fleet:
         self.close()
 
     def logits(self, images: Images) -> Logits:
-        """Return float32 logits (n, outputs) for uint8 images (n, size, size), from whichever device is idle.
+        """Return float32 logits (n, bundle.width) for uint8 images (n, size, size), from an idle device.
 
         Raises what a classifier raises, or InternalError if the process has died.
         """

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.outcome import Reason
+
 REVIEW = "review"
 """Folder and status of what a person should look at; no label may have this name."""
 
@@ -103,17 +105,24 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The label of one image, how sure the model is (0..1), every score, and whether a person should look.
+    """The label of one image, how sure the model is (0..1), every score, and why a person should look, if so.
 
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
-    decisions of the model's other heads.
+    decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
+    image is to the model, if that can tell; higher is less like them.
     """
 
     label: str
     confidence: float
     scores: tuple[float, ...]
-    review: bool
+    why: tuple[Reason, ...] = ()
     further: "tuple[Decision, ...]" = ()
+    reject_score: float | None = None
+
+    @property
+    def review(self) -> bool:
+        """Whether a person should look."""
+        return bool(self.why)
 
     @property
     def folder(self) -> str:
@@ -134,7 +143,15 @@ def decide(scores: Floats, head: Head, review_below: float | None = None) -> Dec
     row = np.asarray(scores, np.float64)[None]
     threshold = head.review_below if review_below is None else review_below
     confidence, label = float(head.confidence(row)[0]), label_of(head, head.chosen(row)[0])
-    return Decision(label, confidence, tuple(map(float, scores)), not confidence >= threshold or not label)
+    why = Reason.NONE if confidence >= threshold else Reason.BELOW_THRESHOLD
+    why = why if label else Reason.NO_LABEL
+    return Decision(label, confidence, tuple(map(float, scores)), (why,) if why else ())
+
+
+def judged(decision: Decision, reject_score: float, threshold: float) -> Decision:
+    """Add how unlike the training data the image is; a person should look if that is above the threshold."""
+    why = decision.why if reject_score <= threshold else (Reason.UNLIKE, *decision.why)
+    return replace(decision, reject_score=reject_score, why=why)
 
 
 def answer_columns(heads: Sequence[Head]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dicomsort import durable
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.manifest import Manifest, Record, path_of, placement_of
+from dicomsort.manifest import Manifest, Record, path_of, placement_of, status_when_placed
 from dicomsort.names import escape
 from dicomsort.outcome import Reason, Status
 from dicomsort.place import Action, Placing, place, remove
@@ -107,8 +107,7 @@ class _Applying:
             found = {"status": Status.IO_ERROR.value, "reason": reason, "destination": ""}
         else:
             self.done.done += 1
-            review = Reason.BELOW_THRESHOLD.value in record["reason"]
-            status = Status.REVIEW if review else Status.SORTED
+            status = status_when_placed(record["reason"].split("; "))
             found = {"status": status.value, "action": placed.action.value, "sha256": placed.sha256}
         self._waiting.append({**record, **found})
         if time.monotonic() - self._written > _SECONDS:

@@ -18,13 +18,15 @@ from dicomsort import __version__
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.labels import Decision
 from dicomsort.names import cell, escape, uncell, unescape
-from dicomsort.outcome import TROUBLE, Header, Placement, Reason, Stamp, Status
+from dicomsort.outcome import FOR_REVIEW, TROUBLE, Header, Placement, Reason, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
 
 MANIFEST, LOCK = "manifest.csv", ".dicomsort.lock"
 
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
-_LEADING = ("path", "status", "reason", "label", "confidence", "action", "destination", "duplicate_of")
+_LEADING = ("path", "status", "reason", "label", "confidence")
+_REJECT = "reject_score"
+_PLACES = ("action", "destination", "duplicate_of")
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 _STATUSES = tuple(Status)
 _DAMAGE = (ValueError, KeyError, csv.Error)  # what a file that is no manifest raises
@@ -35,7 +37,7 @@ class Row:
     """One line of the manifest.
 
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
-    say. sha256: of the bytes that were placed and read again, in hex.
+    say, and other models. sha256: of the bytes that were placed and read again, in hex.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Row:
     header: Header = field(default_factory=Header)
     scores: tuple[float, ...] = ()
     further: tuple[Decision, ...] = ()
+    reject_score: float | None = None
     stamp: Stamp | None = None
     sha256: str = ""
 
@@ -57,25 +60,33 @@ Record = dict[str, str]
 """A line of the manifest by column, names still escaped."""
 
 
-def columns(answers: Sequence[str]) -> list[str]:
-    """Return the manifest's columns, with those of the model's answers (`labels.answer_columns`) inside."""
-    return [*_LEADING, *_HEADER_COLUMNS, *answers, *_TRAILING]
+def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
+    """Return the manifest's columns, with those of the models' answers (`panel.columns_of`) inside.
+
+    rejects: whether there is a reject score.
+    """
+    return [*_LEADING, *([_REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
 
 
 def _answer_cells(row: Row) -> list[str]:
-    cells = [f"{score:.6f}" for score in row.scores]
+    cells = [_number(score) for score in row.scores]
     for decision in row.further:
-        cells += [
-            decision.label,
-            f"{decision.confidence:.6f}",
-            *(f"{score:.6f}" for score in decision.scores),
-        ]
+        cells += [decision.label, _number(decision.confidence), *map(_number, decision.scores)]
     return cells
 
 
 def joined(reasons: Iterable[Reason]) -> str:
     """Write several reasons in one cell."""
     return "; ".join(dict.fromkeys(reason.value for reason in reasons if reason))
+
+
+def status_when_placed(reasons: Iterable[str]) -> Status:
+    """Tell from the reasons of a row whether its file goes to a person or to its class."""
+    return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
 
 
 class History:
@@ -151,10 +162,17 @@ def _key(path: str, stamp: Stamp) -> int:
 
 
 class Manifest:
-    """The journal of an output folder. A file done again appends a row; the last row of a file counts."""
+    """The journal of an output folder. A file done again appends a row; the last row of a file counts.
 
-    def __init__(self, folder: str, answers: Sequence[str], model: str, run: RunFacts | None) -> None:
-        self._folder, self._answers, self._model, self._run = folder, tuple(answers), model, run
+    answers, rejects: see `columns`.
+    """
+
+    def __init__(
+        self, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, rejects: bool = False
+    ) -> None:
+        self._folder, self._model, self._run = folder, model, run
+        self._answers, self._rejects = tuple(answers), rejects
+        self._columns = columns(answers, rejects)
         self._path = os.path.join(folder, MANIFEST)
         self._file: TextIO | None = None
         self._lock: TextIO | None = None
@@ -171,10 +189,11 @@ class Manifest:
                 names = next(csv.reader(file), [])
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
-        answers = names[len(columns(())) - len(_TRAILING) : -len(_TRAILING)]
-        if names != columns(answers) or os.path.basename(path) != MANIFEST:
+        rejects = _REJECT in names
+        answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
+        if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls(os.path.dirname(os.path.realpath(path)), answers, "", None)
+        return cls(os.path.dirname(os.path.realpath(path)), answers, "", None, rejects)
 
     def __enter__(self) -> "Manifest":
         """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
@@ -203,7 +222,7 @@ class Manifest:
         _cut_torn_line(self._path)
         self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
         if self._file.tell() == 0:
-            csv.writer(self._file, lineterminator="\n").writerow(columns(self._answers))
+            csv.writer(self._file, lineterminator="\n").writerow(self._columns)
             self._file.flush()
         else:
             self._check_columns()
@@ -211,7 +230,7 @@ class Manifest:
     def _check_columns(self) -> None:
         with open(self._path, "rb") as file:
             header = file.readline()
-        if header.decode("utf-8", "replace").rstrip("\n").split(",") != columns(self._answers):
+        if header.decode("utf-8", "replace").rstrip("\n").split(",") != self._columns:
             raise UsageError(f"'{escape(self._path)}' has other columns than this run; use another --out")
 
     def __exit__(self, *_: object) -> None:
@@ -248,19 +267,17 @@ class Manifest:
         values = (getattr(row.header, name) for name in _HEADER_COLUMNS)
         header = ["" if value is None else str(value) for value in values]
         stamp = [str(row.stamp.size), str(row.stamp.mtime_ns)] if row.stamp else ["", ""]
-        confidence = "" if row.confidence is None else f"{row.confidence:.6f}"
-        places = [escape(row.destination), escape(row.duplicate_of)]
         leading = [
             escape(row.path),
             row.status.value,
             joined(row.reasons),
             row.label,
-            confidence,
-            row.action,
-            *places,
+            _number(row.confidence),
         ]
-        texts = [cell(text) for text in [*leading, *header, *answers, self._model]]
-        return [*texts, *stamp, row.sha256, __version__]
+        reject = [_number(row.reject_score)] if self._rejects else []
+        places = [row.action, escape(row.destination), escape(row.duplicate_of)]
+        texts = [cell(text) for text in [*places, *header, *answers, self._model]]
+        return [*map(cell, leading), *reject, *texts, *stamp, row.sha256, __version__]
 
     def records(self) -> Iterator[Record]:
         """Yield every line as text by column, names still escaped."""
@@ -329,7 +346,7 @@ class Manifest:
         try:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns(self._answers))
+                writer.writerow(self._columns)
                 for counts, record in zip(last, self.records(), strict=True):
                     if counts:
                         writer.writerow((replace_row(record) if replace_row else record).values())

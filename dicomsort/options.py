@@ -2,8 +2,8 @@
 
 import os
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +105,15 @@ def predictor_for(bundle: "Bundle", device: str, precision: str) -> Iterator["Cl
             yield fleet
     else:
         yield Classifier(bundle, str(devices[0]), precision)
+
+
+@contextmanager
+def predictors_for(
+    bundles: "Sequence[Bundle]", device: str, precision: str
+) -> "Iterator[list[Classifier | Fleet]]":
+    """Make several networks ready, as `predictor_for` does each."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(predictor_for(bundle, device, precision)) for bundle in bundles]
 
 
 def canvas_of(size: int, smooth: str) -> "Preprocessing":

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     """The `reason` column: a fixed set of texts, never an exception's message or a header value."""
 
     NONE = ""
+    UNLIKE = "unlike the training data"
     BELOW_THRESHOLD = "confidence below the review threshold"
     NO_LABEL = "no label reaches its threshold"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
@@ -76,6 +77,10 @@ class Reason(StrEnum):
     TARGET_DONE = "output is full or cannot be written"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
+
+
+FOR_REVIEW = frozenset({Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL})
+"""Reasons for which a person should look."""
 
 
 class _Lean:
@@ -158,7 +163,8 @@ _FREE = Cost()
 class Picture(_Lean):
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
 
-    remarks: what a person should know of how it was read.
+    remarks: what a person should know of how it was read. further: the same frame on the canvases of other
+    models, where these see another one.
     """
 
     image: "np.ndarray"
@@ -166,6 +172,7 @@ class Picture(_Lean):
     stamp: Stamp | None = None
     remarks: tuple[Reason, ...] = ()
     cost: Cost = field(default=_FREE, compare=False)
+    further: "tuple[np.ndarray, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

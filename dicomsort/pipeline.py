@@ -16,14 +16,15 @@ from dicomsort.errors import InternalError, NothingFoundError, TargetError, Usag
 from dicomsort.filing import FilingSettings, Verdict, file_all, stamp_now
 from dicomsort.forecast import Forecast
 from dicomsort.journal import Journal
-from dicomsort.labels import Head, answer_columns, decide_all
+from dicomsort.labels import Decision
 from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.layout import Layout
 from dicomsort.manifest import History, Manifest, Record, Row, placement_of
 from dicomsort.names import escape
 from dicomsort.outcome import Failure, Found, Picture, Status
+from dicomsort.panel import Panel, columns_of
 from dicomsort.place import Action, Placing, stands
-from dicomsort.predict import Predicted, Predictor, predict
+from dicomsort.predict import Predicted, Predictor, ask_all
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.runfile import RunFacts
@@ -65,9 +66,15 @@ class SortSettings:
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
-def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = None) -> Tally:
+def sort(
+    settings: SortSettings,
+    predictor: Predictor,
+    watch: Watch | None = None,
+    further: Sequence[Predictor] = (),
+) -> Tally:
     """Sort the files under the roots into the output folder; the manifest tells of every one.
 
+    further: models that are asked about every radiograph too, and answer in columns of their own.
     Raises NothingFoundError, TargetError, UsageError or InternalError; whatever ends it, every row that was
     written stands, and the same call goes on from there.
     """
@@ -75,14 +82,15 @@ def sort(settings: SortSettings, predictor: Predictor, watch: Watch | None = Non
     tally, spent = Tally(), Spent()
     out = os.path.abspath(settings.out)
     roots = check(settings)
-    bundle, batch_size = predictor.bundle, settings.batch_size or predictor.batch_size
-    with Manifest(out, answer_columns(bundle.heads), bundle.tag, _run_facts(settings, predictor)) as manifest:
+    panel = Panel((predictor, *further))
+    batch_size, answers = settings.batch_size or panel.batch_size, columns_of(panel.bundles)
+    with Manifest(out, answers, panel.tag, _run_facts(settings, panel), panel.rejects) as manifest:
         history = manifest.history(settings.retry_failed, partial(_is_there, out=out))
         found = spent.making("walk", walk.find(roots, avoid=out, follow_links=settings.follow_links))
         todo = _not_done(_counted(found, tally), history, tally)
-        readings = _read(todo, settings, bundle.preprocessing, batch_size, spent)
-        predicted = predict(readings, predictor, batch_size, spent)
-        verdicts = _decided(predicted, bundle.heads, settings.review_below)
+        readings = _read(todo, settings, panel.canvases, batch_size, spent)
+        decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
+        verdicts = _verdicts(ask_all(readings, decide, panel.lanes, batch_size))
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
         rows = file_all(verdicts, filing, manifest, spent)
         ahead = walk.find(roots, avoid=out, follow_links=settings.follow_links)
@@ -124,13 +132,13 @@ def check(settings: SortSettings) -> list[walk.Root]:
     return roots
 
 
-def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
-    head, model = predictor.bundle.head, predictor.bundle
+def _run_facts(settings: SortSettings, panel: Panel) -> RunFacts:
+    predictor, head = panel.first, panel.first.bundle.head
     threshold = head.review_below if settings.review_below is None else settings.review_below
     return RunFacts(
         fixed={
-            "model": model.tag,
-            "model_sha256": model.digest,
+            "model": panel.tag,
+            "model_sha256": panel.digest,
             "review_below": threshold,
             "layout": settings.layout,
             "keep_duplicates": settings.keep_duplicates,
@@ -146,7 +154,7 @@ def _run_facts(settings: SortSettings, predictor: Predictor) -> RunFacts:
             "dry_run": settings.dry_run,
             "follow_links": settings.follow_links,
             "device": predictor.name,
-            "batch_size": settings.batch_size or predictor.batch_size,
+            "batch_size": settings.batch_size or panel.batch_size,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
             "versions": _versions(),
@@ -183,11 +191,15 @@ def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterato
 
 
 def _read(
-    todo: Iterable[Found], settings: SortSettings, preprocessing: Preprocessing, batch_size: int, spent: Spent
+    todo: Iterable[Found],
+    settings: SortSettings,
+    canvases: Sequence[Preprocessing],
+    batch_size: int,
+    spent: Spent,
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
-    read = partial(_read_found, preprocessing=preprocessing, settings=settings.read)
+    read = partial(_read_found, canvases=canvases, settings=settings.read)
     readings = reader.read_all(read, todo, settings.pool, stop)
     with closing(read_ahead(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
@@ -196,16 +208,15 @@ def _read(
             yield found, reading
 
 
-def _read_found(found: Found, preprocessing: Preprocessing, settings: ReadSettings) -> Picture | Failure:
-    return found.failure or reader.read_dicom(found.path, preprocessing, settings)
+def _read_found(found: Found, canvases: Sequence[Preprocessing], settings: ReadSettings) -> Picture | Failure:
+    return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
 
 
-def _decided(
-    predicted: Generator[Predicted[Found], None, None], heads: Sequence[Head], review_below: float | None
+def _verdicts(
+    decided: Generator[Predicted[Found, Decision], None, None],
 ) -> Generator[Verdict, None, None]:
-    with closing(predicted):
-        for found, reading, scores in predicted:
-            decision = None if scores is None else decide_all(scores, heads, review_below)
+    with closing(decided):
+        for found, reading, decision in decided:
             yield Verdict(found, reading, decision)
 
 

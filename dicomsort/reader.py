@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -69,10 +69,13 @@ def read_image(
 
 
 def read_dicom(
-    path: str, preprocessing: Preprocessing | None, settings: ReadSettings = _DEFAULTS
+    path: str,
+    preprocessing: Preprocessing | None,
+    settings: ReadSettings = _DEFAULTS,
+    further: Sequence[Preprocessing] = (),
 ) -> Picture | Failure:
-    """Read a DICOM file; anything else is not_dicom. See `dicom.read`."""
-    return dicom.read(path, preprocessing, settings)
+    """Read a DICOM file, once for all canvases; anything else is not_dicom. See `dicom.read`."""
+    return dicom.read(path, preprocessing, settings, further)
 
 
 def read_any(path: str, preprocessing: Preprocessing) -> Picture | Failure:

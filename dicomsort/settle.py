@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dicomsort import duplicates, durable
-from dicomsort.manifest import Manifest, Record, joined, path_of, placement_of
+from dicomsort.manifest import Manifest, Record, joined, path_of, placement_of, status_when_placed
 from dicomsort.outcome import Reason, Status
 from dicomsort.place import Action, Placing, is_untouched, place, remove, stands
 from dicomsort.workers import PoolSettings
@@ -134,7 +134,7 @@ def _placed_late(record: Record, firsts: frozenset[str], settings: SettleSetting
     if record["path"] not in firsts or not _is_late(record):
         return record
     reasons = [text for text in record["reason"].split("; ") if text != Reason.DESTINATION_TAKEN.value]
-    status = Status.REVIEW if Reason.BELOW_THRESHOLD.value in reasons else Status.SORTED
+    status = status_when_placed(reasons)
     action, sha256 = "", ""
     if settings.dry_run:
         status = Status.PLANNED

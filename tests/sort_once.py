@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ class Predictor:
         return np.asarray(-np.abs(bright - np.linspace(20, 200, len(LABELS))[None]) / 10, np.float32)
 
 
-def meet_disaster(found: Found, preprocessing: Preprocessing, settings: ReadSettings) -> Picture | Failure:
+def meet_disaster(
+    found: Found, canvases: Sequence[Preprocessing], settings: ReadSettings
+) -> Picture | Failure:
     """Read a file, but for those that are named after what happens."""
     kind = Path(found.path).name.split(".")[0]
     if kind == "segfault":
@@ -53,7 +56,7 @@ def meet_disaster(found: Found, preprocessing: Preprocessing, settings: ReadSett
         time.sleep(600)
     elif kind == "hog":
         np.ones(8 << 30, np.uint8)
-    return _read_found(found, preprocessing, settings)
+    return _read_found(found, canvases, settings)
 
 
 def main() -> int:

@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "fleet": {"torch", "numpy"},
     "spent": set(),
     "predict": {"numpy"},
+    "panel": {"numpy"},
     "place": set(),
     "pictures": {"PIL"},
     "layout": set(),

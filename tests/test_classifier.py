@@ -262,14 +262,14 @@ def test_failures_do_not_wait_for_batches_and_few_pictures_are_held(small_bundle
 
     results: Iterator[Any] = predict(readings(), gate, 2, Spent())
     first = next(results)
-    assert (first.item, first.scores) == (1, None)
+    assert (first.item, first.answer) == (1, None)
     for _ in range(3):
-        assert next(results).scores is None
+        assert next(results).answer is None
     assert max(taken) < 20, "only a few are read ahead of a network that does not answer"
     gate.open.set()
     rest = list(results)
     assert sorted([1, 4, 7, 10] + [result.item for result in rest]) == list(range(1000))
     for result in rest:
-        if result.scores is not None:
-            assert int(np.argmax(result.scores)) == result.item % 5
+        if result.answer is not None:
+            assert int(np.argmax(result.answer)) == result.item % 5
     assert closed.is_set()
