@@ -29,17 +29,23 @@ from dicomsort.trainer import Place, predict
 from dicomsort.traininglog import TrainingLog
 from dicomsort.truth import by_head, truth_matrix, truth_text
 
+_REJECTING = ("reject_score", "rejected")
+
 FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One fold, its model, and the scores (n, labels of all heads) of the images that model has not seen."""
+    """One fold, its model, and the scores (n, labels of all heads) of the images that model has not seen.
+
+    rejects: their reject scores (n,).
+    """
 
     fold: str
     bundle: Bundle
     samples: tuple[Sample, ...]
     scores: NDArray[np.float32]
+    rejects: NDArray[np.float32] | None = None
 
 
 def cross_validate(
@@ -62,7 +68,8 @@ def cross_validate(
         network = networks.build(bundle).to(work.place.ranks.device)
         logits = predict(network, images_of(members, heads, work.cache)) if members else None
         if logits is not None:
-            yield Round(fold.name, bundle, tuple(members), bundle.scores(logits))
+            rejects = None if bundle.reject is None else logits[:, -1]
+            yield Round(fold.name, bundle, tuple(members), bundle.scores(logits), rejects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +187,17 @@ def write(rounds: Sequence[Round], summary: Summary, folder: Path) -> None:
             writer = csv.writer(file, lineterminator="\n")
             heads = rounds[0].bundle.heads
             truths = ["truth", *(f"{head.name}.truth" for head in heads[1:])]
-            writer.writerow(["file", "fold", *truths, "label", "confidence", *answer_columns(heads)])
+            writer.writerow(
+                ["file", "fold", *truths, "label", "confidence", *answer_columns(heads), *_REJECTING]
+            )
             writer.writerows(row for one in rounds for row in _rows(one))
     except OSError as error:
         raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
 
 def _rows(one: Round) -> Iterator[list[str]]:
-    for sample, scores in zip(one.samples, one.scores, strict=True):
+    rejects = np.full(len(one.samples), np.nan) if one.rejects is None else one.rejects
+    for sample, scores, reject in zip(one.samples, one.scores, rejects, strict=True):
         heads = one.bundle.heads
         decision = decide_all(scores, heads)
         truths = [truth_text(text, head) for text, head in zip(sample.cells, heads, strict=True)]
@@ -195,4 +205,5 @@ def _rows(one: Round) -> Iterator[list[str]]:
         row += [f"{value:.6f}" for value in (decision.confidence, *decision.scores)]
         for further in decision.further:
             row += [further.label, *(f"{value:.6f}" for value in (further.confidence, *further.scores))]
-        yield row
+        threshold = np.inf if one.bundle.reject is None else one.bundle.reject.threshold
+        yield [*row, f"{reject:.4f}", str(int(reject > threshold))]

@@ -15,10 +15,12 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from dicomsort.bundle import Bundle, NetworkSpec
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.folding import folded, fused
+from dicomsort.novelty import PREFIX, Novelty
 
 HUB = "hub"
 
@@ -49,13 +51,16 @@ _OPTIONS = {"pad_type", "img_size"}
 class Network(nn.Module):
     """A timm network for one grey channel that takes grey values 0..255 as they come.
 
-    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type. precision:
-    the type in which the body computes; greys are normalised in float32.
+    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type, and, with a
+    novelty, the reject score as one more column. precision: the type in which the body computes; greys are
+    normalised in float32.
     """
 
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
         super().__init__()
         self.body: Any
+        self.novelty: Novelty | None = None
+        self._watching: RemovableHandle | None = None
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
         self.precision = torch.float32
@@ -88,6 +93,30 @@ class Network(nn.Module):
         kept = {name for stage in range(stages) for name in groups[stage]}
         for name, value in self.body.named_parameters():
             value.requires_grad_(name not in kept)
+
+    @torch.inference_mode()
+    def features(self, grey: Tensor) -> Tensor:
+        """Return what the last layer is given: float32 (n, dimensions) for grey images (n, size, size)."""
+        seen: list[Tensor] = []
+        layer = self.body.get_classifier()
+        with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
+            self(grey)
+        return seen[0]
+
+    def watch(self, layer: nn.Module, novelty: Novelty) -> None:
+        """Let the last layer give the reject score of its features behind its logits."""
+
+        def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            return torch.cat([logits, novelty(inputs[0]).to(logits.dtype)], dim=1)
+
+        self.novelty, self._watching = novelty, layer.register_forward_hook(both)
+
+    def unwatch(self) -> Novelty | None:
+        """Let the last layer give its logits alone; return what gave the reject score."""
+        if self._watching is not None:
+            self._watching.remove()
+        novelty, self.novelty, self._watching = self.novelty, None, None
+        return novelty
 
     def keep(self, outputs: int) -> None:
         """Cut off all but the first outputs."""
@@ -193,8 +222,15 @@ def build(bundle: Bundle) -> Network:
     """Make the network of a bundle with its weights. Raises ModelError if they do not fit each other."""
     try:
         network = Network(bundle.network, bundle.outputs)
-        state = {name: torch.from_numpy(value).float() for name, value in bundle.weights.items()}
+        state = {
+            name: torch.from_numpy(value).float()
+            for name, value in bundle.weights.items()
+            if not name.startswith(PREFIX)
+        }
         network.body.load_state_dict(state, strict=True)
+        if bundle.reject is not None:
+            kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
+            network.watch(network.body.get_classifier(), Novelty(kept))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
@@ -209,6 +245,7 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
     in float32.
     """
     classifier = network.body.get_classifier()
+    novelty = network.unwatch()  # what is changed is compared by its logits alone
     scores = deepcopy(classifier.state_dict())
     network.body = folded(network.eval().body, _noise(size))
     network.body.to(precision, memory_format=torch.channels_last)
@@ -218,6 +255,8 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
     network.precision = precision
     if on_processor:
         network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
+    if novelty is not None:
+        network.watch(classifier, novelty)
     return network
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dicomsort import __version__, networks
+from dicomsort import __version__, networks, novelty
 from dicomsort import bundle as bundles
 from dicomsort.augment import Augmentation
-from dicomsort.bundle import Bundle, compact
+from dicomsort.bundle import Bundle, Reject, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
 from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, listed
@@ -26,9 +26,12 @@ from dicomsort.labels import Head, split_columns
 from dicomsort.networks import Network
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
-from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, predict
+from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, features_of, predict
 from dicomsort.truth import by_head, heads_of, labels_in, truth_matrix
 from dicomsort.workbench import CHECKPOINT
+
+FALSE_REJECTIONS = 0.01
+"""The share of radiographs, of validation, that the reject score may send to review."""
 
 _LEAST = 1e-6  # share of a class, so that its logarithm is a number
 
@@ -124,8 +127,10 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
         training=_record(prepared, recipe, epochs),
         split=prepared.split,
     )
-    logits = predict(networks.build(bundle).to(place.ranks.device), prepared.validation)
-    return calibrated(bundle, logits, prepared.validation.truth)
+    network = networks.build(bundle).to(place.ranks.device)
+    logits = predict(network, prepared.validation)
+    bundle = calibrated(bundle, logits, prepared.validation.truth)
+    return rejecting(bundle, features_of(network, prepared.train), features_of(network, prepared.validation))
 
 
 def _normalising(images: Images, recipe: Recipe) -> dict[str, Any]:
@@ -184,6 +189,16 @@ def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.fl
             }
         )
     return replace(bundle, head=heads[0], further=tuple(heads[1:]), metrics={"validation": facts})
+
+
+def rejecting(bundle: Bundle, known: NDArray[np.float32], unseen: NDArray[np.float32]) -> Bundle:
+    """Give a bundle a reject score: fitted to features (n, dimensions) of its training images.
+
+    The threshold is exceeded by one of a hundred `unseen` radiographs of the same sources.
+    """
+    weights = novelty.fit(known)
+    threshold = float(np.quantile(novelty.scores(weights, unseen), 1 - FALSE_REJECTIONS))
+    return replace(bundle, weights={**bundle.weights, **weights}, reject=Reject(round(threshold, 4)))
 
 
 def let_classes_count_alike(network: Network, prepared: Prepared, balance: float) -> None:

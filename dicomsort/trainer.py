@@ -316,6 +316,13 @@ def predict(network: Network, images: Images, precision: torch.dtype = torch.flo
     return np.concatenate(answers)
 
 
+def features_of(network: Network, images: Images) -> NDArray[np.float32]:
+    """Return what the last layer is given of each image: float32 (n, dimensions)."""
+    device = next(network.parameters()).device
+    network.eval()
+    return np.concatenate([network.features(batch.to(device)).cpu().numpy() for batch in images.batches()])
+
+
 def validation_figures(
     logits: NDArray[np.float32], truth: NDArray[np.float32], heads: Sequence[Head]
 ) -> dict[str, float]:

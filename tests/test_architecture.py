@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "reader": {"numpy", "PIL"},
     "labels": {"numpy"},
     "bundle": {"numpy", "safetensors"},
+    "novelty": {"torch", "numpy"},
     "folding": {"torch", "timm"},
     "networks": {"torch", "timm", "safetensors"},
     "devices": {"torch"},
