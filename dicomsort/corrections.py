@@ -1,11 +1,12 @@
 """Labels that were found wrong, kept beside the data instead of in them, each with its reason."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicomsort.dataset import Sample
+from dicomsort import dataset
+from dicomsort.dataset import Columns, Data, Sample, content_hash
 from dicomsort.errors import UsageError
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
@@ -23,6 +24,26 @@ class Correction:
     was: str
     becomes: str
     reason: str
+
+
+def load(
+    data: Path, columns: Columns, path: Path | None, hash_of: Callable[[Path], str] = content_hash
+) -> tuple[Data, int]:
+    """Read a data set as `dataset.load` does, its labels put right by a file; also count these labels.
+
+    A correction may give a label where there is none. Raises UsageError as `read` and `corrected` do.
+    """
+    if path is None:
+        return dataset.load(data, columns, hash_of), 0
+    if not columns.targets:
+        raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
+    corrections = read(path)
+    found = dataset.load(data, columns, hash_of, unlabelled=True)
+    samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
+    if not samples:
+        raise UsageError(f"'{data}' holds no labelled file")
+    unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.cells))
+    return replace(found, samples=tuple(samples), unread=unread), count
 
 
 def read(path: Path) -> tuple[Correction, ...]:

@@ -97,10 +97,17 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_hash) -> Data:
+def load(
+    data: Path,
+    columns: Columns,
+    hash_of: Callable[[Path], str] = content_hash,
+    *,
+    unlabelled: bool = False,
+) -> Data:
     """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
 
-    A row without any label is left out. A `patient` column groups files; without one each file stands alone.
+    A row without any label is left out, unless `unlabelled` ones are wanted. A `patient` column groups files;
+    without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
     try:
@@ -111,6 +118,7 @@ def load(data: Path, columns: Columns, hash_of: Callable[[Path], str] = content_
         ) from error
     except ValueError as error:
         raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
+    rows = rows if unlabelled else [row for row in rows if any(row.cells)]
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
     studies = _studies(rows) if columns.concat else [[row] for row in rows]
@@ -222,7 +230,7 @@ def _from_csv(data: Path, columns: Columns) -> tuple[list[_Row], bool]:
             names = reader.fieldnames or []
             _check_columns(data, names, columns)
             rows = (_csv_row(data, row, columns, reader.line_num) for row in reader)
-            return [row for row in rows if any(row.cells)], "patient" in names
+            return list(rows), "patient" in names
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
 

@@ -40,6 +40,7 @@ class EvalSettings:
     bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
     (Sample.group), another column (Sample.facts), or None for single images. by: columns (of Sample.facts or
     HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits the device.
+    corrections: a file of labels to put right.
     """
 
     bootstrap: int = 10_000
@@ -48,6 +49,7 @@ class EvalSettings:
     by: tuple[str, ...] = ()
     batch_size: int | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
+    corrections: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

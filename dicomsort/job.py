@@ -2,14 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicomsort import audit as auditing
-from dicomsort import corrections, dataset, splits, tell, terminal, truth, workbench
+from dicomsort import corrections, splits, tell, terminal, truth, workbench
 from dicomsort import folds as validation
 from dicomsort import train as training
 from dicomsort.bundle import Bundle
@@ -168,21 +168,16 @@ class Job:
         training.check(self.recipe, self.ranks.device)
         cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
         columns = self._columns()
-        found = self.ranks.led(lambda: dataset.load(self.data, columns, cache.hash_of))
-        samples = self._corrected(found.samples)
+        found, count = self.ranks.led(
+            lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
+        )
+        if self.corrections is not None and self.ranks.leads and not self.quiet:
+            terminal.say(f"{count} labels are corrected by {self.corrections}")
+        samples = list(found.samples)
         heads = truth.heads_of(samples, self.targets)
         if (twice := truth.contradictions(samples)) and self.ranks.leads:
             terminal.say(f"beware: {twice} images occur more than once and with different labels; see stats")
         return cache, samples, list(found.unread), heads
-
-    def _corrected(self, samples: Sequence[Sample]) -> list[Sample]:
-        if self.corrections is None:
-            return list(samples)
-        known = corrections.read(self.corrections)
-        right, count = corrections.corrected(samples, self.targets, known, self.recipe.auxiliary)
-        if self.ranks.leads and not self.quiet:
-            terminal.say(f"{count} labels are corrected by {self.corrections}")
-        return right
 
     def _columns(self) -> Columns:
         division = self.division

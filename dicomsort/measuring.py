@@ -56,6 +56,7 @@ def evaluate(
         typer.Option("--baseline/--no-baseline", help="Compare with the most common class and a regression.",
                      show_default="with several models"),
     ] = None,
+    corrections: options.Corrections = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html, metrics.json, predictions.csv and plots.")
     ] = None,
@@ -83,7 +84,13 @@ def evaluate(
         bundles = [_bundle(name) for name in model or ["router5"]]
         targets = tuple(dict.fromkeys(target or ()))
         settings = evaluation.EvalSettings(
-            bootstrap, seed, _cluster(data, cluster), tuple(by or ()), batch_size, options.pool(workers)
+            bootstrap,
+            seed,
+            _cluster(data, cluster),
+            tuple(by or ()),
+            batch_size,
+            options.pool(workers),
+            corrections,
         )
         everything, samples = _samples(data, targets, bundles, part, settings)
         answered = _answered(bundles, samples, settings, (device, precision), quiet)
@@ -107,6 +114,7 @@ def calibrate(
     data: options.Data,
     target: options.Targets = None,
     part: Part = "validation",
+    corrections: options.Corrections = None,
     target_precision: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
     ] = 0.995,
@@ -134,7 +142,7 @@ def calibrate(
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, options.pool(workers))
         targets = tuple(dict.fromkeys(target or ()))
-        everything, samples = _samples(data, targets, [bundle], part, EvalSettings())
+        everything, samples = _samples(data, targets, [bundle], part, EvalSettings(corrections=corrections))
         with (
             options.predictor_for(bundle, device, precision) as predictor,
             terminal.counting("reading", len(samples), quiet) as count,
@@ -191,7 +199,7 @@ def _samples(
     data: Path, targets: tuple[str, ...], bundles: Sequence["Bundle"], part: str, settings: "EvalSettings"
 ) -> "tuple[Data, Sequence[Sample]]":
     """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
-    from dicomsort import dataset  # noqa: PLC0415
+    from dicomsort import corrections, dataset  # noqa: PLC0415
     from dicomsort import evaluate as evaluation  # noqa: PLC0415
 
     if part not in (*dataset.PARTS, "all"):
@@ -204,7 +212,8 @@ def _samples(
         raise UsageError(
             "some of the models look at whole studies, others at single images; measure them apart"
         )
-    everything = dataset.load(data, dataset.Columns(targets, concat=concat.pop(), facts=facts))
+    columns = dataset.Columns(targets, concat=concat.pop(), facts=facts)
+    everything, _ = corrections.load(data, columns, settings.corrections)
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     samples = dataset.in_part(everything.samples, bundles[0].split, part)

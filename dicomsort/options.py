@@ -59,6 +59,9 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", help="The CSV column that holds the labels; several make several heads."),
 ]
+Corrections = Annotated[
+    Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
+]
 Size = Annotated[int, typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 10**5, help="Of everything that is drawn by lot.")]
 Smooth = Annotated[str, typer.Option(help="Filter of the canvas: none, gaussian or median.")]

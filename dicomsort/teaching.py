@@ -8,7 +8,7 @@ import typer
 
 from dicomsort import terminal
 from dicomsort.errors import ExitCode
-from dicomsort.options import Data, Device, Json, Quiet, Seed, Targets, Workers, endings
+from dicomsort.options import Corrections, Data, Device, Json, Quiet, Seed, Targets, Workers, endings
 
 
 def register(app: typer.Typer) -> None:
@@ -125,9 +125,7 @@ def train(
     audit: Annotated[
         Path | None, typer.Option(help="With --folds: list doubtful labels here (CSV, and a PNG beside it).")
     ] = None,
-    corrections: Annotated[
-        Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
-    ] = None,
+    corrections: Corrections = None,
     concat_by: Annotated[
         str | None, typer.Option(help="The CSV column of studies whose images go side by side on one canvas.")
     ] = None,

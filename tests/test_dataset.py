@@ -12,8 +12,9 @@ import pytest
 
 from dicomsort import bundle
 from dicomsort.corrections import corrected
+from dicomsort.corrections import load as load_corrected
 from dicomsort.corrections import read as read_corrections
-from dicomsort.dataset import Columns, Data, Sample, in_part, load_split, names_people
+from dicomsort.dataset import Columns, Data, Sample, content_hash, in_part, load_split, names_people
 from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
 from dicomsort.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
@@ -344,6 +345,20 @@ def test_corrections_that_cannot_be_meant_are_refused(rows: str, message: str, t
     file.write_text(HEAD + rows.replace("X", samples[0].sha256), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         corrected(samples, ("group",), read_corrections(file))
+
+
+def test_a_correction_may_give_a_label_where_there_is_none(tmp_path: Path) -> None:
+    data = tmp_path / "labels.csv"
+    data.write_text("file,metal\na.png,1\nb.png,\nc.png,\n", encoding="utf-8")
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    file = tmp_path / "corrections.csv"
+    file.write_text(HEAD + f"{content_hash(tmp_path / 'b.png')},metal,,0,looked at\n", encoding="utf-8")
+    found, count = load_corrected(data, Columns(("metal",)), file)
+    assert count == 1
+    assert {sample.name: sample.cells for sample in found.samples} == {"a.png": ("1",), "b.png": ("0",)}
+    with pytest.raises(UsageError, match="not of a folder of classes"):
+        load_corrected(tmp_path, Columns(()), file)
 
 
 def test_a_file_of_corrections_that_is_none_is_refused(tmp_path: Path) -> None:
