@@ -9,7 +9,8 @@ not count. Candidates are compared on the folds and images that all of them have
 
 Prints Markdown: all candidates; the choice made without looking at what it is reported on, for each fold the
 candidate that is best on the others; and everything about one candidate, by default the best. Intervals are
-95 % percentiles, patients resampled with all their images. --out gets the figures as sources.json.
+95 % percentiles, patients resampled with all their images; folds and choices stay as they are. --out gets the
+figures as sources.json.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 import candidates
 import numpy as np
 from candidates import ADULT, CHILD, Known, Members, Nested, Run, best_of, chest_accuracy, macro_recall
-from told import percent, percent_spread, plain, share, spread, table, without_nan
+from told import Values, percent, percent_spread, plain, share, spread, table, without_nan
 
 from dicomsort import folds, metrics
 from dicomsort.bundle import CONFIG
@@ -38,7 +39,8 @@ POOLED = ("precision_macro", "f1_macro", "accuracy", "kappa", "auc_macro", "log_
 class Part:
     """A fold or a data set: its images, how many are right, and where they would go.
 
-    review_below, precision, coverage: of a fold, those of its own threshold. rejected: share, NaN unknown.
+    review_below: the own threshold of the model that was asked; precision, coverage: there. rejected: share.
+    NaN is unknown.
     """
 
     name: str
@@ -78,17 +80,17 @@ class Report:
 
 def report_on(run: Run, known: Mapping[str, Known], bootstrap: int) -> Report:
     """Measure one candidate on all its images."""
-    own = own_thresholds(run)
+    limits = _limits(run, own_thresholds(run))
     names = sorted(set(run.sources.tolist()))
     return Report(
         run=run,
         figures=metrics.measure(run.answers(), bootstrap),
         recall=candidates.recall_with_interval(run, bootstrap),
         chest=candidates.chest_with_interval(run, bootstrap),
-        folds=tuple(_part(run, each, run.folds == each, own, bootstrap) for each in run.fold_order),
-        sources=tuple(_part(run, each, run.sources == each, own, bootstrap) for each in names),
+        folds=tuple(_part(run, each, run.folds == each, limits, bootstrap) for each in run.fold_order),
+        sources=tuple(_part(run, each, run.sources == each, limits, bootstrap) for each in names),
         taken=taken_for_children(run, known, bootstrap),
-        steps=tuple(steps_of(run, own, bootstrap)),
+        steps=tuple(steps_of(run, limits, bootstrap)),
     )
 
 
@@ -103,19 +105,22 @@ def own_thresholds(run: Run) -> dict[str, float]:
     return found
 
 
-def _part(run: Run, name: str, members: Members, own: Mapping[str, float], bootstrap: int) -> Part:
-    part = run.take(members)
-    review_below = own.get(name, float("nan"))
-    above = part.confidence >= review_below
-    told = name in own
+def _limits(run: Run, own: Mapping[str, float]) -> Values:
+    """Return the own threshold of each image's model (n,), NaN where it is not known."""
+    return np.array([own.get(str(fold), np.nan) for fold in run.folds])
+
+
+def _part(run: Run, name: str, members: Members, limits: Values, bootstrap: int) -> Part:
+    part, limit = run.take(members), limits[members]
+    above, known = part.confidence >= limit, not np.isnan(limit).any()
     return Part(
         name=name,
         images=len(part.truth),
         recall=macro_recall(part.truth, part.right),
         accuracy=share(part.right, part.patients, bootstrap),
-        review_below=review_below,
-        precision=float(part.right[above].mean()) if told and above.any() else float("nan"),
-        coverage=float(above.mean()) if told else float("nan"),
+        review_below=float(limit[0]) if len(set(limit.tolist())) == 1 else float("nan"),
+        precision=float(part.right[above].mean()) if above.any() else float("nan"),
+        coverage=float(above.mean()) if known else float("nan"),
         rejected=float("nan") if part.rejected is None else float(part.rejected.mean()),
     )
 
@@ -138,12 +143,11 @@ def taken_for_children(run: Run, known: Mapping[str, Known], bootstrap: int) -> 
     }
 
 
-def steps_of(run: Run, own: Mapping[str, float], bootstrap: int) -> Iterator[Step]:
-    """Return precision and coverage at each threshold, and at the folds' own if all of them are known."""
+def steps_of(run: Run, limits: Values, bootstrap: int) -> Iterator[Step]:
+    """Return precision and coverage at each threshold, and at `limits` (n,) if all of them are known."""
     for threshold in THRESHOLDS:
         yield _step(f"{threshold:g}", run, np.asarray(run.confidence >= threshold), bootstrap)
-    if set(run.fold_order) <= set(own):
-        limits = np.array([own[str(fold)] for fold in run.folds])
+    if not np.isnan(limits).any():
         yield _step(OWN, run, np.asarray(run.confidence >= limits), bootstrap)
 
 
@@ -227,7 +231,7 @@ def _classes_table(figures: Figures) -> str:
 
 
 def _parts_table(kind: str, parts: Sequence[Part], rejecting: bool) -> str:
-    own = not all(np.isnan(part.review_below) for part in parts)
+    own = not all(np.isnan(part.coverage) for part in parts)
     names = [kind, "images", "accuracy", "macro recall"]
     names += ["review below", "precision above", "coverage"] if own else []
     rows = []
@@ -337,7 +341,8 @@ def main() -> None:
     (given.out / "sources.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     first = shared[0]
     print(f"## {len(shared)} candidates on {len(first.truth)} images of {len(first.fold_order)} folds\n")
-    print(*remarks(list(runs.values()), shared), sep="\n", end="\n\n")
+    for remark in remarks(list(runs.values()), shared):
+        print(remark, end="\n\n")
     print(candidates_table(shared, given.bootstrap))
     print("\n## The choice without looking\n")
     print(nested_text(found, shared, given.bootstrap) if found else "One fold leaves nothing to choose by.")

@@ -79,7 +79,7 @@ def test_only_what_all_have_answered_is_compared() -> None:
 def test_thresholds_and_rejections() -> None:
     rejecting = np.array([0, 0, 0, 0, 0, 0, 1, 1], np.bool_)
     run = replace(ON_EAST, rejected=rejecting)
-    steps = {step.threshold: step for step in sources.steps_of(run, {"east": 0.9, "west": 0.5}, 0)}
+    steps = {step.threshold: step for step in sources.steps_of(run, np.repeat([0.9, 0.5], 4), 0)}
     assert (steps["0.5"].precision.value, steps["0.5"].coverage) == (0.875, 1.0)
     assert (steps["0.9"].coverage, math.isnan(steps["0.9"].precision.value)) == (0.0, True)
     own = steps[sources.OWN]
