@@ -95,19 +95,19 @@ class Network(nn.Module):
             value.requires_grad_(name not in kept)
 
     @torch.inference_mode()
-    def features(self, grey: Tensor) -> Tensor:
-        """Return what the last layer is given: float32 (n, dimensions) for grey images (n, size, size)."""
+    def features(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the last layer is given and gives: float32 (n, dimensions) and (n, outputs)."""
         seen: list[Tensor] = []
         layer = self.body.get_classifier()
         with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
-            self(grey)
-        return seen[0]
+            logits = self(grey)
+        return seen[0], logits.float()
 
     def watch(self, layer: nn.Module, novelty: Novelty) -> None:
         """Let the last layer give the reject score of its features behind its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-            return torch.cat([logits, novelty(inputs[0]).to(logits.dtype)], dim=1)
+            return torch.cat([logits, novelty(inputs[0], logits).to(logits.dtype)], dim=1)
 
         self.novelty, self._watching = novelty, layer.register_forward_hook(both)
 
@@ -230,7 +230,7 @@ def build(bundle: Bundle) -> Network:
         network.body.load_state_dict(state, strict=True)
         if bundle.reject is not None:
             kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-            network.watch(network.body.get_classifier(), Novelty(kept))
+            network.watch(network.body.get_classifier(), Novelty(kept, bundle.head))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error

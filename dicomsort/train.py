@@ -26,7 +26,7 @@ from dicomsort.labels import Head, split_columns
 from dicomsort.networks import Network
 from dicomsort.recipe import Recipe
 from dicomsort.splits import Split
-from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, features_of, predict
+from dicomsort.trainer import Epoch, Place, Prepared, Trainer, Watch, features_of
 from dicomsort.truth import by_head, heads_of, labels_in, truth_matrix
 from dicomsort.workbench import CHECKPOINT
 
@@ -128,9 +128,8 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
         split=prepared.split,
     )
     network = networks.build(bundle).to(place.ranks.device)
-    logits = predict(network, prepared.validation)
-    bundle = calibrated(bundle, logits, prepared.validation.truth)
-    return rejecting(bundle, features_of(network, prepared.train), features_of(network, prepared.validation))
+    known, unseen = (features_of(network, part) for part in (prepared.train, prepared.validation))
+    return rejecting(calibrated(bundle, unseen[1], prepared.validation.truth), known, unseen)
 
 
 def _normalising(images: Images, recipe: Recipe) -> dict[str, Any]:
@@ -191,13 +190,19 @@ def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.fl
     return replace(bundle, head=heads[0], further=tuple(heads[1:]), metrics={"validation": facts})
 
 
-def rejecting(bundle: Bundle, known: NDArray[np.float32], unseen: NDArray[np.float32]) -> Bundle:
-    """Give a bundle a reject score: fitted to features (n, dimensions) of its training images.
+Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Features (n, dimensions) and logits (n, outputs) of images."""
 
-    The threshold is exceeded by one of a hundred `unseen` radiographs of the same sources.
+
+def rejecting(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
+    """Give a bundle a reject score, fitted to its training images, with a threshold.
+
+    known: the training images; unseen: radiographs that it was not trained on, of which FALSE_REJECTIONS lie
+    above the threshold.
     """
-    weights = novelty.fit(known)
-    threshold = float(np.quantile(novelty.scores(weights, unseen), 1 - FALSE_REJECTIONS))
+    weights = novelty.fit(*known, bundle.head)
+    found = novelty.scores(weights, *unseen, bundle.head)
+    threshold = float(np.quantile(found, 1 - FALSE_REJECTIONS))
     return replace(bundle, weights={**bundle.weights, **weights}, reject=Reject(round(threshold, 4)))
 
 

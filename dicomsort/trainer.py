@@ -316,11 +316,13 @@ def predict(network: Network, images: Images, precision: torch.dtype = torch.flo
     return np.concatenate(answers)
 
 
-def features_of(network: Network, images: Images) -> NDArray[np.float32]:
-    """Return what the last layer is given of each image: float32 (n, dimensions)."""
+def features_of(network: Network, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the last layer is given and gives: float32 (n, dimensions) and logits (n, outputs)."""
     device = next(network.parameters()).device
     network.eval()
-    return np.concatenate([network.features(batch.to(device)).cpu().numpy() for batch in images.batches()])
+    found = [network.features(batch.to(device)) for batch in images.batches()]
+    features, logits = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+    return features, logits
 
 
 def validation_figures(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,64 +14,99 @@ from dicomsort import networks, novelty
 from dicomsort.bundle import Bundle, Reject
 from dicomsort.classifier import Classifier
 from dicomsort.errors import ModelError
-from dicomsort.train import rejecting
+from dicomsort.labels import Head
+from dicomsort.train import FALSE_REJECTIONS, rejecting
+
+HEAD = Head("label", ("a", "b", "c"))
+Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def plane(count: int, seed: int, dimensions: int = 64) -> NDArray[np.float32]:
-    """Draw features that lie in eight of the dimensions but for a little noise."""
-    axes = np.random.default_rng(0).normal(size=(8, dimensions))
+def plane(count: int, seed: int, energy: float = 8.0) -> Seen:
+    """Draw features that lie in eight of 64 dimensions but for a little noise, and logits sure of one class."""
+    axes = np.random.default_rng(0).normal(size=(8, 64))
     generator = np.random.default_rng(seed)
-    noise = 0.1 * generator.normal(size=(count, dimensions))
-    return np.asarray(5 + generator.normal(size=(count, 8)) @ axes + noise, np.float32)
+    features = 5 + generator.normal(size=(count, 8)) @ axes + 0.1 * generator.normal(size=(count, 64))
+    logits = np.zeros((count, 3)) + generator.normal(size=(count, 3))
+    logits[:, 0] += energy
+    return np.asarray(features, np.float32), np.asarray(logits, np.float32)
+
+
+def scores(weights: dict[str, NDArray[Any]], seen: Seen, head: Head = HEAD) -> NDArray[np.float32]:
+    return novelty.scores(weights, *seen, head)
 
 
 def random_images(count: int, size: int = 64) -> torch.Tensor:
-    return torch.randint(
-        0, 256, (count, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    lot = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, size, size), dtype=torch.uint8, generator=lot)
+
+
+def kept_of(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    return {name: value for name, value in bundle.weights.items() if name.startswith(novelty.PREFIX)}
 
 
 @pytest.fixture
 def rejecting_bundle(small_bundle: Bundle) -> Bundle:
-    features = networks.build(small_bundle).eval().features(random_images(40)).numpy()
-    spread = 0.1 * float(np.abs(features).mean())  # an untrained network sees no differences
-    features += spread * np.random.default_rng(0).normal(size=features.shape).astype(np.float32)
-    return rejecting(small_bundle, features[:20], features[20:])
+    seen = networks.build(small_bundle).eval().features(random_images(40))
+    features, logits = (part.numpy() for part in seen)
+    generator = np.random.default_rng(0)  # an untrained network sees no differences
+    features += np.float32(0.1 * np.abs(features).mean()) * generator.normal(size=features.shape).astype(
+        np.float32
+    )
+    logits += generator.normal(size=logits.shape).astype(np.float32)
+    return rejecting(small_bundle, (features[:20], logits[:20]), (features[20:], logits[20:]))
 
 
-def test_what_lies_where_the_training_lay_scores_about_one_and_the_rest_more() -> None:
-    weights = novelty.fit(plane(400, 1))
-    inside, outside = plane(200, 2), plane(200, 3)
-    outside += np.float32(3) * np.random.default_rng(4).normal(size=outside.shape).astype(np.float32)
-    assert novelty.scores(weights, plane(400, 1)).mean() == pytest.approx(1, rel=1e-3)
-    assert novelty.scores(weights, inside).mean() == pytest.approx(1, abs=0.2)
-    assert novelty.scores(weights, outside).min() > 5 * novelty.scores(weights, inside).max()
+def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> None:
+    weights = novelty.fit(*plane(400, 1), HEAD)
+    inside, (features, logits) = plane(200, 2), plane(200, 3)
+    features += np.float32(3) * np.random.default_rng(4).normal(size=features.shape).astype(np.float32)
+    assert scores(weights, plane(400, 1)).mean() == pytest.approx(0, abs=1e-3)
+    assert scores(weights, inside).mean() == pytest.approx(0, abs=0.5)
+    assert scores(weights, (features, logits)).min() > 5 * scores(weights, inside).max()
 
 
-def test_the_score_is_what_the_components_leave_over() -> None:
-    features = plane(300, 1)
-    weights = novelty.fit(features)
+def test_what_the_network_is_unsure_of_scores_more() -> None:
+    weights = novelty.fit(*plane(400, 1), HEAD)
+    assert scores(weights, plane(200, 2, energy=0.0)).min() > scores(weights, plane(200, 2)).mean() + 3
+
+
+def test_the_score_is_the_norm_of_the_rest_less_the_energy() -> None:
+    features, logits = plane(300, 1)
+    weights = novelty.fit(features, logits, HEAD)
     centred = features.astype(np.float64) - features.mean(axis=0)
     _, values, axes = np.linalg.svd(centred, full_matrices=False)
-    rest = centred - centred @ axes[:8].T @ axes[:8]
-    expected = np.square(rest).sum(axis=1)
-    found = novelty.scores(weights, features)
+    rest = np.linalg.norm(centred - centred @ axes[:8].T @ axes[:8], axis=1)
+    energy = np.log(np.exp(logits.astype(np.float64)).sum(axis=1))
+    expected = (rest - rest.mean()) / rest.std() - (energy - energy.mean()) / energy.std()
     assert values[8] < 0.1 * values[7]
-    assert np.corrcoef(found, expected)[0, 1] > 0.99
+    assert scores(weights, (features, logits)) == pytest.approx(expected, abs=0.05)
+
+
+def test_of_several_labels_the_energies_add_up_and_of_a_yes_or_no_there_is_none() -> None:
+    features, logits = plane(300, 1)
+    several = Head("parts", ("a", "b", "c"), kind="multilabel")
+    unsure = np.full_like(logits, -5)
+    weights = novelty.fit(features, logits, several)
+    assert (scores(weights, (features, unsure), several) > scores(weights, (features, logits), several)).all()
+    yes_or_no = Head("metal", ("no", "yes"), kind="binary")
+    weights = novelty.fit(features, logits[:, :1], yes_or_no)
+    before = scores(weights, (features, logits[:, :1]), yes_or_no)
+    assert np.array_equal(before, scores(weights, (features, unsure[:, :1]), yes_or_no))
 
 
 @pytest.mark.parametrize("shape", [(2, 64), (5, 3), (3, 1)])
 def test_few_or_narrow_features_are_enough(shape: tuple[int, int]) -> None:
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    assert np.isfinite(novelty.scores(novelty.fit(features), features)).all()
+    logits = np.zeros((shape[0], 3), np.float32)
+    assert np.isfinite(scores(novelty.fit(features, logits, HEAD), (features, logits))).all()
 
 
-def test_one_radiograph_of_a_hundred_may_be_rejected(small_bundle: Bundle) -> None:
-    unseen = plane(1000, 2)
+def test_so_many_radiographs_are_rejected_as_it_says(small_bundle: Bundle) -> None:
+    unseen = plane(2000, 2)
     bundle = rejecting(small_bundle, plane(400, 1), unseen)
-    kept = {name: value for name, value in bundle.weights.items() if name.startswith(novelty.PREFIX)}
     assert bundle.reject is not None
-    assert (novelty.scores(kept, unseen) > bundle.reject.threshold).mean() == pytest.approx(0.01, abs=0.002)
+    rejected = scores(kept_of(bundle), unseen, small_bundle.head) > bundle.reject.threshold
+    assert rejected.mean() == pytest.approx(FALSE_REJECTIONS, abs=0.001)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 0.1)])
@@ -78,11 +114,8 @@ def test_a_network_gives_the_score_behind_its_logits(
     rejecting_bundle: Bundle, small_bundle: Bundle, precision: str, tolerance: float
 ) -> None:
     images = random_images(6)
-    features = networks.build(small_bundle).eval().features(images).numpy()
-    kept = {
-        name: value for name, value in rejecting_bundle.weights.items() if name.startswith(novelty.PREFIX)
-    }
-    expected = novelty.scores(kept, features)
+    features, logits = (part.numpy() for part in networks.build(small_bundle).eval().features(images))
+    expected = novelty.scores(kept_of(rejecting_bundle), features, logits, small_bundle.head)
     answers = Classifier(rejecting_bundle, "cpu", precision).logits(images.numpy())
     alone = Classifier(small_bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (6, small_bundle.outputs + 1)
