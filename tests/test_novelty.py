@@ -22,7 +22,7 @@ Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def plane(count: int, seed: int, energy: float = 8.0) -> Seen:
-    """Draw features that lie in eight of 64 dimensions but for a little noise, and logits sure of one class."""
+    """Draw features in eight of 64 dimensions but for a little noise, and logits sure of one class."""
     axes = np.random.default_rng(0).normal(size=(8, 64))
     generator = np.random.default_rng(seed)
     features = 5 + generator.normal(size=(count, 8)) @ axes + 0.1 * generator.normal(size=(count, 64))
