@@ -31,6 +31,7 @@ _NOISE = (0.01, 0.04)  # deviation as a share of the range of greys
 _COARSE = (1.5, 3.5)  # how many times fewer pixels a side
 _LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
 _SMALLEST = 16  # pixels a side of what can be cropped
+_LEAST_GREYS = 0.3  # how far greys go towards another image's
 _SLIM, _MOST_GAP = (0.4, 0.7), 4  # width by height of half a plate, and pixels between two halves
 
 
@@ -44,8 +45,9 @@ class Augmentation:
 
     flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. crop: a part
     of the picture fills the canvas. stretch: the aspect ratio is another. quarter: turned by 90, 180 or 270
-    degrees. pair: another image of the same labels stands beside it, as two views on one plate do. equalise:
-    the histogram is spread, or made even. invert: polarity. margins: the picture lies
+    degrees. pair: another image of the same labels stands beside it, as two views on one plate do. greys: its
+    greys become as frequent as those of any other image, so that a source cannot be told by its processing.
+    equalise: the histogram is spread, or made even. invert: polarity. margins: the picture lies
     smaller, anywhere on a black, white or grey ground. borders: edges of the picture are black or white, as
     behind a collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L
     or R by chance, so 0 where the side matters.
@@ -61,6 +63,7 @@ class Augmentation:
     stretch: float = 0.0
     quarter: float = 0.0
     pair: float = 0.0
+    greys: float = 0.0
     equalise: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.4
@@ -147,6 +150,31 @@ def side_by_side(left: Tensor, right: Tensor) -> Tensor:
     if gap := _one_of(_MOST_GAP):
         halves.insert(1, torch.full((1, size, gap), 0 if _chance(0.5) else 255, dtype=left.dtype))
     return _on_canvas(torch.cat(halves, dim=2), size)
+
+
+def with_greys_of(image: Tensor, other: Tensor) -> Tensor:
+    """Match a picture's histogram to that of another, partly, by chance: uint8 (1, size, size), as they are.
+
+    What is beside the pictures on their canvases does not count, and stays.
+    """
+    own, wanted = (_span(canvas[0]) for canvas in (image, other))
+    if min(own[2] - own[0], own[3] - own[1], wanted[2] - wanted[0], wanted[3] - wanted[1]) < _SMALLEST:
+        return image
+    changed = image.clone()
+    picture = changed[0, own[0] : own[2], own[1] : own[3]]
+    levels = torch.searchsorted(
+        _shares(other[0, wanted[0] : wanted[2], wanted[1] : wanted[3]]), _shares(picture)
+    )
+    weight = _uniform(_LEAST_GREYS, 1)
+    table = (weight * levels.clamp(max=255) + (1 - weight) * torch.arange(256)).round().to(torch.uint8)
+    picture.copy_(table[picture.int()])
+    return changed
+
+
+def _shares(picture: Tensor) -> Tensor:
+    """Return the share of pixels that are no brighter than each grey: float32 (256,)."""
+    counts = torch.bincount(picture.flatten().int(), minlength=256).cumsum(0)
+    return counts / counts[-1]
 
 
 def _half(image: Tensor, size: int) -> Tensor:

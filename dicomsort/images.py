@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dicomsort.augment import Augmentation, side_by_side, transform
+from dicomsort.augment import Augmentation, side_by_side, transform, with_greys_of
 from dicomsort.cache import Cache
 from dicomsort.dataset import Sample
 from dicomsort.labels import Head
@@ -76,8 +76,8 @@ class Drawn(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, images: Images, order: Sequence[int], augmentation: Augmentation, seed: int) -> None:
         self._images, self._order, self._seed = images, order, seed
-        self._pair, self._change = augmentation.pair, transform(augmentation)
-        self._alike = _alike(images) if self._pair else []
+        self._augmentation, self._change = augmentation, transform(augmentation)
+        self._alike = _alike(images) if augmentation.pair else []
         self._truth = torch.from_numpy(images.truth)
 
     def __len__(self) -> int:
@@ -91,13 +91,21 @@ class Drawn(Dataset[tuple[Tensor, Tensor]]):
         return changed.squeeze(0), self._truth[index]
 
     def _picture(self, index: int) -> Tensor:
-        """Return one image, at times with another of the same labels beside it: uint8 (1, size, size)."""
+        """Return one image, at times as it may be with the help of others: uint8 (1, size, size)."""
         image = self._images.pixels(index).unsqueeze(0)
-        if not self._pair or float(torch.rand(1)) >= self._pair:
-            return image
-        alike = self._alike[index]
-        other = alike[int(torch.randint(len(alike), (1,)))]
-        return side_by_side(image, self._images.pixels(other).unsqueeze(0))
+        if _happens(self._augmentation.greys):
+            image = with_greys_of(image, self._one_of(range(len(self._images))))
+        if _happens(self._augmentation.pair):
+            image = side_by_side(image, self._one_of(self._alike[index]))
+        return image
+
+    def _one_of(self, indices: Sequence[int]) -> Tensor:
+        chosen = indices[int(torch.randint(len(indices), (1,)))]
+        return self._images.pixels(chosen).unsqueeze(0)
+
+
+def _happens(probability: float) -> bool:
+    return probability > 0 and float(torch.rand(1)) < probability
 
 
 def _alike(images: Images) -> list[list[int]]:

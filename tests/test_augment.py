@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dicomsort.augment import PRESETS, Augmentation, shown, side_by_side, transform
+from dicomsort.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_greys_of
 from dicomsort.errors import UsageError
 
 NONE = PRESETS["none"]
@@ -149,6 +149,25 @@ def test_two_pictures_stand_side_by_side_at_the_same_height(seed: int) -> None:
     assert rows[0] == rows[1] >= 49
     columns = [(both[0] == grey).any(dim=0).nonzero() for grey in (80, 160)]
     assert columns[0].max() < columns[1].min()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_greys_go_towards_those_of_another_picture_and_keep_their_order(seed: int) -> None:
+    image, other = canvas(), torch.zeros(1, 96, 96, dtype=torch.uint8)
+    other[:, 10:80] = (torch.arange(70 * 96).reshape(1, 70, 96) * 50 / (70 * 96) + 200).to(torch.uint8)
+    before = image.clone()
+    torch.manual_seed(seed)
+    changed = with_greys_of(image, other)
+    assert torch.equal(image, before)
+    assert not changed[:, :, :12].any(), "padding stays padding"
+    own, new = image[:, :, 12:84].flatten().int(), changed[:, :, 12:84].flatten().int()
+    assert bool((new[own.argsort(stable=True)].diff() >= 0).all())
+    assert float(own.float().mean()) + 15 < float(new.float().mean()) < 250
+
+
+def test_a_picture_keeps_its_greys_beside_its_equal_or_nothing() -> None:
+    assert (with_greys_of(canvas(), canvas()).int() - canvas().int()).abs().max() <= 1
+    assert torch.equal(with_greys_of(canvas(), torch.zeros(1, 96, 96, dtype=torch.uint8)), canvas())
 
 
 def test_a_black_canvas_can_stand_beside_another() -> None:
