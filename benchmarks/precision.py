@@ -24,7 +24,7 @@ from dicomsort.workers import PoolSettings
 def scores(classifier: Classifier, images: NDArray[np.uint8], batch: int) -> NDArray[np.float64]:
     """Return calibrated probabilities (n, labels)."""
     logits = [classifier.logits(images[at : at + batch]) for at in range(0, len(images), batch)]
-    return np.asarray(classifier.bundle.head.scores(np.concatenate(logits)))
+    return np.asarray(classifier.bundle.scores(np.concatenate(logits)))
 
 
 def compare(name: str, ours: NDArray[np.float64], exact: NDArray[np.float64], classifier: Classifier) -> None:
