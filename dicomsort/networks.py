@@ -278,10 +278,10 @@ def weights_of(network: Network) -> dict[str, Any]:
 
 
 def start_from(network: Network, weights: Path) -> None:
-    """Load ImageNet weights (safetensors, timm's names, three channels) into a network.
+    """Load weights (safetensors, timm's names) into a network: ImageNet's, or those of a bundle.
 
-    The first convolution's weights are summed over the colours, which is what a grey image repeated three
-    times would give; the classifier keeps its random start. Raises UsageError if the file does not fit.
+    The first convolution's weights of three channels are summed over the colours, which is what a grey image
+    repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does not fit.
     """
     try:
         state = load_file(weights)
@@ -298,7 +298,8 @@ def _start_from_state(network: Network, state: dict[str, Tensor], origin: str) -
             state[name] = state[name].float().sum(dim=1, keepdim=True)
     if hasattr(network.body, "pos_embed") and "pos_embed" in state:
         state["pos_embed"] = _positions(state["pos_embed"].float(), network.body)
-    backbone = {name: value.float() for name, value in state.items() if not name.startswith(classifier)}
+    left_out = (*classifier, PREFIX)
+    backbone = {name: value.float() for name, value in state.items() if not name.startswith(left_out)}
     try:
         result = network.body.load_state_dict(backbone, strict=False)
     except RuntimeError as error:

@@ -250,6 +250,19 @@ def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
     assert not still
 
 
+def test_a_training_can_start_from_another_bundle(pictures: Path, tmp_path: Path) -> None:
+    prepared = prepared_from(pictures, tmp_path / "c")
+    first = train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m"))
+    first.save(tmp_path / "m")
+    weights = str(tmp_path / "m" / bundles.WEIGHTS)
+    network, _ = networks.begin(RECIPE.arch, RECIPE.size, 1, weights)
+    started = networks.weights_of(network)
+    classifier = network.body.pretrained_cfg["classifier"]
+    for name, value in first.weights.items():
+        if not name.startswith(("reject.", classifier)):
+            assert np.allclose(started[name], value, atol=1e-6), name
+
+
 def test_only_images_with_the_same_labels_stand_side_by_side(pictures: Path, tmp_path: Path) -> None:
     images = prepared_from(pictures, tmp_path / "c").train
     paired = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
