@@ -281,7 +281,8 @@ def start_from(network: Network, weights: Path) -> None:
     """Load weights (safetensors, timm's names) into a network: ImageNet's, or those of a bundle.
 
     The first convolution's weights of three channels are summed over the colours, which is what a grey image
-    repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does not fit.
+    repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does
+    not fit.
     """
     try:
         state = load_file(weights)
