@@ -19,7 +19,7 @@ from dicomsort.bundle import Bundle, Reject, compact
 from dicomsort.cache import Cache
 from dicomsort.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
 from dicomsort.dataset import TRAIN, VALIDATION, Sample, Unread, listed
-from dicomsort.devices import THREADS, choose_precision
+from dicomsort.devices import PRECISIONS, THREADS, choose_precision
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.images import Images, images_of, sampling_weights
 from dicomsort.labels import Head, split_columns
@@ -128,7 +128,8 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
         split=prepared.split,
     )
     network = networks.build(bundle).to(place.ranks.device)
-    known, unseen = (features_of(network, part) for part in (prepared.train, prepared.validation))
+    quick = PRECISIONS[choose_precision(recipe.precision, [place.ranks.device])]
+    known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)
     return rejecting(calibrated(bundle, unseen[1], prepared.validation.truth), known, unseen)
 
 

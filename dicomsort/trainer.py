@@ -316,11 +316,14 @@ def predict(network: Network, images: Images, precision: torch.dtype = torch.flo
     return np.concatenate(answers)
 
 
-def features_of(network: Network, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def features_of(
+    network: Network, images: Images, precision: torch.dtype = torch.float32
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what the last layer is given and gives: float32 (n, dimensions) and logits (n, outputs)."""
     device = next(network.parameters()).device
     network.eval()
-    found = [network.features(batch.to(device)) for batch in images.batches()]
+    with _autocast(device, precision):
+        found = [network.features(batch.to(device)) for batch in images.batches()]
     features, logits = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
     return features, logits
 
