@@ -1,7 +1,7 @@
 """Labels that were found wrong, kept beside the data instead of in them, each with its reason."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,13 +35,15 @@ def load(
     """
     if path is None:
         return dataset.load(data, columns, hash_of), 0
-    if not columns.targets:
+    if data.is_dir():
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
     corrections = read(path)
     found = dataset.load(data, columns, hash_of, unlabelled=True)
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:
         raise UsageError(f"'{data}' holds no labelled file")
+    if columns.part and (odd := next((one.name for one in samples if not one.part), "")):
+        raise UsageError(f"corrections: '{odd}' has a label now, but no part in column '{columns.part}'")
     unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.cells))
     return replace(found, samples=tuple(samples), unread=unread), count
 
@@ -86,33 +88,43 @@ def corrected(
     targets, auxiliary: the columns of the samples' cells and hints.
 
     Corrections of other images or columns do not count. A sample without any label left is left out. Raises
-    UsageError if the data do not say what a correction is of: they have changed since.
+    UsageError if the data do not say what a correction is of: they have changed since. Of an image that comes
+    with several labels each can be corrected, be the right one, or missing.
     """
-    wanted = {(one.sha256, one.column): one for one in corrections}
-    if len(wanted) < len(corrections):
-        raise UsageError("corrections: an image's column is corrected twice")
+    wanted = _by_cell(corrections)
+    columns = (*targets, *auxiliary)
+    said: dict[tuple[str, str], set[str]] = {}
+    for sample in samples:
+        for column, cell in zip(columns, (*sample.cells, *sample.hints), strict=True):
+            said.setdefault((sample.sha256, column), set()).add(cell)
     kept, count = [], 0
     for sample in samples:
-        cells, hints = (
-            [_right(sample, column, cell, wanted.get((sample.sha256, column))) for column, cell in pairs]
-            for pairs in (
-                zip(targets, sample.cells, strict=False),
-                zip(auxiliary, sample.hints, strict=True),
-            )
-        )
-        changed = replace(sample, cells=tuple(cells), hints=tuple(hints))
-        before, after = (*sample.cells, *sample.hints), (*changed.cells, *changed.hints)
+        before, after = (*sample.cells, *sample.hints), []
+        for column, cell in zip(columns, before, strict=True):
+            key, fact = (sample.sha256, column), f"'{sample.name}' has '{cell}' in column '{column}'"
+            after.append(_right(fact, cell, wanted.get(key, {}), said[key]))
         count += sum(old != new for old, new in zip(before, after, strict=True))
-        if any(cells):
-            kept.append(changed)
+        if any(after[: len(targets)]):
+            cells, hints = tuple(after[: len(targets)]), tuple(after[len(targets) :])
+            kept.append(replace(sample, cells=cells, hints=hints))
     return kept, count
 
 
-def _right(sample: Sample, column: str, cell: str, correction: Correction | None) -> str:
-    if correction is None:
+def _by_cell(corrections: Sequence[Correction]) -> dict[tuple[str, str], dict[str, str]]:
+    """Return by image and column what each cell becomes. Raises UsageError for two answers."""
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for one in corrections:
+        cells = wanted.setdefault((one.sha256, one.column), {})
+        if one.was in cells:
+            raise UsageError("corrections: an image's column is corrected twice")
+        cells[one.was] = one.becomes
+    return wanted
+
+
+def _right(fact: str, cell: str, becomes: Mapping[str, str], said: Set[str]) -> str:
+    """Return what a cell should say. said: what this column says of the image, wherever that comes."""
+    if not becomes or cell in becomes:
+        return becomes.get(cell, cell)
+    if cell in ("", *becomes.values()) and said & becomes.keys():
         return cell
-    if correction.was != cell:
-        raise UsageError(
-            f"corrections: '{sample.name}' has '{cell}' in column '{column}', not '{correction.was}'"
-        )
-    return correction.becomes
+    raise UsageError(f"corrections: {fact}, not '{min(becomes)}'")

@@ -35,7 +35,7 @@ class Sample:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. facts: other columns that were asked for. more: further files of the same study,
     which are shown beside the first. contents: the hashes of all its files. hints: what the auxiliary columns
-    say, as cells do.
+    say, as cells do; empty where the files of a study differ.
     """
 
     path: Path
@@ -106,8 +106,8 @@ def load(
 ) -> Data:
     """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
 
-    A row without any label is left out, unless `unlabelled` ones are wanted. A `patient` column groups files;
-    without one each file stands alone.
+    A row without any label is left out, unless `unlabelled` ones are wanted and it is of no labelled study. A
+    `patient` column groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
     try:
@@ -118,7 +118,8 @@ def load(
         ) from error
     except ValueError as error:
         raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
-    rows = rows if unlabelled else [row for row in rows if any(row.cells)]
+    labelled = {row.study or row.name for row in rows if any(row.cells)}
+    rows = [row for row in rows if any(row.cells) or (unlabelled and (row.study or row.name) not in labelled)]
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
     studies = _studies(rows) if columns.concat else [[row] for row in rows]
@@ -161,11 +162,13 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
         except (OSError, ValueError):  # ValueError: a name that no file system takes
             first, hashes = row, [""]
             break
+    told = zip(*(row.hints for row in study), strict=True)
+    hints = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in told)
     several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
     return Sample(
         first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
         first.source, first.part, first.facts, tuple(row.path for row in study[1:]), tuple(hashes),
-        first.hints,
+        hints,
     )  # fmt: skip
 
 

@@ -85,10 +85,16 @@ class Network(nn.Module):
     def freeze(self, stages: int) -> None:
         """Keep the first stages of the body as they are, as timm counts them; the stem is the first.
 
-        Their batch norms keep their statistics, too. Raises UsageError if there are not that many.
+        Their batch norms keep their statistics, too. Raises UsageError if there are not that many, or timm
+        does not tell them.
         """
-        groups = group_parameters(self.body, self.body.group_matcher(coarse=True))
-        if not 0 <= stages < len(groups) - 1:  # the last is the classifier
+        if not stages:
+            return
+        try:
+            groups = group_parameters(self.body, self.body.group_matcher(coarse=True))
+        except (AttributeError, AssertionError) as error:
+            raise UsageError(f"--freeze {stages}: timm does not tell the stages of this network") from error
+        if not 0 < stages < len(groups) - 1:  # the last is the classifier
             raise UsageError(f"--freeze {stages}: this network has {len(groups) - 1} stages; keep fewer")
         kept = {name for stage in range(stages) for name in groups[stage]}
         for name, value in self.body.named_parameters():
@@ -101,13 +107,14 @@ class Network(nn.Module):
         layer = self.body.get_classifier()
         with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
             logits = self(grey)
-        return seen[0], logits.float()
+        return seen[0].flatten(1), logits.float()
 
     def watch(self, layer: nn.Module, novelty: Novelty) -> None:
         """Let the last layer give the reject score of its features behind its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-            return torch.cat([logits, novelty(inputs[0], logits).to(logits.dtype)], dim=1)
+            score = novelty(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
+            return torch.cat([logits, score.reshape(-1, *[1] * (logits.ndim - 1))], dim=1)
 
         self.novelty, self._watching = novelty, layer.register_forward_hook(both)
 
@@ -253,7 +260,7 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
         classifier.float().register_forward_pre_hook(_in_float32)
         classifier.load_state_dict(scores)
     network.precision = precision
-    if on_processor:
+    if on_processor and (novelty is None or isinstance(classifier, nn.Linear)):  # (fused, it tells no score)
         network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
     if novelty is not None:
         network.watch(classifier, novelty)

@@ -21,6 +21,7 @@ PREFIX = "reject."
 _NAMES = frozenset(PREFIX + name for name in ("mean", "basis", "line"))
 _COMPONENTS = 128
 _SHARE = 8  # at most every so many-th dimension becomes a component
+_IMAGES = 2  # at least so many for each: components of as many as there are images leave nothing over
 _LEAST = 1e-6
 
 
@@ -68,7 +69,7 @@ def fit(features: NDArray[np.float32], logits: NDArray[np.float32], head: Head) 
     a yes or no, whose energy tells nothing, only the first does.
     """
     values = np.asarray(features, np.float64)
-    count = max(1, min(_COMPONENTS, values.shape[1] // _SHARE, len(values) - 1))
+    count = max(1, min(_COMPONENTS, values.shape[1] // _SHARE, (len(values) - 1) // _IMAGES))
     _, axes = np.linalg.eigh(np.cov(values.T).reshape(values.shape[1], -1))
     weights: dict[str, NDArray[Any]] = {
         PREFIX + "mean": values.mean(axis=0).astype(np.float32),

@@ -164,7 +164,7 @@ def train(
                 "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
-                "auxiliary": tuple(auxiliary) if auxiliary else None,
+                "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
             },
         )  # fmt: skip
         with ranks(device) as mine:

@@ -361,6 +361,49 @@ def test_a_correction_may_give_a_label_where_there_is_none(tmp_path: Path) -> No
         load_corrected(tmp_path, Columns(()), file)
 
 
+def test_each_label_of_an_image_that_comes_twice_can_be_corrected(tmp_path: Path) -> None:
+    first, second, *_ = samples_of({"a": 2, "b": 2})
+    twins = [first, replace(second, sha256=first.sha256, cells=("b",))]
+    file, one = tmp_path / "corrections.csv", first.sha256
+    for rows, cells in (
+        (f"{one},group,a,b,why\n", [("b",), ("b",)]),
+        (f"{one},group,a,c,why\n{one},group,b,c,why\n", [("c",), ("c",)]),
+        (f"{one},group,a,,why\n{one},group,b,,why\n", []),
+    ):
+        file.write_text(HEAD + rows, encoding="utf-8")
+        right, _ = corrected(twins, ("group",), read_corrections(file))
+        assert [sample.cells for sample in right] == cells
+    file.write_text(HEAD + f"{one},group,a,c,why\n", encoding="utf-8")
+    assert len(corrected([first, replace(twins[1], cells=("",))], ("group",), read_corrections(file))[0]) == 1
+    with pytest.raises(UsageError, match="has 'b' in column 'group', not 'a'"):
+        corrected(twins, ("group",), read_corrections(file))
+
+
+def test_a_correction_cannot_give_a_label_to_what_is_in_no_part(tmp_path: Path) -> None:
+    data, file = tmp_path / "labels.csv", tmp_path / "corrections.csv"
+    data.write_text("file,metal,part\na.png,1,train\nb.png,,\n", encoding="utf-8")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    file.write_text(HEAD + f"{content_hash(tmp_path / 'b.png')},metal,,0,looked at\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="has a label now, but no part in column 'part'"):
+        load_corrected(data, Columns(("metal",), part="part"), file)
+
+
+def test_corrections_leave_studies_as_they_are(tmp_path: Path) -> None:
+    data, file = tmp_path / "labels.csv", tmp_path / "corrections.csv"
+    rows = "a.png,1,s,x\nb.png,,s,x\nc.png,1,s,y\nd.png,,t,x\n"
+    data.write_text("file,metal,study,view\n" + rows, encoding="utf-8")
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    file.write_text(HEAD, encoding="utf-8")
+    columns = Columns(("metal",), concat="study", auxiliary=("view",))
+    plain, _ = load_corrected(data, columns, None)
+    assert load_corrected(data, columns, file) == (plain, 0)
+    assert [(sample.name, len(sample.more), sample.hints) for sample in plain.samples] == [
+        ("a.png", 1, ("",))
+    ]
+
+
 def test_a_file_of_corrections_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("file,label\n", encoding="utf-8")
     with pytest.raises(UsageError, match="must have the columns sha256,column"):

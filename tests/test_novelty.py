@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from dicomsort import bundle as bundles
 from dicomsort import networks, novelty
-from dicomsort.bundle import Bundle, Reject
+from dicomsort.bundle import Bundle, Reject, compact
 from dicomsort.classifier import Classifier
 from dicomsort.errors import ModelError
 from dicomsort.labels import Head
+from dicomsort.preprocess import Preprocessing
 from dicomsort.train import FALSE_REJECTIONS, rejecting
 
 HEAD = Head("label", ("a", "b", "c"))
@@ -68,6 +69,16 @@ def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> 
 def test_what_the_network_is_unsure_of_scores_more() -> None:
     weights = novelty.fit(*plane(400, 1), HEAD)
     assert scores(weights, plane(200, 2, energy=0.0)).min() > scores(weights, plane(200, 2)).mean() + 3
+
+
+def test_both_parts_count_though_there_are_fewer_images_than_dimensions() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(60, 1024)).astype(np.float32)
+    logits = generator.normal(size=(60, 3)).astype(np.float32)
+    sure = logits + np.array([8, 0, 0], np.float32)
+    weights = novelty.fit(features[:30], sure[:30], HEAD)
+    inside, unsure = (scores(weights, (features[30:], given[30:])) for given in (sure, logits))
+    assert (unsure > np.quantile(inside, 0.99)).mean() > 0.9
 
 
 def test_the_score_is_the_norm_of_the_rest_less_the_energy() -> None:
@@ -130,6 +141,32 @@ def test_a_bundle_with_a_score_is_the_same_after_saving(rejecting_bundle: Bundle
     assert again.tag == rejecting_bundle.tag
     moved = replace(rejecting_bundle, reject=Reject(99.0))
     assert moved.tag != again.tag
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) -> None:
+    spec, images = networks.spec_for("dla46_c"), random_images(24)
+    torch.manual_seed(0)
+    network = networks.Network(spec, 3)
+    assert isinstance(network.body.get_classifier(), torch.nn.Conv2d)
+    plain = Bundle("m", spec, Preprocessing(size=64), HEAD, compact(networks.weights_of(network)))
+    features, logits = (part.numpy() for part in networks.build(plain).eval().features(images))
+    assert (features.shape, logits.shape) == ((24, 256), (24, 3))
+    bundle = rejecting(plain, (features, logits), (features, logits))
+    expected = novelty.scores(kept_of(bundle), features, logits, HEAD)
+    answers = Classifier(bundle, "cpu", precision).logits(images.numpy())
+    assert answers.shape == (24, 4)
+    if precision == "float32":  # (an untrained network's small differences are lost in bfloat16)
+        assert answers[:, -1] == pytest.approx(expected, abs=1e-3 * float(expected.std()))
+
+
+def test_a_bundle_with_a_score_is_a_start_for_others(rejecting_bundle: Bundle, tmp_path: Path) -> None:
+    rejecting_bundle.save(tmp_path)
+    network = networks.Network(rejecting_bundle.network, 2)
+    networks.start_from(network, tmp_path / bundles.WEIGHTS)
+    name = next(name for name, value in network.body.named_parameters() if value.ndim == 4)
+    expected = np.asarray(rejecting_bundle.weights[name], np.float32)
+    assert np.array_equal(network.body.get_parameter(name).detach().numpy(), expected)
 
 
 @pytest.mark.parametrize("change", ["gone", "shape", "odd"])

@@ -326,6 +326,14 @@ def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Pat
         start.freeze(99)
 
 
+def test_a_network_whose_stages_nobody_tells_can_be_trained_but_not_frozen() -> None:
+    network = networks.begin("pit_ti_224", 224, 2, None)[0]
+    network.freeze(0)
+    assert all(value.requires_grad for value in network.parameters())
+    with pytest.raises(UsageError, match="timm does not tell the stages"):
+        network.freeze(1)
+
+
 def test_a_loss_that_is_no_number_ends_with_advice(pictures: Path, tmp_path: Path) -> None:
     prepared = prepared_from(pictures, tmp_path / "cache")
     with pytest.raises(UsageError, match="use a lower --learning-rate"):
