@@ -98,7 +98,8 @@ class Job:
             workbench.write_card(self.out, bundle.training, bundle.metrics)
             if not self.quiet:
                 targets = "".join(f" --target {target}" for target in self.targets)
-                measure = f"dicomsort eval {self.data}{targets} --model {self.out}"
+                right = "" if self.corrections is None else f" --corrections {self.corrections}"
+                measure = f"dicomsort eval {self.data}{targets}{right} --model {self.out}"
                 terminal.say(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
 

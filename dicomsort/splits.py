@@ -117,11 +117,12 @@ def read_folds(path: Path) -> ByColumn:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+            lines = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--folds '{path}' cannot be read as CSV: {error}") from error
-    if len(names) != 2 or names[1] != "fold" or any(len(row) != 2 for row in rows):
-        raise UsageError(f"--folds '{path}' needs two columns: one of the data, and 'fold'")
+    names, *rows = lines or [[]]
+    if not rows or names[1:] != ["fold"] or any(len(row) != 2 for row in rows):
+        raise UsageError(f"--folds '{path}' needs two columns, one of the data and 'fold', and its lines")
     fold_of = dict(rows)
     if len(fold_of) < len(rows):
         raise UsageError(f"--folds '{path}' names a value of '{names[0]}' twice")

@@ -296,7 +296,8 @@ def test_a_file_says_which_values_make_one_fold(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "needs two columns"),
-        ("site,part\ns0,a\n", "needs two columns: one of the data, and 'fold'"),
+        ("site,part\ns0,a\n", "needs two columns, one of the data and 'fold'"),
+        ("site,fold\n", "needs two columns"),
         ("site,fold\ns0\n", "needs two columns"),
         ("site,fold\ns0,a\ns0,b\n", "names a value of 'site' twice"),
     ],
