@@ -1,9 +1,10 @@
 """Classify a folder of real DICOM files with known contents and print what went wrong.
 
-python benchmarks/real_dicom.py FOLDER [--model NAME_OR_FOLDER]
+python benchmarks/real_dicom.py FOLDER [--model NAME_OR_FOLDER] [--sheet WRONG.png]
 
 FOLDER holds manifest.csv with the columns `file` and `label5` (the class that a person sees). Prints the
-statuses, then every radiograph whose label differs from what a person sees, with its confidence.
+statuses, then every radiograph whose label differs from what a person sees, with its confidence; --sheet
+draws these.
 """
 
 import argparse
@@ -15,12 +16,18 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from dicomsort.outcome import Picture
+from dicomsort.preprocess import Preprocessing
+from dicomsort.reader import read_any
+from dicomsort.sheet import Tile, save, sheet_of
+
 
 def main() -> None:
     """Run `dicomsort classify` on the folder and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="router5")
+    parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
         words = [
@@ -32,6 +39,8 @@ def main() -> None:
             given.model,
             "--action",
             "symlink",
+            "--include-secondary-capture",
+            "--keep-duplicates",
             "--json",
         ]
         done = subprocess.run([sys.executable, "-m", "dicomsort", *words], capture_output=True, text=True)  # noqa: PLW1510
@@ -39,10 +48,12 @@ def main() -> None:
             sys.exit(done.stderr)
         rows = _table(Path(out) / "manifest.csv")
     print(f"exit code {done.returncode};", json.dumps(json.loads(done.stdout)["statuses"]))
-    _compare(
-        rows,
-        {str((given.folder / row["file"]).resolve()): row for row in _table(given.folder / "manifest.csv")},
-    )
+    truth = {
+        str((given.folder / row["file"]).resolve()): row for row in _table(given.folder / "manifest.csv")
+    }
+    wrong = _compare(rows, truth)
+    if given.sheet is not None and wrong:
+        _draw(wrong, given.sheet)
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -50,18 +61,39 @@ def _table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _compare(rows: list[dict[str, str]], truth: dict[str, dict[str, str]]) -> None:
+Wrong = list[tuple[dict[str, str], dict[str, str]]]
+"""Rows of the manifest with what a person sees."""
+
+
+def _draw(wrong: Wrong, sheet: Path) -> None:
+    tiles = []
+    for row, seen in wrong:
+        reading = read_any(row["path"], Preprocessing())
+        if isinstance(reading, Picture):
+            caption = (
+                f"is {seen['label5']}",
+                f"said {row['label']} {float(row['confidence']):.2f}",
+                row["status"],
+            )
+            tiles.append(Tile(reading.image, caption))
+    save(sheet_of(tiles, columns=6), sheet)
+
+
+def _compare(rows: list[dict[str, str]], truth: dict[str, dict[str, str]]) -> Wrong:
+    every: Wrong = []
     judged = [(row, truth[row["path"]]) for row in rows if row["label"] and row["path"] in truth]
     judged = [(row, seen) for row, seen in judged if seen["label5"] not in ("", "unclear")]
     for group in sorted({seen["group"] for _, seen in judged}):
         members = [(row, seen) for row, seen in judged if seen["group"] == group]
         wrong = [(row, seen) for row, seen in members if row["label"] != seen["label5"]]
+        every += wrong
         review = Counter(row["status"] for row, _ in members)["review"]
         print(f"{group}: {len(members)} with a known class, {len(wrong)} wrong, {review} in review")
         for row, seen in wrong:
             print(
                 f"  {seen['label5']} as {row['label']} ({row['confidence']}, {row['status']}): {seen['file']}"
             )
+    return every
 
 
 if __name__ == "__main__":
