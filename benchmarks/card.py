@@ -101,9 +101,7 @@ def work_of(given: argparse.Namespace) -> Work:
     cluster = PATIENT if PATIENT in columns else None
     settings = EvalSettings(given.bootstrap, given.seed, cluster, by, pool=options.pool(given.workers))
     wanted = dataset.Columns((given.target,), concat=bundle.concat_by, facts=facts)
-    samples: Sequence[Sample] = dataset.load(given.data, wanted).samples
-    if given.corrections:
-        samples, _ = corrections.corrected(samples, (given.target,), corrections.read(given.corrections))
+    samples = corrections.load(given.data, wanted, given.corrections)[0].samples
     test = dataset.listed(samples, bundle.split, TEST)
     if not test:
         raise UsageError(f"no labelled file of '{given.data}' is in the test part of the model's split")
