@@ -63,7 +63,7 @@ def test_the_archive_ends_as_expected(
     assert statuses_differ(out, expected, "archive") == []
     assert (
         next(iter(rows(out).values())).keys()
-        == dict.fromkeys(columns([f"score_{label}" for label in ROUTER_LABELS])).keys()
+        == dict.fromkeys(columns([f"score_{label}" for label in ROUTER_LABELS], True)).keys()
     )
 
 
