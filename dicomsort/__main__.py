@@ -1,5 +1,6 @@
 """Run the command line: `dicomsort`, or `python -m dicomsort`."""
 
+import signal
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("dicomsort: interrupted\n")
         sys.exit(130)
+    finally:
+        for late in (signal.SIGINT, signal.SIGTERM):  # all is done: the exit code stays what it is
+            signal.signal(late, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

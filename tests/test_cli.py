@@ -55,6 +55,21 @@ def statuses_differ(out: Path, expected: list[dict[str, str]], folder: str) -> l
     return [(name, ended[name], status) for name, status in wanted.items() if ended[name] != status]
 
 
+def test_a_ctrl_c_after_the_end_changes_no_exit_code() -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from dicomsort.__main__ import main\n"
+        "sys.argv = ['dicomsort', '--version']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "dicomsort" in ran.stdout
+
+
 def test_the_archive_ends_as_expected(
     sorted_archive: tuple[Path, Ran], expected: list[dict[str, str]]
 ) -> None:
