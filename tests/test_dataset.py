@@ -163,7 +163,10 @@ def test_the_committed_split_is_the_one_the_shipped_model_was_trained_with() -> 
         fixed
     )
     assert np.abs(shares - [0.7, 0.15, 0.15]).max() < 0.01
-    assert bundle.load(bundle.locate("router5")).split == fixed
+    split = bundle.load(bundle.locate("router5")).split  # without what models/corrections.csv takes out
+    assert split.items() <= fixed.items()
+    assert len(fixed) - len(split) == 4
+    assert Counter(split.values())["test"] == Counter(fixed.values())["test"]
 
 
 def test_files_that_are_not_there_are_told_and_no_end(tmp_path: Path) -> None:
