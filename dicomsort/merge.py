@@ -111,12 +111,11 @@ def _join(manifest: Manifest, out: str, name: str) -> None:
 def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
     """Name the shards that are still to be done: not begun, or cut short."""
     assert manifest.run_file is not None  # noqa: S101  (entered)
-    whole: dict[int, list[int]] = {int(of): [] for of in manifest.run_file.shares}
-    for name in names:
-        if share := parts.share_of(name):
-            is_whole = RunFile(parts.folder_of(out, name)).settled
-            whole.setdefault(share.of, []).extend([share.number] if is_whole else [])
-    return [f"{left}/{of}" for of in whole for left in manifest.run_file.merged(of, whole[of])]
+    shares = {name: share for name in names if (share := parts.share_of(name))}
+    for share in shares.values():
+        manifest.run_file.shares.setdefault(str(share.of), [])
+    whole = [share for name, share in shares.items() if RunFile(parts.folder_of(out, name)).settled]
+    return manifest.run_file.merged((share.number, share.of) for share in whole)
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:

@@ -104,16 +104,19 @@ class RunFile:
             self._settled = settled
             self._write()
 
-    def merged(self, of: int, numbers: Iterable[int]) -> list[int]:
-        """Note shares whose parts have been merged; return those that still miss of this division.
+    def merged(self, shares: Iterable[tuple[int, int]]) -> list[str]:
+        """Note shares (number, of) whose parts have been merged; return those still to be done, as `3/16`.
 
-        Once none does, the division is forgotten: the next one begins anew.
+        Once a division into shares is whole, all are forgotten: the next one begins anew.
         """
-        done = {*self.shares.get(str(of), ()), *numbers}
-        missing = sorted({*range(1, of + 1)} - done)
-        self.shares = {str(of): sorted(done)} if missing else {}
+        done = {int(of): set(numbers) for of, numbers in self.shares.items()}
+        for number, of in shares:
+            done.setdefault(of, set()).add(number)
+        if any(len(numbers) == of for of, numbers in done.items()):
+            done = {}
+        self.shares = {str(of): sorted(numbers) for of, numbers in done.items()}
         self._write()
-        return missing
+        return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
 
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}

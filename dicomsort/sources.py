@@ -138,6 +138,8 @@ def listed_paths(source: str) -> Iterator[str]:
         names = _cells_of(first.removeprefix(b"\xef\xbb\xbf"))
         if _COLUMN in names:
             yield from _cells(_texts(lines, "\n"), names, source)
+        elif source.casefold().endswith(".csv"):
+            raise UsageError(f"--from-list '{escape(source)}' has no column 'path' in its first line")
         else:
             yield from (text for line in _texts(chain([first], lines)) if (text := line.removesuffix("\r")))
 
