@@ -86,18 +86,8 @@ def started(*words: str) -> "subprocess.Popen[bytes]":
 def dask(folder: Path, workers: int) -> Iterator[str]:
     """Start a scheduler and workers, processes of their own over TCP; yield the address."""
     found = folder / f"scheduler{workers}.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    module = [sys.executable, "-m"]
-    head = [
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--dashboard-address",
-        ":0",
-    ]
-    running = [subprocess.Popen([*module, *head, "--scheduler-file", str(found)], **quiet)]
+    head = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(found)]
+    running = [started("distributed.cli.dask_scheduler", *head)]
     try:
         while not found.exists():
             time.sleep(0.1)
@@ -115,7 +105,7 @@ def dask(folder: Path, workers: int) -> Iterator[str]:
 
 
 def divided(folder: Path, number: int) -> tuple[float, float, float]:
-    """Time radiographs plain and divided; return seconds of the plain run, of a resumed one, and of a shard."""
+    """Time radiographs plain and divided; return seconds of a plain run, a resumed one, and a shard."""
     source = folder / "radiographs"
     radiographs(source, number)
     size = ("--shard-size", str(-(-number // SHARDS)))
@@ -163,11 +153,16 @@ def on_paper(costs: Costs, files: int, nodes: int) -> None:
     rounds = -(-shards // nodes)
     plan, work = files * costs.plan, rounds * (costs.shard + min(LARGEST, files) * costs.file)
     merge = files * costs.row
-    print(
-        f"{files:,} files on {nodes} nodes: {shards} shards; plan {plan / 3600:.2f} h, work {work / 3600:.2f} h, "
-        f"merge {merge / 3600:.2f} h, together {(costs.start + plan + work + merge) / 3600:.2f} h; "
-        f"one node {files * costs.file / 3600:.1f} h; manifest {files * costs.row_bytes / 1e9:.1f} GB"
+    steps = (
+        ("plan", plan),
+        ("work", work),
+        ("merge", merge),
+        ("together", costs.start + plan + work + merge),
     )
+    hours = ", ".join(f"{name} {seconds / 3600:.2f} h" for name, seconds in steps)
+    alone, size = files * costs.file / 3600, files * costs.row_bytes / 1e9
+    print(f"{files:,} files on {nodes} nodes: {shards} shards; {hours}")
+    print(f"{files:,} files on one node: {alone:.1f} h; manifest {size:.1f} GB")
 
 
 def main() -> None:
