@@ -185,7 +185,8 @@ class _Progress:
                 self._counted += total([summary])
                 del self._open[name]
             elif summary.exit_code in _FATAL:
-                os.unlink(self._driver)
+                with suppress(OSError):
+                    os.unlink(self._driver)
                 return
             if not_begun > _NOT_BEGUN:
                 break
