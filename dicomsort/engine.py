@@ -2,8 +2,9 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,7 +85,11 @@ def _dask(engine: Engine) -> Iterator[Hands]:
 
 @contextmanager
 def _ray(engine: Engine) -> Iterator[Hands]:
-    ray = _library("ray", "ray")
+    with redirect_stdout(sys.stderr):  # ray tells of its troubles on the stdout of whoever asked it
+        yield from _on_ray(engine, _library("ray", "ray"))
+
+
+def _on_ray(engine: Engine, ray: Any) -> Iterator[Hands]:
     address = engine.address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
