@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +13,7 @@ from dicomsort.options import (
     READ,
     BatchSize,
     Devices,
+    FromList,
     Json,
     MaxPixels,
     Model,
@@ -25,13 +26,9 @@ from dicomsort.options import (
     endings,
     make_folder,
     pool,
-    predictors_for,
 )
 from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
-
-if TYPE_CHECKING:
-    from dicomsort.bundle import Bundle
 
 app = typer.Typer(
     add_completion=False,
@@ -89,9 +86,26 @@ def _dicomsort(
 
 @app.command()
 def classify(
-    inputs: Annotated[list[str], typer.Argument(help="Folders or files to sort.", metavar="IN...")],
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Folders or files to sort.", metavar="IN...")
+    ] = None,
     model: Models = None,
+    from_list: FromList = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Sort share I of N only; `dicomsort merge` joins the shares."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Sort on many nodes: dask, ray, or loky for this machine.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the scheduler of --backend.")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(min=1, help="Shards at a time.", show_default="one a node or GPU")
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
+    ] = None,
     action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
@@ -131,47 +145,27 @@ def classify(
     4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
     """
     with endings("interrupted; the same command goes on where this one stopped"):
-        from dicomsort import pipeline  # noqa: PLC0415
-        from dicomsort.workers import warm_up  # noqa: PLC0415
+        from dicomsort import sorting  # noqa: PLC0415
+        from dicomsort.pipeline import SortSettings  # noqa: PLC0415
 
-        settings = pipeline.SortSettings(
-            roots=tuple(inputs), out=out, placing=Placing(action, verify, relative), layout=layout,
-            restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size,
-            review_below=review_below, follow_links=follow_links, retry_failed=retry_failed,
-            read=ReadSettings(max_pixels, include_secondary_capture), pool=pool(workers, timeout),
+        engine = sorting.engine_of(backend, address, tasks, shard_size, device)
+        settings = SortSettings(
+            roots=sorting.roots_of(inputs, from_list), out=out, from_list=from_list,
+            share=sorting.share_of(shard, restart, engine), placing=Placing(action, verify, relative),
+            layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
+            batch_size=batch_size, review_below=review_below, follow_links=follow_links,
+            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
+            pool=pool(workers, timeout),
         )  # fmt: skip
-        pipeline.check(settings)
-        warm_up()
-        bundles = _bundles(model or ["router5"])
-        tag = "+".join(bundle.tag for bundle in bundles)
-        with predictors_for(bundles, device, precision) as (predictor, *further):
-            if verbose:
-                size = batch_size or min(each.batch_size for each in (predictor, *further))
-                terminal.say(
-                    f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
-                    f"{settings.pool.workers} workers"
-                )
-            with terminal.sorting(quiet) as watch:
-                tally = pipeline.sort(settings, predictor, watch, further)
+        how = sorting.How(model, device, precision, workers, quiet, verbose)
+        tag, tally = sorting.run(settings, how, engine)
         if json:
             terminal.print_json({**tally.as_dict(), "model": tag, "out": terminal.plain(out)})
         elif not quiet:
-            terminal.summary(tally, out)
+            terminal.summary(tally, out, shard)
         if verbose:
             terminal.spent(tally)
         raise typer.Exit(tally.exit_code)
-
-
-def _bundles(models: list[str]) -> "list[Bundle]":
-    """Load the models of a run. Raises ModelError, or UsageError if two of them have one name."""
-    from dicomsort import bundle, panel  # noqa: PLC0415
-
-    bundles = [bundle.load(bundle.locate(name)) for name in models]
-    panel.columns_of(bundles)
-    for each in bundles:
-        if each.concat_by:
-            terminal.say(f"beware: {each.tag} was trained on whole studies, and sees single images here")
-    return bundles
 
 
 @app.command()
@@ -194,6 +188,30 @@ def apply(
             done = ledger.apply(manifest, action, verify, count)
         tell.done(f"{done.done} placed", done.left, quiet)
         raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def merge(
+    out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
+
+    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
+    5 output not writable or full.
+    """
+    with endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.merge import merge as merge_parts  # noqa: PLC0415
+
+        with terminal.counting("joining", None, quiet) as count:
+            merged = merge_parts(out, pool(workers, timeout), count)
+        if json:
+            terminal.print_json({**merged.as_dict(), "out": terminal.plain(out)})
+        tell.merged(merged, out, quiet or json)
+        raise typer.Exit(merged.exit_code)
 
 
 @app.command()

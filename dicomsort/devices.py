@@ -51,6 +51,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def visible_gpus() -> list[str]:
+    """Name the CUDA devices that this process may use (CUDA_VISIBLE_DEVICES), in their order, by UUID."""
+    found = (torch.cuda.get_device_properties(index) for index in range(_cuda_devices()))
+    return [str(getattr(gpu, "uuid", index)) for index, gpu in enumerate(found)]
+
+
 def choose_precision(name: str, devices: Sequence[torch.device]) -> str:
     """Turn auto, float32, bfloat16 or float16 into one of the last three.
 

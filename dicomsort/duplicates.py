@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dicomsort import pixels, workers
-from dicomsort.manifest import Record
+from dicomsort.history import Record
 from dicomsort.names import unescape
 
 

@@ -1,6 +1,10 @@
 """What ends a run, and the exit code each end has."""
 
+import traceback
 from enum import IntEnum
+from pathlib import Path
+
+from dicomsort import __version__
 
 
 class ExitCode(IntEnum):
@@ -48,3 +52,10 @@ class ModelError(DicomsortError):
     """The model bundle is missing, damaged, or of an unknown format."""
 
     exit_code = ExitCode.MODEL
+
+
+def internal(error: Exception) -> str:
+    """Say where an error that nobody foresaw has come from; its message may quote a header, so not what."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
+    return f"internal error, please report it: {where} (version {__version__})"

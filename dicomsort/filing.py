@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 from dicomsort.claims import Claims, folds_case
 from dicomsort.crew import Crew
+from dicomsort.history import placement_of
 from dicomsort.labels import Decision
 from dicomsort.layout import Layout
-from dicomsort.manifest import LOCK, Manifest, Row, placement_of
+from dicomsort.locks import LOCK
+from dicomsort.manifest import Manifest, Row
 from dicomsort.outcome import Failure, Found, Picture, Reason, Stamp, Status
 from dicomsort.place import Placing, place, remove, stamp_of
 from dicomsort.spent import Spent

@@ -16,10 +16,11 @@ class Forecast:
     """Counts files, and the bytes of those that may be copied, in a thread of its own.
 
     Used as a context manager around the run. files: how many there are, None until all are counted.
-    missing_bytes: how much more space the copies will probably need than there is.
+    missing_bytes: how much more space the copies will probably need than there is. found: None if they cannot
+    be gone through twice; then nothing is foretold.
     """
 
-    def __init__(self, found: Iterable[Found], out: str, copies: bool) -> None:
+    def __init__(self, found: Iterable[Found] | None, out: str, copies: bool) -> None:
         self._found, self._out, self._copies = found, out, copies
         self._stop = threading.Event()
         self._bytes, self._seen, self._placed, self._rows = 0, 0, 0, 0
@@ -38,6 +39,8 @@ class Forecast:
         self._thread.join()
 
     def _count(self) -> None:
+        if self._found is None:
+            return
         files = 0
         for files, file in enumerate(self._found, start=1):  # noqa: B007
             if self._stop.is_set():

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from dicomsort import durable
+from dicomsort import durable, parts
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.manifest import Manifest, Record, path_of, placement_of, status_when_placed
+from dicomsort.history import Record, path_of, placement_of
+from dicomsort.manifest import Manifest, status_when_placed
 from dicomsort.names import escape
 from dicomsort.outcome import Reason, Status
 from dicomsort.place import Action, Placing, place, remove
@@ -42,6 +43,7 @@ def apply(path: str, action: Action | None = None, verify: bool = False, step: S
     action: how; None for what the dry run was told. Raises UsageError if there is no plan, and TargetError
     before anything is done if copies would not fit.
     """
+    parts.check_merged(os.path.dirname(path))
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
@@ -127,6 +129,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
     again. What has changed stays, as does a copy whose source is gone, and so do their rows. Nothing else is
     touched.
     """
+    parts.check_merged(os.path.dirname(path))
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
         out = os.path.dirname(os.path.realpath(path))

@@ -1,35 +1,28 @@
 """The CSV: one line, one file; append, resume, compact."""
 
 import csv
-import errno
-import fcntl
-import hashlib
 import os
-from array import array
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dicomsort import __version__
+from dicomsort import __version__, history, locks
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.history import DAMAGE, History, IsThere, Record
 from dicomsort.labels import Decision
-from dicomsort.names import cell, escape, uncell, unescape
-from dicomsort.outcome import FOR_REVIEW, TROUBLE, Header, Placement, Reason, Stamp, Status
+from dicomsort.names import cell, escape
+from dicomsort.outcome import FOR_REVIEW, Header, Reason, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
 
-MANIFEST, LOCK = "manifest.csv", ".dicomsort.lock"
+MANIFEST = "manifest.csv"
 
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
 _LEADING = ("path", "status", "reason", "label", "confidence")
 _REJECT = "reject_score"
 _PLACES = ("action", "destination", "duplicate_of")
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
-_STATUSES = tuple(Status)
-_DAMAGE = (ValueError, KeyError, csv.Error)  # what a file that is no manifest raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +47,6 @@ class Row:
     reject_score: float | None = None
     stamp: Stamp | None = None
     sha256: str = ""
-
-
-Record = dict[str, str]
-"""A line of the manifest by column, names still escaped."""
 
 
 def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
@@ -89,78 +78,6 @@ def status_when_placed(reasons: Iterable[str]) -> Status:
     return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
 
 
-class History:
-    """What a manifest already holds, in 24 bytes a file.
-
-    Sorted arrays: of hashes of path, size and modification time (the lower 4 bits hold the status), and of
-    hashes of the paths with the offset of their last line.
-    """
-
-    def __init__(
-        self, path: str, keys: Iterable[int] = (), hashes: Iterable[int] = (), offsets: Iterable[int] = ()
-    ) -> None:
-        self._path = path
-        self._keys = np.sort(np.fromiter(keys, np.uint64))
-        unordered = np.fromiter(hashes, np.int64)
-        order = np.argsort(unordered, kind="stable")
-        self._hashes = unordered[order]
-        self._offsets = np.fromiter(offsets, np.int64)[order]
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def status(self, path: str, stamp: Stamp) -> Status | None:
-        """Return how this file ended before, or None if it has not been done or has changed since."""
-        key = _key(path, stamp)
-        at = int(np.searchsorted(self._keys, np.uint64(key)))
-        if at < len(self._keys) and int(self._keys[at]) ^ key < 16:
-            return _STATUSES[int(self._keys[at]) & 15]
-        return None
-
-    def placement(self, path: str) -> Placement | None:
-        """Return what was placed of a file, changed or not, or None."""
-        name = escape(path)
-        at = int(np.searchsorted(self._hashes, hash(name)))
-        while at < len(self._hashes) and self._hashes[at] == hash(name):
-            record = self._record(int(self._offsets[at]))
-            if record["path"] == name and record["action"] and record["destination"]:
-                return placement_of(record)
-            at += 1
-        return None
-
-    def _record(self, offset: int) -> Record:
-        with open(self._path, "rb") as file:
-            header = file.readline().decode("utf-8")
-            file.seek(offset)
-            return next(csv.DictReader([header, file.readline().decode("utf-8")]))
-
-
-def _key_of(record: Record) -> int:
-    if not record["mtime_ns"]:  # never seen on the disk
-        return 0
-    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
-    return _key(path_of(record), stamp) | _STATUSES.index(Status(record["status"]))
-
-
-def path_of(record: Record) -> str:
-    """Return the source of a row, as the system knows it."""
-    return unescape(uncell(record["path"]))
-
-
-def placement_of(record: Record) -> Placement:
-    """Return what a row says was placed. Raises UsageError if that lies outside the output folder."""
-    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
-    destination = unescape(uncell(record["destination"]))
-    if os.path.isabs(destination) or os.pardir in destination.split(os.sep):
-        raise UsageError(f"the manifest has been changed: '{record['destination']}' lies outside the output")
-    return Placement(destination, record["action"], stamp, record["sha256"])
-
-
-def _key(path: str, stamp: Stamp) -> int:
-    text = f"{escape(path)}\n{stamp.size}\n{stamp.mtime_ns}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~15
-
-
 class Manifest:
     """The journal of an output folder. A file done again appends a row; the last row of a file counts.
 
@@ -189,11 +106,21 @@ class Manifest:
                 names = next(csv.reader(file), [])
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+        return cls._of(path, os.path.dirname(os.path.realpath(path)), names, None)
+
+    @classmethod
+    def like(cls, path: str, folder: str, run: RunFacts) -> "Manifest":
+        """Return a manifest for another folder, with the columns of the one at `path`."""
+        with open(path, encoding="utf-8", newline="") as file:
+            return cls._of(path, folder, next(csv.reader(file), []), run)
+
+    @classmethod
+    def _of(cls, path: str, folder: str, names: list[str], run: RunFacts | None) -> "Manifest":
         rejects = _REJECT in names
         answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
         if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls(os.path.dirname(os.path.realpath(path)), answers, "", None, rejects)
+        return cls(folder, answers, "", run, rejects)
 
     def __enter__(self) -> "Manifest":
         """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
@@ -203,8 +130,7 @@ class Manifest:
         """
         try:
             os.makedirs(self._folder, exist_ok=True)
-            self._lock = open(os.path.join(self._folder, LOCK), "w", encoding="utf-8")
-            _lock(self._lock, self._folder)
+            self._lock = locks.take(self._folder)
             self.run_file = RunFile(self._folder)
             if self._run is not None:
                 self.run_file.add(self._run)
@@ -225,13 +151,12 @@ class Manifest:
             csv.writer(self._file, lineterminator="\n").writerow(self._columns)
             self._file.flush()
         else:
-            self._check_columns()
+            with open(self._path, "rb") as file:
+                self._check_columns(self._path, file.readline())
 
-    def _check_columns(self) -> None:
-        with open(self._path, "rb") as file:
-            header = file.readline()
-        if header.decode("utf-8", "replace").rstrip("\n").split(",") != self._columns:
-            raise UsageError(f"'{escape(self._path)}' has other columns than this run; use another --out")
+    def _check_columns(self, path: str, header: bytes) -> None:
+        if header and header.decode("utf-8", "replace").rstrip("\n").split(",") != self._columns:
+            raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
 
     def __exit__(self, *_: object) -> None:
         """Close and unlock."""
@@ -250,6 +175,25 @@ class Manifest:
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""
         self._append(record.values() for record in records)
+
+    def append_manifest(self, path: str) -> None:
+        """Append all rows of another one with the same columns; half a line at its end is cut off.
+
+        Raises UsageError if the columns differ, TargetError.
+        """
+        assert self._file is not None  # noqa: S101  (entered)
+        assert self.run_file is not None  # noqa: S101
+        self.run_file.settled = False
+        try:
+            _cut_torn_line(path)
+            with open(path, "rb") as file:
+                self._check_columns(path, file.readline())
+                self._file.flush()
+                shutil.copyfileobj(file, self._file.buffer)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
     def _append(self, lines: Iterable[Iterable[str]]) -> None:
         assert self._file is not None  # noqa: S101  (entered)
@@ -281,54 +225,17 @@ class Manifest:
 
     def records(self) -> Iterator[Record]:
         """Yield every line as text by column, names still escaped."""
-        with open(self._path, encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            names = next(lines)
-            for values in lines:
-                yield dict(zip(names, values, strict=True))
+        return history.records(self._path)
 
     def history(
-        self, retry_failed: bool = False, is_there: Callable[[Record], bool] = lambda _: True
+        self,
+        retry_failed: bool = False,
+        is_there: IsThere = lambda _: True,
+        earlier: History | None = None,
     ) -> History:
-        """Collect what need not be done again: all rows but `planned`, what to retry, and what is not there.
-
-        is_there: whether what a row says was placed still stands in its place; a duplicate is done as long as
-        the file that it repeats does. Raises UsageError if the
-        manifest holds anything but rows.
-        """
+        """Collect what need not be done again; see `history.held`."""
         self.compact()
-        again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
-        keys, hashes, offsets = array("Q"), array("q"), array("q")
-        standing, originals, repeats = array("q"), array("q"), array("Q")
-        try:
-            for offset, record in self._records_with_offsets():
-                hashes.append(hash(record["path"]))
-                offsets.append(offset)
-                key, there = _key_of(record), is_there(record)
-                if record["action"] and there:
-                    standing.append(hashes[-1])
-                if record["status"] == Status.DUPLICATE:
-                    originals.append(hash(record["duplicate_of"]))
-                    repeats.append(key)
-                elif record["mtime_ns"] and record["status"] not in again and there:
-                    keys.append(key)
-        except _DAMAGE as error:
-            raise self._damaged() from error
-        held = np.isin(np.asarray(originals), np.asarray(standing))  # a repeat is done while the first stands
-        keys.extend(array("Q", np.asarray(repeats)[held].tolist()))
-        return History(self._path, keys, hashes, offsets)
-
-    def _damaged(self) -> UsageError:
-        return UsageError(f"'{escape(self._path)}' is damaged; restore it, or use another --out")
-
-    def _records_with_offsets(self) -> Iterator[tuple[int, Record]]:
-        with open(self._path, "rb") as file:
-            names = next(csv.reader([file.readline().decode("utf-8")]))
-            offset = file.tell()
-            for line in file:
-                values = next(csv.reader([line.decode("utf-8")]), [])
-                yield offset, dict(zip(names, values, strict=True))
-                offset += len(line)
+        return history.held(self._path, retry_failed, is_there, earlier)
 
     def compact(
         self,
@@ -339,7 +246,7 @@ class Manifest:
 
         `replace_row` may change a record on the way. Raises TargetError if there is no space for the copy.
         """
-        last = self._last_rows()
+        last = history.last_rows(self._path)
         if replace_row is None and last.all():
             return
         temporary = f"{self._path}.part"
@@ -355,48 +262,18 @@ class Manifest:
             before_rename()
             os.replace(temporary, self._path)
             self._reopen()
-        except _DAMAGE as error:
-            raise self._damaged() from error
+        except DAMAGE as error:
+            raise history.damaged(self._path) from error
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
 
-    def _last_rows(self) -> NDArray[np.bool_]:
-        """Tell of each row whether it is the last of its file: bool, (rows,)."""
-        with open(self._path, "rb") as file:
-            next(file)
-            hashes = np.fromiter((hash(_first_cell(line)) for line in file), np.int64)
-        order = np.argsort(hashes, kind="stable")
-        ordered = hashes[order]
-        last = np.zeros(len(hashes), np.bool_)
-        last[order] = np.append(ordered[1:] != ordered[:-1], np.ones(min(len(hashes), 1), np.bool_))
-        return last
-
     def _reopen(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
-
-
-def _first_cell(line: bytes) -> bytes:
-    """Return the path of a row, as it stands there."""
-    if not line.startswith(b'"'):
-        return line.split(b",", 1)[0]
-    return next(csv.reader([line.decode("utf-8", "surrogateescape")]))[0].encode("utf-8", "surrogateescape")
-
-
-def _lock(file: TextIO, folder: str) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(
-            f"another dicomsort is writing into '{escape(folder)}'; wait for it, or use another --out"
-        ) from error
-    except OSError as error:  # a file system without locks: go on without
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
 
 
 def _cut_torn_line(path: str) -> None:

@@ -1,7 +1,6 @@
 """What the commands share: their options, their endings, and what makes a network ready."""
 
 import os
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort import __version__, terminal
-from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError
+from dicomsort import terminal
+from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError, internal
 from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import PoolSettings
 
@@ -47,6 +46,13 @@ SecondaryCapture = Annotated[
     ),
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Read what was placed again and compare checksums.")]
+FromList = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Sort what is listed there: paths by line or NUL, or a CSV with a 'path' column; - for stdin.",
+    ),
+]
 Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")]
 Data = Annotated[
     Path,
@@ -81,9 +87,7 @@ def endings(interrupted: str = "interrupted") -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
-        terminal.say(f"internal error, please report it: {where} (version {__version__})")
+        terminal.say(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
 
 

@@ -63,6 +63,8 @@ class Reason(StrEnum):
     WORKER_DIED = "reading this file ended its process (crash or out of memory)"
     TOO_SLOW = "reading took longer than the time limit"
     UNREADABLE = "file cannot be read (permission or device error)"
+    NOT_UNDER = "listed, but under none of the given folders"
+    IN_OUTPUT = "listed, but lies in the output folder"
     VANISHED = "file vanished while the run was going on"
     UNREADABLE_FOLDER = "folder cannot be listed (permission or device error)"
     DANGLING_LINK = "link to a file that does not exist"

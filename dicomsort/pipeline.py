@@ -5,21 +5,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 
-from dicomsort import __version__, reader, walk
+from dicomsort import __version__, parts, reader, walk
 from dicomsort.ahead import read_ahead
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.filing import FilingSettings, Verdict, file_all, stamp_now
 from dicomsort.forecast import Forecast
+from dicomsort.history import History, Record, placement_of
 from dicomsort.journal import Journal
 from dicomsort.labels import Decision
 from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.layout import Layout
-from dicomsort.manifest import History, Manifest, Record, Row, placement_of
+from dicomsort.manifest import Manifest, Row
 from dicomsort.names import escape
 from dicomsort.outcome import Failure, Found, Picture, Status
 from dicomsort.panel import Panel, columns_of
@@ -29,6 +30,7 @@ from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.runfile import RunFacts
 from dicomsort.settle import SettleSettings, settle
+from dicomsort.sources import Archive, Files, Share, check_list
 from dicomsort.spent import Spent
 from dicomsort.tally import Tally, Watch
 from dicomsort.workers import PoolSettings
@@ -48,7 +50,8 @@ class SortSettings:
 
     layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
     must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
-    the device.
+    the device. from_list: sort only what is listed there, see `sources.listed_paths`. share: sort one share
+    only, and write its part of the manifest. part: write this part, on behalf of the run that divides.
     """
 
     roots: tuple[str, ...]
@@ -64,6 +67,9 @@ class SortSettings:
     retry_failed: bool = False
     read: ReadSettings = field(default_factory=ReadSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    from_list: str | None = None
+    share: Share | None = None
+    part: str = ""
 
 
 def sort(
@@ -71,44 +77,91 @@ def sort(
     predictor: Predictor,
     watch: Watch | None = None,
     further: Sequence[Predictor] = (),
+    files: Files | None = None,
 ) -> Tally:
     """Sort the files under the roots into the output folder; the manifest tells of every one.
 
     further: models that are asked about every radiograph too, and answer in columns of their own.
-    Raises NothingFoundError, TargetError, UsageError or InternalError; whatever ends it, every row that was
-    written stands, and the same call goes on from there.
+    files: what to sort; None for what the settings name. Raises NothingFoundError, TargetError, UsageError or
+    InternalError; whatever ends it, every row that was written stands, and the same call goes on from there.
     """
     started = time.monotonic()
     tally, spent = Tally(), Spent()
     out = os.path.abspath(settings.out)
-    roots = check(settings)
+    files = files or archive_of(settings)
     panel = Panel((predictor, *further))
     batch_size, answers = settings.batch_size or panel.batch_size, columns_of(panel.bundles)
-    with Manifest(out, answers, panel.tag, _run_facts(settings, panel), panel.rejects) as manifest:
-        history = manifest.history(settings.retry_failed, partial(_is_there, out=out))
-        found = spent.making("walk", walk.find(roots, avoid=out, follow_links=settings.follow_links))
-        todo = _not_done(_counted(found, tally), history, tally)
+    run = _run_facts(settings, panel)
+    with (
+        _journal_folder(settings, out, run) as folder,
+        Manifest(folder, answers, panel.tag, run, panel.rejects) as manifest,
+    ):
+        is_there = partial(_is_there, out=out)
+        before = parts.earlier(out, settings.retry_failed, is_there) if settings.share else None
+        history = manifest.history(settings.retry_failed, is_there, before)
+        todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         verdicts = _verdicts(ask_all(readings, decide, panel.lanes, batch_size))
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
         rows = file_all(verdicts, filing, manifest, spent)
-        ahead = walk.find(roots, avoid=out, follow_links=settings.follow_links)
         copies = settings.placing.action is Action.COPY and not settings.dry_run
+        ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
             for row in rows:
                 journal.write(row)
                 forecast.look_at(row)
                 tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
                 _count(row, tally, watch)
-        manifest.compact()
-        if not settings.keep_duplicates:
-            ending = SettleSettings(out, settings.dry_run, settings.placing, settings.pool)
-            settle(manifest, ending, partial(_move, tally))
-        tally.labels = _census(manifest)
+        _end(manifest, settings, tally)
     tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
-    _check(tally)
     return tally
+
+
+def archive_of(settings: SortSettings) -> Archive:
+    """Return the files that a run is to sort. Raises as `check` does."""
+    roots, out = check(settings), os.path.abspath(settings.out)
+    return Archive(roots, out, settings.follow_links, settings.from_list, settings.share)
+
+
+def to_do(settings: SortSettings, files: Files, tally: Tally) -> Iterator[Found]:
+    """Yield what the merged manifest does not hold yet; count everything."""
+    out = os.path.abspath(settings.out)
+    before = parts.earlier(out, settings.retry_failed, partial(_is_there, out=out)) or History("")
+    return _not_done(_counted(files.find(), tally), before, tally)
+
+
+@contextmanager
+def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator[str]:
+    """Yield the folder of the manifest that this run writes: the output's, or that of its part."""
+    if settings.share is not None:
+        with parts.sharing(out, settings.share) as folder:
+            parts.agree(out, run)
+            yield folder
+    elif settings.part:
+        parts.agree(out, run)
+        yield parts.folder_of(out, settings.part)
+    else:
+        parts.check_merged(out)
+        yield out
+
+
+def _end(manifest: Manifest, settings: SortSettings, tally: Tally) -> None:
+    """Make the manifest whole: every file once, duplicates judged, unless that is for all parts together."""
+    assert manifest.run_file is not None  # noqa: S101  (entered)
+    manifest.compact()
+    if settings.share or settings.part:
+        check_ended(tally)
+        manifest.run_file.settled = True
+    elif not settings.keep_duplicates:
+        ending = SettleSettings(
+            os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
+        )
+        settle(manifest, ending, tally.move)
+    tally.labels = _census(manifest)
+    check_ended(tally)
+    if settings.share is None:
+        check_found(tally)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -124,6 +177,8 @@ def check(settings: SortSettings) -> list[walk.Root]:
             raise UsageError(
                 f"'{escape(root.path)}' is, or lies in, --out '{escape(settings.out)}'; choose another"
             )
+    if settings.from_list is not None:
+        check_list(settings.from_list)
     Layout(settings.layout)
     if settings.restart and os.path.isdir(out) and os.listdir(out):
         raise UsageError(f"--restart: '{escape(settings.out)}' is not empty; choose another, or empty it")
@@ -153,6 +208,7 @@ def _run_facts(settings: SortSettings, panel: Panel) -> RunFacts:
             "verify": settings.placing.verify,
             "dry_run": settings.dry_run,
             "follow_links": settings.follow_links,
+            "from_list": settings.from_list and escape(settings.from_list),
             "device": predictor.name,
             "batch_size": settings.batch_size or panel.batch_size,
             "workers": settings.pool.workers,
@@ -236,12 +292,6 @@ def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
         watch(tally)
 
 
-def _move(tally: Tally, before: Status, after: Status) -> None:
-    if before is not after and tally.statuses[before]:
-        tally.statuses[before] -= 1
-        tally.statuses[after] += 1
-
-
 def _census(manifest: Manifest) -> Counter[str]:
     """Count the radiographs of the output by label."""
     shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
@@ -250,9 +300,13 @@ def _census(manifest: Manifest) -> Counter[str]:
     )
 
 
-def _check(tally: Tally) -> None:
+def check_ended(tally: Tally) -> None:
     """Raise InternalError unless every file found ended exactly once."""
     if tally.ended != tally.found:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
+
+
+def check_found(tally: Tally) -> None:
+    """Raise NothingFoundError if there is no file at all."""
     if tally.found == 0:
         raise NothingFoundError("no file found under the given folders")

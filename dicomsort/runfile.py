@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,10 @@ class RunFacts:
 
 
 class RunFile:
-    """The run.json of an output folder."""
+    """The run.json of an output folder.
+
+    shares: of a division into n shares, by n as text, which have been merged; empty if none or all have.
+    """
 
     def __init__(self, folder: str) -> None:
         """Read it, if there is one. Raises UsageError if it is damaged."""
@@ -30,6 +34,7 @@ class RunFile:
         self.fixed: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self._settled = False
+        self.shares: dict[str, list[int]] = {}
         self._read()
 
     def _read(self) -> None:
@@ -43,6 +48,7 @@ class RunFile:
                 and all(isinstance(run, dict) for run in runs)
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
+                self.shares = dict(found.get("shares", {}))
                 return
         except FileNotFoundError:
             return
@@ -51,7 +57,13 @@ class RunFile:
         raise UsageError(f"'{escape(self._path)}' is damaged; use another --out, or restore the file")
 
     def add(self, run: RunFacts) -> None:
-        """Compare a new run with what is there, and write it down.
+        """Compare a new run with what is there, and write it down. Raises as `check` does."""
+        self.check(run)
+        self.fixed = self.fixed or run.fixed
+        self.begin(run.facts)
+
+    def check(self, run: RunFacts) -> None:
+        """Compare a new run with what is there.
 
         A folder is never filled by two models, with two ways to read or decide, from two sets of roots, or
         with a plan after the deed. Raises UsageError with advice.
@@ -67,8 +79,6 @@ class RunFile:
             raise UsageError(
                 f"'{escape(self._folder)}' holds sorted files; give a dry run an --out of its own"
             )
-        self.fixed = self.fixed or run.fixed
-        self.begin(run.facts)
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Write down that a run begins; the latest stands last."""
@@ -82,7 +92,10 @@ class RunFile:
 
     @property
     def settled(self) -> bool:
-        """Whether duplicates have been judged since the last row was written."""
+        """Whether a run has come to its end since the last row was written, duplicates judged.
+
+        Of a part: whether all its files have their row; duplicates are judged when parts are merged.
+        """
         return self._settled
 
     @settled.setter
@@ -91,8 +104,23 @@ class RunFile:
             self._settled = settled
             self._write()
 
+    def merged(self, shares: Iterable[tuple[int, int]]) -> list[str]:
+        """Note shares (number, of) whose parts have been merged; return those still to be done, as `3/16`.
+
+        Once a division into shares is whole, all are forgotten: the next one begins anew.
+        """
+        done = {int(of): set(numbers) for of, numbers in self.shares.items()}
+        for number, of in shares:
+            done.setdefault(of, set()).add(number)
+        if any(len(numbers) == of for of, numbers in done.items()):
+            done = {}
+        self.shares = {str(of): sorted(numbers) for of, numbers in done.items()}
+        self._write()
+        return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
+
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
+        held |= {"shares": self.shares} if self.shares else {}
         temporary = f"{self._path}.part"
         try:
             with open(temporary, "w", encoding="utf-8") as file:

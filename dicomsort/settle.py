@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from dicomsort import duplicates, durable
-from dicomsort.manifest import Manifest, Record, joined, path_of, placement_of, status_when_placed
+from dicomsort.history import Record, path_of, placement_of
+from dicomsort.manifest import Manifest, joined, status_when_placed
 from dicomsort.outcome import Reason, Status
 from dicomsort.place import Action, Placing, is_untouched, place, remove, stands
 from dicomsort.workers import PoolSettings

@@ -14,7 +14,8 @@ class Tally:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
-    there is. spent: processor seconds by stage, and, as `wait`, seconds without a file that had been read.
+    there is. shards, shards_done: where a run is divided among nodes. spent: processor seconds by stage, and,
+    as `wait`, seconds without a file that had been read.
     """
 
     found: int = 0
@@ -23,6 +24,8 @@ class Tally:
     labels: Counter[str] = field(default_factory=Counter)
     total: int | None = None
     missing_bytes: int = 0
+    shards: int = 0
+    shards_done: int = 0
     seconds: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
 
@@ -35,6 +38,12 @@ class Tally:
     def exit_code(self) -> ExitCode:
         """DONE, or SOME_FAILED if any file found ended in trouble, now or before."""
         return ExitCode.SOME_FAILED if any(self.statuses[status] for status in TROUBLE) else ExitCode.DONE
+
+    def move(self, before: Status, after: Status) -> None:
+        """Note that a file that was counted has another status now."""
+        if before is not after and self.statuses[before]:
+            self.statuses[before] -= 1
+            self.statuses[after] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tally as JSON values."""

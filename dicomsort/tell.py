@@ -8,7 +8,10 @@ from dicomsort.terminal import say, table
 
 if TYPE_CHECKING:
     from dicomsort.folds import Summary
+    from dicomsort.merge import Merged
     from dicomsort.trainer import Epoch
+
+_MOST = 8
 
 
 def done(done: str, left: Mapping[str, int], quiet: bool) -> None:
@@ -17,6 +20,19 @@ def done(done: str, left: Mapping[str, int], quiet: bool) -> None:
         say(done)
     for reason, count in left.items():
         say(f"{count} left: {reason}")
+
+
+def merged(merged: "Merged", out: str, quiet: bool) -> None:
+    """Tell what a merged manifest holds, and which shards are still to be done."""
+    if merged.missing:
+        some = ", ".join(merged.missing[:_MOST]) + ", ..." * (len(merged.missing) > _MOST)
+        say(f"{len(merged.missing)} shards are still to be done: --shard {some}; then merge again")
+    if not quiet:
+        rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
+        table("files by status", ["status", "files"], rows, right=(1,))
+        labels = [[label, str(count)] for label, count in sorted(merged.labels.items())]
+        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+        say(f"{merged.parts} parts joined; {merged.rows} files have their row in {out}/manifest.csv")
 
 
 def picture(target: str, remarks: Iterable[str], quiet: bool) -> None:

@@ -118,7 +118,8 @@ class _Sorting:
 
     def _line(self, tally: "Tally", now: float) -> str:
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
-        parts = [f"{rate:.1f} files/s"]
+        parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
+        parts += [f"{rate:.1f} files/s"]
         parts += [f"{label} {count}" for label, count in sorted(tally.labels.items())]
         parts += [
             f"{status} {tally.statuses[status]}" for status in sorted(TROUBLE) if tally.statuses[status]
@@ -143,8 +144,8 @@ def sorting(quiet: bool) -> Iterator[_Sorting]:
         yield _Sorting(progress, quiet)
 
 
-def summary(tally: "Tally", out: str) -> None:
-    """Print what a run found and where it is."""
+def summary(tally: "Tally", out: str, shard: str | None = None) -> None:
+    """Print what a run found and where it is. shard: which one this was, if it was one."""
     rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
     rows.append(["found", str(tally.found)])
     table("files by status", ["status", "files"], rows, right=(1,))
@@ -153,7 +154,10 @@ def summary(tally: "Tally", out: str) -> None:
         table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
     if tally.already_done:
         say(f"{tally.already_done} already done before")
-    say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+    if shard is None:
+        say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+    else:
+        say(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
 
 
 def spent(tally: "Tally") -> None:

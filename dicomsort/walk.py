@@ -66,7 +66,7 @@ def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Itera
                 yield from _walk(root.path, root.name, follow_links, forbidden)
         else:
             name = os.path.basename(root.path)
-            yield _found(root.path, os.path.join(root.name, name))
+            yield found(root.path, os.path.join(root.name, name))
 
 
 def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[Found]:
@@ -88,7 +88,7 @@ def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[F
                 if not _is_barred(entry, here, forbidden):
                     below.append((entry.path, path, here))
             elif not (entry.is_symlink() and _leads_to_folder(entry)):
-                yield _found(entry.path, path, entry)
+                yield found(entry.path, path, entry)
         stack.extend(reversed(below))
 
 
@@ -119,7 +119,8 @@ def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbi
     return real == forbidden or lies_under(real, forbidden) or (entry.is_symlink() and _inode(real) in above)
 
 
-def _found(path: str, relative: str, entry: "os.DirEntry[str] | None" = None) -> Found:
+def found(path: str, relative: str, entry: "os.DirEntry[str] | None" = None) -> Found:
+    """Return a file, with a failure if it is known already that it cannot be read."""
     try:
         regular = entry.is_file() if entry else os.path.isfile(path)
         if regular:

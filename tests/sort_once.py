@@ -1,6 +1,6 @@
 """Sorts as a program of its own, without loading a network, so that a test can kill it or fill its disk.
 
-    python tests/sort_once.py IN OUT [ACTION]
+    python tests/sort_once.py IN OUT [ACTION [SHARE]]
 
 Files named after a disaster meet it while they are read. Prints the tally as JSON; exit codes are the
 program's.
@@ -25,6 +25,7 @@ from dicomsort.outcome import Failure, Found, Picture
 from dicomsort.place import Action, Placing
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
+from dicomsort.sources import Share
 from dicomsort.workers import PoolSettings
 
 LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
@@ -63,8 +64,10 @@ def main() -> int:
     """Sort, and return the exit code."""
     pipeline._read_found = meet_disaster
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
+    share = Share.parse(sys.argv[4]) if len(sys.argv) > 4 else None
+    pool = PoolSettings(2, timeout=3.0)
     settings = pipeline.SortSettings(
-        (sys.argv[1],), sys.argv[2], Placing(action), batch_size=3, pool=PoolSettings(2, timeout=3.0)
+        (sys.argv[1],), sys.argv[2], Placing(action), batch_size=3, pool=pool, share=share
     )
     try:
         tally = pipeline.sort(settings, Predictor())

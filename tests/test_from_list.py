@@ -1,0 +1,196 @@
+"""An inventory instead of a walk: how lists are written, and what may be wrong with them."""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import FixedPredictor, Ran, inside, rows, settings, tree
+
+from dicomsort import sources
+from dicomsort.errors import ExitCode, NothingFoundError, UsageError
+from dicomsort.names import escape
+from dicomsort.outcome import Reason, Status
+from dicomsort.pipeline import SortSettings, sort
+from dicomsort.sources import listed_paths
+from dicomsort.walk import find, roots_of
+
+NAMES = ["/a/1.dcm", "/a/with, comma.dcm", '/a/with "quotes"', "/a/Gerät.dcm", "/a/ space ", "b/relative"]
+
+
+def written(folder: Path, content: bytes, name: str = "list") -> str:
+    (folder / name).write_bytes(content)
+    return str(folder / name)
+
+
+def as_csv(names: list[str], column: str = "path") -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([["size", column], *([7, name] for name in names)])
+    return text.getvalue().encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(NAMES).encode(),
+        "\n".join(NAMES).encode() + b"\n\n",
+        "\r\n".join(NAMES).encode(),
+        "\0".join(NAMES).encode(),
+        "\0".join(NAMES).encode() + b"\0",
+        as_csv(NAMES),
+        b"\xef\xbb\xbf" + as_csv(NAMES),
+    ],
+    ids=["lines", "last end", "dos", "nul", "last nul", "csv", "csv with mark"],
+)
+def test_paths_are_read_as_they_are_written(content: bytes, tmp_path: Path) -> None:
+    assert list(listed_paths(written(tmp_path, content))) == NAMES
+
+
+def test_only_nul_keeps_any_name(tmp_path: Path) -> None:
+    odd = [b"/a/new\nline", b"/a/\xff\xfe", b"/a/return\r"]
+    assert list(map(os.fsencode, listed_paths(written(tmp_path, b"\0".join(odd))))) == odd
+    assert list(map(os.fsencode, listed_paths(written(tmp_path, b"/a/\xff\xfe\n")))) == [b"/a/\xff\xfe"]
+
+
+def test_names_that_lie_across_blocks_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = written(tmp_path, "\n".join(NAMES * 50).encode())
+    monkeypatch.setattr(sources, "_CHUNK", 61)
+    assert list(listed_paths(whole)) == NAMES * 50
+
+
+def test_a_manifest_is_a_list(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    odd = inbox / "s0" / os.fsdecode(b"odd\n\xff.txt")
+    odd.write_text("no picture")
+    sort(settings(inbox, tmp_path / "first"), predictor)
+    assert escape(str(odd)) in rows(tmp_path / "first")
+    manifest = str(tmp_path / "first" / "manifest.csv")
+    sort(settings(inbox, tmp_path / "second", from_list=manifest), predictor)
+    assert rows(tmp_path / "second") == rows(tmp_path / "first")
+
+
+def test_a_list_of_all_files_does_what_the_walk_does(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    paths = [found.path for found in find(roots_of([str(inbox)]), str(tmp_path / "out"))]
+    listed = written(tmp_path, "\0".join([*paths, paths[0], f"{inbox}/./s0/../s0/0.dcm"]).encode())
+    sort(settings(inbox, tmp_path / "walked"), predictor)
+    tally = sort(settings(inbox, tmp_path / "out", from_list=listed), predictor)
+    assert tally.found == len(paths)
+    assert tally.total == len(paths)
+    assert rows(tmp_path / "out") == rows(tmp_path / "walked")
+    names = {"manifest.csv": b"", "run.json": b""}
+    assert {**tree(tmp_path / "out"), **names} == {**tree(tmp_path / "walked"), **names}
+
+
+def test_what_is_listed_wrongly_gets_a_row(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out, from_list=written(tmp_path, str(inbox / "s0" / "0.dcm").encode())), predictor)
+    placed = next(path for path in out.rglob("0.dcm"))
+    (tmp_path / "elsewhere").write_text("x")
+    wrong = {
+        inbox / "gone.dcm": Reason.VANISHED,
+        inbox / "s1": Reason.SPECIAL_FILE,
+        tmp_path / "elsewhere": Reason.NOT_UNDER,
+        placed: Reason.NOT_UNDER,
+    }
+    listed = written(tmp_path, "\n".join(map(str, wrong)).encode())
+    tally = sort(settings(inbox, out, from_list=listed), predictor)
+    assert tally.found == len(wrong)
+    found = rows(out)
+    assert {Path(path): found[str(path)]["reason"] for path in wrong} == {
+        path: reason.value for path, reason in wrong.items()
+    }
+    assert len(found) == len(wrong) + 1
+    assert placed.exists()
+
+
+def test_the_output_is_never_sorted(inbox: Path, predictor: FixedPredictor) -> None:
+    out = inbox / "sorted"
+    sort(settings(inbox, out), predictor)
+    placed = next(path for path in out.rglob("*.dcm"))
+    listed = written(inbox.parent, str(placed).encode())
+    sort(settings(inbox, out, from_list=listed), predictor)
+    assert rows(out)[str(placed)]["reason"] == Reason.IN_OUTPUT
+    assert rows(out)[str(placed)]["status"] == Status.IO_ERROR
+
+
+def test_without_folders_the_whole_path_is_kept(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inbox)
+    run = SortSettings(
+        (os.sep,), str(tmp_path / "out"), from_list=written(tmp_path, b"s0/0.dcm\n./s1/1.dcm\n")
+    )
+    assert sort(run, predictor).found == 2
+    places = {row["destination"].partition("/")[2] for row in rows(tmp_path / "out").values()}
+    assert places == {str(inbox / name).lstrip("/") for name in ("s0/0.dcm", "s1/1.dcm")}
+
+
+def test_a_list_goes_on_where_it_stopped(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    paths = sorted(str(path) for path in inbox.rglob("*.dcm"))
+    some = written(tmp_path, "\n".join(paths[:5]).encode(), "some")
+    everything = written(tmp_path, "\n".join(paths).encode(), "all")
+    sort(settings(inbox, tmp_path / "out", from_list=some), predictor)
+    tally = sort(settings(inbox, tmp_path / "out", from_list=everything), predictor)
+    assert (tally.found, tally.already_done) == (len(paths), 5)
+    assert len(rows(tmp_path / "out")) == len(paths)
+
+
+def test_standard_input_is_read_once(
+    inbox: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    small_model: Path,
+) -> None:
+    class Once(io.BytesIO):
+        def __init__(self) -> None:
+            super().__init__(b"\n".join(str(path).encode() for path in sorted(inbox.rglob("*.dcm"))))
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Once()))
+    words = ("--out", tmp_path / "out", "--model", small_model, "--json", "--workers", "2")
+    done = inside(capfd, "classify", inbox, "--from-list", "-", *words)
+    assert done.code == ExitCode.DONE, done.err
+    assert done.json["found"] == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"file,label\n/a/1.dcm,x\n", "no column 'path'"),
+        ("list", b"x" * (1 << 22), "a line has no end"),
+        ("list", b'path\n"/a/\rb"\n"' + b"y" * 200_000 + b'"\n', "is no CSV"),
+    ],
+)
+def test_what_is_no_list_is_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        list(listed_paths(written(tmp_path, content, name)))
+
+
+def test_a_list_that_is_not_there_is_refused_before_anything_is_done(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for source in (str(tmp_path / "none"), str(tmp_path)):
+        with pytest.raises(UsageError, match="cannot be read"):
+            sort(settings(inbox, tmp_path / "out", from_list=source), predictor)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_list_is_told(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    with pytest.raises(NothingFoundError):
+        sort(settings(inbox, tmp_path / "out", from_list=written(tmp_path, b"\n\n")), predictor)
+
+
+@pytest.fixture
+def nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Ran]:
+    yield inside(capfd, "classify", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_neither_folders_nor_a_list(nothing: Ran) -> None:
+    assert nothing.code == ExitCode.USAGE
+    assert "--from-list" in nothing.err
