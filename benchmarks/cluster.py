@@ -29,7 +29,7 @@ from pydicom.uid import UID
 from dicomsort import walk
 
 SHARDS = 4
-LARGEST = 20_000  # files a shard of a large run, as the driver chooses
+FEWEST, LARGEST, A_NODE = 500, 20_000, 4  # files a shard, and shards a node, as the driver chooses
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,11 @@ def dask(folder: Path, workers: int) -> Iterator[str]:
             program.wait()
 
 
-def divided(folder: Path, number: int) -> tuple[float, float, float]:
-    """Time radiographs plain and divided; return seconds of a plain run, a resumed one, and a shard."""
+def divided(folder: Path, number: int) -> tuple[float, float, float, float]:
+    """Time radiographs plain and divided.
+
+    Returns seconds of a plain run, of a resumed one and of a shard, and bytes of a row.
+    """
     source = folder / "radiographs"
     radiographs(source, number)
     size = ("--shard-size", str(-(-number // SHARDS)))
@@ -125,11 +128,12 @@ def divided(folder: Path, number: int) -> tuple[float, float, float]:
             engine = ("--backend", "dask", "--address", address, "--workers", str(each))
             both(f"dask {workers} worker", *engine, *size)
     plain, resumed = seconds["plain"]
-    return plain, resumed, (seconds["loky"][0] - plain) / SHARDS
+    row_bytes = (folder / "plain" / "manifest.csv").stat().st_size / number
+    return plain, resumed, (seconds["loky"][0] - plain) / SHARDS, row_bytes
 
 
-def many(folder: Path, rows: int) -> tuple[float, float, float]:
-    """Time what hardly reads anything; return seconds of the walk and the merge, and bytes of a row."""
+def many(folder: Path, rows: int) -> tuple[float, float]:
+    """Time what hardly reads anything; return seconds of the walk and of the merge."""
     source, out = folder / "many", folder / "sharded"
     scale.build(source, rows, rows // 50)
     started = time.monotonic()
@@ -139,19 +143,18 @@ def many(folder: Path, rows: int) -> tuple[float, float, float]:
     plain = timed(*words, "--out", folder / "whole")
     shards = [timed(*words, "--out", out, "--shard", f"{at}/{SHARDS}") for at in range(1, SHARDS + 1)]
     merged = timed("merge", out)
-    bytes_ = (out / "manifest.csv").stat().st_size / rows
     print(
         f"{found} tiny files: walk {walked:.1f} s, plain {plain:.1f} s, {SHARDS} shards one by one", end=" "
     )
-    print(f"{sum(shards):.1f} s, merge {merged:.1f} s, {bytes_:.0f} bytes a row", flush=True)
-    return walked, merged, bytes_
+    print(f"{sum(shards):.1f} s, merge {merged:.1f} s", flush=True)
+    return walked, merged
 
 
 def on_paper(costs: Costs, files: int, nodes: int) -> None:
     """Print how long a run would take if nothing but these costs counted."""
-    shards = -(-files // LARGEST)
-    rounds = -(-shards // nodes)
-    plan, work = files * costs.plan, rounds * (costs.shard + min(LARGEST, files) * costs.file)
+    size = min(LARGEST, max(FEWEST, files // (A_NODE * nodes)))
+    shards = -(-files // size)
+    plan, work = files * costs.plan, -(-shards // nodes) * (costs.shard + size * costs.file)
     merge = files * costs.row
     steps = (
         ("plan", plan),
@@ -160,9 +163,9 @@ def on_paper(costs: Costs, files: int, nodes: int) -> None:
         ("together", costs.start + plan + work + merge),
     )
     hours = ", ".join(f"{name} {seconds / 3600:.2f} h" for name, seconds in steps)
-    alone, size = files * costs.file / 3600, files * costs.row_bytes / 1e9
-    print(f"{files:,} files on {nodes} nodes: {shards} shards; {hours}")
-    print(f"{files:,} files on one node: {alone:.1f} h; manifest {size:.1f} GB")
+    alone, manifest = files * costs.file / 3600, files * costs.row_bytes / 1e9
+    print(f"{files:,} files on {nodes} nodes: {shards} shards of {size}; {hours}")
+    print(f"{files:,} files on one node: {alone:.1f} h; manifest {manifest:.1f} GB")
 
 
 def main() -> None:
@@ -176,11 +179,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        plain, start, shard = divided(Path(folder), given.radiographs)
-        walked, merged, row_bytes = many(Path(folder), given.rows)
+        plain, start, shard, row_bytes = divided(Path(folder), given.radiographs)
+        walked, merged = many(Path(folder), given.rows)
     file = (plain - start) / given.radiographs
     costs = Costs(file, shard, walked / given.rows, merged / given.rows, row_bytes, start)
-    print(f"a file {1e3 * file:.2f} ms, a shard {shard:.1f} s, start {start:.1f} s")
+    print(
+        f"a file {1e3 * file:.2f} ms, a shard {shard:.1f} s, start {start:.1f} s, a row {row_bytes:.0f} bytes"
+    )
     for files in (10**6, 10**9):
         on_paper(costs, files, given.nodes)
 

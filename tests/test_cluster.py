@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import FixedPredictor, command, picture, rows, settings, tree
 
-from dicomsort import __version__, cluster, parts, task
+from dicomsort import __version__, cluster, node, parts, task
 from dicomsort.engine import Engine, Hands
 from dicomsort.errors import (
     ExitCode,
@@ -372,6 +373,24 @@ def test_a_node_with_another_version_says_so(job: task.Job) -> None:
     summary = task.run(task.Task(replace(job, version="9.9"), "task-000001", 0, 0))
     assert summary.exit_code == ExitCode.USAGE
     assert "9.9" in summary.error
+
+
+def test_tasks_of_one_machine_take_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(node, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
+    with node._own_device("auto") as first, node._own_device("cuda") as second:
+        assert (first, second) == ("cuda:0", "cuda:1")
+        with (
+            node._own_device("auto") as third,
+            node._own_device("cpu") as other,
+            node._own_device("cuda:1") as named,
+        ):
+            assert (third, other, named) == ("auto", "cpu", "cuda:1")
+    with node._own_device("auto") as again:
+        assert again == "cuda:0"
+    monkeypatch.setattr(node, "visible_gpus", list)
+    with node._own_device("auto") as none:
+        assert none == "auto"
 
 
 @pytest.mark.parametrize("name", ["dask", "ray"])
