@@ -162,7 +162,7 @@ def on_paper(costs: Costs, files: int, nodes: int) -> None:
         ("merge", merge),
         ("together", costs.start + plan + work + merge),
     )
-    hours = ", ".join(f"{name} {seconds / 3600:.2f} h" for name, seconds in steps)
+    hours = ", ".join(f"{name} {seconds / 3600:.3f} h" for name, seconds in steps)
     alone, manifest = files * costs.file / 3600, files * costs.row_bytes / 1e9
     print(f"{files:,} files on {nodes} nodes: {shards} shards of {size}; {hours}")
     print(f"{files:,} files on one node: {alone:.1f} h; manifest {manifest:.1f} GB")
