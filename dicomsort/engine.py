@@ -1,7 +1,6 @@
 """Engines that run tasks on many nodes, all through joblib: loky on this machine, a dask or a ray cluster."""
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -71,7 +70,7 @@ def _loky(engine: Engine) -> Iterator[Hands]:
 def _dask(engine: Engine) -> Iterator[Hands]:
     distributed = _library("distributed", "dask")
     try:
-        client = distributed.Client(engine.address, set_as_default=False)
+        client = distributed.Client(engine.address, set_as_default=False, timeout=10)
     except (OSError, ValueError, TimeoutError) as error:
         raise _silent(engine) from error
     with client:
@@ -90,9 +89,8 @@ def _ray(engine: Engine) -> Iterator[Hands]:
 
 
 def _on_ray(engine: Engine, ray: Any) -> Iterator[Hands]:
-    address = engine.address or os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=engine.address, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:
         raise _silent(engine) from error
     try:

@@ -45,7 +45,7 @@ def waiting(out: str) -> list[str]:
             return sorted(
                 entry.name for entry in listing if entry.is_dir() and not entry.name.startswith(".")
             )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise TargetError(f"'{escape(folder_of(out))}' cannot be read: {error.strerror}") from error

@@ -105,6 +105,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"typer"},
     "__main__": set(),
 }
+PROGRAMS = ("__main__", "node")
 IN_WORKERS = [
     "outcome",
     "preprocess",
@@ -166,7 +167,7 @@ def test_third_party_packages_have_one_door(module: str) -> None:
     [
         name
         for name in ROOMS
-        if name not in ("cli", "options", "teaching", "measuring", "looking", "tell", "terminal", "__main__")
+        if name not in (*PROGRAMS, "cli", "options", "teaching", "measuring", "looking", "tell", "terminal")
     ],
 )
 def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(module: str) -> None:

@@ -140,6 +140,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing(words: Words, single: Path, 
     )["labels"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_merged_and_goes_on_elsewhere(
     words: Words, single: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_an_interrupted_run_is_merged_and_goes_on_elsewhere(
     check_equal(out, single)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_no_task_behind(words: Words, single: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     driver = start("dicomsort", *words, "--backend", "loky", "--shard-size", "10")
