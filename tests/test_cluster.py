@@ -402,6 +402,7 @@ def test_an_engine_that_is_not_installed_is_told(name: str, monkeypatch: pytest.
         pass
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_told(words: Words) -> None:
     done = command(*words, "--backend", "dask", "--address", "tcp://127.0.0.1:9")
     assert done.code == ExitCode.USAGE

@@ -349,6 +349,7 @@ def test_shards_run_side_by_side(tmp_path: Path, write_dicom: Write) -> None:
     check_places(source, out)
 
 
+@pytest.mark.slow
 def test_the_program_itself(inbox: Path, tmp_path: Path, small_model: Path) -> None:
     done = command(
         "classify", inbox, "--out", tmp_path / "out", "--model", small_model, "--shard", "1/1", "-q"
