@@ -14,7 +14,7 @@ from dicomsort.manifest import MANIFEST, Manifest, joined
 from dicomsort.names import escape
 from dicomsort.outcome import TROUBLE, Reason, Status
 from dicomsort.place import Action, Placing, is_untouched
-from dicomsort.runfile import RunFile
+from dicomsort.runfile import RUN, RunFile
 from dicomsort.settle import Moved, SettleSettings, settle
 from dicomsort.workers import PoolSettings
 
@@ -126,8 +126,12 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
         return
     if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
-    placing = Placing(Action(facts["action"]), facts["verify"], facts["relative"])
-    settle(manifest, SettleSettings(out, facts["dry_run"], placing, pool), moved)
+    try:
+        placing = Placing(Action(facts["action"]), facts["verify"], facts["relative"])
+        ending = SettleSettings(out, facts["dry_run"], placing, pool)
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"'{escape(out)}/{RUN}' is missing or damaged: restore it") from error
+    settle(manifest, ending, moved)
 
 
 def _give_to_one(manifest: Manifest, out: str) -> None:

@@ -304,6 +304,17 @@ def test_a_part_of_another_program_is_refused(inbox: Path, tmp_path: Path, predi
     assert part.exists()
 
 
+def test_a_manifest_without_its_run_file_is_refused(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    in_shards(inbox, out, predictor, 1)
+    joined(out)
+    (out / "run.json").unlink()
+    with pytest.raises(UsageError, match="is missing or damaged"):
+        joined(out)
+
+
 def test_words_and_exit_codes(
     inbox: Path, tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
