@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dicomsort.jpeg import LOSSLESS, JpegStream, read_stream
 from dicomsort.preprocess import Box
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -30,7 +31,7 @@ Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
 _SIZ = b"\xff\x4f\xff\x51"
-_FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,15 @@ class Decoded:
 
     step: full pixels a side that one of these stands for. shift: how far the picture lies to the right and
     down, in these pixels; the low-pass image of a wavelet is sampled at the corner of its pixels, not in
-    their middle.
+    their middle. luma: whether the first of three samples is Y, or they are RGB; None if only the header can
+    tell. contradicts: whether the stream says RGB or YCbCr, and the header the other.
     """
 
     pixels: Pixels
     step: int = 1
     shift: float = 0.0
+    luma: bool | None = None
+    contradicts: bool = False
 
     def box(self, rows: int, columns: int) -> Box | None:
         """Return where the full image of (rows, columns) lies, in these pixels; a sliver may lie outside.
@@ -62,23 +66,66 @@ class Wanted:
 
     shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the full
     shape asks for every pixel. bits: Bits Stored. signed: whether the values are two's complement (Pixel
-    Representation 1). rgb: whether colours are stored as RGB.
+    Representation 1). rgb: whether the header says RGB, or YBR of any kind; None for anything else.
     """
 
     shape: tuple[int, int]
     enough: tuple[int, int]
     bits: int = 16
     signed: bool = False
-    rgb: bool = False
+    rgb: bool | None = None
 
 
-def _jpeg(frame: bytes) -> Pixels:
-    return imagecodecs.jpeg_decode(_with_full_scan(frame))
+class DamagedError(ValueError):
+    """A decoder has filled in what it did not find in the stream; no other one will do better."""
 
 
-def _is_unmarked_rgb(frame: bytes, wanted: Wanted) -> bool:
-    """Tell a JPEG whose header says RGB while no marker in it does; decoders would take it for YCbCr."""
-    return wanted.rgb and b"Adobe" not in frame[:4096]
+def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
+    """Decode any JPEG: sequential, progressive or lossless, of 2 to 16 bits (ITU-T T.81).
+
+    libjpeg-turbo reads restart intervals, several scans and the point transform, and is the fastest besides;
+    `ljpeg_decode` (2026.3.6) returns garbage for these without an error, so it is only asked about streams
+    that have none of them.
+    """
+    stream = _stream(frame)
+    space = "RGB" if _keeps_colours(stream, wanted) else None
+    try:
+        pixels = imagecodecs.jpeg8_decode(_with_full_scan(frame), colorspace=space, outcolorspace=space)
+    except imagecodecs.Jpeg8Error:
+        if stream.process != LOSSLESS or not stream.is_plain:
+            raise
+        pixels = imagecodecs.ljpeg_decode(frame)
+    if stream.has_blank_tail(frame, pixels):
+        raise DamagedError
+    return Decoded(pixels, luma=_has_luma(stream), contradicts=_contradicts(stream, wanted))
+
+
+def _stream(frame: bytes) -> JpegStream:
+    stream = read_stream(frame)
+    if stream is None:
+        raise DamagedError
+    return stream
+
+
+def _keeps_colours(stream: JpegStream, wanted: Wanted) -> bool:
+    """Return whether three components are to be given out as they are coded: if lossless, or RGB.
+
+    What they are the stream's own markers decide (PS3.5 8.2.1), the header only where they say nothing.
+    """
+    rgb = wanted.rgb if stream.is_rgb is None else stream.is_rgb
+    return len(stream.components) == 3 and (stream.process == LOSSLESS or rgb is True)
+
+
+def _has_luma(stream: JpegStream) -> bool | None:
+    """Return what three decoded samples are: libjpeg turns YCbCr into RGB, but for lossless streams."""
+    if stream.process != LOSSLESS:
+        return False
+    return None if stream.is_rgb is None else not stream.is_rgb
+
+
+def _contradicts(stream: JpegStream, wanted: Wanted) -> bool:
+    known = len(stream.components) == 3 and None not in (stream.is_rgb, wanted.rgb)
+    return known and stream.is_rgb is not wanted.rgb
 
 
 def _with_full_scan(frame: bytes) -> bytes:
@@ -97,30 +144,30 @@ def _with_full_scan(frame: bytes) -> bytes:
     return frame[: end - 2] + b"\x3f" + frame[end - 1 :]
 
 
-_DECODERS: dict[str, Callable[[bytes], Pixels]] = {
-    "1.2.840.10008.1.2.4.50": _jpeg,
-    "1.2.840.10008.1.2.4.51": _jpeg,
-    "1.2.840.10008.1.2.4.57": imagecodecs.ljpeg_decode,
-    "1.2.840.10008.1.2.4.70": imagecodecs.ljpeg_decode,
-    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
-    "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
-    "1.2.840.10008.1.2.4.90": imagecodecs.jpeg2k_decode,
-    "1.2.840.10008.1.2.4.91": imagecodecs.jpeg2k_decode,
-    "1.2.840.10008.1.2.4.110": imagecodecs.jpegxl_decode,
-    "1.2.840.10008.1.2.4.111": imagecodecs.jpegxl_decode,
-    "1.2.840.10008.1.2.4.112": imagecodecs.jpegxl_decode,
-    "1.2.840.10008.1.2.4.201": imagecodecs.htj2k_decode,
-    "1.2.840.10008.1.2.4.202": imagecodecs.htj2k_decode,
-    "1.2.840.10008.1.2.4.203": imagecodecs.htj2k_decode,
+def _alone(decode: Callable[[bytes], Pixels], luma: bool | None = None) -> Callable[[bytes, Wanted], Decoded]:
+    """Let a decoder that asks for the frame only be called like the others."""
+    return lambda frame, _: Decoded(np.asarray(decode(frame)), luma=luma)
+
+
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))
+_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
+_JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
+_HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
+_DECODERS: dict[str, Callable[[bytes, Wanted], Decoded]] = {
+    **dict.fromkeys(_JPEG, _jpeg),
+    **dict.fromkeys(_JPEG_LS, _alone(imagecodecs.jpegls_decode)),
+    **dict.fromkeys(_JPEG_2000, _alone(imagecodecs.jpeg2k_decode)),
+    **dict.fromkeys(_JPEG_XL, _alone(imagecodecs.jpegxl_decode, luma=False)),
+    **dict.fromkeys(_HTJ2K, _alone(imagecodecs.htj2k_decode)),
 }
 
 SUPPORTED = NATIVE | RAW_FRAMES | frozenset(_DECODERS) | {RLE}
 """Every Transfer Syntax UID that can be decoded."""
 
-_JPEG_DCT = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-_JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
-CONVERTS_COLOUR = _JPEG_DCT | _JPEG_XL
-"""Syntaxes whose decoder turns YCbCr into RGB whatever Photometric Interpretation says."""
+RETIRED = frozenset({"1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"})
+"""Progressive JPEG (spectral selection, full progression), which PS3.5 has retired."""
+_JPEG_DCT = RETIRED | {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
 LOSSY = _JPEG_DCT | frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (81, 91, 203, 111, 112))
 """Syntaxes whose values may be a little off, so that a bit above the others is no overlay."""
 
@@ -136,14 +183,14 @@ def decode(frame: bytes, transfer_syntax: str, wanted: Wanted) -> Decoded:
     while reduce is not None and halvings > 0:
         try:
             reduced = reduce(frame, halvings, wanted)
+        except DamagedError:
+            raise
         except Exception:  # noqa: BLE001  (whatever it is, the full decode decides)
             reduced = None
         if reduced is not None:
             return reduced
         halvings -= 1
-    if transfer_syntax in _JPEG_DCT and _is_unmarked_rgb(frame, wanted):
-        return Decoded(np.asarray(imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")))
-    return Decoded(np.asarray(_DECODERS[transfer_syntax](frame)))
+    return _DECODERS[transfer_syntax](frame, wanted)
 
 
 def _halvings(shape: tuple[int, int], enough: tuple[int, int]) -> int:
@@ -158,15 +205,19 @@ def _covers(shape: tuple[int, int], enough: tuple[int, int]) -> bool:
 
 def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
     """Scale in the DCT (Pillow's draft mode); unsigned 8 bit only."""
-    rows, columns = wanted.shape
+    stream, (rows, columns) = _stream(frame), wanted.shape
+    if _keeps_colours(stream, wanted):
+        return None
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
-        if image.size != (columns, rows) or wanted.signed or _is_unmarked_rgb(frame, wanted):
+        if image.size != (columns, rows) or wanted.signed:
             return None
         step = 1 << min(halvings, 3)
         image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
+    if stream.has_blank_tail(frame, pixels):
+        raise DamagedError
     fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)
-    return Decoded(pixels, step) if fits else None
+    return Decoded(pixels, step, contradicts=_contradicts(stream, wanted)) if fits else None
 
 
 def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
@@ -201,23 +252,24 @@ def keeps_to(frame: bytes, transfer_syntax: str, shape: tuple[int, int]) -> bool
     A decoder believes the stream and not the header, so its claim has to be looked at before it is given the
     memory; and many decoders fill in grey for what is cut off.
     """
-    family = _FAMILIES.get(transfer_syntax)
-    if family is None:
-        return True
-    return family.size(frame) == shape and family.is_whole(frame)
+    keeps_to_ = _KEEPS_TO.get(transfer_syntax)
+    return keeps_to_ is None or keeps_to_(frame, shape)
 
 
-def _size_of_jpeg(frame: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2, T.87 C.2.2)."""
-    at = 2
-    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame):
-        if frame[at] != 0xFF or frame[at + 1] in (0x00, 0xFF):
-            at += 1
-        elif frame[at + 1] in _FRAME_HEADERS:
-            return struct.unpack_from(">HH", frame, at + 5)
-        else:
-            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return None
+def begins(head: bytes, transfer_syntax: str) -> bool:
+    """Return whether the first 8 bytes of a fragment are those of a code stream, or of an RLE frame.
+
+    T.81 B.2.1, T.87 C.1, T.800 A.4.1 and I.5.1, ISO/IEC 18181-2 9.1, PS3.5 G.5.
+    """
+    if transfer_syntax == RLE:
+        return head[1:8] == b"\0\0\0\x40\0\0\0" and 1 <= head[0] <= 15
+    return head.startswith(_STARTS)
+
+
+def _keeps_to_jpeg(frame: bytes, shape: tuple[int, int]) -> bool:
+    """Look at a JPEG or JPEG-LS stream: its frame header, its scans and restart markers, its end."""
+    stream = read_stream(frame)
+    return stream is not None and (stream.rows, stream.columns) == shape and stream.is_whole
 
 
 def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int] | None:
@@ -250,32 +302,12 @@ def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
     return rows, rows * over // under if ratio else side(small)
 
 
-def _ends_as_jpeg(frame: bytes) -> bool:
-    """Look for the end marker behind the scan's head."""
-    return frame.rfind(b"\xff\xd9") > frame.find(b"\xff\xda")
-
-
-def _ends_anyhow(_: bytes) -> bool:
-    """Leave it to the decoder, which refuses what is cut off, or makes a whole picture of less detail."""
-    return True
-
-
-class _Family(NamedTuple):
-    """How to look into code streams of one kind."""
-
-    size: Callable[[bytes], tuple[int, int] | None]
-    is_whole: Callable[[bytes], bool]
-
-
-_FAMILIES = {
-    f"1.2.840.10008.1.2.4.{number}": family
-    for family, numbers in (
-        (_Family(_size_of_jpeg, _ends_as_jpeg), (50, 51, 57, 70, 80, 81)),
-        (_Family(_size_of_jpeg_2000, _ends_anyhow), (90, 91, 201, 202, 203)),
-        (_Family(_size_of_jpeg_xl, _ends_anyhow), (110, 111, 112)),
-    )
-    for number in numbers
+_KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
+    **dict.fromkeys(_JPEG | _JPEG_LS, _keeps_to_jpeg),
+    **dict.fromkeys(_JPEG_2000 | _HTJ2K, lambda frame, shape: _size_of_jpeg_2000(frame) == shape),
+    **dict.fromkeys(_JPEG_XL, lambda frame, shape: _size_of_jpeg_xl(frame) == shape),
 }
+"""What is cut off is left to the decoders of the latter two: refused, or a picture of less detail."""
 
 
 class _Depth(NamedTuple):
@@ -298,13 +330,8 @@ def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:
 
 
 _REDUCERS: dict[str, Callable[[bytes, int, Wanted], Decoded | None]] = {
-    "1.2.840.10008.1.2.4.50": _reduced_jpeg,
-    "1.2.840.10008.1.2.4.51": _reduced_jpeg,
-    "1.2.840.10008.1.2.4.90": _reduced_jpeg2000,
-    "1.2.840.10008.1.2.4.91": _reduced_jpeg2000,
-    "1.2.840.10008.1.2.4.201": _reduced_jpeg2000,
-    "1.2.840.10008.1.2.4.202": _reduced_jpeg2000,
-    "1.2.840.10008.1.2.4.203": _reduced_jpeg2000,
+    **dict.fromkeys(_JPEG_DCT, _reduced_jpeg),
+    **dict.fromkeys(_JPEG_2000 | _HTJ2K, _reduced_jpeg2000),
 }
 
 

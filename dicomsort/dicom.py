@@ -4,22 +4,23 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
 from dicomsort.codecs import SUPPORTED
-from dicomsort.greyscale import ConstantImageError, GreyScale, render
+from dicomsort.greyscale import ConstantImageError, GreyScale, render, window_shape
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
 from dicomsort.inflate import InflatesTooFarError
-from dicomsort.outcome import Cost, Failure, Header, Picture, Reason, Stamp, Status
+from dicomsort.outcome import Cost, Failure, Header, Picture, Reason, Stamp, Status, frame_remark
 from dicomsort.patience import patiently
 from dicomsort.pixels import Layout, PixelSource, Stored
-from dicomsort.preprocess import Preprocessing, fitted_shape, to_bytes, to_canvas
+from dicomsort.preprocess import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.presentation import grey_scale, pixel_aspect
-from dicomsort.radiograph import ReadSettings, why_not
+from dicomsort.radiograph import ReadSettings, remarks_on, why_not
 
 _DEFAULTS = ReadSettings()
 _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
@@ -92,20 +93,10 @@ class _Reading:
             source = PixelSource(stream, dataset)
             source.open()
             layout.check(settings.max_pixels)
-            scale = grey_scale(dataset, layout, layout.frame)
-            aspect = pixel_aspect(dataset, layout.frame)
-            shapes = [_shape(layout, aspect, canvas) for canvas in canvases]
-            stored = _stored(layout, source, scale, max(shapes))
-        box = stored.decoded.box(layout.rows, layout.columns)
-        drawn = {shape: render(stored.decoded.pixels, scale, shape, box) for shape in dict.fromkeys(shapes)}
-        honoured = drawn[shapes[0]][1]
-        image, *further = (
-            to_canvas(drawn[shape][0], canvas) if canvas else to_bytes(drawn[shape][0])
-            for shape, canvas in zip(shapes, canvases, strict=True)
-        )
-        remarks = ((Reason.PERCENTILE_WINDOW, not honoured), (Reason.OTHER_DECODER, stored.by_another))
-        told = tuple(reason for reason, is_so in remarks if is_so)
-        return Picture(image, self.header, self.stamp, told, further=tuple(further))
+            drawn = _first_good(layout, partial(_drawn, dataset, layout, source, canvases))
+        remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
+        image, *further = drawn.images
+        return Picture(image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further))
 
     def _recognise(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
@@ -133,15 +124,77 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _stored(layout: Layout, source: PixelSource, scale: GreyScale, shape: tuple[int, int]) -> Stored:
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One frame on every canvas, and what a person should know of how it was read."""
+
+    images: Sequence[Canvas]
+    remarks: Sequence[str]
+
+
+def _first_good(layout: Layout, draw: Callable[[int], _Drawn]) -> _Drawn:
+    """Draw the middle frame, or the nearest one that is whole and no constant grey.
+
+    Raises what the middle one raises if there is none.
+    """
+    first: Exception | None = None
+    for frame in layout.frames_to_try:
+        try:
+            drawn = draw(frame)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not _is_of_one_frame(error):
+                raise
+            first = first or error
+        else:
+            return (
+                drawn if first is None else replace(drawn, remarks=[*drawn.remarks, frame_remark(frame + 1)])
+            )
+    raise first or ConstantImageError
+
+
+def _is_of_one_frame(error: Exception) -> bool:
+    """Return whether another frame may be free of a trouble; a device's is not."""
+    if isinstance(error, Stop):
+        return error.status is Status.DECODE_ERROR
+    return not isinstance(error, OSError) or error.errno is None
+
+
+def _drawn(
+    dataset: Dataset,
+    layout: Layout,
+    source: PixelSource,
+    canvases: Sequence[Preprocessing | None],
+    frame: int,
+) -> _Drawn:
+    """Decode one frame, counted from 0, and draw it on every canvas."""
+    scale, aspect = grey_scale(dataset, layout, frame), pixel_aspect(dataset, frame)
+    shapes = [_shape(layout, aspect.ratio, canvas) for canvas in canvases]
+    judged = window_shape(layout.rows, layout.columns, aspect.ratio)
+    stored = _stored(layout, source, frame, scale, max(*shapes, judged))
+    box = stored.decoded.box(layout.rows, layout.columns)
+    pictures = {shape: render(stored.decoded.pixels, scale, shape, box, judged) for shape in set(shapes)}
+    images = [
+        to_canvas(pictures[shape][0], canvas) if canvas else to_bytes(pictures[shape][0])
+        for shape, canvas in zip(shapes, canvases, strict=True)
+    ]
+    honoured = pictures[shapes[0]][1]
+    remarks = [*scale.remarks, *aspect.remarks, *source.remarks, *stored.remarks]
+    return _Drawn(images, [*([] if honoured else [Reason.PERCENTILE_WINDOW]), *remarks])
+
+
+def _stored(
+    layout: Layout, source: PixelSource, frame: int, scale: GreyScale, shape: tuple[int, int]
+) -> Stored:
     """Decode as many pixels as the picture needs; all, if they have to be told apart one by one.
 
     That is so with look-up tables that have sharp bends, and with padding that does occur.
     """
     whole = layout.rows, layout.columns
-    stored = layout.stored_values(source, shape if scale.averages else whole)
+    stored = layout.stored_values(source, frame, shape if scale.averages else whole)
     if stored.decoded.step > 1 and scale.is_padding(stored.decoded.pixels).any():
-        return layout.stored_values(source, whole)
+        return layout.stored_values(source, frame, whole)
     return stored
 
 

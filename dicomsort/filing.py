@@ -14,7 +14,7 @@ from dicomsort.labels import Decision
 from dicomsort.layout import Layout
 from dicomsort.locks import LOCK
 from dicomsort.manifest import Manifest, Row
-from dicomsort.outcome import Failure, Found, Picture, Reason, Stamp, Status
+from dicomsort.outcome import FOR_REVIEW, Failure, Found, Picture, Reason, Stamp, Status
 from dicomsort.place import Placing, place, remove, stamp_of
 from dicomsort.spent import Spent
 
@@ -87,6 +87,8 @@ class _Placer:
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
+        doubts = tuple(Reason(remark) for remark in reading.remarks if remark in FOR_REVIEW)
+        decision = replace(decision, why=(*decision.why, *doubts))
         row = Row(
             path=found.path,
             status=Status.PLANNED,

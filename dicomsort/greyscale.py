@@ -1,16 +1,19 @@
 """Stored values to grey levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.preprocess import Box, GreyFloat, shrink
+from dicomsort.outcome import Reason
+from dicomsort.preprocess import Box, GreyFloat, fitted_shape, shrink
 
 Mask = NDArray[np.bool_]
 
 _STRIP_ROWS = 256
+_WINDOW_SIDE = 224
 
 _EXTREMES, _PERCENTILES = (0.3, 99.7), (0.5, 99.5)
 _MARGIN, _LEAST_INNER = 0.02, 0.05  # of the range between the extremes, of the pixels
@@ -83,6 +86,7 @@ class GreyScale:
     padding: lowest and highest stored value of pixels that are no image. dark: the stored value of no X-ray
     intensity at all, if values are linear in the intensity and look like a radiograph only as logarithms;
     0, or the highest value if they fall as the intensity grows. sound: False if a table cannot be used.
+    remarks: on what was read as meant, or left out.
     """
 
     slope: float = 1.0
@@ -94,6 +98,7 @@ class GreyScale:
     padding: tuple[int, int] | None = None
     dark: float | None = None
     sound: bool = True
+    remarks: tuple[Reason, ...] = ()
 
     @property
     def tables(self) -> tuple[LookUpTable, ...]:
@@ -117,31 +122,69 @@ class ConstantImageError(ValueError):
     """All that counts of an image has one value."""
 
 
+def window_shape(rows: int, columns: int, aspect: float) -> tuple[int, int]:
+    """Return the (height, width) at which the window of an image is found, whatever size it is shown at.
+
+    What is border, and which values a percentile leaves out, depends on how many pixels are averaged. The
+    longer side is 224, or that of a smaller image.
+    """
+    longest = max(rows * max(aspect, 1), columns * max(1 / aspect, 1))
+    return fitted_shape(rows, columns, min(_WINDOW_SIDE, round(longest)), aspect)
+
+
 def render(
-    stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None = None
+    stored: NDArray[Any],
+    scale: GreyScale,
+    shape: tuple[int, int],
+    box: Box | None = None,
+    judged: tuple[int, int] | None = None,
 ) -> tuple[GreyFloat, bool]:
     """Turn stored values (rows, columns) into a float image of `shape` with greys 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
-    only look-up tables are applied at full size. box: the part of `stored` that counts. Returns the image
-    and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
-    percentile window took its place). Raises ConstantImageError.
+    only look-up tables are applied at full size. box: the part of `stored` that counts. judged: the shape at
+    which the window is found, see `window_shape`; None for `shape`. Returns the image and whether the file's
+    own window or LUT could be used or none was given (False: it was unusable, a percentile window took its
+    place). Raises ConstantImageError.
     """
-    shown = _shown(stored, scale, shape, box)
-    small = _rescaled(shrink(_looked_up(stored, scale), shape, box), scale)
-    if small[shown].min() == small[shown].max():
+    looked_up = _looked_up(stored, scale)
+
+    def view(size: tuple[int, int]) -> _View:
+        return _View(_rescaled(shrink(looked_up, size, box), scale), _shown(stored, scale, size, box))
+
+    small = view(shape)
+    if small.counted.min() == small.counted.max():
         if scale.voi_lut is None:
             raise ConstantImageError
-        return render(stored, replace(scale, voi_lut=None, sound=False), shape, box)
+        return render(stored, replace(scale, voi_lut=None, sound=False), shape, box, judged)
     if scale.voi_lut is not None:
-        grey, honoured = small * np.float32(255 / max(scale.voi_lut.top, 1)), True
-    elif scale.dark is not None:
-        dark = scale.dark * scale.slope + scale.intercept
-        grey, honoured = _window(_attenuation(small, shown, dark), shown, None, scale.sound)
+        grey, honoured = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
     else:
-        grey, honoured = _window(small, shown, scale.window, scale.sound)
+        grey, honoured = _windowed(small, small if judged in (None, shape) else view(judged), scale)
     grey = np.float32(255) - grey if scale.inverse else grey
-    return np.where(shown, grey, np.float32(0)), honoured
+    return np.where(small.shown, grey, np.float32(0)), honoured
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """An image at one size: its values, and which of them are no padding, both (height, width)."""
+
+    values: NDArray[Any]
+    shown: Mask
+
+    @property
+    def counted(self) -> NDArray[Any]:
+        """The values that are no padding."""
+        return self.values[self.shown]
+
+
+def _windowed(small: _View, judged: _View, scale: GreyScale) -> tuple[GreyFloat, bool]:
+    """Apply the window that the judged view asks for."""
+    if scale.dark is None:
+        return _window(small.values, judged, scale.window, scale.sound)
+    attenuate = _attenuation(judged, scale.dark * scale.slope + scale.intercept)
+    logarithms = replace(judged, values=attenuate(judged.values))
+    return _window(attenuate(small.values), logarithms, None, scale.sound)
 
 
 def _rescaled(small: GreyFloat, scale: GreyScale) -> NDArray[Any]:
@@ -188,20 +231,30 @@ def _shown(stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: 
     return np.ones(shape, np.bool_)
 
 
-def _attenuation(values: NDArray[Any], shown: Mask, dark: float) -> GreyFloat:
-    """Turn values that are linear in X-ray intensity into logarithms, in the same order.
+def _attenuation(judged: _View, dark: float) -> Callable[[NDArray[Any]], GreyFloat]:
+    """Return what turns values that are linear in X-ray intensity into logarithms, in the same order.
 
     Half a per cent of the intensity is added, for the noise of a detector in the dark means nothing.
     """
-    falls = dark > np.median(values)
-    intensity = np.maximum(dark - values if falls else values - dark, 0)
-    logarithm = np.log(intensity + max(np.percentile(intensity[shown], _EXTREMES[1]) / 200, 1e-6))
-    return np.asarray(-logarithm if falls else logarithm, np.float32)
+    falls = dark > np.median(judged.values)
+
+    def intensity(values: NDArray[Any]) -> NDArray[Any]:
+        return np.maximum(dark - values if falls else values - dark, 0)
+
+    added = max(np.percentile(intensity(judged.counted), _EXTREMES[1]) / 200, 1e-6)
+
+    def attenuate(values: NDArray[Any]) -> GreyFloat:
+        logarithm = np.log(intensity(values) + added)
+        return np.asarray(-logarithm if falls else logarithm, np.float32)
+
+    return attenuate
 
 
-def _window(values: GreyFloat, shown: Mask, window: Window | None, sound: bool) -> tuple[GreyFloat, bool]:
+def _window(
+    values: NDArray[Any], judged: _View, window: Window | None, sound: bool
+) -> tuple[GreyFloat, bool]:
     """Apply the window if it shows something of the pixels that are shown; else percentiles."""
-    low, high = _bounds(values, shown)
+    low, high = _bounds(judged)
     if window is None:
         return _stretch(values, low, high), sound
     if window.usable and _shows(window, low, high):
@@ -220,17 +273,17 @@ def _shows(window: Window, low: float, high: float) -> bool:
     return seen >= _LEAST_SEEN * (high - low) and seen >= _LEAST_CONTRAST * (white - black)
 
 
-def _bounds(image: NDArray[Any], shown: Mask) -> tuple[float, float]:
+def _bounds(judged: _View) -> tuple[float, float]:
     """Return the values to show as black and white: percentiles of what is no border.
 
     Shutters, collimation and burnt edges all have about the lowest or the highest value, and the pixels
     beside them are mixtures, so neither count. Every step is by percentiles, never by a single pixel: the
     same image at another resolution, or with the noise of another codec, must get the same window.
     """
-    values = image[shown]
+    image, values = judged.values, judged.counted
     lowest, highest = np.percentile(values, _EXTREMES)
     margin = _MARGIN * (highest - lowest)
-    border = ~shown | (image <= lowest + margin) | (image >= highest - margin)
+    border = ~judged.shown | (image <= lowest + margin) | (image >= highest - margin)
     inner = image[~_grown(border)]
     counted = inner if inner.size >= _LEAST_INNER * values.size else values
     low, high = (float(value) for value in np.percentile(counted, _PERCENTILES))

@@ -2,10 +2,11 @@
 
 import math
 import re
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pydicom
 from pydicom import config as pydicom_config
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
@@ -42,6 +43,9 @@ _PATTERNS = {
     "UI": re.compile(r"(?=.{3,128}$)[0-9]+(\.[0-9]*)+"),
     "CS": re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 _-]{1,64}"),
 }
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
+_BLANK = " \0\t\r\n\v\f"
 _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 _MOST_READS, _MOST_BYTES = 400_000, 1 << 28
 _LONG = 1 << 16
@@ -207,26 +211,83 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
         return ""
     value = element.value
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    text = text.split("\\")[0].strip(" \0")
+    text = text.split("\\")[0].strip(_BLANK)
     return text if _PATTERNS[vr].fullmatch(text) else ""
 
 
 def term(dataset: Dataset, keyword: str, known: frozenset[str]) -> str:
     """Return the value of an element if it is one of the known terms, whatever its VR says, else nothing."""
-    value = str(dataset.get(keyword) or "").strip(" \0").upper()
+    value = raw_text(dataset, keyword).upper()
     return value if value in known else ""
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first value of a numeric element, or None if it is missing, empty or not finite."""
+def raw_text(dataset: Dataset, keyword: str) -> str:
+    """Return the first value of an element as text, whatever its VR says. For comparison only: see `text`."""
+    values = _values(dataset, keyword)
+    return str(values[0]).strip(_BLANK) if values and values[0] is not None else ""
+
+
+class Numbers(NamedTuple):
+    """The values of a numeric element.
+
+    values: None where one is empty or cannot be read. unreadable: whether one is there and cannot be read.
+    comma: whether one has a decimal comma, which is read as meant (PS3.5 6.2 asks for a point).
+    """
+
+    values: tuple[float | None, ...] = ()
+    unreadable: bool = False
+    comma: bool = False
+
+    @property
+    def first(self) -> float | None:
+        """The first value."""
+        return self.values[0] if self.values else None
+
+    @property
+    def remarks(self) -> list[Reason]:
+        """What a person should know of how they were read."""
+        unreadable, comma = [Reason.NUMBER_UNREADABLE], [Reason.DECIMAL_COMMA]
+        return unreadable * self.unreadable + comma * self.comma
+
+
+def numbers(dataset: Dataset, keyword: str) -> Numbers:
+    """Return the values of a numeric element; none if it is missing or empty."""
+    values = [str(value).strip(_BLANK) for value in _values(dataset, keyword) if value is not None]
+    points = [value.replace(",", ".") if _COMMA.fullmatch(value) else value for value in values]
+    read = tuple(_finite(value) for value in points)
+    unreadable = any(bool(text) and value is None for text, value in zip(points, read, strict=True))
+    return Numbers(read, unreadable, points != values)
+
+
+def _finite(text: str) -> float | None:
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element; what pydicom cannot turn into values comes as text.
+
+    Decimal and integer strings come as they stand in the file, for pydicom guesses at what is none.
+    """
     try:
+        item: Any = dataset.get_item(Tag(keyword))
+        stored = getattr(item, "value", None)
+        if isinstance(stored, bytes) and _is_number_string(keyword, getattr(item, "VR", None)):
+            return list(stored.decode("ascii", "replace").split("\\"))
         value = dataset.get(keyword)
-        if isinstance(value, (list, pydicom.multival.MultiValue)):
-            value = value[0]
-        number = float("nan") if value is None else float(value)
-        return number if math.isfinite(number) else None
-    except (ValueError, TypeError, IndexError, ArithmeticError, NotImplementedError):
-        return None
+    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
+        return ["?"]
+    return list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
+
+
+def _is_number_string(keyword: str, vr: str | None) -> bool:
+    strings = ("DS", "IS")
+    return vr in strings or (vr in (None, "UN") and dictionary_VR(keyword) in strings)
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first value of a numeric element, or None if it is missing, empty or cannot be read."""
+    return numbers(dataset, keyword).first
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:

@@ -13,7 +13,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.history import DAMAGE, History, IsThere, Record
 from dicomsort.labels import Decision
 from dicomsort.names import cell, escape
-from dicomsort.outcome import FOR_REVIEW, Header, Reason, Stamp, Status
+from dicomsort.outcome import FOR_REVIEW, Header, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
 
 MANIFEST = "manifest.csv"
@@ -35,7 +35,7 @@ class Row:
 
     path: str
     status: Status
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[str, ...] = ()
     label: str = ""
     confidence: float | None = None
     action: str = ""
@@ -68,9 +68,9 @@ def _answer_cells(row: Row) -> list[str]:
     return cells
 
 
-def joined(reasons: Iterable[Reason]) -> str:
+def joined(reasons: Iterable[str]) -> str:
     """Write several reasons in one cell."""
-    return "; ".join(dict.fromkeys(reason.value for reason in reasons if reason))
+    return "; ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
 
 
 def status_when_placed(reasons: Iterable[str]) -> Status:

@@ -30,7 +30,10 @@ TROUBLE = frozenset({Status.UNSUPPORTED, Status.DECODE_ERROR, Status.CRASH, Stat
 
 
 class Reason(StrEnum):
-    """The `reason` column: a fixed set of texts, never an exception's message or a header value."""
+    """The `reason` column: a fixed set of texts, never an exception's message or a header value.
+
+    Behind OTHER_FRAME stands the frame's number, see `frame_remark`.
+    """
 
     NONE = ""
     UNLIKE = "unlike the training data"
@@ -49,7 +52,8 @@ class Reason(StrEnum):
     TOMOSYNTHESIS = "tomosynthesis is not sorted"
     VOLUME = "3D X-ray is not sorted"
     CAPTURE = "capture without an X-ray modality (see --include-secondary-capture)"
-    NO_TYPE = "neither a known SOP class nor an X-ray modality"
+    NO_TYPE = "neither a known SOP class nor an X-ray modality (see --include-secondary-capture)"
+    PRIVATE = "private SOP class without an X-ray modality (see --include-secondary-capture)"
     NO_PIXEL_DATA = "X-ray object without pixel data"
     TRANSFER_SYNTAX = "transfer syntax cannot be decoded"
     TOO_LARGE = "image has more pixels than --max-pixels, or inflates without end"
@@ -79,10 +83,29 @@ class Reason(StrEnum):
     TARGET_DONE = "output is full or cannot be written"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
+    POLARITY = "polarity in doubt"
+    BY_MODALITY = "private SOP class, judged by its modality"
+    MODALITY_MEANT = "modality misspelled or retired, read as meant"
+    PHOTOMETRIC_MEANT = "photometric interpretation misspelled, read as meant"
+    PHOTOMETRIC_UNKNOWN = "photometric interpretation unknown"
+    SHAPE_IGNORED = "Presentation LUT Shape contradicts the photometric interpretation, which decides"
+    STREAM_DECIDES = "code stream and header name different colour spaces, the code stream decides"
+    RETIRED_SYNTAX = "retired transfer syntax"
+    OFFSET_TABLE = "offset table is wrong, frames found without it"
+    DECIMAL_COMMA = "number with a decimal comma, read as meant"
+    NUMBER_UNREADABLE = "number that cannot be read, left out"
+    TABLE_UNREADABLE = "look-up table that cannot be read, left out"
+    PADDING_MEANT = "padding value outside the range of the pixels, read as meant"
+    OTHER_FRAME = "middle frame is blank, damaged or missing, read instead: frame"
 
 
-FOR_REVIEW = frozenset({Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL})
+FOR_REVIEW = frozenset({Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.POLARITY})
 """Reasons for which a person should look."""
+
+
+def frame_remark(number: int) -> str:
+    """Return the remark that another frame than the middle one was read; number counts from 1."""
+    return f"{Reason.OTHER_FRAME} {number}"
 
 
 class _Lean:
@@ -172,7 +195,7 @@ class Picture(_Lean):
     image: "np.ndarray"
     header: Header = field(default_factory=Header)
     stamp: Stamp | None = None
-    remarks: tuple[Reason, ...] = ()
+    remarks: tuple[str, ...] = ()
     cost: Cost = field(default=_FREE, compare=False)
     further: "tuple[np.ndarray, ...]" = ()
 

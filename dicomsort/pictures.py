@@ -41,7 +41,7 @@ class Wanted:
 class Written:
     """A picture that stands in its place, and what a person should know of how it was read."""
 
-    remarks: tuple[Reason, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def write_all(

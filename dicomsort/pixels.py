@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -9,26 +10,32 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from dicomsort import codecs
-from dicomsort.codecs import Decoded
-from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, read_header, term
+from dicomsort.codecs import DamagedError, Decoded
+from dicomsort.encapsulated import Fragment, Frames, group
+from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, raw_text, read_header
 from dicomsort.outcome import Header, Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXEL_DATA = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
-_PHOTOMETRIC = frozenset(
-    {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"}
-    | {"YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"}
-)
+_PHOTOMETRIC = {
+    re.sub("[^A-Z0-9]", "", known): known
+    for known in (
+        *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"),
+        *("YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"),
+    )
+}
 _NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
 """Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _VRS = frozenset({b"OB", b"OW", b"UN"})
+_MOST_FRAGMENTS = 1 << 20
+_NEAR, _SPREAD = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,19 @@ class Stored:
     decoded: Decoded
     by_another: bool = False
 
+    @property
+    def remarks(self) -> list[Reason]:
+        """What a person should know of how they were decoded."""
+        other, colours = [Reason.OTHER_DECODER], [Reason.STREAM_DECIDES]
+        return other * self.by_another + colours * self.decoded.contradicts
+
 
 class Layout:
-    """How the pixels lie in a frame (PS3.3 C.7.6.3.1)."""
+    """How the pixels lie in a frame (PS3.3 C.7.6.3.1). remarks: on what was read as meant, or not at all."""
 
     def __init__(self, dataset: Dataset, header: Header) -> None:
         self.rows, self.columns = header.rows or 0, header.columns or 0
         self.frames = max(header.frames or 1, 1)
-        self.frame = self.frames // 2
         self.samples = integer(dataset, "SamplesPerPixel") or 1
         self.bits_allocated = integer(dataset, "BitsAllocated") or 0
         self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
@@ -53,8 +65,22 @@ class Layout:
         self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
         self.signed = integer(dataset, "PixelRepresentation") == 1
         self.planar = integer(dataset, "PlanarConfiguration") == 1
-        self.photometric = term(dataset, "PhotometricInterpretation", _PHOTOMETRIC)
+        self.photometric, self.remarks = _photometric(dataset, self.samples)
         self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
+        if self.syntax in codecs.RETIRED:
+            self.remarks.append(Reason.RETIRED_SYNTAX)
+
+    @property
+    def frame(self) -> int:
+        """The frame that stands for all, counted from 0: the middle one."""
+        return self.frames // 2
+
+    @property
+    def frames_to_try(self) -> list[int]:
+        """The middle frame, then those that may take its place: the nearest first, later a few of all."""
+        near = range(max(0, self.frame - _NEAR), min(self.frames, self.frame + _NEAR + 1))
+        spread = (self.frames * number // _SPREAD for number in range(_SPREAD))
+        return list(dict.fromkeys([*sorted(near, key=lambda frame: abs(frame - self.frame)), *spread]))
 
     @property
     def frame_bytes(self) -> int:
@@ -87,27 +113,29 @@ class Layout:
         if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
             raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
 
-    def stored_values(self, source: "PixelSource", enough: tuple[int, int]) -> Stored:
-        """Return the middle frame, one grey value a pixel, of at least `enough` (rows, columns)."""
+    def stored_values(self, source: "PixelSource", frame: int, enough: tuple[int, int]) -> Stored:
+        """Return a frame, counted from 0: one grey value a pixel, of at least `enough` (rows, columns)."""
         if source.is_native != (self.syntax in codecs.NATIVE):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        stored = self._native(source) if source.is_native else self._compressed(source, enough)
+        native = source.is_native
+        stored = self._native(source, frame) if native else self._compressed(source, frame, enough)
         pixels, step = stored.decoded.pixels, stored.decoded.step
         shape = -(-self.rows // step), -(-self.columns // step)
         if pixels.shape not in (shape, (*shape, 3)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        grey = _brightness(pixels, self._has_luma) if pixels.ndim == 3 else self._as_said(pixels)
+        luma = self._has_luma if stored.decoded.luma is None else stored.decoded.luma
+        grey = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
         return replace(stored, decoded=replace(stored.decoded, pixels=grey))
 
-    def _native(self, source: "PixelSource") -> Stored:
+    def _native(self, source: "PixelSource", frame: int) -> Stored:
         halved = self._halved_colour(source.length // self.frames)
-        words = source.native_frame(self.frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
+        words = source.native_frame(frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
         if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:
             words = words.view(np.uint16).byteswap().view(np.uint8)
         return Stored(Decoded(self._luma(words) if halved else self._in_word(words.view(self.dtype))))
 
-    def _compressed(self, source: "PixelSource", enough: tuple[int, int]) -> Stored:
-        frame = source.encapsulated_frame(self.frame, self.frames)
+    def _compressed(self, source: "PixelSource", number: int, enough: tuple[int, int]) -> Stored:
+        frame = source.encapsulated_frame(number, self.frames, self.syntax)
         if self.syntax == codecs.RLE:
             pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
             return Stored(Decoded(self._masked(pixels)))
@@ -116,10 +144,12 @@ class Layout:
         if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         wanted = codecs.Wanted(
-            (self.rows, self.columns), enough, self.bits_stored, self.signed, self.photometric == "RGB"
+            (self.rows, self.columns), enough, self.bits_stored, self.signed, self._says_rgb
         )
         try:
             return Stored(codecs.decode(frame, self.syntax, wanted))
+        except DamagedError as error:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED) from error
         except Exception:
             other = self._by_another_plugin(frame)
             if other is None:
@@ -200,9 +230,18 @@ class Layout:
 
     @property
     def _has_luma(self) -> bool:
-        """Whether the first of three samples is Y, which needs no colours to be known."""
-        converted = self.syntax in codecs.CONVERTS_COLOUR or self.photometric in ("YBR_RCT", "YBR_ICT")
-        return self.photometric.startswith("YBR_") and not converted
+        """Whether the header says that the first of three samples is Y, which needs no colours to be known.
+
+        YBR_RCT and YBR_ICT are undone by the decoder.
+        """
+        return self.photometric.startswith("YBR_") and self.photometric not in ("YBR_RCT", "YBR_ICT")
+
+    @property
+    def _says_rgb(self) -> bool | None:
+        """Whether the header says RGB, or YBR of any kind; None for anything else."""
+        if self.photometric == "RGB":
+            return True
+        return False if self.photometric.startswith("YBR_") else None
 
 
 def _brightness(pixels: NDArray[Any], has_luma: bool) -> NDArray[Any]:
@@ -212,6 +251,18 @@ def _brightness(pixels: NDArray[Any], has_luma: bool) -> NDArray[Any]:
     if has_luma:
         return np.ascontiguousarray(pixels[..., 0])
     return np.asarray(pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def _photometric(dataset: Dataset, samples: int) -> tuple[str, list[Reason]]:
+    """Return Photometric Interpretation (PS3.3 C.7.6.3.1.2), and remarks if it is not written as it should.
+
+    Blanks, hyphens and lower case are forgiven. An unknown term leaves open which end is white.
+    """
+    said = raw_text(dataset, "PhotometricInterpretation")
+    known = _PHOTOMETRIC.get(re.sub("[^A-Z0-9]", "", said.upper()), "")
+    if said and not known:
+        return "", [Reason.PHOTOMETRIC_UNKNOWN, *([Reason.POLARITY] * (samples == 1))]
+    return known, [Reason.PHOTOMETRIC_MEANT] * (said != known)
 
 
 def _guessed_syntax(dataset: Dataset) -> str:
@@ -232,6 +283,7 @@ class PixelSource:
         self._stream, self._dataset = stream, dataset
         self._start, self.length = 0, 0
         self._swapped = False
+        self._frames: Frames | None = None
 
     def open(self) -> None:
         """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
@@ -280,36 +332,54 @@ class PixelSource:
         """Whether bytes lie in big-endian words, so that two 8-bit pixels change places (PS3.5 8.1.1)."""
         return self._swapped
 
-    def encapsulated_frame(self, index: int, frames: int) -> bytes:
-        """Read one compressed frame, by the offset tables if there are any, else by counting fragments."""
-        first = self._refuse_cut_fragments()
-        table = self._dataset.get("ExtendedOffsetTable")
-        if not table:
-            return get_frame(self._stream, index, number_of_frames=frames)
-        # PS3.5 A.4: one fragment a frame; its own length counts, tables have been seen to lie
-        self._stream.seek(first + int.from_bytes(table[8 * index : 8 * index + 8], "little"))
-        item = self._stream.read(8)
-        if item[:4] != _ITEM:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        return self._stream.read(int.from_bytes(item[4:], "little"))
+    def encapsulated_frame(self, index: int, frames: int, transfer_syntax: str) -> bytes:
+        """Read one compressed frame. Raises Stop if it is not there, or frames cannot be told apart."""
+        if self._frames is None:
+            self._frames = self._grouped(frames, transfer_syntax)
+        if index >= len(self._frames.frames):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        return b"".join(map(self._bytes_of, self._frames.frames[index]))
 
-    def _refuse_cut_fragments(self) -> int:
-        """Raise Stop if a fragment is longer than what is left of the file; codecs would fill in grey.
+    @property
+    def remarks(self) -> list[Reason]:
+        """What a person should know of how the frame was found."""
+        return [Reason.OFFSET_TABLE] * (self._frames is not None and self._frames.table_is_wrong)
 
-        A missing sequence delimiter at the end is forgiven. Returns where the first fragment after the basic
-        offset table begins.
+    def _grouped(self, frames: int, transfer_syntax: str) -> Frames:
+        (table, *fragments), cut = self._fragments()
+        if cut and frames == 1:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+
+        def begins(fragment: Fragment) -> bool:
+            return codecs.begins(self._bytes_of(fragment._replace(length=8)), transfer_syntax)
+
+        extended = self._dataset.get("ExtendedOffsetTable")
+        offsets = _words(extended, 8) if isinstance(extended, bytes) else _words(self._bytes_of(table), 4)
+        return group(fragments, offsets, frames, begins, cut)
+
+    def _bytes_of(self, fragment: Fragment) -> bytes:
+        self._stream.seek(fragment.start)
+        return self._stream.read(fragment.length)
+
+    def _fragments(self) -> tuple[list[Fragment], bool]:
+        """Return the items of the value, the Basic Offset Table first, and whether the file ends in one.
+
+        That one is left out: codecs would fill in grey. A missing sequence delimiter at the end is forgiven.
+        Raises Stop if there is no item at all.
         """
-        first = 0
+        found: list[Fragment] = []
         size = self._stream.seek(0, io.SEEK_END)
         at = self._stream.seek(self._start)
         while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:
-            at += 8 + int.from_bytes(item[4:], "little")
-            if at > size:
-                raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
-            first = first or at
+            fragment = Fragment(at, at + 8, int.from_bytes(item[4:], "little"))
+            at = fragment.start + fragment.length
+            if at > size or len(found) > _MOST_FRAGMENTS:
+                break
+            found.append(fragment)
             self._stream.seek(at)
-        self._stream.seek(self._start)
-        return first
+        if not found:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        return found, at > size
 
     def digest(self) -> str:
         """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""
@@ -332,6 +402,11 @@ class PixelSource:
                 raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
             hasher.update(chunk)
             length -= len(chunk)
+
+
+def _words(table: bytes, size: int) -> list[int]:
+    """Read little-endian entries of an offset table; what is left over at its end does not count."""
+    return [int(entry) for entry in np.frombuffer(table, f"<u{size}", count=len(table) // size)]
 
 
 def pixel_digest(path: str) -> str:

@@ -7,13 +7,14 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicomsort.greyscale import GreyScale, LookUpTable, Window
-from dicomsort.header import Stop, integer, number, sop_class, term, text
+from dicomsort.header import Numbers, Stop, numbers, sop_class, term, text
 from dicomsort.outcome import Reason, Status
 from dicomsort.pixels import Layout
 
 _FOR_PROCESSING = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.3.1"})
 _ANGIOGRAPHY = "1.2.840.10008.5.1.4.1.1.12."
-_INVERSE = frozenset({"INVERSE"})
+_SHAPES = frozenset({"IDENTITY", "INVERSE"})
+_GDCM = "1.2.826.0.1.3680043.2.1143."
 _BT601 = np.array([0.299, 0.587, 0.114])
 
 
@@ -23,40 +24,61 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
     Raises Stop for a colour palette that cannot be read.
     """
     groups = [dataset, *_functional_groups(dataset, frame)]
-    slope = _first_number(groups, "RescaleSlope") or 1.0
-    intercept = _first_number(groups, "RescaleIntercept") or 0.0
+    slope, intercept = _first(groups, "RescaleSlope"), _first(groups, "RescaleIntercept")
+    factor, added = slope.first or 1.0, intercept.first or 0.0
     modality = _modality_lut(dataset, layout)
-    voi = _voi_lut(dataset, layout, modality.lut is not None, slope, intercept)
-    window = _window(groups) if modality.whole else None
+    voi = _voi_lut(dataset, layout, modality.lut is not None, factor, added)
+    window = _window(groups) if modality.whole else _NO_WINDOW
+    sound = modality.whole and voi.whole
+    padding, inverse = _padding(dataset, layout), _inverse(dataset, layout)
+    processing = window.window is None and voi.lut is None
+    dark = _dark(dataset, layout) if processing else _Dark()
+    doubts = [Reason.POLARITY] * (slope.unreadable or dark.in_doubt)
     return GreyScale(
-        slope=slope,
-        intercept=intercept,
+        slope=factor,
+        intercept=added,
         modality_lut=modality.lut,
         voi_lut=voi.lut if modality.whole else None,
-        window=window,
-        inverse=layout.photometric == "MONOCHROME1" or bool(term(dataset, "PresentationLUTShape", _INVERSE)),
-        padding=_padding(dataset, layout),
-        dark=_dark(dataset, layout) if window is None and voi.lut is None else None,
-        sound=modality.whole and voi.whole,
+        window=window.window,
+        inverse=inverse.inverse,
+        padding=padding.values,
+        dark=dark.value,
+        sound=sound,
+        remarks=(
+            *(*slope.remarks, *intercept.remarks, *window.remarks, *padding.remarks, *inverse.remarks),
+            *(*[Reason.TABLE_UNREADABLE] * (not sound), *doubts),
+        ),
     )
 
 
-def pixel_aspect(dataset: Dataset, frame: int) -> float:
+class Aspect(NamedTuple):
+    """Pixel height / width, and remarks on how it was read."""
+
+    ratio: float = 1.0
+    remarks: tuple[Reason, ...] = ()
+
+
+def pixel_aspect(dataset: Dataset, frame: int) -> Aspect:
     """Return pixel height / width: Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), else unequal spacing, else 1.
 
     The spacing of an enhanced object stands in its functional groups.
     """
     groups = [dataset, *_functional_groups(dataset, frame)]
+    remarks: list[Reason] = []
     for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         for group in groups:
-            try:
-                vertical, horizontal = (float(value) for value in group.get(keyword) or ())
-                ratio = vertical / horizontal
-            except (TypeError, ValueError, ArithmeticError):
-                continue
+            found = numbers(group, keyword)
+            remarks += found.remarks
+            ratio = _ratio(found.values)
             if 0.1 <= ratio <= 10:
-                return ratio
-    return 1.0
+                return Aspect(ratio, tuple(remarks))
+    return Aspect(1.0, tuple(remarks))
+
+
+def _ratio(values: Sequence[float | None]) -> float:
+    if len(values) != 2 or values[0] is None or not values[1]:
+        return 0.0
+    return values[0] / values[1]
 
 
 def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
@@ -71,17 +93,69 @@ def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
     return [inner for item in items for keyword in keywords for inner in (item.get(keyword) or [])[:1]]
 
 
-def _first_number(groups: Sequence[Dataset], keyword: str) -> float | None:
-    return next((value for group in groups if (value := number(group, keyword)) is not None), None)
+def _first(groups: Sequence[Dataset], keyword: str) -> Numbers:
+    """Return the values of the first group that holds any which can be read, else what cannot be read."""
+    found = [numbers(group, keyword) for group in groups]
+    readable = (each for each in found if each.first is not None)
+    return next(readable, next((each for each in found if each.unreadable), Numbers()))
 
 
-def _window(groups: Sequence[Dataset]) -> Window | None:
+class _Voi(NamedTuple):
+    """The window that counts, and remarks on how its numbers were read."""
+
+    window: Window | None = None
+    remarks: tuple[Reason, ...] = ()
+
+
+_NO_WINDOW = _Voi()
+
+
+def _window(groups: Sequence[Dataset]) -> _Voi:
+    """Return the first window of the first group with any; an impossible one only if all are such."""
+    remarks: list[Reason] = []
     for group in groups:
-        center, width = number(group, "WindowCenter"), number(group, "WindowWidth")
-        if center is not None and width is not None:
-            function = text(group, "VOILUTFunction", "CS").upper()
-            return Window(center, width, function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR")
-    return None
+        centers, widths = numbers(group, "WindowCenter"), numbers(group, "WindowWidth")
+        remarks += [*centers.remarks, *widths.remarks]
+        function = text(group, "VOILUTFunction", "CS").upper()
+        function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
+        windows = [
+            Window(center, width, function)
+            for center, width in zip(centers.values, widths.values, strict=False)
+            if center is not None and width is not None
+        ]
+        if windows:
+            usable = (window for window in windows if window.usable)
+            return _Voi(next(usable, windows[0]), tuple(remarks))
+    return _Voi(None, tuple(remarks))
+
+
+class _Polarity(NamedTuple):
+    """Whether low values are white, and remarks on how sure that is."""
+
+    inverse: bool
+    remarks: tuple[Reason, ...] = ()
+
+
+def _inverse(dataset: Dataset, layout: Layout) -> _Polarity:
+    """Tell which end is white: Photometric Interpretation, and if it is missing Presentation LUT Shape.
+
+    The standard allows INVERSE with MONOCHROME1 and IDENTITY with MONOCHROME2 only (PS3.3 C.8.11.3.1.2). Of
+    another pair the former decides: ITK with GDCM turns values and interpretation of an image but keeps the
+    shape. What another program meant by it a person must see.
+    """
+    shape = term(dataset, "PresentationLUTShape", _SHAPES)
+    if layout.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        return _Polarity(shape == "INVERSE" and not layout.photometric)
+    inverse = layout.photometric == "MONOCHROME1"
+    if not shape or inverse == (shape == "INVERSE"):
+        return _Polarity(inverse)
+    doubts = () if _is_by_gdcm(dataset) else (Reason.POLARITY,)
+    return _Polarity(inverse, (Reason.SHAPE_IGNORED, *doubts))
+
+
+def _is_by_gdcm(dataset: Dataset) -> bool:
+    """Return whether GDCM wrote the file, by its root of Implementation Class UIDs."""
+    return str(getattr(dataset.file_meta, "ImplementationClassUID", "")).startswith(_GDCM)
 
 
 class _Table(NamedTuple):
@@ -109,28 +183,42 @@ def _voi_lut(dataset: Dataset, layout: Layout, after_table: bool, slope: float, 
 
 
 def _table(dataset: Dataset, keyword: str, layout: Layout, signed: bool) -> _Table:
-    items = dataset.get(keyword)
-    if not items:
-        return _Table(None, True)
-    table = _look_up_table(items[0].get("LUTDescriptor"), items[0].get("LUTData"), layout, signed)
-    return _Table(table, table is not None)
-
-
-def _look_up_table(descriptor: Any, data: Any, layout: Layout, signed: bool) -> LookUpTable | None:
-    """Read a table (PS3.3 C.11.1.1.1); None if there is none, or less of it than its descriptor says."""
+    """Return the first table of a sequence that can be read."""
     try:
-        entries, first, bits = (int(value) for value in descriptor)
-    except (TypeError, ValueError):
+        items = list(dataset.get(keyword) or [])
+    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
+        return _Table(None, False)
+    tables = (_look_up_table(item, "LUTDescriptor", "LUTData", layout, signed) for item in items)
+    table = next((table for table in tables if table is not None), None)
+    return _Table(table, table is not None or not items)
+
+
+def _look_up_table(
+    item: Dataset, descriptor: str, data: str, layout: Layout, signed: bool
+) -> LookUpTable | None:
+    """Read a table (PS3.3 C.11.1.1.1); None if there is none, or less of it than its descriptor says.
+
+    Entries are unsigned, whatever VR they are written with, and so is their number.
+    """
+    try:
+        entries, first, bits = (int(value) for value in item[descriptor].value)
+        stored = item[data].value
+        words = stored if isinstance(stored, bytes) else _as_words(stored, layout)
+    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
         return None
-    entries = entries or 1 << 16
-    if not isinstance(data, bytes):
-        data = np.asarray([] if data is None else data, np.uint16).astype(layout.word).tobytes()
+    entries = entries % (1 << 16) or 1 << 16
     # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1)
-    table = np.frombuffer(data, np.uint8 if entries <= len(data) <= entries + 1 else layout.word)
+    kind = np.dtype(np.uint8 if entries <= len(words) <= entries + 1 else layout.word)
+    table = np.frombuffer(words, kind, count=len(words) // kind.itemsize)
     if table.size < entries:
         return None
     first = (first + (1 << 15)) % (1 << 16) - (1 << 15) if signed else first % (1 << 16)
     return LookUpTable(first, table[:entries].astype(np.uint16), bits)
+
+
+def _as_words(values: Any, layout: Layout) -> bytes:
+    """Return numbers as the 16-bit words that they were read from."""
+    return (np.atleast_1d(values).astype(np.int64) & 0xFFFF).astype(layout.word).tobytes()
 
 
 def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
@@ -140,9 +228,8 @@ def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
     """
     tables = []
     for colour in ("Red", "Green", "Blue"):
-        descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
-        data = dataset.get(f"{colour}PaletteColorLookupTableData")
-        table = _look_up_table(descriptor, data, layout, layout.signed)
+        name = f"{colour}PaletteColorLookupTable"
+        table = _look_up_table(dataset, f"{name}Descriptor", f"{name}Data", layout, layout.signed)
         if table is None:
             raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
         tables.append(table)
@@ -150,17 +237,33 @@ def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
     return LookUpTable(tables[0].first, brightness.astype(np.uint16), tables[0].bits)
 
 
-def _padding(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
-    """Return the lowest and highest stored value of pixels that are none (PS3.3 C.7.5.1.1.2)."""
-    value = integer(dataset, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = integer(dataset, "PixelPaddingRangeLimit")
-    limit = value if limit is None else limit
-    low, high = min(value, limit), max(value, limit)
-    if layout.signed and low >= 1 << 15:
-        low, high = low - (1 << 16), high - (1 << 16)
-    return low, high
+class _Padding(NamedTuple):
+    """Lowest and highest stored value of pixels that are none, and remarks on how they were read."""
+
+    values: tuple[int, int] | None = None
+    remarks: tuple[Reason, ...] = ()
+
+
+def _padding(dataset: Dataset, layout: Layout) -> _Padding:
+    """Return the values that are no image (PS3.3 C.7.5.1.1.2).
+
+    Many are written with the VR of the other sign, or as the bits that are stored.
+    """
+    value, limit = numbers(dataset, "PixelPaddingValue"), numbers(dataset, "PixelPaddingRangeLimit")
+    remarks = [*value.remarks, *limit.remarks]
+    if value.first is None:
+        return _Padding(None, tuple(remarks))
+    said = [int(value.first), int(value.first if limit.first is None else limit.first)]
+    meant = [_in_range(end, layout) for end in said]
+    remarks += [Reason.PADDING_MEANT] * (meant != said)
+    return _Padding((min(meant), max(meant)), tuple(remarks))
+
+
+def _in_range(value: int, layout: Layout) -> int:
+    """Return the stored value that has the same bits, if there is one in the pixels' range."""
+    low, high = layout.range
+    turns = (1 << 16, -(1 << 16), 1 << layout.bits_allocated, -(1 << layout.bits_stored))
+    return next((value + turn for turn in (0, *turns) if low <= value + turn <= high), value)
 
 
 def _is_not_for_display(dataset: Dataset) -> bool:
@@ -169,7 +272,14 @@ def _is_not_for_display(dataset: Dataset) -> bool:
     return sop_class(dataset).startswith(_ANGIOGRAPHY) and relationship in ("LOG", "DISP")
 
 
-def _dark(dataset: Dataset, layout: Layout) -> float | None:
+class _Dark(NamedTuple):
+    """The stored value of no X-ray, and whether the sign that decides about it cannot be read."""
+
+    value: float | None = None
+    in_doubt: bool = False
+
+
+def _dark(dataset: Dataset, layout: Layout) -> _Dark:
     """Return the stored value of no X-ray, for detector values that nobody has prepared for viewing.
 
     That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.2); by its
@@ -177,6 +287,6 @@ def _dark(dataset: Dataset, layout: Layout) -> float | None:
     """
     raw = sop_class(dataset) in _FOR_PROCESSING
     if not raw or text(dataset, "PixelIntensityRelationship", "CS").upper() != "LIN":
-        return None
-    falls = integer(dataset, "PixelIntensityRelationshipSign") == -1
-    return float(layout.range[1]) if falls else 0.0
+        return _Dark()
+    sign = numbers(dataset, "PixelIntensityRelationshipSign")
+    return _Dark(float(layout.range[1]) if sign.first == -1 else 0.0, sign.unreadable)

@@ -24,6 +24,15 @@ XRAY_SOP_CLASSES = frozenset(
 SECONDARY_CAPTURE_SOP_CLASSES = frozenset(_STORAGE + suffix for suffix in ("7", "7.1", "7.2", "7.3", "7.4"))
 XRAY_MODALITIES = frozenset({"CR", "DX", "RG", "RF", "XA", "PX", "IO"})
 
+_MEANT = {
+    "CF": "RF",  # cinefluorography, digital fluoroscopy and videofluorography: retired, PS3.3 C.7.3.1.1.1
+    "DF": "RF",
+    "VF": "RF",
+    "DS": "XA",  # digital subtraction angiography: retired
+    "DR": "DX",  # never was a term, but stands in many files
+}
+_STANDARD_ROOT = "1.2.840.10008."
+
 _REFUSED = {
     "1.2.840.10008.1.3.10": Reason.DICOMDIR,
     _STORAGE + "1.2": Reason.MAMMOGRAPHY,
@@ -53,18 +62,45 @@ class ReadSettings:
 def why_not(sop_class: str, modality: str, secondary_capture: bool = False) -> Reason:
     """Return Reason.NONE for a projection radiograph, else why it is none (SOP classes: PS3.4 B.5).
 
-    An X-ray SOP class decides alone, mammography excepted. Secondary Capture, or no SOP class, is a
-    radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO; with modality OT or none only if
-    `secondary_capture` asks for it.
+    An X-ray SOP class decides alone, mammography excepted. Secondary Capture, a private SOP class, or none,
+    is a radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO, in any case, or a retired or
+    mistaken term for one; with modality OT or none only if `secondary_capture` asks for it.
     """
+    modality = _meant(modality)
     if sop_class in XRAY_SOP_CLASSES:
         return Reason.MAMMOGRAPHY if modality == "MG" else Reason.NONE
-    if sop_class and sop_class not in SECONDARY_CAPTURE_SOP_CLASSES:
+    if not _leaves_it_to_the_modality(sop_class):
         return _REFUSED.get(sop_class, Reason.OTHER_SOP_CLASS)
     if modality in XRAY_MODALITIES:
         return Reason.NONE
     if modality not in ("", "OT"):
         return _REFUSED.get(modality, Reason.OTHER_MODALITY)
-    if secondary_capture:
-        return Reason.NONE
+    return Reason.NONE if secondary_capture else _why_left_out(sop_class, modality)
+
+
+def _why_left_out(sop_class: str, modality: str) -> Reason:
+    if _is_private(sop_class):
+        return Reason.PRIVATE
     return Reason.CAPTURE if sop_class or modality else Reason.NO_TYPE
+
+
+def remarks_on(sop_class: str, modality: str) -> list[Reason]:
+    """Return what a person should know of how a radiograph was told, where the standard alone did not."""
+    if not _leaves_it_to_the_modality(sop_class):
+        return []
+    misspelled = modality != _meant(modality)
+    return [Reason.BY_MODALITY] * _is_private(sop_class) + [Reason.MODALITY_MEANT] * misspelled
+
+
+def _leaves_it_to_the_modality(sop_class: str) -> bool:
+    return not sop_class or sop_class in SECONDARY_CAPTURE_SOP_CLASSES or _is_private(sop_class)
+
+
+def _is_private(sop_class: str) -> bool:
+    """Return whether a UID is none of the standard's (PS3.5 9)."""
+    return bool(sop_class) and not sop_class.startswith(_STANDARD_ROOT)
+
+
+def _meant(modality: str) -> str:
+    modality = modality.upper()
+    return _MEANT.get(modality, modality)

@@ -41,10 +41,12 @@ def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
     sign = _intensity_sign(dataset) if grey is None and window is None else 0
     if sign:
         values = _attenuation(dataset, values, sign)
-    if grey is None and window is not None and _shows(window, area_average(values, shape), shown):
+    judged = shape_of(dataset, min(224, max(shape_of(dataset, 0))))
+    judged_values, judged_shown = area_average(values, judged), ~_padding(dataset, stored, judged)
+    if grey is None and window is not None and _shows(window, judged_values, judged_shown):
         grey = window_to_grey(values, window)
     if grey is None:
-        low, high = _percentile_window(area_average(values, shape), shown)
+        low, high = _percentile_window(judged_values, judged_shown)
         small = np.clip((area_average(values, shape) - low) / (high - low) * 255, 0, 255)
     else:
         small = area_average(grey, shape)
@@ -124,11 +126,13 @@ def _entries(item: Dataset, dataset: Dataset) -> NDArray[Any]:
 
 
 def shape_of(dataset: Dataset, size: int) -> tuple[int, int]:
-    """Return (height, width): the longer side `size`, pixels square."""
+    """Return (height, width): the longer side `size` (0: as many pixels as there are), pixels square."""
     pairs = [dataset.get(name) for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing")]
     pixel = next((pair for pair in pairs if isinstance(pair, MultiValue) and all(pair)), (1, 1))
     height, width = dataset.Rows * float(pixel[0]) / float(pixel[1]), float(dataset.Columns)
     longest = max(height, width)
+    if not size:
+        return round(max(height, dataset.Rows)), round(max(width, dataset.Columns / height * dataset.Rows))
     return round(height / longest * size), round(width / longest * size)
 
 

@@ -1,0 +1,69 @@
+"""Which fragments of an encapsulated Pixel Data element make which frame (PS3.5 A.4)."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+_ENTRY_LIMIT = 1 << 32  # of a Basic Offset Table
+
+
+class Fragment(NamedTuple):
+    """An item of the value: where it begins in the file, where its bytes begin, and how many these are."""
+
+    item: int
+    start: int
+    length: int
+
+
+class Frames(NamedTuple):
+    """The fragments of each frame, as far as there are any, and whether a table was wrong about them."""
+
+    frames: Sequence[Sequence[Fragment]]
+    table_is_wrong: bool = False
+
+
+def group(
+    fragments: Sequence[Fragment],
+    table: Sequence[int],
+    frames: int,
+    begins: Callable[[Fragment], bool],
+    cut: bool = False,
+) -> Frames:
+    """Tell frames apart.
+
+    table: offsets of the frames from the first fragment's item, from a Basic or an Extended Offset Table;
+    empty without one. Tables have been seen to lie where the frames are whole, so it is asked last: one frame
+    is made of all fragments, and of as many fragments as frames each is one. begins: whether a fragment
+    begins with a code stream's own start, which tells frames apart where the table cannot be believed.
+    cut: whether the file ends within the value, so that frames are missing at its end.
+
+    Frames that cannot be told apart are none: the result may hold fewer than `frames`, even nothing.
+    """
+    places = [fragment.item - fragments[0].item for fragment in fragments]
+    if frames == 1:
+        return Frames([fragments] if fragments else [], list(table) not in ([], [0]))
+    if len(fragments) == frames:
+        return Frames([[fragment] for fragment in fragments], bool(table) and not _agrees(table, places))
+    if _is_believable(table, places, frames, cut):
+        index = {place: number for number, place in enumerate(places)}
+        return Frames(_split(fragments, [index[entry] for entry in table if entry in index]))
+    starts = [number for number, fragment in enumerate(fragments) if begins(fragment)]
+    return Frames(_split(fragments, starts) if starts[:1] == [0] else [], bool(table))
+
+
+def _agrees(table: Sequence[int], places: Sequence[int]) -> bool:
+    """Return whether the entries are the places; those of a long value have been seen to wrap."""
+    return list(table) in (list(places), [place % _ENTRY_LIMIT for place in places])
+
+
+def _is_believable(table: Sequence[int], places: Sequence[int], frames: int, cut: bool) -> bool:
+    """Return whether a table has an entry for each frame, in order, and each meets an item."""
+    if len(table) != frames or any(after <= entry for entry, after in pairwise(table)):
+        return False
+    known, end = set(places), max(places, default=0)
+    return all(entry in known or (cut and entry > end) for entry in table)
+
+
+def _split(fragments: Sequence[Fragment], starts: Sequence[int]) -> list[Sequence[Fragment]]:
+    ends = [*starts[1:], len(fragments)]
+    return [fragments[start:end] for start, end in zip(starts, ends, strict=True)]
