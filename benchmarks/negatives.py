@@ -215,10 +215,9 @@ def renderings(path: Path) -> Iterator[Grey]:
         source.open()
         layout.check(_MAX_PIXELS)
         for frame in _spread(layout.frames):
-            layout.frame = frame
             size = min(GREATEST, max(layout.rows, layout.columns))
-            shape = fitted_shape(layout.rows, layout.columns, size, pixel_aspect(dataset, frame))
-            decoded = layout.stored_values(source, (layout.rows, layout.columns)).decoded
+            shape = fitted_shape(layout.rows, layout.columns, size, pixel_aspect(dataset, frame).ratio)
+            decoded = layout.stored_values(source, frame, (layout.rows, layout.columns)).decoded
             scale = grey_scale(dataset, layout, frame)
             windows = _CT_WINDOWS if header.modality == "CT" else ()
             for given in (scale, *(replace(scale, window=window, voi_lut=None) for window in windows)):

@@ -28,7 +28,7 @@ class Options:
     app: bytes = b""
 
 
-def encode(pixels: NDArray[np.integer], options: Options = Options()) -> bytes:  # noqa: B008
+def encode(pixels: NDArray[np.integer], options: Options = Options()) -> bytes:
     """Encode (rows, columns) or (rows, columns, 3) values below 2 ** precision."""
     planes = pixels.astype(np.int64)
     planes = planes[None] if planes.ndim == 2 else np.moveaxis(planes, -1, 0)
@@ -87,7 +87,7 @@ def _differences(plane: Samples, options: Options) -> Samples:
     }[options.predictor].copy()
     predicted[:, 0], predicted[0] = above[:, 0], left[0]
     predicted[0, 0] = 1 << (options.precision - options.point_transform - 1)
-    return ((plane - predicted + 0x7FFF) & 0xFFFF) - 0x7FFF
+    return np.asarray(((plane - predicted + 0x7FFF) & 0xFFFF) - 0x7FFF)
 
 
 def _bits(differences: Samples) -> bytes:

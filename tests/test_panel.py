@@ -134,9 +134,9 @@ class Counted:
         self.decoded, self.read = Counter[str](), Counter[str]()
         stored_values, read_dicom = Layout.stored_values, reader.read_dicom
 
-        def count_decoded(layout: Layout, source: Any, enough: tuple[int, int]) -> Any:
+        def count_decoded(layout: Layout, source: Any, frame: int, enough: tuple[int, int]) -> Any:
             self.decoded[source._stream.name] += 1
-            return stored_values(layout, source, enough)
+            return stored_values(layout, source, frame, enough)
 
         def count_read(path: str, *arguments: Any) -> Picture | Failure:
             self.read[path] += 1
