@@ -15,6 +15,7 @@ from dicomsort.errors import TargetError
 from dicomsort.names import escape
 from dicomsort.outcome import Failure
 from dicomsort.preprocess import Preprocessing
+from dicomsort.reader import READING
 from dicomsort.workers import PoolSettings
 
 NAME = "pixels.sqlite"
@@ -37,7 +38,7 @@ class Cache:
     def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self._folder = folder
-        settings = (preprocessing.size, preprocessing.fill, preprocessing.smooth, __version__)
+        settings = (preprocessing.size, preprocessing.fill, preprocessing.smooth, __version__, READING)
         self._suffix = " ".join(map(str, settings))
         self._new_hashes: list[tuple[str, str]] = []
         self._file, self._owner = sqlite3.connect(":memory:"), 0

@@ -113,6 +113,13 @@ class GreyScale:
         return np.asarray(stored == low if low == high else (stored >= low) & (stored <= high))
 
     @property
+    def without_a_table(self) -> "GreyScale":
+        """The same without its last table, and without the window where that counts what a table gives."""
+        if self.voi_lut is not None:
+            return replace(self, voi_lut=None, sound=False)
+        return replace(self, modality_lut=None, window=None, sound=False)
+
+    @property
     def averages(self) -> bool:
         """Whether means may stand for the pixels; a table with sharp bends wants them one by one."""
         return all(table.is_smooth for table in self.tables)
@@ -154,9 +161,9 @@ def render(
 
     small = view(shape)
     if small.counted.min() == small.counted.max():
-        if scale.voi_lut is None:
+        if not scale.tables:
             raise ConstantImageError
-        return render(stored, replace(scale, voi_lut=None, sound=False), shape, box, judged)
+        return render(stored, scale.without_a_table, shape, box, judged)
     if scale.voi_lut is not None:
         grey, honoured = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
     else:

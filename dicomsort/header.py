@@ -217,14 +217,14 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
 
 def term(dataset: Dataset, keyword: str, known: frozenset[str]) -> str:
     """Return the value of an element if it is one of the known terms, whatever its VR says, else nothing."""
-    value = raw_text(dataset, keyword).upper()
+    value = raw_text(dataset, keyword).strip(_BLANK).upper()
     return value if value in known else ""
 
 
 def raw_text(dataset: Dataset, keyword: str) -> str:
     """Return the first value of an element as text, whatever its VR says. For comparison only: see `text`."""
     values = _values(dataset, keyword)
-    return str(values[0]).strip(_BLANK) if values and values[0] is not None else ""
+    return str(values[0]).strip(" \0") if values and values[0] is not None else ""
 
 
 class Numbers(NamedTuple):
@@ -277,6 +277,8 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
         value = dataset.get(keyword)
     except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
         return ["?"]
+    if isinstance(value, str):
+        return list(value.split("\\"))
     return list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
 
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from dicomsort import codecs
 from dicomsort.codecs import DamagedError, Decoded
 from dicomsort.encapsulated import Fragment, Frames, group
-from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, raw_text, read_header
+from dicomsort.header import UNDEFINED_LENGTH, Stop, integer, numbers, raw_text, read_header
 from dicomsort.outcome import Header, Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -29,6 +29,10 @@ _PHOTOMETRIC = {
         *("YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"),
     )
 }
+_NUMBERS = (
+    *("NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "PlanarConfiguration"),
+)
 _NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
 """Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
@@ -58,6 +62,7 @@ class Layout:
     def __init__(self, dataset: Dataset, header: Header) -> None:
         self.rows, self.columns = header.rows or 0, header.columns or 0
         self.frames = max(header.frames or 1, 1)
+        self.remarks = [remark for keyword in _NUMBERS for remark in numbers(dataset, keyword).remarks]
         self.samples = integer(dataset, "SamplesPerPixel") or 1
         self.bits_allocated = integer(dataset, "BitsAllocated") or 0
         self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
@@ -65,7 +70,8 @@ class Layout:
         self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
         self.signed = integer(dataset, "PixelRepresentation") == 1
         self.planar = integer(dataset, "PlanarConfiguration") == 1
-        self.photometric, self.remarks = _photometric(dataset, self.samples)
+        self.photometric, odd = _photometric(dataset, self.samples)
+        self.remarks += odd
         self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
         if self.syntax in codecs.RETIRED:
             self.remarks.append(Reason.RETIRED_SYNTAX)
@@ -346,20 +352,28 @@ class PixelSource:
         return [Reason.OFFSET_TABLE] * (self._frames is not None and self._frames.table_is_wrong)
 
     def _grouped(self, frames: int, transfer_syntax: str) -> Frames:
-        (table, *fragments), cut = self._fragments()
+        fragments, cut = self._fragments()
         if cut and frames == 1:
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
 
         def begins(fragment: Fragment) -> bool:
-            return codecs.begins(self._bytes_of(fragment._replace(length=8)), transfer_syntax)
+            return codecs.begins(self._head_of(fragment), transfer_syntax)
 
-        extended = self._dataset.get("ExtendedOffsetTable")
-        offsets = _words(extended, 8) if isinstance(extended, bytes) else _words(self._bytes_of(table), 4)
-        return group(fragments, offsets, frames, begins, cut)
+        if begins(fragments[0]):  # some write no item for the Basic Offset Table
+            return group(fragments, self._extended_table(), frames, begins, cut)
+        table = self._extended_table() or _words(self._bytes_of(fragments[0]), 4)
+        return group(fragments[1:], table, frames, begins, cut)
+
+    def _extended_table(self) -> list[int]:
+        table = self._dataset.get("ExtendedOffsetTable")
+        return _words(table, 8) if isinstance(table, bytes) else []
 
     def _bytes_of(self, fragment: Fragment) -> bytes:
         self._stream.seek(fragment.start)
         return self._stream.read(fragment.length)
+
+    def _head_of(self, fragment: Fragment) -> bytes:
+        return self._bytes_of(fragment._replace(length=min(fragment.length, 8)))
 
     def _fragments(self) -> tuple[list[Fragment], bool]:
         """Return the items of the value, the Basic Offset Table first, and whether the file ends in one.

@@ -16,6 +16,9 @@ from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.preprocess import Preprocessing, fit
 from dicomsort.radiograph import ReadSettings
 
+READING = 2
+"""Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
+
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 
 Item = TypeVar("Item")

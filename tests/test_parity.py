@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
 
 from dicomsort import Preprocessing, read_image
+from dicomsort.preprocess import fit
 
 TESTS = Path(__file__).resolve().parent
 FILES = shown()
@@ -48,6 +49,14 @@ def _decodable() -> list[str]:
 def test_every_pixel_is_that_of_pydicom(name: str) -> None:
     expected = reference.picture(reference.load(TESTS / name), SIZE)
     assert np.abs(read_image(TESTS / name, Preprocessing(size=SIZE)) - expected).mean() <= GREY_LEVELS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_window_of_a_reduced_picture_is_that_of_the_full_one(name: str) -> None:
+    """Whatever size is asked for, the same values are black and white."""
+    small = read_image(TESTS / name, Preprocessing(size=SIZE)).astype(int)
+    whole = fit(read_image(TESTS / name, None).astype(np.float32), Preprocessing(size=SIZE))
+    assert np.abs(small - whole).mean() <= GREY_LEVELS
 
 
 def test_the_table_is_not_empty() -> None:

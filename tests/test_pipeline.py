@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import FixedPredictor, check_places, picture, rows, settings, tree
 
-from dicomsort import forecast
+from dicomsort import forecast, ledger
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.names import unescape
@@ -163,6 +163,23 @@ def test_unsure_answers_go_to_review(inbox: Path, tmp_path: Path, predictor: Fix
     reasons = {row["reason"] for row in rows(out).values() if row["status"] == "review"}
     assert reasons == {Reason.BELOW_THRESHOLD.value}
     check_places(inbox, out)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_polarity_in_doubt_goes_to_review_however_sure_the_model_is(
+    dry_run: bool, tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
+) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    path = write_dicom(inbox / "a.dcm", picture(0), RescaleSlope="1")
+    path.write_bytes(path.read_bytes().replace(b"DS\x02\x001 ", b"DS\x02\x00?!"))
+    sort(settings(inbox, out, review_below=0.0, dry_run=dry_run), predictor)
+    if dry_run:
+        ledger.apply(str(out / "manifest.csv"))
+    row = rows(out)[str(path)]
+    assert row["status"] == "review"
+    assert row["reason"] == f"{Reason.POLARITY}; {Reason.NUMBER_UNREADABLE}"
+    assert row["label"]
+    assert (out / "review" / "a.dcm").exists()
 
 
 def test_the_output_may_lie_inside_the_input(inbox: Path, predictor: FixedPredictor) -> None:

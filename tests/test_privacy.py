@@ -23,6 +23,12 @@ SOURCES = [
     "broken/constant.dcm",
 ]
 MUTANTS = 25
+READ_AS_MEANT = {
+    **dict.fromkeys(("RescaleSlope", "WindowCenter", "PixelSpacing", "PixelPaddingValue"), "LO"),
+    **dict.fromkeys(("NumberOfFrames", "PhotometricInterpretation", "PresentationLUTShape"), "LO"),
+    **dict.fromkeys(("PixelAspectRatio", "PixelIntensityRelationshipSign"), "PN"),
+}
+FILES = len(SOURCES) * (MUTANTS + 1) + len(READ_AS_MEANT)
 
 
 def sing(path: Path) -> bytes:
@@ -76,7 +82,18 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{number}.dcm").write_bytes(whole)
         for mutant in range(MUTANTS):
             (folder / f"{number}_{mutant}.dcm").write_bytes(damaged(whole, rng))
+    for number, (keyword, vr) in enumerate(READ_AS_MEANT.items()):
+        (folder / f"meant_{number}.dcm").write_bytes(singing_element(keyword, vr))
     return folder
+
+
+def singing_element(keyword: str, vr: str) -> bytes:
+    """Put the canary where a number or a term is looked for, of a VR that lets it stand there."""
+    dataset = pydicom.dcmread(TESTS / SOURCES[0])
+    dataset[keyword] = pydicom.DataElement(keyword, vr, CANARY)
+    target = pydicom.filebase.DicomBytesIO()
+    pydicom.dcmwrite(target, dataset, enforce_file_format=False)
+    return bytes(target.getvalue())
 
 
 def assert_silent(*texts: str) -> None:
@@ -88,7 +105,7 @@ def assert_silent(*texts: str) -> None:
 def test_classify_is_silent(birds: Path, tmp_path: Path, small_model: Path) -> None:
     out = tmp_path / "out"
     ran = command("classify", birds, "--out", out, "--model", small_model, "-v", "--json")
-    assert ran.json["found"] == len(SOURCES) * (MUTANTS + 1)
+    assert ran.json["found"] == FILES
     assert ran.json["statuses"]["sorted"] + ran.json["statuses"]["review"] > len(SOURCES)
     assert ran.json["statuses"]["decode_error"] > len(SOURCES)
     assert ran.json["statuses"]["crash"] == ran.json["statuses"]["timeout"] == 0

@@ -1,0 +1,367 @@
+"""Headers that other tools have been seen to write: read as meant, with a remark, or left to a person.
+
+Every value is written into the file as it stands here, so that no library can put it right on the way; the
+right picture is that of the same file with the value as the standard wants it.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
+from pydicom.uid import UID
+
+from dicomsort import Preprocessing, ReadSettings, reader
+from dicomsort.outcome import Failure, Picture, Reason
+
+Write = Callable[..., Path]
+CHEST = Path(__file__).parent / "archive" / "2019" / "CR01" / "IM000001"
+CAPTURE, CR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1"
+GDCM = "1.2.826.0.1.3680043.2.1143.107.104.103.115.3.2.5.111.124.113"
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
+
+@pytest.fixture(scope="module")
+def chest() -> NDArray[Any]:
+    """The stored values of a radiograph of the archive, 12 bits."""
+    return pydicom.dcmread(CHEST).pixel_array
+
+
+def read(path: Path) -> Picture:
+    reading = reader.read_dicom(str(path), Preprocessing(), ReadSettings())
+    assert isinstance(reading, Picture), reading
+    return reading
+
+
+def put(path: Path, **texts: str) -> Path:
+    """Replace values of a file in explicit little endian by other texts, byte for byte, without a check."""
+    data = path.read_bytes()
+    for keyword, text in texts.items():
+        tag = Tag(keyword)
+        head = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+        at = data.index(head)
+        length = int.from_bytes(data[at + 6 : at + 8], "little")
+        value = text.encode() + b" " * (len(text) % 2)
+        data = data[: at + 6] + len(value).to_bytes(2, "little") + value + data[at + 8 + length :]
+    path.write_bytes(data)
+    return path
+
+
+WINDOWED = {"RescaleSlope": "-0.5", "RescaleIntercept": "2000", "WindowCenter": "900", "WindowWidth": "1800"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "comma"),
+    [("RescaleSlope", "-0,5"), ("RescaleIntercept", "2000,0"), ("WindowCenter", "900,0"),
+     ("WindowWidth", "1800,00\\2"), ("RescaleSlope", " -5,0e-1"), ("RescaleSlope", "-,5")],
+)  # fmt: skip
+def test_a_decimal_comma_is_a_point(
+    keyword: str, comma: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, BitsStored=12, **WINDOWED))
+    path = put(write_dicom(tmp_path / "x.dcm", chest, BitsStored=12, **WINDOWED), **{keyword: comma})
+    assert plain.remarks == ()
+    assert read(path).remarks == (Reason.DECIMAL_COMMA,)
+    assert np.array_equal(read(path).image, plain.image)
+
+
+@pytest.mark.parametrize("keyword", SPACINGS)
+def test_decimal_commas_in_a_spacing(
+    keyword: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, **{keyword: ["0.4", "0.2"]}))
+    path = put(write_dicom(tmp_path / "x.dcm", chest, **{keyword: ["1", "1"]}), **{keyword: "0,4\\0,2"})
+    assert read(path).remarks == (Reason.DECIMAL_COMMA,)
+    assert np.array_equal(read(path).image, plain.image)
+    assert plain.image[:, :20].max() == 0  # twice as high as wide
+
+
+@pytest.mark.parametrize("text", ['"-0.5"', "-0.5 mm", "minus", "nan", "1.234,5", "0x10", "1_0", "--1"])
+def test_a_slope_that_cannot_be_read_leaves_the_polarity_in_doubt(
+    text: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    path = put(write_dicom(tmp_path / "x.dcm", chest, RescaleSlope="1"), RescaleSlope=text)
+    assert read(path).remarks == (Reason.NUMBER_UNREADABLE, Reason.POLARITY)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("RescaleIntercept", "zero"), ("WindowCenter", "2048 HU"), ("WindowWidth", "'400'"),
+     ("PixelSpacing", "0.2 mm\\0.1 mm"), ("ImagerPixelSpacing", "0.2,0.1"), ("NumberOfFrames", "one")],
+)  # fmt: skip
+def test_other_numbers_that_cannot_be_read_cost_a_remark(
+    keyword: str, text: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    value = ["1", "1"] if "Spacing" in keyword else "1"
+    path = put(write_dicom(tmp_path / "x.dcm", chest, **{keyword: value}), **{keyword: text})
+    assert read(path).remarks == (Reason.NUMBER_UNREADABLE,)
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest))
+    assert np.array_equal(read(path).image, plain.image)
+
+
+def test_a_window_that_cannot_be_read_gives_way_to_the_next(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, WindowCenter="2000", WindowWidth="1000"))
+    both = {"WindowCenter": ["1", "2"], "WindowWidth": ["1", "2"]}
+    path = put(write_dicom(tmp_path / "x.dcm", chest, **both), WindowCenter="x\\2000", WindowWidth="9\\1000")
+    assert read(path).remarks == (Reason.NUMBER_UNREADABLE,)
+    assert np.array_equal(read(path).image, plain.image)
+    impossible = write_dicom(
+        tmp_path / "y.dcm", chest, WindowCenter=["2000", "2000"], WindowWidth=["0", "1000"]
+    )
+    assert np.array_equal(read(impossible).image, plain.image)
+
+
+def test_the_sign_of_raw_values_may_leave_the_polarity_in_doubt(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    raw = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1", "PixelIntensityRelationship": "LIN"}
+    path = write_dicom(tmp_path / "x.dcm", chest, BitsStored=12, **raw)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelIntensityRelationshipSign", "LO", "minus")
+    dataset.save_as(path)
+    assert Reason.POLARITY in read(path).remarks
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(16, 0, 65535, -1), (16, 0, 63536, -2000), (16, 1, -2048, 63488), (12, 1, -2048, 63488),
+     (12, 1, -1, 65535), (12, 1, -1, 4095)],
+    ids=lambda case: "{} bits, signed {}, {} written as {}".format(*case),
+)  # fmt: skip
+def test_padding_of_the_other_sign(
+    case: tuple[int, int, int, int], chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    bits, signed, stored, said = case
+    values = chest.astype(np.int32) - (2048 if signed else 0)
+    values[:60] = stored
+    values = values.astype(np.int16 if signed else np.uint16)
+    elements = {"BitsStored": bits, "PixelRepresentation": signed, "PixelPaddingValue": stored}
+    plain = read(write_dicom(tmp_path / "plain.dcm", values, **elements))
+    path = write_dicom(tmp_path / "x.dcm", values, **elements)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "US" if signed else "SS", said)
+    dataset.save_as(path)
+    assert plain.remarks == ()
+    assert read(path).remarks == (Reason.PADDING_MEANT,)
+    assert np.array_equal(read(path).image, plain.image)
+    assert plain.image[:20].max() == 0
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_entries_of_a_table_are_unsigned_whatever_their_vr(
+    keyword: str, syntax: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """PS3.3 C.11.1.1.1. Some write entries above 32767 with VR SS."""
+    entries = (np.arange(4096) * 16).astype(np.uint16)
+    order = ">u2" if syntax.endswith(".2.2") else "<u2"
+    big = {"PixelData": chest.astype(order).tobytes()}
+    paths = []
+    for name, vr, values in (("us.dcm", "US", entries), ("ss.dcm", "SS", entries.view(np.int16))):
+        item = Dataset()
+        item.add_new("LUTDescriptor", vr, [4096, 0, 16])
+        item.add_new("LUTData", vr, values.tolist())
+        paths.append(write_dicom(tmp_path / name, chest, syntax, BitsStored=12, **big, **{keyword: [item]}))
+    plain, odd = map(read, paths)
+    assert odd.remarks == plain.remarks == ()
+    assert np.array_equal(odd.image, plain.image)
+    assert plain.image.max() > 200
+
+
+@pytest.mark.parametrize("spoil", ["empty", "no data", "no descriptor", "text for a descriptor", "too short"])
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_the_first_table_that_can_be_read_counts(
+    keyword: str, spoil: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    good, bad = Dataset(), Dataset()
+    for item in (good, bad):
+        item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+        item.add_new("LUTData", "OW", (np.arange(4096) ** 2 // 256).astype("<u2").tobytes())
+    if spoil == "empty":
+        bad = Dataset()
+    elif spoil == "text for a descriptor":
+        bad.add_new("LUTDescriptor", "LO", "4096, 0, 16")
+    elif spoil == "too short":
+        bad["LUTData"].value = bad["LUTData"].value[:100]
+    else:
+        del bad["LUTData" if spoil == "no data" else "LUTDescriptor"]
+    elements = {"BitsStored": 12, "WindowCenter": "30000", "WindowWidth": "50000"}
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, **elements, **{keyword: [good]}))
+    path = write_dicom(tmp_path / "x.dcm", chest, **elements, **{keyword: [bad, good]})
+    assert read(path).remarks == plain.remarks == ()
+    assert np.array_equal(read(path).image, plain.image)
+    path = write_dicom(tmp_path / "y.dcm", chest, **elements, **{keyword: [bad]})
+    assert Reason.TABLE_UNREADABLE in read(path).remarks
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_of_one_value_costs_the_table_and_not_the_image(
+    keyword: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.add_new("LUTData", "OW", np.full(4096, 7, "<u2").tobytes())
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, BitsStored=12))
+    path = write_dicom(tmp_path / "x.dcm", chest, BitsStored=12, **{keyword: [item]})
+    assert read(path).remarks == (Reason.PERCENTILE_WINDOW,)
+    assert np.array_equal(read(path).image, plain.image)
+
+
+@pytest.mark.parametrize(
+    "said", ["MONOCHROME 1", "MONOCHROME1\t", "monochrome1", "MONOCHROME_1", "Monochrome-1"]
+)
+def test_a_misspelled_photometric_interpretation(
+    said: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, PhotometricInterpretation="MONOCHROME1"))
+    path = put(write_dicom(tmp_path / "x.dcm", chest), PhotometricInterpretation=said)
+    assert read(path).remarks == (Reason.PHOTOMETRIC_MEANT,)
+    assert np.array_equal(read(path).image, plain.image)
+
+
+def test_an_unknown_photometric_interpretation_leaves_the_polarity_in_doubt(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    path = put(write_dicom(tmp_path / "x.dcm", chest), PhotometricInterpretation="MONOCHROME")
+    assert read(path).remarks == (Reason.PHOTOMETRIC_UNKNOWN, Reason.POLARITY)
+
+
+@pytest.mark.parametrize(("photometric", "shape"), [("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")])
+@pytest.mark.parametrize("writer", [GDCM, "1.2.276.0.7230010.3.0.3.6.7"])
+def test_photometric_interpretation_decides_about_the_polarity(
+    photometric: str, shape: str, writer: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """SimpleITK 2.5.7 (GDCM 3.2.5) inverts the values of MONOCHROME1, writes MONOCHROME2, and keeps INVERSE.
+
+    Seen with a DX image of MONOCHROME1 and INVERSE that ImageFileWriter wrote again with all its tags.
+    """
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, PhotometricInterpretation=photometric))
+    elements = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
+    path = write_dicom(tmp_path / "x.dcm", chest, **elements)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.ImplementationClassUID = UID(writer)
+    dataset.save_as(path)
+    doubts = () if writer == GDCM else (Reason.POLARITY,)
+    assert read(path).remarks == (Reason.SHAPE_IGNORED, *doubts)
+    assert np.array_equal(read(path).image, plain.image)
+
+
+@pytest.mark.parametrize("modality", ["cr", "Dx", " DX ", "DF", "DR", "rf", "DX\t"])
+def test_the_modality_of_a_capture_is_read_as_meant(
+    modality: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", chest, SOPClassUID=CAPTURE, Modality="CR")
+    plain = read(path)
+    assert plain.remarks == ()
+    odd = read(put(path, Modality=modality))
+    assert odd.remarks == (() if modality.strip() == "DX" else (Reason.MODALITY_MEANT,))
+    assert np.array_equal(odd.image, plain.image)
+
+
+def test_a_private_sop_class_is_judged_by_its_modality(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    private = "1.2.392.200036.9125.1.1.2"
+    path = write_dicom(tmp_path / "x.dcm", chest, SOPClassUID=private, Modality="CR")
+    assert read(path).remarks == (Reason.BY_MODALITY,)
+    left_out = write_dicom(tmp_path / "y.dcm", chest, SOPClassUID=private, Modality="OT")
+    reading = reader.read_dicom(str(left_out), Preprocessing(), ReadSettings())
+    assert isinstance(reading, Failure)
+    assert "--include-secondary-capture" in reading.reason
+    asked = reader.read_dicom(str(left_out), Preprocessing(), ReadSettings(secondary_capture=True))
+    assert isinstance(asked, Picture)
+
+
+def test_an_x_ray_sop_class_needs_no_remark_on_the_modality(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    assert read(write_dicom(tmp_path / "x.dcm", chest, SOPClassUID=CR, Modality="cr")).remarks == ()
+
+
+JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+ADOBE = b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0"
+SAYS_RGB = {b"": None, JFIF: False, ADOBE + b"\0": True, ADOBE + b"\1": False}
+
+
+def _without_app(frame: bytes) -> bytes:
+    """Leave out every APPn segment in front of the frame header."""
+    at, kept = 2, frame[:2]
+    while frame[at + 1] not in (0xC0, 0xC1):
+        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+        kept += b"" if 0xE0 <= frame[at + 1] <= 0xEF else frame[at:end]
+        at = end
+    return kept + frame[at:]
+
+
+def _numbered(frame: bytes) -> bytes:
+    """Number the components 1, 2, 3, whatever letters stand there."""
+    changed = bytearray(frame)
+    for segment, first, each in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
+        for number in range(3):
+            changed[frame.index(segment) + first + each * number] = number + 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422", "YBR_FULL"])
+@pytest.mark.parametrize("marker", SAYS_RGB, ids=["no marker", "JFIF", "Adobe RGB", "Adobe YCbCr"])
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": "128", "WindowWidth": "200"}], ids=["", "window"])
+def test_the_code_stream_decides_about_its_colours(
+    photometric: str,
+    marker: bytes,
+    window: dict[str, str],
+    chest: NDArray[Any],
+    tmp_path: Path,
+    write_dicom: Write,
+) -> None:
+    """PS3.5 8.2.1; only a stream that says nothing leaves it to Photometric Interpretation."""
+    says = SAYS_RGB[marker]
+    rgb = photometric == "RGB" if says is None else says
+    grey = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
+    colour = np.stack([grey, grey // 2, grey // 3], axis=-1)
+    coded = "RGB" if rgb else "YCBCR"
+    frame = _numbered(
+        _without_app(bytes(imagecodecs.jpeg8_encode(colour, level=98, colorspace="RGB", outcolorspace=coded)))
+    )
+    frame = frame[:2] + marker + frame[2:]
+    elements: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, **window}
+    plain = read(
+        write_dicom(tmp_path / "plain.dcm", colour, PhotometricInterpretation="RGB", Rows=colour.shape[0],
+                    Columns=colour.shape[1], **elements)
+    )  # fmt: skip
+    elements["PhotometricInterpretation"] = photometric
+    data = encapsulate([frame])
+    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=data, **elements)
+    contradicts = says is not None and says is not (photometric == "RGB")
+    assert read(path).remarks == ((Reason.STREAM_DECIDES,) if contradicts else ())
+    assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"])
+def test_progressive_jpeg_of_a_retired_syntax(
+    syntax: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """dcmtk 3.6.7 reads both, 12 bits under the latter too."""
+    eight = syntax.endswith("53")
+    values = (chest >> 4).astype(np.uint8) if eight else chest
+    encoded = io.BytesIO()
+    Image.fromarray((chest >> 4).astype(np.uint8)).save(encoded, "JPEG", quality=98, progressive=True)
+    frame = encoded.getvalue()
+    if not eight:
+        frame = bytes(imagecodecs.jpeg8_encode(chest, bitspersample=12, level=98))
+    plain = read(write_dicom(tmp_path / "plain.dcm", values, BitsStored=8 if eight else 12))
+    path = write_dicom(
+        tmp_path / "x.dcm", values, syntax, BitsStored=8 if eight else 12, PixelData=encapsulate([frame])
+    )
+    assert read(path).remarks == (Reason.RETIRED_SYNTAX,)
+    assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
