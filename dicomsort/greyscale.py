@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.outcome import Reason
-from dicomsort.preprocess import Box, GreyFloat, fitted_shape, shrink
+from dicomsort.preprocess import Box, GreyFloat, coarsen, fitted_shape, shrink
 
 Mask = NDArray[np.bool_]
 
@@ -154,10 +154,10 @@ def render(
     own window or LUT could be used or none was given (False: it was unusable, a percentile window took its
     place). Raises ConstantImageError.
     """
-    looked_up = _looked_up(stored, scale)
+    values, part = coarsen(_looked_up(stored, scale), max(shape, judged or shape), box)
 
     def view(size: tuple[int, int]) -> _View:
-        return _View(_rescaled(shrink(looked_up, size, box), scale), _shown(stored, scale, size, box))
+        return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box))
 
     small = view(shape)
     if small.counted.min() == small.counted.max():

@@ -74,15 +74,25 @@ def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) 
     """
     if box is None and shape == image.shape:
         return np.ascontiguousarray(image, np.float32)
-    box = box or (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-    image = _with_margin(image, box)
+    image, box = coarsen(image, shape, box)
     grows = shape[0] > box[3] - box[1] or shape[1] > box[2] - box[0]
-    factor = int(min((box[3] - box[1]) / shape[0], (box[2] - box[0]) / shape[1]) / _GAP)
-    if factor > 1:
-        image, box = _average(image, factor), tuple(edge / factor for edge in box)  # type: ignore[assignment]
     filter_ = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
     whole = Image.fromarray(np.ascontiguousarray(image, np.float32))
     return np.asarray(whole.resize((shape[1], shape[0]), filter_, box=box), dtype=np.float32)
+
+
+def coarsen(image: NDArray[Any], shape: tuple[int, int], box: Box | None) -> tuple[NDArray[Any], Box]:
+    """Average whole pixels, so many that `shrink` can still make an image of `shape`, or a smaller one.
+
+    Returns the image, and the part of it that counts.
+    """
+    box = box or (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+    image = _with_margin(image, box)
+    factor = int(min((box[3] - box[1]) / shape[0], (box[2] - box[0]) / shape[1]) / _GAP)
+    if factor <= 1:
+        return image, box
+    left, top, right, bottom = (edge / factor for edge in box)
+    return _average(image, factor), (left, top, right, bottom)
 
 
 def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
