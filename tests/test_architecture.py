@@ -15,6 +15,7 @@ PACKAGE = Path(dicomsort.__file__).parent
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "names": set(),
+    "streams": set(),
     "patience": set(),
     "outcome": {"numpy"},
     "walk": set(),
