@@ -220,6 +220,7 @@ def merge(
         if json:
             terminal.print_json({**merged.as_dict(), "out": terminal.plain(out)})
         tell.merged(merged, out, quiet or json)
+        tell.archives(merged.archives)
         raise typer.Exit(merged.exit_code)
 
 

@@ -63,7 +63,9 @@ def _sorted(task: Task) -> Summary:
         first, *further = predictors
         tally = pipeline.sort(own, first, None, further, TaskFiles(task))
     statuses = Counter({status.value: count for status, count in tally.statuses.items()})
-    return Summary(task.name, tally.found, dict(statuses), tally.spent, round(tally.seconds, 3))
+    return Summary(
+        task.name, tally.found, dict(statuses), tally.spent, round(tally.seconds, 3), tally.archives
+    )
 
 
 @contextmanager

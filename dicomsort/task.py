@@ -67,6 +67,7 @@ class Summary:
     statuses: dict[str, int] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    archives: int = 0
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 
