@@ -1,5 +1,6 @@
 """Words to settings, results to words, exit codes."""
 
+import importlib
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from dicomsort.options import (
 )
 from dicomsort.place import Action, Placing
 from dicomsort.radiograph import ReadSettings
+from dicomsort.workers import somewhere, working_folder_is_gone
 
 app = typer.Typer(
     add_completion=False,
@@ -59,16 +61,22 @@ def main() -> NoReturn:
     """Run the command line; the entry point of `dicomsort`. SIGTERM ends it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if working_folder_is_gone():
+            with somewhere():
+                importlib.import_module("dicomsort.networks")  # torch and its MKL ask where they are
         app(prog_name="dicomsort")
     except KeyboardInterrupt:
         terminal.say("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:  # of --help and --version: a command's own ends in a line already
+        terminal.say(str(terminal.no_stdout(error)))
+        sys.exit(ExitCode.TARGET)
     sys.exit(ExitCode.DONE)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"dicomsort {__version__}")  # noqa: T201
+        print(f"dicomsort {__version__}", flush=True)  # noqa: T201
         raise typer.Exit(ExitCode.DONE)
 
 
@@ -165,6 +173,7 @@ def classify(
             terminal.summary(tally, out, shard)
         if verbose:
             terminal.spent(tally)
+        tell.archives(tally.archives)
         raise typer.Exit(tally.exit_code)
 
 
@@ -211,6 +220,7 @@ def merge(
         if json:
             terminal.print_json({**merged.as_dict(), "out": terminal.plain(out)})
         tell.merged(merged, out, quiet or json)
+        tell.archives(merged.archives)
         raise typer.Exit(merged.exit_code)
 
 

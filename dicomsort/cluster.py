@@ -65,6 +65,7 @@ def sort(job: Job, engine: Engine, watch: Watch | None = None, note: Note = lamb
                 merge(out, job.settings.pool)
         raise
     tally.statuses += total(summaries)
+    tally.archives += sum(summary.archives for summary in summaries)
     tally.labels = merge(out, job.settings.pool, moved=tally.move).labels
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
     pipeline.check_ended(tally)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
+from dicomsort.archives import is_archive
 from dicomsort.codecs import SUPPORTED
 from dicomsort.greyscale import ConstantImageError, GreyScale, render, window_shape
 from dicomsort.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
@@ -106,7 +107,7 @@ class _Reading:
         if facts.st_size == 0:
             raise Stop(Status.NOT_DICOM, Reason.EMPTY_FILE)
         if not looks_dicom(file, facts.st_size):
-            raise Stop(Status.NOT_DICOM, Reason.NO_DICOM)
+            raise Stop(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
 
     def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
         """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""

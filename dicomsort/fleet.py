@@ -15,6 +15,7 @@ from dicomsort.bundle import Bundle
 from dicomsort.classifier import Classifier, Images, Logits
 from dicomsort.devices import choose_precision
 from dicomsort.errors import DicomsortError, InternalError
+from dicomsort.workers import somewhere
 
 _LANES = 2  # of a device: one batch travels while another is computed
 
@@ -77,7 +78,8 @@ class Fleet:
             ours, theirs = zip(*(context.Pipe() for _ in range(_LANES)), strict=True)
             arguments = (theirs, self.bundle, str(device), self.precision)
             process = context.Process(target=_serve, args=arguments, daemon=True)
-            process.start()
+            with somewhere():
+                process.start()
             for pipe in theirs:
                 pipe.close()
             self._processes.append(process)

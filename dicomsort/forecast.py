@@ -4,7 +4,9 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
+from dicomsort.errors import DicomsortError
 from dicomsort.manifest import Row
 from dicomsort.outcome import Found
 from dicomsort.place import Action
@@ -41,13 +43,17 @@ class Forecast:
     def _count(self) -> None:
         if self._found is None:
             return
+        with suppress(DicomsortError, FileNotFoundError):  # the run itself meets it too, and tells
+            self.files = self._counted(self._found)
+
+    def _counted(self, found: Iterable[Found]) -> int | None:
         files = 0
-        for files, file in enumerate(self._found, start=1):  # noqa: B007
+        for files, file in enumerate(found, start=1):  # noqa: B007
             if self._stop.is_set():
-                return
+                return None
             if self._copies:
                 self._bytes += _size(file.path)
-        self.files = files
+        return files
 
     def look_at(self, row: Row) -> None:
         """Take a row into account; compare, every now and then, what the rest will need with what is free."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import UsageError
 from dicomsort.names import escape, uncell, unescape
-from dicomsort.outcome import TROUBLE, Placement, Stamp, Status
+from dicomsort.outcome import TROUBLE, Placement, Reason, Stamp, Status
 
 Record = dict[str, str]
 """A line of a manifest by column, names still escaped."""
@@ -22,7 +22,9 @@ IsThere = Callable[[Record], bool]
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
 
-_STATUSES = tuple(Status)
+_STATUSES = (*Status, Status.NOT_DICOM)
+_ARCHIVE = len(Status)
+"""Where in _STATUSES that of archives stands, which are counted apart."""
 
 
 class History:
@@ -55,11 +57,19 @@ class History:
 
     def status(self, path: str, stamp: Stamp) -> Status | None:
         """Return how this file ended before, or None if it has not been done or has changed since."""
+        code = self._code(path, stamp)
+        return None if code is None else _STATUSES[code]
+
+    def is_archive(self, path: str, stamp: Stamp) -> bool:
+        """Return whether this file was found to be an archive before."""
+        return self._code(path, stamp) == _ARCHIVE
+
+    def _code(self, path: str, stamp: Stamp) -> int | None:
         key = _key(path, stamp)
         at = int(np.searchsorted(self._keys, np.uint64(key)))
         if at < len(self._keys) and int(self._keys[at]) ^ key < 16:
-            return _STATUSES[int(self._keys[at]) & 15]
-        return self._earlier.status(path, stamp) if self._earlier else None
+            return int(self._keys[at]) & 15
+        return self._earlier._code(path, stamp) if self._earlier else None
 
     def placement(self, path: str) -> Placement | None:
         """Return what was placed of a file, changed or not, or None."""
@@ -75,7 +85,7 @@ class History:
 
     def _record(self, offset: int) -> Record:
         with open(self._path, "rb") as file:
-            header = file.readline().decode("utf-8")
+            header = file.readline().decode("utf-8-sig")
             file.seek(offset)
             return next(csv.DictReader([header, file.readline().decode("utf-8")]))
 
@@ -121,17 +131,23 @@ def damaged(path: str) -> UsageError:
 
 
 def records(path: str) -> Iterator[Record]:
-    """Yield every line of a manifest as text by column, names still escaped."""
-    with open(path, encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        names = next(lines)
-        for values in lines:
-            yield dict(zip(names, values, strict=True))
+    """Yield every line of a manifest as text by column, names still escaped.
+
+    Raises UsageError at a line that is none.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            lines = csv.reader(file)
+            names = next(lines, [])
+            for values in lines:
+                yield dict(zip(names, values, strict=True))
+        except DAMAGE as error:
+            raise damaged(path) from error
 
 
 def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
     with open(path, "rb") as file:
-        names = next(csv.reader([file.readline().decode("utf-8")]))
+        names = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
         offset = file.tell()
         for line in file:
             values = next(csv.reader([line.decode("utf-8")]), [])
@@ -142,7 +158,7 @@ def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
 def last_rows(path: str) -> NDArray[np.bool_]:
     """Tell of each row of a manifest whether it is the last of its file: bool, (rows,)."""
     with open(path, "rb") as file:
-        next(file)
+        next(file, b"")
         hashes = np.fromiter((hash(_first_cell(line)) for line in file), np.int64)
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
@@ -165,18 +181,29 @@ def path_of(record: Record) -> str:
 
 def placement_of(record: Record) -> Placement:
     """Return what a row says was placed. Raises UsageError if that lies outside the output folder."""
-    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
+    stamp = _stamp_of(record)
     destination = unescape(uncell(record["destination"]))
     if os.path.isabs(destination) or os.pardir in destination.split(os.sep):
         raise UsageError(f"the manifest has been changed: '{record['destination']}' lies outside the output")
     return Placement(destination, record["action"], stamp, record["sha256"])
 
 
+def _stamp_of(record: Record) -> Stamp:
+    try:
+        return Stamp(int(record["size"]), int(record["mtime_ns"]))
+    except ValueError as error:
+        raise UsageError(
+            "the manifest has been changed: a size or time is no whole number any more; restore it "
+            "(a spreadsheet may have rounded it)"
+        ) from error
+
+
 def _key_of(record: Record) -> int:
     if not record["mtime_ns"]:  # never seen on the disk
         return 0
-    stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
-    return _key(path_of(record), stamp) | _STATUSES.index(Status(record["status"]))
+    archive = record["reason"] == Reason.ARCHIVE
+    code = _ARCHIVE if archive else _STATUSES.index(Status(record["status"]))
+    return _key(path_of(record), _stamp_of(record)) | code
 
 
 def _key(path: str, stamp: Stamp) -> int:

@@ -1,11 +1,13 @@
 """The CSV: one line, one file; append, resume, compact."""
 
+import codecs
 import csv
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TextIO
 
 from dicomsort import __version__, history, locks
@@ -15,6 +17,7 @@ from dicomsort.labels import Decision
 from dicomsort.names import cell, escape
 from dicomsort.outcome import FOR_REVIEW, Header, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
+from dicomsort.sources import SEPARATORS
 
 MANIFEST = "manifest.csv"
 
@@ -22,6 +25,7 @@ _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
 _LEADING = ("path", "status", "reason", "label", "confidence")
 _REJECT = "reject_score"
 _PLACES = ("action", "destination", "duplicate_of")
+_CHUNK = 1 << 20
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 
 
@@ -102,7 +106,7 @@ class Manifest:
         Raises UsageError if there is none, or it is no manifest.
         """
         try:
-            with open(path, encoding="utf-8", newline="") as file:
+            with open(path, encoding="utf-8-sig", newline="") as file:
                 names = next(csv.reader(file), [])
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
@@ -111,19 +115,22 @@ class Manifest:
     @classmethod
     def like(cls, path: str, folder: str, run: RunFacts) -> "Manifest":
         """Return a manifest for another folder, with the columns of the one at `path`."""
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             return cls._of(path, folder, next(csv.reader(file), []), run)
 
     @classmethod
     def _of(cls, path: str, folder: str, names: list[str], run: RunFacts | None) -> "Manifest":
         rejects = _REJECT in names
         answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
+        _check_separator(path, names)
         if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
         return cls(folder, answers, "", run, rejects)
 
     def __enter__(self) -> "Manifest":
         """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
+
+        What a spreadsheet has saved, with other line ends or a byte order mark, is written again as it was.
 
         Raises TargetError if the folder cannot be written, UsageError if another run is busy there or the
         folder was filled with another model or other settings that change results.
@@ -145,6 +152,7 @@ class Manifest:
         return self
 
     def _open(self) -> None:
+        _mend_line_ends(self._path)
         _cut_torn_line(self._path)
         self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
         if self._file.tell() == 0:
@@ -155,7 +163,9 @@ class Manifest:
                 self._check_columns(self._path, file.readline())
 
     def _check_columns(self, path: str, header: bytes) -> None:
-        if header and header.decode("utf-8", "replace").rstrip("\n").split(",") != self._columns:
+        names = next(csv.reader([header.decode("utf-8", "replace")]), []) if header else self._columns
+        _check_separator(path, names)
+        if names != self._columns:
             raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
 
     def __exit__(self, *_: object) -> None:
@@ -185,6 +195,7 @@ class Manifest:
         assert self.run_file is not None  # noqa: S101
         self.run_file.settled = False
         try:
+            _mend_line_ends(path)
             _cut_torn_line(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
@@ -274,6 +285,45 @@ class Manifest:
         if self._file is not None:
             self._file.close()
             self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+
+
+def _check_separator(path: str, names: Sequence[str]) -> None:
+    """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
+    for mark, called in SEPARATORS.items():
+        if names and names[0].startswith(f"{_LEADING[0]}{mark}"):
+            raise UsageError(
+                f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
+            )
+
+
+def _mend_line_ends(path: str) -> None:
+    """Write a manifest again that has line ends of Windows or a byte order mark, by atomic rename.
+
+    No cell of ours holds a carriage return: names have it escaped.
+    """
+    if not os.path.exists(path) or not _is_foreign(path):
+        return
+    temporary = f"{path}.part"
+    try:
+        with (
+            open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None) as file,
+            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as mended,
+        ):
+            shutil.copyfileobj(file, mended, _CHUNK)
+            mended.flush()
+            os.fsync(mended.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _is_foreign(path: str) -> bool:
+    with open(path, "rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            return True
+        file.seek(0)
+        return any(b"\r" in block for block in iter(partial(file.read, _CHUNK), b""))
 
 
 def _cut_torn_line(path: str) -> None:

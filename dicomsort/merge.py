@@ -32,11 +32,13 @@ class Merged:
     missing: list[str] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    archives: int = 0
 
     def count(self, record: Record) -> None:
         """Count a row; labels are those of radiographs that are in the output, or would be."""
         self.rows += 1
         self.statuses[record["status"]] += 1
+        self.archives += record["reason"] == Reason.ARCHIVE
         if record["label"] and record["status"] in _SHOWN:
             self.labels[record["label"]] += 1
 
@@ -48,6 +50,7 @@ class Merged:
             "missing": self.missing,
             "statuses": {status.value: self.statuses[status.value] for status in Status},
             "labels": dict(sorted(self.labels.items())),
+            "archives": self.archives,
             "exit_code": int(self.exit_code),
         }
 

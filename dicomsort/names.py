@@ -8,10 +8,13 @@ _LINE_BREAKING = frozenset({0x85, 0x2028, 0x2029})
 
 
 def escape(name: str) -> str:
-    r"""Write a path as UTF-8 on one line: other bytes, control characters and `\` as reversible `\xNN`."""
+    r"""Write a path as UTF-8 on one line: other bytes, control characters and `\` as reversible `\xNN`.
+
+    What is written depends on the bytes of the name alone, not on the locale.
+    """
     if name.isascii() and name.isprintable() and "\\" not in name:
         return name
-    return "".join(_escaped(char) for char in name)
+    return "".join(_escaped(char) for char in os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 
 def _escaped(char: str) -> str:
@@ -19,7 +22,7 @@ def _escaped(char: str) -> str:
     odd = char == "\\" or unicodedata.category(char) in ("Cc", "Cs") or code in _LINE_BREAKING
     if not odd:
         return char
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def unescape(text: str) -> str:

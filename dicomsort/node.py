@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-from dicomsort import __version__, bundle, locks, parts, pipeline
+from dicomsort import __version__, bundle, locks, parts, pipeline, streams
 from dicomsort.devices import visible_gpus
 from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal
 from dicomsort.options import pool, predictors_for
@@ -26,6 +26,7 @@ _PATIENCE = 90.0
 
 def main() -> int:
     """Do the task that standard input tells, and write its summary; returns the exit code."""
+    streams.prepare()
     task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301  (from the process that has started this one)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -62,7 +63,9 @@ def _sorted(task: Task) -> Summary:
         first, *further = predictors
         tally = pipeline.sort(own, first, None, further, TaskFiles(task))
     statuses = Counter({status.value: count for status, count in tally.statuses.items()})
-    return Summary(task.name, tally.found, dict(statuses), tally.spent, round(tally.seconds, 3))
+    return Summary(
+        task.name, tally.found, dict(statuses), tally.spent, round(tally.seconds, 3), tally.archives
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from dicomsort import terminal
 from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError, internal
 from dicomsort.radiograph import ReadSettings
-from dicomsort.workers import PoolSettings
+from dicomsort.workers import PoolSettings, working_folder_is_gone
 
 if TYPE_CHECKING:
     from dicomsort.bundle import Bundle
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dicomsort.preprocess import Preprocessing
 
 READ = ReadSettings()
+_NOWHERE = "the current folder has been removed: change to another one, or give absolute paths"
 
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
@@ -86,6 +87,10 @@ def endings(interrupted: str = "interrupted") -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (typer.Exit, typer.Abort):
         raise
+    except FileNotFoundError as error:
+        gone = working_folder_is_gone()
+        terminal.say(_NOWHERE if gone else internal(error))
+        raise typer.Exit(ExitCode.USAGE if gone else ExitCode.INTERNAL) from None
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
         terminal.say(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None

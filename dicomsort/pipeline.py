@@ -22,7 +22,7 @@ from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.layout import Layout
 from dicomsort.manifest import Manifest, Row
 from dicomsort.names import escape
-from dicomsort.outcome import Failure, Found, Picture, Status
+from dicomsort.outcome import Failure, Found, Picture, Reason, Status
 from dicomsort.panel import Panel, columns_of
 from dicomsort.place import Action, Placing, stands
 from dicomsort.predict import Predicted, Predictor, ask_all
@@ -244,6 +244,7 @@ def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterato
         else:
             tally.already_done += 1
             tally.statuses[status] += 1
+            tally.archives += bool(stamp and history.is_archive(file.path, stamp))
 
 
 def _read(
@@ -286,6 +287,7 @@ def _is_there(record: Record, out: str) -> bool:
 
 def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
     tally.statuses[row.status] += 1
+    tally.archives += Reason.ARCHIVE in row.reasons
     if row.label:
         tally.labels[row.label] += 1
     if watch is not None:

@@ -14,7 +14,7 @@ from dicomsort.pipeline import SortSettings
 from dicomsort.sources import Share
 from dicomsort.tally import Tally
 from dicomsort.task import Job
-from dicomsort.workers import warm_up
+from dicomsort.workers import warm_up, working_folder_is_gone
 
 _DEFAULT = "router5"
 
@@ -68,6 +68,8 @@ def engine_of(
 def run(settings: SortSettings, how: How, engine: Engine | None) -> tuple[str, Tally]:
     """Do it; returns the `model` column and the tally. Raises as `pipeline.sort` does, and ModelError."""
     pipeline.check(settings)
+    if engine is not None and working_folder_is_gone():
+        raise UsageError("--backend: the current folder has been removed, change to another one")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
     if engine is None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, Protocol
 
@@ -19,6 +20,11 @@ from dicomsort.outcome import Failure, Found, Reason, Status
 STDIN = "-"
 _CHUNK = 1 << 20
 _COLUMN, _OURS = "path", "dicomsort_version"
+_MARK = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_KNOWN = {_COLUMN, _OURS, "file", "filename", "status", "reason", "label", "destination", "sha256"}
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets put between cells instead of commas."""
 
 
 class Files(Protocol):
@@ -87,7 +93,7 @@ class Archive:
     def _listed(self, source: str) -> Iterator[Found]:
         """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
         forbidden, seen = os.path.realpath(self.avoid), set[int]()
-        for path in map(os.path.abspath, listed_paths(source)):
+        for path in map(_absolute, listed_paths(source)):
             relpath = self._relative(path)
             if not self._holds(relpath or path):
                 continue
@@ -101,7 +107,7 @@ class Archive:
             return Found(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
         if walk.lies_under(os.path.realpath(path), forbidden):
             return Found(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
-        return walk.found(path, relpath)
+        return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
 
     def _relative(self, path: str) -> str | None:
         """Return a listed file's path as the walk would tell it; None if it lies under no root."""
@@ -114,10 +120,18 @@ class Archive:
 
 
 def check_list(source: str) -> None:
-    """Raise UsageError if a list is not there or cannot be opened."""
-    if source != STDIN:
-        with _opened(source):
-            pass
+    """Raise UsageError if a list is not there, or its beginning is no list.
+
+    Nothing is taken from a pipe: of standard input is looked at what has come, of a named pipe nothing.
+    """
+    if source == STDIN:
+        peek = getattr(sys.stdin.buffer, "peek", lambda _: b"")
+        head = b"" if sys.stdin.isatty() else peek(1)
+        if b"\n" in head or b"\0" in head:
+            _begun(iter([head]), source)
+    elif os.path.isfile(source) or not os.path.exists(source) or os.path.isdir(source):
+        with _opened(source) as stream:
+            _begun(_blocks(stream), source)
 
 
 def listed_paths(source: str) -> Iterator[str]:
@@ -128,20 +142,74 @@ def listed_paths(source: str) -> Iterator[str]:
     UsageError if it cannot be read.
     """
     with _opened(source) as stream:
-        head = stream.read(_CHUNK)
-        blocks = chain([head], iter(lambda: stream.read(_CHUNK), b""))
-        if b"\0" in head:
-            yield from _texts(_split(blocks, b"\0", source))
-            return
-        lines = _split(blocks, b"\n", source)
-        first = next(lines, b"")
-        names = _cells_of(first.removeprefix(b"\xef\xbb\xbf"))
-        if _COLUMN in names:
-            yield from _cells(_texts(lines, "\n"), names, source)
-        elif source.casefold().endswith(".csv"):
-            raise UsageError(f"--from-list '{escape(source)}' has no column 'path' in its first line")
+        begun = _begun(_blocks(stream), source)
+        if begun.names:
+            texts = _cells(_texts(begun.lines, "\n"), begun.names, source)
+        elif begun.ended_by_nul:
+            texts = _texts(begun.lines)
         else:
-            yield from (text for line in _texts(chain([first], lines)) if (text := line.removesuffix("\r")))
+            texts = (text for line in _texts(begun.lines) if (text := line.removesuffix("\r")))
+        for text in texts:
+            if "\0" in text:
+                raise UsageError(f"--from-list '{escape(source)}' is no list of paths: a line holds a NUL")
+            yield text
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A list of which the beginning is known: its lines, and the names of its columns if it is a CSV."""
+
+    lines: Iterator[bytes]
+    names: tuple[str, ...] = ()
+    ended_by_nul: bool = False
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(stream.read, _CHUNK), b"")
+
+
+def _begun(blocks: Iterator[bytes], source: str) -> _Begun:
+    """Look at the beginning of a list. Raises UsageError if it is none."""
+    head = next(blocks, b"")
+    if head.startswith(_WIDE):
+        raise UsageError(f"--from-list '{escape(source)}' is in UTF-16: save it in UTF-8")
+    blocks = chain([head.removeprefix(_MARK)], blocks)
+    if b"\0" in head:
+        return _Begun(_split(blocks, b"\0", source), ended_by_nul=True)
+    lines = _split(blocks, b"\n" if b"\n" in head else b"\r", source)
+    first = next(lines, b"")
+    names = tuple(_cells_of(first))
+    if _COLUMN in names:
+        return _Begun(lines, names)
+    _check_is_no_table(first, names, source)
+    return _Begun(chain([first], lines))
+
+
+def _check_is_no_table(first: bytes, names: Sequence[str], source: str) -> None:
+    """Raise UsageError if the first line of a list of paths is that of a table."""
+    for mark, called in SEPARATORS.items():
+        if _is_titled(_cells_of(first, mark)):
+            raise UsageError(
+                f"--from-list '{escape(source)}' has {called} between its cells: save it with commas"
+            )
+    if source.casefold().endswith(".csv") or _is_titled(names):
+        raise UsageError(f"--from-list '{escape(source)}' has no column 'path' in its first line")
+
+
+def _is_titled(names: Sequence[str]) -> bool:
+    """Tell whether these are names of columns, one of which we know, rather than a path with commas in it."""
+    return (
+        len(names) > 1 and any(name.casefold() in _KNOWN for name in names) and os.sep not in "".join(names)
+    )
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"'{escape(path)}' is relative, and the current folder has been removed: change to another one"
+        ) from error
 
 
 @contextmanager
@@ -172,18 +240,25 @@ def _texts(lines: Iterable[bytes], end: str = "") -> Iterator[str]:
     return (os.fsdecode(line) + end for line in lines if line)
 
 
-def _cells_of(line: bytes) -> list[str]:
+def _named(cell: str) -> str:
+    """Turn a path of a manifest, read as names are, into the name of the file."""
+    return unescape(uncell(os.fsencode(cell).decode("utf-8")))
+
+
+def _cells_of(line: bytes, separator: str = ",") -> list[str]:
     try:
-        return next(csv.reader([line.decode().strip()]), [])
+        return next(csv.reader([line.decode().strip()], delimiter=separator), [])
     except (UnicodeDecodeError, csv.Error):
         return []
 
 
-def _cells(lines: Iterator[str], names: list[str], source: str) -> Iterator[str]:
+def _cells(lines: Iterator[str], names: Sequence[str], source: str) -> Iterator[str]:
     at, ours = names.index(_COLUMN), _OURS in names
     try:
         for cells in csv.reader(lines):
             if len(cells) > at and cells[at]:
-                yield unescape(uncell(cells[at])) if ours else cells[at]
+                yield _named(cells[at]) if ours else cells[at]
     except csv.Error as error:
         raise UsageError(f"--from-list '{escape(source)}' is no CSV: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--from-list '{escape(source)}' holds a damaged name: restore it") from error

@@ -14,8 +14,9 @@ class Tally:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
-    there is. shards, shards_done: where a run is divided among nodes. spent: processor seconds by stage, and,
-    as `wait`, seconds without a file that had been read.
+    there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
+    divided among nodes. spent: processor seconds by stage, and, as `wait`, seconds without a file that had
+    been read.
     """
 
     found: int = 0
@@ -24,6 +25,7 @@ class Tally:
     labels: Counter[str] = field(default_factory=Counter)
     total: int | None = None
     missing_bytes: int = 0
+    archives: int = 0
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
@@ -52,6 +54,7 @@ class Tally:
             "already_done": self.already_done,
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
+            "archives": self.archives,
             "seconds": round(self.seconds, 3),
             "spent": self.spent,
             "exit_code": int(self.exit_code),

@@ -16,6 +16,7 @@ from dicomsort import parts
 from dicomsort.errors import ExitCode
 from dicomsort.outcome import Failure, Found, Placement, Reason, Stamp, Status
 from dicomsort.pipeline import SortSettings
+from dicomsort.workers import working_folder_is_gone
 
 DRIVER = "driver"
 """The file that a living driver keeps touching; without it, tasks come to an end."""
@@ -66,6 +67,7 @@ class Summary:
     statuses: dict[str, int] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    archives: int = 0
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 
@@ -173,7 +175,11 @@ def _run(task: Task) -> Summary:
         os.unlink(os.path.join(task.folder, _SUMMARY))
     words = [sys.executable, "-m", "dicomsort.node"]
     program = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=os.sep if working_folder_is_gone() else None,
     )
     assert program.stdin is not None  # noqa: S101
     with program, program.stdin:

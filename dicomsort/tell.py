@@ -35,6 +35,17 @@ def merged(merged: "Merged", out: str, quiet: bool) -> None:
         say(f"{merged.parts} parts joined; {merged.rows} files have their row in {out}/manifest.csv")
 
 
+def archives(count: int) -> None:
+    """Tell that there may be studies which nobody has looked at."""
+    if count:
+        were, them = (
+            ("archives (zip, tar, gz ...) were", "them")
+            if count > 1
+            else ("archive (zip, tar, gz ...) was", "it")
+        )
+        say(f"{count} {were} not opened: unpack {them} and run again")
+
+
 def picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
     """Tell that a picture was written, and what was odd about it."""
     if not quiet:

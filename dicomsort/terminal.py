@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from dicomsort import streams
+from dicomsort.errors import TargetError
 from dicomsort.outcome import TROUBLE, Status
 
 if TYPE_CHECKING:
@@ -39,8 +41,17 @@ def say(message: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object, and nothing else, to stdout."""
-    print(json.dumps(value), flush=True)  # noqa: T201
+    """Print one JSON object, and nothing else, to stdout. Raises TargetError if it cannot be written."""
+    try:
+        print(json.dumps(value), flush=True)  # noqa: T201
+    except OSError as error:
+        raise no_stdout(error) from error
+
+
+def no_stdout(error: OSError) -> TargetError:
+    """Say that standard output, a full disk or a pipe that nobody reads, takes nothing."""
+    streams.give_up_stdout()
+    return TargetError(f"standard output cannot be written: {error.strerror}")
 
 
 def table(

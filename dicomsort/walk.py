@@ -11,6 +11,7 @@ from dicomsort.outcome import Failure, Found, Reason, Status
 from dicomsort.patience import patiently
 
 _Inode = tuple[int, int]
+_NO_NAME = (errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,28 @@ def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbi
     return real == forbidden or lies_under(real, forbidden) or (entry.is_symlink() and _inode(real) in above)
 
 
-def found(path: str, relative: str, entry: "os.DirEntry[str] | None" = None) -> Found:
-    """Return a file, with a failure if it is known already that it cannot be read."""
+def found(
+    path: str,
+    relative: str,
+    entry: "os.DirEntry[str] | None" = None,
+    missing: Reason = Reason.VANISHED,
+) -> Found:
+    """Return a file, with a failure if it is known already that it cannot be read.
+
+    missing: what is said of a name behind which there is nothing.
+    """
     try:
         regular = entry.is_file() if entry else os.path.isfile(path)
         if regular:
             return Found(path, relative)
         os.stat(path)
     except FileNotFoundError:
-        reason = Reason.DANGLING_LINK if os.path.islink(path) else Reason.VANISHED
+        reason = Reason.DANGLING_LINK if os.path.islink(path) else missing
         return Found(path, relative, Failure(Status.IO_ERROR, reason))
     except OSError as error:
-        reason = Reason.LINK_LOOP if error.errno == errno.ELOOP else Reason.UNREADABLE
+        reason = {errno.ELOOP: Reason.LINK_LOOP, **dict.fromkeys(_NO_NAME, missing)}.get(
+            error.errno or 0, Reason.UNREADABLE
+        )
         return Found(path, relative, Failure(Status.IO_ERROR, reason))
     return Found(path, relative, Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE))
 

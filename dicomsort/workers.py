@@ -1,13 +1,14 @@
 """Run a function over items in processes; a crash or a hang costs only its item."""
 
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, islice
@@ -160,10 +161,38 @@ def warm_up() -> Any:
     context.set_forkserver_preload(_PRELOAD)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with somewhere():
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def working_folder_is_gone() -> bool:
+    """Return whether the current folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+@contextmanager
+def somewhere() -> Iterator[None]:
+    """Be in the root folder while a process is started, if the current one has been removed.
+
+    multiprocessing asks for the name of the current folder, and takes the new process there.
+    """
+    if not working_folder_is_gone():
+        yield
+        return
+    here = os.open(os.curdir, os.O_RDONLY)
+    os.chdir(os.sep)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 class _Pool(Generic[Item, Result]):
@@ -298,7 +327,8 @@ class _Pool(Generic[Item, Result]):
         gauge = self._context.RawArray("d", 2)
         arguments = (theirs, gauge, self._function, self._settings.timeout, self._settings.memory_bytes)
         process = self._context.Process(target=work, args=arguments, daemon=True)
-        process.start()
+        with somewhere():
+            process.start()
         theirs.close()
         return _Worker(process, ours, gauge)
 

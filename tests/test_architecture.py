@@ -15,6 +15,7 @@ PACKAGE = Path(dicomsort.__file__).parent
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "names": set(),
+    "streams": set(),
     "patience": set(),
     "outcome": {"numpy"},
     "walk": set(),
@@ -29,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "encapsulated": set(),
     "pixels": {"pydicom", "numpy"},
     "presentation": {"pydicom", "numpy"},
+    "archives": set(),
     "dicom": {"pydicom"},
     "heap": set(),
     "worker": set(),
@@ -119,6 +121,7 @@ IN_WORKERS = [
     "header",
     "encapsulated",
     "pixels",
+    "archives",
     "dicom",
     "reader",
     "pictures",

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +44,15 @@ def as_csv(names: list[str], column: str = "path") -> bytes:
         "\0".join(NAMES).encode() + b"\0",
         as_csv(NAMES),
         b"\xef\xbb\xbf" + as_csv(NAMES),
+        as_csv(NAMES).replace(b"\r\n", b"\n"),
+        b"\xef\xbb\xbf" + "\r\n".join(NAMES).encode(),
+        "\r".join(NAMES).encode(),
+        as_csv(NAMES).replace(b"\r\n", b"\r"),
     ],
-    ids=["lines", "last end", "dos", "nul", "last nul", "csv", "csv with mark"],
+    ids=[
+        *("lines", "last end", "dos", "nul", "last nul", "csv", "csv with mark"),
+        *("csv of unix", "dos with mark", "old mac", "csv of old mac"),
+    ],
 )
 def test_paths_are_read_as_they_are_written(content: bytes, tmp_path: Path) -> None:
     assert list(listed_paths(written(tmp_path, content))) == NAMES
@@ -92,7 +100,9 @@ def test_what_is_listed_wrongly_gets_a_row(inbox: Path, tmp_path: Path, predicto
     placed = next(path for path in out.rglob("0.dcm"))
     (tmp_path / "elsewhere").write_text("x")
     wrong = {
-        inbox / "gone.dcm": Reason.VANISHED,
+        inbox / "gone.dcm": Reason.NO_SUCH_FILE,
+        inbox / "s0" / "0.dcm" / "x": Reason.NO_SUCH_FILE,
+        inbox / ("x" * 300): Reason.NO_SUCH_FILE,
         inbox / "s1": Reason.SPECIAL_FILE,
         tmp_path / "elsewhere": Reason.NOT_UNDER,
         placed: Reason.NOT_UNDER,
@@ -158,17 +168,80 @@ def test_standard_input_is_read_once(
     assert done.json["found"] == 13
 
 
+NO_LISTS = [
+    ("a.csv", b"file,label\n/a/1.dcm,x\n", "no column 'path'"),
+    ("A.CSV", b"/a/1.dcm\n", "no column 'path'"),
+    ("list", b"Path,Size\n/a/1.dcm,3\n", "no column 'path'"),
+    ("list", b"status,reason,destination\nsorted,,x\n", "no column 'path'"),
+    ("a.csv", b"path;size\n/a/1.dcm;3\n", "semicolons between its cells"),
+    ("list", b"size\tpath\n3\t/a/1.dcm\n", "tabs between its cells"),
+    ("list", "/a/1.dcm\n".encode("utf-16"), "is in UTF-16"),
+    ("list", b"x" * (1 << 22), "a line has no end"),
+]
+"""What the beginning of a list shows to be none."""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", b"file,label\n/a/1.dcm,x\n", "no column 'path'"),
-        ("list", b"x" * (1 << 22), "a line has no end"),
+        *NO_LISTS,
         ("list", b'path\n"/a/\rb"\n"' + b"y" * 200_000 + b'"\n', "is no CSV"),
+        ("list", b"path,dicomsort_version\n/a\\xzz,1\n", "damaged name"),
+        ("list", b"path,dicomsort_version\n/a\xff,1\n", "damaged name"),
+        ("list", b"path,dicomsort_version\n/a\\x00,1\n", "a line holds a NUL"),
+        ("list", b"/a\n" * 400_000 + b"/b\0c\n", "a line holds a NUL"),
     ],
 )
 def test_what_is_no_list_is_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         list(listed_paths(written(tmp_path, content, name)))
+
+
+@pytest.mark.parametrize(("name", "content", "said"), NO_LISTS)
+def test_what_is_no_list_is_refused_before_anything_is_done(
+    name: str, content: bytes, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listed = written(tmp_path, content, name)
+    ran = inside(capfd, "classify", "--from-list", listed, "--out", tmp_path / "out", "--model", "none")
+    assert ran.code == ExitCode.USAGE, ran.err
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "first", [b"/a/reports, status 2020/x.dcm", b"status", b"a,b", b"label, old/x,y", b"path with;semicolon"]
+)
+def test_paths_that_look_a_little_like_tables_are_paths(first: bytes, tmp_path: Path) -> None:
+    assert list(listed_paths(written(tmp_path, first + b"\n/b\n"))) == [os.fsdecode(first), "/b"]
+
+
+def test_a_list_that_breaks_off_in_the_middle_ends_with_one_line(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = "\n".join(str(path) for path in inbox.rglob("*.dcm")).encode()
+    listed = written(tmp_path, b"path\n" + files + b'\n"' + b"y" * 200_000 + b'"\n')
+    out = ("--out", tmp_path / "out", "--model", small_model, "--workers", "1")
+    ran = inside(capfd, "classify", "--from-list", listed, *out)
+    assert ran.code == ExitCode.USAGE
+    assert "is no CSV" in ran.err
+    assert len(ran.err.splitlines()) == 1, "no traceback of a thread either"
+
+
+def test_nothing_is_taken_from_a_named_pipe_but_once(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with open(pipe, "wb") as file:
+            file.write(b"\n".join(os.fsencode(path) for path in inbox.rglob("*.dcm")))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    assert sort(settings(inbox, tmp_path / "out", from_list=pipe), predictor).found == 13
+    writer.join()
 
 
 def test_a_list_that_is_not_there_is_refused_before_anything_is_done(

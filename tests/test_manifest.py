@@ -2,16 +2,25 @@
 
 import csv
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import FixedPredictor, check_places, rows, settings, tree
 
+from dicomsort import history, ledger
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import Manifest, Row, columns
+from dicomsort.merge import merge
 from dicomsort.names import cell, escape, uncell, unescape
 from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
+from dicomsort.pipeline import sort
 from dicomsort.runfile import RunFacts
+from dicomsort.sources import Share
+from dicomsort.workers import PoolSettings
 
 ANSWERS = ("score_hand", "score_spine")
 FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
@@ -194,3 +203,153 @@ def test_a_plan_after_the_deed_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(UsageError, match="dry run"), manifest(tmp_path, dry_run=True):
         pass
+
+
+MARK = b"\xef\xbb\xbf"
+SAVED = {
+    "crlf": lambda whole: whole.replace(b"\n", b"\r\n"),
+    "mark": lambda whole: MARK + whole,
+    "crlf and mark": lambda whole: MARK + whole.replace(b"\n", b"\r\n"),
+    "mixed ends": lambda whole: whole.replace(b"\n", b"\r\n", 2),
+    "old mac": lambda whole: whole.replace(b"\n", b"\r"),
+    "one end behind many blocks": lambda whole: whole[:-1] + b"\r\n",
+}
+
+
+def filled(folder: Path) -> bytes:
+    with manifest(folder) as journal:
+        for number, name in enumerate(ODD_NAMES):
+            path = os.fsdecode(b"/in/" + name)
+            action, destination = ("copy", path[1:]) if number % 2 else ("", "")
+            stamp = Stamp(number, 5)
+            journal.append([Row(path, Status.SORTED, action=action, destination=destination, stamp=stamp)])
+    return (folder / "manifest.csv").read_bytes()
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_a_manifest_that_a_spreadsheet_has_saved_is_gone_on_with(how: str, tmp_path: Path) -> None:
+    whole = filled(tmp_path)
+    (tmp_path / "manifest.csv").write_bytes(SAVED[how](whole))
+    with manifest(tmp_path) as journal:
+        found = journal.history()
+        for number, name in enumerate(ODD_NAMES):
+            path = os.fsdecode(b"/in/" + name)
+            assert found.status(path, Stamp(number, 5)) is Status.SORTED
+            assert found.placement(path) == (
+                Placement(path[1:], "copy", Stamp(number, 5)) if number % 2 else None
+            )
+        journal.append([Row("/in/more", Status.SORTED)])
+    saved = (tmp_path / "manifest.csv").read_bytes()
+    assert saved.startswith(whole)
+    assert saved.count(b"\n") == whole.count(b"\n") + 1
+    assert b"\r" not in saved
+
+
+@pytest.mark.parametrize("how", ["crlf", "mark", "crlf and mark", "mixed ends"])
+def test_a_saved_manifest_is_read_by_whoever_may_not_write_it(how: str, tmp_path: Path) -> None:
+    whole = filled(tmp_path)
+    path = tmp_path / "manifest.csv"
+    as_it_was = list(history.records(str(path)))
+    path.write_bytes(SAVED[how](whole))
+    assert list(history.records(str(path))) == as_it_was
+    found = history.held(str(path))
+    for number, name in enumerate(ODD_NAMES):
+        placed = found.placement(os.fsdecode(b"/in/" + name))
+        assert placed == (
+            Placement(os.fsdecode(b"in/" + name), "copy", Stamp(number, 5)) if number % 2 else None
+        )
+    assert path.read_bytes() == SAVED[how](whole)
+
+
+def test_a_torn_line_of_a_saved_manifest_is_cut(tmp_path: Path) -> None:
+    whole = SAVED["crlf and mark"](filled(tmp_path))
+    path = tmp_path / "manifest.csv"
+    for length in range(len(whole) - 1, len(whole) - 300, -7):
+        path.write_bytes(whole[:length])
+        with manifest(tmp_path) as journal:
+            kept = [record["path"] for record in journal.records()]
+        assert len(kept) == len(whole[:length].replace(b"\r\n", b"\r").split(b"\r")) - 2
+        assert kept == [escape(os.fsdecode(b"/in/" + name)) for name in ODD_NAMES][: len(kept)]
+
+
+def test_cells_that_were_quoted_mean_the_same(tmp_path: Path) -> None:
+    filled(tmp_path)
+    table = lines(tmp_path)
+    with (tmp_path / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerows([columns(ANSWERS), *(row.values() for row in table)])
+    with manifest(tmp_path) as journal:
+        journal.append([Row(os.fsdecode(b"/in/" + ODD_NAMES[0]), Status.CRASH)])
+        journal.compact()
+        found = journal.history()
+    assert len(lines(tmp_path)) == len(ODD_NAMES)
+    assert found.placement(os.fsdecode(b"/in/" + ODD_NAMES[1])) is not None
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_manifest_saved_without_commas_is_told(mark: str, called: str, tmp_path: Path) -> None:
+    whole = filled(tmp_path).replace(b",", mark.encode())
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(whole)
+    with pytest.raises(UsageError, match=f"{called} between its cells"), manifest(tmp_path):
+        pass
+    with pytest.raises(UsageError, match=f"{called} between its cells"):
+        ledger.apply(str(path))
+    assert path.read_bytes() == whole
+
+
+def test_numbers_that_a_spreadsheet_has_rounded_are_told(tmp_path: Path) -> None:
+    with manifest(tmp_path, dry_run=True) as journal:
+        stamp = Stamp(1, 1_700_000_000_123_456_789)
+        journal.append([Row("/in/a", Status.PLANNED, destination="hand/a", stamp=stamp)])
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(path.read_bytes().replace(b"1700000000123456789", b"1.70000E+18"))
+    with pytest.raises(UsageError, match="no whole number"):
+        ledger.apply(str(path))
+    with pytest.raises(UsageError, match="no whole number"), manifest(tmp_path, dry_run=True) as journal:
+        journal.history()
+
+
+def test_a_saved_plan_is_applied_gone_on_with_and_undone(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    path = out / "manifest.csv"
+
+    def save() -> None:
+        path.write_bytes(SAVED["crlf and mark"](path.read_bytes()))
+
+    sort(settings(inbox, out, dry_run=True), predictor)
+    save()
+    assert ledger.apply(str(path)).done == 12
+    check_places(inbox, out)
+    before = rows(out)
+    save()
+    again = sort(settings(inbox, out), predictor)
+    assert (again.already_done, rows(out)) == (again.found, before)
+    save()
+    shutil.copy(inbox / "s0" / "0.dcm", inbox / "new.dcm")
+    for number in (1, 2):
+        sort(settings(inbox, out, share=Share(number, 2)), predictor)
+    merge(str(out), PoolSettings(2, 20))
+    assert rows(out).keys() == {*before, str(inbox / "new.dcm")}
+    save()
+    assert ledger.undo(str(path)).done == 12
+    assert set(tree(out)) == {"manifest.csv", "run.json"}
+
+
+def test_what_a_name_is_written_as_does_not_depend_on_the_locale() -> None:
+    """In the C locale, without Python's coercion of it, names come as other text of the same bytes."""
+    name = b"G\xc3\xa4 \xff"
+    script = (
+        f"import os; from dicomsort.names import *; text = escape(os.fsdecode({name!r})); "
+        f"print(ascii(text), os.fsencode(unescape(text)) == {name!r})"
+    )
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, **env}, capture_output=True, check=True
+        ).stdout
+        for env in ({}, plain)
+    }
+    assert said == {b"'G\\xe4 \\\\xff' True\n"}
