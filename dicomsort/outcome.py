@@ -60,6 +60,7 @@ class Reason(StrEnum):
     PIXELS_DAMAGED = "pixel data cannot be decoded"
     CONSTANT_IMAGE = "image is one constant grey"
     PICTURE_DAMAGED = "picture file cannot be decoded"
+    PICTURE_FORMAT = "picture format is not read (PNG, JPEG or WebP are)"
     WORKER_DIED = "reading this file ended its process (crash or out of memory)"
     TOO_SLOW = "reading took longer than the time limit"
     UNREADABLE = "file cannot be read (permission or device error)"
@@ -78,6 +79,7 @@ class Reason(StrEnum):
     OTHER_DEVICE = "hard links cannot cross file systems (use another --action)"
     TARGET_DONE = "output is full or cannot be written"
     PERCENTILE_WINDOW = "window unusable, percentile window used"
+    SHALLOW = "16-bit picture uses less than a quarter of its range"
     OTHER_DECODER = "damaged or unusual pixel data, decoded by another installed plug-in"
 
 

@@ -1,0 +1,31 @@
+"""What a person must know of a data set before trusting what comes of it, in lines."""
+
+from collections.abc import Iterable
+
+from dicomsort.dataset import Remarked
+from dicomsort.outcome import Reason
+from dicomsort.reader import picture_range
+
+DIVIDED = (
+    "beware: no patient is known, so images of one may be on two sides of the split: "
+    "give --patient COLUMN, or none if there are no such images"
+)
+RESAMPLED = (
+    "beware: no patient is known, so every image counts as one of its own in the intervals; see --patient"
+)
+
+
+def lines_of(remarked: Iterable[Remarked]) -> tuple[str, ...]:
+    """Say once what is odd about many files: how many there are, such as which, and what helps."""
+    shallow = {one.name: one for one, remark in remarked if remark is Reason.SHALLOW}
+    if not shallow:
+        return ()
+    first = shallow[min(shallow)]
+    ranges = map(picture_range, map(str, (first.path, *first.more)))
+    least, most = min((each for each in ranges if each), key=lambda each: each[1], default=(0, 0))
+    values = f" (values from {least} to {most} of 65535)" if most else ""
+    return (
+        f"beware: {len(shallow)} files are 16-bit pictures that use less than a quarter of their range, "
+        f"such as {first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the "
+        "DICOM files they come from",
+    )
