@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort import __version__
-from dicomsort.dataset import Sample, Unread, content_hash, read_all
+from dicomsort.dataset import Remarked, Sample, Unread, content_hash, read_all
 from dicomsort.errors import TargetError
 from dicomsort.names import escape
 from dicomsort.outcome import Failure
@@ -22,6 +22,7 @@ NAME = "pixels.sqlite"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remarks (key TEXT, remark TEXT, PRIMARY KEY (key, remark)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
@@ -75,12 +76,21 @@ class Cache:
         if watch is not None:
             watch(len(samples) - len(missing))
         unread: list[Unread] = []
+        remarked: list[Remarked] = []
         with self._complaints():
             self._insert("hashes", self._new_hashes)
             self._new_hashes = []
-            self._write(self._read(missing.values(), pool, unread, watch))
+            self._write(self._read(missing.values(), pool, unread, remarked, watch), remarked)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
+
+    def remarks(self, samples: Iterable[Sample]) -> list[Remarked]:
+        """Return what was odd about samples when they were read, now or for an earlier training."""
+        query = "SELECT remark FROM remarks WHERE key = ? ORDER BY remark"
+        with self._complaints():
+            file = self._connection()
+            found = ((one, file.execute(query, (self._key(one.sha256),)).fetchall()) for one in samples)
+            return [(one, remark) for one, rows in found for (remark,) in rows]
 
     def pixels(self, sha256: str) -> NDArray[np.uint8]:
         """Return one picture, uint8 (size, size). Raises KeyError if it is not there."""
@@ -100,9 +110,10 @@ class Cache:
         samples: Iterable[Sample],
         pool: PoolSettings,
         unread: list[Unread],
+        remarked: list[Remarked],
         watch: Callable[[int], None] | None,
     ) -> Iterator[tuple[str, bytes]]:
-        for sample, reading in read_all(samples, self.preprocessing, pool):
+        for sample, reading in read_all(samples, self.preprocessing, pool, remarked):
             if watch is not None:
                 watch(1)
             if isinstance(reading, Failure):
@@ -110,14 +121,21 @@ class Cache:
             else:
                 yield self._key(sample.sha256), reading.image.tobytes()
 
-    def _write(self, rows: Iterator[tuple[str, bytes]]) -> None:
+    def _write(self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked]) -> None:
+        """Write pictures as they come; what was odd about them stands there before they do."""
         waiting: list[tuple[str, bytes]] = []
+
+        def write() -> None:
+            self._insert("remarks", [(self._key(sample.sha256), str(remark)) for sample, remark in remarked])
+            self._insert("pixels", waiting)
+            remarked.clear()
+            waiting.clear()
+
         for row in rows:
             waiting.append(row)
             if len(waiting) == _TOGETHER:
-                self._insert("pixels", waiting)
-                waiting = []
-        self._insert("pixels", waiting)
+                write()
+        write()
 
     def _insert(self, table: str, rows: Sequence[tuple[str, bytes | str]]) -> None:
         with self._connection() as connection:

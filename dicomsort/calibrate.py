@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.bundle import CONFIG, Bundle, check_name
-from dicomsort.dataset import Sample, Unread, read_all
+from dicomsort.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.evaluate import Question, Watch, answers_of, questions
 from dicomsort.labels import Head, split_columns
@@ -50,6 +50,7 @@ class Logits:
     samples: tuple[Sample, ...]
     values: NDArray[np.float32]
     failures: tuple[Unread, ...]
+    remarked: tuple[Remarked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def logits_of(
     order = {id(sample): index for index, sample in enumerate(samples)}
     found: list[tuple[Sample, NDArray[np.float32]]] = []
     failures: list[Unread] = []
-    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool)
+    remarked: list[Remarked] = []
+    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
     batch_size = settings.batch_size or predictor.batch_size
     logits = predictor.bundle.logits
     for sample, reading, row in predict(readings, predictor, batch_size, Spent(), logits):
@@ -97,7 +99,8 @@ def logits_of(
         raise UsageError(f"none of the {len(samples)} files can be read as an image")
     found.sort(key=lambda pair: order[id(pair[0])])
     failures.sort(key=lambda failure: order[id(failure[0])])
-    return Logits(tuple(one for one, _ in found), np.stack([row for _, row in found]), tuple(failures))
+    values = np.stack([row for _, row in found])
+    return Logits(tuple(one for one, _ in found), values, tuple(failures), tuple(remarked))
 
 
 def calibrate(

@@ -8,6 +8,7 @@ from pathlib import Path
 from dicomsort import dataset
 from dicomsort.dataset import Columns, Data, Sample, content_hash
 from dicomsort.errors import UsageError
+from dicomsort.table import as_whole, tidy
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 
@@ -37,8 +38,9 @@ def load(
         return dataset.load(data, columns, hash_of), 0
     if data.is_dir():
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
-    corrections = read(path)
+    given = read(path)
     found = dataset.load(data, columns, hash_of, unlabelled=True)
+    corrections = [_as_read(one) if one.column in found.whole else one for one in given]
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:
         raise UsageError(f"'{data}' holds no labelled file")
@@ -67,14 +69,15 @@ def _correction(row: dict[str, str], where: str) -> Correction:
         raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
     if not row["reason"].strip():
         raise UsageError(f"{where}: it gives no reason")
-    cells = {name: _sorted(row[name]) for name in ("was", "becomes")}
+    cells = {name: tidy(row[name]) for name in ("was", "becomes")}
     if cells["was"] == cells["becomes"]:
         raise UsageError(f"{where}: it changes nothing")
     return Correction(row["sha256"], row["column"], reason=row["reason"], **cells)
 
 
-def _sorted(cell: str) -> str:
-    return "|".join(sorted({label.strip() for label in cell.split("|") if label.strip()}))
+def _as_read(one: Correction) -> Correction:
+    """Write a correction of a column of whole numbers as its cells are read: 1.0 is 1."""
+    return replace(one, was=as_whole(one.was), becomes=as_whole(one.becomes))
 
 
 def corrected(

@@ -17,7 +17,11 @@ from dicomsort.labels import check_label
 from dicomsort.names import escape
 from dicomsort.outcome import Failure, Picture, Reason, Status
 from dicomsort.preprocess import Preprocessing, beside
+from dicomsort.table import FILE, NONE, Columns, Table, names_people
+from dicomsort.table import read as read_table
 from dicomsort.workers import PoolSettings
+
+__all__ = ["Columns", "names_people"]  # part of what a data set is asked for, wherever they live
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -56,37 +60,22 @@ class Sample:
         return self.cells[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns of a CSV that mean something. concat: files with the same value become one image.
-
-    auxiliary: columns to learn from that are no targets.
-    """
-
-    targets: tuple[str, ...] = ()
-    source: str | None = None
-    part: str | None = None
-    concat: str | None = None
-    facts: tuple[str, ...] = ()
-    auxiliary: tuple[str, ...] = ()
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """All of them."""
-        named = (self.source, self.part, self.concat)
-        return (*self.targets, *self.auxiliary, *self.facts, *(name for name in named if name is not None))
-
-
 Unread = tuple[Sample, Failure]
+Remarked = tuple[Sample, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A data set: its samples, those whose file cannot be read, and whether it tells patients apart."""
+    """A data set: its samples, those whose file cannot be read, and whether it tells patients apart.
+
+    whole: the label columns of whole numbers alone. remarks: what a person should know of how it was read.
+    """
 
     samples: tuple[Sample, ...]
     unread: tuple[Unread, ...]
     has_patients: bool
+    whole: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
 
 
 def content_hash(path: Path) -> str:
@@ -106,12 +95,12 @@ def load(
 ) -> Data:
     """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
 
-    A row without any label is left out, unless `unlabelled` ones are wanted and it is of no labelled study. A
-    `patient` column groups files; without one each file stands alone.
+    A row without any label is left out, unless `unlabelled` ones are wanted and it is of no labelled study.
+    The column of patients groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
     try:
-        rows, has_patients = _rows_of(data, columns)
+        rows, read = _rows_of(data, columns)
     except OSError as error:
         raise UsageError(
             f"'{escape(str(error.filename or data))}' cannot be read: {error.strerror}"
@@ -128,16 +117,22 @@ def load(
     if not samples:
         raise UsageError(f"none of the {len(rows)} files of '{data}' can be read, such as '{rows[0].path}'")
     unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
-    return Data(samples, unread, has_patients)
+    remarks, alone = read.remarks, sum(row.alone for row in rows)
+    if read.patient is not None and 0 < alone < len(rows):
+        told = f"{alone} of {len(rows)} files have no patient in column '{read.patient}' and stand alone"
+        remarks = (*remarks, f"beware: {told}")
+    return Data(samples, unread, alone < len(rows), read.whole, remarks)
 
 
-def _rows_of(data: Path, columns: Columns) -> tuple[list["_Row"], bool]:
+def _rows_of(data: Path, columns: Columns) -> tuple[list["_Row"], Table]:
     if data.is_dir():
-        if columns.used:
-            raise UsageError(f"'{data}' is a folder of classes; '{columns.used[0]}' names a column of a CSV")
-        return list(_from_folder(data)), False
+        asked = [*columns.used, *({columns.patient} - {None, NONE})]
+        if asked:
+            raise UsageError(f"'{data}' is a folder of classes; '{asked[0]}' names a column of a CSV")
+        return list(_from_folder(data)), Table((), {}, None)
     if data.is_file():
-        return _from_csv(data, columns)
+        table = read_table(data, columns)
+        return list(_from_table(data, table, columns)), table
     raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
 
 
@@ -151,6 +146,7 @@ class _Row(NamedTuple):
     study: str = ""
     facts: Mapping[str, str] = {}
     hints: tuple[str, ...] = ()
+    alone: bool = True
 
 
 def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
@@ -226,59 +222,30 @@ def _class_folders(parent: Path, data: Path) -> Iterator[_Row]:
             yield _Row(path, name, (label,), name)
 
 
-def _from_csv(data: Path, columns: Columns) -> tuple[list[_Row], bool]:
-    try:
-        with data.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = reader.fieldnames or []
-            _check_columns(data, names, columns)
-            rows = (_csv_row(data, row, columns, reader.line_num) for row in reader)
-            return list(rows), "patient" in names
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{data}' is not a UTF-8 CSV file: {error}") from error
+def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
+    nothing = [""] * len(table.lines)
+
+    def column(name: str | None) -> Sequence[str]:
+        return nothing if name is None else table.cells[name]
+
+    cells = _across(map(column, columns.targets), nothing)
+    hints = _across(map(column, columns.auxiliary), nothing)
+    facts = _across(map(column, columns.facts), nothing)
+    named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat))
+    for at, (name, patient, source, part, study) in enumerate(zip(*named, strict=True)):
+        if columns.part and any(cells[at]) and part.casefold() not in _PART_NAMES:
+            where = f"'{data}' line {table.lines[at]}"
+            raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
+        yield _Row(
+            data.parent / name, name, cells[at], patient or name, source,
+            _PART_NAMES.get(part.casefold(), ""), study,
+            dict(zip(columns.facts, facts[at], strict=True)), hints[at], not patient,
+        )  # fmt: skip
 
 
-def _check_columns(data: Path, names: Sequence[str], columns: Columns) -> None:
-    if twice := [name for name in names if names.count(name) > 1 and name in ("file", *columns.used)]:
-        raise UsageError(f"'{data}' has two columns '{twice[0]}'")
-    if len(names) == 1 and ";" in names[0]:
-        raise UsageError(f"'{data}' is separated by ';': use commas")
-    if "file" not in names:
-        raise UsageError(f"'{data}' has no column 'file'; its columns are: {', '.join(names) or 'none'}")
-    if not columns.targets:
-        raise UsageError(
-            f"say which column of '{data}' holds the labels: --target COLUMN ({', '.join(names)})"
-        )
-    for name in columns.used:
-        if name not in names:
-            raise UsageError(f"'{data}' has no column '{name}'; its columns are: {', '.join(names)}")
-
-
-def _csv_row(data: Path, row: Mapping[str, str | None], columns: Columns, line: int) -> _Row:
-    def cell(name: str | None) -> str:
-        return (row.get(name) or "").strip() if name else ""
-
-    where, name = f"'{data}' line {line}", row["file"] or ""
-    if None in row or None in row.values():
-        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
-    if not name:
-        raise UsageError(f"{where}: the column 'file' is empty")
-    cells = tuple(_tidy(cell(target), where) for target in columns.targets)
-    hints = tuple(_tidy(cell(column), where) for column in columns.auxiliary)
-    part = cell(columns.part)
-    if columns.part and any(cells) and part.casefold() not in _PART_NAMES:
-        raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
-    facts = {fact: cell(fact) for fact in columns.facts}
-    return _Row(
-        data.parent / name, name, cells, cell("patient") or name, cell(columns.source),
-        _PART_NAMES.get(part.casefold(), ""), cell(columns.concat), facts, hints,
-    )  # fmt: skip
-
-
-def _tidy(cell: str, where: str) -> str:
-    """Sort the labels of a cell and check each."""
-    labels = sorted({label.strip() for label in cell.split("|") if label.strip()})
-    return "|".join(_checked(label, where) for label in labels)
+def _across(columns: Iterable[Sequence[str]], rows: Sequence[str]) -> list[tuple[str, ...]]:
+    """Turn columns into rows, as many as there are, even without any column."""
+    return [row[1:] for row in zip(rows, *columns, strict=True)]
 
 
 def _checked(label: str, where: str) -> str:
@@ -287,13 +254,6 @@ def _checked(label: str, where: str) -> str:
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
     return label
-
-
-def names_people(column: str) -> bool:
-    """Tell whether a column may hold names or numbers of people, which belong into no output."""
-    plain = column.casefold().replace("_", "").replace(" ", "")
-    harmless = ("age", "sex", "position", "orientation", "size", "weight")
-    return ("patient" in plain and not plain.endswith(harmless)) or plain in ("name", "mrn", "birthdate")
 
 
 def load_split(path: Path) -> dict[str, str]:
@@ -320,20 +280,31 @@ def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> li
 
 
 def read_all(
-    samples: Iterable[Sample], preprocessing: Preprocessing, pool: PoolSettings
+    samples: Iterable[Sample],
+    preprocessing: Preprocessing,
+    pool: PoolSettings,
+    remarked: list[Remarked] | None = None,
 ) -> Generator[tuple[Sample, Picture | Failure], None, None]:
-    """Read samples in worker processes, in the order of completion."""
-    yield from reader.read_all(partial(_read_sample, preprocessing=preprocessing), samples, pool)
+    """Read samples in worker processes, in the order of completion.
+
+    remarked: gets what a person should know of how pictures were read.
+    """
+    read = partial(_read_sample, preprocessing=preprocessing)
+    for sample, reading in reader.read_all(read, samples, pool):
+        if remarked is not None and isinstance(reading, Picture):
+            remarked.extend((sample, remark) for remark in reading.remarks)
+        yield sample, reading
 
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Failure:
     first = reader.read_any(str(sample.path), preprocessing)
     if isinstance(first, Failure) or not sample.more:
         return first
-    pictures = [first.image]
+    pictures, remarks = [first.image], dict.fromkeys(first.remarks)
     for path in sample.more:
         reading = reader.read_any(str(path), preprocessing)
         if isinstance(reading, Failure):
             return reading
         pictures.append(reading.image)
-    return Picture(beside(pictures, preprocessing))
+        remarks.update(dict.fromkeys(reading.remarks))
+    return Picture(beside(pictures, preprocessing), remarks=tuple(remarks))

@@ -1,6 +1,5 @@
 """Models against labelled images: predictions, figures, groups, and what could not be read."""
 
-import csv
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.bundle import Bundle
-from dicomsort.dataset import Sample, Unread, names_people, read_all
+from dicomsort.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.errors import UsageError
 from dicomsort.grouping import groups_of
 from dicomsort.labels import Decision, Head, decide_all, label_of, split_columns
@@ -18,12 +17,14 @@ from dicomsort.metrics import Answers, Figure, Figures, compare, measure
 from dicomsort.outcome import Failure, Header, Picture
 from dicomsort.predict import Predictor, predict
 from dicomsort.spent import Spent
+from dicomsort.table import PATIENT, columns_of, names_people
 from dicomsort.truth import truth_of
 from dicomsort.workers import PoolSettings
 
+__all__ = ["PATIENT", "columns_of"]  # part of what is asked of the data, wherever they live
+
 Watch = Callable[[int], None]
 
-PATIENT = "patient"
 HEADER_FACTS = (
     "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",
 )  # fmt: skip
@@ -40,7 +41,7 @@ class EvalSettings:
     bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
     (Sample.group), another column (Sample.facts), or None for single images. by: columns (of Sample.facts or
     HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits the device.
-    corrections: a file of labels to put right.
+    corrections: a file of labels to put right. patient: see `table.Columns`.
     """
 
     bootstrap: int = 10_000
@@ -50,6 +51,7 @@ class EvalSettings:
     batch_size: int | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
     corrections: Path | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Answered:
     """What a model says of samples, in their order, and those that could not be read.
 
     seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
-    network alone, see `answer`.
+    network alone, see `answer`. remarked: what was odd about files that could be read.
     """
 
     bundle: Bundle
@@ -87,6 +89,7 @@ class Answered:
     network_seconds_per_image: float
     device: str
     precision: str
+    remarked: tuple[Remarked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,27 +134,20 @@ class Mistake:
     confidence: float
 
 
-def columns_of(data: Path) -> tuple[str, ...]:
-    """Name the columns of a CSV; nothing for a folder, or what `dataset.load` will refuse."""
-    try:
-        with data.open(encoding="utf-8-sig", newline="") as file:
-            return tuple(csv.DictReader(file).fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return ()
-
-
-def facts_needed(columns: Sequence[str], cluster: str | None, by: Iterable[str]) -> tuple[str, ...]:
+def facts_needed(
+    columns: Sequence[str], cluster: str | None, by: Iterable[str], patient: str | None = None
+) -> tuple[str, ...]:
     """Name the columns that must be asked for; what only the header knows is not among them.
 
-    columns: those of the CSV. Raises UsageError for a column that there is not, and for groups by patient:
-    nothing that names one belongs in an output.
+    columns: those of the CSV. patient: that of patients, if it was asked for. Raises UsageError for a column
+    that there is not, and for groups by patient: nothing that names one belongs in an output.
     """
     wanted = [name for name in by if name in columns or name not in HEADER_FACTS]
-    if people := [name for name in wanted if names_people(name)]:
+    if people := [name for name in wanted if names_people(name) or name == patient]:
         raise UsageError(f"--by {people[0]} would name people; use --cluster {people[0]} to resample them")
     if cluster not in (None, PATIENT):
         wanted.append(str(cluster))
-    for name in (*wanted, *([PATIENT] if cluster == PATIENT else [])):
+    for name in (*wanted, *([PATIENT] if cluster == PATIENT and patient is None else [])):
         if name not in columns:
             raise UsageError(f"the data have no column '{name}'; they have: {', '.join(columns) or 'none'}")
     return tuple(dict.fromkeys(wanted))
@@ -202,8 +198,9 @@ def answer(
     predictions: list[Prediction] = []
     failures: list[Unread] = []
     pictures: list[Picture] = []
+    remarked: list[Remarked] = []
     started = time.perf_counter()
-    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool)
+    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
     for sample, reading, scores in predict(readings, predictor, batch_size, Spent()):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
@@ -223,6 +220,7 @@ def answer(
         network_seconds_per_image=_network_seconds(predictor, pictures, batch_size),
         device=predictor.name,
         precision=predictor.precision,
+        remarked=tuple(remarked),
     )
 
 

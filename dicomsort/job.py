@@ -1,5 +1,6 @@
 """One training, from the data to the bundle: what is read, how it is divided, and what is left behind."""
 
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dicomsort import audit as auditing
-from dicomsort import corrections, splits, tell, terminal, truth, workbench
+from dicomsort import beware, corrections, splits, tell, terminal, truth, workbench
 from dicomsort import folds as validation
 from dicomsort import train as training
 from dicomsort.bundle import Bundle
 from dicomsort.cache import Cache
-from dicomsort.dataset import TEST, Columns, Sample, Unread, load_split, names_people
+from dicomsort.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head
 from dicomsort.options import canvas_of, pool
@@ -22,6 +23,7 @@ from dicomsort.ranks import Ranks
 from dicomsort.recipe import Recipe
 from dicomsort.sheet import Tile, save, sheet_of
 from dicomsort.splits import ByColumn, Fold, Split, read_folds
+from dicomsort.table import NONE, names_people
 from dicomsort.trainer import Place
 from dicomsort.traininglog import TrainingLog
 
@@ -76,6 +78,7 @@ class Job:
     resume: bool
     quiet: bool
     corrections: Path | None = None
+    patient: str | None = None
 
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return what became of it, and how many files could not be read."""
@@ -99,7 +102,8 @@ class Job:
             if not self.quiet:
                 targets = "".join(f" --target {target}" for target in self.targets)
                 right = "" if self.corrections is None else f" --corrections {self.corrections}"
-                measure = f"dicomsort eval {self.data}{targets}{right} --model {self.out}"
+                who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
+                measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
                 terminal.say(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
 
@@ -119,10 +123,18 @@ class Job:
             samples = [sample for sample in samples if sample.sha256 not in bad]
             split = self.ranks.led(lambda: self._split(samples, heads))
             unread = self._fill(cache, samples, split, unread)
-        if unread and self.ranks.leads:
+        self._tell_read(cache, samples, split, unread)
+        return samples, split, unread
+
+    def _tell_read(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> None:
+        """Tell what was odd about files that were read, and which could not be."""
+        if not self.ranks.leads:
+            return
+        read = (sample for sample in samples if split.get(sample.sha256) != TEST)
+        tell.lines(beware.lines_of(cache.remarks(read)))
+        if unread:
             tell.failures(unread)
             workbench.write_unread(unread, self.out)
-        return samples, split, unread
 
     def _told(self, bundle: Bundle) -> dict[str, Any]:
         return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
@@ -135,9 +147,7 @@ class Job:
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
         unread = self._fill(cache, samples, {}, unread)
-        if unread and self.ranks.leads:
-            tell.failures(unread)
-            workbench.write_unread(unread, self.out)
+        self._tell_read(cache, samples, {}, unread)
         with self._counting(None) as count:
             watch = None if self.quiet else tell.fold_epoch
             work = validation.Work(cache, tuple(unread), self._place(count), watch)
@@ -176,9 +186,19 @@ class Job:
             terminal.say(f"{count} labels are corrected by {self.corrections}")
         samples = list(found.samples)
         heads = truth.heads_of(samples, self.targets)
+        self._tell_of(found)
         if (twice := truth.contradictions(samples)) and self.ranks.leads:
             terminal.say(f"beware: {twice} images occur more than once and with different labels; see stats")
         return cache, samples, list(found.unread), heads
+
+    def _tell_of(self, found: Data) -> None:
+        """Tell how the table was read, and where a split of our own cannot keep patients together."""
+        if not self.ranks.leads:
+            return
+        tell.lines(found.remarks)
+        given = self.division.split is not None or any(sample.part for sample in found.samples)
+        if not found.has_patients and not given and self.patient != NONE:
+            terminal.say(beware.DIVIDED)
 
     def _columns(self) -> Columns:
         division = self.division
@@ -186,11 +206,21 @@ class Job:
         folding = division.folding() if division.folds else None
         if isinstance(folding, ByColumn):
             facts.append(folding.column)
+            if folding.column == self.patient:
+                raise UsageError(
+                    f"--folds {self.division.folds} would name people; a number keeps them together"
+                )
         recipe = self.recipe
         if twice := set(self.targets) & set(recipe.auxiliary):
             raise UsageError(f"--auxiliary {min(twice)} is a target already")
         return Columns(
-            self.targets, recipe.balance_by, division.column, recipe.concat_by, tuple(facts), recipe.auxiliary
+            self.targets,
+            recipe.balance_by,
+            division.column,
+            recipe.concat_by,
+            tuple(facts),
+            recipe.auxiliary,
+            self.patient,
         )
 
     def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:

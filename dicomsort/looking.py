@@ -10,6 +10,7 @@ from dicomsort.errors import ExitCode, UsageError
 from dicomsort.options import (
     Data,
     Json,
+    Patient,
     Quiet,
     Seed,
     Size,
@@ -44,6 +45,7 @@ def preview(
     data: Data,
     out: Annotated[Path, typer.Option(help="The PNG file to write.")],
     target: Target = None,
+    patient: Patient = None,
     augment: Annotated[
         str, typer.Option(help="none, light, standard or strong, and changes to it: strong,flip=0,noise=0.5.")
     ] = "standard",
@@ -70,11 +72,15 @@ def preview(
 
         _check_ending(out, ".png")
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
-        samples = dataset.load(data, dataset.Columns(targets=(target,) if target else ())).samples
+        columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
+        loaded = dataset.load(data, columns)
+        tell.lines(loaded.remarks)
+        samples = loaded.samples
         if out.resolve() in {sample.path.resolve() for sample in samples}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = statistics.examples(samples, images, seed)
-        read, failures = _read(chosen, preprocessing, pool(workers, timeout))
+        read, failures, remarks = _read(chosen, preprocessing, pool(workers, timeout))
+        tell.lines(remarks)
         rows = [
             (f"{sample.label}   {sample.name}", changes.shown(read[at], augmentation, copies, seed + at))
             for at, sample in enumerate(chosen)
@@ -102,33 +108,35 @@ def _check_new(out: Path) -> None:
         raise UsageError(f"--out '{out}' exists; choose a new file")
 
 
-def _check_source(source: str | None) -> None:
+def _check_source(source: str | None, patient: str | None) -> None:
     from dicomsort.dataset import names_people  # noqa: PLC0415
 
-    if source is not None and names_people(source):
+    if source is not None and (names_people(source) or source == patient):
         raise UsageError(f"--source {source} would name people")
 
 
 def _read(
     samples: "Sequence[Sample]", preprocessing: "Preprocessing", settings: "PoolSettings"
-) -> "tuple[dict[int, Canvas], list[Unread]]":
-    """Read a few samples; the images come by the place of their sample."""
-    from dicomsort import dataset  # noqa: PLC0415
+) -> "tuple[dict[int, Canvas], list[Unread], tuple[str, ...]]":
+    """Read a few samples; the images come by the place of their sample. Also says what is odd about them."""
+    from dicomsort import beware, dataset  # noqa: PLC0415
     from dicomsort.outcome import Failure  # noqa: PLC0415
 
     places = {id(sample): at for at, sample in enumerate(samples)}
     images, failures = {}, []
-    for sample, reading in dataset.read_all(samples, preprocessing, settings):
+    remarked: list[dataset.Remarked] = []
+    for sample, reading in dataset.read_all(samples, preprocessing, settings, remarked):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         else:
             images[places[id(sample)]] = reading.image
-    return images, failures
+    return images, failures, beware.lines_of(remarked)
 
 
 def stats(
     data: Data,
     target: Targets = None,
+    patient: Patient = None,
     source: Annotated[str | None, typer.Option(help="The CSV column that tells the sources.")] = None,
     part: Annotated[str | None, typer.Option(help="The CSV column of train, validation and test.")] = None,
     size: Size = 224,
@@ -149,13 +157,14 @@ def stats(
 
         if out is not None:
             _check_new(out)
-        _check_source(source)
-        columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part)
+        _check_source(source, patient)
+        columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
         preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns)
         names = columns.targets if data.is_file() else ("label",)
         with terminal.counting("reading", len(loaded.samples), quiet) as count:
             found = statistics.measure(loaded, names, preprocessing, pool(workers, timeout), count)
+        tell.lines(found.remarks)
         if out is not None:
             statistics.save(found, out)
         if json:

@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     data: options.Data = Path("data"),
     target: options.Targets = None,
+    patient: options.Patient = None,
     model: Models = None,
     part: Part = "test",
     by: Annotated[
@@ -72,8 +73,9 @@ def evaluate(
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
     with options.endings():
+        from dicomsort import beware, report  # noqa: PLC0415
         from dicomsort import evaluate as evaluation  # noqa: PLC0415
-        from dicomsort import report  # noqa: PLC0415
+        from dicomsort.table import NONE, PATIENT  # noqa: PLC0415
         from dicomsort.workers import warm_up  # noqa: PLC0415
 
         if out is not None:
@@ -86,17 +88,25 @@ def evaluate(
         settings = evaluation.EvalSettings(
             bootstrap,
             seed,
-            _cluster(data, cluster),
+            _cluster(data, cluster, patient),
             tuple(by or ()),
             batch_size,
             options.pool(workers),
             corrections,
+            _patient(data, cluster, patient),
         )
         everything, samples = _samples(data, targets, bundles, part, settings)
+        tell.lines(everything.remarks)
+        alone = settings.cluster in (None, PATIENT) and not everything.has_patients
+        if alone:
+            settings = replace(settings, cluster=None)
         answered = _answered(bundles, samples, settings, (device, precision), quiet)
         found = evaluation.judge(_with_unread(answered, everything, part), targets, settings)
         wanted = len(bundles) > 1 if baseline is None else baseline
         standings, remarks = _standings(found, everything, settings, wanted, quiet)
+        if alone and bootstrap and NONE not in (cluster, patient):
+            remarks = (*remarks, beware.RESAMPLED)
+        remarks = (*remarks, *beware.lines_of(one for each in answered for one in each.remarked))
         results = report.Results(found, standings, _overlaps(bundles, samples), part, settings, remarks)
         if out is not None:
             report.write(results, out)
@@ -113,6 +123,7 @@ def calibrate(
     ],
     data: options.Data,
     target: options.Targets = None,
+    patient: options.Patient = None,
     part: Part = "validation",
     corrections: options.Corrections = None,
     target_precision: Annotated[
@@ -133,6 +144,7 @@ def calibrate(
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
     """
     with options.endings():
+        from dicomsort import beware  # noqa: PLC0415
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import calibrate as calibration  # noqa: PLC0415
         from dicomsort.evaluate import EvalSettings  # noqa: PLC0415
@@ -142,12 +154,15 @@ def calibrate(
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, options.pool(workers))
         targets = tuple(dict.fromkeys(target or ()))
-        everything, samples = _samples(data, targets, [bundle], part, EvalSettings(corrections=corrections))
+        asked = EvalSettings(corrections=corrections, patient=patient)
+        everything, samples = _samples(data, targets, [bundle], part, asked)
+        tell.lines(everything.remarks)
         with (
             options.predictor_for(bundle, device, precision) as predictor,
             terminal.counting("reading", len(samples), quiet) as count,
         ):
             logits = calibration.logits_of(predictor, samples, settings, count)
+        tell.lines(beware.lines_of(logits.remarked))
         changed, heads = calibration.calibrate(bundle, targets, logits, settings)
         if out is None:
             calibration.store(changed, folder)
@@ -186,13 +201,26 @@ def _bundle(name: str) -> "Bundle":
     return bundles.load(bundles.locate(name))
 
 
-def _cluster(data: Path, cluster: str | None) -> str | None:
-    """Name the column of what is resampled: as asked, else `patient` if the CSV has it."""
-    from dicomsort.evaluate import PATIENT, columns_of  # noqa: PLC0415
+def _cluster(data: Path, cluster: str | None, patient: str | None) -> str | None:
+    """Name the column of what is resampled: as asked, else `patient`, whatever column tells them apart."""
+    from dicomsort.table import NONE, PATIENT, columns_of, named  # noqa: PLC0415
 
+    if cluster == PATIENT and patient == NONE:
+        raise UsageError(f"--cluster {PATIENT} and --patient {NONE} exclude each other")
     if cluster is None:
-        return PATIENT if PATIENT in columns_of(data) else None
-    return None if cluster == "none" else cluster
+        columns = columns_of(data)
+        known = PATIENT in columns if patient is None else named(patient, columns) is not None
+        return PATIENT if known and patient != NONE else None
+    return None if cluster == NONE else cluster
+
+
+def _patient(data: Path, cluster: str | None, patient: str | None) -> str | None:
+    """Name the column of patients; who says what is resampled need not say also which they are."""
+    from dicomsort.table import NONE, PATIENT, columns_of  # noqa: PLC0415
+
+    if patient is not None or cluster in (None, PATIENT) or not data.is_file():
+        return patient
+    return PATIENT if PATIENT in columns_of(data) else NONE
 
 
 def _samples(
@@ -201,18 +229,19 @@ def _samples(
     """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
     from dicomsort import corrections, dataset  # noqa: PLC0415
     from dicomsort import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort.table import columns_of  # noqa: PLC0415
 
     if part not in (*dataset.PARTS, "all"):
         raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
     facts: tuple[str, ...] = ()
     if data.exists():
-        facts = evaluation.facts_needed(evaluation.columns_of(data), settings.cluster, settings.by)
+        facts = evaluation.facts_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
     concat = {bundle.concat_by for bundle in bundles}
     if len(concat) > 1:
         raise UsageError(
             "some of the models look at whole studies, others at single images; measure them apart"
         )
-    columns = dataset.Columns(targets, concat=concat.pop(), facts=facts)
+    columns = dataset.Columns(targets, concat=concat.pop(), facts=facts, patient=settings.patient)
     everything, _ = corrections.load(data, columns, settings.corrections)
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")

@@ -66,6 +66,14 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", help="The CSV column that holds the labels; several make several heads."),
 ]
+Patient = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="The CSV column that tells patients apart; none: every file stands alone.",
+        show_default="patient",
+    ),
+]
 Corrections = Annotated[
     Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
 ]

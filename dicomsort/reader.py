@@ -1,10 +1,12 @@
 """The one way a file becomes what the network sees; classify, train and eval all come through here."""
 
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,15 @@ READING = 2
 """Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
+
+_OTHER_PICTURE = re.compile(
+    rb"II[*+]\0|MM\0[*+]|GIF8[79]a|BM.{4}\0{4}|\0\0\0\x0cjP  \r\n|\xffO\xffQ|\xff\n|\0\0\0\x0cJXL "
+    rb"|.{4}ftyp(?:avi|hei|hev|mif|msf)|P[1-7]\s|8BPS|\0\0\x01\0|\n[\x00-\x05]\x01[\x01\x02\x04\x08]|v/1\x01|qoif",
+    re.DOTALL,
+)
+"""How TIFF, GIF, BMP, JPEG 2000, JPEG XL, AVIF, HEIC, PNM, PSD, ICO, PCX, OpenEXR and QOI begin."""
+_TARGA = b"TRUEVISION-XFILE.\0"
+_SHALLOW = 1 << 14  # a quarter of what 16 bits hold
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -104,12 +115,64 @@ def read_all(
 
 
 def _read_picture(path: str, preprocessing: Preprocessing) -> Picture | Failure:
+    """Read a picture; 16 bits as they are, of which 65535 is white, whatever it holds."""
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
-            deep = image.mode.startswith("I")
-            grey = np.asarray(ImageOps.exif_transpose(image).convert("F" if deep else "L"), dtype=np.float32)
+            shallow = _is_deep(image) and _stored_range(image)[1] < _SHALLOW
+            grey = _grey(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        return Failure(Status.NOT_DICOM, Reason.NO_DICOM)
+        return _no_picture(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return Failure(Status.DECODE_ERROR, Reason.PICTURE_DAMAGED)
-    return Picture(fit(grey / np.float32(257) if deep else grey, preprocessing))
+    return Picture(fit(grey, preprocessing), remarks=(Reason.SHALLOW,) if shallow else ())
+
+
+def _grey(image: Image.Image) -> NDArray[np.float32]:
+    """Return grey values 0..255: float32 (rows, columns); black where the alpha channel hides them."""
+    if image.mode.startswith("I"):
+        return np.asarray(image.convert("F"), np.float32) / np.float32(257)
+    grey = np.asarray(image.convert("L"), np.float32)
+    if image.mode in ("LA", "RGBA"):
+        grey = grey * (np.asarray(image.getchannel("A"), np.float32) / np.float32(255))
+    return grey
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether a picture that was just opened has 16 bits a sample; of colours Pillow gives 8."""
+    return image.mode.startswith("I") or any(str(tile[3]).endswith(";16B") for tile in _tiles(image))
+
+
+def _tiles(image: Image.Image) -> list[tuple[Any, ...]]:
+    return getattr(image, "tile", [])
+
+
+def _stored_range(image: Image.Image) -> tuple[int, int]:
+    """Return the least and greatest sample of a 16-bit picture, but for its alpha; of colours roughly."""
+    if image.mode.startswith("I"):
+        least, most = np.asarray(image).min(), np.asarray(image).max()
+        return int(least), int(most)
+    colours = np.asarray(image)[..., : 1 if len(image.getbands()) < 3 else 3]
+    return int(colours.min()) << 8, int(colours.max()) << 8 | 255
+
+
+def picture_range(path: str) -> tuple[int, int] | None:
+    """Return the least and greatest sample of a 16-bit picture; None of anything else, or if it is gone."""
+    try:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
+            return _stored_range(image) if _is_deep(image) else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _no_picture(path: str) -> Failure:
+    """Say what a file is that is neither DICOM nor a picture that is read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(32)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(_TARGA)))
+            end = file.read(len(_TARGA))
+    except OSError:
+        return Failure(Status.IO_ERROR, Reason.UNREADABLE)
+    if _OTHER_PICTURE.match(start) or end == _TARGA:
+        return Failure(Status.UNSUPPORTED, Reason.PICTURE_FORMAT)
+    return Failure(Status.NOT_DICOM, Reason.NO_DICOM)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import dataset
-from dicomsort.dataset import PARTS, Data, Sample, Unread
+from dicomsort import beware, dataset
+from dicomsort.dataset import PARTS, Data, Remarked, Sample, Unread
 from dicomsort.errors import TargetError
 from dicomsort.outcome import Failure, Picture
 from dicomsort.preprocess import Preprocessing
@@ -100,7 +100,7 @@ class Stats:
     files: all, of which `read` could be read. patients: None if nobody knows. per_patient: files of each.
     rows, columns: of the frames as they are stored, before they are fitted; sized: for how many files the
     size is known. canvas: greys of the whole square that a network sees; picture: of that without the
-    edges that are all padding or as black.
+    edges that are all padding or as black. remarks: how the table and the files were read, in lines.
     """
 
     files: int
@@ -117,6 +117,7 @@ class Stats:
     picture: Greys
     repeats: Repeats
     unreadable: Mapping[str, Unreadable]
+    remarks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -136,7 +137,8 @@ def measure(
     """
     seen = _Seen(preprocessing.fill)
     failures: list[Unread] = list(data.unread)
-    for sample, reading in dataset.read_all(data.samples, preprocessing, pool):
+    remarked: list[Remarked] = []
+    for sample, reading in dataset.read_all(data.samples, preprocessing, pool, remarked):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         else:
@@ -160,6 +162,7 @@ def measure(
         picture=_greys(seen.picture),
         repeats=_repeats(data),
         unreadable=_unreadable(failures),
+        remarks=(*data.remarks, *beware.lines_of(remarked)),
     )
 
 

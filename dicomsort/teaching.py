@@ -8,7 +8,7 @@ import typer
 
 from dicomsort import terminal
 from dicomsort.errors import ExitCode
-from dicomsort.options import Corrections, Data, Device, Json, Quiet, Seed, Targets, Workers, endings
+from dicomsort.options import Corrections, Data, Device, Json, Patient, Quiet, Seed, Targets, Workers, endings
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Data = Path("data"),
     target: Targets = None,
+    patient: Patient = None,
     out: Annotated[Path, typer.Option(help="Folder of the new bundle; its name is the model's.")] = Path(
         "runs/model"
     ),
@@ -175,7 +176,7 @@ def train(
                 terminal.say("fetching weights; without a network connection this gives up after a minute")
             job = Job(
                 data, out, store, settings, mine, tuple(target or ()),
-                division, workers, resume, quiet, corrections,
+                division, workers, resume, quiet, corrections, patient,
             )  # fmt: skip
             with workbench.alone(out) if mine.leads else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -91,6 +91,12 @@ def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
+def lines(lines: Iterable[str]) -> None:
+    """Tell what a person must know, however quiet a command is to be."""
+    for line in lines:
+        say(line)
+
+
 def failures(failures: Any) -> None:
     """Tell the first files that could not be read."""
     shown = 10

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dicomsort.dataset import Sample
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head, label_of, split_columns
+from dicomsort.table import as_whole
 
 
 def heads_of(samples: Sequence[Sample], targets: Sequence[str]) -> tuple[Head, ...]:
@@ -52,7 +53,7 @@ def truth_of(cell: str, head: Head) -> NDArray[np.float32]:
         known = {"0": 0.0, "1": 1.0, head.labels[0]: 0.0, head.labels[1]: 1.0}
         if cell in known:
             return np.array([known[cell]], np.float32)
-    names = cell.split("|")
+    names = [name if name in head.labels else _alike(name, head) for name in cell.split("|")]
     if unknown := [name for name in names if name not in head.labels]:
         raise UsageError(
             f"the model does not know the label '{unknown[0]}'; it knows {', '.join(head.labels)}"
@@ -62,6 +63,11 @@ def truth_of(cell: str, head: Head) -> NDArray[np.float32]:
             f"'{cell}' holds several labels, but '{head.name}' takes one: choose another --target"
         )
     return np.array([label in names for label in head.labels], np.float32)
+
+
+def _alike(name: str, head: Head) -> str:
+    """Return the head's label that is the same number, such as 2.0 for 2, or else the name itself."""
+    return next((label for label in head.labels if as_whole(label) == as_whole(name)), name)
 
 
 def truth_text(cell: str, head: Head) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import shlex
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from dicomsort.corrections import read as read_corrections
 from dicomsort.dataset import Columns, Data, Sample, content_hash, in_part, load_split, names_people
 from dicomsort.dataset import load as load_data
 from dicomsort.errors import UsageError
+from dicomsort.labels import Head
 from dicomsort.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
 from dicomsort.splits import make_split as split_of
 from dicomsort.truth import heads_of, truth_of
@@ -477,6 +480,14 @@ ODD_TABLES = [
     ("file,group,group\n1.png,a,b\n", "has two columns 'group'"),
     ("file;group\n1.png;a\n", "is separated by ';'"),
     ("file,group\n,a\n", "the column 'file' is empty"),
+    ("file,group,patient,patient\n1.png,a,p,q\n", "has two columns 'patient'"),
+    ("file,group,patient, patient \n1.png,a,p,q\n", "has two columns 'patient'"),
+    ("file,group,group \n1.png,a,b\n", "has two columns 'group'"),
+    ("file,file ,group\n1.png,2.png,b\n", "has two columns 'file'"),
+    (
+        "file,group,patient,PatientID\n1.png,a,p,x\n1.png,a,q,x\n",
+        "files of one 'PatientID' have several 'patient': say --patient patient, or --patient PatientID",
+    ),
 ]
 
 
@@ -508,7 +519,164 @@ def test_a_folder_that_leads_back_is_no_class(tmp_path: Path) -> None:
 
 
 def test_columns_that_name_people() -> None:
-    for column in ("patient", "PatientName", "patient_id", "Patient ID", "MRN", "name"):
+    for column in (
+        "patient",
+        "PatientName",
+        "patient_id",
+        "Patient ID",
+        "MRN",
+        "name",
+        "subject_id",
+        "person",
+    ):
         assert names_people(column)
     for column in ("dataset", "PatientAge", "patient_sex", "PatientPosition", "age", "filename", "view"):
         assert not names_people(column)
+
+
+LOOK_ALIKES = (
+    "Patient", " patient", "patient ", "PATIENT", "patients", "patient_id", "PatientID", "patient id",
+    "Patient No.", "patient-number", "id_patient", "anon_patient_id", "\ufeffpatient", "patient\u200b", "pid",
+    "MRN", "subject", "Subject_ID", "subjects", "person", "PersonID", "participant_id", "case", "case_id",
+)  # fmt: skip
+OTHERS = (
+    "patient_age", "PatientSex", "patient_position", "inpatient", "outpatient_clinic", "subjective",
+    "showcase", "casetype", "personality", "study", "StudyInstanceUID", "dataset", "id", "image_id", "number",
+    "rapid", "age",
+)  # fmt: skip
+
+
+def of_patients(folder: Path, column: str, cells: list[str]) -> Path:
+    rows = [
+        {"file": f"{n}.png", "group": "ab"[n % 2], column: cell, "n": str(n)} for n, cell in enumerate(cells)
+    ]
+    return table(folder, rows)
+
+
+@pytest.mark.parametrize("column", LOOK_ALIKES)
+def test_a_column_that_only_looks_like_patients_is_never_passed_over(column: str, tmp_path: Path) -> None:
+    data = of_patients(tmp_path, column, ["p1", "p1", "p2", "p2"])
+    with pytest.raises(UsageError, match="has no column 'patient', but ") as told:
+        load(data, "group")
+    advice = re.search(r"looks like it: say --patient (.+), or --patient none", str(told.value))
+    assert advice is not None
+    (typed,) = shlex.split(advice[1])
+    for named in (typed, column):
+        found = load(data, "group", patient=named)
+        assert [sample.group for sample in found.samples] == ["p1", "p1", "p2", "p2"]
+        assert found.has_patients
+    alone = load(data, "group", patient="none")
+    assert (len({sample.group for sample in alone.samples}), alone.has_patients) == (4, False)
+
+
+@pytest.mark.parametrize("column", OTHERS)
+def test_a_column_that_says_other_things_is_left_alone(column: str, tmp_path: Path) -> None:
+    found = load(of_patients(tmp_path, column, ["x", "x", "y", "y"]), "group")
+    assert (len({sample.group for sample in found.samples}), found.has_patients) == (4, False)
+    assert found.remarks == ()
+
+
+def test_a_look_alike_that_serves_as_something_else_is_no_patient(tmp_path: Path) -> None:
+    data = of_patients(tmp_path, "case", ["x", "y", "x", "y"])
+    assert not load(data, "case").has_patients
+    assert len(load(data, "group", concat="case").samples) == 2
+
+
+def test_a_finer_look_alike_beside_patient_does_no_harm(tmp_path: Path) -> None:
+    rows = [
+        {"file": f"{n}.png", "group": "a", "patient": f"p{n // 2}", "patient_id": str(n)} for n in range(4)
+    ]
+    assert [sample.group for sample in load(table(tmp_path, rows), "group").samples] == [
+        "p0",
+        "p0",
+        "p1",
+        "p1",
+    ]
+
+
+def test_a_column_of_patients_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    data = of_patients(tmp_path, "patient", ["p"])
+    with pytest.raises(UsageError, match="has no column 'ward'; its columns are: file, group, patient, n"):
+        load(data, "group", patient="ward")
+    with pytest.raises(UsageError, match="folder of classes; 'ward' names a column of a CSV"):
+        load(tmp_path, None, patient="ward")
+
+
+def test_empty_patients_are_counted_and_stand_alone(tmp_path: Path) -> None:
+    some = load(of_patients(tmp_path, "patient", ["p", "", "nan", "p", "7.0", "7"]), "group")
+    assert [sample.group for sample in some.samples] == ["p", "1.png", "2.png", "p", "7", "7"]
+    assert some.has_patients
+    assert some.remarks == (
+        "column 'patient' says 'nan' 1 times: read as an empty cell, nobody knows",
+        "beware: 2 of 6 files have no patient in column 'patient' and stand alone",
+    )
+    none = load(of_patients(tmp_path, "patient", ["", " ", "NaN"]), "group")
+    assert not none.has_patients
+    assert len({sample.group for sample in none.samples}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "read", "kind"),
+    [
+        (["1.0", "0.0", "", "1"], ["1", "0", "1"], "binary"),
+        (["1.", "0.", "nan", "<NA>"], ["1", "0"], "binary"),
+        (["2.0", "2", "3.00", "NaT"], ["2", "2", "3"], "multiclass"),
+        (["1.0|2.0", "2", "nan|1.0"], ["1|2", "2", "1"], "multilabel"),
+        (["1.5", "2.0", "3.0"], ["1.5", "2.0", "3.0"], "multiclass"),
+        (["v1.0", "2.0"], ["v1.0", "2.0"], "multiclass"),
+        (["None", "NA", "null"], ["None", "NA", "null"], "multiclass"),
+        (["True", "False", ""], ["True", "False"], "multiclass"),
+    ],
+)
+def test_numbers_that_pandas_has_written_are_what_they_were(
+    cells: list[str], read: list[str], kind: str, tmp_path: Path
+) -> None:
+    rows = [{"file": f"{n}.png", "metal": cell, "hint": cell} for n, cell in enumerate(cells)]
+    data = load(table(tmp_path, rows), "metal", auxiliary=("hint",))
+    assert [sample.label for sample in data.samples] == read
+    assert [sample.hints for sample in data.samples] == [(cell,) for cell in read]
+    assert heads_of(data.samples, ("metal",))[0].kind == kind
+
+
+def test_what_was_read_otherwise_than_written_is_told_once_a_column(tmp_path: Path) -> None:
+    cells = ["1.0", "0.0", "nan", "nan"] * 5
+    rows = [{"file": f"{n}.png", "metal": cell, "view": cell} for n, cell in enumerate(cells)]
+    remarks = load(table(tmp_path, rows), "metal").remarks
+    assert remarks == (
+        "column 'metal' says 'nan' 10 times: read as an empty cell, nobody knows",
+        "column 'metal' holds whole numbers: '0.0' is read as '0'",
+    )
+    rows = [{"file": f"{n}.png", "metal": cell} for n, cell in enumerate(("0", "1", "None"))]
+    (remark,) = load(table(tmp_path, rows), "metal").remarks
+    assert remark.startswith("beware: column 'metal' holds numbers and 'None', which counts as a class")
+
+
+def test_numbers_of_studies_are_the_same_with_a_point(tmp_path: Path) -> None:
+    rows = [
+        {"file": f"{n}.png", "group": "a", "study": text} for n, text in enumerate(("7", "7.0", "nan", "nan"))
+    ]
+    samples = load(table(tmp_path, rows), "group", concat="study").samples
+    assert [(sample.name, len(sample.more)) for sample in samples] == [
+        ("0.png", 1),
+        ("2.png", 0),
+        ("3.png", 0),
+    ]
+
+
+@pytest.mark.parametrize(("was", "becomes"), [("1.0", "0.0"), ("1", "0"), ("1.", "0")])
+def test_corrections_are_read_as_the_cells_are(was: str, becomes: str, tmp_path: Path) -> None:
+    for cells in (("1.0", "0.0"), ("1", "0")):
+        data = table(tmp_path, [{"file": f"{n}.png", "metal": cell} for n, cell in enumerate(cells)])
+        file = tmp_path / "corrections.csv"
+        file.write_text(HEAD + f"{content_hash(tmp_path / '0.png')},metal,{was},{becomes},why\n")
+        found, count = load_corrected(data, Columns(("metal",)), file)
+        assert (count, [sample.cells for sample in found.samples]) == (1, [("0",), ("0",)])
+
+
+def test_a_class_is_known_with_and_without_a_point() -> None:
+    head = Head("grade", ("1.5", "2.0", "3.0"))
+    assert truth_of("2", head).tolist() == [0.0, 1.0, 0.0]
+    assert (
+        truth_of("2", Head("grade", ("1", "2"))).tolist()
+        == truth_of("2.0", Head("grade", ("1", "2"))).tolist()
+    )

@@ -255,6 +255,9 @@ def test_many_values_have_one_group_for_the_rare_ones() -> None:
         (["--target", "group", "--by", "colour"], "no column 'colour'"),
         (["--target", "group", "--by", "patient"], "would name people"),
         (["--target", "group", "--cluster", "ward2"], "no column 'ward2'"),
+        (["--target", "group", "--patient", "ward2"], "no column 'ward2'"),
+        (["--target", "group", "--patient", "source", "--by", "source"], "would name people"),
+        (["--target", "group", "--patient", "none", "--cluster", "patient"], "exclude each other"),
         (["--target", "source"], "does not know the label 'a'"),
         (["--target", "group", "--target", "signs"], "no answer to target 'signs'"),
         (["--target", "group", "--part", "train"], "is in the train part"),
@@ -269,6 +272,28 @@ def test_what_cannot_be_measured_has_one_clear_line(
     assert message in ran.err
     assert len(ran.err.splitlines()) == 1
     assert ran.out == ""
+
+
+def test_patients_of_another_column_are_resampled_and_unknown_ones_told(
+    labelled: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head, _, rest = labelled.read_text(encoding="utf-8").partition("\n")
+    data = labelled.with_name("other.csv")
+    cases: list[tuple[str, list[str], int | None, int]] = [
+        ("PatientID", ["--patient", "PatientID"], 10, 0),
+        ("PatientID", ["--cluster", "PatientID"], 10, 0),
+        ("PatientID", ["--patient", "PatientID", "--cluster", "patient"], 10, 0),
+        ("PatientID", ["--cluster", "none"], None, 0),
+        ("PatientID", ["--patient", "none"], None, 0),
+        ("ward_no", [], None, 1),
+    ]
+    for name, words, clusters, told in cases:
+        data.write_text(f"{head.replace('patient', name)}\n{rest}", encoding="utf-8")
+        options = ("--target", "group", "--model", small_model, "--bootstrap", "20", "--json")
+        ran = inside(capfd, "eval", data, *options, *words)
+        assert ran.code == ExitCode.SOME_FAILED, ran.err
+        assert ran.err.count("beware: no patient is known") == told
+        assert ran.json["heads"]["label"]["clusters"] == clusters
 
 
 def test_nothing_readable_is_said(tmp_path: Path, predictor: FixedPredictor) -> None:

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -874,6 +876,98 @@ def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.Ca
     ran = inside(capfd, "train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
     assert "beware: 1 images occur more than once and with different labels" in ran.err
     assert f"dicomsort eval {data} --target light --model" in ran.err
+
+
+LEAKS = [
+    ("light,patient,patient", ["has two columns 'patient'"], []),
+    ("light,PatientID,n", ["no column 'patient', but 'PatientID' looks like it"], ["--patient", "PatientID"]),
+    ("light, patient,n", ["say --patient patient, or --patient none"], ["--patient", "patient"]),
+    ("light,Subject ID,n", ["say --patient 'Subject ID', or"], ["--patient", "Subject ID"]),
+]
+
+
+@pytest.mark.parametrize(("head", "messages", "words"), LEAKS, ids=[head for head, _, _ in LEAKS])
+def test_no_patient_is_on_two_sides_for_want_of_a_name(
+    head: str, messages: list[str], words: list[str], pictures: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(pictures.parent, tmp_path / "data")
+    data = tmp_path / "data" / "labels.csv"
+    lines = [f"{n}.png,{('bright', 'dark')[n % 2]},p{n // 2},{n}" for n in range(24)]
+    data.write_text("\n".join([f"file,{head}", *lines]) + "\n", encoding="utf-8")
+    commands: list[tuple[list[str], list[str | Path]]] = [
+        (["train"], ["--out", tmp_path / "m", *SMALL, "--epochs", "1"]), (["stats"], []), (["eval"], []),
+        (["preview"], ["--out", tmp_path / "x.png"]), (["calibrate", "router5"], ["--out", tmp_path / "c"]),
+    ]  # fmt: skip
+    for begin, rest in commands:
+        ran = inside(capfd, *begin, data, "--target", "light", *rest)
+        assert (ran.code, len(ran.err.splitlines())) == (ExitCode.USAGE, 1), ran.err
+        assert all(message in ran.err for message in messages)
+    if words:
+        out = tmp_path / "n"
+        ran = inside(capfd, "train", data, "--target", "light", "--out", out, *SMALL, "--epochs", "1", *words)
+        assert ran.code == 0, ran.err
+        assert "beware" not in ran.err
+        assert f" --patient {shlex.quote(words[1])} --model" in ran.err
+        parts = {row["sha256"]: row["part"] for row in read_csv(out / "split.csv")}
+        hashes = [dataset.content_hash(tmp_path / "data" / f"{n}.png") for n in range(24)]
+        assert all(parts[hashes[n]] == parts[hashes[n + 1]] for n in range(0, 24, 2))
+
+
+def test_unknown_patients_are_told_unless_the_split_is_given(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data", 24, part=["train"] * 8 + ["val"] * 4 + ["test"] * 4)
+    words = ("train", data, "--target", "light", *SMALL, "--epochs", "1", "--quiet")
+    cases: list[tuple[list[str], int]] = [
+        ([], 1), (["--folds", "2"], 1), (["--patient", "none"], 0), (["--split-column", "part"], 0),
+    ]  # fmt: skip
+    for at, (more, lines) in enumerate(cases):
+        ran = inside(capfd, *words, "--out", tmp_path / str(at), *more)
+        assert ran.code == 0, ran.err
+        assert ran.err.count("no patient is known") == len(ran.err.splitlines()) == lines
+
+
+def test_a_column_of_patients_makes_no_folds(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--folds", "site", "--patient", "site")
+    ran = inside(capfd, "train", pictures, "--target", "light", "--out", tmp_path / "m", *SMALL, *words)
+    assert ran.code == ExitCode.USAGE
+    assert "--folds site would name people" in ran.err
+
+
+def test_pictures_that_are_nearly_black_are_told_once_each_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data", 24, patient=[f"p{n // 2}" for n in range(24)])
+    for n in range(24):
+        grey = np.random.default_rng(n).integers(0, 4096, (40, 48)).astype(np.uint16)
+        grey[0, :2] = 0, 4095
+        Image.fromarray(grey).save(tmp_path / "data" / f"{n}.png")
+    wanted = (
+        r"beware: (\d+) files are 16-bit pictures that use less than a quarter of their range, such as \d+."
+        r"png \(values from 0 to 4095 of 65535\): they are read nearly black; stretch them to 0..65535"
+    )
+    words = (data, "--target", "light", "--quiet")
+    train_words = ("train", *words, *SMALL, "--epochs", "1", "--cache", tmp_path / "cache")
+    model = ("--model", tmp_path / "1", "--part", "all", "--bootstrap", "0")
+    for run, files in (
+        ((*train_words, "--out", tmp_path / "1"), 20),
+        ((*train_words, "--out", tmp_path / "2"), 20),
+        (("eval", *words, *model, *model[:2]), 24),
+        (("stats", *words), 24),
+        (("preview", *words, "--out", tmp_path / "x.png", "--images", "5"), 5),
+        (("calibrate", tmp_path / "1", *words, "--part", "all", "--target-precision", "0.1"), 24),
+    ):
+        ran = inside(capfd, *run)
+        assert ran.code == 0, ran.err
+        told = re.findall(wanted, ran.err)
+        assert len(told) == 1, ran.err
+        if files == 20:  # the test part is not read
+            assert 14 <= int(told[0]) <= 20
+        else:
+            assert int(told[0]) == files
 
 
 def test_nothing_of_somebody_else_is_replaced(
