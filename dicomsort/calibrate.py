@@ -5,7 +5,6 @@ Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.atomic import replacing
 from dicomsort.bundle import CONFIG, Bundle, check_name
 from dicomsort.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.errors import TargetError, UsageError
@@ -246,15 +246,11 @@ def store(bundle: Bundle, folder: Path) -> None:
     Only the configuration is written, at one go; weights and split stay as they are. Raises TargetError if
     that cannot be.
     """
-    config, part = folder / CONFIG, folder / f"{CONFIG}.part"
+    config = folder / CONFIG
     try:
         facts: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
         facts |= {"heads": [head.as_dict() for head in bundle.heads], "metrics": bundle.metrics}
-        with part.open("w", encoding="utf-8") as file:
+        with replacing(config) as file:
             file.write(json.dumps(facts, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(config)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error

@@ -3,14 +3,13 @@
 import hashlib
 import io
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dicomsort.atomic import replacing
 from dicomsort.errors import ModelError, TargetError, UsageError
 
 
@@ -26,18 +25,12 @@ class Checkpoint:
 
         Raises TargetError if it cannot be written.
         """
-        part = self.path.with_suffix(".part")
+        content = io.BytesIO()  # torch.save does not tell why a disk refuses
+        torch.save({"fingerprint": self.fingerprint, **state}, content)
         try:
-            content = io.BytesIO()  # torch.save does not tell why a disk refuses
-            torch.save({"fingerprint": self.fingerprint, **state}, content)
-            with part.open("wb") as file:
+            with replacing(self.path, "wb") as file:
                 file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
             raise TargetError(
                 f"'{self.path}' cannot be written: {error.strerror}; --resume goes on when there is space"
             ) from error

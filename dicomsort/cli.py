@@ -28,7 +28,8 @@ from dicomsort.options import (
     make_folder,
     pool,
 )
-from dicomsort.place import Action, Placing
+from dicomsort.outcome import Action
+from dicomsort.place import Placing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import somewhere, working_folder_is_gone
 

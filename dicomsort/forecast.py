@@ -8,8 +8,7 @@ from contextlib import suppress
 
 from dicomsort.errors import DicomsortError
 from dicomsort.manifest import Row
-from dicomsort.outcome import Found
-from dicomsort.place import Action
+from dicomsort.outcome import Action, Found
 
 _LOOK_EVERY = 100
 

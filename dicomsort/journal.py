@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dicomsort import durable
 from dicomsort.manifest import Manifest, Row
-from dicomsort.place import Action
+from dicomsort.outcome import Action
 
 _SECONDS = 1.0
 _MOST_WAITING = 20_000

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 
+from dicomsort.atomic import TEMPORARY
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Header
-from dicomsort.place import TEMPORARY
 
 DEFAULT = "{label}/{relpath}"
 FIELDS = (

@@ -14,8 +14,8 @@ from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.history import Record, path_of, placement_of
 from dicomsort.manifest import Manifest, status_when_placed
 from dicomsort.names import escape
-from dicomsort.outcome import Reason, Status
-from dicomsort.place import Action, Placing, place, remove
+from dicomsort.outcome import Action, Reason, Status
+from dicomsort.place import Placing, place, remove
 
 _COPIES = (Action.COPY, Action.REFLINK)
 _SECONDS = 1.0

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TextIO
 
 from dicomsort import __version__, history, locks
+from dicomsort.atomic import replacing
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.history import DAMAGE, History, IsThere, Record
 from dicomsort.labels import Decision
@@ -260,26 +261,19 @@ class Manifest:
         last = history.last_rows(self._path)
         if replace_row is None and last.all():
             return
-        temporary = f"{self._path}.part"
         try:
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
+            with replacing(self._path) as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(self._columns)
                 for counts, record in zip(last, self.records(), strict=True):
                     if counts:
                         writer.writerow((replace_row(record) if replace_row else record).values())
-                file.flush()
-                os.fsync(file.fileno())
-            before_rename()
-            os.replace(temporary, self._path)
+                before_rename()
             self._reopen()
         except DAMAGE as error:
             raise history.damaged(self._path) from error
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
 
     def _reopen(self) -> None:
         if self._file is not None:
@@ -303,19 +297,12 @@ def _mend_line_ends(path: str) -> None:
     """
     if not os.path.exists(path) or not _is_foreign(path):
         return
-    temporary = f"{path}.part"
-    try:
-        with (
-            open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None) as file,
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as mended,
-        ):
-            shutil.copyfileobj(file, mended, _CHUNK)
-            mended.flush()
-            os.fsync(mended.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+    with (
+        open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None) as file,
+        replacing(path, "wb") as mended,
+    ):
+        for block in iter(partial(file.read, _CHUNK), ""):
+            mended.write(block.encode("utf-8", "surrogateescape"))
 
 
 def _is_foreign(path: str) -> bool:

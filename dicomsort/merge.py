@@ -12,8 +12,8 @@ from dicomsort.history import Record, last_rows, path_of, placement_of
 from dicomsort.layout import DEFAULT, Layout
 from dicomsort.manifest import MANIFEST, Manifest, joined
 from dicomsort.names import escape
-from dicomsort.outcome import TROUBLE, Reason, Status
-from dicomsort.place import Action, Placing, is_untouched
+from dicomsort.outcome import TROUBLE, Action, Reason, Status
+from dicomsort.place import Placing, is_untouched
 from dicomsort.runfile import RUN, RunFile
 from dicomsort.settle import Moved, SettleSettings, settle
 from dicomsort.workers import PoolSettings

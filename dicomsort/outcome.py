@@ -112,6 +112,15 @@ def frame_remark(number: int) -> str:
     return f"{Reason.OTHER_FRAME} {number}"
 
 
+class Action(StrEnum):
+    """What is done with a sorted file."""
+
+    COPY = "copy"
+    SYMLINK = "symlink"
+    HARDLINK = "hardlink"
+    REFLINK = "reflink"
+
+
 class _Lean:
     """Travels between processes by its fields alone, several times quicker than a dataclass does."""
 

@@ -11,8 +11,8 @@ from itertools import chain, count
 from PIL import Image
 
 from dicomsort import reader
+from dicomsort.atomic import write_new
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.place import write_new
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.workers import PoolSettings

@@ -22,9 +22,9 @@ from dicomsort.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.layout import Layout
 from dicomsort.manifest import Manifest, Row
 from dicomsort.names import escape
-from dicomsort.outcome import Failure, Found, Picture, Reason, Status
+from dicomsort.outcome import Action, Failure, Found, Picture, Reason, Status
 from dicomsort.panel import Panel, columns_of
-from dicomsort.place import Action, Placing, stands
+from dicomsort.place import Placing, stands
 from dicomsort.predict import Predicted, Predictor, ask_all
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings

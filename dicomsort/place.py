@@ -8,18 +8,14 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 
+from dicomsort.atomic import publish, temporary_for
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Placement, Reason, Stamp
+from dicomsort.outcome import Action, Placement, Reason, Stamp
 from dicomsort.patience import PASSING, patiently
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-TEMPORARY = ".dicomsort-"
-"""How the names of temporary files begin."""
-
 _NOT_HERE = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
 )
@@ -27,15 +23,6 @@ _CHUNK = 1 << 30
 _TRIES = 20
 _TIME_GRAIN_NS = 2_000_000_000
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
-
-
-class Action(StrEnum):
-    """What is done with a sorted file."""
-
-    COPY = "copy"
-    SYMLINK = "symlink"
-    HARDLINK = "hardlink"
-    REFLINK = "reflink"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +97,6 @@ def _make_folder(path: str) -> None:
         if os.path.lexists(path):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", path) from error
         raise FileNotFoundError(errno.ENOENT, "folder has gone", path) from error
-
-
-def write_new(target: str, content: "bytes | memoryview") -> None:
-    """Write a new file, whole or not at all. Raises FileExistsError, or any other OSError."""
-    temporary = _fresh(target)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-        _publish(temporary, target)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def stamp_of(path: str) -> Stamp:
@@ -225,7 +200,7 @@ def _raise_if_target_is_done(error: OSError, target: str) -> None:
 
 
 def _copy(source: str, target: str, placing: Placing) -> Placed:
-    temporary = _fresh(target)
+    temporary = temporary_for(target)
     try:
         copy_file(source, temporary)
         return _finish(source, temporary, target, placing, Action.COPY)
@@ -263,7 +238,7 @@ def _copied_by_the_system(source: str, copy: str) -> bool:
 
 
 def _reflink(source: str, target: str, placing: Placing) -> Placed:
-    temporary = _fresh(target)
+    temporary = temporary_for(target)
     try:
         if not _clone(source, temporary):
             return _copy(source, target, placing)
@@ -277,7 +252,7 @@ def _finish(source: str, temporary: str, target: str, placing: Placing, action: 
     """Give the temporary file the source's mode and times, check it if asked to, and its final name."""
     sha256 = _checked(source, temporary) if placing.verify else ""
     shutil.copystat(source, temporary)
-    _publish(temporary, target)
+    publish(temporary, target)
     return Placed(action, sha256=sha256)
 
 
@@ -320,34 +295,6 @@ def _symlink(source: str, target: str, placing: Placing) -> Placed:
 def _hardlink(source: str, target: str, placing: Placing) -> Placed:
     os.link(os.path.realpath(source), target)
     return Placed(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
-
-
-def _fresh(target: str) -> str:
-    """Name a temporary file in the target's folder, short enough whatever the target's own name is.
-
-    It is always the same one for a target, so that what a killed run has left goes; it may share its inode
-    with a placed file, so it must not be written to.
-    """
-    folder = os.path.dirname(target)
-    name = hashlib.blake2b(os.fsencode(os.path.basename(target)), digest_size=8).hexdigest()
-    temporary = os.path.join(folder, f"{TEMPORARY}{name}.part")
-    with suppress(FileNotFoundError):
-        os.unlink(temporary)
-    return temporary
-
-
-def _publish(temporary: str, target: str) -> None:
-    """Give the file its final name, which must not exist yet."""
-    try:
-        os.link(temporary, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # No hard links here (FAT, some network shares): reserve the name, then replace our own reservation.
-        # A killed run may have left an empty one.
-        if not (os.path.isfile(target) and os.path.getsize(target) == 0 < os.path.getsize(temporary)):
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(temporary, target)
 
 
 _PLACERS = {

@@ -3,10 +3,10 @@
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from dicomsort.atomic import replacing
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.names import escape
 
@@ -121,14 +121,8 @@ class RunFile:
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"shares": self.shares} if self.shares else {}
-        temporary = f"{self._path}.part"
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
+            with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(temporary)
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error

@@ -9,8 +9,8 @@ from functools import partial
 from dicomsort import duplicates, durable
 from dicomsort.history import Record, path_of, placement_of
 from dicomsort.manifest import Manifest, joined, status_when_placed
-from dicomsort.outcome import Reason, Status
-from dicomsort.place import Action, Placing, is_untouched, place, remove, stands
+from dicomsort.outcome import Action, Reason, Status
+from dicomsort.place import Placing, is_untouched, place, remove, stands
 from dicomsort.workers import PoolSettings
 
 Moved = Callable[[Status, Status], None]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicomsort import parts
+from dicomsort.atomic import replacing
 from dicomsort.errors import ExitCode
 from dicomsort.outcome import Failure, Found, Placement, Reason, Stamp, Status
 from dicomsort.pipeline import SortSettings
@@ -137,10 +138,8 @@ def _found_of(known: dict[str, Any]) -> Found:
 
 def write_summary(task: Task, summary: Summary) -> None:
     """Write how a task ended, whole or not at all. Raises OSError."""
-    path = os.path.join(task.folder, _SUMMARY)
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
+    with replacing(os.path.join(task.folder, _SUMMARY)) as file:
         json.dump(asdict(summary), file)
-    os.replace(f"{path}.part", path)
 
 
 def summary_of(task: Task) -> Summary | None:

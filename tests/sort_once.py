@@ -21,8 +21,8 @@ from dicomsort import pipeline
 from dicomsort.bundle import Bundle, NetworkSpec
 from dicomsort.errors import DicomsortError
 from dicomsort.labels import Head
-from dicomsort.outcome import Failure, Found, Picture
-from dicomsort.place import Action, Placing
+from dicomsort.outcome import Action, Failure, Found, Picture
+from dicomsort.place import Placing
 from dicomsort.preprocess import Preprocessing
 from dicomsort.radiograph import ReadSettings
 from dicomsort.sources import Share

@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "streams": set(),
     "patience": set(),
     "outcome": {"numpy"},
+    "atomic": set(),
     "walk": set(),
     "sources": set(),
     "preprocess": {"numpy", "PIL"},

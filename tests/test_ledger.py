@@ -12,9 +12,9 @@ from conftest import FixedPredictor, check_places, rows, settings, tree
 
 from dicomsort import ledger
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.outcome import Reason
+from dicomsort.outcome import Action, Reason
 from dicomsort.pipeline import sort
-from dicomsort.place import Action, Placing
+from dicomsort.place import Placing
 
 ACTIONS = [Action.COPY, Action.SYMLINK, Action.HARDLINK]
 

@@ -16,9 +16,9 @@ from dicomsort import forecast, ledger
 from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.names import unescape
-from dicomsort.outcome import Reason, Status
+from dicomsort.outcome import Action, Reason, Status
 from dicomsort.pipeline import sort
-from dicomsort.place import Action, Placing
+from dicomsort.place import Placing
 from dicomsort.tally import Tally
 from dicomsort.workers import PoolSettings
 

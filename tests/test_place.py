@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dicomsort import atomic
 from dicomsort import place as placing
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Placement, Reason
-from dicomsort.place import Action, Placed, Placing, place, remove, stamp_of
+from dicomsort.outcome import Action, Placement, Reason
+from dicomsort.place import Placed, Placing, place, remove, stamp_of
 
 PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
 
@@ -170,7 +171,7 @@ def test_a_copy_whose_time_was_changed_counts_as_placed(source: Path, tmp_path: 
 
 def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "x.dcm"
-    Path(placing._fresh(str(target))).write_bytes(b"half")
+    Path(atomic.temporary_for(str(target))).write_bytes(b"half")
     assert put(source, target, Action.COPY) == Placed(Action.COPY)
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
@@ -232,7 +233,7 @@ def test_what_a_share_refuses_for_a_moment_is_tried_again(
 def test_a_kill_between_link_and_unlink_costs_nothing(source: Path, tmp_path: Path, action: Action) -> None:
     target = tmp_path / "x.dcm"
     put(source, target, Action.COPY)
-    os.link(target, placing._fresh(str(target)))
+    os.link(target, atomic.temporary_for(str(target)))
     assert put(source, target, action).action is not None
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
