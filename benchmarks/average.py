@@ -31,8 +31,8 @@ from dicomsort.cache import Cache
 from dicomsort.classifier import Classifier
 from dicomsort.dataset import TRAIN, Columns
 from dicomsort.novelty import PREFIX
-from dicomsort.options import pool
 from dicomsort.trainer import features_of
+from dicomsort.workers import pool_settings
 
 BATCH = 32
 
@@ -60,7 +60,7 @@ def shipped(data: Path, models: list[Path], target: str, right: Path | None, out
         cache = Cache(Path(folder), other.preprocessing)
         found, _ = corrections.load(data, Columns((target,)), right, cache.hash_of)
         samples = list(found.samples)
-        unread = cache.fill(samples, pool(None), lambda _: None)
+        unread = cache.fill(samples, pool_settings(), lambda _: None)
         heads = truth.heads_of(samples, (target,))
         prepared = train.prepare(samples, heads, other.split, cache, unread)
         made = {"average_of": [one.tag, other.tag], "parts": [one.training, other.training]}
@@ -114,7 +114,7 @@ def answered(
         found, _ = corrections.load(data, Columns((target,)), None, cache.hash_of)
         wanted = {row["file"] for row in rows}
         samples = {sample.name: sample for sample in found.samples if sample.name in wanted}
-        cache.fill(list(samples.values()), pool(None), lambda _: None)
+        cache.fill(list(samples.values()), pool_settings(), lambda _: None)
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
             images = np.stack([cache.pixels(samples[row["file"]].sha256) for row in some])

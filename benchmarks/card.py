@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import __version__, corrections, dataset, evaluate, options, sheet
+from dicomsort import __version__, corrections, dataset, evaluate, load, sheet
 from dicomsort import bundle as bundles
 from dicomsort.bundle import Bundle
 from dicomsort.dataset import PARTS, TEST, TRAIN, Sample
@@ -33,7 +33,7 @@ from dicomsort.metrics import Answers, Figure, Figures, measure
 from dicomsort.outcome import Failure
 from dicomsort.preprocess import Preprocessing
 from dicomsort.report import figure_text
-from dicomsort.workers import warm_up
+from dicomsort.workers import pool_settings, warm_up
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -99,14 +99,14 @@ def work_of(given: argparse.Namespace) -> Work:
         raise UsageError(f"'{given.data}' has no column '{missing[0]}'")
     by, facts = (tuple(name for name in names if name in columns) for names in (BY, FACTS))
     cluster = PATIENT if PATIENT in columns else None
-    settings = EvalSettings(given.bootstrap, given.seed, cluster, by, pool=options.pool(given.workers))
+    settings = EvalSettings(given.bootstrap, given.seed, cluster, by, pool=pool_settings(given.workers))
     wanted = dataset.Columns((given.target,), concat=bundle.concat_by, facts=facts)
     samples = corrections.load(given.data, wanted, given.corrections)[0].samples
     test = dataset.listed(samples, bundle.split, TEST)
     if not test:
         raise UsageError(f"no labelled file of '{given.data}' is in the test part of the model's split")
     evaluate.check(bundle.heads, (given.target,), test)
-    with options.predictor_for(bundle, given.device, given.precision) as predictor:
+    with load.predictor_for(bundle, given.device, given.precision) as predictor:
         answered = evaluate.answer(predictor, test, settings)
     (found,) = evaluate.judge([answered], (given.target,), settings)
     return Work(

@@ -26,12 +26,11 @@ from dicomsort.options import (
     Workers,
     endings,
     make_folder,
-    pool,
 )
 from dicomsort.outcome import Action
 from dicomsort.place import Placing
 from dicomsort.radiograph import ReadSettings
-from dicomsort.workers import somewhere, working_folder_is_gone
+from dicomsort.workers import pool_settings, somewhere, working_folder_is_gone
 
 app = typer.Typer(
     add_completion=False,
@@ -164,7 +163,7 @@ def classify(
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
-            pool=pool(workers, timeout),
+            pool=pool_settings(workers, timeout),
         )  # fmt: skip
         how = sorting.How(model, device, precision, workers, quiet, verbose)
         tag, tally = sorting.run(settings, how, engine)
@@ -217,7 +216,7 @@ def merge(
         from dicomsort.merge import merge as merge_parts  # noqa: PLC0415
 
         with terminal.counting("joining", None, quiet) as count:
-            merged = merge_parts(out, pool(workers, timeout), count)
+            merged = merge_parts(out, pool_settings(workers, timeout), count)
         if json:
             terminal.print_json({**merged.as_dict(), "out": terminal.plain(out)})
         tell.merged(merged, out, quiet or json)
@@ -271,7 +270,7 @@ def render(
         settings = pictures.PictureSettings(
             preprocessing=None if full else _canvas(model, size),
             read=ReadSettings(max_pixels, include_secondary_capture),
-            pool=pool(workers, timeout),
+            pool=pool_settings(workers, timeout),
         )
         failed = 0
         with terminal.counting("rendering", len(files), quiet) as count:

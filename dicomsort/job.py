@@ -18,7 +18,7 @@ from dicomsort.cache import Cache
 from dicomsort.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.errors import UsageError
 from dicomsort.labels import Head
-from dicomsort.options import canvas_of, pool
+from dicomsort.options import canvas_of
 from dicomsort.ranks import Ranks
 from dicomsort.recipe import Recipe
 from dicomsort.sheet import Tile, save, sheet_of
@@ -26,6 +26,7 @@ from dicomsort.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.table import NONE, names_people
 from dicomsort.trainer import Place
 from dicomsort.traininglog import TrainingLog
+from dicomsort.workers import pool_settings
 
 _MOST_SHOWN = 60  # doubtful labels on the contact sheet
 
@@ -247,11 +248,13 @@ class Job:
         """Read what is not in the cache yet, but for the test part; return all that could not be read."""
         wanted = [sample for sample in samples if split.get(sample.sha256) != TEST]
         with terminal.counting("reading", len(wanted), self.quiet or not self.ranks.leads) as count:
-            found: list[Unread] = self.ranks.led(lambda: cache.fill(wanted, pool(self.workers), count))
+            found: list[Unread] = self.ranks.led(
+                lambda: cache.fill(wanted, pool_settings(self.workers), count)
+            )
         return unread + found
 
     def _place(self, count: Any) -> Place:
-        return Place(self.out, self.ranks, pool(self.workers), self.resume, count)
+        return Place(self.out, self.ranks, pool_settings(self.workers), self.resume, count)
 
     @contextmanager
     def _counting(self, total: int | None) -> Iterator[Any]:

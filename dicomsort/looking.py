@@ -21,7 +21,6 @@ from dicomsort.options import (
     Workers,
     canvas_of,
     endings,
-    pool,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from dicomsort.dataset import Sample, Unread
     from dicomsort.preprocess import Canvas, Preprocessing
     from dicomsort.stats import Range, Stats, TargetStats
-    from dicomsort.workers import PoolSettings
+    from dicomsort.workers import PoolSettings, pool_settings
 
 _LARGEST_TILE = 256
 
@@ -79,7 +78,7 @@ def preview(
         if out.resolve() in {sample.path.resolve() for sample in samples}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = statistics.examples(samples, images, seed)
-        read, failures, remarks = _read(chosen, preprocessing, pool(workers, timeout))
+        read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))
         tell.lines(remarks)
         rows = [
             (f"{sample.label}   {sample.name}", changes.shown(read[at], augmentation, copies, seed + at))
@@ -163,7 +162,7 @@ def stats(
         loaded = dataset.load(data, columns)
         names = columns.targets if data.is_file() else ("label",)
         with terminal.counting("reading", len(loaded.samples), quiet) as count:
-            found = statistics.measure(loaded, names, preprocessing, pool(workers, timeout), count)
+            found = statistics.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
         tell.lines(found.remarks)
         if out is not None:
             statistics.save(found, out)

@@ -9,6 +9,7 @@ import typer
 
 from dicomsort import options, tell, terminal
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.workers import pool_settings
 
 if TYPE_CHECKING:
     from dicomsort.bundle import Bundle
@@ -91,7 +92,7 @@ def evaluate(
             _cluster(data, cluster, patient),
             tuple(by or ()),
             batch_size,
-            options.pool(workers),
+            pool_settings(workers),
             corrections,
             _patient(data, cluster, patient),
         )
@@ -144,7 +145,7 @@ def calibrate(
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
     """
     with options.endings():
-        from dicomsort import beware  # noqa: PLC0415
+        from dicomsort import beware, load  # noqa: PLC0415
         from dicomsort import bundle as bundles  # noqa: PLC0415
         from dicomsort import calibrate as calibration  # noqa: PLC0415
         from dicomsort.evaluate import EvalSettings  # noqa: PLC0415
@@ -152,13 +153,13 @@ def calibrate(
         folder = bundles.locate(model)
         _check_folders(folder, model, out)
         bundle = bundles.load(folder)
-        settings = calibration.CalibrationSettings(target_precision, batch_size, options.pool(workers))
+        settings = calibration.CalibrationSettings(target_precision, batch_size, pool_settings(workers))
         targets = tuple(dict.fromkeys(target or ()))
         asked = EvalSettings(corrections=corrections, patient=patient)
         everything, samples = _samples(data, targets, [bundle], part, asked)
         tell.lines(everything.remarks)
         with (
-            options.predictor_for(bundle, device, precision) as predictor,
+            load.predictor_for(bundle, device, precision) as predictor,
             terminal.counting("reading", len(samples), quiet) as count,
         ):
             logits = calibration.logits_of(predictor, samples, settings, count)
@@ -261,11 +262,12 @@ def _answered(
     quiet: bool,
 ) -> list["Answered"]:
     from dicomsort import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort import load  # noqa: PLC0415
 
     answered = []
     with terminal.counting("evaluating", len(bundles) * len(samples), quiet) as count:
         for bundle in bundles:
-            with options.predictor_for(bundle, *device) as predictor:
+            with load.predictor_for(bundle, *device) as predictor:
                 answered.append(evaluation.answer(predictor, samples, settings, count))
     return answered
 

@@ -17,9 +17,9 @@ from dataclasses import replace
 from dicomsort import __version__, bundle, locks, parts, pipeline, streams
 from dicomsort.devices import visible_gpus
 from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal
-from dicomsort.options import pool, predictors_for
+from dicomsort.load import predictors_for
 from dicomsort.task import Summary, Task, TaskFiles, write_summary
-from dicomsort.workers import warm_up
+from dicomsort.workers import pool_settings, warm_up
 
 _PATIENCE = 90.0
 
@@ -56,7 +56,7 @@ def _sorted(task: Task) -> Summary:
             f"a node has dicomsort {__version__} and the driver {job.version}: install the same on all"
         )
     parts.take(job.settings.out, task.name, _PATIENCE).close()
-    own = replace(job.settings, part=task.name, pool=pool(job.workers, job.settings.pool.timeout))
+    own = replace(job.settings, part=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     warm_up()
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]
     with _own_device(job.device) as device, predictors_for(bundles, device, job.precision) as predictors:

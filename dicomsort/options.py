@@ -1,8 +1,7 @@
-"""What the commands share: their options, their endings, and what makes a network ready."""
+"""What the commands share: their options and their endings."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +10,9 @@ import typer
 from dicomsort import terminal
 from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError, internal
 from dicomsort.radiograph import ReadSettings
-from dicomsort.workers import PoolSettings, working_folder_is_gone
+from dicomsort.workers import working_folder_is_gone
 
 if TYPE_CHECKING:
-    from dicomsort.bundle import Bundle
-    from dicomsort.classifier import Classifier
-    from dicomsort.fleet import Fleet
     from dicomsort.preprocess import Preprocessing
 
 READ = ReadSettings()
@@ -102,38 +98,6 @@ def endings(interrupted: str = "interrupted") -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
         terminal.say(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
-
-
-def pool(workers: int | None, timeout: float = 60.0) -> PoolSettings:
-    """Return how many processes read; by default one for each processor."""
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return PoolSettings(workers=workers or ours or 1, timeout=timeout)
-
-
-@contextmanager
-def predictor_for(bundle: "Bundle", device: str, precision: str) -> Iterator["Classifier | Fleet"]:
-    """Make the network ready on its device, or on several, and try it. Raises UsageError or ModelError."""
-    from dicomsort.classifier import Classifier  # noqa: PLC0415
-    from dicomsort.devices import choose_devices  # noqa: PLC0415
-    from dicomsort.fleet import Fleet  # noqa: PLC0415
-    from dicomsort.heap import keep_freed_memory  # noqa: PLC0415
-
-    keep_freed_memory()
-    devices = choose_devices(device)
-    if len(devices) > 1:
-        with Fleet(bundle, devices, precision) as fleet:
-            yield fleet
-    else:
-        yield Classifier(bundle, str(devices[0]), precision)
-
-
-@contextmanager
-def predictors_for(
-    bundles: "Sequence[Bundle]", device: str, precision: str
-) -> "Iterator[list[Classifier | Fleet]]":
-    """Make several networks ready, as `predictor_for` does each."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(predictor_for(bundle, device, precision)) for bundle in bundles]
 
 
 def canvas_of(size: int, smooth: str) -> "Preprocessing":

@@ -9,7 +9,7 @@ from dicomsort import __version__, bundle, cluster, panel, pipeline, terminal
 from dicomsort.bundle import Bundle
 from dicomsort.engine import Engine
 from dicomsort.errors import UsageError
-from dicomsort.options import predictors_for
+from dicomsort.load import predictors_for
 from dicomsort.pipeline import SortSettings
 from dicomsort.sources import Share
 from dicomsort.tally import Tally

@@ -28,7 +28,7 @@ _LONGEST_TURN = 2 * _POLL_SECONDS
 _MOST_DEATHS = 3
 _AHEAD_SECONDS = 0.05
 _FEWEST_AHEAD = 3
-_PRELOAD = ["dicomsort.workers", "dicomsort.reader", "dicomsort.cli"]
+_PRELOAD = ["dicomsort.workers", "dicomsort.reader"]
 
 
 class Lost(Enum):
@@ -54,6 +54,12 @@ class PoolSettings:
     ahead: int = 64
     recycle_after: int = 5000
     memory_bytes: int | None = 6 << 30
+
+
+def pool_settings(workers: int | None = None, timeout: float = 60.0) -> PoolSettings:
+    """Return how many processes read; by default one for each processor that this one may use."""
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return PoolSettings(workers=workers or ours or 1, timeout=timeout)
 
 
 @dataclass(slots=True, eq=False)

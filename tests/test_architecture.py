@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "devices": {"torch"},
     "classifier": {"torch", "numpy"},
     "fleet": {"torch", "numpy"},
+    "load": set(),
     "spent": set(),
     "predict": {"numpy"},
     "panel": {"numpy"},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from test_evaluate import LEVELS, POOL, Several, draw, samples_of, write_csv
 
 from dicomsort import bundle as bundles
-from dicomsort import options
+from dicomsort import load
 from dicomsort.bundle import Bundle
 from dicomsort.calibrate import (
     CalibrationSettings,
@@ -173,7 +173,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> A
     def predictor_for(bundle: Bundle, device: str, precision: str) -> Any:
         yield Several(bundle)
 
-    monkeypatch.setattr(options, "predictor_for", predictor_for)
+    monkeypatch.setattr(load, "predictor_for", predictor_for)
 
     def calibrate(*words: str | Path) -> Ran:
         return inside(capfd, "calibrate", *words, "--workers", "1")

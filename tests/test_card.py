@@ -14,7 +14,7 @@ from conftest import ROUTER_LABELS, FixedPredictor
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import options
+from dicomsort import load
 from dicomsort.bundle import Bundle
 from dicomsort.dataset import Sample, content_hash
 from dicomsort.errors import ExitCode, UsageError
@@ -73,7 +73,7 @@ def written(
     def stub(bundle: Bundle, *_: str) -> Iterator[FixedPredictor]:
         yield Stub(bundle)
 
-    monkeypatch.setattr(options, "predictor_for", stub)
+    monkeypatch.setattr(load, "predictor_for", stub)
     words = [str(labels), "--model", str(folder), "--target", target, "--bootstrap", "40", "--workers", "1"]
     monkeypatch.setattr("sys.argv", ["card.py", *words, *more])
     card.main()

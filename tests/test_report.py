@@ -17,7 +17,8 @@ from PIL import Image
 from test_cli import draw_pictures
 from test_evaluate import FAST, LEVELS, Several, draw, samples_of, write_csv
 
-from dicomsort import options, report
+from dicomsort import load as loading
+from dicomsort import report
 from dicomsort.bundle import Bundle
 from dicomsort.dataset import Columns, content_hash, load
 from dicomsort.drawings import draw as plots
@@ -74,7 +75,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     def predictor_for(bundle: Bundle, device: str, precision: str) -> Any:
         yield Several(bundle) if bundle.further else FixedPredictor(bundle)
 
-    monkeypatch.setattr(options, "predictor_for", predictor_for)
+    monkeypatch.setattr(loading, "predictor_for", predictor_for)
 
 
 @pytest.fixture
