@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dicomsort.blank import has_blank_part
 from dicomsort.jpeg import LOSSLESS, JpegStream, read_stream
 from dicomsort.preprocess import Box
 
@@ -30,7 +31,7 @@ RAW_FRAMES = frozenset({ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES})
 Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
-_SIZ = b"\xff\x4f\xff\x51"
+_SIZ, _SOT = b"\xff\x4f\xff\x51", b"\xff\x90\0\x0a"
 _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -95,7 +96,7 @@ def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
         if stream.process != LOSSLESS or not stream.is_plain:
             raise
         pixels = imagecodecs.ljpeg_decode(frame)
-    if stream.has_blank_tail(frame, pixels):
+    if has_blank_part(stream, frame, pixels):
         raise DamagedError
     return Decoded(pixels, luma=_has_luma(stream), contradicts=_contradicts(stream, wanted))
 
@@ -214,8 +215,8 @@ def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None
         step = 1 << min(halvings, 3)
         image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
-    if stream.has_blank_tail(frame, pixels):
-        raise DamagedError
+    if has_blank_part(stream, frame, pixels):
+        return None  # a block may have grey for its mean and yet be more: the full decode decides
     fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)
     return Decoded(pixels, step, contradicts=_contradicts(stream, wanted)) if fits else None
 
@@ -281,6 +282,41 @@ def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int] | None:
     return down - up, right - left
 
 
+def _keeps_to_jpeg_2000(frame: bytes, shape: tuple[int, int]) -> bool:
+    """Look at the size of a JPEG 2000 stream, and whether all of its tiles are there."""
+    return _size_of_jpeg_2000(frame) == shape and _has_all_tiles(frame)
+
+
+def _has_all_tiles(frame: bytes) -> bool:
+    """Return whether every tile has its tile-parts, and these their lengths (ITU-T T.800 A.4.2, B.3).
+
+    Decoders leave a tile black that they do not find, and HTJ2K ones leave it coarse where it is cut off.
+    """
+    siz = frame.find(_SIZ)
+    right, down, _, _, width, height, left, top = struct.unpack_from(">8I", frame, siz + 8)
+    if not width or not height:
+        return False
+    tiles = -(-(right - left) // width) * -(-(down - top) // height)
+    parts, counts = _tile_parts(frame, siz)
+    in_order = all(found == set(range(len(found))) for found in parts.values())
+    return len(parts) == tiles and in_order and all(len(parts[tile]) >= counts[tile] for tile in parts)
+
+
+def _tile_parts(frame: bytes, start: int) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """Return by tile the numbers of the tile-parts that are whole, and how many it says there are."""
+    parts: dict[int, set[int]] = {}
+    counts: dict[int, int] = {}
+    at = frame.find(_SOT, start)
+    while at >= 0 and frame.startswith(_SOT, at) and at + 14 <= len(frame):
+        tile, length, part, count = struct.unpack_from(">HIBB", frame, at + 4)
+        at += length or len(frame) - at  # 0 says that it is the last one, up to the end
+        if 0 < length < 14 or at > len(frame):
+            break
+        parts.setdefault(tile, set()).add(part)
+        counts[tile] = max(counts.get(tile, 0), count)
+    return parts, counts
+
+
 def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG XL stream, bare or in boxes (ISO/IEC 18181-1 D.2, 18181-2 9)."""
     start = 0 if frame.startswith(b"\xff\x0a") else frame.find(b"\xff\x0a", 0, 4096)
@@ -304,10 +340,10 @@ def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
 
 _KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
     **dict.fromkeys(_JPEG | _JPEG_LS, _keeps_to_jpeg),
-    **dict.fromkeys(_JPEG_2000 | _HTJ2K, lambda frame, shape: _size_of_jpeg_2000(frame) == shape),
+    **dict.fromkeys(_JPEG_2000 | _HTJ2K, _keeps_to_jpeg_2000),
     **dict.fromkeys(_JPEG_XL, lambda frame, shape: _size_of_jpeg_xl(frame) == shape),
 }
-"""What is cut off is left to the decoders of the latter two: refused, or a picture of less detail."""
+"""What is cut off within a tile-part or a JPEG XL stream is left to the decoders."""
 
 
 class _Depth(NamedTuple):
