@@ -1,6 +1,7 @@
 """Compressed frame to pixels, at full or reduced size. Transfer Syntax UIDs: PS3.5 A, PS3.6 Table A-1."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -32,6 +33,7 @@ Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
 _SIZ, _SOT = b"\xff\x4f\xff\x51", b"\xff\x90\0\x0a"
+_SYCC = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # T.800 I.5.3.3, Table I.10
 _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -150,6 +152,14 @@ def _alone(decode: Callable[[bytes], Pixels], luma: bool | None = None) -> Calla
     return lambda frame, _: Decoded(np.asarray(decode(frame)), luma=luma)
 
 
+def _jpeg_2000(frame: bytes, _: Wanted) -> Decoded:
+    """Decode JPEG 2000; colours that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
+    siz = frame.find(_SIZ)
+    is_sycc = _SYCC.search(frame, 0, siz) is not None or frame[siz + 46 : siz + 47] not in (b"\1", b"")
+    components = int.from_bytes(frame[siz + 40 : siz + 42], "big")
+    return Decoded(imagecodecs.jpeg2k_decode(frame), luma=False if components == 3 and is_sycc else None)
+
+
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))
 _JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
@@ -158,7 +168,7 @@ _HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)
 _DECODERS: dict[str, Callable[[bytes, Wanted], Decoded]] = {
     **dict.fromkeys(_JPEG, _jpeg),
     **dict.fromkeys(_JPEG_LS, _alone(imagecodecs.jpegls_decode)),
-    **dict.fromkeys(_JPEG_2000, _alone(imagecodecs.jpeg2k_decode)),
+    **dict.fromkeys(_JPEG_2000, _jpeg_2000),
     **dict.fromkeys(_JPEG_XL, _alone(imagecodecs.jpegxl_decode, luma=False)),
     **dict.fromkeys(_HTJ2K, _alone(imagecodecs.htj2k_decode)),
 }
