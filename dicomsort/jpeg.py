@@ -156,7 +156,7 @@ class _Walk:
 
     def __init__(self, frame: bytes) -> None:
         self._frame = frame
-        self._marks: NDArray[np.int64] | None = None
+        self._marks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._head: tuple[int, int, int, int] | None = None
         self._components: tuple[Component, ...] = ()
         self._scans: list[Scan] = []
@@ -229,15 +229,14 @@ class _Walk:
         """Return where entropy-coded data end, and the RSTn among them."""
         if self._marks is None:
             self._marks = self._markers(start)
-        marks = self._marks[np.searchsorted(self._marks, start) :]
-        kinds = np.frombuffer(self._frame, np.uint8)[marks + 1]
-        others = np.flatnonzero((kinds < _RESTARTS.start) | (kinds >= _RESTARTS.stop))
-        last = int(others[0]) if others.size else len(marks)
-        end = int(marks[last]) if last < len(marks) else len(self._frame)
-        return end, tuple(int(kind) - _RESTARTS.start for kind in kinds[:last])
+        restarts, others = self._marks
+        following = np.searchsorted(others, start)
+        end = int(others[following]) if following < len(others) else len(self._frame)
+        met = restarts[slice(*np.searchsorted(restarts, (start, end)))]
+        return end, tuple(self._frame[place + 1] - _RESTARTS.start for place in met)
 
-    def _markers(self, start: int) -> NDArray[np.int64]:
-        """Return the places of all markers from `start` on.
+    def _markers(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of all RSTn from `start` on, and of all other markers.
 
         In JPEG-LS a byte below 80 may follow FF (T.87 A.1), else only 00 (T.81 B.1.1.5).
         """
@@ -245,7 +244,9 @@ class _Walk:
         places = start + np.flatnonzero(data[start:-1] == 0xFF)
         following = data[places + 1]
         least = 0x80 if self._head is not None and self._head[0] == JPEG_LS else 0x01
-        return np.asarray(places[(following >= least) & (following != 0xFF)])
+        is_marker = (following >= least) & (following != 0xFF)
+        is_restart = (following >= _RESTARTS.start) & (following < _RESTARTS.stop)
+        return places[is_restart], places[is_marker & ~is_restart]
 
 
 def _zero_codes(body: bytes) -> Iterator[tuple[tuple[int, int], str]]:
