@@ -161,13 +161,13 @@ def _jpeg_2000(frame: bytes, _: Wanted) -> Decoded:
 
 
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))
-_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
 _JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
 _HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
 _DECODERS: dict[str, Callable[[bytes, Wanted], Decoded]] = {
     **dict.fromkeys(_JPEG, _jpeg),
-    **dict.fromkeys(_JPEG_LS, _alone(imagecodecs.jpegls_decode)),
+    **dict.fromkeys(JPEG_LS, _alone(imagecodecs.jpegls_decode)),
     **dict.fromkeys(_JPEG_2000, _jpeg_2000),
     **dict.fromkeys(_JPEG_XL, _alone(imagecodecs.jpegxl_decode, luma=False)),
     **dict.fromkeys(_HTJ2K, _alone(imagecodecs.htj2k_decode)),
@@ -349,7 +349,7 @@ def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
 
 
 _KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
-    **dict.fromkeys(_JPEG | _JPEG_LS, _keeps_to_jpeg),
+    **dict.fromkeys(_JPEG | JPEG_LS, _keeps_to_jpeg),
     **dict.fromkeys(_JPEG_2000 | _HTJ2K, _keeps_to_jpeg_2000),
     **dict.fromkeys(_JPEG_XL, lambda frame, shape: _size_of_jpeg_xl(frame) == shape),
 }

@@ -32,6 +32,8 @@ _PHOTOMETRIC = {
 _NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
 """Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
+_MAKES_UP = {("pylibjpeg", syntax) for syntax in codecs.JPEG_LS}
+"""libjpeg gives a picture without an error for JPEG-LS streams that are cut off or overwritten."""
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _VRS = frozenset({b"OB", b"OW", b"UN"})
 _MOST_FRAGMENTS = 1 << 20
@@ -179,7 +181,8 @@ class Layout:
             "bits_stored": self.bits_stored,
             "pixel_representation": int(self.signed),
         }
-        for plugin in (name for name in _OTHER_PLUGINS if name in decoder.available_plugins):
+        known = [name for name in _OTHER_PLUGINS if name in decoder.available_plugins]
+        for plugin in (name for name in known if (name, self.syntax) not in _MAKES_UP):
             with suppress(Exception):  # the first decoder's complaint stands
                 pixels, facts = decoder.as_array(data, decoding_plugin=plugin, **options)
                 return _brightness(pixels, str(facts["photometric_interpretation"]).startswith("YBR"))

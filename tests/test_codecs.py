@@ -377,6 +377,32 @@ def test_a_stream_cut_off_is_no_picture_even_if_its_end_marker_is_put_back(
     assert damaged(tmp_path / "y.dcm", write_dicom, syntax, pixels, cut + EOI)
 
 
+class Plugins:
+    """Decoders of which libjpeg reads everything, and pyjpegls nothing."""
+
+    available_plugins = ("pylibjpeg", "pyjpegls")
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def as_array(self, _data: Any, decoding_plugin: str, **_: Any) -> tuple[Grid, dict[str, str]]:
+        self.asked.append(decoding_plugin)
+        if decoding_plugin == "pyjpegls":
+            raise RuntimeError
+        return PLAIN, {"photometric_interpretation": "MONOCHROME2"}
+
+
+def test_the_plugin_that_makes_pictures_of_damaged_jpeg_ls_is_not_asked(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = Plugins()
+    monkeypatch.setattr("dicomsort.pixels.get_decoder", lambda _: plugins)
+    syntax, pixels, frame = DAMAGED_BY["JPEG-LS"]
+    changed = frame[:60] + bytes(200) + frame[260:]
+    assert damaged(tmp_path / "x.dcm", write_dicom, syntax, pixels, changed)
+    assert plugins.asked == ["pyjpegls"]
+
+
 def test_an_interval_that_is_cut_within_the_picture_is_seen(tmp_path: Path, write_dicom: Write) -> None:
     syntax, pixels, frame = DAMAGED_BY["baseline with restarts"]
     start, end = frame.index(b"\xff\xd2"), frame.index(b"\xff\xd3")
