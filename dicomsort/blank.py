@@ -37,7 +37,8 @@ def has_blank_part(stream: JpegStream, frame: bytes, pixels: NDArray[Any]) -> bo
 def _runs_out(stream: JpegStream, scan: Scan, frame: bytes, pixels: NDArray[Any]) -> bool:
     code = _blank_unit(stream, scan)
     grey = 1 << (stream.precision - 1)
-    if code is None or (not scan.interval and (pixels[-1, -1] != grey).any()):
+    end = pixels[-1] if stream.process == LOSSLESS else pixels[-1, -1]
+    if code is None or (not scan.interval and (end != grey).any()):
         return False
     across, _ = stream.grid(scan)
     unseen = 2 * across if stream.process == LOSSLESS else _UNSEEN
