@@ -1,6 +1,7 @@
 """Compressed frame to pixels, at full or reduced size. Transfer Syntax UIDs: PS3.5 A, PS3.6 Table A-1."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dicomsort.blank import has_blank_part
 from dicomsort.jpeg import LOSSLESS, JpegStream, read_stream
 from dicomsort.preprocess import Box
 
@@ -30,7 +32,8 @@ RAW_FRAMES = frozenset({ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES})
 Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
-_SIZ = b"\xff\x4f\xff\x51"
+_SIZ, _SOT = b"\xff\x4f\xff\x51", b"\xff\x90\0\x0a"
+_SYCC = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # T.800 I.5.3.3, Table I.10
 _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -41,7 +44,8 @@ class Decoded:
     step: full pixels a side that one of these stands for. shift: how far the picture lies to the right and
     down, in these pixels; the low-pass image of a wavelet is sampled at the corner of its pixels, not in
     their middle. luma: whether the first of three samples is Y, or they are RGB; None if only the header can
-    tell. contradicts: whether the stream says RGB or YCbCr, and the header the other.
+    tell. contradicts: whether the stream says RGB or YCbCr, and the header the other. precision: bits of a
+    sample by the stream's own word; None if it says nothing.
     """
 
     pixels: Pixels
@@ -49,6 +53,7 @@ class Decoded:
     shift: float = 0.0
     luma: bool | None = None
     contradicts: bool = False
+    precision: int | None = None
 
     def box(self, rows: int, columns: int) -> Box | None:
         """Return where the full image of (rows, columns) lies, in these pixels; a sliver may lie outside.
@@ -66,7 +71,8 @@ class Wanted:
 
     shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the full
     shape asks for every pixel. bits: Bits Stored. signed: whether the values are two's complement (Pixel
-    Representation 1). rgb: whether the header says RGB, or YBR of any kind; None for anything else.
+    Representation 1). rgb: whether the header says RGB, or YBR of any kind; None for anything else. spare:
+    how many bits lie below the stored ones by High Bit.
     """
 
     shape: tuple[int, int]
@@ -74,6 +80,7 @@ class Wanted:
     bits: int = 16
     signed: bool = False
     rgb: bool | None = None
+    spare: int = 0
 
 
 class DamagedError(ValueError):
@@ -95,9 +102,14 @@ def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
         if stream.process != LOSSLESS or not stream.is_plain:
             raise
         pixels = imagecodecs.ljpeg_decode(frame)
-    if stream.has_blank_tail(frame, pixels):
+    if has_blank_part(stream, frame, pixels):
         raise DamagedError
-    return Decoded(pixels, luma=_has_luma(stream), contradicts=_contradicts(stream, wanted))
+    contradicts = _contradicts(stream, wanted)
+    return Decoded(pixels, luma=_has_luma(stream), contradicts=contradicts, precision=stream.precision)
+
+
+def _jpeg_ls(frame: bytes, _: Wanted) -> Decoded:
+    return Decoded(imagecodecs.jpegls_decode(frame), precision=_stream(frame).precision)
 
 
 def _stream(frame: bytes) -> JpegStream:
@@ -144,22 +156,34 @@ def _with_full_scan(frame: bytes) -> bytes:
     return frame[: end - 2] + b"\x3f" + frame[end - 1 :]
 
 
-def _alone(decode: Callable[[bytes], Pixels], luma: bool | None = None) -> Callable[[bytes, Wanted], Decoded]:
-    """Let a decoder that asks for the frame only be called like the others."""
-    return lambda frame, _: Decoded(np.asarray(decode(frame)), luma=luma)
+def _jpeg_xl(frame: bytes, _: Wanted) -> Decoded:
+    return Decoded(imagecodecs.jpegxl_decode(frame), luma=False)
+
+
+def _jpeg_2000(frame: bytes, _: Wanted) -> Decoded:
+    """Decode JPEG 2000; colours that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
+    siz = frame.find(_SIZ)
+    is_sycc = _SYCC.search(frame, 0, siz) is not None or frame[siz + 46 : siz + 47] not in (b"\1", b"")
+    components = int.from_bytes(frame[siz + 40 : siz + 42], "big")
+    luma = False if components == 3 and is_sycc else None
+    return Decoded(imagecodecs.jpeg2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
+
+
+def _htj2k(frame: bytes, _: Wanted) -> Decoded:
+    return Decoded(imagecodecs.htj2k_decode(frame), precision=(frame[frame.find(_SIZ) + 42] & 0x7F) + 1)
 
 
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))
-_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
 _JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
 _HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
 _DECODERS: dict[str, Callable[[bytes, Wanted], Decoded]] = {
     **dict.fromkeys(_JPEG, _jpeg),
-    **dict.fromkeys(_JPEG_LS, _alone(imagecodecs.jpegls_decode)),
-    **dict.fromkeys(_JPEG_2000, _alone(imagecodecs.jpeg2k_decode)),
-    **dict.fromkeys(_JPEG_XL, _alone(imagecodecs.jpegxl_decode, luma=False)),
-    **dict.fromkeys(_HTJ2K, _alone(imagecodecs.htj2k_decode)),
+    **dict.fromkeys(JPEG_LS, _jpeg_ls),
+    **dict.fromkeys(_JPEG_2000, _jpeg_2000),
+    **dict.fromkeys(_JPEG_XL, _jpeg_xl),
+    **dict.fromkeys(_HTJ2K, _htj2k),
 }
 
 SUPPORTED = NATIVE | RAW_FRAMES | frozenset(_DECODERS) | {RLE}
@@ -214,8 +238,8 @@ def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None
         step = 1 << min(halvings, 3)
         image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
-    if stream.has_blank_tail(frame, pixels):
-        raise DamagedError
+    if has_blank_part(stream, frame, pixels):
+        return None  # a block may have grey for its mean and yet be more: the full decode decides
     fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)
     return Decoded(pixels, step, contradicts=_contradicts(stream, wanted)) if fits else None
 
@@ -230,6 +254,8 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | 
     depth = _depth(frame)
     if depth is None or depth.signed != wanted.signed or end < 0:
         return None
+    if wanted.spare and depth.bits > wanted.bits:
+        return None  # bits to be dropped have no average
     with Image.open(io.BytesIO(frame[: end + 2]), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
         pixels = np.asarray(image)
@@ -281,6 +307,41 @@ def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int] | None:
     return down - up, right - left
 
 
+def _keeps_to_jpeg_2000(frame: bytes, shape: tuple[int, int]) -> bool:
+    """Look at the size of a JPEG 2000 stream, and whether all of its tiles are there."""
+    return _size_of_jpeg_2000(frame) == shape and _has_all_tiles(frame)
+
+
+def _has_all_tiles(frame: bytes) -> bool:
+    """Return whether every tile has its tile-parts, and these their lengths (ITU-T T.800 A.4.2, B.3).
+
+    Decoders leave a tile black that they do not find, and HTJ2K ones leave it coarse where it is cut off.
+    """
+    siz = frame.find(_SIZ)
+    right, down, _, _, width, height, left, top = struct.unpack_from(">8I", frame, siz + 8)
+    if not width or not height:
+        return False
+    tiles = -(-(right - left) // width) * -(-(down - top) // height)
+    parts, counts = _tile_parts(frame, siz)
+    in_order = all(found == set(range(len(found))) for found in parts.values())
+    return len(parts) == tiles and in_order and all(len(parts[tile]) >= counts[tile] for tile in parts)
+
+
+def _tile_parts(frame: bytes, start: int) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """Return by tile the numbers of the tile-parts that are whole, and how many it says there are."""
+    parts: dict[int, set[int]] = {}
+    counts: dict[int, int] = {}
+    at = frame.find(_SOT, start)
+    while at >= 0 and frame.startswith(_SOT, at) and at + 14 <= len(frame):
+        tile, length, part, count = struct.unpack_from(">HIBB", frame, at + 4)
+        at += length or len(frame) - at  # 0 says that it is the last one, up to the end
+        if 0 < length < 14 or at > len(frame):
+            break
+        parts.setdefault(tile, set()).add(part)
+        counts[tile] = max(counts.get(tile, 0), count)
+    return parts, counts
+
+
 def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG XL stream, bare or in boxes (ISO/IEC 18181-1 D.2, 18181-2 9)."""
     start = 0 if frame.startswith(b"\xff\x0a") else frame.find(b"\xff\x0a", 0, 4096)
@@ -303,11 +364,11 @@ def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
 
 
 _KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
-    **dict.fromkeys(_JPEG | _JPEG_LS, _keeps_to_jpeg),
-    **dict.fromkeys(_JPEG_2000 | _HTJ2K, lambda frame, shape: _size_of_jpeg_2000(frame) == shape),
+    **dict.fromkeys(_JPEG | JPEG_LS, _keeps_to_jpeg),
+    **dict.fromkeys(_JPEG_2000 | _HTJ2K, _keeps_to_jpeg_2000),
     **dict.fromkeys(_JPEG_XL, lambda frame, shape: _size_of_jpeg_xl(frame) == shape),
 }
-"""What is cut off is left to the decoders of the latter two: refused, or a picture of less detail."""
+"""What is cut off within a tile-part or a JPEG XL stream is left to the decoders."""
 
 
 class _Depth(NamedTuple):

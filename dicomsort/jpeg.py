@@ -1,16 +1,17 @@
-"""What the markers of a JPEG or JPEG-LS stream say, and whether a decoder has told the truth about it."""
+"""What the markers of a JPEG or JPEG-LS stream say, and whether all that they speak of is there."""
 
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 LOSSLESS, JPEG_LS = 3, 55
-_BASELINE_OR_EXTENDED = frozenset({0, 1})
+BASELINE_OR_EXTENDED = frozenset({0, 1})
 _PROGRESSIVE = frozenset({2, 6, 10, 14})
 _FRAME_HEADERS = {**{0xC0 + number: number for number in range(16)}, 0xF7: JPEG_LS}
 _NO_FRAME_HEADERS = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG, DAC (ITU-T T.81 Table B.1)
@@ -18,7 +19,6 @@ _SOI, _EOI, _SOS, _DHT, _DRI, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xE0
 _RESTARTS = range(0xD0, 0xD8)
 _BARE = frozenset({0x01, _SOI, _EOI, *_RESTARTS})
 _MOST_SCANS = 1000
-_PROVEN = 64  # repetitions that no picture's last samples have by chance
 _RGB_IDS = (ord("R"), ord("G"), ord("B"))
 
 
@@ -34,13 +34,15 @@ class Component(NamedTuple):
 class Scan:
     """One scan: its components' identifiers and (DC, AC) table numbers, and what its header and DRI say.
 
+    selection, last: Ss and Se, the band of coefficients, or Ss is the predictor. point_transform: Al.
     start, end: where its entropy-coded data lie in the stream. restarts: the numbers of the RSTn markers met.
-    codes: by (class, number), the Huffman code of the symbol 0 as a string of bits.
+    codes: by (class, number), the Huffman code of the symbol 0 as a string of bits; empty if it has none.
     """
 
     components: tuple[int, ...]
     tables: tuple[tuple[int, int], ...]
     selection: int
+    last: int
     point_transform: int
     interval: int
     start: int
@@ -90,8 +92,18 @@ class JpegStream:
         """Whether every component has its scan, every scan all its restart markers, and the stream an end."""
         coded = [identifier for scan in self.scans for identifier in scan.components]
         told = {each.identifier for each in self.components}
-        once = self.process in _PROGRESSIVE or len(coded) == len(told)
-        return self.ended and set(coded) == told and once and all(map(self._has_all_restarts, self.scans))
+        complete = self._is_refined if self.process in _PROGRESSIVE else len(coded) == len(told)
+        return self.ended and set(coded) == told and complete and all(map(self._has_all_restarts, self.scans))
+
+    @property
+    def _is_refined(self) -> bool:
+        """Whether the scans of a progressive stream give what they begin its last bit (T.81 G.1.1.1)."""
+        low: dict[tuple[int, int], int] = {}
+        for scan in self.scans:
+            band = range(scan.selection, min(scan.last, 63) + 1)
+            low.update(dict.fromkeys(product(scan.components, band), scan.point_transform))
+        direct = {identifier for identifier, coefficient in low if coefficient == 0}
+        return not any(low.values()) and direct == set(self._by_identifier)
 
     def _has_all_restarts(self, scan: Scan) -> bool:
         """Count RSTn and look at their order (T.81 B.1.1.3); one more at the end is forgiven."""
@@ -99,18 +111,14 @@ class JpegStream:
             return True
         if any(mark != index % 8 for index, mark in enumerate(scan.restarts)):
             return False
-        due = -(-self._units(scan) // scan.interval) - 1 if scan.interval else 0
+        across, down = self.grid(scan)
+        due = -(-across * down // scan.interval) - 1 if scan.interval else 0
         return due <= len(scan.restarts) <= due + 1
 
-    def _units(self, scan: Scan) -> int:
-        """Return the number of MCUs of a scan (T.81 A.2)."""
-        across, down = self._grid(scan)
-        return across * down
-
-    def _grid(self, scan: Scan) -> tuple[int, int]:
-        """Return MCUs a row and rows of MCUs. A scan of one component has one data unit in each (A.2.2)."""
+    def grid(self, scan: Scan) -> tuple[int, int]:
+        """Return MCUs a row and rows of MCUs (T.81 A.2); with one component, each is one data unit."""
         unit = 1 if self.process == LOSSLESS else 8
-        most_h, most_v = self._most
+        most_h, most_v = self.most
         if len(scan.components) > 1:
             return -(-self.columns // (unit * most_h)), -(-self.rows // (unit * most_v))
         own = self._by_identifier[scan.components[0]]
@@ -118,7 +126,8 @@ class JpegStream:
         return -(-across // unit), -(-down // unit)
 
     @cached_property
-    def _most(self) -> tuple[int, int]:
+    def most(self) -> tuple[int, int]:
+        """The largest horizontal and vertical sampling factor."""
         most_h = max(each.horizontal for each in self.components)
         return most_h, max(each.vertical for each in self.components)
 
@@ -126,62 +135,39 @@ class JpegStream:
     def _by_identifier(self) -> dict[int, Component]:
         return {each.identifier: each for each in self.components}
 
-    def has_blank_tail(self, frame: bytes, pixels: NDArray[Any]) -> bool:
-        """Return whether the decoder has run out of data and filled the end with middle grey.
-
-        frame: the stream. pixels: (rows, columns) or (rows, columns, samples), of any scale. That is what
-        libjpeg does, without an error. Pixels that are truly of that grey are coded: the data end with a
-        code of "no difference" for each. Progressive streams, and colours in several scans that a decoder
-        has converted, are taken on trust.
-        """
-        if self.process == LOSSLESS and pixels.ndim == 3:
-            places = {each.identifier: index for index, each in enumerate(self.components)}
-            planes = [(scan, [places[one] for one in scan.components]) for scan in self.scans]
-            return any(self._runs_out(scan, frame, pixels[..., at]) for scan, at in planes)
-        if self.process not in (*_BASELINE_OR_EXTENDED, LOSSLESS) or len(self.scans) != 1:
-            return False
-        return self._runs_out(self.scans[0], frame, pixels)
-
-    def _runs_out(self, scan: Scan, frame: bytes, pixels: NDArray[Any]) -> bool:
-        unit, count = self._blank_unit(scan), self._blank_units(scan)
-        tail = -(-pixels.shape[1] * (count + 1) // self._grid(scan)[0])
-        if not unit or count <= 0 or (pixels[-1, -tail:] != 1 << (self.precision - 1)).any():
-            return False
-        data = frame[max(scan.start, scan.end - count * len(unit) // 4 - 64) : scan.end]
-        return not _ends_with(data, unit * count)
-
-    def _blank_units(self, scan: Scan) -> int:
-        """Return how many of the last MCUs are compared; each must have one before it in row and interval."""
-        across, down = self._grid(scan)
-        last = (across * down - 1) % scan.interval + 1 if scan.interval else across
-        return min(across, last, _PROVEN + 1) - 1
-
-    def _blank_unit(self, scan: Scan) -> str:
-        """Return the bits of an MCU without any difference; empty if a table of it is not known."""
-        bits = ""
-        for identifier, (direct, alternating) in zip(scan.components, scan.tables, strict=True):
-            own = self._by_identifier[identifier]
-            units = own.horizontal * own.vertical if len(scan.components) > 1 else 1
-            parts = [scan.codes.get((0, direct))]
-            if self.process != LOSSLESS:
-                parts.append(scan.codes.get((1, alternating)))
-            if not all(parts):
-                return ""
-            bits += "".join(part or "" for part in parts) * units
-        return bits
-
-
-def _ends_with(data: bytes, code: str) -> bool:
-    """Return whether entropy-coded data end with a code, up to seven bits of padding (T.81 F.1.2.3)."""
-    data = data.rstrip(b"\xff").replace(b"\xff\x00", b"\xff")
-    bits = "".join(f"{byte:08b}" for byte in data)
-    return any(bits.endswith(code, 0, len(bits) - padding) for padding in range(8))
+    def units(self, scan: Scan) -> list[int]:
+        """Return how many data units of each component make an MCU of a scan (T.81 A.2.2, A.2.3)."""
+        if len(scan.components) == 1:
+            return [1]
+        own = [self._by_identifier[identifier] for identifier in scan.components]
+        return [each.horizontal * each.vertical for each in own]
 
 
 def read_stream(frame: bytes) -> JpegStream | None:
-    """Read the markers of a stream (T.81 B.1, T.87 C.1); None if it has no frame header or makes no sense."""
+    """Read the markers of a stream (T.81 B.1, T.87 C.1); None if it has no frame header or makes no sense.
+
+    The last answer is kept, for several ask about one stream.
+    """
+    return _read(_Same(frame))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """A stream that is equal to itself only: to hash megabytes takes longer than to read their markers."""
+
+    frame: bytes
+
+    def __hash__(self) -> int:
+        return id(self.frame)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.frame is self.frame
+
+
+@lru_cache(maxsize=1)
+def _read(same: _Same) -> JpegStream | None:
     try:
-        return _Walk(frame).stream()
+        return _Walk(same.frame).stream()
     except (struct.error, IndexError, ValueError):
         return None
 
@@ -191,7 +177,7 @@ class _Walk:
 
     def __init__(self, frame: bytes) -> None:
         self._frame = frame
-        self._marks: NDArray[np.int64] | None = None
+        self._marks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._head: tuple[int, int, int, int] | None = None
         self._components: tuple[Component, ...] = ()
         self._scans: list[Scan] = []
@@ -249,11 +235,11 @@ class _Walk:
     def _scan(self, body: bytes, start: int) -> int:
         count = body[0]
         pairs = [body[at : at + 2] for at in range(1, 1 + 2 * count, 2)]
-        selection, approximation = body[1 + 2 * count], body[3 + 2 * count]
+        selection, last, approximation = body[1 + 2 * count : 4 + 2 * count]
         end, restarts = self._entropy_coded(start)
         scan = Scan(
             tuple(pair[0] for pair in pairs), tuple((pair[1] >> 4, pair[1] & 15) for pair in pairs),
-            selection, approximation & 15, self._interval, start, end, restarts, dict(self._codes),
+            selection, last, approximation & 15, self._interval, start, end, restarts, dict(self._codes),
         )  # fmt: skip
         self._scans.append(scan)
         if len(self._scans) > _MOST_SCANS:
@@ -264,15 +250,14 @@ class _Walk:
         """Return where entropy-coded data end, and the RSTn among them."""
         if self._marks is None:
             self._marks = self._markers(start)
-        marks = self._marks[np.searchsorted(self._marks, start) :]
-        kinds = np.frombuffer(self._frame, np.uint8)[marks + 1]
-        others = np.flatnonzero((kinds < _RESTARTS.start) | (kinds >= _RESTARTS.stop))
-        last = int(others[0]) if others.size else len(marks)
-        end = int(marks[last]) if last < len(marks) else len(self._frame)
-        return end, tuple(int(kind) - _RESTARTS.start for kind in kinds[:last])
+        restarts, others = self._marks
+        following = np.searchsorted(others, start)
+        end = int(others[following]) if following < len(others) else len(self._frame)
+        met = restarts[slice(*np.searchsorted(restarts, (start, end)))]
+        return end, tuple(self._frame[place + 1] - _RESTARTS.start for place in met)
 
-    def _markers(self, start: int) -> NDArray[np.int64]:
-        """Return the places of all markers from `start` on.
+    def _markers(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of all RSTn from `start` on, and of all other markers.
 
         In JPEG-LS a byte below 80 may follow FF (T.87 A.1), else only 00 (T.81 B.1.1.5).
         """
@@ -280,16 +265,18 @@ class _Walk:
         places = start + np.flatnonzero(data[start:-1] == 0xFF)
         following = data[places + 1]
         least = 0x80 if self._head is not None and self._head[0] == JPEG_LS else 0x01
-        return np.asarray(places[(following >= least) & (following != 0xFF)])
+        is_marker = (following >= least) & (following != 0xFF)
+        is_restart = (following >= _RESTARTS.start) & (following < _RESTARTS.stop)
+        return places[is_restart], places[is_marker & ~is_restart]
 
 
 def _zero_codes(body: bytes) -> Iterator[tuple[tuple[int, int], str]]:
-    """Yield for each Huffman table of a DHT segment the code of symbol 0, if any (T.81 B.2.4.2, C.2)."""
+    """Yield for each Huffman table of a DHT segment the code of symbol 0, or "" (T.81 B.2.4.2, C.2)."""
     at = 0
     while at + 17 <= len(body):
         place, counts = (body[at] >> 4, body[at] & 15), body[at + 1 : at + 17]
         symbols = body[at + 17 : at + 17 + sum(counts)]
-        yield from ((place, code) for symbol, code in _canonical(counts, symbols) if symbol == 0)
+        yield place, next((code for symbol, code in _canonical(counts, symbols) if symbol == 0), "")
         at += 17 + sum(counts)
 
 

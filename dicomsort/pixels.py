@@ -36,6 +36,8 @@ _NUMBERS = (
 _NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
 """Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
+_MAKES_UP = {("pylibjpeg", syntax) for syntax in codecs.JPEG_LS}
+"""libjpeg gives a picture without an error for JPEG-LS streams that are cut off or overwritten."""
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _VRS = frozenset({b"OB", b"OW", b"UN"})
 _MOST_FRAGMENTS = 1 << 20
@@ -130,6 +132,7 @@ class Layout:
         if pixels.shape not in (shape, (*shape, 3)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         luma = self._has_luma if stored.decoded.luma is None else stored.decoded.luma
+        pixels = self._lowered(pixels, stored.decoded.precision)
         grey = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
         return replace(stored, decoded=replace(stored.decoded, pixels=grey))
 
@@ -149,9 +152,8 @@ class Layout:
             return Stored(Decoded(self._raw_frame(frame)))
         if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
             raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        wanted = codecs.Wanted(
-            (self.rows, self.columns), enough, self.bits_stored, self.signed, self._says_rgb
-        )
+        shape, bits = (self.rows, self.columns), self.bits_stored
+        wanted = codecs.Wanted(shape, enough, bits, self.signed, self._says_rgb, self._spare)
         try:
             return Stored(codecs.decode(frame, self.syntax, wanted))
         except DamagedError as error:
@@ -185,7 +187,8 @@ class Layout:
             "bits_stored": self.bits_stored,
             "pixel_representation": int(self.signed),
         }
-        for plugin in (name for name in _OTHER_PLUGINS if name in decoder.available_plugins):
+        known = [name for name in _OTHER_PLUGINS if name in decoder.available_plugins]
+        for plugin in (name for name in known if (name, self.syntax) not in _MAKES_UP):
             with suppress(Exception):  # the first decoder's complaint stands
                 pixels, facts = decoder.as_array(data, decoding_plugin=plugin, **options)
                 return _brightness(pixels, str(facts["photometric_interpretation"]).startswith("YBR"))
@@ -208,11 +211,24 @@ class Layout:
             return self._masked(np.moveaxis(words.reshape(self.samples, self.rows, self.columns), 0, -1))
         return self._masked(words.reshape(self.rows, self.columns, self.samples))
 
+    @property
+    def _spare(self) -> int:
+        """How many bits lie below the stored ones; they are no part of a value, and may be overlays."""
+        return max(self.high_bit + 1 - self.bits_stored, 0)
+
+    def _lowered(self, pixels: NDArray[Any], precision: int | None) -> NDArray[Any]:
+        """Drop the bits below the stored ones of a code stream that holds whole words.
+
+        One whose samples have only the stored bits was made without them, whatever High Bit says.
+        """
+        if not self._spare or precision is None or precision <= self.bits_stored:
+            return pixels
+        return np.asarray(np.right_shift(pixels.view(f"u{pixels.itemsize}"), self._spare))
+
     def _masked(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Take BitsStored bits up to HighBit out of each word; what lies beside them may be overlays."""
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        shift = max(self.high_bit + 1 - self.bits_stored, 0)
-        return self._within(np.right_shift(native, shift) if shift else native)
+        return self._within(np.right_shift(native, self._spare) if self._spare else native)
 
     def _within(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return unsigned values without bits above BitsStored."""

@@ -365,3 +365,46 @@ def test_progressive_jpeg_of_a_retired_syntax(
     )
     assert read(path).remarks == (Reason.RETIRED_SYNTAX,)
     assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
+
+
+LEFT: dict[str, tuple[str, Callable[[NDArray[Any], int], bytes]]] = {
+    "JPEG lossless": (
+        "1.2.840.10008.1.2.4.70",
+        lambda a, bits: bytes(imagecodecs.ljpeg_encode(a, bitspersample=bits)),
+    ),
+    "JPEG-LS": (
+        "1.2.840.10008.1.2.4.80",
+        lambda a, _: bytes(imagecodecs.jpegls_encode(a)),
+    ),
+    "JPEG 2000": (
+        "1.2.840.10008.1.2.4.90",
+        lambda a, bits: bytes(
+            imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k", reversible=True, bitspersample=bits)
+        ),
+    ),
+    "HTJ2K": (
+        "1.2.840.10008.1.2.4.201",
+        lambda a, _: bytes(imagecodecs.htj2k_encode(a)),
+    ),
+}
+
+
+@pytest.mark.parametrize("pixels", ["", "dark", "signed", "dark signed"])
+@pytest.mark.parametrize(
+    ("codec", "bits"), [*((codec, 16) for codec in LEFT), ("JPEG lossless", 12), ("JPEG 2000", 12)]
+)
+def test_values_at_the_upper_end_of_their_word_in_a_code_stream(
+    codec: str, bits: int, pixels: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """High Bit 15 of 12 stored bits; a stream of 12 bits was made without those below."""
+    (syntax, encode), dark, signed = LEFT[codec], "dark" in pixels, "signed" in pixels
+    values = np.kron(chest, np.ones((3, 3))).astype(np.uint16) // (16 if dark else 1)
+    stored = ((values.astype(np.int32) - 2048) & 0xFFF).astype(np.uint16) if signed else values
+    elements: dict[str, Any] = {"BitsStored": 12, "PixelRepresentation": int(signed), **WINDOWED}
+    if signed:
+        elements["RescaleIntercept"] = "976"  # the grey of 0 is that of 2048 without sign
+    plain = read(write_dicom(tmp_path / "plain.dcm", stored, HighBit=11, **elements))
+    coded = stored << 4 if bits == 16 else stored
+    data = encapsulate([encode(np.ascontiguousarray(coded), bits)])
+    path = write_dicom(tmp_path / "x.dcm", stored, syntax, HighBit=15, PixelData=data, **elements)
+    assert np.abs(read(path).image.astype(int) - plain.image).mean() <= 1
