@@ -172,9 +172,9 @@ def header_of(dataset: Dataset) -> Header:
 
 
 def sop_class(dataset: Dataset) -> str:
-    """Return the SOP Class UID; where it is missing, the meta group's if that is one of the standard's."""
-    meta = str(getattr(dataset.file_meta, "MediaStorageSOPClassUID", ""))
-    return text(dataset, "SOPClassUID", "UI") or (meta if meta.startswith("1.2.840.10008.") else "")
+    """Return the SOP Class UID; where it is missing, the meta group's."""
+    meta: Any = getattr(dataset, "file_meta", None) or Dataset()
+    return text(dataset, "SOPClassUID", "UI") or text(meta, "MediaStorageSOPClassUID", "UI")
 
 
 def is_standard(sop_class_uid: str) -> bool:
