@@ -33,7 +33,8 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
     padding, inverse = _padding(dataset, layout), _inverse(dataset, layout)
     processing = window.window is None and voi.lut is None
     dark = _dark(dataset, layout) if processing else _Dark()
-    doubts = [Reason.POLARITY] * (slope.unreadable or dark.in_doubt)
+    turned = slope.unreadable and modality.lut is None  # a table stands in place of the rescale
+    doubts = [Reason.POLARITY] * (turned or dark.in_doubt)
     return GreyScale(
         slope=factor,
         intercept=added,
@@ -201,14 +202,16 @@ def _look_up_table(
     Entries are unsigned, whatever VR they are written with, and so is their number.
     """
     try:
-        entries, first, bits = (int(value) for value in item[descriptor].value)
-        stored = item[data].value
+        said, stored = item[descriptor].value, item[data].value
+        said = np.frombuffer(said, layout.word) if isinstance(said, bytes) else said
+        entries, first, bits = (int(value) for value in said)
         words = stored if isinstance(stored, bytes) else _as_words(stored, layout)
     except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
         return None
     entries = entries % (1 << 16) or 1 << 16
-    # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1)
-    kind = np.dtype(np.uint8 if entries <= len(words) <= entries + 1 else layout.word)
+    # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1); half of deeper ones is what a cut has left
+    packed = bits <= 8 and entries <= len(words) <= entries + 1
+    kind = np.dtype(np.uint8 if packed else layout.word)
     table = np.frombuffer(words, kind, count=len(words) // kind.itemsize)
     if table.size < entries:
         return None
@@ -262,7 +265,7 @@ def _padding(dataset: Dataset, layout: Layout) -> _Padding:
 def _in_range(value: int, layout: Layout) -> int:
     """Return the stored value that has the same bits, if there is one in the pixels' range."""
     low, high = layout.range
-    turns = (1 << 16, -(1 << 16), 1 << layout.bits_allocated, -(1 << layout.bits_stored))
+    turns = (1 << 16, -(1 << 16), 1 << layout.bits_stored, -(1 << layout.bits_stored))
     return next((value + turn for turn in (0, *turns) if low <= value + turn <= high), value)
 
 

@@ -136,7 +136,7 @@ def test_the_sign_of_raw_values_may_leave_the_polarity_in_doubt(
 @pytest.mark.parametrize(
     "case",
     [(16, 0, 65535, -1), (16, 0, 63536, -2000), (16, 1, -2048, 63488), (12, 1, -2048, 63488),
-     (12, 1, -1, 65535), (12, 1, -1, 4095)],
+     (12, 1, -1, 65535), (12, 1, -1, 4095), (12, 0, 4095, -1)],
     ids=lambda case: "{} bits, signed {}, {} written as {}".format(*case),
 )  # fmt: skip
 def test_padding_of_the_other_sign(
@@ -203,6 +203,52 @@ def test_the_first_table_that_can_be_read_counts(
     assert np.array_equal(read(path).image, plain.image)
     path = write_dicom(tmp_path / "y.dcm", chest, **elements, **{keyword: [bad]})
     assert Reason.TABLE_UNREADABLE in read(path).remarks
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_half_a_table_is_no_table_of_bytes(
+    keyword: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """Only entries of 8 bits may lie two to a word; 2048 words of 4096 are a table that has been cut."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.add_new("LUTData", "OW", (np.arange(2048) * 16).astype("<u2").tobytes())
+    plain = read(write_dicom(tmp_path / "plain.dcm", chest, BitsStored=12))
+    path = write_dicom(tmp_path / "x.dcm", chest, BitsStored=12, **{keyword: [item]})
+    assert Reason.TABLE_UNREADABLE in read(path).remarks
+    assert np.array_equal(read(path).image, plain.image)
+
+
+@pytest.mark.parametrize("vr", ["OW", "OB", "UN", "SS"])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_the_descriptor_of_a_table_may_have_another_vr(
+    vr: str, syntax: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    order = ">u2" if syntax.endswith(".2.2") else "<u2"
+    paths = []
+    for name, kind in (("us.dcm", "US"), ("x.dcm", vr)):
+        item = Dataset()
+        said = np.array([4096, 0, 16], order)
+        item.add_new("LUTDescriptor", kind, said.tolist() if kind in ("US", "SS") else said.tobytes())
+        item.add_new("LUTData", "OW", (np.arange(4096) ** 2 // 256).astype(order).tobytes())
+        elements: dict[str, Any] = {"PixelData": chest.astype(order).tobytes(), "VOILUTSequence": [item]}
+        paths.append(write_dicom(tmp_path / name, chest, syntax, BitsStored=12, **elements))
+    plain, odd = map(read, paths)
+    assert odd.remarks == plain.remarks == ()
+    assert np.array_equal(odd.image, plain.image)
+
+
+def test_a_slope_that_a_table_has_replaced_leaves_no_doubt(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.add_new("LUTData", "OW", (np.arange(4096) ** 2 // 256).astype("<u2").tobytes())
+    path = write_dicom(tmp_path / "x.dcm", chest, BitsStored=12, ModalityLUTSequence=[item], RescaleSlope="1")
+    plain = read(path)
+    odd = read(put(path, RescaleSlope="x"))
+    assert odd.remarks == (Reason.NUMBER_UNREADABLE,)
+    assert np.array_equal(odd.image, plain.image)
 
 
 @pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
@@ -281,6 +327,17 @@ def test_a_private_sop_class_is_judged_by_its_modality(
     assert "--include-secondary-capture" in reading.reason
     asked = reader.read_dicom(str(left_out), Preprocessing(), ReadSettings(secondary_capture=True))
     assert isinstance(asked, Picture)
+
+
+def test_a_private_sop_class_may_stand_in_the_meta_group_alone(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    private = "1.2.392.200036.9125.1.1.2"
+    path = write_dicom(tmp_path / "x.dcm", chest, SOPClassUID=private, Modality="CR")
+    dataset = pydicom.dcmread(path)
+    del dataset.SOPClassUID
+    pydicom.dcmwrite(path, dataset)
+    assert read(path).remarks == (Reason.BY_MODALITY,)
 
 
 def test_an_x_ray_sop_class_needs_no_remark_on_the_modality(
