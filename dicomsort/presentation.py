@@ -212,6 +212,8 @@ def _look_up_table(
     # 8-bit entries may lie two to a word (PS3.3 C.11.2.1.1); half of deeper ones is what a cut has left
     packed = bits <= 8 and entries <= len(words) <= entries + 1
     kind = np.dtype(np.uint8 if packed else layout.word)
+    if packed and layout.word == ">u2" and item[data].VR not in ("OB", "UN"):
+        words = np.frombuffer(words, ">u2").astype("<u2").tobytes()  # the first lies in the lower half
     table = np.frombuffer(words, kind, count=len(words) // kind.itemsize)
     if table.size < entries:
         return None

@@ -219,6 +219,24 @@ def test_half_a_table_is_no_table_of_bytes(
     assert np.array_equal(read(path).image, plain.image)
 
 
+def test_entries_two_to_a_word_change_places_in_big_endian(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """The first of two lies in the lower half of its word (PS3.5 8.1.1, 8.1.2)."""
+    entries = (np.arange(256) % 2 * 120 + np.arange(256) // 4).astype(np.uint8)
+    values = np.ascontiguousarray(chest >> 4).astype(np.uint16)
+    paths = []
+    for name, syntax, order in (("le", "1.2.840.10008.1.2.1", "<u2"), ("be", "1.2.840.10008.1.2.2", ">u2")):
+        item = Dataset()
+        item.add_new("LUTDescriptor", "US", [256, 0, 8])
+        item.add_new("LUTData", "OW", entries.view("<u2").astype(order).tobytes())
+        elements: dict[str, Any] = {"PixelData": values.astype(order).tobytes(), "VOILUTSequence": [item]}
+        paths.append(write_dicom(tmp_path / name, values, syntax, BitsStored=8, **elements))
+    little, big = map(read, paths)
+    assert big.remarks == little.remarks == ()
+    assert np.array_equal(big.image, little.image)
+
+
 @pytest.mark.parametrize("vr", ["OW", "OB", "UN", "SS"])
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
 def test_the_descriptor_of_a_table_may_have_another_vr(
