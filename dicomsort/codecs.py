@@ -34,6 +34,7 @@ Pixels = NDArray[Any]
 _MOST_HALVINGS = 5
 _SIZ, _SOT = b"\xff\x4f\xff\x51", b"\xff\x90\0\x0a"
 _SYCC = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # T.800 I.5.3.3, Table I.10
+_COD = b"\xff\x52"
 _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -162,15 +163,22 @@ def _jpeg_xl(frame: bytes, _: Wanted) -> Decoded:
 
 def _jpeg_2000(frame: bytes, _: Wanted) -> Decoded:
     """Decode JPEG 2000; colours that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
-    siz = frame.find(_SIZ)
+    siz, cod = frame.find(_SIZ), frame.find(_COD)
     is_sycc = _SYCC.search(frame, 0, siz) is not None or frame[siz + 46 : siz + 47] not in (b"\1", b"")
     components = int.from_bytes(frame[siz + 40 : siz + 42], "big")
-    luma = False if components == 3 and is_sycc else None
+    luma = False if components == 3 and (is_sycc or _is_transformed(frame, cod)) else None
     return Decoded(imagecodecs.jpeg2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
 
 
 def _htj2k(frame: bytes, _: Wanted) -> Decoded:
-    return Decoded(imagecodecs.htj2k_decode(frame), precision=(frame[frame.find(_SIZ) + 42] & 0x7F) + 1)
+    siz, cod = frame.find(_SIZ), frame.find(_COD)
+    luma = False if _is_transformed(frame, cod) else None
+    return Decoded(imagecodecs.htj2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
+
+
+def _is_transformed(frame: bytes, cod: int) -> bool:
+    """Return whether a multiple component transform is undone by decoding, which gives RGB (T.800 A.6.1)."""
+    return cod >= 0 and frame[cod + 8 : cod + 9] == b"\1"
 
 
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))

@@ -24,6 +24,7 @@ from dicomsort.presentation import grey_scale, pixel_aspect
 from dicomsort.radiograph import ReadSettings, remarks_on, why_not
 
 _DEFAULTS = ReadSettings()
+_NEAR = 4  # frames that are looked at for one that its window shows
 _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
     FileNotFoundError: (Status.IO_ERROR, Reason.VANISHED),
     InflatesTooFarError: (Status.UNSUPPORTED, Reason.TOO_LARGE),
@@ -136,23 +137,38 @@ class _Drawn:
 def _first_good(layout: Layout, draw: Callable[[int], _Drawn]) -> _Drawn:
     """Draw the middle frame, or the nearest one that is whole and no constant grey.
 
-    Raises what the middle one raises if there is none.
+    One that its own window does not show, such as the noise before the X-rays, gives way to a near one that
+    its window does. Raises what the middle one raises if there is no good one.
     """
     first: Exception | None = None
-    for frame in layout.frames_to_try:
-        try:
-            drawn = draw(frame)
-        except MemoryError:
+    spare: _Drawn | None = None
+    for tried, frame in enumerate(layout.frames_to_try):
+        if spare is not None and tried > _NEAR:
+            break
+        drawn = _tried(draw, frame)
+        if isinstance(drawn, Exception):
+            first = first or drawn
+            continue
+        if tried:
+            drawn = replace(drawn, remarks=[*drawn.remarks, frame_remark(frame + 1)])
+        if Reason.PERCENTILE_WINDOW not in drawn.remarks:
+            return drawn
+        spare = spare or drawn
+    if spare is None:
+        raise first or ConstantImageError
+    return spare
+
+
+def _tried(draw: Callable[[int], _Drawn], frame: int) -> _Drawn | Exception:
+    """Draw a frame, or return what another frame may be free of."""
+    try:
+        return draw(frame)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if not _is_of_one_frame(error):
             raise
-        except Exception as error:
-            if not _is_of_one_frame(error):
-                raise
-            first = first or error
-        else:
-            return (
-                drawn if first is None else replace(drawn, remarks=[*drawn.remarks, frame_remark(frame + 1)])
-            )
-    raise first or ConstantImageError
+        return error
 
 
 def _is_of_one_frame(error: Exception) -> bool:

@@ -24,31 +24,35 @@ class Frames(NamedTuple):
 
 def group(
     fragments: Sequence[Fragment],
-    table: Sequence[int],
+    tables: Sequence[Sequence[int]],
     frames: int,
     begins: Callable[[Fragment], bool],
     cut: bool = False,
 ) -> Frames:
     """Tell frames apart.
 
-    table: offsets of the frames from the first fragment's item, from a Basic or an Extended Offset Table;
-    empty without one. Tables have been seen to lie where the frames are whole, so it is asked last: one frame
-    is made of all fragments, and of as many fragments as frames each is one. begins: whether a fragment
-    begins with a code stream's own start, which tells frames apart where the table cannot be believed.
-    cut: whether the file ends within the value, so that frames are missing at its end.
+    tables: offsets of the frames from the first fragment's item, as the Extended and the Basic Offset Table
+    say, as far as these are there. Tables have been seen to lie where the frames are whole, so they are asked
+    last: one frame is made of all fragments, and of as many fragments as frames each is one. begins: whether
+    a fragment begins with a code stream's own start, which tells frames apart where no table can be
+    believed. cut: whether the file ends within the value, so that frames are missing at its end.
 
     Frames that cannot be told apart are none: the result may hold fewer than `frames`, even nothing.
     """
     places = [fragment.item - fragments[0].item for fragment in fragments]
     if frames == 1:
-        return Frames([fragments] if fragments else [], list(table) not in ([], [0]))
-    if len(fragments) == frames:
-        return Frames([[fragment] for fragment in fragments], bool(table) and not _agrees(table, places))
-    if _is_believable(table, places, frames, cut):
-        index = {place: number for number, place in enumerate(places)}
-        return Frames(_split(fragments, [index[entry] for entry in table if entry in index]))
+        return Frames([fragments] if fragments else [], any(list(table) != [0] for table in tables))
+    for whole in (fragments, [fragment for fragment in fragments if fragment.length]):
+        if len(whole) == frames:
+            wrong = any(not _agrees(table, places[: len(whole)]) for table in tables)
+            return Frames([[fragment] for fragment in whole], wrong)
+    for table in tables:
+        if _is_believable(table, places, frames, cut):
+            index = {place: number for number, place in enumerate(places)}
+            known = [index[entry] for entry in table if entry in index]
+            return Frames(_split(fragments, known), table is not tables[0])
     starts = [number for number, fragment in enumerate(fragments) if begins(fragment)]
-    return Frames(_split(fragments, starts) if starts[:1] == [0] else [], bool(table))
+    return Frames(_split(fragments, starts) if starts[:1] == [0] else [], bool(tables))
 
 
 def _agrees(table: Sequence[int], places: Sequence[int]) -> bool:

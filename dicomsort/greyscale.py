@@ -160,7 +160,7 @@ def render(
         return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box))
 
     small = view(shape)
-    if small.counted.min() == small.counted.max():
+    if small.counted.min() == small.counted.max() or _is_constant(stored, scale):
         if not scale.tables:
             raise ConstantImageError
         return render(stored, scale.without_a_table, shape, box, judged)
@@ -170,6 +170,14 @@ def render(
         grey, honoured = _windowed(small, small if judged in (None, shape) else view(judged), scale)
     grey = np.float32(255) - grey if scale.inverse else grey
     return np.where(small.shown, grey, np.float32(0)), honoured
+
+
+def _is_constant(stored: NDArray[Any], scale: GreyScale) -> bool:
+    """Return whether all pixels beside the padding, if there is any, have one value."""
+    if scale.padding is None:
+        return False
+    image = stored[~scale.is_padding(stored)]
+    return image.size > 0 and bool(image.min() == image.max())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomsort.inflate import Inflated
 from dicomsort.outcome import Header, Reason, Status
+from dicomsort.radiograph import KNOWN_MODALITIES
 
 _TEXTS = {
     "sop_instance_uid": ("SOPInstanceUID", "UI"),
@@ -161,6 +162,7 @@ def _meta(file: BinaryIO) -> FileMetaDataset | None:
 def header_of(dataset: Dataset) -> Header:
     """Collect what the manifest tells of a header."""
     texts = {name: text(dataset, keyword, vr) for name, (keyword, vr) in _TEXTS.items()}
+    texts["modality"] = texts["modality"] or term(dataset, "Modality", KNOWN_MODALITIES)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
     return Header(
         **texts,

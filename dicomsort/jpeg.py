@@ -1,5 +1,6 @@
 """What the markers of a JPEG or JPEG-LS stream say, and whether all that they speak of is there."""
 
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ _NO_FRAME_HEADERS = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG, DAC (ITU-T T.81 T
 _SOI, _EOI, _SOS, _DHT, _DRI, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xE0, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
 _BARE = frozenset({0x01, _SOI, _EOI, *_RESTARTS})
-_MOST_SCANS = 1000
+_MOST_SCANS, _MOST_TABLES = 1000, 10_000
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _RGB_IDS = (ord("R"), ord("G"), ord("B"))
 
 
@@ -74,18 +76,29 @@ class JpegStream:
         """Whether the stream itself says that it holds RGB; None if it says nothing.
 
         As decoders do: a JFIF marker means YCbCr, an Adobe one names the transform, else the letters R, G, B
-        may stand in place of the components' numbers.
+        may stand in place of the components' numbers. Nobody sub-samples green and blue.
         """
         if self.jfif:
             return False
         if self.adobe is not None:
             return self.adobe == 0
-        return True if tuple(each.identifier for each in self.components) == _RGB_IDS else None
+        if tuple(each.identifier for each in self.components) == _RGB_IDS:
+            return True
+        sampling = [(each.horizontal, each.vertical) for each in self.components]
+        is_halved = self.process != LOSSLESS and any(each < sampling[0] for each in sampling)
+        return False if is_halved else None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one scan, without restarts and point transform, which every decoder can read."""
-        return len(self.scans) == 1 and not self.scans[0].interval and not self.scans[0].point_transform
+        """Whether it is one scan, without restarts and point transform, which every decoder can read.
+
+        Its tables must be there: some decoders do not look.
+        """
+        if len(self.scans) != 1:
+            return False
+        scan = self.scans[0]
+        has_tables = all((0, direct) in scan.codes for direct, _ in scan.tables)
+        return has_tables and not scan.interval and not scan.point_transform
 
     @property
     def is_whole(self) -> bool:
@@ -185,6 +198,7 @@ class _Walk:
         self._jfif = False
         self._adobe: int | None = None
         self._codes: dict[tuple[int, int], str] = {}
+        self._tables_met = 0
 
     def stream(self) -> JpegStream | None:
         if self._frame[:2] != b"\xff\xd8":
@@ -202,11 +216,8 @@ class _Walk:
 
     def _next_marker(self, at: int) -> int:
         """Find FF and a byte that makes a marker of it; fill bytes may stand before (T.81 B.1.1.2)."""
-        while (at := self._frame.find(b"\xff", at)) >= 0 and at + 1 < len(self._frame):
-            if self._frame[at + 1] not in (0x00, 0xFF):
-                return at
-            at += 1
-        return -1
+        found = _MARKER.search(self._frame, at)
+        return found.start() if found else -1
 
     def _segment(self, marker: int, at: int) -> int:
         """Take in a segment whose length stands at `at`; return where the search goes on."""
@@ -219,12 +230,19 @@ class _Walk:
         elif marker == _DRI:
             self._interval = int.from_bytes(body, "big")
         elif marker == _DHT:
-            self._codes.update(_zero_codes(body))
+            self._tables(body)
         elif marker == _APP0 and body[:5] == b"JFIF\0":
             self._jfif = True
         elif marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
             self._adobe = body[11]
         return end
+
+    def _tables(self, body: bytes) -> None:
+        for place, code in _zero_codes(body):
+            self._codes[place] = code
+            self._tables_met += 1
+            if self._tables_met > _MOST_TABLES:
+                raise ValueError("tables without end")
 
     def _frame_header(self, process: int, body: bytes) -> None:
         precision, rows, columns, count = struct.unpack_from(">BHHB", body)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -375,14 +376,16 @@ class PixelSource:
         def begins(fragment: Fragment) -> bool:
             return codecs.begins(self._head_of(fragment), transfer_syntax)
 
-        if begins(fragments[0]):  # some write no item for the Basic Offset Table
-            return group(fragments, self._extended_table(), frames, begins, cut)
-        table = self._extended_table() or _words(self._bytes_of(fragments[0]), 4)
-        return group(fragments[1:], table, frames, begins, cut)
+        tables = [self._extended_table()]
+        if not begins(fragments[0]):  # some write no item for the Basic Offset Table
+            tables.append(_words(self._bytes_of(fragments.pop(0)), 4))
+        return group(fragments, [table for table in tables if table], frames, begins, cut)
 
     def _extended_table(self) -> list[int]:
         table = self._dataset.get("ExtendedOffsetTable")
-        return _words(table, 8) if isinstance(table, bytes) else []
+        if isinstance(table, bytes):
+            return _words(table, 8)
+        return [int(entry) for entry in table] if isinstance(table, Sequence) else []
 
     def _bytes_of(self, fragment: Fragment) -> bytes:
         self._stream.seek(fragment.start)

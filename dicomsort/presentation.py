@@ -238,6 +238,8 @@ def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
         if table is None:
             raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
         tables.append(table)
+    if len({len(table.table) for table in tables}) > 1:
+        raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
     brightness = np.stack([table.table for table in tables], axis=-1) @ _BT601
     return LookUpTable(tables[0].first, brightness.astype(np.uint16), tables[0].bits)
 
@@ -265,10 +267,14 @@ def _padding(dataset: Dataset, layout: Layout) -> _Padding:
 
 
 def _in_range(value: int, layout: Layout) -> int:
-    """Return the stored value that has the same bits, if there is one in the pixels' range."""
+    """Return the stored value that has the same bits, if there is one in the pixels' range.
+
+    Words of all ones lose those above the stored bits, as pixels do.
+    """
     low, high = layout.range
     turns = (1 << 16, -(1 << 16), 1 << layout.bits_stored, -(1 << layout.bits_stored))
-    return next((value + turn for turn in (0, *turns) if low <= value + turn <= high), value)
+    meant = next((value + turn for turn in (0, *turns) if low <= value + turn <= high), value)
+    return high if meant == 0xFFFF and not layout.signed else meant
 
 
 def _is_not_for_display(dataset: Dataset) -> bool:

@@ -23,6 +23,7 @@ XRAY_SOP_CLASSES = frozenset(
 )
 SECONDARY_CAPTURE_SOP_CLASSES = frozenset(_STORAGE + suffix for suffix in ("7", "7.1", "7.2", "7.3", "7.4"))
 XRAY_MODALITIES = frozenset({"CR", "DX", "RG", "RF", "XA", "PX", "IO"})
+OTHER_MODALITIES = frozenset({"MG", "CT", "MR", "US", "NM", "PT", "OT", "SC", "XC", "ES", "SR", "DOC"})
 
 _MEANT = {
     "CF": "RF",  # cinefluorography, digital fluoroscopy and videofluorography: retired, PS3.3 C.7.3.1.1.1
@@ -31,6 +32,8 @@ _MEANT = {
     "DS": "XA",  # digital subtraction angiography: retired
     "DR": "DX",  # never was a term, but stands in many files
 }
+KNOWN_MODALITIES = frozenset(XRAY_MODALITIES | OTHER_MODALITIES | set(_MEANT))
+"""Terms that are believed whatever the VR of the element: none of them can be a name."""
 _STANDARD_ROOT = "1.2.840.10008."
 
 _REFUSED = {

@@ -483,3 +483,48 @@ def test_values_at_the_upper_end_of_their_word_in_a_code_stream(
     data = encapsulate([encode(np.ascontiguousarray(coded), bits)])
     path = write_dicom(tmp_path / "x.dcm", stored, syntax, HighBit=15, PixelData=data, **elements)
     assert np.abs(read(path).image.astype(int) - plain.image).mean() <= 1
+
+
+@pytest.mark.parametrize("sampling", ["422", "420"])
+def test_sub_sampled_colours_without_a_marker_are_no_rgb(
+    sampling: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    """Nobody sub-samples green and blue, whatever Photometric Interpretation says."""
+    grey = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
+    colour = np.stack([grey] * 3, axis=-1)
+    plain = read(write_dicom(tmp_path / "plain.dcm", grey))
+    frame = _without_app(bytes(imagecodecs.jpeg8_encode(colour, level=98, subsampling=sampling)))
+    elements = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+    path = write_dicom(
+        tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=encapsulate([frame]), **elements
+    )
+    assert read(path).remarks == (Reason.STREAM_DECIDES,)
+    assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
+
+
+@pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB", "YBR_FULL"])
+def test_colours_that_jpeg_2000_has_transformed_come_out_as_rgb(
+    photometric: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    grey = (chest >> 4).astype(np.uint8)
+    colour = np.stack([grey // 3, grey, grey // 2], axis=-1)
+    elements: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    shape = {"Rows": grey.shape[0], "Columns": grey.shape[1]}
+    plain = read(
+        write_dicom(tmp_path / "p.dcm", colour, PhotometricInterpretation="RGB", **elements, **shape)
+    )
+    frame = bytes(imagecodecs.jpeg2k_encode(colour, level=0, codecformat="j2k", reversible=True, mct=True))
+    elements["PhotometricInterpretation"] = photometric
+    data = encapsulate([frame])
+    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.90", PixelData=data, **elements)
+    assert np.abs(read(path).image.astype(int) - plain.image).mean() < 1
+
+
+def test_a_known_modality_is_believed_whatever_its_vr(
+    chest: NDArray[Any], tmp_path: Path, write_dicom: Write
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", chest, SOPClassUID=CAPTURE, Modality="DX")
+    dataset = pydicom.dcmread(path)
+    dataset["Modality"] = pydicom.DataElement("Modality", "LO", "DX")
+    dataset.save_as(path)
+    assert read(path).header.modality == "DX"

@@ -245,7 +245,7 @@ def test_a_table_of_a_long_value_may_wrap() -> None:
     half = 3 << 30
     fragments = [Fragment(100 + at, 108 + at, half) for at in (0, half, 2 * half)]
     table = [(fragment.item - 100) % (1 << 32) for fragment in fragments]
-    assert not group(fragments, table, 3, lambda _: True).table_is_wrong
+    assert not group(fragments, [table], 3, lambda _: True).table_is_wrong
 
 
 def test_what_cannot_be_told_apart_is_no_frame(
@@ -257,3 +257,64 @@ def test_what_cannot_be_told_apart_is_no_frame(
     reading = reader.read_dicom(str(path), CANVAS, ReadSettings())
     assert isinstance(reading, Failure)
     assert reading.status is Status.DECODE_ERROR
+
+
+def test_a_right_basic_table_beside_an_extended_one_that_lies(
+    cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
+) -> None:
+    """Frames without a start of their own, each in two fragments."""
+    parts = [part for frame in cine for part in in_parts(frame.tobytes(), 2)]
+    right = places(parts)[::2]
+    wanted = read(write_dicom(tmp_path / "plain.dcm", cine[2]))
+    path = write_dicom(
+        tmp_path / "x.dcm", cine[0], "1.2.840.10008.1.2.1.98", NumberOfFrames=FRAMES,
+        ExtendedOffsetTable=words([4 + entry for entry in right], 8), PixelData=value_of(words(right), parts),
+    )  # fmt: skip
+    assert read(path).remarks == (Reason.OFFSET_TABLE,)
+    assert np.array_equal(read(path).image, wanted.image)
+
+
+def test_an_empty_item_at_the_end_is_no_frame(
+    cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
+) -> None:
+    streams = [*(frame.tobytes() for frame in cine), b""]
+    wanted = read(write_dicom(tmp_path / "plain.dcm", cine[2]))
+    value = value_of(b"", streams)
+    path = write_dicom(
+        tmp_path / "x.dcm", cine[0], "1.2.840.10008.1.2.1.98", NumberOfFrames=FRAMES, PixelData=value
+    )
+    assert np.array_equal(read(path).image, wanted.image)
+
+
+def test_a_frame_that_its_window_does_not_show_gives_way_to_one_that_it_does(
+    cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
+) -> None:
+    """Before the X-rays come a cine holds noise, which is no constant grey."""
+    noise = np.random.default_rng(0).integers(0, 4, cine[2].shape).astype(np.uint8)
+    window = {"WindowCenter": "128", "WindowWidth": "240"}
+    frames = [*cine[:2], noise, *cine[3:]]
+    wanted = read(write_dicom(tmp_path / "plain.dcm", cine[1], **window))
+    path = write_dicom(
+        tmp_path / "x.dcm", cine[0], NumberOfFrames=FRAMES, PixelData=np.stack(frames).tobytes(), **window
+    )
+    assert read(path).remarks == (frame_remark(2),)
+    assert np.array_equal(read(path).image, wanted.image)
+    alone = write_dicom(tmp_path / "alone.dcm", noise, **window)
+    everywhere = write_dicom(
+        tmp_path / "y.dcm", noise, NumberOfFrames=FRAMES, PixelData=noise.tobytes() * FRAMES, **window
+    )
+    assert read(everywhere).remarks == read(alone).remarks == (Reason.PERCENTILE_WINDOW,)
+
+
+def test_a_frame_of_one_grey_beside_its_padding_is_blank(
+    cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
+) -> None:
+    frames = [frame.copy() for frame in cine]
+    frames[2][:] = 90
+    for frame in frames:
+        frame[:37] = 0
+    value = np.stack(frames).tobytes()
+    path = write_dicom(
+        tmp_path / "x.dcm", frames[0], NumberOfFrames=FRAMES, PixelPaddingValue=0, PixelData=value
+    )
+    assert read(path).remarks == (frame_remark(2),)

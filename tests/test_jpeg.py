@@ -299,3 +299,15 @@ def test_cut_and_changed_streams_never_raise() -> None:
             stream = read_stream(bytes(changed))
             if stream is not None and stream.is_whole:
                 has_blank_part(stream, bytes(changed), np.full((40, 50), 128, np.uint8))
+
+
+def test_a_stream_without_tables_is_not_plain() -> None:
+    """A decoder that does not look for them is never asked about it."""
+    frame = encode(np.arange(64 * 48).reshape(64, 48).astype(np.uint16), Options(12))
+    start = frame.index(b"\xff\xc4")
+    end = start + 2 + int.from_bytes(frame[start + 2 : start + 4], "big")
+    whole, bare = read_stream(frame), read_stream(frame[:start] + frame[end:])
+    assert whole is not None
+    assert whole.is_plain
+    assert bare is not None
+    assert not bare.is_plain
