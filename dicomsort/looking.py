@@ -22,6 +22,7 @@ from dicomsort.options import (
     canvas_of,
     endings,
 )
+from dicomsort.workers import pool_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dicomsort.dataset import Sample, Unread
     from dicomsort.preprocess import Canvas, Preprocessing
     from dicomsort.stats import Range, Stats, TargetStats
-    from dicomsort.workers import PoolSettings, pool_settings
+    from dicomsort.workers import PoolSettings
 
 _LARGEST_TILE = 256
 
