@@ -15,10 +15,9 @@ from dicomsort.atomic import replacing
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.history import DAMAGE, History, IsThere, Record
 from dicomsort.labels import Decision
-from dicomsort.names import cell, escape
+from dicomsort.names import SEPARATORS, cell, escape
 from dicomsort.outcome import FOR_REVIEW, Header, Stamp, Status
 from dicomsort.runfile import RunFacts, RunFile
-from dicomsort.sources import SEPARATORS
 
 MANIFEST = "manifest.csv"
 

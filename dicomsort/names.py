@@ -6,6 +6,9 @@ import unicodedata
 _GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
 _LINE_BREAKING = frozenset({0x85, 0x2028, 0x2029})
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets put between cells instead of commas."""
+
 
 def escape(name: str) -> str:
     r"""Write a path as UTF-8 on one line: other bytes, control characters and `\` as reversible `\xNN`.

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from dicomsort import walk
 from dicomsort.errors import UsageError
-from dicomsort.names import escape, uncell, unescape
+from dicomsort.names import SEPARATORS, escape, uncell, unescape
 from dicomsort.outcome import Failure, Found, Reason, Status
 
 STDIN = "-"
@@ -23,8 +23,6 @@ _COLUMN, _OURS = "path", "dicomsort_version"
 _MARK = b"\xef\xbb\xbf"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _KNOWN = {_COLUMN, _OURS, "file", "filename", "status", "reason", "label", "destination", "sha256"}
-SEPARATORS = {";": "semicolons", "\t": "tabs"}
-"""What spreadsheets put between cells instead of commas."""
 
 
 class Files(Protocol):
