@@ -7,7 +7,7 @@ streams that are made with every option of their kind, whose pixels are known (`
 `tests/jpeg_lossless.py`, `tests/streams.py`). Each decoding runs in a worker process, for some of these
 decoders crash: those of imagecodecs, Pillow, pydicom's plug-ins as far as they are installed, and dcmtk's
 commands. All are compared, grey value by grey value (of colours, their brightness), with what is known, or
-with what `dicomsort.codecs` chooses to do. Lossless syntaxes must be equal. Values of a lossy one may differ
+with what `dicom.codecs` chooses to do. Lossless syntaxes must be equal. Values of a lossy one may differ
 by 2 steps, by 3 from what went into an encoder; the brightness of lossy colours by 2 of 256 on average, for
 sub-sampled ones are smoothed in one way or another.
 
@@ -42,9 +42,9 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
-from dicomsort import codecs, reader
+from dicomsort.dicom import codecs, reader
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.workers import PoolSettings
+from dicomsort.system.worker_pool import PoolSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

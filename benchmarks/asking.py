@@ -18,13 +18,14 @@ from PIL import Image
 from shortcuts import Change, Grey, bent, compressed, read_grey, resized
 from told import Values
 
-from dicomsort import dataset, reader
-from dicomsort.bundle import Bundle
-from dicomsort.dataset import TEST, VALIDATION, Sample
+from dicomsort.data import dataset
+from dicomsort.data.dataset import TEST, VALIDATION, Sample
+from dicomsort.dicom import reader
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.imaging.canvas import Canvas, Preprocessing, fit
+from dicomsort.model.batching import Predictor
+from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Failure, Picture
-from dicomsort.predict import Predictor
-from dicomsort.preprocess import Canvas, Preprocessing, fit
-from dicomsort.radiograph import ReadSettings
 
 AS_IS = "as is"
 DICOM_GROUPS, UNKNOWN, MAMMOGRAPHY = ("xray", "derived"), ("", "unclear"), "MG"

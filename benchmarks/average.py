@@ -24,15 +24,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
-from dicomsort import corrections, folds, networks, train, truth
-from dicomsort.bundle import CONFIG, Bundle
-from dicomsort.cache import Cache
-from dicomsort.classifier import Classifier
-from dicomsort.dataset import TRAIN, Columns
-from dicomsort.novelty import PREFIX
-from dicomsort.trainer import features_of
-from dicomsort.workers import pool_settings
+from dicomsort.data import corrections, targets
+from dicomsort.data.cache import Cache
+from dicomsort.data.dataset import TRAIN, Columns
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks
+from dicomsort.model.bundle import CONFIG, Bundle
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.ood import PREFIX
+from dicomsort.system.worker_pool import pool_settings
+from dicomsort.training import cross_validation, train
+from dicomsort.training.trainer import features_of
 
 BATCH = 32
 
@@ -61,7 +63,7 @@ def shipped(data: Path, models: list[Path], target: str, right: Path | None, out
         found, _ = corrections.load(data, Columns((target,)), right, cache.hash_of)
         samples = list(found.samples)
         unread = cache.fill(samples, pool_settings(), lambda _: None)
-        heads = truth.heads_of(samples, (target,))
+        heads = targets.heads_of(samples, (target,))
         prepared = train.prepare(samples, heads, other.split, cache, unread)
         made = {"average_of": [one.tag, other.tag], "parts": [one.training, other.training]}
         mean = replace(other, name=out.name, weights=averaged(one, other), training=made, reject=None)
@@ -76,8 +78,8 @@ def out_of_fold(data: Path, runs: list[Path], target: str, out: Path) -> None:
     tables = [{row["file"]: row for row in rows_of(run)} for run in runs]
     rows = [row for name, row in tables[0].items() if name in tables[1]]
     out.mkdir(parents=True)
-    shutil.copy(runs[0] / folds.FIGURES, out)
-    with (out / folds.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
+    shutil.copy(runs[0] / cross_validation.FIGURES, out)
+    with (out / cross_validation.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         for fold in sorted({row["fold"] for row in rows}):
@@ -91,7 +93,7 @@ def out_of_fold(data: Path, runs: list[Path], target: str, out: Path) -> None:
 
 def rows_of(run: Path) -> list[dict[str, str]]:
     """Read the answers of a run."""
-    with (run / folds.PREDICTIONS).open(encoding="utf-8", newline="") as file:
+    with (run / cross_validation.PREDICTIONS).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

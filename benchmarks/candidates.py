@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from told import Values, figure, ratio, resampled
 
-from dicomsort import folds
-from dicomsort.metrics import Answers, Figure
-from dicomsort.names import uncell, unescape
+from dicomsort.evaluation.metrics import Answers, Figure
+from dicomsort.system.escaping import uncell, unescape
+from dicomsort.training import cross_validation
 
 ADULT, CHILD = "adult_chest", "pediatric_chest"
 AMBIGUOUS, PATIENT = "ambiguous", "patient"
@@ -111,10 +111,10 @@ def load_known(data: Path, target: str, source: str) -> dict[str, Known]:
 def load_run(folder: Path, known: Mapping[str, Known]) -> Run:
     """Read a candidate's predictions.csv. Ends the program if there is none, or not of one label each."""
     try:
-        with (folder / folds.PREDICTIONS).open(encoding="utf-8", newline="") as file:
+        with (folder / cross_validation.PREDICTIONS).open(encoding="utf-8", newline="") as file:
             every = list(csv.DictReader(file))
     except OSError as error:
-        raise SystemExit(f"'{folder}' has no {folds.PREDICTIONS}: {error.strerror}") from error
+        raise SystemExit(f"'{folder}' has no {cross_validation.PREDICTIONS}: {error.strerror}") from error
     order = tuple(dict.fromkeys(_text(row["fold"]) for row in every))
     named = [(_text(row["file"]), row) for row in every]
     rows = sorted([(name, row) for name, row in named if name in known and known[name].counts], key=_place)

@@ -23,17 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import __version__, corrections, dataset, evaluate, load, sheet
-from dicomsort import bundle as bundles
-from dicomsort.bundle import Bundle
-from dicomsort.dataset import PARTS, TEST, TRAIN, Sample
+from dicomsort import __version__
+from dicomsort.data import corrections, dataset
+from dicomsort.data.dataset import PARTS, TEST, TRAIN, Sample
 from dicomsort.errors import DicomsortError, TargetError, UsageError
-from dicomsort.evaluate import PATIENT, Answered, EvalSettings, Measured, Mistake
-from dicomsort.metrics import Answers, Figure, Figures, measure
+from dicomsort.evaluation import evaluate
+from dicomsort.evaluation.evaluate import PATIENT, Answered, EvalSettings, Measured, Mistake
+from dicomsort.evaluation.metrics import Answers, Figure, Figures, measure
+from dicomsort.evaluation.report import figure_text
+from dicomsort.imaging import contact_sheet
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model import bundle as bundles
+from dicomsort.model import load
+from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Failure
-from dicomsort.preprocess import Preprocessing
-from dicomsort.report import figure_text
-from dicomsort.workers import pool_settings, warm_up
+from dicomsort.system.worker_pool import pool_settings, warm_up
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -324,7 +328,7 @@ def failures_of(work: Work, most: int) -> Shown:
     wrong = evaluate.worst(work.measured, len(work.measured.predictions))
     free = [one for one in wrong if may_be_shown(one.prediction.sample)][:most]
     pictures = _pictures([one.prediction.sample for one in free], work.settings)
-    tiles = {id(one): sheet.Tile(pictures[id(one.prediction.sample)], _caption(one))
+    tiles = {id(one): contact_sheet.Tile(pictures[id(one.prediction.sample)], _caption(one))
              for one in free if id(one.prediction.sample) in pictures}  # fmt: skip
     pictured = tuple(one for one in free if id(one) in tiles)
     return Shown(wrong, pictured, drawn(list(tiles.values())))
@@ -353,11 +357,11 @@ def _plain(label: str) -> str:
     return label.replace("|", ", ") or "none"
 
 
-def drawn(tiles: Sequence[sheet.Tile]) -> bytes:
+def drawn(tiles: Sequence[contact_sheet.Tile]) -> bytes:
     """Draw a contact sheet as PNG, as large and in as many greys as the file may be; empty without tiles."""
     content = b""
     for side, greys in STYLES if tiles else ():
-        picture = sheet.sheet_of(tiles, min(COLUMNS, len(tiles)), side).convert("L")
+        picture = contact_sheet.sheet_of(tiles, min(COLUMNS, len(tiles)), side).convert("L")
         indices = np.rint(np.asarray(picture, np.float64) * (greys - 1) / 255).astype(np.uint8)
         paletted = Image.frombytes("P", picture.size, indices.tobytes())
         paletted.putpalette([level * 255 // (greys - 1) for level in range(greys) for _ in "rgb"])

@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from dicomsort import metrics
-from dicomsort.metrics import Answers
+from dicomsort.evaluation import metrics
+from dicomsort.evaluation.metrics import Answers
 
 CLASSES = 5
 

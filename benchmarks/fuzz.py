@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dicomsort import reader
+from dicomsort.dicom import reader
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
-from dicomsort.preprocess import Preprocessing
-from dicomsort.workers import PoolSettings
+from dicomsort.system.worker_pool import PoolSettings
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 CANARY = "CANARY"

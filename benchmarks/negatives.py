@@ -35,12 +35,12 @@ from drawn.pages import overlaid
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from dicomsort import sheet
-from dicomsort.greyscale import ConstantImageError, Window, render
-from dicomsort.header import Stop, header_of, read_header
-from dicomsort.pixels import Layout, PixelSource
-from dicomsort.preprocess import fitted_shape, to_bytes
-from dicomsort.presentation import grey_scale, pixel_aspect
+from dicomsort.dicom.header import Stop, header_of, read_header
+from dicomsort.dicom.pixel_data import Layout, PixelSource
+from dicomsort.dicom.transforms import grey_scale, pixel_aspect
+from dicomsort.imaging import contact_sheet
+from dicomsort.imaging.canvas import fitted_shape, to_bytes
+from dicomsort.imaging.grayscale import ConstantImageError, Window, render
 
 TUNE, REPORT = HALVES = ("tune", "report")
 TABLE, COLUMNS = "negatives.csv", ("file", "kind", "half", "origin")
@@ -308,12 +308,12 @@ def counts(negatives: Sequence[Negative]) -> str:
 
 def write_sheets(negatives: Sequence[Negative], out: Path) -> None:
     """Write a contact sheet of each kind."""
-    tiles: dict[str, list[sheet.Tile]] = defaultdict(list)
+    tiles: dict[str, list[contact_sheet.Tile]] = defaultdict(list)
     for each in negatives:
         image = np.asarray(Image.open(each.path), np.uint8)
-        tiles[each.kind].append(sheet.Tile(image, (each.path.name, each.origin.rpartition("__")[2])))
+        tiles[each.kind].append(contact_sheet.Tile(image, (each.path.name, each.origin.rpartition("__")[2])))
     for kind, members in tiles.items():
-        sheet.save(sheet.sheet_of(members, 10, 130), out / f"sheet_{kind}.png")
+        contact_sheet.save(contact_sheet.sheet_of(members, 10, 130), out / f"sheet_{kind}.png")
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
-from dicomsort import networks
-from dicomsort.classifier import Classifier
-from dicomsort.devices import THREADS
-from dicomsort.heap import keep_freed_memory
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.devices import THREADS
+from dicomsort.system.malloc import keep_freed_memory
 
 BATCHES = (1, 8, 32, 128)
 Images = NDArray[np.uint8]

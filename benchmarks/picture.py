@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dicomsort import reader
-from dicomsort.names import unescape
+from dicomsort.dicom import reader
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Picture
-from dicomsort.preprocess import Preprocessing
+from dicomsort.system.escaping import unescape
 
 SIDE, COLUMNS, MARGIN = 112, 8, 16
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
-from dicomsort import dataset
-from dicomsort.classifier import Classifier
-from dicomsort.labels import decide
+from dicomsort.data import dataset
+from dicomsort.model import bundle as bundles
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.heads import decide
 from dicomsort.outcome import Failure
-from dicomsort.workers import PoolSettings
+from dicomsort.system.worker_pool import PoolSettings
 
 
 def scores(classifier: Classifier, images: NDArray[np.uint8], batch: int) -> NDArray[np.float64]:

@@ -16,10 +16,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from dicomsort.dicom.reader import read_any
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.outcome import Picture
-from dicomsort.preprocess import Preprocessing
-from dicomsort.reader import read_any
-from dicomsort.sheet import Tile, save, sheet_of
 
 
 def main() -> None:

@@ -28,11 +28,12 @@ from negatives import HALVES
 from told import Units, Values, figure, percent, percent_spread, plain, ratio, resampled, share, spread, table
 from told import without_nan as as_json_values
 
-from dicomsort import bundle as bundles
-from dicomsort import dataset, evaluate, metrics
-from dicomsort.classifier import Classifier
-from dicomsort.dataset import TEST, VALIDATION, Sample
-from dicomsort.metrics import Answers, Figure
+from dicomsort.data import dataset
+from dicomsort.data.dataset import TEST, VALIDATION, Sample
+from dicomsort.evaluation import evaluate, metrics
+from dicomsort.evaluation.metrics import Answers, Figure
+from dicomsort.model import bundle as bundles
+from dicomsort.model.classifier import Classifier
 
 FALSE = 0.01
 """The share of the test part that the threshold beside the model's own rejects."""

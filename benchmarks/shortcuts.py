@@ -27,16 +27,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import dicomsort
-from dicomsort import bundle as bundles
-from dicomsort import dataset, evaluate
-from dicomsort.bundle import Bundle
-from dicomsort.classifier import Classifier
-from dicomsort.dataset import Sample
-from dicomsort.evaluate import Question
-from dicomsort.labels import split_columns
-from dicomsort.predict import Predictor
-from dicomsort.preprocess import fit
-from dicomsort.reader import PICTURE_FORMATS
+from dicomsort.data import dataset
+from dicomsort.data.dataset import Sample
+from dicomsort.dicom.reader import PICTURE_FORMATS
+from dicomsort.evaluation import evaluate
+from dicomsort.evaluation.evaluate import Question
+from dicomsort.imaging.canvas import fit
+from dicomsort.model import bundle as bundles
+from dicomsort.model.batching import Predictor
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.heads import split_columns
 
 Grey = NDArray[np.float32]
 """A picture of its own size: (rows, columns), 0 black to 255 white."""
@@ -232,7 +233,7 @@ def _bytes(grey: Grey) -> NDArray[np.uint8]:
 
 
 def read_grey(path: Path) -> Grey:
-    """Read every pixel of a DICOM file, or of a picture as `dicomsort.reader` reads one."""
+    """Read every pixel of a DICOM file, or of a picture as `dicomsort.dicom.reader` reads one."""
     try:
         return np.asarray(dicomsort.read_image(path, preprocessing=None), np.float32)
     except dicomsort.UnreadableError as error:

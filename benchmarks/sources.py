@@ -26,9 +26,10 @@ import numpy as np
 from candidates import ADULT, CHILD, Known, Members, Nested, Run, best_of, chest_accuracy, macro_recall
 from told import Values, percent, percent_spread, plain, share, spread, table, without_nan
 
-from dicomsort import folds, metrics
-from dicomsort.bundle import CONFIG
-from dicomsort.metrics import Figure, Figures
+from dicomsort.evaluation import metrics
+from dicomsort.evaluation.metrics import Figure, Figures
+from dicomsort.model.bundle import CONFIG
+from dicomsort.training import cross_validation
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
 OWN = "the folds' own"
@@ -98,7 +99,7 @@ def own_thresholds(run: Run) -> dict[str, float]:
     """Return the review threshold of each fold's own model; without those whose model is gone."""
     found = {}
     for fold in run.fold_order:
-        config = run.folder / folds._folder_name(fold) / CONFIG
+        config = run.folder / cross_validation._folder_name(fold) / CONFIG
         if config.is_file():
             facts = json.loads(config.read_text(encoding="utf-8"))
             found[fold] = float(facts["heads"][0]["review_below"])

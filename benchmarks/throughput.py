@@ -36,13 +36,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from scale import peak
 
-from dicomsort import reader
-from dicomsort.bundle import load, locate
-from dicomsort.classifier import Classifier
-from dicomsort.heap import keep_freed_memory
+from dicomsort.dicom import reader
+from dicomsort.model.batching import predict
+from dicomsort.model.bundle import load, locate
+from dicomsort.model.classifier import Classifier
 from dicomsort.outcome import Picture
-from dicomsort.predict import predict
-from dicomsort.spent import Spent
+from dicomsort.system.malloc import keep_freed_memory
+from dicomsort.system.timing import Spent
 
 HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))

@@ -3,14 +3,14 @@
 import signal
 import sys
 
-from dicomsort import streams
+from dicomsort.system import streams
 
 
 def main() -> None:
     """Run the command line, quiet about a Ctrl-C that comes while it is still being loaded."""
     try:
         streams.prepare()
-        from dicomsort.cli import main as run  # noqa: PLC0415
+        from dicomsort.cli.main import main as run  # noqa: PLC0415
 
         run()
     except KeyboardInterrupt:

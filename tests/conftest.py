@@ -19,14 +19,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicomsort import networks
-from dicomsort.bundle import Bundle, compact
-from dicomsort.cli import app
-from dicomsort.labels import Head
-from dicomsort.names import unescape
-from dicomsort.pipeline import SortSettings
-from dicomsort.preprocess import Preprocessing
-from dicomsort.workers import PoolSettings
+from dicomsort.cli.main import app
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model import networks
+from dicomsort.model.bundle import Bundle, compact
+from dicomsort.model.heads import Head
+from dicomsort.sorting.pipeline import SortSettings
+from dicomsort.system.escaping import unescape
+from dicomsort.system.worker_pool import PoolSettings
 
 TESTS = Path(__file__).resolve().parent
 ROUTER_LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")

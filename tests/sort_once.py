@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from dicomsort import pipeline
-from dicomsort.bundle import Bundle, NetworkSpec
+from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError
-from dicomsort.labels import Head
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.heads import Head
 from dicomsort.outcome import Action, Failure, Found, Picture
-from dicomsort.place import Placing
-from dicomsort.preprocess import Preprocessing
-from dicomsort.radiograph import ReadSettings
-from dicomsort.sources import Share
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting import pipeline
+from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.place import Placing
+from dicomsort.system.worker_pool import PoolSettings
 
 LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
 _read_found = pipeline._read_found

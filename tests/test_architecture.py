@@ -1,4 +1,4 @@
-"""The rooms, who may import whom, and what the command line may load before it has to."""
+"""The rooms, which may know which, who may use which library, and what loads before it has to."""
 
 import ast
 import subprocess
@@ -11,184 +11,98 @@ import dicomsort
 
 PACKAGE = Path(dicomsort.__file__).parent
 
-# Each module imports only modules above it; the sets are the third-party packages it may import.
-ROOMS: dict[str, set[str]] = {
-    "errors": set(),
-    "names": set(),
-    "streams": set(),
-    "patience": set(),
-    "outcome": {"numpy"},
-    "atomic": set(),
-    "walk": set(),
-    "sources": set(),
-    "preprocess": {"numpy", "PIL"},
-    "jpeg": {"numpy"},
-    "blank": {"numpy"},
-    "codecs": {"numpy", "imagecodecs", "PIL"},
-    "greyscale": {"numpy"},
-    "radiograph": set(),
-    "inflate": set(),
-    "header": {"pydicom"},
-    "encapsulated": set(),
-    "pixels": {"pydicom", "numpy"},
-    "presentation": {"pydicom", "numpy"},
-    "archives": set(),
-    "dicom": {"pydicom"},
-    "heap": set(),
-    "worker": set(),
-    "workers": set(),
-    "reader": {"numpy", "PIL"},
-    "labels": {"numpy"},
-    "bundle": {"numpy", "safetensors"},
-    "novelty": {"torch", "numpy"},
-    "folding": {"torch", "timm"},
-    "networks": {"torch", "timm", "safetensors"},
-    "devices": {"torch"},
-    "classifier": {"torch", "numpy"},
-    "fleet": {"torch", "numpy"},
-    "load": set(),
-    "spent": set(),
-    "predict": {"numpy"},
-    "panel": {"numpy"},
-    "place": set(),
-    "pictures": {"PIL"},
-    "layout": set(),
-    "claims": set(),
-    "runfile": set(),
-    "locks": set(),
-    "history": {"numpy"},
-    "manifest": set(),
-    "parts": set(),
-    "durable": set(),
-    "journal": set(),
-    "duplicates": set(),
-    "settle": set(),
-    "merge": set(),
-    "ledger": set(),
-    "ahead": set(),
-    "forecast": set(),
-    "crew": set(),
-    "filing": set(),
-    "tally": set(),
-    "pipeline": set(),
-    "metrics": {"numpy", "sklearn"},
-    "table": set(),
-    "dataset": {"numpy"},
-    "beware": set(),
-    "corrections": set(),
-    "truth": {"numpy"},
-    "splits": {"numpy", "sklearn"},
-    "cache": {"numpy"},
-    "grouping": {"numpy"},
-    "evaluate": {"numpy"},
-    "calibrate": {"numpy"},
-    "baseline": {"numpy", "sklearn"},
-    "drawings": {"numpy", "matplotlib", "sklearn"},
-    "sheet": {"numpy", "PIL"},
-    "report": {"numpy", "PIL"},
-    "stats": {"numpy", "PIL"},
-    "augment": {"torch", "torchvision", "PIL"},
-    "workbench": set(),
-    "recipe": set(),
-    "ranks": {"torch", "timm"},
-    "checkpoint": {"torch"},
-    "images": {"torch", "numpy"},
-    "trainer": {"torch", "numpy"},
-    "train": {"torch", "numpy"},
-    "curves": {"matplotlib"},
-    "traininglog": {"torch"},
-    "folds": {"numpy"},
-    "audit": {"numpy"},
-    "terminal": {"rich"},
-    "tell": set(),
-    "options": {"typer"},
-    "task": set(),
-    "engine": {"joblib"},
-    "cluster": set(),
-    "node": set(),
-    "sorting": set(),
-    "job": set(),
-    "teaching": {"typer"},
-    "measuring": {"typer"},
-    "looking": {"typer"},
-    "cli": {"typer"},
-    "__main__": set(),
+# A room knows itself, these, and `errors` and `outcome`.
+LAYERS = {
+    "system": "",
+    "imaging": "",
+    "dicom": "system imaging",
+    "model": "system imaging",
+    "manifest": "system model",
+    "sorting": "system imaging dicom model manifest",
+    "cluster": "system model manifest sorting",
+    "data": "system imaging dicom model",
+    "evaluation": "system imaging model data",
+    "training": "system imaging model data evaluation",
+    "cli": "system imaging dicom model manifest sorting cluster data evaluation training",
 }
-PROGRAMS = ("__main__", "node")
+
+# Where a library may be imported: files, or whole rooms.
+DOORS = {
+    "pydicom": "dicom/",
+    "imagecodecs": "dicom/codecs.py",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/",
+    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/report.py training/augment.py",
+    "torch": "model/ training/",
+    "torchvision": "training/augment.py",
+    "timm": "model/ training/distributed.py",
+    "safetensors": "model/",
+    "sklearn": "evaluation/ data/splits.py",
+    "matplotlib": "evaluation/plots.py training/curves.py",
+    "joblib": "cluster/backends.py",
+    "typer": "cli/",
+    "rich": "cli/console.py",
+}
 IN_WORKERS = [
-    "outcome",
-    "preprocess",
-    "jpeg",
-    "blank",
-    "codecs",
-    "greyscale",
-    "radiograph",
-    "inflate",
-    "header",
-    "encapsulated",
-    "pixels",
-    "archives",
-    "dicom",
-    "reader",
-    "pictures",
+    *("dicom.reader", "dicom.render", "dicom.archives", "imaging.grayscale", "imaging.canvas"),
+    *("system.worker_pool", "system.worker", "outcome"),
 ]
+SPEAKS = ("print", "sys.exit", "exit", "quit", "input", "os.getenv", "os._exit")
+HEAVY = {"torch", "pydicom", "numpy", "PIL", "sklearn", "timm", "imagecodecs", "matplotlib", "joblib"}
+
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+ROOMS = [file for file in FILES if "/" in file]
 
 
-def imports(module: str, at_run_time: bool = False) -> set[str]:
-    """Every module that a file imports; without those for type checkers only if `at_run_time`."""
+def imports(file: str) -> set[str]:
+    """Every module that a file imports, by its whole name."""
     found: set[str] = set()
-    body = ast.parse((PACKAGE / f"{module}.py").read_text())
-    skipped = {
-        id(inner)
-        for node in ast.walk(body)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(body):
-        if at_run_time and id(node) in skipped:
-            continue
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "dicomsort":
-            found |= {f"dicomsort.{name.name}" for name in node.names if not name.name.startswith("__")}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            found |= {f"{node.module}.{name.name}" for name in node.names}
     return found
 
 
-def test_every_module_has_its_room() -> None:
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert modules == set(ROOMS)
+@pytest.mark.parametrize("room", LAYERS)
+def test_a_room_knows_only_the_rooms_below_it(room: str) -> None:
+    allowed = {room, "errors", "outcome", "__version__", *LAYERS[room].split()}
+    for file in (file for file in ROOMS if file.startswith(f"{room}/")):
+        known = {name.split(".")[1] for name in imports(file) if name.startswith("dicomsort.")}
+        assert known <= allowed, (file, known - allowed)
 
 
-@pytest.mark.parametrize("module", ROOMS)
-def test_imports_only_upwards(module: str) -> None:
-    above = list(ROOMS)[: list(ROOMS).index(module)]
-    ours = {name.split(".")[1] for name in imports(module, at_run_time=True) if name.startswith("dicomsort.")}
-    assert ours <= set(above)
+def test_there_is_no_other_room_and_every_one_is_empty_but_for_its_modules() -> None:
+    assert {file.split("/")[0] for file in ROOMS} == set(LAYERS)
+    assert not any((PACKAGE / room / "__init__.py").read_text() for room in LAYERS)
 
 
-@pytest.mark.parametrize("module", ROOMS)
-def test_third_party_packages_have_one_door(module: str) -> None:
-    roots = {name.split(".")[0] for name in imports(module)}
-    third_party = roots - set(sys.stdlib_module_names) - {"dicomsort"}
-    assert third_party <= ROOMS[module]
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_has_its_doors(library: str) -> None:
+    users = [file for file in FILES if library in {name.split(".")[0] for name in imports(file)}]
+    strangers = [file for file in users if not any(file.startswith(door) for door in DOORS[library].split())]
+    assert users
+    assert strangers == ["__init__.py"] * (library == "numpy" and "__init__.py" in strangers)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        name
-        for name in ROOMS
-        if name not in (*PROGRAMS, "cli", "options", "teaching", "measuring", "looking", "tell", "terminal")
-    ],
-)
-def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(module: str) -> None:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+def test_every_library_has_its_line() -> None:
+    roots = {name.split(".")[0] for file in FILES for name in imports(file)}
+    optional = {"distributed", "ray", "tensorboard", "tqdm"}
+    assert roots - set(sys.stdlib_module_names) - {"dicomsort"} - optional == set(DOORS)
+
+
+@pytest.mark.parametrize("file", [file for file in ROOMS if not file.startswith("cli/")])
+def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(file: str) -> None:
+    """Nor do it by another's hand: whoever prints lives in cli, and no room below may know it (see above)."""
+    tree = ast.parse((PACKAGE / file).read_text())
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert not calls & {"print", "sys.exit", "exit", "quit", "input", "os.getenv"}
+    program = file in ("system/worker.py", "cluster/node.py")
+    assert not calls & (set(SPEAKS) - ({"os._exit", "sys.exit"} if program else set()))
+    streams = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
+    assert not names & streams or file == "system/streams.py"
     assert "os.environ" not in names
+    assert not calls & {"logging.getLogger", "warnings.warn", "traceback.print_exc"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -198,24 +112,27 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    lines = ["import sys", "sys.argv = ['dicomsort', '--help']", "from dicomsort.cli import main"]
+    lines = ["import sys", "sys.argv = ['dicomsort', '--help']", "from dicomsort.cli.main import main"]
     code = "\n".join([*lines, "try: main()", "except SystemExit: pass"])
-    assert not loaded_by(code) & {"torch", "pydicom", "numpy", "PIL", "sklearn", "timm", "imagecodecs"}
+    assert not loaded_by(code) & HEAVY
 
 
 def test_workers_never_load_torch() -> None:
-    code = "\n".join(f"import dicomsort.{module}" for module in [*IN_WORKERS, "workers"])
+    code = "\n".join(f"import dicomsort.{module}" for module in IN_WORKERS)
     assert not loaded_by(code) & {"torch", "torchvision", "timm", "sklearn", "typer", "rich"}
 
 
 def test_each_module_can_be_imported_first() -> None:
+    """So there is no circle within a room either."""
     script = """
 import importlib, sys
 for module in sys.argv[1:]:
     for name in [name for name in sys.modules if name.partition(".")[0] == "dicomsort"]:
         del sys.modules[name]
-    importlib.import_module(f"dicomsort.{module}")
+    importlib.import_module(module)
     print(module)
 """
-    done = subprocess.run([sys.executable, "-c", script, *ROOMS], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == list(ROOMS), done.stderr
+    modules = [f"dicomsort.{file.removesuffix('.py').replace('/', '.')}" for file in FILES]
+    modules = [name.removesuffix(".__init__") for name in modules]
+    done = subprocess.run([sys.executable, "-c", script, *modules], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == modules, done.stderr

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from conftest import FixedPredictor, Ran, inside, rows, settings
 
-from dicomsort import dicom
-from dicomsort.archives import is_archive
+from dicomsort.dicom import dicom_file
+from dicomsort.dicom.archives import is_archive
 from dicomsort.errors import ExitCode
-from dicomsort.merge import merge
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.pipeline import sort
-from dicomsort.preprocess import Preprocessing
-from dicomsort.sources import Share
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.merge import merge
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system.worker_pool import PoolSettings
 
 Write = Callable[..., Path]
 CONTENT = b"not much, but something" * 50
@@ -91,7 +91,7 @@ OTHERS = {
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_archives_are_known_by_their_content(kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(ARCHIVES[kind])
-    reading = dicom.read(str(tmp_path / "a.dcm"), Preprocessing())
+    reading = dicom_file.read(str(tmp_path / "a.dcm"), Preprocessing())
     assert isinstance(reading, Failure)
     assert (reading.status, reading.reason) == (Status.NOT_DICOM, Reason.ARCHIVE)
 
@@ -108,7 +108,7 @@ def test_a_dicom_file_with_the_mark_of_an_archive_in_its_preamble_is_dicom(
     path = write_dicom(tmp_path / "a.zip")
     whole = path.read_bytes()
     path.write_bytes(ARCHIVES[kind][:100].ljust(128, b"\0")[:128] + whole[128:])
-    assert not isinstance(dicom.read(str(path), Preprocessing()), Failure)
+    assert not isinstance(dicom_file.read(str(path), Preprocessing()), Failure)
 
 
 @pytest.fixture

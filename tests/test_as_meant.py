@@ -20,7 +20,8 @@ from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from dicomsort import Preprocessing, ReadSettings, reader
+from dicomsort import Preprocessing, ReadSettings
+from dicomsort.dicom import reader
 from dicomsort.outcome import Failure, Picture, Reason
 
 Write = Callable[..., Path]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dicomsort.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_greys_of
 from dicomsort.errors import UsageError
+from dicomsort.training.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_greys_of
 
 NONE = PRESETS["none"]
 

@@ -6,8 +6,8 @@ import average
 import numpy as np
 import pytest
 
-from dicomsort.bundle import Bundle
-from dicomsort.preprocess import Preprocessing
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.bundle import Bundle
 
 
 def shifted(bundle: Bundle, by: float) -> Bundle:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicomsort import bundle as bundles
-from dicomsort import networks
-from dicomsort.bundle import Bundle, NetworkSpec
-from dicomsort.classifier import Classifier
-from dicomsort.devices import choose_device
 from dicomsort.errors import ModelError, UsageError
-from dicomsort.labels import Head, decide
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks
+from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.devices import choose_device
+from dicomsort.model.heads import Head, decide
 
 
 def test_round_trip(small_bundle: Bundle, small_model: Path) -> None:

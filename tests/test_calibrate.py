@@ -11,10 +11,9 @@ from conftest import ROUTER_LABELS, Ran, inside
 from numpy.typing import NDArray
 from test_evaluate import LEVELS, POOL, Several, draw, samples_of, write_csv
 
-from dicomsort import bundle as bundles
-from dicomsort import load
-from dicomsort.bundle import Bundle
-from dicomsort.calibrate import (
+from dicomsort.data.dataset import Sample
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.evaluation.calibrate import (
     CalibrationSettings,
     Logits,
     calibrate,
@@ -25,9 +24,10 @@ from dicomsort.calibrate import (
     right,
     store,
 )
-from dicomsort.dataset import Sample
-from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.labels import Head
+from dicomsort.model import bundle as bundles
+from dicomsort.model import load
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
 
 LABELS = ("a", "b", "c")
 

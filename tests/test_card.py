@@ -14,12 +14,12 @@ from conftest import ROUTER_LABELS, FixedPredictor
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import load
-from dicomsort.bundle import Bundle
-from dicomsort.dataset import Sample, content_hash
+from dicomsort.data.dataset import Sample, content_hash
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.labels import Head
-from dicomsort.sheet import Tile
+from dicomsort.imaging.contact_sheet import Tile
+from dicomsort.model import load
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
 
 MARKS = "\n".join(f"<!-- BEGIN {block} -->\nold\n<!-- END {block} -->\nmy words" for block in card.BLOCKS)
 LICENCES = ("CC BY 4.0", "CC BY-NC 4.0", "CC BY 4.0 (unverified)", "unstated or research use", "")

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from dicomsort import bundle as bundles
-from dicomsort import devices, networks
-from dicomsort.bundle import Bundle
-from dicomsort.classifier import Classifier
-from dicomsort.devices import choose_devices, choose_precision
+from dicomsort.dicom.reader import read_dicom
 from dicomsort.errors import InternalError, ModelError, UsageError
-from dicomsort.fleet import Fleet
-from dicomsort.folding import _fold, folded, fused
+from dicomsort.model import bundle as bundles
+from dicomsort.model import devices, networks
+from dicomsort.model.batching import predict
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.devices import choose_devices, choose_precision
+from dicomsort.model.fusion import _fold, folded, fused
+from dicomsort.model.multi_gpu import Fleet
 from dicomsort.outcome import Failure, Picture, Reason, Status
-from dicomsort.predict import predict
-from dicomsort.reader import read_dicom
-from dicomsort.spent import Spent
+from dicomsort.system.timing import Spent
 
 CPU = torch.device("cpu")
 Images = NDArray[np.uint8]
@@ -105,11 +105,11 @@ def test_what_cannot_be_folded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) ->
     body = lived_in(timm.create_model("resnet18", in_chans=1, num_classes=3))
     example = torch.randn(1, 1, 64, 64)
     monkeypatch.setattr(
-        "dicomsort.folding._fold", lambda network, _: nn.Sequential(network, nn.Softmax(dim=1))
+        "dicomsort.model.fusion._fold", lambda network, _: nn.Sequential(network, nn.Softmax(dim=1))
     )
     assert folded(body, example) is body, "other answers are not taken"
     plain = _fold(body, example)
-    monkeypatch.setattr("dicomsort.folding._ACTIVATIONS", {nn.ReLU: ("no such thing", [])})
+    monkeypatch.setattr("dicomsort.model.fusion._ACTIVATIONS", {nn.ReLU: ("no such thing", [])})
     assert fused(plain, example) is plain
 
 

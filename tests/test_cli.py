@@ -21,10 +21,11 @@ import typer.main
 from conftest import ROUTER_LABELS, TESTS, Ran, command, inside, tree
 from PIL import Image
 
-from dicomsort import Preprocessing, ReadSettings, pictures, read_image
-from dicomsort.cli import app
+from dicomsort import Preprocessing, ReadSettings, read_image
+from dicomsort.cli.main import app
+from dicomsort.dicom import render
 from dicomsort.errors import ExitCode
-from dicomsort.manifest import columns
+from dicomsort.manifest.table import columns
 from dicomsort.outcome import Failure, Reason, Status
 
 CANARIES = ("CANARY", "19330303")
@@ -257,7 +258,7 @@ def test_wrong_input_gets_a_clear_line_and_its_exit_code(
 def test_an_unexpected_error_tells_its_place_but_not_its_message(
     things: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from dicomsort import pipeline
+    from dicomsort.sorting import pipeline
 
     def fail(*_: object) -> None:
         raise RuntimeError("DOE^JOHN 1970")
@@ -370,12 +371,12 @@ def test_render_stops_where_nothing_can_be_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    wanted = pictures.Wanted(str(write_dicom(tmp_path / "x.dcm")), str(tmp_path / "x.png"))
-    monkeypatch.setattr(pictures, "write_new", full)
-    failure = pictures._write(wanted, Preprocessing(), ReadSettings())
+    wanted = render.Wanted(str(write_dicom(tmp_path / "x.dcm")), str(tmp_path / "x.png"))
+    monkeypatch.setattr(render, "write_new", full)
+    failure = render._write(wanted, Preprocessing(), ReadSettings())
     assert isinstance(failure, Failure)
     assert failure.reason is Reason.TARGET_DONE
-    monkeypatch.setattr(pictures, "write_all", lambda *_: iter([(wanted, failure)] * 2))
+    monkeypatch.setattr(render, "write_all", lambda *_: iter([(wanted, failure)] * 2))
     ran = inside(capfd, "render", wanted.path, "--out", tmp_path / "out")
     assert ran.code == ExitCode.TARGET
     assert ran.err.count("is full or cannot be written") == 1

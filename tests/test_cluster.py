@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from conftest import FixedPredictor, command, picture, rows, settings, tree
 
-from dicomsort import __version__, cluster, node, parts, task
-from dicomsort.engine import Engine, Hands
+from dicomsort import __version__
+from dicomsort.cluster import driver, node, task
+from dicomsort.cluster.backends import Engine, Hands
 from dicomsort.errors import (
     ExitCode,
     InternalError,
@@ -28,7 +29,8 @@ from dicomsort.errors import (
     UsageError,
 )
 from dicomsort.outcome import Failure, Found, Placement, Reason, Stamp, Status
-from dicomsort.pipeline import sort
+from dicomsort.sorting import shards
+from dicomsort.sorting.pipeline import sort
 
 Write = Callable[..., Path]
 Words = tuple[str | Path, ...]
@@ -77,7 +79,7 @@ def check_equal(out: Path, single: Path) -> None:
     assert {name: data for name, data in tree(out).items() if name not in ("manifest.csv", "run.json")} == {
         name: data for name, data in tree(single).items() if name not in ("manifest.csv", "run.json")
     }
-    assert not (out / parts.PARTS).exists()
+    assert not (out / shards.PARTS).exists()
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
@@ -97,7 +99,7 @@ def wait_for(happened: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def begun(out: Path) -> list[Path]:
-    return list((out / parts.PARTS).glob("task-*/manifest.csv"))
+    return list((out / shards.PARTS).glob("task-*/manifest.csv"))
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def test_an_interrupted_run_is_merged_and_goes_on_elsewhere(
     assert driver.returncode == ExitCode.INTERRUPTED, err
     assert "goes on" in err
     assert "Traceback" not in err
-    assert not (out / parts.PARTS).exists()
+    assert not (out / shards.PARTS).exists()
     before = len(rows(out))
     assert before < 39
     again = command(*words, "--backend", "loky", "--shard-size", "7", "--tasks", "2")
@@ -182,7 +184,7 @@ def test_a_ray_worker_that_is_killed_costs_its_shard(words: Words, single: Path,
     out = tmp_path / "out"
     driver = start("dicomsort", *words, "--backend", "ray", "--tasks", "2", "--shard-size", "10")
     wait_for(lambda: begun(out))
-    task_program = wait_for(lambda: _children("dicomsort.node"))[0]
+    task_program = wait_for(lambda: _children("dicomsort.cluster.node"))[0]
     os.kill(_parent(task_program), signal.SIGKILL)
     said, err = driver.communicate(timeout=400)
     assert driver.returncode == ExitCode.SOME_FAILED, err
@@ -239,8 +241,8 @@ def test_lost_shards_are_done_again(
     job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes, notes = Nodes(predictor, losses=2), list[str]()
-    monkeypatch.setattr(cluster, "run", nodes)
-    tally = cluster.sort(job, HERE, None, notes.append)
+    monkeypatch.setattr(driver, "run", nodes)
+    tally = driver.sort(job, HERE, None, notes.append)
     assert (tally.found, tally.statuses[Status.SORTED], tally.statuses[Status.DUPLICATE]) == (39, 30, 6)
     assert nodes.done == ["task-000001"] * 2 + [f"task-{number:06}" for number in (1, 2, 3, 4)]
     assert notes == ["4 of 4 shards were lost (ConnectionError) and are done again"] * 2
@@ -254,12 +256,12 @@ def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
     own = shutil.copytree(archive_, tmp_path / "in", symlinks=True)
     job = replace(job, settings=replace(job.settings, roots=(str(own),)))
     nodes = Nodes(predictor)
-    monkeypatch.setattr(cluster, "run", nodes)
-    cluster.sort(job, HERE)
+    monkeypatch.setattr(driver, "run", nodes)
+    driver.sort(job, HERE)
     changed = own / "s4" / "4.dcm"
     changed.write_bytes((own / "s3" / "28.dcm").read_bytes())
     os.utime(changed, ns=(10**18, 10**18))
-    tally = cluster.sort(job, HERE)
+    tally = driver.sort(job, HERE)
     assert (tally.found, tally.already_done, len(nodes.done)) == (39, 37, 5)  # and the one it repeated
     sort(settings(own, tmp_path / "one"), predictor)
     assert {path: row["label"] for path, row in rows(tmp_path / "out").items()} == {
@@ -277,13 +279,13 @@ def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
             raise ConnectionError
         nodes(one)
 
-    monkeypatch.setattr(cluster, "run", half)
+    monkeypatch.setattr(driver, "run", half)
     monkeypatch.setattr(Hands, "do", _do_what_can_be_done)
     with pytest.raises(InternalError, match="2 of 4 shards could not be done"):
-        cluster.sort(job, HERE)
+        driver.sort(job, HERE)
     assert len(rows(tmp_path / "out")) == 20
-    monkeypatch.setattr(cluster, "run", nodes)
-    assert cluster.sort(job, HERE).already_done >= 18
+    monkeypatch.setattr(driver, "run", nodes)
+    assert driver.sort(job, HERE).already_done >= 18
 
 
 def _do_what_can_be_done(_: Hands, function: Callable[[Any], None], items: list[Any]) -> None:
@@ -305,17 +307,17 @@ def test_what_would_meet_every_task_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nodes = Nodes(predictor, error="this cannot be", exit_code=int(code))
-    monkeypatch.setattr(cluster, "run", nodes)
+    monkeypatch.setattr(driver, "run", nodes)
     with pytest.raises(raised, match="this cannot be"):
-        cluster.sort(job, HERE)
+        driver.sort(job, HERE)
     assert len(nodes.done) == 4
 
 
 def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingFoundError):
-        cluster.sort(replace(job, settings=replace(job.settings, roots=(str(tmp_path / "empty"),))), HERE)
-    assert not (tmp_path / "out" / parts.PARTS).exists()
+        driver.sort(replace(job, settings=replace(job.settings, roots=(str(tmp_path / "empty"),))), HERE)
+    assert not (tmp_path / "out" / shards.PARTS).exists()
 
 
 @pytest.mark.parametrize(
@@ -331,23 +333,23 @@ def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
 def test_shards_are_neither_tiny_nor_endless(
     files: int, size: int | None, nodes: int, expected: list[int], job: task.Job, tmp_path: Path
 ) -> None:
-    os.makedirs(parts.folder_of(job.settings.out))
+    os.makedirs(shards.folder_of(job.settings.out))
     found = [Found(f"/in/{number}", str(number)) for number in range(files)]
-    tasks = cluster._planned(job, iter(found), size, nodes)
+    tasks = driver._planned(job, iter(found), size, nodes)
     listed = [list(task.TaskFiles(one).find()) for one in tasks]
     assert [file for files in listed for file in files] == found
     assert list(map(len, listed)) == expected
 
 
 def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> None:
-    os.makedirs(parts.folder_of(job.settings.out))
+    os.makedirs(shards.folder_of(job.settings.out))
     found = [
         Found("/in/plain", "plain"),
         Found("/in/\udcff\n\u2028", "\udcff\n\u2028"),
         Found("/in/x", "x", Failure(Status.IO_ERROR, Reason.DANGLING_LINK)),
         Found("/in/y", "y", previous=Placement("spine/y", "copy", Stamp(1, -(10**18)), "ab")),
     ]
-    (one,) = cluster._planned(job, iter(found), None, 1)
+    (one,) = driver._planned(job, iter(found), None, 1)
     assert list(task.TaskFiles(one).find()) == found
 
 
@@ -369,7 +371,7 @@ def test_a_task_never_raises(job: task.Job, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_node_with_another_version_says_so(job: task.Job) -> None:
-    folder = Path(parts.folder_of(job.settings.out))
+    folder = Path(shards.folder_of(job.settings.out))
     folder.mkdir(parents=True)
     (folder / task.DRIVER).write_text("x")
     summary = task.run(task.Task(replace(job, version="9.9"), "task-000001", 0, 0))

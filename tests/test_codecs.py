@@ -44,8 +44,8 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from streams import STREAMS, pattern
 
-from dicomsort import codecs, reader
-from dicomsort.codecs import DamagedError, Decoded, Wanted
+from dicomsort.dicom import codecs, reader
+from dicomsort.dicom.codecs import DamagedError, Decoded, Wanted
 from dicomsort.outcome import Failure, Picture, Status
 
 Write = Callable[..., Path]
@@ -396,7 +396,7 @@ def test_the_plugin_that_makes_pictures_of_damaged_jpeg_ls_is_not_asked(
     tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugins = Plugins()
-    monkeypatch.setattr("dicomsort.pixels.get_decoder", lambda _: plugins)
+    monkeypatch.setattr("dicomsort.dicom.pixel_data.get_decoder", lambda _: plugins)
     syntax, pixels, frame = DAMAGED_BY["JPEG-LS"]
     assert damaged(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame[: len(frame) // 2] + EOI)
     assert plugins.asked == ["pyjpegls"]

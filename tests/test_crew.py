@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dicomsort.crew import Crew
+from dicomsort.system.threads import Crew
 
 
 def test_every_item_is_done_once_whatever_the_timing() -> None:

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicomsort import beware, bundle
-from dicomsort.corrections import corrected
-from dicomsort.corrections import load as load_corrected
-from dicomsort.corrections import read as read_corrections
-from dicomsort.dataset import Columns, Data, Sample, content_hash, in_part, load_split, names_people
-from dicomsort.dataset import load as load_data
+from dicomsort.data import caveats
+from dicomsort.data.corrections import corrected
+from dicomsort.data.corrections import load as load_corrected
+from dicomsort.data.corrections import read as read_corrections
+from dicomsort.data.dataset import Columns, Data, Sample, content_hash, in_part, load_split, names_people
+from dicomsort.data.dataset import load as load_data
+from dicomsort.data.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
+from dicomsort.data.splits import make_split as split_of
+from dicomsort.data.targets import heads_of, truth_of
 from dicomsort.errors import UsageError
-from dicomsort.labels import Head
+from dicomsort.model import bundle
+from dicomsort.model.heads import Head
 from dicomsort.outcome import Reason
-from dicomsort.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
-from dicomsort.splits import make_split as split_of
-from dicomsort.truth import heads_of, truth_of
 
 
 def load(data: Path, target: str | None, **columns: Any) -> Data:
@@ -686,9 +687,9 @@ def test_a_class_is_known_with_and_without_a_point() -> None:
 def test_files_whose_polarity_is_in_doubt_are_told(tmp_path: Path) -> None:
     """Of a negative a training learns the wrong thing."""
     samples = [Sample(tmp_path / name, name, ("spine",), name, name) for name in ("b.dcm", "a.dcm", "c.dcm")]
-    told = beware.lines_of([(samples[0], Reason.POLARITY), (samples[1], Reason.POLARITY)])
-    assert told == beware.lines_of([(samples[1], str(Reason.POLARITY)), (samples[0], Reason.POLARITY)])
+    told = caveats.lines_of([(samples[0], Reason.POLARITY), (samples[1], Reason.POLARITY)])
+    assert told == caveats.lines_of([(samples[1], str(Reason.POLARITY)), (samples[0], Reason.POLARITY)])
     assert len(told) == 1
     assert told[0].startswith("beware: 2 files leave it in doubt")
     assert "such as a.dcm:" in told[0]
-    assert beware.lines_of([(samples[2], Reason.OFFSET_TABLE)]) == ()
+    assert caveats.lines_of([(samples[2], Reason.OFFSET_TABLE)]) == ()

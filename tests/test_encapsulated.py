@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from dicomsort import Preprocessing, ReadSettings, reader
-from dicomsort.encapsulated import Fragment, group
+from dicomsort import Preprocessing, ReadSettings
+from dicomsort.dicom import reader
+from dicomsort.dicom.encapsulated import Fragment, group
 from dicomsort.outcome import Failure, Picture, Reason, Status, frame_remark
 
 Write = Callable[..., Path]

@@ -13,15 +13,15 @@ from conftest import ROUTER_LABELS, FixedPredictor, inside
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomsort import baseline, evaluate
-from dicomsort.bundle import Bundle
-from dicomsort.dataset import Columns, Sample, load
+from dicomsort.data.dataset import Columns, Sample, load
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.evaluate import EvalSettings, answer, judge, questions, stand, worst
-from dicomsort.grouping import REST, UNKNOWN, groups_of
-from dicomsort.labels import Head
+from dicomsort.evaluation import baselines, evaluate
+from dicomsort.evaluation.evaluate import EvalSettings, answer, judge, questions, stand, worst
+from dicomsort.evaluation.subgroups import REST, UNKNOWN, groups_of
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
 from dicomsort.outcome import Reason
-from dicomsort.workers import PoolSettings
+from dicomsort.system.worker_pool import PoolSettings
 
 LEVELS = np.linspace(20, 200, len(ROUTER_LABELS))
 POOL = PoolSettings(workers=1, timeout=30.0)
@@ -203,9 +203,9 @@ def test_baselines_learn_from_the_training_part(labelled: Path, several: Several
     samples = samples_of(labelled, *targets)
     (found,) = judge([answer(several, samples, FAST)], targets, FAST)
     trained = [sample for sample in samples if sample.name not in ("0.png", "5.png", "broken.png")]
-    pixels = baseline.read_pixels(samples, FAST)
+    pixels = baselines.read_pixels(samples, FAST)
     assert len(pixels) == 20
-    group, signs, ill = (baseline.baselines(one, trained, pixels) for one in found.measured)
+    group, signs, ill = (baselines.baselines(one, trained, pixels) for one in found.measured)
     for made in (group, signs, ill):
         assert set(made.answers) == {"majority", "logistic"}
         assert made.remarks == ()
@@ -216,10 +216,10 @@ def test_baselines_learn_from_the_training_part(labelled: Path, several: Several
     assert signs.answers["majority"].scores == pytest.approx(np.array([[1, share]] * 14))
     assert group.answers["logistic"].scores.sum(axis=1) == pytest.approx(np.ones(20))
 
-    nothing = baseline.baselines(found.measured[0], [], {})
+    nothing = baselines.baselines(found.measured[0], [], {})
     assert set(nothing.answers) == {"majority"}
     assert "of the images evaluated" in nothing.remarks[0]
-    alike = baseline.baselines(found.measured[0], [trained[0]], pixels)
+    alike = baselines.baselines(found.measured[0], [trained[0]], pixels)
     assert set(alike.answers) == {"majority"}
     assert "no logistic row" in alike.remarks[0]
 

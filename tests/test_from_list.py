@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from conftest import FixedPredictor, Ran, inside, rows, settings, tree
 
-from dicomsort import sources
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
-from dicomsort.names import escape
 from dicomsort.outcome import Reason, Status
-from dicomsort.pipeline import SortSettings, sort
-from dicomsort.sources import listed_paths
-from dicomsort.walk import find, roots_of
+from dicomsort.sorting import inputs
+from dicomsort.sorting.inputs import listed_paths
+from dicomsort.sorting.pipeline import SortSettings, sort
+from dicomsort.sorting.walk import find, roots_of
+from dicomsort.system.escaping import escape
 
 NAMES = ["/a/1.dcm", "/a/with, comma.dcm", '/a/with "quotes"', "/a/Gerät.dcm", "/a/ space ", "b/relative"]
 
@@ -66,7 +66,7 @@ def test_only_nul_keeps_any_name(tmp_path: Path) -> None:
 
 def test_names_that_lie_across_blocks_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path, "\n".join(NAMES * 50).encode())
-    monkeypatch.setattr(sources, "_CHUNK", 61)
+    monkeypatch.setattr(inputs, "_CHUNK", 61)
     assert list(listed_paths(whole)) == NAMES * 50
 
 

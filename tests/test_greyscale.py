@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicomsort.greyscale import ConstantImageError, GreyScale, LookUpTable, Window, render
+from dicomsort.imaging.grayscale import ConstantImageError, GreyScale, LookUpTable, Window, render
 
 RAMP = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
 

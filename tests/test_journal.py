@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from test_manifest import manifest
 
-from dicomsort import durable
-from dicomsort import journal as journals
 from dicomsort.errors import TargetError
-from dicomsort.journal import Journal
-from dicomsort.manifest import Manifest, Row
+from dicomsort.manifest import journal as journals
+from dicomsort.manifest.journal import Journal
+from dicomsort.manifest.table import Manifest, Row
 from dicomsort.outcome import Stamp, Status
+from dicomsort.system import durable
 
 
 def row(number: int, action: str = "copy") -> Row:

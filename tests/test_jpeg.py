@@ -12,8 +12,8 @@ from jpeg_lossless import Options, encode
 from PIL import Image
 from streams import STREAMS
 
-from dicomsort.blank import has_blank_part
-from dicomsort.jpeg import JPEG_LS, LOSSLESS, Component, JpegStream, read_stream
+from dicomsort.dicom.blank import has_blank_part
+from dicomsort.dicom.jpeg import JPEG_LS, LOSSLESS, Component, JpegStream, read_stream
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 GRAY = (np.add.outer(np.arange(40) * 3, np.arange(50) * 2) % 251).astype(np.uint8)

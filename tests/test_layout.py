@@ -2,10 +2,10 @@
 
 import pytest
 
-from dicomsort.claims import Claims
 from dicomsort.errors import UsageError
-from dicomsort.layout import DEFAULT, Layout
 from dicomsort.outcome import Header
+from dicomsort.sorting.claims import Claims
+from dicomsort.sorting.layout import DEFAULT, Layout
 
 HEADER = Header(
     sop_instance_uid="1.2.3", study_instance_uid="1.2", modality="DX", body_part_examined="LEFT HAND"

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from conftest import FixedPredictor, check_places, rows, settings, tree
 
-from dicomsort import ledger
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.outcome import Action, Reason
-from dicomsort.pipeline import sort
-from dicomsort.place import Placing
+from dicomsort.sorting import plan
+from dicomsort.sorting.pipeline import sort
+from dicomsort.sorting.place import Placing
 
 ACTIONS = [Action.COPY, Action.SYMLINK, Action.HARDLINK]
 
 
-def plan(inbox: Path, out: Path, predictor: FixedPredictor, **changes: Any) -> str:
+def planned(inbox: Path, out: Path, predictor: FixedPredictor, **changes: Any) -> str:
     sort(settings(inbox, out, dry_run=True, **changes), predictor)
     return str(out / "manifest.csv")
 
@@ -32,10 +32,10 @@ def test_apply_does_what_a_run_would_have_done(
     predictor: FixedPredictor,
 ) -> None:
     out, other = tmp_path / "planned", tmp_path / "sorted"
-    path = plan(inbox, out, predictor, placing=Placing(action))
-    done = ledger.apply(path)
+    path = planned(inbox, out, predictor, placing=Placing(action))
+    done = plan.apply(path)
     sort(settings(inbox, other, placing=Placing(action)), predictor)
-    assert done == ledger.Done(12)
+    assert done == plan.Done(12)
     check_places(inbox, out)
     skipped = {"manifest.csv", "run.json"}
     assert {k: v for k, v in tree(out).items() if k not in skipped} == {
@@ -51,11 +51,11 @@ def test_apply_places_no_more_than_the_plan(
     tmp_path: Path,
     predictor: FixedPredictor,
 ) -> None:
-    path = plan(inbox, tmp_path / "out", predictor)
+    path = planned(inbox, tmp_path / "out", predictor)
     shutil.copy(inbox / "s0" / "0.dcm", inbox / "s0" / "new.dcm")
     os.utime(inbox / "s1" / "1.dcm", ns=(1, 1))
     (inbox / "s2" / "2.dcm").unlink()
-    done = ledger.apply(path)
+    done = plan.apply(path)
     assert done.done == 10
     assert done.left == {Reason.CHANGED: 1, Reason.VANISHED: 1}
     assert done.exit_code is ExitCode.SOME_FAILED
@@ -68,13 +68,13 @@ def test_apply_refuses_what_does_not_fit_before_it_begins(
     predictor: FixedPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = plan(inbox, tmp_path / "out", predictor)
+    path = planned(inbox, tmp_path / "out", predictor)
     before = tree(tmp_path / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 5000))
     with pytest.raises(TargetError, match=r"has 0\.000 GB free"):
-        ledger.apply(path)
+        plan.apply(path)
     assert tree(tmp_path / "out") == before
-    assert ledger.apply(path, Action.SYMLINK).done == 12
+    assert plan.apply(path, Action.SYMLINK).done == 12
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -92,11 +92,11 @@ def test_undo_removes_what_was_placed_and_nothing_else(
     mine = out / "spine" / "my notes.txt"
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
-    done = ledger.undo(str(out / "manifest.csv"), verify)
-    assert done == ledger.Done(12)
+    done = plan.undo(str(out / "manifest.csv"), verify)
+    assert done == plan.Done(12)
     assert set(tree(out)) == {"manifest.csv", "run.json", "spine/my notes.txt"}
     assert tree(inbox) == sources
-    assert ledger.apply(str(out / "manifest.csv")).done == 12
+    assert plan.apply(str(out / "manifest.csv")).done == 12
     mine.unlink()
     check_places(inbox, out)
 
@@ -113,7 +113,7 @@ def test_undo_leaves_what_has_changed(
     facts = placed[1].stat()
     placed[1].write_bytes(placed[1].read_bytes()[:-1] + b"!")
     os.utime(placed[1], ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    done = ledger.undo(str(out / "manifest.csv"), verify=True)
+    done = plan.undo(str(out / "manifest.csv"), verify=True)
     assert (done.done, done.left) == (10, {Reason.CHANGED_COPY: 2})
     assert placed[0].read_text() == "annotated by a person"
     assert placed[1].exists()
@@ -127,11 +127,11 @@ def test_without_plan_or_manifest_there_is_nothing_to_do(
 ) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
     with pytest.raises(UsageError, match="holds no plan"):
-        ledger.apply(str(tmp_path / "out" / "manifest.csv"))
+        plan.apply(str(tmp_path / "out" / "manifest.csv"))
     (tmp_path / "manifest.csv").write_text("a,b\n")
     for path in (tmp_path / "nowhere", tmp_path / "manifest.csv", inbox / "notes.txt", tmp_path):
         with pytest.raises(UsageError, match="manifest"):
-            ledger.undo(str(path))
+            plan.undo(str(path))
 
 
 def test_a_plan_can_be_made_with_another_layout(
@@ -140,8 +140,8 @@ def test_a_plan_can_be_made_with_another_layout(
     predictor: FixedPredictor,
 ) -> None:
     out = tmp_path / "out"
-    path = plan(inbox, out, predictor, layout="{modality}/{label}/{sop_instance_uid}.dcm")
-    ledger.apply(path)
+    path = planned(inbox, out, predictor, layout="{modality}/{label}/{sop_instance_uid}.dcm")
+    plan.apply(path)
     placed = [name for name in tree(out) if name.endswith(".dcm")]
     assert len(placed) == 12
     assert all(name.startswith("DX/") for name in placed)
@@ -154,7 +154,7 @@ def test_undo_leaves_what_may_be_the_last_copy(
     out = tmp_path / "out"
     sort(settings(inbox, out), predictor)
     (inbox / "s0" / "0.dcm").unlink()
-    done = ledger.undo(str(out / "manifest.csv"))
+    done = plan.undo(str(out / "manifest.csv"))
     assert (done.done, done.left) == (11, {Reason.LAST_COPY: 1})
     assert len([name for name in tree(out) if name.endswith("s0/0.dcm")]) == 1
 
@@ -165,7 +165,7 @@ def test_undo_through_a_link_to_the_manifest(inbox: Path, tmp_path: Path, predic
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "manifest.csv"
     link.symlink_to(out / "manifest.csv")
-    assert ledger.undo(str(link)).done == 12
+    assert plan.undo(str(link)).done == 12
     assert link.is_symlink()
     assert not [name for name in tree(out) if name.endswith(".dcm")]
 
@@ -174,7 +174,7 @@ def test_what_a_killed_apply_has_done_is_known(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    path = plan(inbox, out, predictor)
+    path = planned(inbox, out, predictor)
     steps = 0
 
     def step() -> None:
@@ -184,18 +184,18 @@ def test_what_a_killed_apply_has_done_is_known(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ledger.apply(path, step=step)
+        plan.apply(path, step=step)
     with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
         assert sum(row["action"] == "copy" for row in csv.DictReader(file)) == 5
     size = max(file.stat().st_size for file in inbox.rglob("*.dcm"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 8 * size))
-    assert ledger.apply(path).done == 7
+    assert plan.apply(path).done == 7
     check_places(inbox, out)
 
 
 def test_apply_takes_the_latest_plan(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     for action in (Action.COPY, Action.SYMLINK, Action.COPY):
-        path = plan(inbox, out, predictor, placing=Placing(action))
-    ledger.apply(path)
+        path = planned(inbox, out, predictor, placing=Placing(action))
+    plan.apply(path)
     assert {row["action"] for row in rows(out).values() if row["destination"]} == {"copy"}

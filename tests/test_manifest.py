@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from conftest import FixedPredictor, check_places, rows, settings, tree
 
-from dicomsort import history, ledger
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import Manifest, Row, columns
-from dicomsort.merge import merge
-from dicomsort.names import cell, escape, uncell, unescape
+from dicomsort.manifest import history
+from dicomsort.manifest.run_file import RunFacts
+from dicomsort.manifest.table import Manifest, Row, columns
 from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
-from dicomsort.pipeline import sort
-from dicomsort.runfile import RunFacts
-from dicomsort.sources import Share
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting import plan
+from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.merge import merge
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system.escaping import cell, escape, uncell, unescape
+from dicomsort.system.worker_pool import PoolSettings
 
 ANSWERS = ("score_hand", "score_spine")
 FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
@@ -294,7 +295,7 @@ def test_a_manifest_saved_without_commas_is_told(mark: str, called: str, tmp_pat
     with pytest.raises(UsageError, match=f"{called} between its cells"), manifest(tmp_path):
         pass
     with pytest.raises(UsageError, match=f"{called} between its cells"):
-        ledger.apply(str(path))
+        plan.apply(str(path))
     assert path.read_bytes() == whole
 
 
@@ -305,7 +306,7 @@ def test_numbers_that_a_spreadsheet_has_rounded_are_told(tmp_path: Path) -> None
     path = tmp_path / "manifest.csv"
     path.write_bytes(path.read_bytes().replace(b"1700000000123456789", b"1.70000E+18"))
     with pytest.raises(UsageError, match="no whole number"):
-        ledger.apply(str(path))
+        plan.apply(str(path))
     with pytest.raises(UsageError, match="no whole number"), manifest(tmp_path, dry_run=True) as journal:
         journal.history()
 
@@ -321,7 +322,7 @@ def test_a_saved_plan_is_applied_gone_on_with_and_undone(
 
     sort(settings(inbox, out, dry_run=True), predictor)
     save()
-    assert ledger.apply(str(path)).done == 12
+    assert plan.apply(str(path)).done == 12
     check_places(inbox, out)
     before = rows(out)
     save()
@@ -334,7 +335,7 @@ def test_a_saved_plan_is_applied_gone_on_with_and_undone(
     merge(str(out), PoolSettings(2, 20))
     assert rows(out).keys() == {*before, str(inbox / "new.dcm")}
     save()
-    assert ledger.undo(str(path)).done == 12
+    assert plan.undo(str(path)).done == 12
     assert set(tree(out)) == {"manifest.csv", "run.json"}
 
 
@@ -342,7 +343,7 @@ def test_what_a_name_is_written_as_does_not_depend_on_the_locale() -> None:
     """In the C locale, without Python's coercion of it, names come as other text of the same bytes."""
     name = b"G\xc3\xa4 \xff"
     script = (
-        f"import os; from dicomsort.names import *; text = escape(os.fsdecode({name!r})); "
+        f"import os; from dicomsort.system.escaping import *; text = escape(os.fsdecode({name!r})); "
         f"print(ascii(text), os.fsencode(unescape(text)) == {name!r})"
     )
     plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

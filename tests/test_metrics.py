@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
-from dicomsort import metrics
-from dicomsort.metrics import (
+from dicomsort.evaluation import metrics
+from dicomsort.evaluation.metrics import (
     Answers,
     Figure,
     Figures,

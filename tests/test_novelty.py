@@ -9,14 +9,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
-from dicomsort import networks, novelty
-from dicomsort.bundle import Bundle, Reject, compact
-from dicomsort.classifier import Classifier
 from dicomsort.errors import ModelError
-from dicomsort.labels import Head
-from dicomsort.preprocess import Preprocessing
-from dicomsort.train import FALSE_REJECTIONS, rejecting
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks, ood
+from dicomsort.model.bundle import Bundle, Reject, compact
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.heads import Head
+from dicomsort.training.train import FALSE_REJECTIONS, rejecting
 
 HEAD = Head("label", ("a", "b", "c"))
 Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -33,7 +33,7 @@ def plane(count: int, seed: int, energy: float = 8.0) -> Seen:
 
 
 def scores(weights: dict[str, NDArray[Any]], seen: Seen, head: Head = HEAD) -> NDArray[np.float32]:
-    return novelty.scores(weights, *seen, head)
+    return ood.scores(weights, *seen, head)
 
 
 def random_images(count: int, size: int = 64) -> torch.Tensor:
@@ -42,7 +42,7 @@ def random_images(count: int, size: int = 64) -> torch.Tensor:
 
 
 def kept_of(bundle: Bundle) -> dict[str, NDArray[Any]]:
-    return {name: value for name, value in bundle.weights.items() if name.startswith(novelty.PREFIX)}
+    return {name: value for name, value in bundle.weights.items() if name.startswith(ood.PREFIX)}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def rejecting_bundle(small_bundle: Bundle) -> Bundle:
 
 
 def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> None:
-    weights = novelty.fit(*plane(400, 1), HEAD)
+    weights = ood.fit(*plane(400, 1), HEAD)
     inside, (features, logits) = plane(200, 2), plane(200, 3)
     features += np.float32(3) * np.random.default_rng(4).normal(size=features.shape).astype(np.float32)
     assert scores(weights, plane(400, 1)).mean() == pytest.approx(0, abs=1e-3)
@@ -67,7 +67,7 @@ def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> 
 
 
 def test_what_the_network_is_unsure_of_scores_more() -> None:
-    weights = novelty.fit(*plane(400, 1), HEAD)
+    weights = ood.fit(*plane(400, 1), HEAD)
     assert scores(weights, plane(200, 2, energy=0.0)).min() > scores(weights, plane(200, 2)).mean() + 3
 
 
@@ -76,14 +76,14 @@ def test_both_parts_count_though_there_are_fewer_images_than_dimensions() -> Non
     features = generator.normal(size=(60, 1024)).astype(np.float32)
     logits = generator.normal(size=(60, 3)).astype(np.float32)
     sure = logits + np.array([8, 0, 0], np.float32)
-    weights = novelty.fit(features[:30], sure[:30], HEAD)
+    weights = ood.fit(features[:30], sure[:30], HEAD)
     inside, unsure = (scores(weights, (features[30:], given[30:])) for given in (sure, logits))
     assert (unsure > np.quantile(inside, 0.99)).mean() > 0.9
 
 
 def test_the_score_is_the_norm_of_the_rest_less_the_energy() -> None:
     features, logits = plane(300, 1)
-    weights = novelty.fit(features, logits, HEAD)
+    weights = ood.fit(features, logits, HEAD)
     centred = features.astype(np.float64) - features.mean(axis=0)
     _, values, axes = np.linalg.svd(centred, full_matrices=False)
     rest = np.linalg.norm(centred - centred @ axes[:8].T @ axes[:8], axis=1)
@@ -97,10 +97,10 @@ def test_of_several_labels_the_energies_add_up_and_of_a_yes_or_no_there_is_none(
     features, logits = plane(300, 1)
     several = Head("parts", ("a", "b", "c"), kind="multilabel")
     unsure = np.full_like(logits, -5)
-    weights = novelty.fit(features, logits, several)
+    weights = ood.fit(features, logits, several)
     assert (scores(weights, (features, unsure), several) > scores(weights, (features, logits), several)).all()
     yes_or_no = Head("metal", ("no", "yes"), kind="binary")
-    weights = novelty.fit(features, logits[:, :1], yes_or_no)
+    weights = ood.fit(features, logits[:, :1], yes_or_no)
     before = scores(weights, (features, logits[:, :1]), yes_or_no)
     assert np.array_equal(before, scores(weights, (features, unsure[:, :1]), yes_or_no))
 
@@ -109,7 +109,7 @@ def test_of_several_labels_the_energies_add_up_and_of_a_yes_or_no_there_is_none(
 def test_few_or_narrow_features_are_enough(shape: tuple[int, int]) -> None:
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     logits = np.zeros((shape[0], 3), np.float32)
-    assert np.isfinite(scores(novelty.fit(features, logits, HEAD), (features, logits))).all()
+    assert np.isfinite(scores(ood.fit(features, logits, HEAD), (features, logits))).all()
 
 
 def test_so_many_radiographs_are_rejected_as_it_says(small_bundle: Bundle) -> None:
@@ -126,7 +126,7 @@ def test_a_network_gives_the_score_behind_its_logits(
 ) -> None:
     images = random_images(6)
     features, logits = (part.numpy() for part in networks.build(small_bundle).eval().features(images))
-    expected = novelty.scores(kept_of(rejecting_bundle), features, logits, small_bundle.head)
+    expected = ood.scores(kept_of(rejecting_bundle), features, logits, small_bundle.head)
     answers = Classifier(rejecting_bundle, "cpu", precision).logits(images.numpy())
     alone = Classifier(small_bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (6, small_bundle.outputs + 1)
@@ -153,7 +153,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
     features, logits = (part.numpy() for part in networks.build(plain).eval().features(images))
     assert (features.shape, logits.shape) == ((24, 256), (24, 3))
     bundle = rejecting(plain, (features, logits), (features, logits))
-    expected = novelty.scores(kept_of(bundle), features, logits, HEAD)
+    expected = ood.scores(kept_of(bundle), features, logits, HEAD)
     answers = Classifier(bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (24, 4)
     if precision == "float32":  # (an untrained network's small differences are lost in bfloat16)
@@ -173,10 +173,10 @@ def test_a_bundle_with_a_score_is_a_start_for_others(rejecting_bundle: Bundle, t
 def test_damaged_weights_of_the_score_are_a_damaged_model(rejecting_bundle: Bundle, change: str) -> None:
     weights = dict(rejecting_bundle.weights)
     if change == "gone":
-        del weights[novelty.PREFIX + "basis"]
+        del weights[ood.PREFIX + "basis"]
     elif change == "shape":
-        weights[novelty.PREFIX + "mean"] = np.zeros(3, np.float32)
+        weights[ood.PREFIX + "mean"] = np.zeros(3, np.float32)
     else:
-        weights[novelty.PREFIX + "odd"] = np.zeros(3, np.float32)
+        weights[ood.PREFIX + "odd"] = np.zeros(3, np.float32)
     with pytest.raises(ModelError, match="do not fit"):
         networks.build(replace(rejecting_bundle, weights=weights))

@@ -13,22 +13,24 @@ import torch
 from conftest import FixedPredictor, check_places, inside, rows, settings, tree
 from numpy.typing import NDArray
 
-from dicomsort import bundle as bundles
-from dicomsort import ledger, networks, reader
-from dicomsort.bundle import Bundle, Reject
-from dicomsort.calibrate import CalibrationSettings, calibrate, logits_of, store
-from dicomsort.classifier import Classifier
-from dicomsort.dataset import Sample
+from dicomsort.data.dataset import Sample
+from dicomsort.dicom import reader
+from dicomsort.dicom.pixel_data import Layout
 from dicomsort.errors import ExitCode, ModelError, UsageError
-from dicomsort.evaluate import EvalSettings, answer
-from dicomsort.labels import Head
-from dicomsort.manifest import columns
+from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
+from dicomsort.evaluation.evaluate import EvalSettings, answer
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.manifest.table import columns
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks
+from dicomsort.model.bundle import Bundle, Reject
+from dicomsort.model.classifier import Classifier
+from dicomsort.model.heads import Head
+from dicomsort.model.model_set import Panel, columns_of
 from dicomsort.outcome import FOR_REVIEW, Failure, Picture, Reason
-from dicomsort.panel import Panel, columns_of
-from dicomsort.pipeline import sort
-from dicomsort.pixels import Layout
-from dicomsort.preprocess import Preprocessing
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting import plan
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system.worker_pool import PoolSettings
 
 ONE_BY_ONE = PoolSettings(workers=1, timeout=30)
 SIGNS = Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.5, 0.99))
@@ -254,10 +256,10 @@ def test_a_plan_of_several_models_is_applied_and_undone(
     out, other = tmp_path / "planned", tmp_path / "sorted"
     first, *further = (FixedPredictor(replace(small_bundle, name=name)) for name in "abc")
     sort(settings(inbox, out, dry_run=True), first, further=further)
-    assert ledger.apply(str(out / "manifest.csv")).done == 12
+    assert plan.apply(str(out / "manifest.csv")).done == 12
     sort(settings(inbox, other), first, further=further)
     assert rows(out) == rows(other)
-    assert ledger.undo(str(out / "manifest.csv")).done == 12
+    assert plan.undo(str(out / "manifest.csv")).done == 12
     assert set(tree(out)) == {"manifest.csv", "run.json"}
     assert sort(settings(inbox, out), first, further=further).already_done == 2
 
@@ -350,12 +352,12 @@ def test_a_plan_and_a_second_run_keep_what_is_unlike(
 ) -> None:
     out, other, predictor = tmp_path / "planned", tmp_path / "sorted", Rejecting(small_bundle, 10.0)
     sort(settings(inbox, out, dry_run=True, review_below=0.0), predictor)
-    ledger.apply(str(out / "manifest.csv"))
+    plan.apply(str(out / "manifest.csv"))
     sort(settings(inbox, other, review_below=0.0), predictor)
     assert rows(out) == rows(other)
     assert 2 < sum(row["status"] == "review" for row in rows(out).values()) < 12
     assert sort(settings(inbox, out, review_below=0.0), predictor).already_done == 14
-    assert ledger.undo(str(out / "manifest.csv")).done == 12
+    assert plan.undo(str(out / "manifest.csv")).done == 12
     check_places(inbox, other)
     with pytest.raises(UsageError, match="was filled with another model"):
         sort(settings(inbox, out, review_below=0.0), Rejecting(small_bundle, 11.0))
@@ -369,7 +371,7 @@ def test_a_plan_without_a_label_is_placed_for_review(
     out = tmp_path / "out"
     nothing = Head("label", small_bundle.head.labels, kind="multilabel", thresholds=(0.99,) * 5)
     sort(settings(inbox, out, dry_run=True), FixedPredictor(replace(small_bundle, head=nothing)))
-    ledger.apply(str(out / "manifest.csv"))
+    plan.apply(str(out / "manifest.csv"))
     assert {row["status"] for row in rows(out).values() if row["action"]} == {"review"}
     assert Reason.NO_LABEL in FOR_REVIEW
 

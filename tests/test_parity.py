@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
 
 from dicomsort import Preprocessing, read_image
-from dicomsort.preprocess import fit
+from dicomsort.imaging.canvas import fit
 
 TESTS = Path(__file__).resolve().parent
 FILES = shown()

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from conftest import FixedPredictor, check_places, picture, rows, settings, tree
 
-from dicomsort import forecast, ledger
-from dicomsort.bundle import Bundle
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
-from dicomsort.names import unescape
+from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Action, Reason, Status
-from dicomsort.pipeline import sort
-from dicomsort.place import Placing
-from dicomsort.tally import Tally
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting import disk_space, plan
+from dicomsort.sorting.pipeline import sort
+from dicomsort.sorting.place import Placing
+from dicomsort.sorting.summary import Tally
+from dicomsort.system.escaping import unescape
+from dicomsort.system.worker_pool import PoolSettings
 
 Write = Callable[..., Path]
 
@@ -174,7 +174,7 @@ def test_a_polarity_in_doubt_goes_to_review_however_sure_the_model_is(
     path.write_bytes(path.read_bytes().replace(b"DS\x02\x001 ", b"DS\x02\x00?!"))
     sort(settings(inbox, out, review_below=0.0, dry_run=dry_run), predictor)
     if dry_run:
-        ledger.apply(str(out / "manifest.csv"))
+        plan.apply(str(out / "manifest.csv"))
     row = rows(out)[str(path)]
     assert row["status"] == "review"
     assert row["reason"] == f"{Reason.POLARITY}; {Reason.NUMBER_UNREADABLE}"
@@ -267,9 +267,9 @@ class TestDuplicates:
     ) -> None:
         out, calls = tmp_path / "out", 0
         for cut in (
-            "dicomsort.duplicates.judge",
-            "dicomsort.settle.remove",
-            "dicomsort.settle._taken_back",
+            "dicomsort.sorting.duplicates.judge",
+            "dicomsort.sorting.deduplicate.remove",
+            "dicomsort.sorting.deduplicate._taken_back",
         ):
             for _ in range(2):
 
@@ -281,7 +281,7 @@ class TestDuplicates:
                     with pytest.raises(KeyboardInterrupt):
                         sort(settings(twins, out), predictor)
                 calls += 1
-                if cut == "dicomsort.duplicates.judge":
+                if cut == "dicomsort.sorting.duplicates.judge":
                     assert len([row for row in rows(out).values() if row["destination"]]) == 5
         assert sort(settings(twins, out), predictor).statuses[Status.DUPLICATE] == 2
         assert calls == 6
@@ -332,7 +332,7 @@ def test_failed_files_are_done_again_on_demand(
             raise OSError(5, "Input/output error")
         copyfile(source, target)
 
-    monkeypatch.setattr("dicomsort.place.copy_file", failing)
+    monkeypatch.setattr("dicomsort.sorting.place.copy_file", failing)
     assert sort(settings(inbox, out), predictor).exit_code is ExitCode.SOME_FAILED
     monkeypatch.undo()
     again = sort(settings(inbox, out), predictor)
@@ -356,7 +356,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(
             raise OSError(28, "No space left on device")
         copyfile(source, target)
 
-    monkeypatch.setattr("dicomsort.place.copy_file", filling)
+    monkeypatch.setattr("dicomsort.sorting.place.copy_file", filling)
     with pytest.raises(TargetError, match="no space left"):
         sort(settings(inbox, out), predictor)
     monkeypatch.undo()
@@ -389,7 +389,7 @@ def test_impossible_folders_are_refused(inbox: Path, tmp_path: Path, predictor: 
 def test_workers_and_batches_do_not_change_the_answers(
     inbox: Path, tmp_path: Path, small_bundle: Bundle
 ) -> None:
-    from dicomsort.classifier import Classifier
+    from dicomsort.model.classifier import Classifier
 
     answers = []
     for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
@@ -492,7 +492,7 @@ def test_restart_wants_an_empty_output(inbox: Path, tmp_path: Path, predictor: F
 def test_copies_that_will_not_fit_are_told_early(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(disk_space, "_LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
     missing: list[int] = []
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dicomsort import atomic
-from dicomsort import place as placing
 from dicomsort.errors import TargetError
 from dicomsort.outcome import Action, Placement, Reason
-from dicomsort.place import Placed, Placing, place, remove, stamp_of
+from dicomsort.sorting import place as placing
+from dicomsort.sorting.place import Placed, Placing, place, remove, stamp_of
+from dicomsort.system import atomic
 
 PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
 
@@ -89,7 +89,7 @@ def test_a_full_or_read_only_target_ends_the_run_and_leaves_nothing(
         Path(target).write_bytes(b"half")
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("dicomsort.place.copy_file", half)
+    monkeypatch.setattr("dicomsort.sorting.place.copy_file", half)
     with pytest.raises(TargetError, match=message):
         put(source, tmp_path / "out" / "x.dcm", Action.COPY)
     assert list((tmp_path / "out").iterdir()) == []
@@ -189,7 +189,7 @@ def test_a_copy_that_differs_is_not_placed(
     def rotten(_: str, target: str) -> None:
         Path(target).write_bytes(bytes(10000))
 
-    monkeypatch.setattr("dicomsort.place.copy_file", rotten)
+    monkeypatch.setattr("dicomsort.sorting.place.copy_file", rotten)
     target = tmp_path / "out" / "x"
     placed = place(str(source), str(target), Placing(verify=True), stamp_of(str(source)))
     assert placed == Placed(None, Reason.DIFFERENT)
@@ -221,7 +221,7 @@ def test_what_a_share_refuses_for_a_moment_is_tried_again(
             raise OSError(refusals.pop(), "refused")
         copyfile(origin, target)
 
-    monkeypatch.setattr("dicomsort.place.copy_file", moody)
+    monkeypatch.setattr("dicomsort.sorting.place.copy_file", moody)
     monkeypatch.setattr("time.sleep", lambda _: None)
     assert put(source, tmp_path / "x", Action.COPY) == Placed(Action.COPY)
     refusals.extend([number] * 9)

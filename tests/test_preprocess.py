@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicomsort.preprocess import Preprocessing, _average, fit, fitted_shape, shrink
+from dicomsort.imaging.canvas import Preprocessing, _average, fit, fitted_shape, shrink
 
 
 def area_average(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicomsort import Preprocessing, ReadSettings, reader
+from dicomsort import Preprocessing, ReadSettings
+from dicomsort.dicom import reader
 from dicomsort.outcome import Picture, Reason, Status
 
 Write = Callable[..., Path]

@@ -23,20 +23,11 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from dicomsort import (
-    ReadSettings,
-    UnreadableError,
-    codecs,
-    dicom,
-    header,
-    inflate,
-    pixels,
-    read_image,
-    reader,
-)
+from dicomsort import ReadSettings, UnreadableError, read_image
+from dicomsort.dicom import codecs, deflate, dicom_file, header, pixel_data, reader
+from dicomsort.dicom.pixel_data import pixel_digest
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure, Picture, Reason, Status
-from dicomsort.pixels import pixel_digest
-from dicomsort.preprocess import Preprocessing
 
 CANVAS = Preprocessing(size=64)
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -425,7 +416,7 @@ def test_uncompressed_pixels_are_mapped_and_only_one_frame_of_them(
     path = write_dicom(tmp_path / "x.dcm", SMOOTH, NumberOfFrames=3, PixelData=SMOOTH.tobytes() * 3)
     with path.open("rb") as file:
         dataset, stream = header.read_header(file)
-        source = pixels.PixelSource(stream, dataset)
+        source = pixel_data.PixelSource(stream, dataset)
         source.open()
         frame = source.native_frame(1, SMOOTH.nbytes)
         base: Any = frame
@@ -614,7 +605,7 @@ def test_millions_of_empty_items_are_not_read(
 
 def test_what_was_inflated_long_ago_is_forgotten() -> None:
     plain = os.urandom(1 << 20) * 12
-    stream = inflate.Inflated(io.BytesIO(_deflated(plain)))
+    stream = deflate.Inflated(io.BytesIO(_deflated(plain)))
     stream.seek(10 << 20)
     assert stream.read(16) == plain[10 << 20 :][:16]
     stream.seek(-16, 1)
@@ -673,7 +664,7 @@ def test_a_deflated_file_in_disguise_is_inflated_with_care(
         long = b"\x02\x00\x03\x00UI" + (6000).to_bytes(2, "little") + b"2.25." + b"1" * 5995
         meta = meta[:144] + long + meta[meta.index(b"\x02\x00\x10\x00UI") :]
     path.write_bytes(meta + _deflated(dataset + bytes(50 << 20)))
-    monkeypatch.setattr(inflate, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(deflate, "MOST_BYTES", 1 << 20)
     assert np.array_equal(image_of(path), wanted)
 
 
@@ -818,7 +809,7 @@ def test_what_imagecodecs_refuses_another_plugin_may_read(
     monkeypatch.setattr(codecs, "_REDUCERS", {})
     monkeypatch.setattr(codecs, "_DECODERS", {syntax: refuse})
     assert isinstance(read(path), Failure)
-    monkeypatch.setattr(pixels, "_OTHER_PLUGINS", ("pillow", "gdcm"))
+    monkeypatch.setattr(pixel_data, "_OTHER_PLUGINS", ("pillow", "gdcm"))
     reading = read(path)
     assert isinstance(reading, Picture)
     assert reading.remarks == (Reason.OTHER_DECODER,)
@@ -826,7 +817,7 @@ def test_what_imagecodecs_refuses_another_plugin_may_read(
 
 
 def test_gdcm_comes_last() -> None:
-    assert pixels._OTHER_PLUGINS[-1] == "gdcm"
+    assert pixel_data._OTHER_PLUGINS[-1] == "gdcm"
 
 
 def test_a_deflated_file_is_inflated_only_as_far_as_needed(
@@ -835,7 +826,7 @@ def test_a_deflated_file_is_inflated_only_as_far_as_needed(
     trailing = write_dicom(tmp_path / "trailing.dcm", SMOOTH, "1.2.840.10008.1.2.1.99")
     meta, dataset = _inflated(trailing)
     wanted = image_of(trailing)
-    monkeypatch.setattr(inflate, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(deflate, "MOST_BYTES", 1 << 20)
     trailing.write_bytes(meta + _deflated(dataset + bytes(100 << 20)))
     assert np.array_equal(image_of(trailing), wanted)
     at = dataset.index(b"\xe0\x7f\x10\x00OW")
@@ -916,7 +907,7 @@ def test_whatever_a_parser_raises_is_a_value(
         raise error("CANARY^NAME")
 
     path = write_dicom(tmp_path / "x.dcm")
-    monkeypatch.setattr(dicom, step, fail)
+    monkeypatch.setattr(dicom_file, step, fail)
     reading = read(path)
     assert isinstance(reading, Failure)
     assert reading.status is Status.DECODE_ERROR

@@ -14,9 +14,9 @@ from conftest import FixedPredictor
 from negatives import Negative
 from PIL import Image
 
-from dicomsort.bundle import Bundle, Reject
-from dicomsort.dataset import Sample
-from dicomsort.preprocess import Canvas
+from dicomsort.data.dataset import Sample
+from dicomsort.imaging.canvas import Canvas
+from dicomsort.model.bundle import Bundle, Reject
 
 HUNDRED = tuple(float(each) for each in range(1, 101))
 

@@ -17,16 +17,16 @@ from PIL import Image
 from test_cli import draw_pictures
 from test_evaluate import FAST, LEVELS, Several, draw, samples_of, write_csv
 
-from dicomsort import load as loading
-from dicomsort import report
-from dicomsort.bundle import Bundle
-from dicomsort.dataset import Columns, content_hash, load
-from dicomsort.drawings import draw as plots
+from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError
-from dicomsort.evaluate import answer, judge
-from dicomsort.labels import Head
-from dicomsort.metrics import Answers, Figure, measure
-from dicomsort.report import Results
+from dicomsort.evaluation import report
+from dicomsort.evaluation.evaluate import answer, judge
+from dicomsort.evaluation.metrics import Answers, Figure, measure
+from dicomsort.evaluation.plots import draw as plots
+from dicomsort.evaluation.report import Results
+from dicomsort.model import load as loading
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
 
 NASTY = "<script>alert(1)<"
 DRAWINGS = ["confusion", "roc", "precision_recall", "reliability"]

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from conftest import TESTS, FixedPredictor, check_places, command, inside, picture, rows, settings, tree
 
-from dicomsort import ledger, locks, parts
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.merge import Merged, merge
 from dicomsort.outcome import Reason, Status
-from dicomsort.pipeline import sort
-from dicomsort.sources import Share
-from dicomsort.workers import PoolSettings
+from dicomsort.sorting import plan, shards
+from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.merge import Merged, merge
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system import locks
+from dicomsort.system.worker_pool import PoolSettings
 
 Write = Callable[..., Path]
 PROGRAM = [sys.executable, str(TESTS / "sort_once.py")]
@@ -85,7 +86,7 @@ def test_shards_make_what_a_single_run_makes(
     assert merged.statuses[Status.DUPLICATE] == 12
     assert rows(tmp_path / "out") == rows(tmp_path / "one")
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
-    assert not (tmp_path / "out" / parts.PARTS).exists()
+    assert not (tmp_path / "out" / shards.PARTS).exists()
 
 
 def test_merging_again_changes_nothing(twins: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
@@ -99,7 +100,7 @@ def test_merging_again_changes_nothing(twins: Path, tmp_path: Path, predictor: F
 
 
 @pytest.mark.parametrize(
-    "cut", ["dicomsort.merge.parts.drop", "dicomsort.merge.settle", "dicomsort.merge._missing"]
+    "cut", [f"dicomsort.sorting.merge.{name}" for name in ("shards.drop", "settle", "_missing")]
 )
 def test_a_merge_that_was_cut_short_is_finished(
     cut: str, twins: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
@@ -180,7 +181,7 @@ def test_nobody_goes_over_half_a_manifest(inbox: Path, tmp_path: Path, predictor
         sort(settings(inbox, out), predictor)
     joined(out)
     sort(settings(inbox, out, share=Share(2, 2)), predictor)
-    for act in (ledger.undo, ledger.apply):
+    for act in (plan.undo, plan.apply):
         with pytest.raises(UsageError, match="holds parts"):
             act(str(out / "manifest.csv"))
 
@@ -235,7 +236,7 @@ def test_a_plan_in_shards_is_a_plan(twins: Path, tmp_path: Path, predictor: Fixe
     joined(tmp_path / "out")
     assert rows(tmp_path / "out") == rows(tmp_path / "one")
     assert contents(tmp_path / "out") == {}
-    ledger.apply(str(tmp_path / "out" / "manifest.csv"))
+    plan.apply(str(tmp_path / "out" / "manifest.csv"))
     check_places(twins, tmp_path / "out")
 
 
@@ -265,7 +266,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
     program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    part = Path(parts.folder_of(str(out), parts.name_of(Share(2, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Share(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -286,7 +287,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
 def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(parts.folder_of(str(out), parts.name_of(Share(1, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Share(1, 2)))) / "manifest.csv"
     part.write_bytes(part.read_bytes()[:-30])
     assert joined(out).rows == 13
     in_shards(inbox, out, predictor, 2)
@@ -297,7 +298,7 @@ def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predic
 def test_a_part_of_another_program_is_refused(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(parts.folder_of(str(out), parts.name_of(Share(2, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Share(2, 2)))) / "manifest.csv"
     part.write_text("path,other\n/a,b\n")
     with pytest.raises(UsageError, match="other columns"):
         joined(out)

@@ -9,9 +9,10 @@ from conftest import FixedPredictor
 from PIL import Image
 from shortcuts import AS_IS, STRIP
 
-from dicomsort import dataset, reader
+from dicomsort.data import dataset
+from dicomsort.dicom import reader
+from dicomsort.imaging.canvas import Preprocessing, fit
 from dicomsort.outcome import Picture
-from dicomsort.preprocess import Preprocessing, fit
 
 GREY = (np.add.outer(np.arange(120), np.arange(100)) % 256).astype(np.float32)
 CHANGES = shortcuts.conditions()

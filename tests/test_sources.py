@@ -15,7 +15,7 @@ import sources
 import told
 from candidates import Run
 
-from dicomsort.metrics import Figure
+from dicomsort.evaluation.metrics import Figure
 
 LABELS = ("adult_chest", "pediatric_chest")
 FOLDS = ("east", "east", "east", "east", "west", "west", "west", "west")

@@ -11,13 +11,15 @@ import pytest
 import typer
 from PIL import Image
 
-from dicomsort import looking, sheet, stats
-from dicomsort.dataset import Columns, load
+from dicomsort.cli import inspect
+from dicomsort.data import statistics
+from dicomsort.data.dataset import Columns, load
+from dicomsort.dicom.reader import read_any
 from dicomsort.errors import TargetError
-from dicomsort.preprocess import Preprocessing
-from dicomsort.reader import read_any
-from dicomsort.sheet import Tile
-from dicomsort.workers import PoolSettings
+from dicomsort.imaging import contact_sheet
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.contact_sheet import Tile
+from dicomsort.system.worker_pool import PoolSettings
 
 CANVAS = Preprocessing(size=64)
 
@@ -54,33 +56,33 @@ def labelled(tmp_path: Path, write_dicom: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def found(labelled: Path, pool: PoolSettings) -> stats.Stats:
+def found(labelled: Path, pool: PoolSettings) -> statistics.Stats:
     targets = ("group", "view")
     data = load(labelled, Columns(targets=targets, source="place", part="part"))
     seen: list[int] = []
-    result = stats.measure(data, targets, CANVAS, pool, seen.append)
+    result = statistics.measure(data, targets, CANVAS, pool, seen.append)
     assert sum(seen) == 5
     return result
 
 
-def test_labels_patients_parts_and_sources_are_counted(found: stats.Stats) -> None:
+def test_labels_patients_parts_and_sources_are_counted(found: statistics.Stats) -> None:
     assert (found.files, found.read, found.patients) == (6, 4, 3)
     assert found.parts == {"train": 4, "validation": 1, "test": 1}
     assert found.sources == {"south": 4, "north": 2}
-    assert found.per_patient == stats.Range(1, 1, 4)
+    assert found.per_patient == statistics.Range(1, 1, 4)
     group, view = found.targets["group"], found.targets["view"]
-    assert group.labels["hand"] == stats.LabelCount(4, 1, {"train": 3, "validation": 1})
-    assert group.labels["spine"] == stats.LabelCount(2, 2, {"train": 1, "test": 1})
+    assert group.labels["hand"] == statistics.LabelCount(4, 1, {"train": 3, "validation": 1})
+    assert group.labels["spine"] == statistics.LabelCount(2, 2, {"train": 1, "test": 1})
     assert {label: each.images for label, each in view.labels.items()} == {"AP": 4, "lateral": 1, "left": 1}
     assert (group.unknown, view.unknown) == (0, 1)
     assert group.ratio == 2.0
     assert group.effective == pytest.approx(1.8899, abs=1e-4)
 
 
-def test_sizes_and_greys_are_numpys(found: stats.Stats, labelled: Path) -> None:
+def test_sizes_and_greys_are_numpys(found: statistics.Stats, labelled: Path) -> None:
     assert found.sized == 4
-    assert found.rows == stats.Range(30, 52, 64)
-    assert found.columns == stats.Range(30, 48, 60)
+    assert found.rows == statistics.Range(30, 52, 64)
+    assert found.columns == statistics.Range(30, 48, 60)
     folder = labelled.parent
     images = []
     for name in ("a.png", "b.png", "c.png", "d.dcm"):
@@ -102,25 +104,25 @@ def test_sizes_and_greys_are_numpys(found: stats.Stats, labelled: Path) -> None:
     assert found.picture.deviation == pytest.approx((inner / 255).std(), abs=0.01)
 
 
-def test_repeats_and_unreadable_files_are_told(found: stats.Stats) -> None:
+def test_repeats_and_unreadable_files_are_told(found: statistics.Stats) -> None:
     pair = (("a.png", "c.png"),)
-    assert found.repeats == stats.Repeats(1, 2, 1, 1, pair, pair)
+    assert found.repeats == statistics.Repeats(1, 2, 1, 1, pair, pair)
     assert found.unreadable == {
-        "decode_error: picture file cannot be decoded": stats.Unreadable(1, ("e.png",)),
-        "io_error: file cannot be read (permission or device error)": stats.Unreadable(1, ("gone.png",)),
+        "decode_error: picture file cannot be decoded": statistics.Unreadable(1, ("e.png",)),
+        "io_error: file cannot be read (permission or device error)": statistics.Unreadable(1, ("gone.png",)),
     }
 
 
 @pytest.mark.parametrize("numbers", [[5], [1, 2], [3, 1, 2], [4, 4, 4, 9], [1, 1, 7, 7], list(range(100))])
 def test_ranges_are_numpys(numbers: list[int]) -> None:
-    found = stats._range_of(Counter(numbers))
+    found = statistics._range_of(Counter(numbers))
     assert (found.least, found.median, found.most) == (min(numbers), np.median(numbers), max(numbers))
 
 
 def test_class_folders_in_parts(tmp_path: Path, pool: PoolSettings) -> None:
     for number, name in enumerate(("train/hand", "train/spine", "val/hand", "test/spine")):
         drawn(tmp_path / name / "1.png", (40, 40), number)
-    found = stats.measure(load(tmp_path, Columns()), ("label",), CANVAS, pool)
+    found = statistics.measure(load(tmp_path, Columns()), ("label",), CANVAS, pool)
     assert found.parts == {"train": 2, "validation": 1, "test": 1}
     assert found.targets["label"].labels["hand"].parts == {"train": 1, "validation": 1}
     assert (found.patients, found.repeats.contents, found.unreadable) == (None, 0, {})
@@ -132,23 +134,23 @@ def test_examples_show_every_class_and_are_the_same_again(tmp_path: Path) -> Non
         for number in range(count):
             drawn(tmp_path / label / f"{number}.png", (8, 8), number)
     samples = load(tmp_path, Columns()).samples
-    chosen = stats.examples(samples, 6, seed=1)
+    chosen = statistics.examples(samples, 6, seed=1)
     assert [sample.label for sample in chosen] == ["hand", "rare", "spine", "hand", "spine", "hand"]
-    assert chosen == stats.examples(samples, 6, seed=1)
-    assert chosen != stats.examples(samples, 6, seed=2)
-    assert len(stats.examples(samples, 99)) == 15
-    assert len(stats.examples(samples)) == 8
+    assert chosen == statistics.examples(samples, 6, seed=1)
+    assert chosen != statistics.examples(samples, 6, seed=2)
+    assert len(statistics.examples(samples, 99)) == 15
+    assert len(statistics.examples(samples)) == 8
 
 
 def test_sheets_have_room_for_everything() -> None:
     image = np.full((50, 50), 200, np.uint8)
     rows = [("one", [image, image, image]), ("two", [image])]
-    drawn_rows = sheet.contact_sheet(rows, 50)
+    drawn_rows = contact_sheet.contact_sheet(rows, 50)
     assert drawn_rows.size == (3 * 56 + 6, 2 * (16 + 50 + 6) + 6)
     greys = np.asarray(drawn_rows)
     assert (greys[22:72, 6:56] == 200).all()
     tiles = [Tile(image[:25], ("name", "given", "said"), (255, 0, 0))] * 5
-    tiled = sheet.sheet_of(tiles, columns=2, side=50)
+    tiled = contact_sheet.sheet_of(tiles, columns=2, side=50)
     assert tiled.size == (2 * 56 + 6, 3 * (50 + 3 * 16 + 6) + 6)
     colours = np.asarray(tiled)
     assert (colours[6 + 13 : 6 + 37, 6:56] == 200).all()
@@ -156,29 +158,29 @@ def test_sheets_have_room_for_everything() -> None:
 
 
 def test_captions_stay_within_their_tile_and_on_their_line() -> None:
-    assert sheet._plain("a\nb\u202e\udc80é") == "a\\nb\\u202e\\udc80é"
-    clipped = sheet._clipped("a very long name of a file.dcm", 80)
+    assert contact_sheet._plain("a\nb\u202e\udc80é") == "a\\nb\\u202e\\udc80é"
+    clipped = contact_sheet._clipped("a very long name of a file.dcm", 80)
     assert clipped.startswith("a v")
     assert clipped.endswith("...")
     black = np.zeros((40, 40), np.uint8)
     for name in ("W" * 1000, "\n" * 50):
-        pixels = np.asarray(sheet.sheet_of([Tile(black, (name,))], 1, side=40))
+        pixels = np.asarray(contact_sheet.sheet_of([Tile(black, (name,))], 1, side=40))
         assert (pixels[:, 48:] == pixels[0, 0]).all()
 
 
 def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    empty = sheet.sheet_of([], 3)
-    sheet.save(empty, tmp_path / "new" / "sheet.png")
+    empty = contact_sheet.sheet_of([], 3)
+    contact_sheet.save(empty, tmp_path / "new" / "sheet.png")
     with Image.open(tmp_path / "new" / "sheet.png") as image:
         assert image.size == empty.size
     (tmp_path / "file").write_text("")
     with pytest.raises(TargetError, match="cannot be written"):
-        sheet.save(empty, tmp_path / "file" / "sheet.png")
+        contact_sheet.save(empty, tmp_path / "file" / "sheet.png")
 
 
 def run(*words: str | Path) -> int:
     app = typer.Typer(pretty_exceptions_enable=False)
-    looking.register(app)
+    inspect.register(app)
     with pytest.raises(SystemExit) as ended:
         app([str(word) for word in words])
     return int(ended.value.code or 0)

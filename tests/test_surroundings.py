@@ -11,7 +11,7 @@ import pytest
 from conftest import FixedPredictor, Ran, inside, picture, rows, settings
 
 from dicomsort.errors import ExitCode
-from dicomsort.pipeline import sort
+from dicomsort.sorting.pipeline import sort
 
 Write = Callable[..., Path]
 SHELL = '"$@"'

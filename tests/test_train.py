@@ -23,26 +23,29 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.models import group_parameters
 
-from dicomsort import bundle as bundles
-from dicomsort import dataset, networks, splits, train, truth
-from dicomsort.audit import doubts
-from dicomsort.augment import Augmentation
-from dicomsort.bundle import Bundle, compact
-from dicomsort.cache import NAME as CACHE
-from dicomsort.cache import Cache
-from dicomsort.checkpoint import Checkpoint
-from dicomsort.dataset import Columns, Sample
-from dicomsort.devices import choose_device
+from dicomsort.data import dataset, splits
+from dicomsort.data.cache import NAME as CACHE
+from dicomsort.data.cache import Cache
+from dicomsort.data.dataset import Columns, Sample
+from dicomsort.data.targets import heads_of
 from dicomsort.errors import ExitCode, ModelError, TargetError, UsageError
-from dicomsort.folds import Round
-from dicomsort.images import Drawn, sampling_weights
-from dicomsort.labels import Head
-from dicomsort.preprocess import Preprocessing, beside
-from dicomsort.ranks import Ranks
-from dicomsort.recipe import RECIPES, Recipe, make_recipe
-from dicomsort.trainer import Epoch, Place, Prepared, loss_of, predict, validation_figures
-from dicomsort.workbench import CHECKPOINT
-from dicomsort.workers import PoolSettings
+from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.model import bundle as bundles
+from dicomsort.model import networks
+from dicomsort.model.bundle import Bundle, compact
+from dicomsort.model.devices import choose_device
+from dicomsort.model.heads import Head
+from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.training import train
+from dicomsort.training.augment import Augmentation
+from dicomsort.training.checkpoint import Checkpoint
+from dicomsort.training.cross_validation import Round
+from dicomsort.training.distributed import Ranks
+from dicomsort.training.label_audit import doubts
+from dicomsort.training.loader import Drawn, sampling_weights
+from dicomsort.training.recipe import RECIPES, Recipe, make_recipe
+from dicomsort.training.run_folder import CHECKPOINT
+from dicomsort.training.trainer import Epoch, Place, Prepared, loss_of, predict, validation_figures
 
 SMALL = ("--arch", "test_resnet", "--size", "32", "--batch-size", "8", "--augment", "light", "--workers", "1")
 LEVELS = {"dark": 50, "bright": 200}
@@ -84,7 +87,7 @@ def prepared_from(data: Path, cache: Path, targets: tuple[str, ...] = ("light",)
     preprocessing = Preprocessing(size=size)
     store = Cache(cache, preprocessing)
     found = dataset.load(data, Columns(targets), store.hash_of)
-    heads = truth.heads_of(found.samples, targets)
+    heads = heads_of(found.samples, targets)
     unread = store.fill(found.samples, PoolSettings(1, 30))
     return train.prepare(found.samples, heads, splits.make_split(found.samples, heads), store, unread)
 
@@ -165,8 +168,8 @@ def test_pictures_are_read_once(pictures: Path, tmp_path: Path, monkeypatch: pyt
     def fail(*_: object) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("dicomsort.cache.read_all", lambda *_: iter(()))
-    monkeypatch.setattr("dicomsort.cache.content_hash", fail)
+    monkeypatch.setattr("dicomsort.data.cache.read_all", lambda *_: iter(()))
+    monkeypatch.setattr("dicomsort.data.cache.content_hash", fail)
     again = prepared_from(pictures, tmp_path)
     assert again.train.keys == first.train.keys
     assert torch.equal(next(again.train.batches()), next(first.train.batches()))
@@ -179,7 +182,7 @@ def test_pictures_are_read_once(pictures: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_the_cache_holds_is_what_is_read(pictures: Path, tmp_path: Path) -> None:
-    from dicomsort.reader import read_any
+    from dicomsort.dicom.reader import read_any
 
     prepared = prepared_from(pictures, tmp_path)
     of_key = {sample.sha256: sample for sample in prepared.samples}
@@ -346,7 +349,7 @@ def test_patience_takes_the_best_epoch(pictures: Path, tmp_path: Path) -> None:
     prepared = prepared_from(pictures, tmp_path / "cache")
     figures = iter([0.5, 0.9, 0.8, 0.7, 0.6])
     states: list[Any] = []
-    from dicomsort import trainer
+    from dicomsort.training import trainer
 
     def validate(self: Any) -> dict[str, float]:
         states.append({name: value.clone() for name, value in self._steady().state_dict().items()})
@@ -390,7 +393,7 @@ def test_greys_are_normalised_as_asked(
 
 
 def test_the_schedules_end_where_they_should() -> None:
-    from dicomsort import trainer
+    from dicomsort.training import trainer
 
     network = networks.Network(networks.spec_for("test_resnet"), 2)
     rates: dict[str, list[float]] = {}
@@ -777,7 +780,7 @@ def test_a_model_of_several_heads_answers_in_columns_of_its_own(
 
 @pytest.mark.parametrize("kind", ["onecycle", "sgdr", "constant"])
 def test_a_training_may_have_any_number_of_steps(kind: str) -> None:
-    from dicomsort import trainer
+    from dicomsort.training import trainer
 
     network = networks.Network(networks.spec_for("test_resnet"), 2)
     for steps in range(1, 25):
@@ -792,7 +795,7 @@ def test_a_training_may_have_any_number_of_steps(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "efficientnet_b0", "test_resnet"])
 def test_batch_norms_over_several_gpus_keep_their_activations(name: str) -> None:
-    from dicomsort.ranks import synchronised
+    from dicomsort.training.distributed import synchronised
 
     network = networks.Network(networks.spec_for(name), 3).eval()
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -818,7 +821,7 @@ def test_a_fold_without_truth_has_no_figures_and_shifts_no_others() -> None:
             for n, cell in enumerate(cells)
         )
         rounds.append(Round(fold, bundle, samples, scores))
-    from dicomsort.folds import summarise
+    from dicomsort.training.cross_validation import summarise
 
     summary = summarise(rounds, 10, 0)
     told = json.loads(json.dumps(summary.as_dict(), allow_nan=False))
@@ -838,7 +841,7 @@ def test_a_label_of_every_image_breaks_nothing(pictures: Path, tmp_path: Path) -
 
 
 def test_folds_of_any_name_have_folders_of_their_own() -> None:
-    from dicomsort.folds import _folder_name
+    from dicomsort.training.cross_validation import _folder_name
 
     names = ["北京", "上海", "a b", "a_b", "fold-1", "x" * 90, "x" * 91, ".."]
     folders = [_folder_name(name) for name in names]
@@ -1011,7 +1014,7 @@ def test_a_failed_training_does_not_block_the_next(tmp_path: Path, capfd: pytest
 def test_two_trainings_do_not_write_into_one_folder(
     pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from dicomsort.workbench import alone
+    from dicomsort.training.run_folder import alone
 
     out = tmp_path / "m"
     out.mkdir()
@@ -1052,7 +1055,7 @@ def test_a_damaged_cache_ends_with_5_and_advice(pictures: Path, tmp_path: Path) 
 def test_an_interrupted_training_ends_after_its_step(
     number: int, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    from dicomsort import trainer
+    from dicomsort.training import trainer
 
     steps = []
     original = trainer.Trainer._step

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dicomsort.outcome import Found, Reason, Status
-from dicomsort.walk import find, roots_of
+from dicomsort.sorting.walk import find, roots_of
 
 
 def found(*roots: Path, avoid: Path | None = None, follow_links: bool = False) -> dict[str, Found]:

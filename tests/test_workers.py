@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from dicomsort import worker, workers
 from dicomsort.errors import InternalError
-from dicomsort.workers import Lost, PoolSettings, run
+from dicomsort.system import worker, worker_pool
+from dicomsort.system.worker_pool import Lost, PoolSettings, run
 
 
 def behave(item: str) -> str:
@@ -275,12 +275,12 @@ def test_a_time_out_is_not_put_on_the_next_item() -> None:
                 self[worker.ENDED] = 1
             return value
 
-    tasks = deque([workers._Task(1), workers._Task(2)])
+    tasks = deque([worker_pool._Task(1), worker_pool._Task(2)])
     ours, _theirs = multiprocessing.Pipe()
     pool = PoolSettings(timeout=5)
-    process = workers._Worker(None, ours, Gauge([7.0, 0]), ready=True, tasks=tasks, seen=(7.0, 0.0))
+    process = worker_pool._Worker(None, ours, Gauge([7.0, 0]), ready=True, tasks=tasks, seen=(7.0, 0.0))
     assert process.over_time(pool, 100.0) is None
-    process = workers._Worker(None, ours, [7.0, 1], ready=True, tasks=tasks)
+    process = worker_pool._Worker(None, ours, [7.0, 1], ready=True, tasks=tasks)
     assert process.over_time(pool, 100.0) is None, "its time begins when the pool sees it"
     assert process.over_time(pool, 104.0) is None
     assert process.over_time(pool, 106.0) is tasks[1]
@@ -315,23 +315,23 @@ def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
 
 
 def test_only_what_was_begun_is_blamed() -> None:
-    pool: workers._Pool[int, int] = workers._Pool(abs, PoolSettings())
+    pool: worker_pool._Pool[int, int] = worker_pool._Pool(abs, PoolSettings())
 
     class Dead:
         def kill(self) -> None: ...
         def join(self) -> None: ...
         def close(self) -> None: ...
 
-    def bury(task: workers._Task[int], gauge: list[float]) -> list[tuple[int, int | Lost]]:
+    def bury(task: worker_pool._Task[int], gauge: list[float]) -> list[tuple[int, int | Lost]]:
         ours, _theirs = multiprocessing.Pipe()
-        process = workers._Worker(Dead(), ours, gauge, ready=True, tasks=deque([task]))
+        process = worker_pool._Worker(Dead(), ours, gauge, ready=True, tasks=deque([task]))
         pool._workers.append(process)
         return list(pool._bury(process))
 
-    idle = workers._Task(1)
+    idle = worker_pool._Task(1)
     assert bury(idle, [0.0, 0]) == []
     assert list(pool._again) == [idle]
-    begun = workers._Task(2)
+    begun = worker_pool._Task(2)
     assert bury(begun, [5.0, 0]) == []
     assert list(pool._suspects) == [begun]
     assert bury(begun, [0.0, 0]) == [], "it was not even begun"

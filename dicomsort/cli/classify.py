@@ -1,0 +1,117 @@
+"""A sorting run as it was asked for: in this process, or on the nodes of an engine."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dicomsort import __version__
+from dicomsort.cli import console
+from dicomsort.cluster import driver
+from dicomsort.cluster.backends import Engine
+from dicomsort.cluster.task import Job
+from dicomsort.errors import UsageError
+from dicomsort.model import bundle, model_set
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.load import predictors_for
+from dicomsort.sorting import pipeline
+from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.pipeline import SortSettings
+from dicomsort.sorting.summary import Tally
+from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
+
+_DEFAULT = "router5"
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What a run is done with. models: names or folders; none for the default. workers: None for ours."""
+
+    models: Sequence[str] | None
+    device: str
+    precision: str
+    workers: int | None
+    quiet: bool
+    verbose: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models, the first being the one that decides."""
+        return tuple(self.models or [_DEFAULT])
+
+
+def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, ...]:
+    """Return what to sort; a list without folders may name any file, and keeps its whole path."""
+    if not inputs and from_list is None:
+        raise UsageError("name the folders or files to sort, or a list of them (--from-list)")
+    return tuple(inputs or [os.sep])
+
+
+def share_of(shard: str | None, restart: bool, engine: Engine | None) -> Share | None:
+    """Return the share to sort. Raises UsageError for none, or together with what contradicts it."""
+    if shard is None:
+        return None
+    if restart:
+        raise UsageError("--restart does not go with --shard: the shards fill one output together")
+    if engine is not None:
+        raise UsageError("--shard does not go with --backend, which divides the files itself")
+    return Share.parse(shard)
+
+
+def engine_of(
+    backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
+) -> Engine | None:
+    """Return who runs the tasks of a distributed run; None for a run of this process alone."""
+    if backend is not None:
+        return Engine(backend, address, tasks, shard_size, device)
+    if address or tasks or shard_size:
+        raise UsageError("--address, --tasks and --shard-size go with --backend dask, ray or loky")
+    return None
+
+
+def run(settings: SortSettings, how: How, engine: Engine | None) -> tuple[str, Tally]:
+    """Do it; returns the `model` column and the tally. Raises as `pipeline.sort` does, and ModelError."""
+    pipeline.check(settings)
+    if engine is not None and working_folder_is_gone():
+        raise UsageError("--backend: the current folder has been removed, change to another one")
+    bundles = _bundles(how.names)
+    tag = "+".join(each.tag for each in bundles)
+    if engine is None:
+        return tag, _here(settings, bundles, how, tag)
+    job = _job(settings, engine, how)
+    with console.sorting(how.quiet) as watch:
+        return tag, driver.sort(job, engine, watch, console.say)
+
+
+def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str) -> Tally:
+    warm_up()
+    with predictors_for(bundles, how.device, how.precision) as (predictor, *further):
+        if how.verbose:
+            size = settings.batch_size or min(each.batch_size for each in (predictor, *further))
+            console.say(
+                f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
+                f"{settings.pool.workers} workers"
+            )
+        with console.sorting(how.quiet) as watch:
+            return pipeline.sort(settings, predictor, watch, further)
+
+
+def _job(settings: SortSettings, engine: Engine, how: How) -> Job:
+    """Say what all nodes are to do, in names that mean the same on each."""
+    roots = tuple(map(os.path.abspath, settings.roots))
+    own = replace(settings, roots=roots, out=os.path.abspath(settings.out), restart=False)
+    names = tuple(str(Path(name).resolve()) if Path(name).is_dir() else name for name in how.names)
+    workers = how.workers
+    if workers is None and engine.backend == "loky":
+        workers = max(1, settings.pool.workers // (engine.tasks or 1))
+    return Job(own, names, how.device, how.precision, __version__, workers)
+
+
+def _bundles(names: Sequence[str]) -> list[Bundle]:
+    """Load the models of a run. Raises ModelError, or UsageError if two of them have one name."""
+    bundles = [bundle.load(bundle.locate(name)) for name in names]
+    model_set.columns_of(bundles)
+    for each in bundles:
+        if each.concat_by:
+            console.say(f"beware: {each.tag} was trained on whole studies, and sees single images here")
+    return bundles

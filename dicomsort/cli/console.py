@@ -1,0 +1,178 @@
+"""What a person sees: progress, tables and lines, on stderr; results for machines go to stdout."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dicomsort.errors import TargetError
+from dicomsort.outcome import TROUBLE, Status
+from dicomsort.system import streams
+
+if TYPE_CHECKING:
+    from dicomsort.sorting.summary import Tally
+
+
+def console() -> Console:
+    """Return a console on stderr that takes names as they are: no markup, no emoji, no colours by guess."""
+    width = None if sys.stderr.isatty() else 120
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+
+
+def plain(text: str) -> str:
+    """Escape what could move a cursor or break a line: control, format and undecodable characters."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )
+
+
+def say(message: str) -> None:
+    """Print one line to stderr."""
+    print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object, and nothing else, to stdout. Raises TargetError if it cannot be written."""
+    try:
+        print(json.dumps(value), flush=True)  # noqa: T201
+    except OSError as error:
+        raise no_stdout(error) from error
+
+
+def no_stdout(error: OSError) -> TargetError:
+    """Say that standard output, a full disk or a pipe that nobody reads, takes nothing."""
+    streams.give_up_stdout()
+    return TargetError(f"standard output cannot be written: {error.strerror}")
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    """Print a table to stderr; `right` are the indices of the columns that hold numbers."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if index in right else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
+    console().print(drawn)
+
+
+class Counter:
+    """Counts steps, of a known number or not: a bar on a terminal, else a line every now and then."""
+
+    def __init__(self, progress: Progress | None, total: int | None, what: str) -> None:
+        self._progress, self._total, self._what = progress, total, what
+        self._task = progress.add_task(what, total=total) if progress else None
+        self._done, self._said = 0, time.monotonic()
+
+    def __call__(self, steps: int = 1) -> None:
+        """Count steps."""
+        self._done += steps
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, steps)
+        elif time.monotonic() - self._said > 30:
+            self._said = time.monotonic()
+            total = "" if self._total is None else f" of {self._total}"
+            say(f"{self._what}: {self._done}{total}")
+
+
+@contextmanager
+def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
+    """Show the counting of `total` steps (None: nobody knows) while the block runs."""
+    screen = console()
+    if quiet or not screen.is_terminal:
+        yield Counter(None, total, what)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen, transient=True) as progress:
+        yield Counter(progress, total, what)
+
+
+class _Sorting:
+    """The progress of a sorting run: a live line on a terminal, else a plain line now and then."""
+
+    def __init__(self, progress: Progress | None, quiet: bool) -> None:
+        self._progress, self._quiet, self._warned = progress, quiet, False
+        self._task = progress.add_task("sorting", total=None) if progress else None
+        self._started = self._said = time.monotonic()
+
+    def __call__(self, tally: "Tally") -> None:
+        """Show the tally, not more often than a person can read."""
+        now = time.monotonic()
+        if tally.missing_bytes and not self._warned:
+            self._warned = True
+            say(f"beware: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free")
+        if self._progress is not None and self._task is not None:
+            if now - self._said > 0.1:
+                self._said = now
+                total = tally.total if tally.total is not None else None
+                self._progress.update(
+                    self._task, total=total, completed=tally.ended, description=self._line(tally, now)
+                )
+        elif not self._quiet and now - self._said > 10:
+            self._said = now
+            say(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}")
+
+    def _line(self, tally: "Tally", now: float) -> str:
+        rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
+        parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
+        parts += [f"{rate:.1f} files/s"]
+        parts += [f"{label} {count}" for label, count in sorted(tally.labels.items())]
+        parts += [
+            f"{status} {tally.statuses[status]}" for status in sorted(TROUBLE) if tally.statuses[status]
+        ]
+        return ", ".join(parts)
+
+
+@contextmanager
+def sorting(quiet: bool) -> Iterator[_Sorting]:
+    """Show a sorting run while the block runs."""
+    screen = console()
+    if quiet or not screen.is_terminal:
+        yield _Sorting(None, quiet)
+        return
+    columns = (
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=screen, transient=True) as progress:
+        yield _Sorting(progress, quiet)
+
+
+def summary(tally: "Tally", out: str, shard: str | None = None) -> None:
+    """Print what a run found and where it is. shard: which one this was, if it was one."""
+    rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
+    rows.append(["found", str(tally.found)])
+    table("files by status", ["status", "files"], rows, right=(1,))
+    if tally.labels:
+        labels = [[label, str(count)] for label, count in sorted(tally.labels.items())]
+        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+    if tally.already_done:
+        say(f"{tally.already_done} already done before")
+    if shard is None:
+        say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+    else:
+        say(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
+
+
+def spent(tally: "Tally") -> None:
+    """Print where the time went."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in tally.spent.items() if stage != "wait")
+    waited = tally.spent.get("wait", 0.0)
+    say(f"processor seconds: {stages}; waited {waited:.1f} of {tally.seconds:.1f} s for files to be read")

@@ -1,0 +1,313 @@
+"""Words to settings, results to words, exit codes."""
+
+import importlib
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from dicomsort import __version__
+from dicomsort.cli import console, evaluate, inspect, tell, train
+from dicomsort.cli.options import (
+    READ,
+    BatchSize,
+    Devices,
+    FromList,
+    Json,
+    MaxPixels,
+    Model,
+    Precision,
+    Quiet,
+    SecondaryCapture,
+    Timeout,
+    Verify,
+    Workers,
+    endings,
+    make_folder,
+)
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.outcome import Action
+from dicomsort.sorting.place import Placing
+from dicomsort.system.worker_pool import pool_settings, somewhere, working_folder_is_gone
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ReviewBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Confidence under which a file goes to review.", show_default="the model's"
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="A shipped model's name, or a bundle's folder; further ones answer in columns of their own.",
+        show_default="router5",
+    ),
+]
+Plan = Annotated[str, typer.Argument(help="The manifest.csv of an output folder.", metavar="MANIFEST")]
+
+
+def main() -> NoReturn:
+    """Run the command line; the entry point of `dicomsort`. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if working_folder_is_gone():
+            with somewhere():
+                importlib.import_module("dicomsort.model.networks")  # torch and its MKL ask where they are
+        app(prog_name="dicomsort")
+    except KeyboardInterrupt:
+        console.say("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:  # of --help and --version: a command's own ends in a line already
+        console.say(str(console.no_stdout(error)))
+        sys.exit(ExitCode.TARGET)
+    sys.exit(ExitCode.DONE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"dicomsort {__version__}", flush=True)  # noqa: T201
+        raise typer.Exit(ExitCode.DONE)
+
+
+@app.callback()
+def _dicomsort(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Sort DICOM archives: each X-ray into a folder per body-part class, one manifest row for every file.
+
+    Not a medical device.
+    """
+
+
+@app.command()
+def classify(
+    out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Folders or files to sort.", metavar="IN...")
+    ] = None,
+    model: Models = None,
+    from_list: FromList = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Sort share I of N only; `dicomsort merge` joins the shares."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Sort on many nodes: dask, ray, or loky for this machine.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the scheduler of --backend.")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(min=1, help="Shards at a time.", show_default="one a node or GPU")
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
+    ] = None,
+    action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
+    relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
+    layout: Annotated[
+        str, typer.Option(help="Where a file goes: a path of fields.", metavar="TEMPLATE")
+    ] = "{label}/{relpath}",
+    verify: Verify = False,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Place an image each time it comes.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Refuse to go on: the output must be new or empty.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the manifest only; place nothing.")
+    ] = False,
+    review_below: ReviewBelow = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders too.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
+    ] = False,
+    include_secondary_capture: SecondaryCapture = False,
+    max_pixels: MaxPixels = READ.max_pixels,
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    device: Devices = "auto",
+    precision: Precision = "auto",
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell the model, the device and the settings.")
+    ] = False,
+) -> None:
+    """Sort DICOM files into a folder per class, with a manifest row for every file.
+
+    The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
+    4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
+    """
+    with endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.cli import classify  # noqa: PLC0415
+        from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
+
+        engine = classify.engine_of(backend, address, tasks, shard_size, device)
+        settings = SortSettings(
+            roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
+            share=classify.share_of(shard, restart, engine), placing=Placing(action, verify, relative),
+            layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
+            batch_size=batch_size, review_below=review_below, follow_links=follow_links,
+            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
+            pool=pool_settings(workers, timeout),
+        )  # fmt: skip
+        how = classify.How(model, device, precision, workers, quiet, verbose)
+        tag, tally = classify.run(settings, how, engine)
+        if json:
+            console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
+        elif not quiet:
+            console.summary(tally, out, shard)
+        if verbose:
+            console.spent(tally)
+        tell.archives(tally.archives)
+        raise typer.Exit(tally.exit_code)
+
+
+@app.command()
+def apply(
+    manifest: Plan,
+    action: Annotated[
+        Action | None, typer.Option(help="How a file gets into its folder.", show_default="the dry run's")
+    ] = None,
+    verify: Verify = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do exactly what a dry run has planned: place the files of the rows that are `planned`.
+
+    Exit codes: 0 all placed, 3 some could not be, 5 output not writable or too small.
+    """
+    with endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.sorting import plan  # noqa: PLC0415
+
+        with console.counting("placing", None, quiet) as count:
+            done = plan.apply(manifest, action, verify, count)
+        tell.done(f"{done.done} placed", done.left, quiet)
+        raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def merge(
+    out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
+
+    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
+    5 output not writable or full.
+    """
+    with endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.sorting.merge import merge as merge_parts  # noqa: PLC0415
+
+        with console.counting("joining", None, quiet) as count:
+            merged = merge_parts(out, pool_settings(workers, timeout), count)
+        if json:
+            console.print_json({**merged.as_dict(), "out": console.plain(out)})
+        tell.merged(merged, out, quiet or json)
+        tell.archives(merged.archives)
+        raise typer.Exit(merged.exit_code)
+
+
+@app.command()
+def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
+    """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
+
+    Exit codes: 0 all removed, 3 some have changed and stay.
+    """
+    with endings("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.sorting import plan  # noqa: PLC0415
+
+        with console.counting("removing", None, quiet) as count:
+            done = plan.undo(manifest, verify, count)
+        tell.done(f"{done.done} removed", done.left, quiet)
+        raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def render(
+    files: Annotated[list[str], typer.Argument(help="DICOM files.", metavar="FILE...")],
+    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
+    model: Model = "router5",
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+    ] = False,
+    include_secondary_capture: SecondaryCapture = False,
+    max_pixels: MaxPixels = READ.max_pixels,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    quiet: Quiet = False,
+) -> None:
+    """Write what the network sees of each file as PNG.
+
+    Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable or full.
+    """
+    with endings():
+        from dicomsort.dicom import render  # noqa: PLC0415
+        from dicomsort.outcome import Reason  # noqa: PLC0415
+
+        _check_files(files, out)
+        make_folder(Path(out))
+        settings = render.PictureSettings(
+            preprocessing=None if full else _canvas(model, size),
+            read=ReadSettings(max_pixels, include_secondary_capture),
+            pool=pool_settings(workers, timeout),
+        )
+        failed = 0
+        with console.counting("rendering", len(files), quiet) as count:
+            for wanted, result in render.write_all(files, out, settings):
+                count()
+                if isinstance(result, render.Written):
+                    tell.picture(wanted.target, result.remarks, quiet)
+                    continue
+                if result.reason is Reason.TARGET_DONE:
+                    raise TargetError(
+                        f"'{out}' is full or cannot be written: free some space, or use another"
+                    )
+                failed += 1
+                console.say(f"not written: {wanted.path}: {result.status}: {result.reason}")
+        if failed:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _check_files(files: list[str], out: str) -> None:
+    if not out or not all(files):
+        raise UsageError("an empty name was given")
+    for file in files:
+        if Path(file).is_dir():
+            raise UsageError(f"'{file}' is a folder; name the files in it")
+        if not Path(file).exists():
+            raise UsageError(f"there is no '{file}'")
+
+
+def _canvas(model: str, size: int | None) -> Any:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from dicomsort.model import bundle as bundles  # noqa: PLC0415
+
+    preprocessing = bundles.load(bundles.locate(model)).preprocessing
+    return preprocessing if size is None else replace(preprocessing, size=size)
+
+
+for _commands in (train, evaluate, inspect):
+    _commands.register(app)

@@ -1,0 +1,244 @@
+"""Many nodes, one output: an engine's workers sort shards of the paths, and their parts are merged."""
+
+import csv
+import os
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
+
+from dicomsort.cluster.backends import Engine, Hands
+from dicomsort.cluster.task import DRIVER, Job, Summary, Task, run, summary_of, total, write_files
+from dicomsort.errors import (
+    DicomsortError,
+    ExitCode,
+    InternalError,
+    ModelError,
+    TargetError,
+    UsageError,
+)
+from dicomsort.manifest.table import MANIFEST
+from dicomsort.outcome import Found, Status
+from dicomsort.sorting import pipeline, shards
+from dicomsort.sorting.merge import merge
+from dicomsort.sorting.summary import Tally, Watch
+from dicomsort.system import locks
+from dicomsort.system.escaping import escape
+
+Note = Callable[[str], None]
+
+_ROUNDS = 4
+_FEWEST, _MOST, _SHARDS_A_NODE = 500, 20_000, 4
+_SECONDS = 1.0
+_NOT_BEGUN = 256
+_FATAL: dict[int, type[DicomsortError]] = {
+    ExitCode.TARGET: TargetError,
+    ExitCode.MODEL: ModelError,
+    ExitCode.USAGE: UsageError,
+}
+
+
+def sort(job: Job, engine: Engine, watch: Watch | None = None, note: Note = lambda _: None) -> Tally:
+    """Sort as `pipeline.sort` does, on all nodes of an engine; the manifest is whole in the end.
+
+    A lost node costs its shards, which are done again. Whatever ends the run, what was done is merged as far
+    as that can be, and the same call goes on from there, on as many nodes as there are then.
+    note: told of lost nodes, in a line. Raises as `pipeline.sort` does.
+    """
+    started, out = time.monotonic(), os.path.abspath(job.settings.out)
+    files, tally = pipeline.archive_of(job.settings), Tally()
+    if shards.waiting(out):
+        merge(out, job.settings.pool)
+    try:
+        with engine.connected() as hands, _driving(out):
+            todo = pipeline.to_do(job.settings, files, tally)
+            tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
+            pipeline.check_found(tally)
+            with _Progress(out, tasks, tally, watch):
+                summaries = _done(tasks, hands, note)
+    except BaseException:
+        if shards.waiting(out):
+            with suppress(DicomsortError):
+                merge(out, job.settings.pool)
+        raise
+    tally.statuses += total(summaries)
+    tally.archives += sum(summary.archives for summary in summaries)
+    tally.labels = merge(out, job.settings.pool, moved=tally.move).labels
+    tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
+    pipeline.check_ended(tally)
+    return tally
+
+
+@contextmanager
+def _driving(out: str) -> Iterator[None]:
+    """Have the output to ourselves and our tasks; when the block ends, they end."""
+    driver = os.path.join(shards.folder_of(out), DRIVER)
+    try:
+        os.makedirs(shards.folder_of(out), exist_ok=True)
+        with locks.take(out, shared=True), locks.take(shards.folder_of(out)):
+            _touch(driver)
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    os.unlink(driver)
+    except OSError as error:
+        raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
+    finally:
+        shards.tidy(out)
+
+
+def _touch(path: str) -> None:
+    with open(path, "wb") as file:
+        file.write(b"%d" % time.time_ns())
+
+
+def _planned(job: Job, todo: Iterator[Found], shard_size: int | None, nodes: int) -> list[Task]:
+    """Write down what is to be done, and cut it into tasks: several a node, neither tiny nor endless."""
+    step = shard_size or _FEWEST
+    ends = array("Q", write_files(job.settings.out, todo, step))
+    each = 1 if shard_size else min(max(1, len(ends) // (_SHARDS_A_NODE * nodes)), _MOST // step)
+    cuts = [0, *ends[each - 1 :: each]]
+    cuts += [ends[-1]] if ends and ends[-1] != cuts[-1] else []
+    return [Task(job, f"task-{at:06}", *cut) for at, cut in enumerate(pairwise(cuts), 1)]
+
+
+def _done(tasks: Sequence[Task], hands: Hands, note: Note) -> list[Summary]:
+    """Do all tasks, those of lost nodes again. Raises the first error that would meet every task.
+
+    Of what tasks return nothing is needed: their summaries lie beside their parts.
+    """
+    left, why = list(tasks), ""
+    for _ in range(_ROUNDS):
+        trouble = ""
+        try:
+            hands.do(run, left)
+        except Exception as error:  # noqa: BLE001  (whatever an engine raises when it loses a node)
+            trouble = type(error).__name__
+        ended = {task.name: summary_of(task) for task in left}
+        for summary in ended.values():
+            if summary is not None and summary.exit_code in _FATAL:
+                raise _FATAL[summary.exit_code](summary.error)
+        left = [task for task in left if not _is_done(ended[task.name])]
+        if not left:
+            return [summary for task in tasks if (summary := summary_of(task))]
+        why = trouble or next((one.error for one in ended.values() if one and one.error), "no answer")
+        note(f"{len(left)} of {len(tasks)} shards were lost ({why}) and are done again")
+    raise InternalError(
+        f"{len(left)} of {len(tasks)} shards could not be done ({why}): look at the nodes' logs"
+    )
+
+
+def _is_done(summary: Summary | None) -> bool:
+    return summary is not None and summary.is_done
+
+
+def _sum(summaries: Sequence[Summary]) -> dict[str, float]:
+    spent: Counter[str] = Counter()
+    for summary in summaries:
+        spent.update(summary.spent)
+    return {stage: round(seconds, 3) for stage, seconds in spent.items()}
+
+
+class _Progress:
+    """Keeps the driver's file fresh, and reads from the parts how far the tasks are, in a thread of its own.
+
+    An error that would meet every task ends all of them: the driver's file goes.
+    """
+
+    def __init__(self, out: str, tasks: Sequence[Task], tally: Tally, watch: Watch | None) -> None:
+        self._driver = os.path.join(shards.folder_of(out), DRIVER)
+        self._open = {task.name: _Part(task) for task in tasks}
+        self._tally, self._watch, self._shards = tally, watch, len(tasks)
+        self._counted: Counter[Status] = Counter()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="progress", daemon=True)
+
+    def __enter__(self) -> None:
+        """Start to look."""
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop looking."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(_SECONDS):
+            if not os.path.exists(self._driver):
+                continue
+            with suppress(OSError):
+                _touch(self._driver)
+            self._look()
+
+    def _look(self) -> None:
+        not_begun = 0
+        live: Counter[Status] = Counter()
+        for name, part in list(self._open.items()):
+            summary = part.summary()
+            if summary is None:
+                live += part.statuses()
+                not_begun += not part.is_begun
+            elif summary.is_done:
+                self._counted += total([summary])
+                del self._open[name]
+            elif summary.exit_code in _FATAL:
+                with suppress(OSError):
+                    os.unlink(self._driver)
+                return
+            if not_begun > _NOT_BEGUN:
+                break
+        self._show(live)
+
+    def _show(self, live: Counter[Status]) -> None:
+        if self._watch is not None:
+            statuses = self._tally.statuses + self._counted + live
+            done = self._shards - len(self._open)
+            self._watch(
+                replace(
+                    self._tally,
+                    statuses=statuses,
+                    total=self._tally.found,
+                    shards=self._shards,
+                    shards_done=done,
+                )
+            )
+
+
+class _Part:
+    """The rows that a task has written so far."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._path = os.path.join(task.folder, MANIFEST)
+        self._read = 0
+        self._statuses: Counter[Status] = Counter()
+        self.is_begun = False
+
+    def summary(self) -> Summary | None:
+        """Return how the task ended, if it has."""
+        return summary_of(self._task)
+
+    def statuses(self) -> Counter[Status]:
+        """Count the rows by status, those read before included."""
+        try:
+            with open(self._path, "rb") as file:
+                self.is_begun = True
+                file.seek(self._read)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._count(line.decode("utf-8", "replace"))
+                    self._read += len(line)
+        except OSError:
+            pass
+        return self._statuses
+
+    def _count(self, line: str) -> None:
+        cells = next(csv.reader([line]), [])
+        with suppress(ValueError, IndexError):  # the line of names is none
+            self._statuses[Status(cells[1])] += 1

@@ -1,0 +1,169 @@
+"""Pictures that have been read once, on disk, for every further pass over them."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort import __version__
+from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_all
+from dicomsort.dicom.reader import READING
+from dicomsort.errors import TargetError
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.outcome import Failure
+from dicomsort.system.escaping import escape
+from dicomsort.system.worker_pool import PoolSettings
+
+NAME = "pixels.sqlite"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remarks (key TEXT, remark TEXT, PRIMARY KEY (key, remark)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+"""
+_TOGETHER = 256  # rows a transaction
+_PATIENCE = 600.0  # seconds to wait for another training that writes
+
+
+class Cache:
+    """A file of pictures by content hash and preprocessing; several trainings may use one at a time.
+
+    It holds what the network sees, and where each file lies, so it is as confidential as the images; only its
+    owner may read it. Raises TargetError where it cannot be used.
+    """
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self._folder = folder
+        settings = (preprocessing.size, preprocessing.fill, preprocessing.smooth, __version__, READING)
+        self._suffix = " ".join(map(str, settings))
+        self._new_hashes: list[tuple[str, str]] = []
+        self._file, self._owner = sqlite3.connect(":memory:"), 0
+        with self._complaints():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAME).touch(mode=0o600)
+            self._connection().executescript(_TABLES)
+
+    def __getstate__(self) -> tuple[Path, Preprocessing]:
+        return self._folder, self.preprocessing
+
+    def __setstate__(self, state: tuple[Path, Preprocessing]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def hash_of(self, path: Path) -> str:
+        """Return a file's content hash, from memory if size and time are still the same. Raises OSError."""
+        status = path.stat()
+        stamp = f"{escape(str(path.absolute()))} {status.st_size} {status.st_mtime_ns}"
+        with self._complaints():
+            known = (
+                self._connection().execute("SELECT sha256 FROM hashes WHERE stamp = ?", (stamp,)).fetchone()
+            )
+        if known is not None:
+            return str(known[0])
+        self._new_hashes.append((stamp, content_hash(path)))
+        return self._new_hashes[-1][1]
+
+    def fill(
+        self, samples: Sequence[Sample], pool: PoolSettings, watch: Callable[[int], None] | None = None
+    ) -> list[Unread]:
+        """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
+        with self._complaints():
+            missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
+        if watch is not None:
+            watch(len(samples) - len(missing))
+        unread: list[Unread] = []
+        remarked: list[Remarked] = []
+        with self._complaints():
+            self._insert("hashes", self._new_hashes)
+            self._new_hashes = []
+            self._write(self._read(missing.values(), pool, unread, remarked, watch), remarked)
+        bad = {sample.sha256: failure for sample, failure in unread}
+        return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
+
+    def remarks(self, samples: Iterable[Sample]) -> list[Remarked]:
+        """Return what was odd about samples when they were read, now or for an earlier training."""
+        query = "SELECT remark FROM remarks WHERE key = ? ORDER BY remark"
+        with self._complaints():
+            file = self._connection()
+            found = ((one, file.execute(query, (self._key(one.sha256),)).fetchall()) for one in samples)
+            return [(one, remark) for one, rows in found for (remark,) in rows]
+
+    def pixels(self, sha256: str) -> NDArray[np.uint8]:
+        """Return one picture, uint8 (size, size). Raises KeyError if it is not there."""
+        query = "SELECT image FROM pixels WHERE key = ?"
+        with self._complaints():
+            row = self._connection().execute(query, (self._key(sha256),)).fetchone()
+        if row is None:
+            raise KeyError(sha256)
+        size = self.preprocessing.size
+        with self._complaints():
+            if len(row[0]) != size * size:
+                raise sqlite3.DatabaseError("a picture is cut short")
+        return np.frombuffer(row[0], np.uint8).reshape(size, size)
+
+    def _read(
+        self,
+        samples: Iterable[Sample],
+        pool: PoolSettings,
+        unread: list[Unread],
+        remarked: list[Remarked],
+        watch: Callable[[int], None] | None,
+    ) -> Iterator[tuple[str, bytes]]:
+        for sample, reading in read_all(samples, self.preprocessing, pool, remarked):
+            if watch is not None:
+                watch(1)
+            if isinstance(reading, Failure):
+                unread.append((sample, reading))
+            else:
+                yield self._key(sample.sha256), reading.image.tobytes()
+
+    def _write(self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked]) -> None:
+        """Write pictures as they come; what was odd about them stands there before they do."""
+        waiting: list[tuple[str, bytes]] = []
+
+        def write() -> None:
+            self._insert("remarks", [(self._key(sample.sha256), str(remark)) for sample, remark in remarked])
+            self._insert("pixels", waiting)
+            remarked.clear()
+            waiting.clear()
+
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) == _TOGETHER:
+                write()
+        write()
+
+    def _insert(self, table: str, rows: Sequence[tuple[str, bytes | str]]) -> None:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
+
+    def _holds(self, sha256: str) -> bool:
+        key = (self._key(sha256),)
+        return self._connection().execute("SELECT 1 FROM pixels WHERE key = ?", key).fetchone() is not None
+
+    def _key(self, sha256: str) -> str:
+        return f"{sha256} {self._suffix}"
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return this process's own connection; one that was inherited must not be used."""
+        if self._owner != os.getpid():
+            self._file = sqlite3.connect(self._folder / NAME, timeout=_PATIENCE, isolation_level=None)
+            self._owner = os.getpid()
+        return self._file
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise TargetError(
+                f"cache '{self._folder / NAME}' cannot be used: {error}; free some space, or if it is "
+                "damaged remove it, or give another --cache"
+            ) from error
+        except OSError as error:
+            raise TargetError(f"cache '{self._folder}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""What a person must know of a data set before trusting what comes of it, in lines."""
+
+from collections.abc import Iterable, Mapping
+
+from dicomsort.data.dataset import Remarked, Sample
+from dicomsort.dicom.reader import picture_range
+from dicomsort.outcome import Reason
+
+DIVIDED = (
+    "beware: no patient is known, so images of one may be on two sides of the split: "
+    "give --patient COLUMN, or none if there are no such images"
+)
+RESAMPLED = (
+    "beware: no patient is known, so every image counts as one of its own in the intervals; see --patient"
+)
+
+
+def lines_of(remarked: Iterable[Remarked]) -> tuple[str, ...]:
+    """Say once what is odd about many files: how many there are, such as which, and what helps."""
+    told = list(remarked)
+    return (*_shallow(_with(Reason.SHALLOW, told)), *_turned(_with(Reason.POLARITY, told)))
+
+
+def _with(reason: Reason, remarked: Iterable[Remarked]) -> dict[str, Sample]:
+    """Return the samples that have a remark, by name."""
+    return {one.name: one for one, remark in remarked if remark == reason}
+
+
+def _shallow(samples: Mapping[str, Sample]) -> tuple[str, ...]:
+    if not samples:
+        return ()
+    first = samples[min(samples)]
+    ranges = map(picture_range, map(str, (first.path, *first.more)))
+    least, most = min((each for each in ranges if each), key=lambda each: each[1], default=(0, 0))
+    values = f" (values from {least} to {most} of 65535)" if most else ""
+    return (
+        f"beware: {len(samples)} files are 16-bit pictures that use less than a quarter of their range, "
+        f"such as {first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the "
+        "DICOM files they come from",
+    )
+
+
+def _turned(samples: Mapping[str, Sample]) -> tuple[str, ...]:
+    if not samples:
+        return ()
+    return (
+        f"beware: {len(samples)} files leave it in doubt which end of their greys is white, such as "
+        f"{min(samples)}: look at them (dicomsort render), and leave out those that are negatives",
+    )

@@ -1,0 +1,133 @@
+"""Labels that were found wrong, kept beside the data instead of in them, each with its reason."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dicomsort.data import dataset
+from dicomsort.data.dataset import Columns, Data, Sample, content_hash
+from dicomsort.data.table import as_whole, tidy
+from dicomsort.errors import UsageError
+
+COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a column says of an image, and what it should say; nothing, where nobody can tell.
+
+    sha256: first 16 hex digits of the content's hash. was, becomes: a cell, several labels with `|` between.
+    """
+
+    sha256: str
+    column: str
+    was: str
+    becomes: str
+    reason: str
+
+
+def load(
+    data: Path, columns: Columns, path: Path | None, hash_of: Callable[[Path], str] = content_hash
+) -> tuple[Data, int]:
+    """Read a data set as `dataset.load` does, its labels put right by a file; also count these labels.
+
+    A correction may give a label where there is none. Raises UsageError as `read` and `corrected` do.
+    """
+    if path is None:
+        return dataset.load(data, columns, hash_of), 0
+    if data.is_dir():
+        raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
+    given = read(path)
+    found = dataset.load(data, columns, hash_of, unlabelled=True)
+    corrections = [_as_read(one) if one.column in found.whole else one for one in given]
+    samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
+    if not samples:
+        raise UsageError(f"'{data}' holds no labelled file")
+    if columns.part and (odd := next((one.name for one in samples if not one.part), "")):
+        raise UsageError(f"corrections: '{odd}' has a label now, but no part in column '{columns.part}'")
+    unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.cells))
+    return replace(found, samples=tuple(samples), unread=unread), count
+
+
+def read(path: Path) -> tuple[Correction, ...]:
+    """Read a file of corrections. Raises UsageError with one line that says what is wrong and where."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != COLUMNS:
+                raise UsageError(f"corrections '{path}' must have the columns {','.join(COLUMNS)}")
+            return tuple(_correction(row, f"corrections '{path}' line {reader.line_num}") for row in reader)
+    except OSError as error:
+        raise UsageError(f"corrections '{path}' cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"corrections '{path}' are not a UTF-8 CSV file: {error}") from error
+
+
+def _correction(row: dict[str, str], where: str) -> Correction:
+    if None in row or None in row.values():
+        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+    if not row["reason"].strip():
+        raise UsageError(f"{where}: it gives no reason")
+    cells = {name: tidy(row[name]) for name in ("was", "becomes")}
+    if cells["was"] == cells["becomes"]:
+        raise UsageError(f"{where}: it changes nothing")
+    return Correction(row["sha256"], row["column"], reason=row["reason"], **cells)
+
+
+def _as_read(one: Correction) -> Correction:
+    """Write a correction of a column of whole numbers as its cells are read: 1.0 is 1."""
+    return replace(one, was=as_whole(one.was), becomes=as_whole(one.becomes))
+
+
+def corrected(
+    samples: Sequence[Sample],
+    targets: Sequence[str],
+    corrections: Sequence[Correction],
+    auxiliary: Sequence[str] = (),
+) -> tuple[list[Sample], int]:
+    """Return the samples with their labels put right, and how many cells that were.
+
+    targets, auxiliary: the columns of the samples' cells and hints.
+
+    Corrections of other images or columns do not count. A sample without any label left is left out. Raises
+    UsageError if the data do not say what a correction is of: they have changed since. Of an image that comes
+    with several labels each can be corrected, be the right one, or missing.
+    """
+    wanted = _by_cell(corrections)
+    columns = (*targets, *auxiliary)
+    said: dict[tuple[str, str], set[str]] = {}
+    for sample in samples:
+        for column, cell in zip(columns, (*sample.cells, *sample.hints), strict=True):
+            said.setdefault((sample.sha256, column), set()).add(cell)
+    kept, count = [], 0
+    for sample in samples:
+        before, after = (*sample.cells, *sample.hints), []
+        for column, cell in zip(columns, before, strict=True):
+            key, fact = (sample.sha256, column), f"'{sample.name}' has '{cell}' in column '{column}'"
+            after.append(_right(fact, cell, wanted.get(key, {}), said[key]))
+        count += sum(old != new for old, new in zip(before, after, strict=True))
+        if any(after[: len(targets)]):
+            cells, hints = tuple(after[: len(targets)]), tuple(after[len(targets) :])
+            kept.append(replace(sample, cells=cells, hints=hints))
+    return kept, count
+
+
+def _by_cell(corrections: Sequence[Correction]) -> dict[tuple[str, str], dict[str, str]]:
+    """Return by image and column what each cell becomes. Raises UsageError for two answers."""
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for one in corrections:
+        cells = wanted.setdefault((one.sha256, one.column), {})
+        if one.was in cells:
+            raise UsageError("corrections: an image's column is corrected twice")
+        cells[one.was] = one.becomes
+    return wanted
+
+
+def _right(fact: str, cell: str, becomes: Mapping[str, str], said: Set[str]) -> str:
+    """Return what a cell should say. said: what this column says of the image, wherever that comes."""
+    if not becomes or cell in becomes:
+        return becomes.get(cell, cell)
+    if cell in ("", *becomes.values()) and said & becomes.keys():
+        return cell
+    raise UsageError(f"corrections: {fact}, not '{min(becomes)}'")

@@ -1,0 +1,310 @@
+"""Labelled images: which files, and what is known of each."""
+
+import csv
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from dicomsort.data.table import FILE, NONE, Columns, Table, names_people
+from dicomsort.data.table import read as read_table
+from dicomsort.dicom import reader
+from dicomsort.errors import UsageError
+from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.model.bundle import read_split
+from dicomsort.model.heads import check_label
+from dicomsort.outcome import Failure, Picture, Reason, Status
+from dicomsort.system.escaping import escape
+from dicomsort.system.worker_pool import PoolSettings
+
+__all__ = ["Columns", "names_people"]  # part of what a data set is asked for, wherever they live
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PARTS = (TRAIN, VALIDATION, TEST)
+
+_PART_NAMES = {**{part: part for part in PARTS}, "val": VALIDATION, "valid": VALIDATION}
+_ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A labelled image, called `name` in its data set.
+
+    cells: what the target columns say of it, empty where nobody knows; several labels have `|` between them.
+    group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
+    where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
+    with them, or empty. facts: other columns that were asked for. more: further files of the same study,
+    which are shown beside the first. contents: the hashes of all its files. hints: what the auxiliary columns
+    say, as cells do; empty where the files of a study differ.
+    """
+
+    path: Path
+    name: str
+    cells: tuple[str, ...]
+    group: str
+    sha256: str
+    source: str = ""
+    part: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[Path, ...] = ()
+    contents: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the first target column says."""
+        return self.cells[0]
+
+
+Unread = tuple[Sample, Failure]
+Remarked = tuple[Sample, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set: its samples, those whose file cannot be read, and whether it tells patients apart.
+
+    whole: the label columns of whole numbers alone. remarks: what a person should know of how it was read.
+    """
+
+    samples: tuple[Sample, ...]
+    unread: tuple[Unread, ...]
+    has_patients: bool
+    whole: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
+
+
+def content_hash(path: Path) -> str:
+    """Return the first 16 hex digits of a file's sha256. Raises OSError if it cannot be read."""
+    if not path.is_file():  # a pipe would never end
+        raise OSError(errno.EINVAL, "not a regular file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def load(
+    data: Path,
+    columns: Columns,
+    hash_of: Callable[[Path], str] = content_hash,
+    *,
+    unlabelled: bool = False,
+) -> Data:
+    """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
+
+    A row without any label is left out, unless `unlabelled` ones are wanted and it is of no labelled study.
+    The column of patients groups files; without one each file stands alone.
+    Raises UsageError with one line that says what is wrong and where.
+    """
+    try:
+        rows, read = _rows_of(data, columns)
+    except OSError as error:
+        raise UsageError(
+            f"'{escape(str(error.filename or data))}' cannot be read: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
+    labelled = {row.study or row.name for row in rows if any(row.cells)}
+    rows = [row for row in rows if any(row.cells) or (unlabelled and (row.study or row.name) not in labelled)]
+    if not rows:
+        raise UsageError(f"'{data}' holds no labelled file")
+    studies = _studies(rows) if columns.concat else [[row] for row in rows]
+    found = [_sample(study, hash_of) for study in studies]
+    samples = tuple(sample for sample in found if sample.sha256)
+    if not samples:
+        raise UsageError(f"none of the {len(rows)} files of '{data}' can be read, such as '{rows[0].path}'")
+    unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
+    remarks, alone = read.remarks, sum(row.alone for row in rows)
+    if read.patient is not None and 0 < alone < len(rows):
+        told = f"{alone} of {len(rows)} files have no patient in column '{read.patient}' and stand alone"
+        remarks = (*remarks, f"beware: {told}")
+    return Data(samples, unread, alone < len(rows), read.whole, remarks)
+
+
+def _rows_of(data: Path, columns: Columns) -> tuple[list["_Row"], Table]:
+    if data.is_dir():
+        asked = [*columns.used, *({columns.patient} - {None, NONE})]
+        if asked:
+            raise UsageError(f"'{data}' is a folder of classes; '{asked[0]}' names a column of a CSV")
+        return list(_from_folder(data)), Table((), {}, None)
+    if data.is_file():
+        table = read_table(data, columns)
+        return list(_from_table(data, table, columns)), table
+    raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
+
+
+class _Row(NamedTuple):
+    path: Path
+    name: str
+    cells: tuple[str, ...]
+    group: str
+    source: str = ""
+    part: str = ""
+    study: str = ""
+    facts: Mapping[str, str] = {}
+    hints: tuple[str, ...] = ()
+    alone: bool = True
+
+
+def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
+    """Make one sample of the files of a study; the hash of several is that of their hashes."""
+    first, hashes = study[0], []
+    for row in study:
+        try:
+            hashes.append(hash_of(row.path))
+        except (OSError, ValueError):  # ValueError: a name that no file system takes
+            first, hashes = row, [""]
+            break
+    told = zip(*(row.hints for row in study), strict=True)
+    hints = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in told)
+    several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
+    return Sample(
+        first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
+        first.source, first.part, first.facts, tuple(row.path for row in study[1:]), tuple(hashes),
+        hints,
+    )  # fmt: skip
+
+
+def _studies(rows: Iterable[_Row]) -> list[list[_Row]]:
+    studies: dict[str, list[_Row]] = {}
+    for row in rows:
+        study = studies.setdefault(row.study or row.name, [])
+        if study and _apart(study[0]) != _apart(row):
+            raise UsageError(
+                f"'{study[0].name}' and '{row.name}' are of one study but differ in labels, patient or part"
+            )
+        study.append(row)
+    return list(studies.values())
+
+
+def _apart(row: _Row) -> tuple[object, ...]:
+    """Return what the files of one study must have in common; a file without patient stands for its study."""
+    return row.cells, row.group if row.group != row.name else "", row.part
+
+
+def _from_folder(data: Path) -> Iterator[_Row]:
+    folders = _folders_in(data)
+    parts = {folder: _PART_NAMES.get(folder.name.casefold(), "") for folder in folders}
+    if not any(parts.values()):
+        yield from _class_folders(data, data)
+        return
+    if not all(parts.values()):
+        odd = next(folder.name for folder in folders if not parts[folder])
+        raise UsageError(f"'{data}' holds folders of parts, such as train, but '{odd}' is none")
+    for folder, part in parts.items():
+        for row in _class_folders(folder, data):
+            yield row._replace(part=part)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in found if not folder.resolve().is_relative_to(path.resolve()))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """List the files below a folder, without hidden ones. Raises OSError if a folder cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=fail)
+    return sorted(Path(place) / name for place, _, names in walked for name in names if name[0] != ".")
+
+
+def _class_folders(parent: Path, data: Path) -> Iterator[_Row]:
+    for folder in _folders_in(parent):
+        label = _checked(folder.name, f"folder '{folder}'")
+        for path in _files_in(folder):
+            name = path.relative_to(data).as_posix()
+            yield _Row(path, name, (label,), name)
+
+
+def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
+    nothing = [""] * len(table.lines)
+
+    def column(name: str | None) -> Sequence[str]:
+        return nothing if name is None else table.cells[name]
+
+    cells = _across(map(column, columns.targets), nothing)
+    hints = _across(map(column, columns.auxiliary), nothing)
+    facts = _across(map(column, columns.facts), nothing)
+    named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat))
+    for at, (name, patient, source, part, study) in enumerate(zip(*named, strict=True)):
+        if columns.part and any(cells[at]) and part.casefold() not in _PART_NAMES:
+            where = f"'{data}' line {table.lines[at]}"
+            raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
+        yield _Row(
+            data.parent / name, name, cells[at], patient or name, source,
+            _PART_NAMES.get(part.casefold(), ""), study,
+            dict(zip(columns.facts, facts[at], strict=True)), hints[at], not patient,
+        )  # fmt: skip
+
+
+def _across(columns: Iterable[Sequence[str]], rows: Sequence[str]) -> list[tuple[str, ...]]:
+    """Turn columns into rows, as many as there are, even without any column."""
+    return [row[1:] for row in zip(rows, *columns, strict=True)]
+
+
+def _checked(label: str, where: str) -> str:
+    try:
+        check_label(label)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return label
+
+
+def load_split(path: Path) -> dict[str, str]:
+    """Read a split file (`sha256,part`). Raises UsageError if it is none."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return read_split(file)
+    except OSError as error:
+        raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"split '{path}': {error}") from error
+
+
+def in_part(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:
+    """Select the samples of a part; `all` selects every one. Files that are in no split count as test."""
+    if part == "all":
+        return list(samples)
+    return [sample for sample in samples if split.get(sample.sha256, TEST) == part]
+
+
+def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:
+    """Select the samples that a split names as of a part."""
+    return [sample for sample in samples if split.get(sample.sha256) == part]
+
+
+def read_all(
+    samples: Iterable[Sample],
+    preprocessing: Preprocessing,
+    pool: PoolSettings,
+    remarked: list[Remarked] | None = None,
+) -> Generator[tuple[Sample, Picture | Failure], None, None]:
+    """Read samples in worker processes, in the order of completion.
+
+    remarked: gets what a person should know of how pictures were read.
+    """
+    read = partial(_read_sample, preprocessing=preprocessing)
+    for sample, reading in reader.read_all(read, samples, pool):
+        if remarked is not None and isinstance(reading, Picture):
+            remarked.extend((sample, remark) for remark in reading.remarks)
+        yield sample, reading
+
+
+def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Failure:
+    first = reader.read_any(str(sample.path), preprocessing)
+    if isinstance(first, Failure) or not sample.more:
+        return first
+    pictures, remarks = [first.image], dict.fromkeys(first.remarks)
+    for path in sample.more:
+        reading = reader.read_any(str(path), preprocessing)
+        if isinstance(reading, Failure):
+            return reading
+        pictures.append(reading.image)
+        remarks.update(dict.fromkeys(reading.remarks))
+    return Picture(beside(pictures, preprocessing), remarks=tuple(remarks))

@@ -1,0 +1,237 @@
+"""Who is on which side: train, validation and test, and the folds of a cross-validation."""
+
+import csv
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dicomsort.data.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample
+from dicomsort.data.targets import label_counts, labels_in, stratum
+from dicomsort.errors import UsageError
+from dicomsort.model.heads import Head
+
+Split = dict[str, str]
+"""Content hash (first 16 hex digits of sha256) -> part."""
+
+_FOLDS = (20, 13, 7, 5, 4, 3)
+_SHUFFLES = 10
+_SHARE = 0.15  # of test, and of validation
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One round of a cross-validation: its name, and a split whose test part is the fold."""
+
+    name: str
+    split: Split
+
+
+def make_split(
+    samples: Sequence[Sample], heads: Sequence[Head], seed: int = 0, parts: Sequence[str] = PARTS
+) -> Split:
+    """Split into train (the rest), validation (0.15) and test (0.15), or only into the first two.
+
+    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold, 3 of
+    20 folds each). Where a class is so rare that a part would miss it, other shuffles and then fewer
+    folds are tried. Raises UsageError if none puts every class of every head into every part.
+    """
+    strata, groups = _strata(samples), _merged_groups(samples)
+    known = [labels_in(sample, heads) for sample in samples]
+    counts = Counter(pair for pairs in known for pair in pairs)
+    most = min(max(Counter(strata).values()), len(set(groups)))
+    for folds in (folds for folds in _FOLDS if folds <= most):
+        for shuffle in range(_SHUFFLES):
+            members = _in_folds(strata, groups, folds, seed + 1000 * shuffle)
+            sides = _sides(members, folds, parts)
+            if len({(pair, side) for pairs, side in zip(known, sides, strict=True) for pair in pairs}) == (
+                len(parts) * len(counts)
+            ):
+                return {sample.sha256: side for sample, side in zip(samples, sides, strict=True)}
+    (_, rare), count = counts.most_common()[-1]
+    raise UsageError(
+        f"no split has class '{rare}' ({count} files) in every part: label files of at least "
+        f"{len(parts)} patients of each class, or give a --split"
+    )
+
+
+def given_split(samples: Sequence[Sample]) -> Split:
+    """Return the split that the data bring with them; a file that lies in two parts counts for the later one.
+
+    A part without a sample is for the caller to notice.
+    """
+    split: Split = {}
+    for sample in samples:
+        before = split.get(sample.sha256, TRAIN)
+        split[sample.sha256] = max(before, sample.part, key=PARTS.index)
+    return split
+
+
+def across(samples: Sequence[Sample], split: Split) -> int:
+    """Count the groups (patients) that a split has on two sides."""
+    sides: dict[str, set[str]] = {}
+    for sample, group in zip(samples, _merged_groups(samples), strict=True):
+        sides.setdefault(group, set()).add(split.get(sample.sha256, TEST))
+    return sum(len(parts) > 1 for parts in sides.values())
+
+
+def held_out(samples: Sequence[Sample], heads: Sequence[Head], rules: Sequence[str], seed: int) -> Split:
+    """Make the samples to which a rule COLUMN=VALUE applies the test part, and split the rest in two.
+
+    Other samples of their patients are left out of training as well: they are test too. Raises UsageError for
+    a rule that fits no sample, or all.
+    """
+    wanted = [rule.partition("=")[::2] for rule in rules]
+    for column, value in wanted:
+        if not any(sample.facts[column] == value for sample in samples):
+            raise UsageError(f"--hold-out {column}={value}: no file has that value")
+    groups = _merged_groups(samples)
+    outside = {
+        group
+        for sample, group in zip(samples, groups, strict=True)
+        if any(sample.facts[column] == value for column, value in wanted)
+    }
+    rest = [sample for sample, group in zip(samples, groups, strict=True) if group not in outside]
+    if not rest:
+        raise UsageError("--hold-out leaves no file to train on")
+    return _with_test(samples, make_split(rest, heads, seed, (TRAIN, VALIDATION)))
+
+
+@dataclass(frozen=True, slots=True)
+class ByColumn:
+    """Folds by the values of a column, each a fold of its own, or of several together as `fold_of` says."""
+
+    column: str
+    fold_of: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_folds(path: Path) -> ByColumn:
+    """Read which values of a column make one fold: a CSV of two columns, one named like it, and `fold`.
+
+    Raises UsageError for another file, or a value that stands in it twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--folds '{path}' cannot be read as CSV: {error}") from error
+    names, *rows = lines or [[]]
+    if not rows or names[1:] != ["fold"] or any(len(row) != 2 for row in rows):
+        raise UsageError(f"--folds '{path}' needs two columns, one of the data and 'fold', and its lines")
+    fold_of = dict(rows)
+    if len(fold_of) < len(rows):
+        raise UsageError(f"--folds '{path}' names a value of '{names[0]}' twice")
+    return ByColumn(names[0], fold_of)
+
+
+def make_folds(
+    samples: Sequence[Sample], heads: Sequence[Head], folds: int | ByColumn, seed: int
+) -> list[Fold]:
+    """Divide samples for a cross-validation: into a number of folds, or by the values of a column.
+
+    Stratified by label if it is a number; no group is on two sides. Raises UsageError for fewer than two
+    folds, or a class that cannot be on both sides of one.
+    """
+    groups = _merged_groups(samples)
+    if isinstance(folds, int):
+        if not 2 <= folds <= len(set(groups)):
+            raise UsageError(f"--folds {folds}: use 2 to {len(set(groups))}, the number of patients")
+        names = _by_lot(samples, heads, groups, folds, seed)
+    else:
+        names = _by_column(samples, groups, folds)
+    return list(_rounds(samples, heads, names, seed))
+
+
+def _by_lot(
+    samples: Sequence[Sample], heads: Sequence[Head], groups: Sequence[str], folds: int, seed: int
+) -> list[str]:
+    """Name the fold of each sample. Raises UsageError if a class is missing in a fold."""
+    strata, known = _strata(samples), [labels_in(sample, heads) for sample in samples]
+    counts = Counter(pair for pairs in known for pair in pairs)
+    for shuffle in range(_SHUFFLES):
+        members = _in_folds(strata, groups, folds, seed + 1000 * shuffle)
+        held = {(pair, fold) for pairs, fold in zip(known, members, strict=True) for pair in pairs}
+        if len(held) == folds * len(counts):
+            return [f"fold-{fold + 1}" for fold in members]
+    missing = {pair for pair in counts for fold in range(folds) if (pair, fold) not in held}
+    (_, rare) = min(missing, key=lambda pair: (counts[pair], pair))
+    raise UsageError(
+        f"--folds {folds}: class '{rare}' is missing in a fold; use fewer folds, or label more patients of it"
+    )
+
+
+def _by_column(samples: Sequence[Sample], groups: Sequence[str], by: ByColumn) -> list[str]:
+    """Name the fold of each sample by a column; one group in two folds goes with its first sample."""
+    values = [sample.facts[by.column] or "none" for sample in samples]
+    if by.fold_of and (odd := next((value for value in values if value not in by.fold_of), None)):
+        raise UsageError(f"--folds: '{odd}' in column '{by.column}' is in no fold; give it one")
+    of_group: dict[str, str] = {}
+    names = [
+        of_group.setdefault(group, by.fold_of.get(value, value))
+        for value, group in zip(values, groups, strict=True)
+    ]
+    if len(set(names)) < 2:
+        raise UsageError(f"--folds: column '{by.column}' makes one fold only")
+    return names
+
+
+def _rounds(
+    samples: Sequence[Sample], heads: Sequence[Head], names: Sequence[str], seed: int
+) -> Iterator[Fold]:
+    for name in sorted(set(names)):
+        rest = [sample for sample, own in zip(samples, names, strict=True) if own != name]
+        held = {pair for sample in samples for pair in labels_in(sample, heads)}
+        if missing := held - {pair for sample in rest for pair in labels_in(sample, heads)}:
+            raise UsageError(
+                f"--folds: class '{min(missing)[1]}' occurs in '{name}' alone, nothing is left to train on"
+            )
+        yield Fold(name, _with_test(samples, make_split(rest, heads, seed, (TRAIN, VALIDATION))))
+
+
+def _with_test(samples: Sequence[Sample], split: Split) -> Split:
+    return {sample.sha256: split.get(sample.sha256, TEST) for sample in samples}
+
+
+def _strata(samples: Sequence[Sample]) -> list[str]:
+    """Name what is to be alike on all sides: the rarest label of each target."""
+    targets = range(len(samples[0].cells))
+    counts = [label_counts(samples, target) for target in targets]
+    return [" ".join(stratum(sample, counts[at], at) for at in targets) for sample in samples]
+
+
+def _in_folds(strata: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each sample: (n,)."""
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    member = np.zeros(len(strata), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer files than folds: the caller checks
+        for number, (_, members) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):
+            member[members] = number
+    return member
+
+
+def _sides(members: NDArray[np.int64], folds: int, parts: Sequence[str]) -> list[str]:
+    """Give the first folds to test, the next to validation, the others to train."""
+    share = max(1, round(_SHARE * folds))
+    order = [part for part in (TEST, VALIDATION) if part in parts]
+    return [order[int(fold) // share] if fold < share * len(order) else TRAIN for fold in members]
+
+
+def _merged_groups(samples: Sequence[Sample]) -> list[str]:
+    """Return each sample's group, where groups that share a file's content count as one."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for sample in samples:
+        for content in (sample.sha256, *sample.contents):
+            parent[root(f"content {content}")] = root(f"group {sample.group}")
+    return [root(f"group {sample.group}") for sample in samples]

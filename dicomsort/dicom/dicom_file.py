@@ -1,0 +1,223 @@
+"""One file in; its header and one small uint8 image out."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset
+
+from dicomsort.dicom.archives import is_archive
+from dicomsort.dicom.codecs import SUPPORTED
+from dicomsort.dicom.deflate import InflatesTooFarError
+from dicomsort.dicom.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
+from dicomsort.dicom.pixel_data import Layout, PixelSource, Stored
+from dicomsort.dicom.sop_classes import ReadSettings, remarks_on, why_not
+from dicomsort.dicom.transforms import grey_scale, pixel_aspect
+from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
+from dicomsort.imaging.grayscale import ConstantImageError, GreyScale, render, window_shape
+from dicomsort.outcome import Cost, Failure, Header, Picture, Reason, Stamp, Status, frame_remark
+from dicomsort.system.retry import patiently
+
+_DEFAULTS = ReadSettings()
+_NEAR = 4  # frames that are looked at for one that its window shows
+_CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
+    FileNotFoundError: (Status.IO_ERROR, Reason.VANISHED),
+    InflatesTooFarError: (Status.UNSUPPORTED, Reason.TOO_LARGE),
+    ConstantImageError: (Status.DECODE_ERROR, Reason.CONSTANT_IMAGE),
+}
+
+
+def read(
+    path: str,
+    preprocessing: Preprocessing | None,
+    settings: ReadSettings = _DEFAULTS,
+    further: Sequence[Preprocessing] = (),
+) -> Picture | Failure:
+    """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
+
+    Returns a Picture with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
+    Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
+    in). Of a multi-frame image the middle frame counts. further: other canvases, which are made of the same
+    pixels; as many of these are decoded as the largest canvas needs.
+    """
+    reading = _Reading(path)
+    try:
+        picture = patiently(lambda: reading.picture((preprocessing, *further), settings))
+        return replace(picture, cost=reading.cost())
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  (pydicom and the codecs raise nearly everything there is)
+        status, reason = _cause(error, reading.trouble)
+        return Failure(status, reason, reading.header, reading.stamp, reading.cost())
+
+
+def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
+    """Say what the manifest tells of an error. A parser's OSError has no number, or EINVAL."""
+    if isinstance(error, Stop):
+        return error.status, error.reason
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+        return Status.IO_ERROR, Reason.UNREADABLE
+    return _CAUSES.get(type(error), (Status.DECODE_ERROR, trouble))
+
+
+class _Reading:
+    """The reading of one file, and how far it came."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.header = Header()
+        self.stamp: Stamp | None = None
+        self.trouble = Reason.HEADER_DAMAGED
+        self._began = time.process_time()
+        self._known = 0.0
+
+    def cost(self) -> Cost:
+        """Return the processor time spent until now."""
+        now = time.process_time()
+        known = self._known or now
+        return Cost(known - self._began, now - known)
+
+    def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> Picture:
+        with open(self.path, "rb", opener=_open) as file:
+            self._recognise(file)
+            dataset, stream = read_header(file)
+            self.header = header_of(dataset)
+            self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
+            layout = Layout(dataset, self.header)
+            if layout.syntax not in SUPPORTED:
+                raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
+            self.trouble, self._known = Reason.PIXELS_DAMAGED, time.process_time()
+            source = PixelSource(stream, dataset)
+            source.open()
+            layout.check(settings.max_pixels)
+            drawn = _first_good(layout, partial(_drawn, dataset, layout, source, canvases))
+        remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
+        image, *further = drawn.images
+        return Picture(image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further))
+
+    def _recognise(self, file: BinaryIO) -> None:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise Stop(Status.NOT_DICOM, Reason.SPECIAL_FILE)
+        self.stamp = Stamp(facts.st_size, facts.st_mtime_ns)
+        if facts.st_size == 0:
+            raise Stop(Status.NOT_DICOM, Reason.EMPTY_FILE)
+        if not looks_dicom(file, facts.st_size):
+            raise Stop(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
+
+    def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
+        """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""
+        known = sop_class(dataset)
+        reason = why_not(known, self.header.modality, secondary_capture)
+        other = reason is not Reason.NONE and is_standard(known)
+        if (cut or not dataset) and not other:
+            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+        if reason is not Reason.NONE:
+            raise Stop(Status.NOT_XRAY, reason)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open without waiting for whoever might write into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One frame on every canvas, and what a person should know of how it was read."""
+
+    images: Sequence[Canvas]
+    remarks: Sequence[str]
+
+
+def _first_good(layout: Layout, draw: Callable[[int], _Drawn]) -> _Drawn:
+    """Draw the middle frame, or the nearest one that is whole and no constant grey.
+
+    One that its own window does not show, such as the noise before the X-rays, gives way to a near one that
+    its window does. Raises what the middle one raises if there is no good one.
+    """
+    first: Exception | None = None
+    spare: _Drawn | None = None
+    for tried, frame in enumerate(layout.frames_to_try):
+        if spare is not None and tried > _NEAR:
+            break
+        drawn = _tried(draw, frame)
+        if isinstance(drawn, Exception):
+            first = first or drawn
+            continue
+        if tried:
+            drawn = replace(drawn, remarks=[*drawn.remarks, frame_remark(frame + 1)])
+        if Reason.PERCENTILE_WINDOW not in drawn.remarks:
+            return drawn
+        spare = spare or drawn
+    if spare is None:
+        raise first or ConstantImageError
+    return spare
+
+
+def _tried(draw: Callable[[int], _Drawn], frame: int) -> _Drawn | Exception:
+    """Draw a frame, or return what another frame may be free of."""
+    try:
+        return draw(frame)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if not _is_of_one_frame(error):
+            raise
+        return error
+
+
+def _is_of_one_frame(error: Exception) -> bool:
+    """Return whether another frame may be free of a trouble; a device's is not."""
+    if isinstance(error, Stop):
+        return error.status is Status.DECODE_ERROR
+    return not isinstance(error, OSError) or error.errno is None
+
+
+def _drawn(
+    dataset: Dataset,
+    layout: Layout,
+    source: PixelSource,
+    canvases: Sequence[Preprocessing | None],
+    frame: int,
+) -> _Drawn:
+    """Decode one frame, counted from 0, and draw it on every canvas."""
+    scale, aspect = grey_scale(dataset, layout, frame), pixel_aspect(dataset, frame)
+    shapes = [_shape(layout, aspect.ratio, canvas) for canvas in canvases]
+    judged = window_shape(layout.rows, layout.columns, aspect.ratio)
+    stored = _stored(layout, source, frame, scale, max(*shapes, judged))
+    box = stored.decoded.box(layout.rows, layout.columns)
+    pictures = {shape: render(stored.decoded.pixels, scale, shape, box, judged) for shape in set(shapes)}
+    images = [
+        to_canvas(pictures[shape][0], canvas) if canvas else to_bytes(pictures[shape][0])
+        for shape, canvas in zip(shapes, canvases, strict=True)
+    ]
+    honoured = pictures[shapes[0]][1]
+    remarks = [*scale.remarks, *aspect.remarks, *source.remarks, *stored.remarks]
+    return _Drawn(images, [*([] if honoured else [Reason.PERCENTILE_WINDOW]), *remarks])
+
+
+def _stored(
+    layout: Layout, source: PixelSource, frame: int, scale: GreyScale, shape: tuple[int, int]
+) -> Stored:
+    """Decode as many pixels as the picture needs; all, if they have to be told apart one by one.
+
+    That is so with look-up tables that have sharp bends, and with padding that does occur.
+    """
+    whole = layout.rows, layout.columns
+    stored = layout.stored_values(source, frame, shape if scale.averages else whole)
+    if stored.decoded.step > 1 and scale.is_padding(stored.decoded.pixels).any():
+        return layout.stored_values(source, frame, whole)
+    return stored
+
+
+def _shape(layout: Layout, aspect: float, preprocessing: Preprocessing | None) -> tuple[int, int]:
+    """Return (height, width) of the picture; without canvas no pixel is given up to make them square."""
+    if preprocessing is not None:
+        return fitted_shape(layout.rows, layout.columns, preprocessing.size, aspect)
+    longest = max(layout.rows * max(aspect, 1), layout.columns * max(1 / aspect, 1))
+    return fitted_shape(layout.rows, layout.columns, round(longest), aspect)

@@ -1,0 +1,459 @@
+"""The Pixel Data of one open file: where a frame lies, and the values stored in it."""
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from dicomsort.dicom import codecs
+from dicomsort.dicom.codecs import DamagedError, Decoded
+from dicomsort.dicom.encapsulated import Fragment, Frames, group
+from dicomsort.dicom.header import UNDEFINED_LENGTH, Stop, integer, numbers, raw_text, read_header
+from dicomsort.outcome import Header, Reason, Status
+
+_PIXEL_DATA = (0x7FE0, 0x0010)
+_FLOAT_PIXEL_DATA = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
+_PHOTOMETRIC = {
+    re.sub("[^A-Z0-9]", "", known): known
+    for known in (
+        *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"),
+        *("YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "XYB"),
+    )
+}
+_NUMBERS = (
+    *("NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "PlanarConfiguration"),
+)
+_NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
+"""Syntaxes whose values have been masked already, or may be a little off."""
+_OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
+_MAKES_UP = {("pylibjpeg", syntax) for syntax in codecs.JPEG_LS}
+"""libjpeg gives a picture without an error for JPEG-LS streams that are cut off or overwritten."""
+_ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+_VRS = frozenset({b"OB", b"OW", b"UN"})
+_MOST_FRAGMENTS = 1 << 20
+_NEAR, _SPREAD = 16, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A frame's grey values, signed or not as the header says. by_another: imagecodecs had refused them."""
+
+    decoded: Decoded
+    by_another: bool = False
+
+    @property
+    def remarks(self) -> list[Reason]:
+        """What a person should know of how they were decoded."""
+        other, colours = [Reason.OTHER_DECODER], [Reason.STREAM_DECIDES]
+        return other * self.by_another + colours * self.decoded.contradicts
+
+
+class Layout:
+    """How the pixels lie in a frame (PS3.3 C.7.6.3.1). remarks: on what was read as meant, or not at all."""
+
+    def __init__(self, dataset: Dataset, header: Header) -> None:
+        self.rows, self.columns = header.rows or 0, header.columns or 0
+        self.frames = max(header.frames or 1, 1)
+        self.remarks = [remark for keyword in _NUMBERS for remark in numbers(dataset, keyword).remarks]
+        self.samples = integer(dataset, "SamplesPerPixel") or 1
+        self.bits_allocated = integer(dataset, "BitsAllocated") or 0
+        self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
+        high_bit = integer(dataset, "HighBit")
+        self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
+        self.signed = integer(dataset, "PixelRepresentation") == 1
+        self.planar = integer(dataset, "PlanarConfiguration") == 1
+        self.photometric, odd = _photometric(dataset, self.samples)
+        self.remarks += odd
+        self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
+        if self.syntax in codecs.RETIRED:
+            self.remarks.append(Reason.RETIRED_SYNTAX)
+
+    @property
+    def frame(self) -> int:
+        """The frame that stands for all, counted from 0: the middle one."""
+        return self.frames // 2
+
+    @property
+    def frames_to_try(self) -> list[int]:
+        """The middle frame, then those that may take its place: the nearest first, later a few of all."""
+        near = range(max(0, self.frame - _NEAR), min(self.frames, self.frame + _NEAR + 1))
+        spread = (self.frames * number // _SPREAD for number in range(_SPREAD))
+        return list(dict.fromkeys([*sorted(near, key=lambda frame: abs(frame - self.frame)), *spread]))
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one uncompressed frame."""
+        return self.rows * self.columns * self.samples * (self.bits_allocated // 8)
+
+    @property
+    def dtype(self) -> str:
+        """NumPy type of a stored word, with the byte order of the transfer syntax."""
+        return f"{self.word[0]}u{self.bits_allocated // 8}"
+
+    @property
+    def word(self) -> str:
+        """NumPy type of a 16-bit word of the file, such as a look-up table's entry."""
+        return ">u2" if self.syntax == codecs.EXPLICIT_BIG else "<u2"
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Lowest and highest value that the stored bits can hold."""
+        span = 1 << self.bits_stored
+        return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
+
+    def check(self, max_pixels: int) -> None:
+        """Raise Stop for what cannot be decoded, or should not be tried: more than `max_pixels` samples."""
+        if self.rows <= 0 or self.columns <= 0:
+            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+        if self.rows * self.columns * self.samples > max_pixels:
+            raise Stop(Status.UNSUPPORTED, Reason.TOO_LARGE)
+        sane = self.bits_allocated in (8, 16) and 1 <= self.bits_stored <= self.bits_allocated
+        if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
+            raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
+
+    def stored_values(self, source: "PixelSource", frame: int, enough: tuple[int, int]) -> Stored:
+        """Return a frame, counted from 0: one grey value a pixel, of at least `enough` (rows, columns)."""
+        if source.is_native != (self.syntax in codecs.NATIVE):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+        native = source.is_native
+        stored = self._native(source, frame) if native else self._compressed(source, frame, enough)
+        pixels, step = stored.decoded.pixels, stored.decoded.step
+        shape = -(-self.rows // step), -(-self.columns // step)
+        if pixels.shape not in (shape, (*shape, 3)):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+        luma = self._has_luma if stored.decoded.luma is None else stored.decoded.luma
+        pixels = self._lowered(pixels, stored.decoded.precision)
+        grey = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
+        return replace(stored, decoded=replace(stored.decoded, pixels=grey))
+
+    def _native(self, source: "PixelSource", frame: int) -> Stored:
+        halved = self._halved_colour(source.length // self.frames)
+        words = source.native_frame(frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
+        if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:
+            words = words.view(np.uint16).byteswap().view(np.uint8)
+        return Stored(Decoded(self._luma(words) if halved else self._in_word(words.view(self.dtype))))
+
+    def _compressed(self, source: "PixelSource", number: int, enough: tuple[int, int]) -> Stored:
+        frame = source.encapsulated_frame(number, self.frames, self.syntax)
+        if self.syntax == codecs.RLE:
+            pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
+            return Stored(Decoded(self._masked(pixels)))
+        if self.syntax in codecs.RAW_FRAMES:
+            return Stored(Decoded(self._raw_frame(frame)))
+        if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+        shape, bits = (self.rows, self.columns), self.bits_stored
+        wanted = codecs.Wanted(shape, enough, bits, self.signed, self._says_rgb, self._spare)
+        try:
+            return Stored(codecs.decode(frame, self.syntax, wanted))
+        except DamagedError as error:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED) from error
+        except Exception:
+            other = self._by_another_plugin(frame)
+            if other is None:
+                raise
+            return Stored(Decoded(other), by_another=True)
+
+    def _raw_frame(self, frame: bytes) -> NDArray[Any]:
+        if self.syntax == codecs.DEFLATED_FRAMES:
+            frame = codecs.inflate_frame(frame, self.frame_bytes)
+        halved = self._halved_colour(len(frame))
+        words = np.frombuffer(
+            frame, np.uint8, count=self.frame_bytes * 2 // 3 if halved else self.frame_bytes
+        )
+        return self._luma(words) if halved else self._in_word(words.view(self.dtype))
+
+    def _by_another_plugin(self, frame: bytes) -> NDArray[Any] | None:
+        """Try what else is installed for pydicom; GDCM comes last, for it has crashed on damaged data."""
+        decoder, data = get_decoder(UID(self.syntax)), encapsulate([frame])
+        options: dict[str, Any] = {
+            "rows": self.rows,
+            "columns": self.columns,
+            "number_of_frames": 1,
+            "samples_per_pixel": self.samples,
+            "planar_configuration": int(self.planar),
+            "photometric_interpretation": self.photometric,
+            "bits_allocated": self.bits_allocated,
+            "bits_stored": self.bits_stored,
+            "pixel_representation": int(self.signed),
+        }
+        known = [name for name in _OTHER_PLUGINS if name in decoder.available_plugins]
+        for plugin in (name for name in known if (name, self.syntax) not in _MAKES_UP):
+            with suppress(Exception):  # the first decoder's complaint stands
+                pixels, facts = decoder.as_array(data, decoding_plugin=plugin, **options)
+                return _brightness(pixels, str(facts["photometric_interpretation"]).startswith("YBR"))
+        return None
+
+    def _halved_colour(self, frame_bytes: int) -> bool:
+        """Tell native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2); some only say so, and have 3."""
+        says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8
+        return says and self.columns % 2 == 0 and frame_bytes < self.frame_bytes
+
+    def _luma(self, words: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return Y of the order Y Y Cb Cr."""
+        return words.reshape(self.rows, self.columns // 2, 4)[..., :2].reshape(self.rows, self.columns)
+
+    def _in_word(self, words: NDArray[Any]) -> NDArray[Any]:
+        """Return the values as (rows, columns) or (rows, columns, samples)."""
+        if self.samples == 1:
+            return self._masked(words.reshape(self.rows, self.columns))
+        if self.planar:
+            return self._masked(np.moveaxis(words.reshape(self.samples, self.rows, self.columns), 0, -1))
+        return self._masked(words.reshape(self.rows, self.columns, self.samples))
+
+    @property
+    def _spare(self) -> int:
+        """How many bits lie below the stored ones; they are no part of a value, and may be overlays."""
+        return max(self.high_bit + 1 - self.bits_stored, 0)
+
+    def _lowered(self, pixels: NDArray[Any], precision: int | None) -> NDArray[Any]:
+        """Drop the bits below the stored ones of a code stream that holds whole words.
+
+        One whose samples have only the stored bits was made without them, whatever High Bit says.
+        """
+        if not self._spare or precision is None or precision <= self.bits_stored:
+            return pixels
+        return np.asarray(np.right_shift(pixels.view(f"u{pixels.itemsize}"), self._spare))
+
+    def _masked(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Take BitsStored bits up to HighBit out of each word; what lies beside them may be overlays."""
+        native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        return self._within(np.right_shift(native, self._spare) if self._spare else native)
+
+    def _within(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return unsigned values without bits above BitsStored."""
+        full = self.bits_stored >= 8 * pixels.itemsize
+        if full or int(pixels.max(initial=0)) >> self.bits_stored == 0:
+            return pixels
+        return np.asarray(np.bitwise_and(pixels, pixels.dtype.type((1 << self.bits_stored) - 1)))
+
+    def _as_said(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return values signed or not as Pixel Representation says, whatever the decoder took them for."""
+        signed = pixels.dtype.kind == "i"
+        if self.signed == signed:
+            return pixels if signed or self.syntax in _NO_STRAY_BITS else self._within(pixels)
+        if not self.signed:
+            return self._within(pixels.view(f"u{pixels.itemsize}"))
+        spare = 8 * pixels.itemsize - self.bits_stored
+        if spare < 0:  # a stream of fewer bits does not reach the sign
+            return pixels.astype(np.int16)
+        shifted = np.left_shift(pixels, spare) if spare else pixels
+        return np.asarray(np.right_shift(shifted.view(f"i{pixels.itemsize}"), spare))
+
+    @property
+    def _has_luma(self) -> bool:
+        """Whether the header says that the first of three samples is Y, which needs no colours to be known.
+
+        YBR_RCT and YBR_ICT are undone by the decoder.
+        """
+        return self.photometric.startswith("YBR_") and self.photometric not in ("YBR_RCT", "YBR_ICT")
+
+    @property
+    def _says_rgb(self) -> bool | None:
+        """Whether the header says RGB, or YBR of any kind; None for anything else."""
+        if self.photometric == "RGB":
+            return True
+        return False if self.photometric.startswith("YBR_") else None
+
+
+def _brightness(pixels: NDArray[Any], has_luma: bool) -> NDArray[Any]:
+    """Return the brightness of (rows, columns) or (rows, columns, samples): Y, or BT.601 weights of RGB."""
+    if pixels.ndim == 2:
+        return pixels
+    if has_luma:
+        return np.ascontiguousarray(pixels[..., 0])
+    return np.asarray(pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def _photometric(dataset: Dataset, samples: int) -> tuple[str, list[Reason]]:
+    """Return Photometric Interpretation (PS3.3 C.7.6.3.1.2), and remarks if it is not written as it should.
+
+    Blanks, hyphens and lower case are forgiven. An unknown term leaves open which end is white.
+    """
+    said = raw_text(dataset, "PhotometricInterpretation")
+    known = _PHOTOMETRIC.get(re.sub("[^A-Z0-9]", "", said.upper()), "")
+    if said and not known:
+        return "", [Reason.PHOTOMETRIC_UNKNOWN, *([Reason.POLARITY] * (samples == 1))]
+    return known, [Reason.PHOTOMETRIC_MEANT] * (said != known)
+
+
+def _guessed_syntax(dataset: Dataset) -> str:
+    """Name the native syntax that pydicom found for a file without Transfer Syntax UID."""
+    implicit, little = dataset.original_encoding
+    if not little:
+        return codecs.EXPLICIT_BIG
+    return codecs.IMPLICIT_LITTLE if implicit else codecs.EXPLICIT_LITTLE
+
+
+class PixelSource:
+    """The Pixel Data element of an open file, of which only one frame is read.
+
+    stream: left before that element by `read_header`.
+    """
+
+    def __init__(self, stream: BinaryIO, dataset: Dataset) -> None:
+        self._stream, self._dataset = stream, dataset
+        self._start, self.length = 0, 0
+        self._swapped = False
+        self._frames: Frames | None = None
+
+    def open(self) -> None:
+        """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
+        _, little = self._dataset.original_encoding
+        order: Any = "little" if little else "big"
+        head = self._stream.read(8)
+        if not head:
+            raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
+        if len(head) < 8:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        tag = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
+        if tag in _FLOAT_PIXEL_DATA:
+            raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
+        if tag != _PIXEL_DATA:
+            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+        if head[4:6] in _VRS:  # no even length looks like these, so implicit files are told for sure
+            self.length = int.from_bytes(self._stream.read(4), order)
+        else:
+            self.length = int.from_bytes(head[4:], order)
+        self._start = self._stream.tell()
+        self._swapped = not little and head[4:6] == b"OW"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the value has a defined length, that is, is not encapsulated (PS3.5 A.4)."""
+        return self.length != UNDEFINED_LENGTH
+
+    def native_frame(self, index: int, frame_bytes: int) -> NDArray[np.uint8]:
+        """Map one uncompressed frame into memory. Raises Stop if the value or the file ends before."""
+        start = self._start + index * frame_bytes
+        if frame_bytes * (index + 1) > self.length:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        if not isinstance(self._stream, io.BufferedReader):
+            self._stream.seek(start)
+            data = np.frombuffer(self._stream.read(frame_bytes), np.uint8)
+        elif start + frame_bytes <= self._stream.seek(0, io.SEEK_END):
+            data = np.asarray(np.memmap(self._stream, np.uint8, "r", start, (frame_bytes,)))
+        else:
+            data = np.empty(0, np.uint8)
+        if data.size < frame_bytes:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        return data
+
+    @property
+    def swaps_bytes(self) -> bool:
+        """Whether bytes lie in big-endian words, so that two 8-bit pixels change places (PS3.5 8.1.1)."""
+        return self._swapped
+
+    def encapsulated_frame(self, index: int, frames: int, transfer_syntax: str) -> bytes:
+        """Read one compressed frame. Raises Stop if it is not there, or frames cannot be told apart."""
+        if self._frames is None:
+            self._frames = self._grouped(frames, transfer_syntax)
+        if index >= len(self._frames.frames):
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        return b"".join(map(self._bytes_of, self._frames.frames[index]))
+
+    @property
+    def remarks(self) -> list[Reason]:
+        """What a person should know of how the frame was found."""
+        return [Reason.OFFSET_TABLE] * (self._frames is not None and self._frames.table_is_wrong)
+
+    def _grouped(self, frames: int, transfer_syntax: str) -> Frames:
+        fragments, cut = self._fragments()
+        if cut and frames == 1:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+
+        def begins(fragment: Fragment) -> bool:
+            return codecs.begins(self._head_of(fragment), transfer_syntax)
+
+        tables = [self._extended_table()]
+        if not begins(fragments[0]):  # some write no item for the Basic Offset Table
+            tables.append(_words(self._bytes_of(fragments.pop(0)), 4))
+        return group(fragments, [table for table in tables if table], frames, begins, cut)
+
+    def _extended_table(self) -> list[int]:
+        table = self._dataset.get("ExtendedOffsetTable")
+        if isinstance(table, bytes):
+            return _words(table, 8)
+        return [int(entry) for entry in table] if isinstance(table, Sequence) else []
+
+    def _bytes_of(self, fragment: Fragment) -> bytes:
+        self._stream.seek(fragment.start)
+        return self._stream.read(fragment.length)
+
+    def _head_of(self, fragment: Fragment) -> bytes:
+        return self._bytes_of(fragment._replace(length=min(fragment.length, 8)))
+
+    def _fragments(self) -> tuple[list[Fragment], bool]:
+        """Return the items of the value, the Basic Offset Table first, and whether the file ends in one.
+
+        That one is left out: codecs would fill in grey. A missing sequence delimiter at the end is forgiven.
+        Raises Stop if there is no item at all.
+        """
+        found: list[Fragment] = []
+        size = self._stream.seek(0, io.SEEK_END)
+        at = self._stream.seek(self._start)
+        while len(item := self._stream.read(8)) == 8 and item[:4] == _ITEM:
+            fragment = Fragment(at, at + 8, int.from_bytes(item[4:], "little"))
+            at = fragment.start + fragment.length
+            if at > size or len(found) > _MOST_FRAGMENTS:
+                break
+            found.append(fragment)
+            self._stream.seek(at)
+        if not found:
+            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+        return found, at > size
+
+    def digest(self) -> str:
+        """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""
+        hasher = hashlib.blake2b(digest_size=16)
+        self._stream.seek(self._start)
+        if self.is_native:
+            self._hash(hasher, self.length)
+        else:
+            while (item := self._stream.read(8)) not in (_SEQUENCE_DELIMITER, b""):
+                if len(item) < 8 or item[:4] != _ITEM:
+                    raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+                hasher.update(item)
+                self._hash(hasher, int.from_bytes(item[4:], "little"))
+        return hasher.hexdigest()
+
+    def _hash(self, hasher: "hashlib.blake2b", length: int) -> None:
+        while length > 0:
+            chunk = self._stream.read(min(length, 1 << 20))
+            if not chunk:
+                raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            hasher.update(chunk)
+            length -= len(chunk)
+
+
+def _words(table: bytes, size: int) -> list[int]:
+    """Read little-endian entries of an offset table; what is left over at its end does not count."""
+    return [int(entry) for entry in np.frombuffer(table, f"<u{size}", count=len(table) // size)]
+
+
+def pixel_digest(path: str) -> str:
+    """Return a text that is equal for two files only if Transfer Syntax UID and Pixel Data value are.
+
+    Empty if the file cannot be read to the end of its Pixel Data.
+    """
+    try:
+        with open(path, "rb") as file:
+            dataset, stream = read_header(file)
+            source = PixelSource(stream, dataset)
+            source.open()
+            return f"{getattr(dataset.file_meta, 'TransferSyntaxUID', '')} {source.digest()}"
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
+        return ""

@@ -1,0 +1,82 @@
+"""Write what the network sees of DICOM files as PNG."""
+
+import errno
+import io
+import os
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, count
+
+from PIL import Image
+
+from dicomsort.dicom import reader
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.system.atomic import write_new
+from dicomsort.system.worker_pool import PoolSettings
+
+_TARGET_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSettings:
+    """How pictures are made. preprocessing: the canvas, None for every pixel of the frame."""
+
+    preprocessing: Preprocessing | None
+    read: ReadSettings = field(default_factory=ReadSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A DICOM file, and where its picture goes."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A picture that stands in its place, and what a person should know of how it was read."""
+
+    remarks: tuple[str, ...] = ()
+
+
+def write_all(
+    paths: Iterable[str], folder: str, settings: PictureSettings
+) -> Generator[tuple[Wanted, Written | Failure], None, None]:
+    """Write a PNG of each file into the folder, in worker processes; nothing there is ever replaced.
+
+    Yields each file once, in the order of completion. The picture is 8-bit grey and has the file's name with
+    .png behind it; a name that comes again gets a number.
+    """
+    write = partial(_write, preprocessing=settings.preprocessing, settings=settings.read)
+    return reader.read_all(write, _named(paths, folder), settings.pool)
+
+
+def _named(paths: Iterable[str], folder: str) -> Iterator[Wanted]:
+    taken: set[str] = set()
+    for path in paths:
+        name = os.path.basename(path)
+        names = chain([f"{name}.png"], (f"{name}.{number}.png" for number in count(2)))
+        free = next(name for name in names if name.casefold() not in taken)
+        taken.add(free.casefold())
+        yield Wanted(path, os.path.join(folder, free))
+
+
+def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSettings) -> Written | Failure:
+    reading = reader.read_dicom(wanted.path, preprocessing, settings)
+    if isinstance(reading, Failure):
+        return reading
+    encoded = io.BytesIO()
+    Image.fromarray(reading.image).save(encoded, "PNG")
+    try:
+        write_new(wanted.target, encoded.getbuffer())
+    except FileExistsError:
+        return Failure(Status.IO_ERROR, Reason.DESTINATION_TAKEN)
+    except OSError as error:
+        reason = Reason.TARGET_DONE if error.errno in _TARGET_DONE else Reason.NOT_PLACED
+        return Failure(Status.IO_ERROR, reason)
+    return Written(reading.remarks)

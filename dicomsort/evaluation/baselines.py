@@ -1,0 +1,115 @@
+"""What a model must beat: the most common answer, and a small regression on a few pixels."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dicomsort.data.dataset import Sample, read_all
+from dicomsort.data.targets import truth_of
+from dicomsort.evaluation.evaluate import EvalSettings, Measured, Question, Watch
+from dicomsort.evaluation.metrics import Answers
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.outcome import Failure
+
+_CANVAS, _SIDE = 32, 16
+_REGULARISATION, _STEPS = 0.1, 500
+
+Pixels = Mapping[int, NDArray[np.float32]]
+"""16 x 16 grey values of each sample that can be read, by the sample's id()."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """The answers of the baselines by their names, and what has to be said of how they came about."""
+
+    answers: dict[str, Answers]
+    remarks: tuple[str, ...]
+
+
+def read_pixels(samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None) -> Pixels:
+    """Read samples as 16 x 16 grey values; what cannot be read is left out."""
+    pixels = {}
+    for sample, reading in read_all(samples, Preprocessing(size=_CANVAS), settings.pool):
+        if not isinstance(reading, Failure):
+            squares = reading.image.reshape(_SIDE, _CANVAS // _SIDE, _SIDE, _CANVAS // _SIDE)
+            pixels[id(sample)] = squares.mean(axis=(1, 3), dtype=np.float32).ravel()
+        if watch is not None:
+            watch(1)
+    return pixels
+
+
+def baselines(measured: Measured, trained: Sequence[Sample], pixels: Pixels) -> Baselines:
+    """Answer a question by the most common class, and by a logistic regression on 16 x 16 pixels.
+
+    trained: the training samples of the model that is compared, of which both learn. Without any the most
+    common class is that of the images evaluated, and there is no regression.
+    """
+    question, answers = measured.question, measured.answers
+    known = [sample for sample in trained if sample.cells[question.cell]]
+    if not known:
+        remark = f"'{question.target}': majority is that of the images evaluated, for none was trained on"
+        truth = np.asarray(answers.truth)
+        return Baselines({"majority": _of(answers, _majority(truth, len(truth), answers))}, (remark,))
+    found = {"majority": _of(answers, _majority(_truth(known, question), len(answers.truth), answers))}
+    known = [sample for sample in known if id(sample) in pixels]
+    images = [pixels.get(id(one.sample), np.zeros(_SIDE**2, np.float32)) for one in measured.predictions]
+    truth = _truth(known, question) if known else np.zeros(0, np.int64)
+    if truth.ndim == 1 and len(np.unique(truth)) < 2:
+        return Baselines(found, (f"'{question.target}': no logistic row, too few classes to train it on",))
+    scores = _logistic(np.stack([pixels[id(sample)] for sample in known]), truth, np.stack(images), answers)
+    return Baselines(found | {"logistic": _of(answers, scores)}, ())
+
+
+def _truth(samples: Sequence[Sample], question: Question) -> NDArray[Any]:
+    """Return class indices (n,), or for multilabel bool (n, labels)."""
+    head = question.head
+    truth = np.stack([truth_of(sample.cells[question.cell], head) for sample in samples])
+    if head.kind == "multilabel":
+        return np.asarray(truth > 0.5)
+    return np.asarray(truth.argmax(axis=1) if head.kind == "multiclass" else truth[:, 0], np.int64)
+
+
+def _of(answers: Answers, scores: NDArray[np.float64]) -> Answers:
+    chosen = scores > 0.5 if answers.kind == "multilabel" else scores.argmax(axis=1)
+    return replace(answers, chosen=chosen, scores=scores)
+
+
+def _majority(truth: NDArray[Any], images: int, answers: Answers) -> NDArray[np.float64]:
+    """Score every image alike: by the share of each class (n, labels)."""
+    if answers.kind == "multilabel":
+        shares = truth.mean(axis=0)
+    else:
+        shares = np.bincount(truth, minlength=len(answers.labels)) / len(truth)
+    return np.tile(np.asarray(shares, np.float64), (images, 1))
+
+
+def _logistic(
+    pixels: NDArray[np.float32], truth: NDArray[Any], images: NDArray[np.float32], answers: Answers
+) -> NDArray[np.float64]:
+    """Score images (n, labels) by a regression; for multilabel one for each label."""
+    if truth.ndim == 1:
+        return _fitted(pixels, truth, images, len(answers.labels))
+    columns = [_fitted(pixels, column.astype(np.int64), images, 2)[:, 1] for column in truth.T]
+    return np.stack(columns, axis=1)
+
+
+def _fitted(
+    pixels: NDArray[np.float32], truth: NDArray[np.int64], images: NDArray[np.float32], classes: int
+) -> NDArray[np.float64]:
+    several = len(np.unique(truth)) > 1
+    last: Any = LogisticRegression(C=_REGULARISATION, max_iter=_STEPS) if several else DummyClassifier()
+    model = make_pipeline(StandardScaler(), last)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a baseline that has not quite converged is still one
+        found = model.fit(pixels, truth).predict_proba(images)
+    scores = np.zeros((len(images), classes))
+    scores[:, model.classes_] = found
+    return scores

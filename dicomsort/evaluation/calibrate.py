@@ -1,0 +1,256 @@
+"""How sure a model may be: temperature, thresholds, and the confidence below which a person looks.
+
+Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
+from dicomsort.data.targets import truth_of
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.evaluation.evaluate import Question, Watch, answers_of, questions
+from dicomsort.evaluation.metrics import best_thresholds, measure, threshold_for_precision
+from dicomsort.model.batching import Predictor, predict
+from dicomsort.model.bundle import CONFIG, Bundle, check_name
+from dicomsort.model.heads import Head, split_columns
+from dicomsort.outcome import Failure
+from dicomsort.system.atomic import replacing
+from dicomsort.system.timing import Spent
+from dicomsort.system.worker_pool import PoolSettings
+
+REVIEW_PRECISION = 0.995
+"""The share of answers that is to be right where no person looks, unless something else is asked for."""
+
+_LOWEST, _HIGHEST = 0.05, 20.0
+_HALVINGS = 60
+_FINEST = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSettings:
+    """How to calibrate. target_precision: share 0..1 of right answers among those that no person sees."""
+
+    target_precision: float = REVIEW_PRECISION
+    batch_size: int | None = None
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """What a network said of the samples that could be read: float32 (n, outputs)."""
+
+    samples: tuple[Sample, ...]
+    values: NDArray[np.float32]
+    failures: tuple[Unread, ...]
+    remarked: tuple[Remarked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCalibration:
+    """What a calibration did to a head, on `images` with known truth.
+
+    ece_*, log_loss_*: before and after. precision: of the answers with at least the confidence
+    `review_below`, None if there is none; coverage: their share, 0..1; the others go to review. reached:
+    whether the precision asked for is; if not, `review_below` is what it was.
+    """
+
+    head: str
+    images: int
+    temperature_before: float
+    temperature: float
+    ece_before: float
+    ece: float
+    log_loss_before: float
+    log_loss: float
+    thresholds: tuple[float, ...]
+    review_below: float
+    precision: float | None
+    coverage: float
+    reached: bool
+
+
+def logits_of(
+    predictor: Predictor, samples: Sequence[Sample], settings: CalibrationSettings, watch: Watch | None = None
+) -> Logits:
+    """Run the network on samples. Raises UsageError if none can be read."""
+    order = {id(sample): index for index, sample in enumerate(samples)}
+    found: list[tuple[Sample, NDArray[np.float32]]] = []
+    failures: list[Unread] = []
+    remarked: list[Remarked] = []
+    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
+    batch_size = settings.batch_size or predictor.batch_size
+    logits = predictor.bundle.logits
+    for sample, reading, row in predict(readings, predictor, batch_size, Spent(), logits):
+        if isinstance(reading, Failure):
+            failures.append((sample, reading))
+        elif row is not None:
+            found.append((sample, row))
+        if watch is not None:
+            watch(1)
+    if not found:
+        raise UsageError(f"none of the {len(samples)} files can be read as an image")
+    found.sort(key=lambda pair: order[id(pair[0])])
+    failures.sort(key=lambda failure: order[id(failure[0])])
+    values = np.stack([row for _, row in found])
+    return Logits(tuple(one for one, _ in found), values, tuple(failures), tuple(remarked))
+
+
+def calibrate(
+    bundle: Bundle, targets: Sequence[str], logits: Logits, settings: CalibrationSettings
+) -> tuple[Bundle, tuple[HeadCalibration, ...]]:
+    """Fit the heads that `targets` ask to what is known of the samples, and say what that did.
+
+    Raises UsageError if a target is known of no sample, or no threshold of the first head, which files by its
+    answers, reaches the precision.
+    """
+    parts = split_columns(logits.values, [head.width for head in bundle.heads])
+    heads, done = list(bundle.heads), []
+    for question in questions(bundle.heads, targets):
+        known = [index for index, one in enumerate(logits.samples) if one.cells[question.cell]]
+        if not known:
+            raise UsageError(f"no image that can be read has a label in '{question.target}'")
+        truth = np.stack([truth_of(logits.samples[index].cells[question.cell], question.head)
+                          for index in known])  # fmt: skip
+        heads[question.at], what = _calibrated(question, parts[question.at][known], truth, settings)
+        done.append(what)
+    first, *further = heads
+    facts = {"target_precision": settings.target_precision, "heads": [asdict(what) for what in done]}
+    metrics = {**bundle.metrics, "calibration": facts}
+    return replace(bundle, head=first, further=tuple(further), metrics=metrics), tuple(done)
+
+
+def _calibrated(
+    question: Question,
+    logits: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    settings: CalibrationSettings,
+) -> tuple[Head, HeadCalibration]:
+    before = question.head
+    fitted = fitted_head(before, logits, truth)
+    scores = fitted.scores(logits)
+    confidence, correct = fitted.confidence(scores), right(fitted, scores, truth)
+    threshold = review_threshold(confidence, correct, settings.target_precision)
+    reached = reaches(threshold, confidence, correct, settings.target_precision)
+    if not reached and question.at == 0:
+        raise UsageError(
+            f"'{before.name}': even the surest of {len(correct)} answers are not right in "
+            f"{settings.target_precision:g} of the cases; use a lower --target-precision"
+        )
+    threshold = threshold if reached else before.review_below
+    above = confidence >= threshold
+    old, new = (
+        measure(answers_of(head, truth, head.scores(logits)), bootstrap=0).overall
+        for head in (before, fitted)
+    )
+    return replace(fitted, review_below=threshold), HeadCalibration(
+        head=before.name,
+        images=len(correct),
+        temperature_before=before.temperature,
+        temperature=fitted.temperature,
+        ece_before=old["ece"].value,
+        ece=new["ece"].value,
+        log_loss_before=old["log_loss"].value,
+        log_loss=new["log_loss"].value,
+        thresholds=fitted.thresholds,
+        review_below=threshold,
+        precision=float(correct[above].mean()) if above.any() else None,
+        coverage=float(above.mean()),
+        reached=reached,
+    )
+
+
+def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
+    """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
+
+    truth: what `truth.truth_of` gives, NaN where nobody knows.
+    """
+    known = ~np.isnan(truth).any(axis=1)
+    fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
+    if head.kind != "multilabel" or not known.any():
+        return fitted
+    scores = fitted.scores(logits[known]).astype(np.float64)
+    return replace(fitted, thresholds=best_thresholds(truth[known] > 0.5, scores))
+
+
+def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which answers are right (n,), of several labels: right in all of them."""
+    chosen = head.chosen(scores)
+    if head.kind == "multilabel":
+        return np.asarray((chosen == (truth > 0.5)).all(axis=1))
+    return np.asarray(chosen == (truth[:, 0] if head.kind == "binary" else truth.argmax(axis=1)))
+
+
+def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float) -> float:
+    """Return the confidence 0..1 from which on `precision` of the answers are right, rounded up if it may be.
+
+    Just above the highest confidence, or 1, if even the surest answers are not.
+    """
+    exact = min(threshold_for_precision(confidence, correct, precision), 1.0)
+    rounded = min(math.ceil(exact * _FINEST) / _FINEST, 1.0)
+    enough = confidence >= rounded
+    return rounded if enough.any() and correct[enough].mean() >= precision else exact
+
+
+def reaches(
+    threshold: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
+) -> bool:
+    """Tell whether there are answers with at least this confidence, and `precision` of them are right."""
+    above = correct[confidence >= threshold]
+    return bool(above.size and above.mean() >= precision)
+
+
+def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
+
+    logits, truth: (n, width), truth 0 and 1 as `truth.truth_of` gives it; rows with NaN do not count. The
+    loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
+    function of every logit.
+    """
+    known = ~np.isnan(truth).any(axis=1)
+    values, wanted = np.asarray(logits, np.float64)[known], np.asarray(truth, np.float64)[known]
+    if not len(values):
+        return 1.0
+    head = Head("slope", tuple(f"c{index}" for index in range(max(2, values.shape[1]))), kind=kind)
+    low, high = math.log(1 / _HIGHEST), math.log(1 / _LOWEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        said = head.scores(values * math.exp(middle))[:, -values.shape[1] :]
+        slope = float(((said - wanted) * values).sum())
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return round(float(np.clip(math.exp(-(low + high) / 2), _LOWEST, _HIGHEST)), 4)
+
+
+def check_target(folder: Path) -> None:
+    """Raise UsageError unless a bundle may be written into a folder: its name is the model's, it is empty."""
+    try:
+        check_name(folder.resolve().name)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"--out '{folder}' is not an empty folder; choose another or empty it")
+    except ValueError as error:
+        raise UsageError(f"--out: {error}") from error
+    except OSError as error:
+        raise TargetError(f"--out '{folder}' cannot be written: {error.strerror}") from error
+
+
+def store(bundle: Bundle, folder: Path) -> None:
+    """Put the heads and metrics of a calibrated bundle into the folder of the bundle that it was.
+
+    Only the configuration is written, at one go; weights and split stay as they are. Raises TargetError if
+    that cannot be.
+    """
+    config = folder / CONFIG
+    try:
+        facts: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        facts |= {"heads": [head.as_dict() for head in bundle.heads], "metrics": bundle.metrics}
+        with replacing(config) as file:
+            file.write(json.dumps(facts, indent=2) + "\n")
+    except OSError as error:
+        raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,128 @@
+"""run.json: what an output folder is filled with, and by which runs."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.system.atomic import replacing
+from dicomsort.system.escaping import escape
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run is. fixed: what must not differ between the runs into one folder; facts: the rest."""
+
+    fixed: dict[str, Any]
+    facts: dict[str, Any]
+
+
+class RunFile:
+    """The run.json of an output folder.
+
+    shares: of a division into n shares, by n as text, which have been merged; empty if none or all have.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Read it, if there is one. Raises UsageError if it is damaged."""
+        self._folder = folder
+        self._path = os.path.join(folder, RUN)
+        self.fixed: dict[str, Any] = {}
+        self.runs: list[dict[str, Any]] = []
+        self._settled = False
+        self.shares: dict[str, list[int]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                found = json.load(file)
+            fixed, runs = found["fixed"], found["runs"]
+            if (
+                isinstance(fixed, dict)
+                and isinstance(runs, list)
+                and all(isinstance(run, dict) for run in runs)
+            ):
+                self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
+                self.shares = dict(found.get("shares", {}))
+                return
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        raise UsageError(f"'{escape(self._path)}' is damaged; use another --out, or restore the file")
+
+    def add(self, run: RunFacts) -> None:
+        """Compare a new run with what is there, and write it down. Raises as `check` does."""
+        self.check(run)
+        self.fixed = self.fixed or run.fixed
+        self.begin(run.facts)
+
+    def check(self, run: RunFacts) -> None:
+        """Compare a new run with what is there.
+
+        A folder is never filled by two models, with two ways to read or decide, from two sets of roots, or
+        with a plan after the deed. Raises UsageError with advice.
+        """
+        for name, value in run.fixed.items() if self.runs else ():
+            if (was := self.fixed.get(name)) != value:
+                same = f"--precision {was}" if name == "precision" and was else "the same settings"
+                raise UsageError(
+                    f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "
+                    f"use another --out, or {same}"
+                )
+        if run.facts["dry_run"] and any(not earlier.get("dry_run") for earlier in self.runs):
+            raise UsageError(
+                f"'{escape(self._folder)}' holds sorted files; give a dry run an --out of its own"
+            )
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Write down that a run begins; the latest stands last."""
+        self.runs = [*(run for run in self.runs if run != facts), facts]
+        self._write()
+
+    @property
+    def last_run(self) -> dict[str, Any]:
+        """The settings of the latest run, as far as they need not be fixed."""
+        return self.runs[-1] if self.runs else {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether a run has come to its end since the last row was written, duplicates judged.
+
+        Of a part: whether all its files have their row; duplicates are judged when parts are merged.
+        """
+        return self._settled
+
+    @settled.setter
+    def settled(self, settled: bool) -> None:
+        if settled != self._settled:
+            self._settled = settled
+            self._write()
+
+    def merged(self, shares: Iterable[tuple[int, int]]) -> list[str]:
+        """Note shares (number, of) whose parts have been merged; return those still to be done, as `3/16`.
+
+        Once a division into shares is whole, all are forgotten: the next one begins anew.
+        """
+        done = {int(of): set(numbers) for of, numbers in self.shares.items()}
+        for number, of in shares:
+            done.setdefault(of, set()).add(number)
+        if any(len(numbers) == of for of, numbers in done.items()):
+            done = {}
+        self.shares = {str(of): sorted(numbers) for of, numbers in done.items()}
+        self._write()
+        return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
+
+    def _write(self) -> None:
+        held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
+        held |= {"shares": self.shares} if self.shares else {}
+        try:
+            with replacing(self._path) as file:
+                file.write(json.dumps(held, indent=2) + "\n")
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,331 @@
+"""The CSV: one line, one file; append, resume, compact."""
+
+import codecs
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TextIO
+
+from dicomsort import __version__
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.manifest import history
+from dicomsort.manifest.history import DAMAGE, History, IsThere, Record
+from dicomsort.manifest.run_file import RunFacts, RunFile
+from dicomsort.model.heads import Decision
+from dicomsort.outcome import FOR_REVIEW, Header, Stamp, Status
+from dicomsort.system import locks
+from dicomsort.system.atomic import replacing
+from dicomsort.system.escaping import SEPARATORS, cell, escape
+
+MANIFEST = "manifest.csv"
+
+_HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
+_LEADING = ("path", "status", "reason", "label", "confidence")
+_REJECT = "reject_score"
+_PLACES = ("action", "destination", "duplicate_of")
+_CHUNK = 1 << 20
+_TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the manifest.
+
+    destination: relative to the output folder. scores: one per label. further: what the model's other heads
+    say, and other models. sha256: of the bytes that were placed and read again, in hex.
+    """
+
+    path: str
+    status: Status
+    reasons: tuple[str, ...] = ()
+    label: str = ""
+    confidence: float | None = None
+    action: str = ""
+    destination: str = ""
+    duplicate_of: str = ""
+    header: Header = field(default_factory=Header)
+    scores: tuple[float, ...] = ()
+    further: tuple[Decision, ...] = ()
+    reject_score: float | None = None
+    stamp: Stamp | None = None
+    sha256: str = ""
+
+
+def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
+    """Return the manifest's columns, with those of the models' answers (`panel.columns_of`) inside.
+
+    rejects: whether there is a reject score.
+    """
+    return [*_LEADING, *([_REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _answer_cells(row: Row) -> list[str]:
+    cells = [_number(score) for score in row.scores]
+    for decision in row.further:
+        cells += [decision.label, _number(decision.confidence), *map(_number, decision.scores)]
+    return cells
+
+
+def joined(reasons: Iterable[str]) -> str:
+    """Write several reasons in one cell."""
+    return "; ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
+
+
+def status_when_placed(reasons: Iterable[str]) -> Status:
+    """Tell from the reasons of a row whether its file goes to a person or to its class."""
+    return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
+
+
+class Manifest:
+    """The journal of an output folder. A file done again appends a row; the last row of a file counts.
+
+    answers, rejects: see `columns`.
+    """
+
+    def __init__(
+        self, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, rejects: bool = False
+    ) -> None:
+        self._folder, self._model, self._run = folder, model, run
+        self._answers, self._rejects = tuple(answers), rejects
+        self._columns = columns(answers, rejects)
+        self._path = os.path.join(folder, MANIFEST)
+        self._file: TextIO | None = None
+        self._lock: TextIO | None = None
+        self.run_file: RunFile | None = None
+
+    @classmethod
+    def existing(cls, path: str) -> "Manifest":
+        """Return the manifest at `path`, to work on its rows without a new run.
+
+        Raises UsageError if there is none, or it is no manifest.
+        """
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                names = next(csv.reader(file), [])
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+        return cls._of(path, os.path.dirname(os.path.realpath(path)), names, None)
+
+    @classmethod
+    def like(cls, path: str, folder: str, run: RunFacts) -> "Manifest":
+        """Return a manifest for another folder, with the columns of the one at `path`."""
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return cls._of(path, folder, next(csv.reader(file), []), run)
+
+    @classmethod
+    def _of(cls, path: str, folder: str, names: list[str], run: RunFacts | None) -> "Manifest":
+        rejects = _REJECT in names
+        answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
+        _check_separator(path, names)
+        if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
+            raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
+        return cls(folder, answers, "", run, rejects)
+
+    def __enter__(self) -> "Manifest":
+        """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
+
+        What a spreadsheet has saved, with other line ends or a byte order mark, is written again as it was.
+
+        Raises TargetError if the folder cannot be written, UsageError if another run is busy there or the
+        folder was filled with another model or other settings that change results.
+        """
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            self._lock = locks.take(self._folder)
+            self.run_file = RunFile(self._folder)
+            if self._run is not None:
+                self.run_file.add(self._run)
+            self._open()
+            self.compact()
+        except OSError as error:
+            self._close()
+            raise TargetError(f"'{escape(self._folder)}' cannot be written: {error.strerror}") from error
+        except (UsageError, TargetError):
+            self._close()
+            raise
+        return self
+
+    def _open(self) -> None:
+        _mend_line_ends(self._path)
+        _cut_torn_line(self._path)
+        self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+        if self._file.tell() == 0:
+            csv.writer(self._file, lineterminator="\n").writerow(self._columns)
+            self._file.flush()
+        else:
+            with open(self._path, "rb") as file:
+                self._check_columns(self._path, file.readline())
+
+    def _check_columns(self, path: str, header: bytes) -> None:
+        names = next(csv.reader([header.decode("utf-8", "replace")]), []) if header else self._columns
+        _check_separator(path, names)
+        if names != self._columns:
+            raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
+
+    def __exit__(self, *_: object) -> None:
+        """Close and unlock."""
+        self._close()
+
+    def _close(self) -> None:
+        for file in (self._file, self._lock):
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
+        self._append(self._cells(row) for row in rows)
+
+    def append_records(self, records: Iterable[Record]) -> None:
+        """Append rows that have been read from here and changed. Raises as `append` does."""
+        self._append(record.values() for record in records)
+
+    def append_manifest(self, path: str) -> None:
+        """Append all rows of another one with the same columns; half a line at its end is cut off.
+
+        Raises UsageError if the columns differ, TargetError.
+        """
+        assert self._file is not None  # noqa: S101  (entered)
+        assert self.run_file is not None  # noqa: S101
+        self.run_file.settled = False
+        try:
+            _mend_line_ends(path)
+            _cut_torn_line(path)
+            with open(path, "rb") as file:
+                self._check_columns(path, file.readline())
+                self._file.flush()
+                shutil.copyfileobj(file, self._file.buffer)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+
+    def _append(self, lines: Iterable[Iterable[str]]) -> None:
+        assert self._file is not None  # noqa: S101  (entered)
+        assert self.run_file is not None  # noqa: S101
+        self.run_file.settled = False
+        try:
+            csv.writer(self._file, lineterminator="\n").writerows(lines)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+
+    def _cells(self, row: Row) -> list[str]:
+        answers = _answer_cells(row) if row.scores else [""] * len(self._answers)
+        values = (getattr(row.header, name) for name in _HEADER_COLUMNS)
+        header = ["" if value is None else str(value) for value in values]
+        stamp = [str(row.stamp.size), str(row.stamp.mtime_ns)] if row.stamp else ["", ""]
+        leading = [
+            escape(row.path),
+            row.status.value,
+            joined(row.reasons),
+            row.label,
+            _number(row.confidence),
+        ]
+        reject = [_number(row.reject_score)] if self._rejects else []
+        places = [row.action, escape(row.destination), escape(row.duplicate_of)]
+        texts = [cell(text) for text in [*places, *header, *answers, self._model]]
+        return [*map(cell, leading), *reject, *texts, *stamp, row.sha256, __version__]
+
+    def records(self) -> Iterator[Record]:
+        """Yield every line as text by column, names still escaped."""
+        return history.records(self._path)
+
+    def history(
+        self,
+        retry_failed: bool = False,
+        is_there: IsThere = lambda _: True,
+        earlier: History | None = None,
+    ) -> History:
+        """Collect what need not be done again; see `history.held`."""
+        self.compact()
+        return history.held(self._path, retry_failed, is_there, earlier)
+
+    def compact(
+        self,
+        replace_row: Callable[[Record], Record] | None = None,
+        before_rename: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep the last row of each file by atomic rename, if there is anything to drop or to change.
+
+        `replace_row` may change a record on the way. Raises TargetError if there is no space for the copy.
+        """
+        last = history.last_rows(self._path)
+        if replace_row is None and last.all():
+            return
+        try:
+            with replacing(self._path) as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(self._columns)
+                for counts, record in zip(last, self.records(), strict=True):
+                    if counts:
+                        writer.writerow((replace_row(record) if replace_row else record).values())
+                before_rename()
+            self._reopen()
+        except DAMAGE as error:
+            raise history.damaged(self._path) from error
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
+
+    def _reopen(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+
+
+def _check_separator(path: str, names: Sequence[str]) -> None:
+    """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
+    for mark, called in SEPARATORS.items():
+        if names and names[0].startswith(f"{_LEADING[0]}{mark}"):
+            raise UsageError(
+                f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
+            )
+
+
+def _mend_line_ends(path: str) -> None:
+    """Write a manifest again that has line ends of Windows or a byte order mark, by atomic rename.
+
+    No cell of ours holds a carriage return: names have it escaped.
+    """
+    if not os.path.exists(path) or not _is_foreign(path):
+        return
+    with (
+        open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None) as file,
+        replacing(path, "wb") as mended,
+    ):
+        for block in iter(partial(file.read, _CHUNK), ""):
+            mended.write(block.encode("utf-8", "surrogateescape"))
+
+
+def _is_foreign(path: str) -> bool:
+    with open(path, "rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            return True
+        file.seek(0)
+        return any(b"\r" in block for block in iter(partial(file.read, _CHUNK), b""))
+
+
+def _cut_torn_line(path: str) -> None:
+    """Cut what stands after the last line end: a power cut may leave half a line."""
+    if not os.path.exists(path):
+        return
+    with open(path, "r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            at = file.read(end - start).rfind(b"\n")
+            if at >= 0:
+                file.truncate(start + at + 1)
+                return
+            end = start
+        file.truncate(0)

@@ -1,0 +1,284 @@
+"""A model on disk: weights with everything needed to use them."""
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from dicomsort.errors import ModelError, TargetError
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.heads import Decision, Head, decide_all, judged, split_columns
+
+FORMAT = 1
+WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
+
+_KEYS = {
+    "format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics", "reject",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network by its timm name, and the grey values it expects.
+
+    options: keyword arguments of timm.create_model beside in_chans and num_classes.
+    mean, std: the network sees (grey / 255 - mean) / std.
+    """
+
+    timm: str
+    options: dict[str, Any] = field(default_factory=dict)
+    mean: float = 0.5
+    std: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The reject score above which an image is unlike the training data; higher is less like them."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
+            raise ValueError("the threshold of the reject score must be a finite number")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A trained model. `digest` (sha256, hex) covers all that changes its answers.
+
+    head: the one that decides where a file goes; further: others, which answer in columns of their own.
+    reject: set if the network gives a reject score, one more column after the logits.
+    """
+
+    name: str
+    network: NetworkSpec
+    preprocessing: Preprocessing
+    head: Head
+    weights: Weights
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, str] = field(default_factory=dict)
+    further: tuple[Head, ...] = ()
+    reject: Reject | None = None
+
+    def __post_init__(self) -> None:
+        if len({head.name.casefold() for head in self.heads}) < len(self.heads):
+            raise ValueError("two heads have one name")
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """All heads, in the order of the network's outputs."""
+        return (self.head, *self.further)
+
+    @property
+    def outputs(self) -> int:
+        """How many logits the network gives."""
+        return sum(head.width for head in self.heads)
+
+    @property
+    def width(self) -> int:
+        """How many numbers the network gives: the logits, and the reject score if there is one."""
+        return self.outputs + (self.reject is not None)
+
+    @property
+    def concat_by(self) -> str | None:
+        """The column of studies whose images were put on one canvas in training, if any."""
+        recipe = self.training.get("recipe")
+        found = recipe.get("concat_by") if isinstance(recipe, dict) else None
+        return found if isinstance(found, str) else None
+
+    def logits(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (n, outputs) of a network's answers (n, width), without the reject score."""
+        return answers[:, : self.outputs]
+
+    def scores(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn answers (n, width) into the scores of all heads in a row (n, labels of all heads)."""
+        parts = split_columns(self.logits(answers), [head.width for head in self.heads])
+        return np.concatenate(
+            [head.scores(part) for head, part in zip(self.heads, parts, strict=True)], axis=1
+        )
+
+    def decisions(self, answers: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
+        """Turn answers (n, width) into decisions; `review_below` overrides the first head's own."""
+        decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(answers)]
+        if self.reject is None:
+            return decided
+        threshold = self.reject.threshold
+        return [judged(one, float(row[-1]), threshold) for one, row in zip(decided, answers, strict=True)]
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) over all that changes answers: equal digests give equal answers."""
+        parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]
+        if self.reject is not None:
+            parts.append({"reject": asdict(self.reject)})
+        described = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        """The `model` column of the manifest: name@sha256[:12]."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle into `folder`, which is made. Raises TargetError if it cannot be written."""
+        weights = save_tensors(dict(self.weights))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / WEIGHTS).write_bytes(weights)
+            (folder / CONFIG).write_text(json.dumps(self._config(weights), indent=2) + "\n", encoding="utf-8")
+            with (folder / SPLIT).open("w", encoding="utf-8", newline="") as file:
+                write_split(self.split, file)
+        except OSError as error:
+            raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+    def _config(self, weights: bytes) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": asdict(self.network),
+            "preprocessing": self.preprocessing.as_dict(),
+            "heads": [head.as_dict() for head in self.heads],
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "training": self.training,
+            "metrics": self.metrics,
+            **({} if self.reject is None else {"reject": asdict(self.reject)}),
+        }
+
+
+def shipped_models() -> Path:
+    """Return the folder of the shipped bundles: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "shipped"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def locate(name_or_folder: str) -> Path:
+    """Find a bundle: a folder, or the name of a shipped model.
+
+    Raises ModelError, naming the shipped models, if there is none.
+    """
+    shipped = shipped_models()
+    if _NAME.fullmatch(name_or_folder) and (shipped / name_or_folder / CONFIG).is_file():
+        return shipped / name_or_folder
+    folder = Path(name_or_folder)
+    with suppress(OSError, ValueError):  # a name that no file system takes
+        if (folder / CONFIG).is_file():
+            return folder
+    names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
+    raise ModelError(
+        f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
+    )
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle and check it against its own hash.
+
+    Raises ModelError for a missing or damaged file, an unknown format or key, or a wrong hash.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = (folder / WEIGHTS).read_bytes()
+        return _assemble(config, weights, _load_split(folder / SPLIT))
+    except OSError as error:
+        raise ModelError(f"model '{folder}' cannot be read: {error.strerror}: {error.filename}") from error
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        csv.Error,
+        SafetensorError,
+    ) as error:
+        raise ModelError(f"model '{folder}' is damaged: {error}. Restore it, or train it again") from error
+
+
+def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> Bundle:
+    if config.get("format") != FORMAT:
+        raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
+    if unknown := set(config) - _KEYS:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
+        raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
+    check_name(str(config["name"]))
+    if not config["heads"]:
+        raise ValueError("it needs at least one head")
+    first, *further = (_head(values) for values in config["heads"])
+    return Bundle(
+        name=str(config["name"]),
+        network=NetworkSpec(**config["network"]),
+        preprocessing=Preprocessing(**config["preprocessing"]),
+        head=first,
+        weights=load_tensors(weights),
+        training=config["training"],
+        metrics=config["metrics"],
+        split=split,
+        further=tuple(further),
+        reject=None if config.get("reject") is None else Reject(**config["reject"]),
+    )
+
+
+def _head(values: dict[str, Any]) -> Head:
+    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("labels", "thresholds") if name in values}
+    return Head(**{**values, **lists})
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a model's name can stand in a manifest and be a folder."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"'{name}' cannot be a model's name: use at most 64 letters, digits, '_', '-' and '.'"
+        )
+
+
+def _load_split(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return read_split(file)
+
+
+def read_split(lines: Any) -> dict[str, str]:
+    """Read a split file: CSV with `sha256` (first 16 hex digits of a file's content hash) and `part`.
+
+    Raises ValueError for other columns or a part that is not train, validation or test.
+    """
+    reader = csv.DictReader(lines)
+    if reader.fieldnames != ["sha256", "part"]:
+        raise ValueError("a split file has the columns sha256,part")
+    split = {row["sha256"]: row["part"] for row in reader}
+    if unknown := set(split.values()) - {"train", "validation", "test"}:
+        raise ValueError(f"unknown part {next(iter(unknown))!r} in the split (train, validation or test)")
+    return split
+
+
+def write_split(split: Mapping[str, str], file: Any) -> None:
+    """Write a split, ordered by hash, so that the same split is the same file."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["sha256", "part"])
+    writer.writerows(sorted(split.items()))
+
+
+def compact(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Round convolution and linear weights to float16; batch norm, biases and the rest keep their type."""
+    return {
+        name: value.astype(np.float16) if value.ndim > 1 and value.dtype == np.float32 else value
+        for name, value in weights.items()
+    }

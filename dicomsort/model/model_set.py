@@ -1,0 +1,111 @@
+"""Several models that look at the same files: what they need to see, and what all of them say."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort.errors import UsageError
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.batching import Predictor
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Decision, answer_columns
+from dicomsort.outcome import Picture
+from dicomsort.system.timing import Spent
+
+
+def columns_of(bundles: Sequence[Bundle]) -> list[str]:
+    """Name the columns of what all models say: those of the first, then of each other, under its name.
+
+    Raises UsageError if two models, or two columns, have one name.
+    """
+    first, *further = bundles
+    names = answer_columns(first.heads)
+    for bundle in further:
+        own = ("label", "confidence", *answer_columns(bundle.heads))
+        names += [f"{bundle.name}.{name}" for name in own]
+    if twice := _twice([bundle.name for bundle in bundles]):
+        raise UsageError(f"two models have the name '{twice}': give each once, or rename one (config.json)")
+    if twice := _twice(names):
+        raise UsageError(f"two columns would have the name '{twice}': rename a model (config.json)")
+    return names
+
+
+def _twice(names: Sequence[str]) -> str:
+    """Return the first name that comes again; a and A count as one."""
+    counts = Counter(name.casefold() for name in names)
+    return next((name for name in names if counts[name.casefold()] > 1), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Predictors on the same devices; the first decides where a file goes, the others answer beside it."""
+
+    predictors: tuple[Predictor, ...]
+
+    @property
+    def first(self) -> Predictor:
+        """The one that decides."""
+        return self.predictors[0]
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The models."""
+        return tuple(predictor.bundle for predictor in self.predictors)
+
+    @property
+    def tag(self) -> str:
+        """The `model` column of the manifest."""
+        return "+".join(bundle.tag for bundle in self.bundles)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) of each model."""
+        return "+".join(bundle.digest for bundle in self.bundles)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether the first model tells what is unlike its training data; that of others does not count."""
+        return self.first.bundle.reject is not None
+
+    @property
+    def canvases(self) -> tuple[Preprocessing, ...]:
+        """What the models want to see, each once; the first model's stands first."""
+        return tuple(dict.fromkeys(bundle.preprocessing for bundle in self.bundles))
+
+    @property
+    def lanes(self) -> int:
+        """How many threads may ask at a time."""
+        return min(predictor.lanes for predictor in self.predictors)
+
+    @property
+    def batch_size(self) -> int:
+        """How many images at a time suit all of them."""
+        return min(predictor.batch_size for predictor in self.predictors)
+
+    def decisions(
+        self, pictures: Sequence[Picture], review_below: float | None, spent: Spent
+    ) -> list[Decision]:
+        """Ask every model about pictures that were read on its `canvases`; one decision each.
+
+        What the others say stands in `further`. `review_below` overrides the first model's own threshold.
+        """
+        logits = self._logits(pictures, spent)
+        first, *others = self.bundles
+        decided = first.decisions(logits[0], review_below)
+        beside = [bundle.decisions(each) for bundle, each in zip(others, logits[1:], strict=True)]
+        return [_joined(*row) for row in zip(decided, *beside, strict=True)]
+
+    def _logits(self, pictures: Sequence[Picture], spent: Spent) -> list[NDArray[np.float32]]:
+        drawn = zip(*((picture.image, *picture.further) for picture in pictures), strict=True)
+        images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
+        with spent.busy("network"):
+            return [each.logits(images[each.bundle.preprocessing]) for each in self.predictors]
+
+
+def _joined(first: Decision, *others: Decision) -> Decision:
+    """Put the decisions of other models, and of their further heads, beside the first one's."""
+    beside = (decision for other in others for decision in (other, *other.further))
+    return replace(first, further=(*first.further, *beside))

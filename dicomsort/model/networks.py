@@ -1,0 +1,336 @@
+"""Architectures by name; normalising is their first layer."""
+
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, cast
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
+
+from dicomsort.errors import ModelError, UsageError
+from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.fusion import folded, fused
+from dicomsort.model.ood import PREFIX, Novelty
+
+HUB = "hub"
+
+_IMAGENET = (0.449, 0.226)
+
+ALIASES: dict[str, NetworkSpec] = {
+    # MobileNet-V1 comes from TensorFlow: "same" padding and greys from -1 to 1.
+    "mobilenet_v1": NetworkSpec("mobilenetv1_100", {"pad_type": "same"}, 0.5, 0.5),
+    "mobilenet_v2": NetworkSpec("mobilenetv2_100", {}, *_IMAGENET),
+    "resnet18": NetworkSpec("resnet18", {}, *_IMAGENET),
+    "resnet34": NetworkSpec("resnet34", {}, *_IMAGENET),
+    "resnet101": NetworkSpec("resnet101", {}, *_IMAGENET),
+    "efficientnet_b0": NetworkSpec("efficientnet_b0", {}, *_IMAGENET),
+    "efficientnet_b1": NetworkSpec("efficientnet_b1", {}, *_IMAGENET),
+    "efficientnet_b2": NetworkSpec("efficientnet_b2", {}, *_IMAGENET),
+    "xception": NetworkSpec("legacy_xception", {}, 0.5, 0.5),
+    "vit_small": NetworkSpec("vit_small_patch16_224", {}, 0.5, 0.5),
+    "vit_base": NetworkSpec("vit_base_patch16_224", {}, 0.5, 0.5),
+    "convnext_tiny": NetworkSpec("convnext_tiny", {}, *_IMAGENET),
+}
+"""The names of the field's papers. mean and std: ImageNet's, averaged over the three colours."""
+
+
+_OPTIONS = {"pad_type", "img_size"}
+"""Keyword arguments of timm.create_model that a bundle may set; others can fetch or load files."""
+
+
+class Network(nn.Module):
+    """A timm network for one grey channel that takes grey values 0..255 as they come.
+
+    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type, and, with a
+    novelty, the reject score as one more column. precision: the type in which the body computes; greys are
+    normalised in float32.
+    """
+
+    def __init__(self, spec: NetworkSpec, outputs: int) -> None:
+        super().__init__()
+        self.body: Any
+        self.novelty: Novelty | None = None
+        self._watching: RemovableHandle | None = None
+        if not spec.std > 0:
+            raise UsageError("a network's standard deviation of grey values must be above 0")
+        self.precision = torch.float32
+        self.normalise(spec)
+        try:
+            if not timm.is_model(spec.timm) or not set(spec.options) <= _OPTIONS:
+                raise TypeError("not a plain network of timm")  # noqa: TRY301  (never a hub or a file)
+            self.body = timm.create_model(
+                spec.timm, pretrained=False, in_chans=1, num_classes=outputs, **spec.options
+            )
+            _start_small(self.body.get_classifier())
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            known = ", ".join(ALIASES)
+            raise UsageError(
+                f"no network '{spec.timm}': use {known}, or a name of timm {timm.__version__}"
+            ) from error
+
+    def normalise(self, spec: NetworkSpec) -> None:
+        """Take mean and deviation of the greys from a spec."""
+        self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
+
+    def freeze(self, stages: int) -> None:
+        """Keep the first stages of the body as they are, as timm counts them; the stem is the first.
+
+        Their batch norms keep their statistics, too. Raises UsageError if there are not that many, or timm
+        does not tell them.
+        """
+        if not stages:
+            return
+        try:
+            groups = group_parameters(self.body, self.body.group_matcher(coarse=True))
+        except (AttributeError, AssertionError) as error:
+            raise UsageError(f"--freeze {stages}: timm does not tell the stages of this network") from error
+        if not 0 < stages < len(groups) - 1:  # the last is the classifier
+            raise UsageError(f"--freeze {stages}: this network has {len(groups) - 1} stages; keep fewer")
+        kept = {name for stage in range(stages) for name in groups[stage]}
+        for name, value in self.body.named_parameters():
+            value.requires_grad_(name not in kept)
+
+    @torch.inference_mode()
+    def features(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the last layer is given and gives: float32 (n, dimensions) and (n, outputs)."""
+        seen: list[Tensor] = []
+        layer = self.body.get_classifier()
+        with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
+            logits = self(grey)
+        return seen[0].flatten(1), logits.float()
+
+    def watch(self, layer: nn.Module, novelty: Novelty) -> None:
+        """Let the last layer give the reject score of its features behind its logits."""
+
+        def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            score = novelty(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
+            return torch.cat([logits, score.reshape(-1, *[1] * (logits.ndim - 1))], dim=1)
+
+        self.novelty, self._watching = novelty, layer.register_forward_hook(both)
+
+    def unwatch(self) -> Novelty | None:
+        """Let the last layer give its logits alone; return what gave the reject score."""
+        if self._watching is not None:
+            self._watching.remove()
+        novelty, self.novelty, self._watching = self.novelty, None, None
+        return novelty
+
+    def keep(self, outputs: int) -> None:
+        """Cut off all but the first outputs."""
+        layer = self.body.get_classifier()
+        with torch.no_grad():
+            layer.weight = nn.Parameter(layer.weight[:outputs].clone())
+            layer.bias = nn.Parameter(layer.bias[:outputs].clone())
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; what is frozen stays as it is."""
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Return logits (n, outputs) for grey images (n, size, size)."""
+        images = grey.unsqueeze(1).float().mul(self.scale).add(self.shift)
+        images = images.to(self.precision, memory_format=torch.channels_last)
+        return cast("Tensor", self.body(images))
+
+
+def _start_small(classifier: nn.Module) -> None:
+    """Let all classes start about equal; timm starts a small head with wild scores."""
+    if isinstance(classifier, nn.Linear):
+        nn.init.normal_(classifier.weight, std=0.01)
+        nn.init.zeros_(classifier.bias)
+
+
+def spec_for(name: str, size: int | None = None) -> NetworkSpec:
+    """Look up an alias, else take the name as timm's with its own normalisation.
+
+    size: of the images, for networks that are made for one size. Raises UsageError if timm does not know it.
+    """
+    if name not in ALIASES and not timm.is_model(name):
+        raise UsageError(
+            f"no network '{name}': use {', '.join(ALIASES)}, or a name of timm {timm.__version__}"
+        )
+    spec = ALIASES.get(name) or NetworkSpec(name, {}, *_IMAGENET)
+    config = timm.get_pretrained_cfg(spec.timm)
+    if config is None:
+        return spec
+    if name not in ALIASES:
+        spec = replace(spec, mean=sum(config.mean) / 3, std=sum(config.std) / 3)
+    if config.fixed_input_size and size is not None:
+        spec = replace(spec, options={**spec.options, "img_size": size})
+    return spec
+
+
+def begin(name: str, size: int, outputs: int, pretrained: str | None) -> tuple[Network, NetworkSpec]:
+    """Make a network to train. pretrained: a safetensors file, `hub` for timm's own weights, or None.
+
+    Raises UsageError for an unknown network, one that does not take images of `size` pixels, or weights that
+    cannot be had or do not fit.
+    """
+    spec = spec_for(name, size)
+    if pretrained == HUB:
+        spec = _as_on_the_hub(spec)
+    network = Network(spec, outputs)
+    if not isinstance(getattr(network.body.get_classifier(), "bias", None), Tensor):
+        raise UsageError(f"'{name}' does not end in one plain layer of scores; choose another network")
+    _try_size(network, name, size)
+    if pretrained == HUB:
+        _start_from_state(network, _from_hub(spec), "--pretrained hub")
+    elif pretrained is not None:
+        start_from(network, Path(pretrained))
+    return network, spec
+
+
+def _try_size(network: Network, name: str, size: int) -> None:
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise UsageError(f"'{name}' does not take images of {size} pixels (--size): {message}") from error
+
+
+def _as_on_the_hub(spec: NetworkSpec) -> NetworkSpec:
+    """Return a network as timm's own weights were trained: timm's padding, their mean and deviation."""
+    config = timm.get_pretrained_cfg(spec.timm)
+    options = {name: value for name, value in spec.options.items() if name != "pad_type"}
+    if config is None or not config.has_weights:
+        raise UsageError(f"--pretrained hub: timm has no weights for '{spec.timm}'")
+    return replace(spec, options=options, mean=sum(config.mean) / 3, std=sum(config.std) / 3)
+
+
+def _from_hub(spec: NetworkSpec) -> dict[str, Tensor]:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try
+    try:
+        model = timm.create_model(spec.timm, pretrained=True, **spec.options)
+    except Exception as error:  # (each layer below timm has errors of its own for a missing connection)
+        raise UsageError(
+            f"--pretrained hub: the weights of '{spec.timm}' cannot be fetched; without a network connection "
+            "give a safetensors file, or none"
+        ) from error
+    state: dict[str, Tensor] = model.state_dict()
+    return state
+
+
+def build(bundle: Bundle) -> Network:
+    """Make the network of a bundle with its weights. Raises ModelError if they do not fit each other."""
+    try:
+        network = Network(bundle.network, bundle.outputs)
+        state = {
+            name: torch.from_numpy(value).float()
+            for name, value in bundle.weights.items()
+            if not name.startswith(PREFIX)
+        }
+        network.body.load_state_dict(state, strict=True)
+        if bundle.reject is not None:
+            kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
+            network.watch(network.body.get_classifier(), Novelty(kept, bundle.head))
+    except (UsageError, RuntimeError, TypeError, OverflowError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
+    return network
+
+
+def ready(network: Network, size: int, precision: torch.dtype, on_processor: bool) -> Network:
+    """Make a network fast for images of `size` pixels a side.
+
+    It is in evaluation mode then, and can no longer be trained. Batch norm is folded, weights lie channels
+    last, and all but the last layer computes in `precision`: its few numbers are the scores, and cost nothing
+    in float32.
+    """
+    classifier = network.body.get_classifier()
+    novelty = network.unwatch()  # what is changed is compared by its logits alone
+    scores = deepcopy(classifier.state_dict())
+    network.body = folded(network.eval().body, _noise(size))
+    network.body.to(precision, memory_format=torch.channels_last)
+    if isinstance(classifier, nn.Linear):
+        classifier.float().register_forward_pre_hook(_in_float32)
+        classifier.load_state_dict(scores)
+    network.precision = precision
+    if on_processor and (novelty is None or isinstance(classifier, nn.Linear)):  # (fused, it tells no score)
+        network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
+    if novelty is not None:
+        network.watch(classifier, novelty)
+    return network
+
+
+def _noise(size: int) -> Tensor:
+    return torch.randn(2, 1, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
+
+
+def weights_of(network: Network) -> dict[str, Any]:
+    """Return the network's weights as NumPy arrays, without counters that inference does not use."""
+    return {
+        name: value.detach().cpu().contiguous().numpy()
+        for name, value in network.body.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def start_from(network: Network, weights: Path) -> None:
+    """Load weights (safetensors, timm's names) into a network: ImageNet's, or those of a bundle.
+
+    The first convolution's weights of three channels are summed over the colours, which is what a grey image
+    repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does
+    not fit.
+    """
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"--pretrained '{weights}' cannot be read as safetensors: {error}") from error
+    _start_from_state(network, state, f"--pretrained '{weights}'")
+
+
+def _start_from_state(network: Network, state: dict[str, Tensor], origin: str) -> None:
+    config = network.body.pretrained_cfg
+    first, classifier = _names(config["first_conv"]), _names(config["classifier"])
+    for name in (f"{layer}.weight" for layer in first):
+        if name in state and state[name].ndim == 4 and state[name].shape[1] == 3:
+            state[name] = state[name].float().sum(dim=1, keepdim=True)
+    if hasattr(network.body, "pos_embed") and "pos_embed" in state:
+        state["pos_embed"] = _positions(state["pos_embed"].float(), network.body)
+    left_out = (*classifier, PREFIX)
+    backbone = {name: value.float() for name, value in state.items() if not name.startswith(left_out)}
+    try:
+        result = network.body.load_state_dict(backbone, strict=False)
+    except RuntimeError as error:
+        raise UsageError(f"{origin} is of another network: {str(error).splitlines()[1].strip()}") from error
+    missing = [name for name in result.missing_keys if not _optional(name, classifier)]
+    if missing or result.unexpected_keys:
+        odd = (missing or result.unexpected_keys)[0]
+        raise UsageError(f"{origin} is of another network: '{odd}' does not match")
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _positions(embedding: Tensor, body: Any) -> Tensor:
+    """Fit a transformer's positions, learnt at another image size, to its own grid."""
+    return cast(
+        "Tensor",
+        resample_abs_pos_embed(
+            embedding, list(body.patch_embed.grid_size), num_prefix_tokens=body.num_prefix_tokens
+        ),
+    )
+
+
+def _optional(name: str, classifier: tuple[str, ...]) -> bool:
+    return name.startswith(classifier) or name.endswith("num_batches_tracked")

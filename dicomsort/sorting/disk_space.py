@@ -1,0 +1,72 @@
+"""Count what is still to come beside a run, so that the time and the space left can be told."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+
+from dicomsort.errors import DicomsortError
+from dicomsort.manifest.table import Row
+from dicomsort.outcome import Action, Found
+
+_LOOK_EVERY = 100
+
+
+class Forecast:
+    """Counts files, and the bytes of those that may be copied, in a thread of its own.
+
+    Used as a context manager around the run. files: how many there are, None until all are counted.
+    missing_bytes: how much more space the copies will probably need than there is. found: None if they cannot
+    be gone through twice; then nothing is foretold.
+    """
+
+    def __init__(self, found: Iterable[Found] | None, out: str, copies: bool) -> None:
+        self._found, self._out, self._copies = found, out, copies
+        self._stop = threading.Event()
+        self._bytes, self._seen, self._placed, self._rows = 0, 0, 0, 0
+        self._thread = threading.Thread(target=self._count, name="forecast", daemon=True)
+        self.files: int | None = None
+        self.missing_bytes = 0
+
+    def __enter__(self) -> "Forecast":
+        """Start to count."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop counting."""
+        self._stop.set()
+        self._thread.join()
+
+    def _count(self) -> None:
+        if self._found is None:
+            return
+        with suppress(DicomsortError, FileNotFoundError):  # the run itself meets it too, and tells
+            self.files = self._counted(self._found)
+
+    def _counted(self, found: Iterable[Found]) -> int | None:
+        files = 0
+        for files, file in enumerate(found, start=1):  # noqa: B007
+            if self._stop.is_set():
+                return None
+            if self._copies:
+                self._bytes += _size(file.path)
+        return files
+
+    def look_at(self, row: Row) -> None:
+        """Take a row into account; compare, every now and then, what the rest will need with what is free."""
+        size = row.stamp.size if row.stamp else 0
+        self._seen += size
+        self._placed += size if row.action == Action.COPY else 0
+        self._rows += 1
+        if self._copies and self.files is not None and self._rows % _LOOK_EVERY == 0:
+            needed = self._placed / max(self._seen, 1) * (self._bytes - self._seen)
+            self.missing_bytes = max(0, int(needed) - shutil.disk_usage(self._out).free)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,159 @@
+"""Verdicts to rows: each file goes where the model says, in threads beside the rest."""
+
+import os
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+
+from dicomsort.manifest.history import placement_of
+from dicomsort.manifest.table import Manifest, Row
+from dicomsort.model.heads import Decision
+from dicomsort.outcome import FOR_REVIEW, Failure, Found, Picture, Reason, Stamp, Status
+from dicomsort.sorting.claims import Claims, folds_case
+from dicomsort.sorting.layout import Layout
+from dicomsort.sorting.place import Placing, place, remove, stamp_of
+from dicomsort.system.locks import LOCK
+from dicomsort.system.threads import Crew
+from dicomsort.system.timing import Spent
+
+_THREADS = 4
+_WINDOW = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FilingSettings:
+    """Where files go, and how. out: the absolute path of the output. layout: see `layout.Layout`."""
+
+    out: str
+    layout: str
+    placing: Placing
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A file that was read, and what the model says of it; or a failure, without a decision."""
+
+    found: Found
+    reading: Picture | Failure
+    decision: Decision | None = None
+
+
+def file_all(
+    verdicts: Generator[Verdict, None, None], settings: FilingSettings, manifest: Manifest, spent: Spent
+) -> Generator[Row, None, None]:
+    """Place in threads beside the rest; rows come in the order of the verdicts, at most 128 behind."""
+    placer = _Placer(settings, _claims(manifest, settings), spent)
+    waiting: deque[Future[Row]] = deque()
+    with Crew(placer.row, _THREADS, "place") as crew, closing(verdicts):
+        for verdict in verdicts:
+            idle = placer.has_nothing_to_do(verdict)
+            waiting.append(_done(placer.row(verdict)) if idle else crew.submit(verdict))
+            while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
+                yield crew.result(waiting.popleft())
+        while waiting:
+            yield crew.result(waiting.popleft())
+
+
+def _done(row: Row) -> Future[Row]:
+    future: Future[Row] = Future()
+    future.set_result(row)
+    return future
+
+
+class _Placer:
+    """Places files and writes down what happened to each."""
+
+    def __init__(self, settings: FilingSettings, claims: Claims, spent: Spent) -> None:
+        self._settings, self._out = settings, settings.out
+        self._claims, self._spent = claims, spent
+        self._layout = Layout(settings.layout)
+
+    def has_nothing_to_do(self, verdict: Verdict) -> bool:
+        """Tell a failure that leaves nothing to place or to remove: not worth a thread."""
+        reading = verdict.reading
+        return isinstance(reading, Failure) and reading.stamp is not None and verdict.found.previous is None
+
+    def row(self, verdict: Verdict) -> Row:
+        """Do with one file what the verdict says."""
+        with self._spent.busy("place"):
+            return self._row(verdict)
+
+    def _row(self, verdict: Verdict) -> Row:
+        found, reading, decision = verdict.found, verdict.reading, verdict.decision
+        stamp = reading.stamp or stamp_now(found.path)
+        if isinstance(reading, Failure):
+            return self._failed(found, reading, stamp)
+        assert decision is not None  # noqa: S101
+        doubts = tuple(Reason(remark) for remark in reading.remarks if remark in FOR_REVIEW)
+        decision = replace(decision, why=(*decision.why, *doubts))
+        row = Row(
+            path=found.path,
+            status=Status.PLANNED,
+            reasons=(*decision.why, *reading.remarks),
+            label=decision.label,
+            confidence=decision.confidence,
+            reject_score=decision.reject_score,
+            destination=self._layout.destination(decision.folder, found.relpath, reading.header),
+            header=reading.header,
+            scores=decision.scores,
+            further=decision.further,
+            stamp=stamp,
+        )
+        return self._in_place(row, found, decision.review)
+
+    def _in_place(self, row: Row, found: Found, review: bool) -> Row:
+        """Place the file of a planned row, unless this is a dry run."""
+        before = found.previous.destination if found.previous else None
+        if row.destination != before and not self._claims.grant(row.destination):
+            if before is not None and not self._settings.dry_run:
+                _withdraw(found, self._out)
+                self._claims.free(before)
+            return replace(row, status=Status.IO_ERROR, reasons=(Reason.DESTINATION_TAKEN, *row.reasons))
+        if self._settings.dry_run:
+            return row
+        _withdraw(found, self._out)
+        placed = place(
+            found.path, os.path.join(self._out, row.destination), self._settings.placing, row.stamp
+        )
+        if placed.action is None:
+            taken = placed.reason is Reason.DESTINATION_TAKEN
+            destination = row.destination if taken else ""
+            reasons = (placed.reason, *row.reasons)
+            return replace(row, status=Status.IO_ERROR, reasons=reasons, destination=destination)
+        status = Status.REVIEW if review else Status.SORTED
+        return replace(row, status=status, action=placed.action.value, sha256=placed.sha256)
+
+    def _failed(self, found: Found, failure: Failure, stamp: Stamp | None) -> Row:
+        """Write down a failure. What was placed before goes, unless the file just cannot be read now."""
+        row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
+        if found.previous is None:
+            return row
+        if failure.status in (Status.IO_ERROR, Status.CRASH, Status.TIMEOUT):
+            before = found.previous
+            return replace(row, action=before.action, destination=before.destination, stamp=before.stamp)
+        _withdraw(found, self._out)
+        return row
+
+
+def _claims(manifest: Manifest, settings: FilingSettings) -> Claims:
+    needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
+    records = manifest.records() if needed or folds else iter(())
+    return Claims(needed, folds, (placement_of(record).destination for record in records if record["action"]))
+
+
+def _withdraw(found: Found, out: str) -> None:
+    """Remove what was placed of a file before it changed, if nobody else has changed that."""
+    if found.previous is not None:
+        with suppress(OSError):
+            remove(found.path, os.path.join(out, found.previous.destination), found.previous)
+
+
+def stamp_now(path: str) -> Stamp | None:
+    """Return size and modification time of a file; None if it cannot be told."""
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None

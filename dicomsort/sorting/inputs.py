@@ -1,0 +1,262 @@
+"""Where files come from: folders to walk, or a list of paths; all of them, or one share."""
+
+import csv
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import BinaryIO, Protocol
+
+from dicomsort.errors import UsageError
+from dicomsort.outcome import Failure, Found, Reason, Status
+from dicomsort.sorting import walk
+from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
+
+STDIN = "-"
+_CHUNK = 1 << 20
+_COLUMN, _OURS = "path", "dicomsort_version"
+_MARK = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_KNOWN = {_COLUMN, _OURS, "file", "filename", "status", "reason", "label", "destination", "sha256"}
+
+
+class Files(Protocol):
+    """What a run is to sort."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether `find` may be called again."""
+
+    def find(self) -> Iterator[Found]:
+        """Yield every file once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `of` shares of an archive, counted from 1.
+
+    A file's share follows from its relative path alone, whatever else is there and on whatever machine.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """Read `3/16`. Raises UsageError."""
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UsageError(f"--shard '{text}' is no share: give i/n, such as 3/16, with i from 1 to n")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, relpath: str) -> bool:
+        """Tell whether a file belongs to this share."""
+        digest = hashlib.blake2b(os.fsencode(relpath), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.of == self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a command names: roots, perhaps a list of paths below them, perhaps one share only.
+
+    avoid: the output folder. listed: see `listed_paths`; None to walk the roots.
+    """
+
+    roots: Sequence[walk.Root]
+    avoid: str
+    follow_links: bool = False
+    listed: str | None = None
+    share: Share | None = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it may be gone through again; a pipe may not."""
+        return self.listed is None or os.path.isfile(self.listed)
+
+    def find(self) -> Iterator[Found]:
+        """Yield every file once. Raises UsageError if the list cannot be read."""
+        if self.listed is None:
+            found = walk.find(self.roots, self.avoid, self.follow_links)
+            return (file for file in found if self._holds(file.relpath))
+        return self._listed(self.listed)
+
+    def _holds(self, relpath: str) -> bool:
+        return self.share is None or self.share.holds(relpath)
+
+    def _listed(self, source: str) -> Iterator[Found]:
+        """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
+        forbidden, seen = os.path.realpath(self.avoid), set[int]()
+        for path in map(_absolute, listed_paths(source)):
+            relpath = self._relative(path)
+            if not self._holds(relpath or path):
+                continue
+            key = hash(path)
+            if key not in seen:
+                seen.add(key)
+                yield self._found(path, relpath, forbidden)
+
+    def _found(self, path: str, relpath: str | None, forbidden: str) -> Found:
+        if relpath is None:
+            return Found(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
+        if walk.lies_under(os.path.realpath(path), forbidden):
+            return Found(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
+        return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
+
+    def _relative(self, path: str) -> str | None:
+        """Return a listed file's path as the walk would tell it; None if it lies under no root."""
+        for root in self.roots:
+            if path == root.path:
+                return os.path.join(root.name, os.path.basename(path))
+            if walk.lies_under(path, root.path):
+                return os.path.join(root.name, os.path.relpath(path, root.path))
+        return None
+
+
+def check_list(source: str) -> None:
+    """Raise UsageError if a list is not there, or its beginning is no list.
+
+    Nothing is taken from a pipe: of standard input is looked at what has come, of a named pipe nothing.
+    """
+    if source == STDIN:
+        peek = getattr(sys.stdin.buffer, "peek", lambda _: b"")
+        head = b"" if sys.stdin.isatty() else peek(1)
+        if b"\n" in head or b"\0" in head:
+            _begun(iter([head]), source)
+    elif os.path.isfile(source) or not os.path.exists(source) or os.path.isdir(source):
+        with _opened(source) as stream:
+            _begun(_blocks(stream), source)
+
+
+def listed_paths(source: str) -> Iterator[str]:
+    """Yield the paths of a list, as they stand there.
+
+    source: a file, or `-` for standard input. One path a line, or separated by NUL, or a CSV whose first line
+    names a column `path`; a manifest of this program is such a CSV, and its names are turned back. Raises
+    UsageError if it cannot be read.
+    """
+    with _opened(source) as stream:
+        begun = _begun(_blocks(stream), source)
+        if begun.names:
+            texts = _cells(_texts(begun.lines, "\n"), begun.names, source)
+        elif begun.ended_by_nul:
+            texts = _texts(begun.lines)
+        else:
+            texts = (text for line in _texts(begun.lines) if (text := line.removesuffix("\r")))
+        for text in texts:
+            if "\0" in text:
+                raise UsageError(f"--from-list '{escape(source)}' is no list of paths: a line holds a NUL")
+            yield text
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A list of which the beginning is known: its lines, and the names of its columns if it is a CSV."""
+
+    lines: Iterator[bytes]
+    names: tuple[str, ...] = ()
+    ended_by_nul: bool = False
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(stream.read, _CHUNK), b"")
+
+
+def _begun(blocks: Iterator[bytes], source: str) -> _Begun:
+    """Look at the beginning of a list. Raises UsageError if it is none."""
+    head = next(blocks, b"")
+    if head.startswith(_WIDE):
+        raise UsageError(f"--from-list '{escape(source)}' is in UTF-16: save it in UTF-8")
+    blocks = chain([head.removeprefix(_MARK)], blocks)
+    if b"\0" in head:
+        return _Begun(_split(blocks, b"\0", source), ended_by_nul=True)
+    lines = _split(blocks, b"\n" if b"\n" in head else b"\r", source)
+    first = next(lines, b"")
+    names = tuple(_cells_of(first))
+    if _COLUMN in names:
+        return _Begun(lines, names)
+    _check_is_no_table(first, names, source)
+    return _Begun(chain([first], lines))
+
+
+def _check_is_no_table(first: bytes, names: Sequence[str], source: str) -> None:
+    """Raise UsageError if the first line of a list of paths is that of a table."""
+    for mark, called in SEPARATORS.items():
+        if _is_titled(_cells_of(first, mark)):
+            raise UsageError(
+                f"--from-list '{escape(source)}' has {called} between its cells: save it with commas"
+            )
+    if source.casefold().endswith(".csv") or _is_titled(names):
+        raise UsageError(f"--from-list '{escape(source)}' has no column 'path' in its first line")
+
+
+def _is_titled(names: Sequence[str]) -> bool:
+    """Tell whether these are names of columns, one of which we know, rather than a path with commas in it."""
+    return (
+        len(names) > 1 and any(name.casefold() in _KNOWN for name in names) and os.sep not in "".join(names)
+    )
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"'{escape(path)}' is relative, and the current folder has been removed: change to another one"
+        ) from error
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        with open(source, "rb") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"--from-list '{escape(source)}' cannot be read: {error.strerror}") from error
+
+
+def _split(blocks: Iterable[bytes], separator: bytes, source: str) -> Generator[bytes, None, None]:
+    """Cut blocks of bytes at a separator."""
+    rest = b""
+    for block in blocks:
+        *whole, rest = (rest + block).split(separator)
+        yield from whole
+        if len(rest) > _CHUNK:
+            raise UsageError(f"--from-list '{escape(source)}' is no list of paths: a line has no end")
+    if rest:
+        yield rest
+
+
+def _texts(lines: Iterable[bytes], end: str = "") -> Iterator[str]:
+    return (os.fsdecode(line) + end for line in lines if line)
+
+
+def _named(cell: str) -> str:
+    """Turn a path of a manifest, read as names are, into the name of the file."""
+    return unescape(uncell(os.fsencode(cell).decode("utf-8")))
+
+
+def _cells_of(line: bytes, separator: str = ",") -> list[str]:
+    try:
+        return next(csv.reader([line.decode().strip()], delimiter=separator), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _cells(lines: Iterator[str], names: Sequence[str], source: str) -> Iterator[str]:
+    at, ours = names.index(_COLUMN), _OURS in names
+    try:
+        for cells in csv.reader(lines):
+            if len(cells) > at and cells[at]:
+                yield _named(cells[at]) if ours else cells[at]
+    except csv.Error as error:
+        raise UsageError(f"--from-list '{escape(source)}' is no CSV: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--from-list '{escape(source)}' holds a damaged name: restore it") from error

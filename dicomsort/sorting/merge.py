@@ -1,0 +1,175 @@
+"""Parts to one manifest: every file once, and of an image that came twice only the first stays."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.manifest.history import Record, last_rows, path_of, placement_of
+from dicomsort.manifest.run_file import RUN, RunFile
+from dicomsort.manifest.table import MANIFEST, Manifest, joined
+from dicomsort.outcome import TROUBLE, Action, Reason, Status
+from dicomsort.sorting import shards
+from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
+from dicomsort.sorting.layout import DEFAULT, Layout
+from dicomsort.sorting.place import Placing, is_untouched
+from dicomsort.system.escaping import escape
+from dicomsort.system.worker_pool import PoolSettings
+
+Step = Callable[[], None]
+_PATIENCE = 30.0
+_SHOWN = frozenset({Status.SORTED, Status.REVIEW, Status.PLANNED})
+
+
+@dataclass(slots=True)
+class Merged:
+    """What a merged manifest holds. parts: how many were joined now. missing: shards still to be done."""
+
+    rows: int = 0
+    parts: int = 0
+    missing: list[str] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    archives: int = 0
+
+    def count(self, record: Record) -> None:
+        """Count a row; labels are those of radiographs that are in the output, or would be."""
+        self.rows += 1
+        self.statuses[record["status"]] += 1
+        self.archives += record["reason"] == Reason.ARCHIVE
+        if record["label"] and record["status"] in _SHOWN:
+            self.labels[record["label"]] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "rows": self.rows,
+            "parts": self.parts,
+            "missing": self.missing,
+            "statuses": {status.value: self.statuses[status.value] for status in Status},
+            "labels": dict(sorted(self.labels.items())),
+            "archives": self.archives,
+            "exit_code": int(self.exit_code),
+        }
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """DONE, or SOME_FAILED if a shard is missing or a file ended in trouble."""
+        failed = self.missing or any(self.statuses[status.value] for status in TROUBLE)
+        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+
+
+def merge(
+    out: str, pool: PoolSettings, step: Step = lambda: None, moved: Moved = lambda _before, _after: None
+) -> Merged:
+    """Join the parts of an output folder into its manifest.csv, and judge duplicates over all rows.
+
+    May be run again, also after it was cut short, and while shards are missing: what is done later is joined
+    later. Raises UsageError if there is nothing to merge or a part is being written, TargetError, or
+    InternalError if a file does not stand once in the end.
+    """
+    out = os.path.abspath(out)
+    names = shards.waiting(out)
+    with _whole(out, names) as manifest:
+        for name in names:
+            _join(manifest, out, name)
+            step()
+        manifest.compact()
+        merged = Merged(parts=len(names), missing=_missing(manifest, out, names))
+        for name in names:
+            shards.drop(out, name)
+        _conclude(manifest, out, pool, moved)
+        for record in manifest.records():
+            merged.count(record)
+        _check(out)
+    return merged
+
+
+def _whole(out: str, names: Iterable[str]) -> Manifest:
+    """Return the manifest of all: the one that is there, or a new one with the columns of the parts."""
+    path = os.path.join(out, MANIFEST)
+    if os.path.exists(path):
+        return Manifest.existing(path)
+    begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
+    first = next(filter(os.path.exists, begun), None)
+    if first is None:
+        raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no parts of one: name an --out folder")
+    return Manifest.like(first, out, shards.agreed_on(out))
+
+
+def _join(manifest: Manifest, out: str, name: str) -> None:
+    """Append the rows of a part; those that stand there already count once in the end."""
+    assert manifest.run_file is not None  # noqa: S101  (entered)
+    folder = shards.folder_of(out, name)
+    with shards.take(out, name, _PATIENCE):
+        if os.path.exists(os.path.join(folder, MANIFEST)):
+            manifest.append_manifest(os.path.join(folder, MANIFEST))
+            for run in RunFile(folder).runs:
+                if run not in manifest.run_file.runs:
+                    manifest.run_file.begin(run)
+
+
+def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
+    """Name the shards that are still to be done: not begun, or cut short."""
+    assert manifest.run_file is not None  # noqa: S101  (entered)
+    shares = {name: share for name in names if (share := shards.share_of(name))}
+    for share in shares.values():
+        manifest.run_file.shares.setdefault(str(share.of), [])
+    whole = [share for name, share in shares.items() if RunFile(shards.folder_of(out, name)).settled]
+    return manifest.run_file.merged((share.number, share.of) for share in whole)
+
+
+def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
+    """Judge over all rows what a single run judges at its end."""
+    assert manifest.run_file is not None  # noqa: S101  (entered)
+    fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
+    if fixed.get("keep_duplicates"):
+        return
+    if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
+        _give_to_one(manifest, out)
+    try:
+        placing = Placing(Action(facts["action"]), facts["verify"], facts["relative"])
+        ending = SettleSettings(out, facts["dry_run"], placing, pool)
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"'{escape(out)}/{RUN}' is missing or damaged: restore it") from error
+    settle(manifest, ending, moved)
+
+
+def _give_to_one(manifest: Manifest, out: str) -> None:
+    """Leave each destination to one row: two nodes may have placed the same bytes under one name.
+
+    It stays with the first by path of those whose copy it still is; others have found it taken.
+    """
+    counts = Counter(hash(record["destination"]) for record in manifest.records() if record["action"])
+    twice = {destination for destination, count in counts.items() if count > 1}
+    if not twice:
+        return
+    rivals: dict[str, list[Record]] = defaultdict(list)
+    for record in manifest.records():
+        if record["action"] and hash(record["destination"]) in twice:
+            rivals[record["destination"]].append(record)
+    losers = {record["path"] for group in rivals.values() for record in _losers(group, out)}
+    manifest.compact(lambda record: _refused(record) if record["path"] in losers else record)
+
+
+def _losers(group: list[Record], out: str) -> list[Record]:
+    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record["path"]))
+    return others
+
+
+def _is_its_own(record: Record, out: str) -> bool:
+    placement = placement_of(record)
+    return is_untouched(path_of(record), os.path.join(out, placement.destination), placement)
+
+
+def _refused(record: Record) -> Record:
+    reason = "; ".join(text for text in (joined([Reason.DESTINATION_TAKEN]), record["reason"]) if text)
+    return {**record, "status": Status.IO_ERROR.value, "reason": reason, "action": "", "sha256": ""}
+
+
+def _check(out: str) -> None:
+    """Raise InternalError unless every file stands once."""
+    if not last_rows(os.path.join(out, MANIFEST)).all():
+        raise InternalError(f"a file stands twice in '{escape(out)}/{MANIFEST}'; please report this")

@@ -1,0 +1,316 @@
+"""The way of a file, from path to row."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import metadata
+
+from dicomsort import __version__
+from dicomsort.dicom import reader
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.manifest.history import History, Record, placement_of
+from dicomsort.manifest.journal import Journal
+from dicomsort.manifest.run_file import RunFacts
+from dicomsort.manifest.table import Manifest, Row
+from dicomsort.model.batching import Predicted, Predictor, ask_all
+from dicomsort.model.heads import Decision
+from dicomsort.model.model_set import Panel, columns_of
+from dicomsort.outcome import Action, Failure, Found, Picture, Reason, Status
+from dicomsort.sorting import shards, walk
+from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.disk_space import Forecast
+from dicomsort.sorting.filing import FilingSettings, Verdict, file_all, stamp_now
+from dicomsort.sorting.inputs import Archive, Files, Share, check_list
+from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
+from dicomsort.sorting.layout import Layout
+from dicomsort.sorting.place import Placing, stands
+from dicomsort.sorting.summary import Tally, Watch
+from dicomsort.system.escaping import escape
+from dicomsort.system.prefetch import read_ahead
+from dicomsort.system.timing import Spent
+from dicomsort.system.worker_pool import PoolSettings
+
+_PACKAGES = (
+    *("imagecodecs", "numpy", "pillow", "pydicom", "torch"),
+    *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
+)
+_READ_AHEAD = 128
+
+Reading = tuple[Found, Picture | Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class SortSettings:
+    """One run of `dicomsort classify`.
+
+    layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
+    must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
+    the device. from_list: sort only what is listed there, see `sources.listed_paths`. share: sort one share
+    only, and write its part of the manifest. part: write this part, on behalf of the run that divides.
+    """
+
+    roots: tuple[str, ...]
+    out: str
+    placing: Placing = field(default_factory=Placing)
+    layout: str = DEFAULT_LAYOUT
+    dry_run: bool = False
+    restart: bool = False
+    keep_duplicates: bool = False
+    batch_size: int | None = None
+    review_below: float | None = None
+    follow_links: bool = False
+    retry_failed: bool = False
+    read: ReadSettings = field(default_factory=ReadSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    from_list: str | None = None
+    share: Share | None = None
+    part: str = ""
+
+
+def sort(
+    settings: SortSettings,
+    predictor: Predictor,
+    watch: Watch | None = None,
+    further: Sequence[Predictor] = (),
+    files: Files | None = None,
+) -> Tally:
+    """Sort the files under the roots into the output folder; the manifest tells of every one.
+
+    further: models that are asked about every radiograph too, and answer in columns of their own.
+    files: what to sort; None for what the settings name. Raises NothingFoundError, TargetError, UsageError or
+    InternalError; whatever ends it, every row that was written stands, and the same call goes on from there.
+    """
+    started = time.monotonic()
+    tally, spent = Tally(), Spent()
+    out = os.path.abspath(settings.out)
+    files = files or archive_of(settings)
+    panel = Panel((predictor, *further))
+    batch_size, answers = settings.batch_size or panel.batch_size, columns_of(panel.bundles)
+    run = _run_facts(settings, panel)
+    with (
+        _journal_folder(settings, out, run) as folder,
+        Manifest(folder, answers, panel.tag, run, panel.rejects) as manifest,
+    ):
+        is_there = partial(_is_there, out=out)
+        before = shards.earlier(out, settings.retry_failed, is_there) if settings.share else None
+        history = manifest.history(settings.retry_failed, is_there, before)
+        todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
+        readings = _read(todo, settings, panel.canvases, batch_size, spent)
+        decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
+        verdicts = _verdicts(ask_all(readings, decide, panel.lanes, batch_size))
+        filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
+        rows = file_all(verdicts, filing, manifest, spent)
+        copies = settings.placing.action is Action.COPY and not settings.dry_run
+        ahead = files.find() if files.repeats else None
+        with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
+            for row in rows:
+                journal.write(row)
+                forecast.look_at(row)
+                tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
+                _count(row, tally, watch)
+        _end(manifest, settings, tally)
+    tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
+    return tally
+
+
+def archive_of(settings: SortSettings) -> Archive:
+    """Return the files that a run is to sort. Raises as `check` does."""
+    roots, out = check(settings), os.path.abspath(settings.out)
+    return Archive(roots, out, settings.follow_links, settings.from_list, settings.share)
+
+
+def to_do(settings: SortSettings, files: Files, tally: Tally) -> Iterator[Found]:
+    """Yield what the merged manifest does not hold yet; count everything."""
+    out = os.path.abspath(settings.out)
+    before = shards.earlier(out, settings.retry_failed, partial(_is_there, out=out)) or History("")
+    return _not_done(_counted(files.find(), tally), before, tally)
+
+
+@contextmanager
+def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator[str]:
+    """Yield the folder of the manifest that this run writes: the output's, or that of its part."""
+    if settings.share is not None:
+        with shards.sharing(out, settings.share) as folder:
+            shards.agree(out, run)
+            yield folder
+    elif settings.part:
+        shards.agree(out, run)
+        yield shards.folder_of(out, settings.part)
+    else:
+        shards.check_merged(out)
+        yield out
+
+
+def _end(manifest: Manifest, settings: SortSettings, tally: Tally) -> None:
+    """Make the manifest whole: every file once, duplicates judged, unless that is for all parts together."""
+    assert manifest.run_file is not None  # noqa: S101  (entered)
+    manifest.compact()
+    if settings.share or settings.part:
+        check_ended(tally)
+        manifest.run_file.settled = True
+    elif not settings.keep_duplicates:
+        ending = SettleSettings(
+            os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
+        )
+        settle(manifest, ending, tally.move)
+    tally.labels = _census(manifest)
+    check_ended(tally)
+    if settings.share is None:
+        check_found(tally)
+
+
+def check(settings: SortSettings) -> list[walk.Root]:
+    """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
+    if not all(settings.roots) or not settings.out:
+        raise UsageError("an empty name was given for a folder")
+    roots, out = walk.roots_of(settings.roots), os.path.realpath(settings.out)
+    for root in roots:
+        real = os.path.realpath(root.path)
+        if not os.path.lexists(root.path):
+            raise UsageError(f"there is no '{escape(root.path)}'")
+        if real == out or walk.lies_under(real, out):
+            raise UsageError(
+                f"'{escape(root.path)}' is, or lies in, --out '{escape(settings.out)}'; choose another"
+            )
+    if settings.from_list is not None:
+        check_list(settings.from_list)
+    Layout(settings.layout)
+    if settings.restart and os.path.isdir(out) and os.listdir(out):
+        raise UsageError(f"--restart: '{escape(settings.out)}' is not empty; choose another, or empty it")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
+    return roots
+
+
+def _run_facts(settings: SortSettings, panel: Panel) -> RunFacts:
+    predictor, head = panel.first, panel.first.bundle.head
+    threshold = head.review_below if settings.review_below is None else settings.review_below
+    return RunFacts(
+        fixed={
+            "model": panel.tag,
+            "model_sha256": panel.digest,
+            "review_below": threshold,
+            "layout": settings.layout,
+            "keep_duplicates": settings.keep_duplicates,
+            "precision": predictor.precision,
+            "max_pixels": settings.read.max_pixels,
+            "include_secondary_capture": settings.read.secondary_capture,
+            "roots": [escape(os.path.abspath(root)) for root in settings.roots],
+        },
+        facts={
+            "action": settings.placing.action.value,
+            "relative": settings.placing.relative,
+            "verify": settings.placing.verify,
+            "dry_run": settings.dry_run,
+            "follow_links": settings.follow_links,
+            "from_list": settings.from_list and escape(settings.from_list),
+            "device": predictor.name,
+            "batch_size": settings.batch_size or panel.batch_size,
+            "workers": settings.pool.workers,
+            "timeout": settings.pool.timeout,
+            "versions": _versions(),
+        },
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Name the versions of what can change a result, as far as it is installed."""
+    versions = {"dicomsort": __version__}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
+    for file in found:
+        tally.found += 1
+        yield file
+
+
+def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterator[Found]:
+    """Pass on what the manifest does not hold yet, or holds in another size or with another time."""
+    for file in found:
+        stamp = stamp_now(file.path) if history else None
+        status = history.status(file.path, stamp) if stamp else None
+        if status is None:
+            before = history.placement(file.path) if history else None
+            yield file if before is None else replace(file, previous=before)
+        else:
+            tally.already_done += 1
+            tally.statuses[status] += 1
+            tally.archives += bool(stamp and history.is_archive(file.path, stamp))
+
+
+def _read(
+    todo: Iterable[Found],
+    settings: SortSettings,
+    canvases: Sequence[Preprocessing],
+    batch_size: int,
+    spent: Spent,
+) -> Generator[Reading, None, None]:
+    """Read in worker processes, ahead of the network by a few batches and no more."""
+    stop = threading.Event()
+    read = partial(_read_found, canvases=canvases, settings=settings.read)
+    readings = reader.read_all(read, todo, settings.pool, stop)
+    with closing(read_ahead(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
+        for found, reading in spent.making("wait", ahead, time.monotonic):
+            spent.add("header", reading.cost.header)
+            spent.add("pixels", reading.cost.pixels)
+            yield found, reading
+
+
+def _read_found(found: Found, canvases: Sequence[Preprocessing], settings: ReadSettings) -> Picture | Failure:
+    return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
+
+
+def _verdicts(
+    decided: Generator[Predicted[Found, Decision], None, None],
+) -> Generator[Verdict, None, None]:
+    with closing(decided):
+        for found, reading, decision in decided:
+            yield Verdict(found, reading, decision)
+
+
+def _is_there(record: Record, out: str) -> bool:
+    """Tell whether what a row says was placed still stands there; true if nothing was placed."""
+    if not record["action"] or not record["destination"]:
+        return True
+    placement = placement_of(record)
+    return stands(os.path.join(out, placement.destination), placement)
+
+
+def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
+    tally.statuses[row.status] += 1
+    tally.archives += Reason.ARCHIVE in row.reasons
+    if row.label:
+        tally.labels[row.label] += 1
+    if watch is not None:
+        watch(tally)
+
+
+def _census(manifest: Manifest) -> Counter[str]:
+    """Count the radiographs of the output by label."""
+    shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
+    return Counter(
+        record["label"] for record in manifest.records() if record["label"] and record["status"] in shown
+    )
+
+
+def check_ended(tally: Tally) -> None:
+    """Raise InternalError unless every file found ended exactly once."""
+    if tally.ended != tally.found:
+        raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
+
+
+def check_found(tally: Tally) -> None:
+    """Raise NothingFoundError if there is no file at all."""
+    if tally.found == 0:
+        raise NothingFoundError("no file found under the given folders")

@@ -1,0 +1,305 @@
+"""Put a file under its class folder, without ever replacing anything."""
+
+import errno
+import filecmp
+import hashlib
+import os
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dicomsort.errors import TargetError
+from dicomsort.outcome import Action, Placement, Reason, Stamp
+from dicomsort.system.atomic import publish, temporary_for
+from dicomsort.system.retry import PASSING, patiently
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_READ_ONLY = frozenset({errno.EROFS})
+_NOT_HERE = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
+)
+_CHUNK = 1 << 30
+_TRIES = 20
+_TIME_GRAIN_NS = 2_000_000_000
+_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """How files are placed.
+
+    verify: read what was placed again and compare it with the source. relative: make symbolic links relative.
+    """
+
+    action: Action = Action.COPY
+    verify: bool = False
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What was really done: a reflink may have become a copy, and a failure leaves nothing behind.
+
+    sha256: of the bytes that were compared, in hex; empty without `verify`.
+    """
+
+    action: Action | None
+    reason: Reason = Reason.NONE
+    sha256: str = ""
+
+
+class _DifferentError(OSError):
+    """What was placed is not what the source holds."""
+
+
+def place(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
+    """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
+
+    The file is written under a temporary name in the target folder and then linked to its final one, which
+    fails if that exists. What a killed run has already placed counts as placed. `stamp`: the source as it
+    was read; if it has changed since, nothing is placed. Raises TargetError if the target is full or
+    read-only; any other failure is a value.
+    """
+    try:
+        return patiently(lambda: _placed(source, target, placing, stamp))
+    except _DifferentError:
+        return Placed(None, Reason.DIFFERENT)
+    except FileNotFoundError:
+        return Placed(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
+    except OSError as error:
+        _raise_if_target_is_done(error, target)
+        if error.errno in PASSING:
+            return Placed(None, Reason.UNREADABLE)
+        return Placed(None, Reason.OTHER_DEVICE if error.errno == errno.EXDEV else Reason.NOT_PLACED)
+
+
+def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
+    if stamp is not None and stamp_of(source) != stamp:
+        return Placed(None, Reason.CHANGED)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            _make_folder(os.path.dirname(target))
+            return _PLACERS[placing.action](source, target, placing)
+        except FileExistsError:
+            return _already(source, target, placing)
+        except FileNotFoundError:  # another thread may have removed the folder, empty for a moment
+            if not tries_left or not os.path.exists(source):
+                raise
+    raise AssertionError
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder and those above it. Raises FileNotFoundError if it has gone again in the meantime."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError as error:  # it was there, and then was not; or is a file
+        if os.path.lexists(path):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", path) from error
+        raise FileNotFoundError(errno.ENOENT, "folder has gone", path) from error
+
+
+def stamp_of(path: str) -> Stamp:
+    """Return size and modification time of a file, through links. Raises OSError."""
+    facts = os.stat(path)
+    return Stamp(facts.st_size, facts.st_mtime_ns)
+
+
+def remove(source: str, target: str, placement: Placement, verify: bool = False) -> bool:
+    """Take a placed file away again, with the folders that become empty; False if it is no longer ours.
+
+    verify: compare the bytes too. Raises OSError if it cannot be removed.
+    """
+    if not is_untouched(source, target, placement):
+        return False
+    if verify and placement.action != Action.SYMLINK and not _has_the_bytes(source, target, placement.sha256):
+        return False
+    os.unlink(target)
+    with suppress(OSError):
+        os.removedirs(os.path.dirname(target))
+    return True
+
+
+def is_untouched(source: str, target: str, placement: Placement) -> bool:
+    """Tell whether `target` still is what was placed: by link target, inode, or size and time of the copy.
+
+    Times may differ by two seconds, which is what FAT can store. The source itself is never meant.
+    """
+    try:
+        if placement.action == Action.SYMLINK:
+            return _is_our_link(source, target)
+        if os.path.islink(target) or os.path.realpath(source) == os.path.realpath(target):
+            return False
+        if placement.action == Action.HARDLINK and os.path.samefile(source, target):
+            return True
+        facts = stamp_of(target)
+    except OSError:
+        return False
+    late = abs(facts.mtime_ns - placement.stamp.mtime_ns)
+    return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
+
+
+def stands(target: str, placement: Placement) -> bool:
+    """Tell whether something of the right kind and size is at `target`."""
+    try:
+        if placement.action == Action.SYMLINK:
+            return os.path.islink(target) and os.path.exists(target)
+        return os.lstat(target).st_size == placement.stamp.size and not os.path.islink(target)
+    except OSError:
+        return False
+
+
+def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
+    """Compare with the checksum that was taken, or if there is none, with the source."""
+    try:
+        return _digest(target) == sha256 if sha256 else filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
+
+
+def _already(source: str, target: str, placing: Placing) -> Placed:
+    """Accept what a killed run has placed but not recorded: the right link, or a copy of the same bytes."""
+    if not _is_the_same(source, target, placing.action):
+        return Placed(None, Reason.DESTINATION_TAKEN)
+    action = Action.COPY if placing.action is Action.REFLINK else placing.action
+    return Placed(action, sha256=_digest(target) if placing.verify else "")
+
+
+def _is_the_same(source: str, target: str, action: Action) -> bool:
+    try:
+        if action is Action.SYMLINK:
+            return _is_our_link(source, target)
+        one_file = os.path.samefile(source, target)
+        if action is Action.HARDLINK or one_file or os.path.islink(target):
+            return action is Action.HARDLINK and one_file and not os.path.islink(target)
+        return filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
+
+
+def _is_our_link(source: str, target: str) -> bool:
+    return os.readlink(target) in (source, _relative(source, target))
+
+
+def _relative(source: str, target: str) -> str:
+    """Return the way from the folder of `target` to `source`, as the system goes it: through real folders."""
+    folder, name = os.path.split(source)
+    return os.path.relpath(
+        os.path.join(os.path.realpath(folder), name), os.path.realpath(os.path.dirname(target))
+    )
+
+
+def _raise_if_target_is_done(error: OSError, target: str) -> None:
+    folder = os.path.dirname(target)
+    if error.errno in _FULL:
+        raise TargetError(f"no space left in '{folder}': free some and run the same command again") from error
+    if error.errno in _READ_ONLY:
+        raise TargetError(
+            f"'{folder}' is read-only: make it writable and run the same command again"
+        ) from error
+
+
+def _copy(source: str, target: str, placing: Placing) -> Placed:
+    temporary = temporary_for(target)
+    try:
+        copy_file(source, temporary)
+        return _finish(source, temporary, target, placing, Action.COPY)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def copy_file(source: str, copy: str) -> None:
+    """Write the bytes of a file into a new one, without a detour through this process where that can be."""
+    if not _copied_by_the_system(source, copy):
+        shutil.copyfile(source, copy)
+
+
+def _copied_by_the_system(source: str, copy: str) -> bool:
+    """Copy by copy_file_range (Linux); False if it cannot be done here.
+
+    A network share copies on its server then, and a file system that can shares the blocks.
+    """
+    if not hasattr(os, "copy_file_range"):
+        return False
+    with open(source, "rb", buffering=0) as reading, open(copy, "wb", buffering=0) as writing:
+        size = left = os.fstat(reading.fileno()).st_size
+        while left:
+            try:
+                done = os.copy_file_range(reading.fileno(), writing.fileno(), min(left, _CHUNK))
+            except OSError as error:
+                if left == size and error.errno in _NOT_HERE:
+                    return False
+                raise
+            if not done:  # some file systems say so and copy nothing
+                return False
+            left -= done
+    return True
+
+
+def _reflink(source: str, target: str, placing: Placing) -> Placed:
+    temporary = temporary_for(target)
+    try:
+        if not _clone(source, temporary):
+            return _copy(source, target, placing)
+        return _finish(source, temporary, target, placing, Action.REFLINK)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _finish(source: str, temporary: str, target: str, placing: Placing, action: Action) -> Placed:
+    """Give the temporary file the source's mode and times, check it if asked to, and its final name."""
+    sha256 = _checked(source, temporary) if placing.verify else ""
+    shutil.copystat(source, temporary)
+    publish(temporary, target)
+    return Placed(action, sha256=sha256)
+
+
+def _checked(source: str, copy: str) -> str:
+    """Return the checksum of both files, read anew, from the disk where the system can forget its cache."""
+    with open(copy, "rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    sha256 = _digest(copy)
+    if sha256 != _digest(source):
+        raise _DifferentError
+    return sha256
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _clone(source: str, target: str) -> bool:
+    """Share the source's blocks, on Linux file systems that can (Btrfs, XFS); False if it cannot be done."""
+    if sys.platform != "linux":
+        return False
+    import fcntl  # noqa: PLC0415  (Unix only)
+
+    with open(source, "rb") as reading, open(target, "wb") as writing:
+        try:
+            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+        except OSError:
+            return False
+    return True
+
+
+def _symlink(source: str, target: str, placing: Placing) -> Placed:
+    os.symlink(_relative(source, target) if placing.relative else source, target)
+    return Placed(Action.SYMLINK, sha256=_digest(target) if placing.verify else "")
+
+
+def _hardlink(source: str, target: str, placing: Placing) -> Placed:
+    os.link(os.path.realpath(source), target)
+    return Placed(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
+
+
+_PLACERS = {
+    Action.COPY: _copy,
+    Action.REFLINK: _reflink,
+    Action.SYMLINK: _symlink,
+    Action.HARDLINK: _hardlink,
+}

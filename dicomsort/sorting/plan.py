@@ -1,0 +1,163 @@
+"""Do what a manifest plans, or undo what it says was done."""
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.manifest.history import Record, path_of, placement_of
+from dicomsort.manifest.table import Manifest, status_when_placed
+from dicomsort.outcome import Action, Reason, Status
+from dicomsort.sorting import shards
+from dicomsort.sorting.place import Placing, place, remove
+from dicomsort.system import durable
+from dicomsort.system.escaping import escape
+
+_COPIES = (Action.COPY, Action.REFLINK)
+_SECONDS = 1.0
+_PLACED = (Status.SORTED, Status.REVIEW)
+
+Step = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Done:
+    """How it went. left: sources whose row could not be done or undone, with the reason."""
+
+    done: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """DONE, or SOME_FAILED if anything was left."""
+        return ExitCode.SOME_FAILED if self.left else ExitCode.DONE
+
+
+def apply(path: str, action: Action | None = None, verify: bool = False, step: Step = lambda: None) -> Done:
+    """Place the files that the manifest at `path` plans, and no others; rows say what became of them.
+
+    action: how; None for what the dry run was told. Raises UsageError if there is no plan, and TargetError
+    before anything is done if copies would not fit.
+    """
+    shards.check_merged(os.path.dirname(path))
+    with Manifest.existing(path) as manifest:
+        assert manifest.run_file is not None  # noqa: S101  (entered)
+        facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
+        placing = Placing(action or _action_of(facts), verify, facts.get("relative") is True)
+        _check_space(manifest, out, placing.action)
+        manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
+        applying = _Applying(manifest, out, placing)
+        try:
+            for record in manifest.records():
+                if _is_planned(record):
+                    applying.place(record)
+                    step()
+        finally:
+            applying.write()
+        manifest.compact()
+    return applying.done
+
+
+def _action_of(facts: dict[str, Any]) -> Action:
+    try:
+        return Action(facts.get("action", Action.COPY))
+    except ValueError as error:
+        raise UsageError("run.json does not tell how to place files; use --action") from error
+
+
+def _check_space(manifest: Manifest, out: str, action: Action) -> None:
+    files, size = 0, 0
+    for record in manifest.records():
+        if _is_planned(record):
+            planned = placement_of(record)
+            there = os.path.lexists(os.path.join(out, planned.destination))
+            files, size = files + 1, size + (0 if there else planned.stamp.size)
+    if not files:
+        raise UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
+    free = shutil.disk_usage(out).free
+    if action in _COPIES and size > free:
+        raise TargetError(
+            f"the plan needs {size / 1e9:.3f} GB, and '{escape(out)}' has {free / 1e9:.3f} GB free: "
+            "free some, or link with --action"
+        )
+
+
+def _is_planned(record: Record) -> bool:
+    return record["status"] == Status.PLANNED and bool(record["destination"] and record["mtime_ns"])
+
+
+class _Applying:
+    """Places planned files; every second rows are written, after the disk holds what they tell of."""
+
+    def __init__(self, manifest: Manifest, out: str, placing: Placing) -> None:
+        self._manifest, self._out, self._placing = manifest, out, placing
+        self._waiting: list[Record] = []
+        self._written = time.monotonic()
+        self.done = Done()
+
+    def place(self, record: Record) -> None:
+        planned = placement_of(record)
+        target = os.path.join(self._out, planned.destination)
+        placed = place(path_of(record), target, self._placing, planned.stamp)
+        if placed.action is None:
+            self.done.left[placed.reason.value] += 1
+            reason = "; ".join(text for text in (placed.reason.value, record["reason"]) if text)
+            found = {"status": Status.IO_ERROR.value, "reason": reason, "destination": ""}
+        else:
+            self.done.done += 1
+            status = status_when_placed(record["reason"].split("; "))
+            found = {"status": status.value, "action": placed.action.value, "sha256": placed.sha256}
+        self._waiting.append({**record, **found})
+        if time.monotonic() - self._written > _SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        rows, self._waiting, self._written = self._waiting, [], time.monotonic()
+        placed = [os.path.join(self._out, placement_of(row).destination) for row in rows if row["action"]]
+        durable.sync(placed if self._placing.action in _COPIES else (), placed, self._out)
+        self._manifest.append_records(rows)
+
+
+def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
+    """Remove what the rows of the manifest at `path` say was placed, if it still is what was placed.
+
+    By size and time, link target or inode; with `verify` the bytes of copies too. Their rows become a plan
+    again. What has changed stays, as does a copy whose source is gone, and so do their rows. Nothing else is
+    touched.
+    """
+    shards.check_merged(os.path.dirname(path))
+    with Manifest.existing(path) as manifest:
+        assert manifest.run_file is not None  # noqa: S101  (entered)
+        out = os.path.dirname(os.path.realpath(path))
+        done = Done()
+        manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
+        manifest.run_file.settled = False
+    return done
+
+
+def _undone(record: Record, out: str, verify: bool, done: Done, step: Step) -> Record:
+    if not record["action"] or not record["destination"]:
+        return record
+    placement = placement_of(record)
+    source, target = path_of(record), os.path.join(out, placement.destination)
+    step()
+    try:
+        if os.path.lexists(target):
+            if placement.action in _COPIES and not os.path.exists(source):
+                done.left[Reason.LAST_COPY.value] += 1
+                return record
+            if not remove(source, target, placement, verify):
+                done.left[Reason.CHANGED_COPY.value] += 1
+                return record
+            done.done += 1
+    except OSError:
+        done.left[Reason.CHANGED_COPY.value] += 1
+        return record
+    if record["status"] in _PLACED:
+        return {**record, "status": Status.PLANNED.value, "action": "", "sha256": ""}
+    return {**record, "action": "", "sha256": "", "destination": ""}

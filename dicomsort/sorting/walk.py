@@ -1,0 +1,154 @@
+"""Find the files under some roots."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+
+from dicomsort.outcome import Failure, Found, Reason, Status
+from dicomsort.system.retry import patiently
+
+_Inode = tuple[int, int]
+_NO_NAME = (errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder or a file to sort, by its absolute path.
+
+    name: stands in front of every relative path below it; empty where there is one root only.
+    """
+
+    path: str
+    name: str
+
+
+def roots_of(paths: Sequence[str]) -> list[Root]:
+    """Make paths absolute, drop those that lie under another one, give each of several a unique name."""
+    kept: list[str] = []
+    for path in sorted({os.path.abspath(path) for path in paths}, key=lambda path: path.split(os.sep)):
+        if not kept or not lies_under(path, kept[-1]):
+            kept.append(path)
+    if len(kept) == 1:
+        return [Root(kept[0], "")]
+    taken: set[str] = set()
+    return [Root(path, _unique(os.path.basename(path) or "root", taken)) for path in kept]
+
+
+def _unique(base: str, taken: set[str]) -> str:
+    name = next(
+        name
+        for number in count(1)
+        if (name := f"{base}-{number}" if number > 1 else base).casefold() not in taken
+    )
+    taken.add(name.casefold())
+    return name
+
+
+def lies_under(path: str, folder: str) -> bool:
+    """Tell whether an absolute path lies below a folder, by its name alone."""
+    return path != folder and path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[Found]:
+    """Yield every file under the roots, folder by folder in the order of names; nothing is read or counted.
+
+    A link to a file is a file; a linked folder is entered only with `follow_links`, and never twice on one
+    way down. The folder `avoid` (the output) is never entered. What cannot be read later on is known here
+    already and comes as a Found with a failure: folders that cannot be listed, dangling links, pipes,
+    sockets and devices.
+    """
+    forbidden = os.path.realpath(avoid)
+    for root in roots:
+        if os.path.isdir(root.path):
+            if os.path.realpath(root.path) != forbidden:
+                yield from _walk(root.path, root.name, follow_links, forbidden)
+        else:
+            name = os.path.basename(root.path)
+            yield found(root.path, os.path.join(root.name, name))
+
+
+def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[Found]:
+    """Walk without recursion, so that no depth is too deep. The stack holds folders with their ancestors."""
+    stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(top, name, frozenset())]
+    while stack:
+        folder, relative, above = stack.pop()
+        try:
+            entries = patiently(partial(_entries, folder))
+        except OSError:
+            failure = Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)
+            yield Found(folder, relative, failure)
+            continue
+        here = above | {_inode(folder)} if follow_links else above
+        below: list[tuple[str, str, frozenset[_Inode | None]]] = []
+        for entry in entries:
+            path = os.path.join(relative, entry.name)
+            if _is_folder(entry, follow_links):
+                if not _is_barred(entry, here, forbidden):
+                    below.append((entry.path, path, here))
+            elif not (entry.is_symlink() and _leads_to_folder(entry)):
+                yield found(entry.path, path, entry)
+        stack.extend(reversed(below))
+
+
+def _entries(folder: str) -> "list[os.DirEntry[str]]":
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: "os.DirEntry[str]", follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
+
+
+def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbidden: str) -> bool:
+    """Tell the output folder, a link into it, and a link back to a folder on the way down."""
+    if not entry.is_symlink() and entry.name != os.path.basename(forbidden):
+        return False
+    real = os.path.realpath(entry.path)
+    return real == forbidden or lies_under(real, forbidden) or (entry.is_symlink() and _inode(real) in above)
+
+
+def found(
+    path: str,
+    relative: str,
+    entry: "os.DirEntry[str] | None" = None,
+    missing: Reason = Reason.VANISHED,
+) -> Found:
+    """Return a file, with a failure if it is known already that it cannot be read.
+
+    missing: what is said of a name behind which there is nothing.
+    """
+    try:
+        regular = entry.is_file() if entry else os.path.isfile(path)
+        if regular:
+            return Found(path, relative)
+        os.stat(path)
+    except FileNotFoundError:
+        reason = Reason.DANGLING_LINK if os.path.islink(path) else missing
+        return Found(path, relative, Failure(Status.IO_ERROR, reason))
+    except OSError as error:
+        reason = {errno.ELOOP: Reason.LINK_LOOP, **dict.fromkeys(_NO_NAME, missing)}.get(
+            error.errno or 0, Reason.UNREADABLE
+        )
+        return Found(path, relative, Failure(Status.IO_ERROR, reason))
+    return Found(path, relative, Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE))
+
+
+def _inode(path: str) -> _Inode | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino

@@ -1,0 +1,131 @@
+"""What runs in a reading process: items come in handfuls, results go back in handfuls."""
+
+import faulthandler
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, TextIO
+
+from dicomsort.system.malloc import keep_freed_memory
+
+STARTED, ENDED = 0, 1
+"""Places in the gauge, which the main process reads at any time: when the item that is being worked on was
+started (monotonic seconds; 0 between items), and how many have ended."""
+
+_FLUSH_SECONDS = 0.005
+_MOST_RESULTS = 64
+
+
+def work(
+    pipe: Any, gauge: Any, function: Callable[[Any], Any], timeout: float, memory_bytes: int | None
+) -> None:
+    """Answer handfuls of items until the pipe closes.
+
+    An answer is (seconds, results): results of the next items in their order, and what they took. It is sent
+    as soon as 5 ms have passed, so slow items go one by one and quick ones share the price of a message.
+    Handfuls are taken from the pipe by a thread, so that sending them never waits for an answer to be taken.
+    """
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        _prepare(memory_bytes, nowhere.fileno())
+        pipe.send("ready")
+        inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=_fill, args=(inbox, pipe), daemon=True).start()
+        with suppress(OSError):
+            _Work(pipe, gauge, function, timeout, nowhere).go_on(inbox)
+
+
+def _fill(inbox: "queue.SimpleQueue[Any]", pipe: Any) -> None:
+    """Put what comes into the inbox; None when nothing more will. What cannot be read ends the process."""
+    try:
+        while True:
+            inbox.put(pipe.recv())
+    except (EOFError, OSError):
+        inbox.put(None)
+    except BaseException:  # noqa: BLE001  (its message might quote a path)
+        os._exit(70)
+
+
+class _Work:
+    """The results that have not been sent yet, and since when they have been gathered."""
+
+    def __init__(
+        self, pipe: Any, gauge: Any, function: Callable[[Any], Any], timeout: float, nowhere: TextIO
+    ) -> None:
+        self._pipe, self._gauge, self._function = pipe, gauge, function
+        self._seconds, self._nowhere = timeout * 1.5 + 5, nowhere
+        self._results: list[Any] = []
+        self._since = 0.0
+
+    def go_on(self, inbox: "queue.SimpleQueue[Any]") -> None:
+        while True:
+            if self._results and inbox.empty():
+                self._send()
+            items = inbox.get()
+            if items is None:
+                return
+            self._answer(items)
+
+    def _answer(self, items: Sequence[Any]) -> None:
+        for item in items:
+            now = self._gauge[STARTED] = time.monotonic()
+            if not self._results:
+                self._since = now
+                faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)
+            self._results.append(_guarded(self._function, item))
+            self._gauge[STARTED] = 0.0
+            self._gauge[ENDED] += 1
+            if time.monotonic() - self._since > _FLUSH_SECONDS or len(self._results) >= _MOST_RESULTS:
+                self._send()
+
+    def _send(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        results, self._results = self._results, []
+        self._pipe.send((time.monotonic() - self._since, results))
+
+
+def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
+    """Run the function; what it raises ends the process without a traceback, for headers may stand in it."""
+    try:
+        return function(item)
+    except BaseException:  # noqa: BLE001
+        os._exit(70)
+
+
+def _prepare(memory_bytes: int | None, nowhere: int) -> None:
+    """Make a worker quiet and mortal.
+
+    No output (codecs and pydicom quote headers), no Ctrl-C of its own, a memory limit, no core dump, and an
+    end as soon as the main process is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    keep_freed_memory()
+    _limit_memory(memory_bytes)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _limit_memory(memory_bytes: int | None) -> None:
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415  (Unix only)
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if memory_bytes is not None and sys.platform == "linux":
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

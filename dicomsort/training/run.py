@@ -1,0 +1,298 @@
+"""One training, from the data to the bundle: what is read, how it is divided, and what is left behind."""
+
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dicomsort.cli import console, tell
+from dicomsort.cli.options import canvas_of
+from dicomsort.data import caveats, corrections, splits, targets
+from dicomsort.data.cache import Cache
+from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
+from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
+from dicomsort.data.table import NONE, names_people
+from dicomsort.errors import UsageError
+from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
+from dicomsort.system.worker_pool import pool_settings
+from dicomsort.training import cross_validation as validation
+from dicomsort.training import label_audit as auditing
+from dicomsort.training import run_folder
+from dicomsort.training import train as training
+from dicomsort.training.distributed import Ranks
+from dicomsort.training.log import TrainingLog
+from dicomsort.training.recipe import Recipe
+from dicomsort.training.trainer import Place
+
+_MOST_SHOWN = 60  # doubtful labels on the contact sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How the data are to be divided; at most one of these is given."""
+
+    split: Path | None
+    column: str | None
+    hold_out: tuple[str, ...]
+    folds: str | None
+
+    def check(self) -> None:
+        """Raise UsageError where two of them are given."""
+        if sum(bool(way) for way in (self.split, self.column, self.hold_out)) > 1:
+            raise UsageError("--split, --split-column and --hold-out exclude each other; give one")
+        if self.folds and (self.split or self.column or self.hold_out):
+            raise UsageError(
+                "--folds makes splits of its own: leave --split, --split-column and --hold-out away"
+            )
+        if self.folds is not None:
+            self.folding()
+        if any("=" not in rule for rule in self.hold_out):
+            raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
+
+    def folding(self) -> int | ByColumn:
+        """Read --folds: a number, a column, or a file that says which of its values go together."""
+        text = self.folds or ""
+        if text.isdecimal():
+            return int(text[:9])
+        by = read_folds(Path(text)) if text.endswith(".csv") else ByColumn(text)
+        if names_people(by.column):
+            raise UsageError(f"--folds {text} would name people; a number keeps them together")
+        return by
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call of `train`: where the data are, where all goes, and how."""
+
+    data: Path
+    out: Path
+    cache_folder: Path
+    recipe: Recipe
+    ranks: Ranks
+    targets: tuple[str, ...]
+    division: Division
+    workers: int | None
+    resume: bool
+    quiet: bool
+    corrections: Path | None = None
+    patient: str | None = None
+
+    def train(self) -> tuple[dict[str, Any], int]:
+        """Train one model; return what became of it, and how many files could not be read."""
+        cache, samples, unread, heads = self._read()
+        samples, split, unread = self._divided(cache, samples, unread, heads)
+        before = training.finished(self.out, self.recipe, samples, heads, split) if self.resume else None
+        if before is not None:
+            console.say(f"'{self.out}' holds the finished model already ({before.tag})")
+            return self._told(before), len(unread)
+        if self.ranks.leads and run_folder.holds_another_model(self.out):
+            raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
+        prepared = training.prepare(samples, heads, split, cache, unread, self.recipe.auxiliary)
+        images, batch = len(prepared.train), self.recipe.batch_size
+        total = self.recipe.epochs * (images // batch * batch if images > batch else images)
+        with self._counting(total) as count, self._log(self.out) as log:
+            place = self._place(count)
+            bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
+        if self.ranks.leads:
+            training.finish(bundle, self.out)
+            run_folder.write_card(self.out, bundle.training, bundle.metrics)
+            if not self.quiet:
+                targets = "".join(f" --target {target}" for target in self.targets)
+                right = "" if self.corrections is None else f" --corrections {self.corrections}"
+                who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
+                measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
+                console.say(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
+        return self._told(bundle), len(unread)
+
+    def _divided(
+        self,
+        cache: Cache,
+        samples: list[Sample],
+        unread: list[Unread],
+        heads: tuple[Head, ...],
+    ) -> tuple[list[Sample], Split, list[Unread]]:
+        """Split, and read what is to be trained on; a split of our own is made again of what can be read."""
+        split: Split = self.ranks.led(lambda: self._split(samples, heads))
+        unread = self._fill(cache, samples, split, unread)
+        given = self.division.split is not None or any(sample.part for sample in samples)
+        if unread and not given and training.missing_class(samples, heads, split, unread):
+            bad = {sample.sha256 for sample, _ in unread}
+            samples = [sample for sample in samples if sample.sha256 not in bad]
+            split = self.ranks.led(lambda: self._split(samples, heads))
+            unread = self._fill(cache, samples, split, unread)
+        self._tell_read(cache, samples, split, unread)
+        return samples, split, unread
+
+    def _tell_read(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> None:
+        """Tell what was odd about files that were read, and which could not be."""
+        if not self.ranks.leads:
+            return
+        read = (sample for sample in samples if split.get(sample.sha256) != TEST)
+        tell.lines(caveats.lines_of(cache.remarks(read)))
+        if unread:
+            tell.failures(unread)
+            run_folder.write_unread(unread, self.out)
+
+    def _told(self, bundle: Bundle) -> dict[str, Any]:
+        return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
+
+    def cross_validate(self, audit: Path | None) -> tuple[dict[str, Any], int]:
+        """Train a model for each fold, measure what they say of their folds, and list doubtful labels.
+
+        Returns what to tell, and how many files could not be read.
+        """
+        cache, samples, unread, heads = self._read()
+        folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
+        unread = self._fill(cache, samples, {}, unread)
+        self._tell_read(cache, samples, {}, unread)
+        with self._counting(None) as count:
+            watch = None if self.quiet else tell.fold_epoch
+            work = validation.Work(cache, tuple(unread), self._place(count), watch)
+            rounds = list(validation.cross_validate(samples, heads, folds, self.recipe, work))
+        summary = validation.summarise(rounds, 1000, self.recipe.seed)
+        told = {"out": str(self.out), **summary.as_dict()}
+        if self.ranks.leads:
+            validation.write(rounds, summary, self.out)
+            if not self.quiet:
+                tell.folds(summary)
+            if audit is not None:
+                told["doubtful_labels"] = self._audit(rounds, cache, audit)
+        return told, len(unread)
+
+    def _audit(self, rounds: Any, cache: Cache, path: Path) -> int:
+        found = auditing.doubts(rounds)
+        auditing.write(found, path)
+        shown = found[:_MOST_SHOWN]
+        tiles = [Tile(cache.pixels(doubt.sample.sha256), auditing.caption(doubt)) for doubt in shown]
+        sheet = path.with_suffix(".png")
+        if tiles:
+            save(sheet_of(tiles, columns=10), sheet)
+        if not self.quiet:
+            console.say(f"{len(found)} labels are in doubt: {path}" + (f", {sheet}" if tiles else ""))
+        return len(found)
+
+    def _read(self) -> tuple[Cache, list[Sample], list[Unread], tuple[Head, ...]]:
+        preprocessing = canvas_of(self.recipe.size, self.recipe.smooth)
+        training.check(self.recipe, self.ranks.device)
+        cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
+        columns = self._columns()
+        found, count = self.ranks.led(
+            lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
+        )
+        if self.corrections is not None and self.ranks.leads and not self.quiet:
+            console.say(f"{count} labels are corrected by {self.corrections}")
+        samples = list(found.samples)
+        heads = targets.heads_of(samples, self.targets)
+        self._tell_of(found)
+        if (twice := targets.contradictions(samples)) and self.ranks.leads:
+            console.say(f"beware: {twice} images occur more than once and with different labels; see stats")
+        return cache, samples, list(found.unread), heads
+
+    def _tell_of(self, found: Data) -> None:
+        """Tell how the table was read, and where a split of our own cannot keep patients together."""
+        if not self.ranks.leads:
+            return
+        tell.lines(found.remarks)
+        given = self.division.split is not None or any(sample.part for sample in found.samples)
+        if not found.has_patients and not given and self.patient != NONE:
+            console.say(caveats.DIVIDED)
+
+    def _columns(self) -> Columns:
+        division = self.division
+        facts = [rule.partition("=")[0] for rule in division.hold_out]
+        folding = division.folding() if division.folds else None
+        if isinstance(folding, ByColumn):
+            facts.append(folding.column)
+            if folding.column == self.patient:
+                raise UsageError(
+                    f"--folds {self.division.folds} would name people; a number keeps them together"
+                )
+        recipe = self.recipe
+        if twice := set(self.targets) & set(recipe.auxiliary):
+            raise UsageError(f"--auxiliary {min(twice)} is a target already")
+        return Columns(
+            self.targets,
+            recipe.balance_by,
+            division.column,
+            recipe.concat_by,
+            tuple(facts),
+            recipe.auxiliary,
+            self.patient,
+        )
+
+    def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:
+        division, seed = self.division, self.recipe.seed
+        if division.split is not None:
+            given = load_split(division.split)
+            split = {sample.sha256: given.get(sample.sha256, TEST) for sample in samples}
+        elif any(sample.part for sample in samples):
+            split = splits.given_split(samples)
+        elif division.hold_out:
+            split = splits.held_out(samples, heads, division.hold_out, seed)
+        else:
+            split = splits.make_split(samples, heads, seed)
+        if crossing := splits.across(samples, split):
+            console.say(
+                f"beware: {crossing} patients are on two sides of this split; figures will be too good"
+            )
+        return split
+
+    def _folds(self, samples: list[Sample], heads: tuple[Head, ...]) -> list[Fold]:
+        return splits.make_folds(samples, heads, self.division.folding(), self.recipe.seed)
+
+    def _fill(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> list[Unread]:
+        """Read what is not in the cache yet, but for the test part; return all that could not be read."""
+        wanted = [sample for sample in samples if split.get(sample.sha256) != TEST]
+        with console.counting("reading", len(wanted), self.quiet or not self.ranks.leads) as count:
+            found: list[Unread] = self.ranks.led(
+                lambda: cache.fill(wanted, pool_settings(self.workers), count)
+            )
+        return unread + found
+
+    def _place(self, count: Any) -> Place:
+        return Place(self.out, self.ranks, pool_settings(self.workers), self.resume, count)
+
+    @contextmanager
+    def _counting(self, total: int | None) -> Iterator[Any]:
+        """Count images while the block trains; Ctrl-C and SIGTERM end it after the step that is going on."""
+        with (
+            _stopping() as stop,
+            console.counting("training", total, self.quiet or not self.ranks.leads) as count,
+        ):
+
+            def step(images: int) -> None:
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                count(images)
+
+            yield step
+
+    def _log(self, folder: Path) -> TrainingLog:
+        return TrainingLog(folder, None if self.quiet else tell.epoch)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event: an exception can get lost in a callback of PyTorch."""
+    stop = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,115 @@
+"""The folder that a training writes into: nothing of somebody else's is replaced, and one works at a time."""
+
+import csv
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dicomsort import __version__
+from dicomsort.data.dataset import Unread
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.model.bundle import CONFIG, check_name
+from dicomsort.system.escaping import cell, escape
+
+CHECKPOINT, LOG, UNREAD, LOCK = "checkpoint.pt", "log.jsonl", "unreadable.csv", ".dicomsort.lock"
+CARD, FOLD_ANSWERS = "README.md", "predictions.csv"
+AUDIT_COLUMNS = (
+    "file", "target", "given", "suggested", "confidence_given", "confidence_suggested", "margin",
+)  # fmt: skip
+
+
+def prepare(out: Path, resume: bool, cache: Path) -> None:
+    """Make the folder of a new bundle now, not after hours of training.
+
+    Raises UsageError for a folder with anything but the files of a training to go on with, a name that no
+    model can have, or a cache of pictures inside the model; TargetError if it cannot be made.
+    """
+    try:
+        check_name(out.resolve().name)
+        out.mkdir(parents=True, exist_ok=True)
+        held = {path.name for path in out.iterdir()} - {UNREAD, LOCK}
+        begun = any(any(out.glob(f"{below}{name}")) for below in ("", "*/") for name in (CHECKPOINT, LOG))
+    except ValueError as error:
+        raise UsageError(f"--out: {error}") from error
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
+    if held and not resume:
+        raise UsageError(
+            f"--out '{out}' is not an empty folder; choose another, empty it, or --resume what it holds"
+        )
+    if held and not begun:
+        raise UsageError(f"--resume: '{out}' holds other things than a training; choose another --out")
+    if cache.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"--cache '{cache}' would put the pictures into the model; choose another folder")
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep a second training out of a folder. Raises UsageError if one is there, TargetError."""
+    try:
+        file = (out / LOCK).open("w", encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"another training is writing into '{out}'; choose another --out") from error
+        except OSError:  # a file system without locks: go on without
+            pass
+        yield
+        with suppress(OSError):
+            (out / LOCK).unlink()
+
+
+def check_audit(audit: Path | None, folds: str | None, out: Path) -> None:
+    """Raise UsageError unless a list of doubtful labels can be written at the end, over nothing else."""
+    if audit is None:
+        return
+    if folds is None:
+        raise UsageError("--audit needs predictions out of fold: give --folds too, such as --folds 5")
+    taken = audit.resolve() == (out / FOLD_ANSWERS).resolve() or any(
+        path.exists() for path in (audit, audit.with_suffix(".png"))
+    )
+    if audit.suffix != ".csv" or (taken and not _is_an_audit(audit)):
+        raise UsageError(f"--audit '{audit}': give a new file that ends in .csv; a picture goes beside it")
+    try:
+        audit.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"--audit '{audit}' cannot be written: {error.strerror}") from error
+
+
+def _is_an_audit(path: Path) -> bool:
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
+        return file.readline().strip() == ",".join(AUDIT_COLUMNS)
+    return False
+
+
+def holds_another_model(out: Path) -> bool:
+    """Tell whether there is a finished model in a folder."""
+    return (out / CONFIG).exists() and not (out / CHECKPOINT).exists()
+
+
+def write_unread(found: Sequence[Unread], out: Path) -> None:
+    """Write unreadable.csv. Raises TargetError if that fails."""
+    try:
+        with (out / UNREAD).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["file", "status", "reason"])
+            for sample, failure in found:
+                writer.writerow([cell(escape(sample.name)), failure.status.value, failure.reason.value])
+    except OSError as error:
+        raise TargetError(f"'{out / UNREAD}' cannot be written: {error.strerror}") from error
+
+
+def write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
+    """Write the beginning of a model card. Raises TargetError if that fails."""
+    facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
+    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
+    try:
+        (out / CARD).write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"'{out / CARD}' cannot be written: {error.strerror}") from error
