@@ -31,7 +31,7 @@ DOORS = {
     "pydicom": "dicom/",
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/",
-    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/report.py training/augment.py",
+    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/ training/augment.py",
     "torch": "model/ training/",
     "torchvision": "training/augment.py",
     "timm": "model/ training/distributed.py",
@@ -100,9 +100,9 @@ def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(fi
     program = file in ("system/worker.py", "cluster/node.py")
     assert not calls & (set(SPEAKS) - ({"os._exit", "sys.exit"} if program else set()))
     streams = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
-    assert not names & streams or file == "system/streams.py"
+    assert not names & streams or file in ("system/streams.py", "cluster/backends.py")  # what ray prints
     assert "os.environ" not in names
-    assert not calls & {"logging.getLogger", "warnings.warn", "traceback.print_exc"}
+    assert not calls & {"warnings.warn", "traceback.print_exc", "logging.info", "logging.warning"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -134,5 +134,7 @@ for module in sys.argv[1:]:
 """
     modules = [f"dicomsort.{file.removesuffix('.py').replace('/', '.')}" for file in FILES]
     modules = [name.removesuffix(".__init__") for name in modules]
-    done = subprocess.run([sys.executable, "-c", script, *modules], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *modules], capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == modules, done.stderr

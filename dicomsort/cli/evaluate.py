@@ -167,11 +167,7 @@ def calibrate(
             logits = calibration.logits_of(predictor, samples, settings, count)
         tell.lines(caveats.lines_of(logits.remarked))
         changed, heads = calibration.calibrate(bundle, targets, logits, settings)
-        if out is None:
-            calibration.store(changed, folder)
-        else:
-            changed = replace(changed, name=out.resolve().name)
-            changed.save(out)
+        changed = _stored(changed, folder, out)
         overlap = _overlaps([bundle], samples)[0]
         if json:
             report = {"model": changed.tag, "part": part, "heads": [asdict(head) for head in heads]}
@@ -184,6 +180,18 @@ def calibrate(
         tell.failures(failures)
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":
+    """Write a calibrated bundle where it came from, or as one of another name."""
+    from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
+
+    if out is None:
+        calibration.store(changed, folder)
+        return changed
+    copy = replace(changed, name=out.resolve().name)
+    copy.save(out)
+    return copy
 
 
 def _check_folders(folder: Path, model: str, out: Path | None) -> None:

@@ -18,7 +18,6 @@ from dicomsort.cli.options import (
     Targets,
     Timeout,
     Workers,
-    canvas_of,
     endings,
 )
 from dicomsort.errors import ExitCode, UsageError
@@ -74,6 +73,8 @@ def preview(
         from dicomsort.training import augment as changes  # noqa: PLC0415
 
         _check_ending(out, ".png")
+        from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
+
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
         loaded = dataset.load(data, columns)

@@ -9,11 +9,11 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import DicomsortError, ExitCode, TargetError, UsageError, internal
+from dicomsort.errors import DicomsortError, ExitCode, TargetError, internal
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 if TYPE_CHECKING:
-    from dicomsort.imaging.canvas import Preprocessing
+    pass
 
 READ = ReadSettings()
 _NOWHERE = "the current folder has been removed: change to another one, or give absolute paths"
@@ -98,16 +98,6 @@ def endings(interrupted: str = "interrupted") -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
         console.say(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
-
-
-def canvas_of(size: int, smooth: str) -> "Preprocessing":
-    """Return the canvas for images. Raises UsageError for an impossible one."""
-    from dicomsort.imaging.canvas import Preprocessing  # noqa: PLC0415
-
-    try:
-        return Preprocessing(size=size, smooth=smooth)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def make_folder(out: Path) -> None:

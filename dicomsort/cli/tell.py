@@ -1,12 +1,15 @@
 """What commands say of their results, in lines and tables."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from dicomsort.cli.console import say, table
+from dicomsort.cli.console import counting, say, table
+from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
+    from dicomsort.data.dataset import Unread
     from dicomsort.sorting.merge import Merged
     from dicomsort.training.cross_validation import Summary
     from dicomsort.training.trainer import Epoch
@@ -52,17 +55,12 @@ def picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
         say(f"wrote {target}" + "".join(f" ({remark})" for remark in remarks))
 
 
-def epoch(epoch: "Epoch", fold: str = "") -> None:
+def _epoch(epoch: "Epoch", fold: str = "") -> None:
     """Tell how an epoch of a training went."""
     say(
         f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.f1_macro:.4f}, "
         f"macro recall {epoch.recall_macro:.4f}, {epoch.seconds:.0f} s"
     )
-
-
-def fold_epoch(fold: str, one: "Epoch") -> None:
-    """Tell how an epoch of one fold went."""
-    epoch(one, f"{fold}, ")
 
 
 _SHOWN = (
@@ -71,7 +69,7 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def folds(summary: "Summary") -> None:
+def _folds(summary: "Summary") -> None:
     """Tell the figures of a cross-validation: of each fold, their mean, their spread, and of all answers."""
     for head, figures in summary.figures.items():
         shown = [name for name in _SHOWN if name in figures]
@@ -104,3 +102,42 @@ def failures(failures: Any) -> None:
         say(f"not read: {sample.name}: {failure.status}: {failure.reason}")
     if len(failures) > shown:
         say(f"... and {len(failures) - shown} more that were not read")
+
+
+class ConsoleReporter:
+    """Says on the console how a training goes; a quiet one only what a person must see."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def info(self, line: str) -> None:
+        """Say a line, unless it is to be quiet."""
+        if not self._quiet:
+            say(line)
+
+    def warn(self, line: str) -> None:
+        """Say a line."""
+        say(line)
+
+    def counting(self, what: str, total: int | None) -> AbstractContextManager[Count]:
+        """Show the counting of `total` steps while the block runs."""
+        return counting(what, total, self._quiet)
+
+    def unread(self, found: "Sequence[Unread]") -> None:
+        """Tell the first files that could not be read."""
+        failures(found)
+
+    def epoch(self, epoch: "Epoch") -> None:
+        """Tell how an epoch went."""
+        if not self._quiet:
+            _epoch(epoch)
+
+    def fold_epoch(self, fold: str, epoch: "Epoch") -> None:
+        """Tell how an epoch of one fold went."""
+        if not self._quiet:
+            _epoch(epoch, f"{fold}, ")
+
+    def folds(self, summary: "Summary") -> None:
+        """Tell the figures of a cross-validation."""
+        if not self._quiet:
+            _folds(summary)

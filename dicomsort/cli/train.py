@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, tell
 from dicomsort.cli.options import (
     Corrections,
     Data,
@@ -163,7 +163,7 @@ def train(
         from dicomsort.model.networks import HUB  # noqa: PLC0415
         from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
-        from dicomsort.training.run import Division, Job  # noqa: PLC0415
+        from dicomsort.training.run import Division, Job, SilentTraining  # noqa: PLC0415
 
         division = Division(split, split_column, tuple(hold_out or ()), folds)
         division.check()
@@ -187,7 +187,8 @@ def train(
                 console.say("fetching weights; without a network connection this gives up after a minute")
             job = Job(
                 data, out, store, settings, mine, tuple(target or ()),
-                division, workers, resume, quiet, corrections, patient,
+                division, workers, resume, corrections, patient,
+                tell.ConsoleReporter(quiet) if mine.leads else SilentTraining(),
             )  # fmt: skip
             with run_folder.alone(out) if mine.leads else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from dicomsort.errors import UsageError
+
 GreyFloat = NDArray[np.float32]
 Canvas = NDArray[np.uint8]
 
@@ -49,6 +51,14 @@ class Preprocessing:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return asdict(self)
+
+
+def canvas_of(size: int, smooth: str) -> Preprocessing:
+    """Return the canvas for images. Raises UsageError for an impossible one."""
+    try:
+        return Preprocessing(size=size, smooth=smooth)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def fitted_shape(rows: int, columns: int, size: int, aspect: float = 1.0) -> tuple[int, int]:

@@ -3,32 +3,33 @@
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from dicomsort.cli import console, tell
-from dicomsort.cli.options import canvas_of
 from dicomsort.data import caveats, corrections, splits, targets
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.data.table import NONE, names_people
 from dicomsort.errors import UsageError
+from dicomsort.imaging.canvas import canvas_of
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
+from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
 from dicomsort.training import label_audit as auditing
 from dicomsort.training import run_folder
 from dicomsort.training import train as training
+from dicomsort.training.cross_validation import Summary
 from dicomsort.training.distributed import Ranks
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
-from dicomsort.training.trainer import Place
+from dicomsort.training.trainer import Epoch, Place
 
 _MOST_SHOWN = 60  # doubtful labels on the contact sheet
 
@@ -66,6 +67,38 @@ class Division:
         return by
 
 
+class TrainingReporter(Reporter, Protocol):
+    """Told how a training goes."""
+
+    def unread(self, found: Sequence[Unread]) -> None:
+        """Take the samples whose files could not be read."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Take the figures of an epoch that has ended."""
+
+    def fold_epoch(self, fold: str, epoch: Epoch) -> None:
+        """Take the figures of an epoch of one fold."""
+
+    def folds(self, summary: Summary) -> None:
+        """Take the figures of a cross-validation."""
+
+
+class SilentTraining(Silent):
+    """A reporter of a training that keeps still."""
+
+    def unread(self, found: Sequence[Unread]) -> None:
+        """Let it go."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Let it go."""
+
+    def fold_epoch(self, fold: str, epoch: Epoch) -> None:
+        """Let it go."""
+
+    def folds(self, summary: Summary) -> None:
+        """Let it go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One call of `train`: where the data are, where all goes, and how."""
@@ -79,9 +112,9 @@ class Job:
     division: Division
     workers: int | None
     resume: bool
-    quiet: bool
     corrections: Path | None = None
     patient: str | None = None
+    reporter: TrainingReporter = field(default_factory=SilentTraining)
 
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return what became of it, and how many files could not be read."""
@@ -89,7 +122,7 @@ class Job:
         samples, split, unread = self._divided(cache, samples, unread, heads)
         before = training.finished(self.out, self.recipe, samples, heads, split) if self.resume else None
         if before is not None:
-            console.say(f"'{self.out}' holds the finished model already ({before.tag})")
+            self.reporter.warn(f"'{self.out}' holds the finished model already ({before.tag})")
             return self._told(before), len(unread)
         if self.ranks.leads and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
@@ -102,12 +135,11 @@ class Job:
         if self.ranks.leads:
             training.finish(bundle, self.out)
             run_folder.write_card(self.out, bundle.training, bundle.metrics)
-            if not self.quiet:
-                targets = "".join(f" --target {target}" for target in self.targets)
-                right = "" if self.corrections is None else f" --corrections {self.corrections}"
-                who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
-                measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
-                console.say(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
+            targets = "".join(f" --target {target}" for target in self.targets)
+            right = "" if self.corrections is None else f" --corrections {self.corrections}"
+            who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
+            measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
+            self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
 
     def _divided(
@@ -134,9 +166,10 @@ class Job:
         if not self.ranks.leads:
             return
         read = (sample for sample in samples if split.get(sample.sha256) != TEST)
-        tell.lines(caveats.lines_of(cache.remarks(read)))
+        for line in caveats.lines_of(cache.remarks(read)):
+            self.reporter.warn(line)
         if unread:
-            tell.failures(unread)
+            self.reporter.unread(unread)
             run_folder.write_unread(unread, self.out)
 
     def _told(self, bundle: Bundle) -> dict[str, Any]:
@@ -152,15 +185,13 @@ class Job:
         unread = self._fill(cache, samples, {}, unread)
         self._tell_read(cache, samples, {}, unread)
         with self._counting(None) as count:
-            watch = None if self.quiet else tell.fold_epoch
-            work = validation.Work(cache, tuple(unread), self._place(count), watch)
+            work = validation.Work(cache, tuple(unread), self._place(count), self.reporter.fold_epoch)
             rounds = list(validation.cross_validate(samples, heads, folds, self.recipe, work))
         summary = validation.summarise(rounds, 1000, self.recipe.seed)
         told = {"out": str(self.out), **summary.as_dict()}
         if self.ranks.leads:
             validation.write(rounds, summary, self.out)
-            if not self.quiet:
-                tell.folds(summary)
+            self.reporter.folds(summary)
             if audit is not None:
                 told["doubtful_labels"] = self._audit(rounds, cache, audit)
         return told, len(unread)
@@ -173,8 +204,7 @@ class Job:
         sheet = path.with_suffix(".png")
         if tiles:
             save(sheet_of(tiles, columns=10), sheet)
-        if not self.quiet:
-            console.say(f"{len(found)} labels are in doubt: {path}" + (f", {sheet}" if tiles else ""))
+        self.reporter.info(f"{len(found)} labels are in doubt: {path}" + (f", {sheet}" if tiles else ""))
         return len(found)
 
     def _read(self) -> tuple[Cache, list[Sample], list[Unread], tuple[Head, ...]]:
@@ -185,23 +215,24 @@ class Job:
         found, count = self.ranks.led(
             lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
         )
-        if self.corrections is not None and self.ranks.leads and not self.quiet:
-            console.say(f"{count} labels are corrected by {self.corrections}")
+        if self.corrections is not None:
+            self.reporter.info(f"{count} labels are corrected by {self.corrections}")
         samples = list(found.samples)
         heads = targets.heads_of(samples, self.targets)
         self._tell_of(found)
-        if (twice := targets.contradictions(samples)) and self.ranks.leads:
-            console.say(f"beware: {twice} images occur more than once and with different labels; see stats")
+        if twice := targets.contradictions(samples):
+            self.reporter.warn(
+                f"beware: {twice} images occur more than once and with different labels; see stats"
+            )
         return cache, samples, list(found.unread), heads
 
     def _tell_of(self, found: Data) -> None:
         """Tell how the table was read, and where a split of our own cannot keep patients together."""
-        if not self.ranks.leads:
-            return
-        tell.lines(found.remarks)
+        for line in found.remarks:
+            self.reporter.warn(line)
         given = self.division.split is not None or any(sample.part for sample in found.samples)
         if not found.has_patients and not given and self.patient != NONE:
-            console.say(caveats.DIVIDED)
+            self.reporter.warn(caveats.DIVIDED)
 
     def _columns(self) -> Columns:
         division = self.division
@@ -238,7 +269,7 @@ class Job:
         else:
             split = splits.make_split(samples, heads, seed)
         if crossing := splits.across(samples, split):
-            console.say(
+            self.reporter.warn(
                 f"beware: {crossing} patients are on two sides of this split; figures will be too good"
             )
         return split
@@ -249,7 +280,7 @@ class Job:
     def _fill(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> list[Unread]:
         """Read what is not in the cache yet, but for the test part; return all that could not be read."""
         wanted = [sample for sample in samples if split.get(sample.sha256) != TEST]
-        with console.counting("reading", len(wanted), self.quiet or not self.ranks.leads) as count:
+        with self.reporter.counting("reading", len(wanted)) as count:
             found: list[Unread] = self.ranks.led(
                 lambda: cache.fill(wanted, pool_settings(self.workers), count)
             )
@@ -263,7 +294,7 @@ class Job:
         """Count images while the block trains; Ctrl-C and SIGTERM end it after the step that is going on."""
         with (
             _stopping() as stop,
-            console.counting("training", total, self.quiet or not self.ranks.leads) as count,
+            self.reporter.counting("training", total) as count,
         ):
 
             def step(images: int) -> None:
@@ -274,7 +305,7 @@ class Job:
             yield step
 
     def _log(self, folder: Path) -> TrainingLog:
-        return TrainingLog(folder, None if self.quiet else tell.epoch)
+        return TrainingLog(folder, self.reporter.epoch)
 
 
 @contextmanager
