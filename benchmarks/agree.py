@@ -6,9 +6,9 @@ Of every DICOM file under the folders, the first, the middle and the last frames
 streams that are made with every option of their kind, whose pixels are known (`tests/made.py`,
 `tests/jpeg_lossless.py`, `tests/streams.py`). Each decoding runs in a worker process, for some of these
 decoders crash: those of imagecodecs, Pillow, pydicom's plug-ins as far as they are installed, and dcmtk's
-commands. All are compared, grey value by grey value (of colours, their brightness), with what is known, or
+commands. All are compared, gray value by gray value (of colors, their brightness), with what is known, or
 with what `dicom.codecs` chooses to do. Lossless syntaxes must be equal. Values of a lossy one may differ
-by 2 steps, by 3 from what went into an encoder; the brightness of lossy colours by 2 of 256 on average, for
+by 2 steps, by 3 from what went into an encoder; the brightness of lossy colors by 2 of 256 on average, for
 sub-sampled ones are smoothed in one way or another.
 
 Prints a table ("decodes alone": what dicomsort's choice refuses), and with --verbose a line for each frame
@@ -239,7 +239,7 @@ def brightness(pixels: Values, luma: bool) -> Values:
 
 
 def _values(case: Case, pixels: Values, luma: bool | None = None) -> Values:
-    """Return int64 values with the sign that the header says, or the brightness of colours."""
+    """Return int64 values with the sign that the header says, or the brightness of colors."""
     if pixels.ndim == 3 and case.samples == 3:
         return brightness(pixels, case.says_luma if luma is None else luma)
     pixels = pixels.astype(np.int64) & ((1 << case.stored) - 1)
@@ -257,7 +257,9 @@ def _chosen(case: Case) -> Values:
     if not codecs.keeps_to(case.frame, case.syntax, shape):
         raise ValueError
     rgb = True if case.photometric == "RGB" else False if case.photometric.startswith("YBR_") else None
-    found = codecs.decode(case.frame, case.syntax, codecs.Wanted(shape, shape, case.stored, case.signed, rgb))
+    found = codecs.decode(
+        case.frame, case.syntax, codecs.DecodeRequest(shape, shape, case.stored, case.signed, rgb)
+    )
     return _values(case, found.pixels, found.luma)
 
 
@@ -266,7 +268,7 @@ def _alone(decode: Callable[[bytes], Values], luma: bool | None = None) -> Calla
 
 
 def _as_coded(frame: bytes) -> Values:
-    """Decode without a change of colours; a stream of one component has none."""
+    """Decode without a change of colors; a stream of one component has none."""
     components = frame[frame.index(b"\xff\xc3") + 9]
     space = "RGB" if components == 3 else None
     return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space))

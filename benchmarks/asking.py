@@ -15,7 +15,7 @@ import numpy as np
 from negatives import Negative
 from numpy.typing import NDArray
 from PIL import Image
-from shortcuts import Change, Grey, bent, compressed, read_grey, resized
+from shortcuts import Change, Gray, bent, compressed, read_gray, resized
 from told import Values
 
 from dicomsort.data import dataset
@@ -25,7 +25,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fit
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.outcome import Failure, Picture
+from dicomsort.outcome import Failure, ReadImage
 
 AS_IS = "as is"
 DICOM_GROUPS, UNKNOWN, MAMMOGRAPHY = ("xray", "derived"), ("", "unclear"), "MG"
@@ -79,7 +79,7 @@ def ask(predictor: Predictor, items: Sequence[Item], read: Read[Item]) -> Said[I
     """Ask a model with a reject score about items. Raises ValueError if none can be read."""
     size = max(1, predictor.batch_size)
     chunks = [items[at : at + size] for at in range(0, len(items), size)]
-    with ThreadPoolExecutor(predictor.lanes) as threads:
+    with ThreadPoolExecutor(predictor.concurrency) as threads:
         parts = threads.map(partial(_asked, predictor=predictor, read=read), chunks)
         told = [pair for part in parts for pair in part]
     answers = [answer for answer in told if len(answer)]
@@ -104,7 +104,7 @@ def _asked(items: Sequence[Item], predictor: Predictor, read: Read[Item]) -> lis
     return np.split(values, np.cumsum([len(each) for each in canvases])[:-1])
 
 
-def _canvas(reading: Picture | Failure, preprocessing: Preprocessing) -> Canvas:
+def _canvas(reading: ReadImage | Failure, preprocessing: Preprocessing) -> Canvas:
     if isinstance(reading, Failure):
         return np.zeros((0, preprocessing.size, preprocessing.size), np.uint8)
     return reading.image[None]
@@ -123,28 +123,28 @@ def read_radiograph(path: Path, preprocessing: Preprocessing) -> Canvas:
 
 def read_changed(sample: Sample, preprocessing: Preprocessing, changes: Sequence[Change]) -> Canvas:
     """Read a file in its own size, change it in each way, and fit it to the canvas."""
-    grey = read_grey(sample.path)
-    return np.stack([fit(change(grey), preprocessing) for change in changes])
+    gray = read_gray(sample.path)
+    return np.stack([fit(change(gray), preprocessing) for change in changes])
 
 
 def conditions() -> dict[str, Change]:
     """Name the changes that leave a radiograph one, the unchanged picture first."""
     return {
-        AS_IS: lambda grey: grey,
+        AS_IS: lambda gray: gray,
         **{f"JPEG, quality {each}": partial(compressed, quality=each) for each in (30, 60, 90)},
         "PNG": as_png,
         "half the size": partial(resized, down=0.5, across=0.5),
         "twice the size": partial(resized, down=2.0, across=2.0),
-        "inverted": lambda grey: 255 - grey,
+        "inverted": lambda gray: 255 - gray,
         "gamma 0.7 (brighter)": partial(bent, gamma=0.7),
         "gamma 1.4 (darker)": partial(bent, gamma=1.4),
     }
 
 
-def as_png(grey: Grey) -> Grey:
+def as_png(gray: Gray) -> Gray:
     """Write as PNG of 8 bits, and read it again."""
     file = io.BytesIO()
-    Image.fromarray(np.asarray(np.clip(grey + 0.5, 0, 255), np.uint8)).save(file, "PNG")
+    Image.fromarray(np.asarray(np.clip(gray + 0.5, 0, 255), np.uint8)).save(file, "PNG")
     return np.asarray(Image.open(file), np.float32)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from told import Values, figure, ratio, resampled
 
-from dicomsort.evaluation.metrics import Answers, Figure
+from dicomsort.evaluation.metrics import Estimate, Predictions
 from dicomsort.system.escaping import uncell, unescape
 from dicomsort.training import cross_validation
 
@@ -82,10 +82,10 @@ class Run:
         """Tell which images were called a class (n,)."""
         return _are(self.chosen, label, self.labels)
 
-    def answers(self) -> Answers:
+    def answers(self) -> Predictions:
         """Return what `metrics` takes, with patients as clusters."""
         clusters = np.asarray(np.unique(self.patients, return_inverse=True)[1], np.int64)
-        return Answers("multiclass", self.labels, self.truth, self.chosen, self.scores, clusters)
+        return Predictions("multiclass", self.labels, self.truth, self.chosen, self.scores, clusters)
 
 
 def _are(indices: NDArray[np.int64], label: str, labels: Sequence[str]) -> Members:
@@ -200,13 +200,13 @@ def _mean_recall(sums: Values) -> Values:
     return np.asarray(np.nansum(recalls, axis=1) / np.maximum((total > 0).sum(axis=1), 1))
 
 
-def recall_with_interval(run: Run, bootstrap: int) -> Figure:
+def recall_with_interval(run: Run, bootstrap: int) -> Estimate:
     """Return the macro recall with its interval, patients resampled."""
     draws = _mean_recall(resampled(run.patients, _recall_columns(run), bootstrap))
     return figure(macro_recall(run.truth, run.right), draws)
 
 
-def recall_difference(run: Run, best: Run, bootstrap: int) -> Figure:
+def recall_difference(run: Run, best: Run, bootstrap: int) -> Estimate:
     """Return by how much a candidate's macro recall is above another's, the same patients in both."""
     columns = np.concatenate([_recall_columns(each) for each in (run, best)], axis=1)
     ours, theirs = np.split(resampled(run.patients, columns, bootstrap), 2, axis=1)
@@ -214,7 +214,7 @@ def recall_difference(run: Run, best: Run, bootstrap: int) -> Figure:
     return figure(value, _mean_recall(ours) - _mean_recall(theirs))
 
 
-def chest_with_interval(run: Run, bootstrap: int) -> Figure:
+def chest_with_interval(run: Run, bootstrap: int) -> Estimate:
     """Return the balanced accuracy of chests with its interval, patients resampled."""
     of = np.column_stack([run.of(label) for label in (ADULT, CHILD)])
     columns = np.concatenate([of, of & run.right[:, None]], axis=1).astype(np.float64)

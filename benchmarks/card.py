@@ -28,8 +28,8 @@ from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, Sample
 from dicomsort.errors import DicomsortError, TargetError, UsageError
 from dicomsort.evaluation import evaluate
-from dicomsort.evaluation.evaluate import PATIENT, Answered, EvalSettings, Measured, Mistake
-from dicomsort.evaluation.metrics import Answers, Figure, Figures, measure
+from dicomsort.evaluation.evaluate import PATIENT, EvalSettings, Measured, Mistake, ModelPredictions
+from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, measure
 from dicomsort.evaluation.report import figure_text
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import Preprocessing
@@ -64,7 +64,7 @@ class Work:
 
     data: Path
     folder: Path
-    answered: Answered
+    answered: ModelPredictions
     measured: Measured
     samples: tuple[Sample, ...]
     settings: EvalSettings
@@ -80,7 +80,7 @@ class Work:
         """The column of the truth."""
         return self.measured.question.target
 
-    def measure(self, answers: Answers) -> Figures:
+    def measure(self, answers: Predictions) -> Metrics:
         """Compute figures with the same resamples as those of all images."""
         return measure(answers, self.settings.bootstrap, self.settings.seed)
 
@@ -156,17 +156,17 @@ def _introduction(work: Work) -> str:
     return f"{_wrapped(text)}\n\n    {command}"
 
 
-def _named(figures: Figures, names: Mapping[str, str]) -> str:
+def _named(figures: Metrics, names: Mapping[str, str]) -> str:
     words = ", ".join(f"{words} {figure_text(figures.overall[name])}" for name, words in names.items())
     return _wrapped(f"{words[0].upper()}{words[1:]}.")
 
 
-def _means(title: str, figures: Figures, names: Sequence[str]) -> list[str]:
+def _means(title: str, figures: Metrics, names: Sequence[str]) -> list[str]:
     cells = (figure_text(figures.overall[f"{name}_macro"]) for name in names)
     return [f"**{title}**", *cells, f"{figures.images:,}"]
 
 
-def _unambiguous(work: Work) -> Figures | None:
+def _unambiguous(work: Work) -> Metrics | None:
     """Measure without the images that are marked as ambiguous; None if none is."""
     marked = np.array([one.sample.facts.get("ambiguous") == "1" for one in work.measured.predictions])
     if not marked.any() or marked.all():
@@ -202,7 +202,7 @@ def _multiclass(work: Work) -> list[str]:
     return parts
 
 
-def _confusion(figures: Figures) -> str:
+def _confusion(figures: Metrics) -> str:
     rows = ([label, *map(str, row)] for label, row in zip(figures.labels, figures.confusion, strict=True))
     return table(("truth \\ answer", *figures.labels), rows)
 
@@ -215,7 +215,7 @@ def _chests(work: Work) -> str:
         return "The test part does not show chests of both, adults and children."
     truth = (some.truth == child).astype(np.int64)
     chosen = np.where(some.chosen == some.truth, truth, 1 - truth)
-    two = Answers("binary", CHESTS, truth, chosen, np.eye(2)[chosen], some.clusters)
+    two = Predictions("binary", CHESTS, truth, chosen, np.eye(2)[chosen], some.clusters)
     text = figure_text(work.measure(two).overall["recall_macro"])
     return _wrapped(
         f"Children's chests against adults', balanced accuracy over the {len(truth):,} images of either (any "
@@ -281,20 +281,20 @@ def _review(work: Work) -> str:
     )
 
 
-def _right(answers: Answers) -> NDArray[np.bool_]:
+def _right(answers: Predictions) -> NDArray[np.bool_]:
     """Say which answers are right (n,), of several labels: right in all of them."""
     same = answers.chosen == answers.truth
     return np.asarray(same.all(axis=1) if answers.kind == "multilabel" else same, np.bool_)
 
 
-def _share(work: Work, flags: NDArray[np.bool_], answers: Answers) -> Figure:
+def _share(work: Work, flags: NDArray[np.bool_], answers: Predictions) -> Estimate:
     """Return the share of images that are flagged, with its interval."""
     chosen, always = flags.astype(np.int64), np.ones(len(flags), np.int64)
-    made = Answers("binary", ("no", "yes"), always, chosen, np.eye(2)[chosen], answers.clusters)
+    made = Predictions("binary", ("no", "yes"), always, chosen, np.eye(2)[chosen], answers.clusters)
     return work.measure(made).overall["accuracy"]
 
 
-def _groups(work: Work, column: str, groups: Mapping[str, Figures]) -> str:
+def _groups(work: Work, column: str, groups: Mapping[str, Metrics]) -> str:
     name = "data set" if column == "dataset" else column
     positive = work.measured.figures.labels[1]
     rows, columns = [], {
@@ -317,7 +317,7 @@ def _groups(work: Work, column: str, groups: Mapping[str, Figures]) -> str:
     return table((name, "images", *columns), rows)
 
 
-def _wrong(figures: Figures) -> int:
+def _wrong(figures: Metrics) -> int:
     if figures.kind == "multilabel":
         return round(figures.images * (1 - figures.overall["subset_accuracy"].value))
     return figures.images - sum(row[at] for at, row in enumerate(figures.confusion))
@@ -358,7 +358,7 @@ def _plain(label: str) -> str:
 
 
 def drawn(tiles: Sequence[contact_sheet.Tile]) -> bytes:
-    """Draw a contact sheet as PNG, as large and in as many greys as the file may be; empty without tiles."""
+    """Draw a contact sheet as PNG, as large and in as many grays as the file may be; empty without tiles."""
     content = b""
     for side, greys in STYLES if tiles else ():
         picture = contact_sheet.sheet_of(tiles, min(COLUMNS, len(tiles)), side).convert("L")

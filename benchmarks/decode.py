@@ -34,45 +34,45 @@ import dicomsort
 SOURCE = Path(__file__).resolve().parents[1] / "tests" / "archive" / "WG04" / "RG2_JPLY"
 ROWS, COLUMNS = 3000, 2400
 SIZES = (224, 256, 384)
-Grey = NDArray[Any]
+Gray = NDArray[Any]
 
 
-def _rle(grey: Grey) -> bytes:
+def _rle(gray: Gray) -> bytes:
     encoder = get_encoder(UID("1.2.840.10008.1.2.5"))
     return encoder.encode(
-        grey.tobytes(), rows=ROWS, columns=COLUMNS, number_of_frames=1, samples_per_pixel=1,
+        gray.tobytes(), rows=ROWS, columns=COLUMNS, number_of_frames=1, samples_per_pixel=1,
         bits_allocated=16, bits_stored=12, pixel_representation=0, photometric_interpretation="MONOCHROME2",
     )  # fmt: skip
 
 
-def _jpeg_2000(grey: Grey, **options: Any) -> bytes:
+def _jpeg_2000(gray: Gray, **options: Any) -> bytes:
     return bytes(
-        imagecodecs.jpeg2k_encode(grey, codecformat="j2k", bitspersample=12, resolutions=6, **options)
+        imagecodecs.jpeg2k_encode(gray, codecformat="j2k", bitspersample=12, resolutions=6, **options)
     )
 
 
-SYNTAXES: dict[str, tuple[str, int, Callable[[Grey], bytes | bytearray] | None]] = {
+SYNTAXES: dict[str, tuple[str, int, Callable[[Gray], bytes | bytearray] | None]] = {
     # name: Transfer Syntax UID, bits, encoder
     "uncompressed": ("1.2.840.10008.1.2.1", 12, None),
     "RLE": ("1.2.840.10008.1.2.5", 12, _rle),
-    "JPEG baseline": ("1.2.840.10008.1.2.4.50", 8, lambda grey: imagecodecs.jpeg8_encode(grey, level=90)),
+    "JPEG baseline": ("1.2.840.10008.1.2.4.50", 8, lambda gray: imagecodecs.jpeg8_encode(gray, level=90)),
     "JPEG lossless SV1": (
         "1.2.840.10008.1.2.4.70",
         12,
-        lambda grey: imagecodecs.jpeg8_encode(grey, lossless=True, predictor=1, bitspersample=12),
+        lambda gray: imagecodecs.jpeg8_encode(gray, lossless=True, predictor=1, bitspersample=12),
     ),
     "JPEG-LS": ("1.2.840.10008.1.2.4.80", 12, imagecodecs.jpegls_encode),
-    "JPEG 2000 lossless": ("1.2.840.10008.1.2.4.90", 12, lambda grey: _jpeg_2000(grey, reversible=True)),
+    "JPEG 2000 lossless": ("1.2.840.10008.1.2.4.90", 12, lambda gray: _jpeg_2000(gray, reversible=True)),
     "JPEG 2000 lossy": (
         "1.2.840.10008.1.2.4.91",
         12,
-        lambda grey: _jpeg_2000(grey, level=56, reversible=False),
+        lambda gray: _jpeg_2000(gray, level=56, reversible=False),
     ),
     "HTJ2K lossless": ("1.2.840.10008.1.2.4.201", 12, imagecodecs.htj2k_encode),
 }
 
 
-def radiograph() -> Grey:
+def radiograph() -> Gray:
     """Return the enlarged radiograph, uint16 (3000, 2400), 12 bits."""
     small = dicomsort.read_image(SOURCE, preprocessing=None)
     large = Image.fromarray(small.astype(np.float32)).resize((COLUMNS, ROWS), Image.Resampling.BICUBIC)
@@ -81,10 +81,10 @@ def radiograph() -> Grey:
     return np.asarray(np.clip(signal + noise, 0, 4095), np.uint16)
 
 
-def write(path: Path, grey: Grey, name: str) -> None:
+def write(path: Path, gray: Gray, name: str) -> None:
     """Store the image in one syntax."""
     syntax, bits, encode = SYNTAXES[name]
-    stored = np.ascontiguousarray(grey if bits == 12 else (grey >> 4).astype(np.uint8))
+    stored = np.ascontiguousarray(gray if bits == 12 else (gray >> 4).astype(np.uint8))
     dataset, meta = Dataset(), FileMetaDataset()
     meta.TransferSyntaxUID = UID(syntax)
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
@@ -99,16 +99,16 @@ def write(path: Path, grey: Grey, name: str) -> None:
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
 
 
-def usual(path: Path, size: int) -> Grey:
+def usual(path: Path, size: int) -> Gray:
     """Do as most programs do."""
     pixels = pydicom.dcmread(path).pixel_array
     low, high = np.percentile(pixels, (0.5, 99.5))
-    grey = (np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    gray = (np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     height, width = (
         round(size * pixels.shape[0] / max(pixels.shape)),
         round(size * pixels.shape[1] / max(pixels.shape)),
     )
-    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def plugin(path: Path) -> str:
@@ -156,11 +156,11 @@ def main() -> None:
         f"{'syntax':20} {'plug-in':10} {'MB':>5}"
         + "".join(f" {size:>6} px: usual  ours ratio" for size in SIZES)
     )
-    grey = radiograph()
+    gray = radiograph()
     with tempfile.TemporaryDirectory() as folder:
         for name in SYNTAXES:
             path = Path(folder) / "x.dcm"
-            write(path, grey, name)
+            write(path, gray, name)
             line = f"{name:20} {plugin(path):10} {path.stat().st_size / 1e6:5.1f}"
             for size in SIZES:
                 before, after = compare(path, size, runs)

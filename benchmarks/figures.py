@@ -16,12 +16,12 @@ from functools import partial
 import numpy as np
 
 from dicomsort.evaluation import metrics
-from dicomsort.evaluation.metrics import Answers
+from dicomsort.evaluation.metrics import Predictions
 
 CLASSES = 5
 
 
-def answers(images: int, patients: int | None, seed: int = 0) -> Answers:
+def answers(images: int, patients: int | None, seed: int = 0) -> Predictions:
     """Make up a model's answers; patients: None for unknown ones."""
     generator = np.random.default_rng(seed)
     truth = np.random.default_rng(0).integers(0, CLASSES, images)
@@ -30,10 +30,10 @@ def answers(images: int, patients: int | None, seed: int = 0) -> Answers:
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     clusters = None if patients is None else np.random.default_rng(0).integers(0, patients, images)
     labels = tuple("abcde")
-    return Answers("multiclass", labels, truth, scores.argmax(axis=1), scores, clusters)
+    return Predictions("multiclass", labels, truth, scores.argmax(axis=1), scores, clusters)
 
 
-def confusion_figures(given: Answers, bootstrap: int) -> None:
+def confusion_figures(given: Predictions, bootstrap: int) -> None:
     """Compute the figures of the confusion matrix alone."""
     patient, _ = metrics._patients(given)
     cell, table = metrics._cells(given)
@@ -42,7 +42,7 @@ def confusion_figures(given: Answers, bootstrap: int) -> None:
     metrics._figures(frequency, counted.scores, len(unit), bootstrap, np.random.default_rng(0))
 
 
-def rank_figures(given: Answers, bootstrap: int) -> None:
+def rank_figures(given: Predictions, bootstrap: int) -> None:
     """Compute the figures of the scores alone."""
     patient, patients = metrics._patients(given)
     judged = metrics._judged(given, patient, patients)

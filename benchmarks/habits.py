@@ -245,7 +245,7 @@ def _kept(before: Path, after: Path) -> list[str]:
     ]
 
 
-class _Counted(io.BytesIO):
+class _ConfusionMetrics(io.BytesIO):
     """Counts the bytes that are read."""
 
     count = 0
@@ -291,7 +291,7 @@ def _archive(dataset: pydicom.Dataset, members: int) -> bytes:
 
 
 def _inflated(data: bytes, whole: bool) -> list[str]:
-    started, stream = time.perf_counter(), _Counted(data)
+    started, stream = time.perf_counter(), _ConfusionMetrics(data)
     with tarfile.open(fileobj=stream, mode="r:gz") as tar:
         for member in tar:
             opened = tar.extractfile(member)

@@ -8,7 +8,7 @@ parts, a viewer's screen, the negative. Photographs come with scikit-learn and m
 are drawn, `--each` pictures of each, always the same. Left out are equal files, thumbnails, and what really
 is a radiograph: CT scouts, angiograms, mammograms, a dog.
 
-Writes 8-bit grey PNGs of at most 384 pixels a side and negatives.csv (file, kind, half, origin); `--sheets`
+Writes 8-bit gray PNGs of at most 384 pixels a side and negatives.csv (file, kind, half, origin); `--sheets`
 also a contact sheet of each kind. Thresholds may be tuned on the half `tune` and are reported on `report`:
 no kind and no owner of files is in both (ct_a and ct_b come from different owners), and both have slices,
 ultrasound, exposures without a patient, pages and photographs; nuclear medicine is in `report` alone.
@@ -30,14 +30,14 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from drawn import MAKERS
-from drawn.basics import GREATEST, Dice, Grey
+from drawn.basics import GREATEST, Dice, Gray
 from drawn.pages import overlaid
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from dicomsort.dicom.header import Stop, header_of, read_header
-from dicomsort.dicom.pixel_data import Layout, PixelSource
-from dicomsort.dicom.transforms import grey_scale, pixel_aspect
+from dicomsort.dicom.header import Rejected, header_of, read_header
+from dicomsort.dicom.pixel_data import ImagePixelDescription, PixelSource
+from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import fitted_shape, to_bytes
 from dicomsort.imaging.grayscale import ConstantImageError, Window, render
@@ -131,7 +131,7 @@ HALF_OF: dict[str, str] = {
 
 _CT_WINDOWS = (Window(-600, 1500), Window(400, 1800), Window(40, 400))  # lung, bone, soft parts
 _MAX_PIXELS = 50_000_000
-_ALIKE, _LEAST_RANGE = 4.0, 8  # grey levels: mean difference of two pictures, range of one
+_ALIKE, _LEAST_RANGE = 4.0, 8  # gray levels: mean difference of two pictures, range of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Made(NamedTuple):
 
     kind: str
     origin: str
-    image: Grey
+    image: Gray
 
 
 def load(table: Path) -> list[Negative]:
@@ -164,7 +164,7 @@ def dice_for(kind: str, number: int) -> Dice:
     return np.random.default_rng([SEED, zlib.crc32(kind.encode()), number])
 
 
-def draw(kind: str, number: int) -> Grey:
+def draw(kind: str, number: int) -> Gray:
     """Draw a picture of a kind; equal numbers give equal pictures."""
     return MAKERS[kind](dice_for(kind, number))
 
@@ -193,7 +193,7 @@ def rendered(folder: Path) -> Iterator[Made]:
         origin = path.relative_to(folder).as_posix()
         try:
             plain = list(renderings(path))
-        except (Stop, ConstantImageError) as error:
+        except (Rejected, ConstantImageError) as error:
             print(f"not readable: {origin}: {error}", file=sys.stderr)
             continue
         yield from (Made(kind, origin, image) for image in _unlike(_looks(plain, dice_for(origin, 0))))
@@ -203,22 +203,22 @@ def rendered(folder: Path) -> Iterator[Made]:
             yield from (Made(kind, name, image) for image in _unlike(_looks(plain, dice_for(name, 0))))
 
 
-def renderings(path: Path) -> Iterator[Grey]:
+def renderings(path: Path) -> Iterator[Gray]:
     """Render frames of a DICOM file, whatever it is, as dicomsort would; of a CT also with usual windows.
 
-    Raises Stop or ConstantImageError, or what a codec raises.
+    Raises Rejected or ConstantImageError, or what a codec raises.
     """
     with path.open("rb") as file:
         dataset, stream = read_header(file)
         header = header_of(dataset)
-        layout, source = Layout(dataset, header), PixelSource(stream, dataset)
+        layout, source = ImagePixelDescription(dataset, header), PixelSource(stream, dataset)
         source.open()
         layout.check(_MAX_PIXELS)
         for frame in _spread(layout.frames):
             size = min(GREATEST, max(layout.rows, layout.columns))
             shape = fitted_shape(layout.rows, layout.columns, size, pixel_aspect(dataset, frame).ratio)
             decoded = layout.stored_values(source, frame, (layout.rows, layout.columns)).decoded
-            scale = grey_scale(dataset, layout, frame)
+            scale = grayscale_transform(dataset, layout, frame)
             windows = _CT_WINDOWS if header.modality == "CT" else ()
             for given in (scale, *(replace(scale, window=window, voi_lut=None) for window in windows)):
                 box = decoded.box(layout.rows, layout.columns)
@@ -230,8 +230,8 @@ def _spread(frames: int) -> list[int]:
     return sorted({int((at + 0.5) * frames / MOST) for at in range(MOST)})
 
 
-def photograph(name: str) -> Grey:
-    """Return a photograph of a package, in grey."""
+def photograph(name: str) -> Gray:
+    """Return a photograph of a package, in gray."""
     if name == "grace_hopper.jpg":
         picture = Image.open(Path(mpl.get_data_path()) / "sample_data" / name).convert("L")
     else:
@@ -242,7 +242,7 @@ def photograph(name: str) -> Grey:
     return np.asarray(picture, np.uint8)
 
 
-def _looks(plain: Sequence[Grey], dice: Dice) -> Iterator[Grey]:
+def _looks(plain: Sequence[Gray], dice: Dice) -> Iterator[Gray]:
     """Show pictures as they are, then the middle one in other ways."""
     yield from plain
     middle = plain[len(plain) // 2]
@@ -250,25 +250,25 @@ def _looks(plain: Sequence[Grey], dice: Dice) -> Iterator[Grey]:
         yield look(middle, dice)
 
 
-def close_up(grey: Grey, dice: Dice) -> Grey:
+def close_up(gray: Gray, dice: Dice) -> Gray:
     """Cut a part out."""
-    height, width = (max(8, int(side * dice.uniform(0.45, 0.85))) for side in grey.shape)
+    height, width = (max(8, int(side * dice.uniform(0.45, 0.85))) for side in gray.shape)
     top, left = (
-        int(dice.integers(0, full - part + 1)) for full, part in zip(grey.shape, (height, width), strict=True)
+        int(dice.integers(0, full - part + 1)) for full, part in zip(gray.shape, (height, width), strict=True)
     )
-    return grey[top : top + height, left : left + width]
+    return gray[top : top + height, left : left + width]
 
 
-def _negative(grey: Grey, _: Dice) -> Grey:
-    return 255 - grey
+def _negative(gray: Gray, _: Dice) -> Gray:
+    return 255 - gray
 
 
-def _unlike(images: Iterator[Grey]) -> Iterator[Grey]:
+def _unlike(images: Iterator[Gray]) -> Iterator[Gray]:
     """Take up to MOST pictures that are not blank and differ from each other."""
     return islice(_new(images), MOST)
 
 
-def _new(images: Iterator[Grey]) -> Iterator[Grey]:
+def _new(images: Iterator[Gray]) -> Iterator[Gray]:
     before: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
     for image in images:
         small = np.asarray(Image.fromarray(image).resize((48, 48)), np.float32)

@@ -27,8 +27,8 @@ BATCHES = (1, 8, 32, 128)
 Images = NDArray[np.uint8]
 
 
-def rate(run: Callable[[Images], object], lanes: int, batch: Images, seconds: float) -> float:
-    """Return images a second of `lanes` threads that do nothing else."""
+def rate(run: Callable[[Images], object], concurrency: int, batch: Images, seconds: float) -> float:
+    """Return images a second of `concurrency` threads that do nothing else."""
     run(batch)
     end = time.perf_counter() + seconds
 
@@ -40,8 +40,8 @@ def rate(run: Callable[[Images], object], lanes: int, batch: Images, seconds: fl
         return done
 
     started = time.perf_counter()
-    with ThreadPoolExecutor(lanes) as threads:
-        done = sum(threads.map(lane, range(lanes)))
+    with ThreadPoolExecutor(concurrency) as threads:
+        done = sum(threads.map(lane, range(concurrency)))
     return done / (time.perf_counter() - started)
 
 
@@ -74,19 +74,19 @@ def main() -> None:
     }
     for precision in ("float32", "bfloat16", *(["float16"] if given.device.startswith("cuda") else [])):
         classifier = Classifier(bundle, given.device, precision)
-        share = max(1, THREADS // classifier.lanes)
+        share = max(1, THREADS // classifier.concurrency)
 
         def run(images: Images, classifier: Classifier = classifier, share: int = share) -> object:
             torch.set_num_threads(share)
             return classifier.logits(images)
 
-        ways[f"{precision}, {classifier.lanes} lanes"] = run, classifier.lanes
+        ways[f"{precision}, {classifier.concurrency} lanes"] = run, classifier.concurrency
     best = {(name, batch): 0.0 for name in ways for batch in BATCHES}
     for _ in range(3):
         for batch in BATCHES:
             images = np.random.default_rng(0).integers(0, 256, (batch, size, size), np.uint8)
-            for name, (way, lanes) in ways.items():
-                best[name, batch] = max(best[name, batch], rate(way, lanes, images, given.seconds))
+            for name, (way, concurrency) in ways.items():
+                best[name, batch] = max(best[name, batch], rate(way, concurrency, images, given.seconds))
     print(f"{bundle.tag} on {given.device}, {size} pixels, {THREADS} threads, torch {torch.__version__}")
     print(f"{'images/s, batches of':24}" + "".join(f"{batch:8}" for batch in BATCHES))
     for name in ways:

@@ -50,7 +50,7 @@ class Tool:
     """A way from a file to pixels.
 
     package: of PyPI, or of Debian with `deb:` before it; picture: (rows, columns), or colors behind these;
-    values: these are values, not grey levels 0..255.
+    values: these are values, not gray levels 0..255.
     """
 
     name: str

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from dicomsort.dicom import reader
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Picture
+from dicomsort.outcome import ReadImage
 from dicomsort.system.escaping import unescape
 
 SIDE, COLUMNS, MARGIN = 112, 8, 16
@@ -33,7 +33,7 @@ def main() -> None:
         draw.text((2, top + 2), f"{folder}/ ({len(rows)})", fill=0)
         for column, row in enumerate(rows[:COLUMNS]):
             picture = reader.read_dicom(unescape(row["path"]), Preprocessing(size=SIDE))
-            if isinstance(picture, Picture):
+            if isinstance(picture, ReadImage):
                 canvas.paste(Image.fromarray(picture.image), (column * SIDE, top + MARGIN))
             note = f"{row['label'] if folder == 'review' else ''} {float(row['confidence']):.2f}".strip()
             draw.text(

@@ -19,7 +19,7 @@ from pathlib import Path
 from dicomsort.dicom.reader import read_any
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
-from dicomsort.outcome import Picture
+from dicomsort.outcome import ReadImage
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def _draw(wrong: Wrong, sheet: Path) -> None:
     tiles = []
     for row, seen in wrong:
         reading = read_any(row["path"], Preprocessing())
-        if isinstance(reading, Picture):
+        if isinstance(reading, ReadImage):
             caption = (
                 f"is {seen['label5']}",
                 f"said {row['label']} {float(row['confidence']):.2f}",

@@ -6,7 +6,7 @@ negatives.csv is what benchmarks/negatives.py has written. Radiographs are the v
 labels.csv by the model's own split (files of no split count as test; what is ambiguous is a radiograph, too),
 and those of a folder of DICOM files with manifest.csv (rows of the groups xray and derived whose `label5` is
 known, no mammography), read as `dicomsort classify --include-secondary-capture` would. The test part is also
-asked compressed, rescaled, inverted and with other greys.
+asked compressed, rescaled, inverted and with other grays.
 
 Prints Markdown: the rejected share of each kind of picture and of each half of the kinds, false rejections,
 and what other thresholds would give. "In review" is what is not filed: rejected, or of a confidence below
@@ -31,7 +31,7 @@ from told import without_nan as as_json_values
 from dicomsort.data import dataset
 from dicomsort.data.dataset import TEST, VALIDATION, Sample
 from dicomsort.evaluation import evaluate, metrics
-from dicomsort.evaluation.metrics import Answers, Figure
+from dicomsort.evaluation.metrics import Estimate, Predictions
 from dicomsort.model import bundle as bundles
 from dicomsort.model.classifier import Classifier
 
@@ -47,8 +47,8 @@ class Row:
     name: str
     pictures: int
     units: int
-    rejected: Figure
-    review: Figure
+    rejected: Estimate
+    review: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class KindRow:
     half: str
     auc: float
     row: Row
-    at_one: Figure
+    at_one: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ class HalfRow:
 
     half: str
     threshold: float
-    kinds: Figure
-    images: Figure
+    kinds: Estimate
+    images: Estimate
     auc_kinds: float
-    auc_images: Figure
+    auc_images: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def threshold_for(radiographs: Values, false: float) -> float:
     return float(falling[min(math.floor(false * len(falling) + 1e-9), len(falling) - 1)])
 
 
-def over_kinds(rejected: Members, kinds: Units, units: Units, bootstrap: int) -> tuple[Figure, Figure]:
+def over_kinds(rejected: Members, kinds: Units, units: Units, bootstrap: int) -> tuple[Estimate, Estimate]:
     """Return the mean of the kinds' rejected shares, and the share of all; origins resampled in each kind."""
     hits, kind, unit = np.asarray(rejected, np.float64), np.asarray(kinds), np.asarray(units)
     columns = np.column_stack([hits, np.ones(len(hits))])
@@ -110,7 +110,7 @@ def over_kinds(rejected: Members, kinds: Units, units: Units, bootstrap: int) ->
     return figure(mean, of_kinds), figure(float(hits.mean()), of_images)
 
 
-def auc(unlike: Group, radiographs: Group, bootstrap: int = 0) -> Figure:
+def auc(unlike: Group, radiographs: Group, bootstrap: int = 0) -> Estimate:
     """Return the area under the ROC curve of the reject score."""
     scores = np.concatenate([radiographs.scores, unlike.scores])
     truth = np.repeat([0, 1], [len(radiographs.scores), len(unlike.scores)])
@@ -118,7 +118,7 @@ def auc(unlike: Group, radiographs: Group, bootstrap: int = 0) -> Figure:
     units = [f"{side} {unit}" for side, group in enumerate((radiographs, unlike)) for unit in group.units]
     clusters = np.asarray(np.unique(units, return_inverse=True)[1], np.int64)
     sides = np.column_stack([1 - ranks, ranks])
-    answers = Answers("binary", ("radiograph", "other"), truth, np.zeros_like(truth), sides, clusters)
+    answers = Predictions("binary", ("radiograph", "other"), truth, np.zeros_like(truth), sides, clusters)
     return metrics.measure(answers, bootstrap).overall["auc_macro"]
 
 

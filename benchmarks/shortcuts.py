@@ -39,10 +39,10 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.heads import split_columns
 
-Grey = NDArray[np.float32]
+Gray = NDArray[np.float32]
 """A picture of its own size: (rows, columns), 0 black to 255 white."""
 
-Change = Callable[[Grey], Grey]
+Change = Callable[[Gray], Gray]
 
 AS_IS, STRIP = "as is", "padded with black to a tall strip (height 2 : width 1)"
 ADULT, CHILD, SPINE = "adult_chest", "pediatric_chest", "spine"
@@ -70,7 +70,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ModelPredictions:
     """What the model says of samples: (n,) class indices and confidences under each condition."""
 
     samples: tuple[Sample, ...]
@@ -92,19 +92,19 @@ class Answered:
 
 def conditions() -> dict[str, Change]:
     """Name all changes, the unchanged picture first."""
-    return {AS_IS: _same, "inverted": lambda grey: 255 - grey} | _borders() | _shapes() | _looks()
+    return {AS_IS: _same, "inverted": lambda gray: 255 - gray} | _borders() | _shapes() | _looks()
 
 
 def _borders() -> dict[str, Change]:
     found: dict[str, Change] = {}
-    for colour, value in (("white", 255), ("black", 0)):
+    for color, value in (("white", 255), ("black", 0)):
         for edges, (down, across) in {
             "all edges": (1, 1), "left and right": (0, 1), "top and bottom": (1, 0)
         }.items():  # fmt: skip
             for percent in FRAMES:
                 width = percent / 100
                 change = partial(framed, down=down * width, across=across * width, value=value)
-                found[f"{colour} border of {percent} %, {edges}"] = change
+                found[f"{color} border of {percent} %, {edges}"] = change
     return found
 
 
@@ -120,7 +120,7 @@ def _shapes() -> dict[str, Change]:
         "turned by 90 degrees": partial(turned, quarters=1),
         "turned by 180 degrees": partial(turned, quarters=2),
         "turned by 270 degrees": partial(turned, quarters=3),
-        "mirrored": lambda grey: grey[:, ::-1],
+        "mirrored": lambda gray: gray[:, ::-1],
         "1.3 times as wide": partial(resized, down=1.0, across=1.3),
         "1.3 times as high": partial(resized, down=1.3, across=1.0),
     }
@@ -137,80 +137,80 @@ def _looks() -> dict[str, Change]:
     }
 
 
-def _same(grey: Grey) -> Grey:
-    return grey
+def _same(gray: Gray) -> Gray:
+    return gray
 
 
-def framed(grey: Grey, down: float, across: float, value: float) -> Grey:
+def framed(gray: Gray, down: float, across: float, value: float) -> Gray:
     """Put a border around: `down` of the height above and below, `across` of the width on both sides."""
-    rows, columns = round(down * grey.shape[0]), round(across * grey.shape[1])
-    return np.pad(grey, ((rows, rows), (columns, columns)), constant_values=value)
+    rows, columns = round(down * gray.shape[0]), round(across * gray.shape[1])
+    return np.pad(gray, ((rows, rows), (columns, columns)), constant_values=value)
 
 
-def padded(grey: Grey, ratio: float, value: float) -> Grey:
+def padded(gray: Gray, ratio: float, value: float) -> Gray:
     """Pad to a height of `ratio` times the width, or to less; what is beyond that already stays as it is."""
-    height, width = grey.shape
+    height, width = gray.shape
     wanted = max(height, round(width * ratio)) if ratio > 1 else height, max(width, round(height / ratio))
     missing = wanted[0] - height, (wanted[1] - width) * (ratio < 1)
-    return np.pad(grey, [(each // 2, each - each // 2) for each in missing], constant_values=value)
+    return np.pad(gray, [(each // 2, each - each // 2) for each in missing], constant_values=value)
 
 
-def cropped(grey: Grey, down: float, across: float) -> Grey:
+def cropped(gray: Gray, down: float, across: float) -> Gray:
     """Keep a share of the height and of the width, in the middle."""
     height, width = (
-        max(1, round(part * side)) for part, side in zip((down, across), grey.shape, strict=True)
+        max(1, round(part * side)) for part, side in zip((down, across), gray.shape, strict=True)
     )
-    top, left = (grey.shape[0] - height) // 2, (grey.shape[1] - width) // 2
-    return grey[top : top + height, left : left + width]
+    top, left = (gray.shape[0] - height) // 2, (gray.shape[1] - width) // 2
+    return gray[top : top + height, left : left + width]
 
 
-def squared(grey: Grey) -> Grey:
+def squared(gray: Gray) -> Gray:
     """Keep the largest square, in the middle."""
-    side = min(grey.shape)
-    return cropped(grey, side / grey.shape[0], side / grey.shape[1])
+    side = min(gray.shape)
+    return cropped(gray, side / gray.shape[0], side / gray.shape[1])
 
 
-def turned(grey: Grey, quarters: int) -> Grey:
+def turned(gray: Gray, quarters: int) -> Gray:
     """Turn to the left by quarters."""
-    return np.rot90(grey, quarters)
+    return np.rot90(gray, quarters)
 
 
-def resized(grey: Grey, down: float, across: float) -> Grey:
+def resized(gray: Gray, down: float, across: float) -> Gray:
     """Stretch by factors."""
-    return _resize(grey, (round(grey.shape[0] * down), round(grey.shape[1] * across)))
+    return _resize(gray, (round(gray.shape[0] * down), round(gray.shape[1] * across)))
 
 
-def halved(grey: Grey) -> Grey:
-    """Halve the contrast around the middle grey."""
-    return np.asarray(64 + grey / 2, np.float32)
+def halved(gray: Gray) -> Gray:
+    """Halve the contrast around the middle gray."""
+    return np.asarray(64 + gray / 2, np.float32)
 
 
-def bent(grey: Grey, gamma: float) -> Grey:
-    """Raise greys to a power; black stays black and white stays white."""
-    return np.asarray(255 * (grey / 255) ** gamma, np.float32)
+def bent(gray: Gray, gamma: float) -> Gray:
+    """Raise grays to a power; black stays black and white stays white."""
+    return np.asarray(255 * (gray / 255) ** gamma, np.float32)
 
 
-def coarse(grey: Grey, side: int) -> Grey:
+def coarse(gray: Gray, side: int) -> Gray:
     """Shrink the longer side to `side` pixels, and grow it back; what is smaller stays as it is."""
-    scale = side / max(grey.shape)
+    scale = side / max(gray.shape)
     if scale >= 1:
-        return grey
-    small = _resize(grey, (max(1, round(grey.shape[0] * scale)), max(1, round(grey.shape[1] * scale))))
-    return _resize(small, (grey.shape[0], grey.shape[1]))
+        return gray
+    small = _resize(gray, (max(1, round(gray.shape[0] * scale)), max(1, round(gray.shape[1] * scale))))
+    return _resize(small, (gray.shape[0], gray.shape[1]))
 
 
-def compressed(grey: Grey, quality: int) -> Grey:
+def compressed(gray: Gray, quality: int) -> Gray:
     """Write as JPEG, and read it again."""
     file = io.BytesIO()
-    Image.fromarray(_bytes(grey)).save(file, "JPEG", quality=quality)
+    Image.fromarray(_bytes(gray)).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file), np.float32)
 
 
-def written_on(grey: Grey) -> Grey:
+def written_on(gray: Gray) -> Gray:
     """Burn in what devices burn in: a side in a corner, lines of text in others, white with a dark edge."""
-    picture = Image.fromarray(_bytes(grey))
-    draw, size = ImageDraw.Draw(picture), max(8.0, max(grey.shape) / 28)
-    height, width = grey.shape
+    picture = Image.fromarray(_bytes(gray))
+    draw, size = ImageDraw.Draw(picture), max(8.0, max(gray.shape) / 28)
+    height, width = gray.shape
     words = (
         ("R", (0.05 * width, 0.08 * height), "lm", 2.5),
         ("NAME^ANY  M\n01.02.1963\nID 004711", (0.98 * width, 0.02 * height), "ra", 1),
@@ -223,16 +223,16 @@ def written_on(grey: Grey) -> Grey:
     return np.asarray(picture, np.float32)
 
 
-def _resize(grey: Grey, shape: tuple[int, int]) -> Grey:
-    picture = Image.fromarray(np.ascontiguousarray(grey))
+def _resize(gray: Gray, shape: tuple[int, int]) -> Gray:
+    picture = Image.fromarray(np.ascontiguousarray(gray))
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float32)
 
 
-def _bytes(grey: Grey) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(grey + 0.5, 0, 255), np.uint8)
+def _bytes(gray: Gray) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(gray + 0.5, 0, 255), np.uint8)
 
 
-def read_grey(path: Path) -> Grey:
+def read_gray(path: Path) -> Gray:
     """Read every pixel of a DICOM file, or of a picture as `dicomsort.dicom.reader` reads one."""
     try:
         return np.asarray(dicomsort.read_image(path, preprocessing=None), np.float32)
@@ -241,8 +241,8 @@ def read_grey(path: Path) -> Grey:
             raise
     with Image.open(path, formats=PICTURE_FORMATS) as image:
         deep = image.mode.startswith("I")
-        grey = np.asarray(ImageOps.exif_transpose(image).convert("F" if deep else "L"), np.float32)
-    return grey / np.float32(257) if deep else grey
+        gray = np.asarray(ImageOps.exif_transpose(image).convert("F" if deep else "L"), np.float32)
+    return gray / np.float32(257) if deep else gray
 
 
 def measure_conditions(
@@ -250,7 +250,7 @@ def measure_conditions(
     samples: Sequence[Sample],
     target: str = "group",
     changes: Mapping[str, Change] | None = None,
-) -> Answered:
+) -> ModelPredictions:
     """Ask the model about every sample under every condition; by default those of `conditions`.
 
     target: the column of which the samples' first cell is; the head of that name answers, or else the first.
@@ -260,12 +260,12 @@ def measure_conditions(
     bundle = predictor.bundle
     question = evaluate.questions(bundle.heads, (target,))[0]
     evaluate.check(bundle.heads, (target,), samples)
-    with ThreadPoolExecutor(predictor.lanes) as threads:
+    with ThreadPoolExecutor(predictor.concurrency) as threads:
         ask = partial(_scores, predictor=predictor, changes=tuple(changes.values()), question=question)
         scores = np.stack(list(threads.map(ask, samples)))
     head = question.head
     by_name = dict(zip(changes, scores.transpose(1, 0, 2), strict=True))
-    return Answered(
+    return ModelPredictions(
         samples=tuple(samples),
         labels=head.labels,
         review_below=head.review_below,
@@ -279,20 +279,20 @@ def _scores(
     sample: Sample, predictor: Predictor, changes: Sequence[Change], question: Question
 ) -> NDArray[np.float32]:
     """Return the head's scores of one sample: (changes, labels)."""
-    bundle, grey = predictor.bundle, read_grey(sample.path)
-    canvases = np.stack([fit(change(grey), bundle.preprocessing) for change in changes])
+    bundle, gray = predictor.bundle, read_gray(sample.path)
+    canvases = np.stack([fit(change(gray), bundle.preprocessing) for change in changes])
     batches = range(0, len(canvases), predictor.batch_size)
     logits = [predictor.logits(canvases[at : at + predictor.batch_size]) for at in batches]
     scores = bundle.scores(np.concatenate(logits)[:, : bundle.outputs])
     return split_columns(scores, [len(head.labels) for head in bundle.heads])[question.at]
 
 
-def rows_of(answered: Answered) -> list[Row]:
+def rows_of(answered: ModelPredictions) -> list[Row]:
     """Sum up each condition."""
     return [_row(name, answered) for name in answered.chosen]
 
 
-def _row(name: str, answered: Answered) -> Row:
+def _row(name: str, answered: ModelPredictions) -> Row:
     chosen, truth = answered.chosen[name], answered.truth
     recalls = {
         label: _share(answered.called(label, chosen), answered.of(label))
@@ -329,7 +329,7 @@ class SourceRow:
     condition: str
 
 
-def by_source(answered: Answered, known: Iterable[Sample]) -> list[SourceRow]:
+def by_source(answered: ModelPredictions, known: Iterable[Sample]) -> list[SourceRow]:
     """Measure sources whose chests are all of one age; `known` are the samples that tell which these are."""
     ages: dict[str, set[str]] = defaultdict(set)
     for sample in known:
@@ -344,7 +344,7 @@ def by_source(answered: Answered, known: Iterable[Sample]) -> list[SourceRow]:
 
 
 def _source_row(
-    answered: Answered, source: str, members: NDArray[np.bool_], ages: tuple[str, str]
+    answered: ModelPredictions, source: str, members: NDArray[np.bool_], ages: tuple[str, str]
 ) -> SourceRow:
     only, other = ages
     shares = {
@@ -354,7 +354,7 @@ def _source_row(
     return SourceRow(source, only, int(members.sum()), shares[AS_IS], shares[worst], worst)
 
 
-def becoming_spine(answered: Answered) -> dict[str, dict[str, float]]:
+def becoming_spine(answered: ModelPredictions) -> dict[str, dict[str, float]]:
     """Return for each class and change of shape the share of its pictures that are called a spine."""
     names = [name for name in answered.chosen if name in {AS_IS, *_shapes()}]
     return {
@@ -366,7 +366,7 @@ def becoming_spine(answered: Answered) -> dict[str, dict[str, float]]:
     }
 
 
-def tables(answered: Answered, known: Iterable[Sample]) -> str:
+def tables(answered: ModelPredictions, known: Iterable[Sample]) -> str:
     """Write all tables as Markdown."""
     return "\n\n".join([_conditions_table(answered), _source_table(answered, known), _spine_table(answered)])
 
@@ -376,7 +376,7 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _conditions_table(answered: Answered) -> str:
+def _conditions_table(answered: ModelPredictions) -> str:
     rows = rows_of(answered)
     first = rows[0]
     names = (
@@ -392,7 +392,7 @@ def _conditions_table(answered: Answered) -> str:
     return _table(names, cells)
 
 
-def _source_table(answered: Answered, known: Iterable[Sample]) -> str:
+def _source_table(answered: ModelPredictions, known: Iterable[Sample]) -> str:
     names = ("source", "its chests are all", "images", "called the other age", "most", "under the condition")
     cells = [
         (row.source, row.only, str(row.images), _percent(row.taken), _percent(row.most),
@@ -402,7 +402,7 @@ def _source_table(answered: Answered, known: Iterable[Sample]) -> str:
     return _table(names, cells)
 
 
-def _spine_table(answered: Answered) -> str:
+def _spine_table(answered: ModelPredictions) -> str:
     shares = becoming_spine(answered)
     names = list(next(iter(shares.values())))
     rows = [(name, *(_percent(shares[label][name]) for label in shares)) for name in names]
@@ -429,7 +429,7 @@ def _some(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
     return [samples[at] for at in sorted(kept)]
 
 
-def as_json(answered: Answered, known: Sequence[Sample], bundle: Bundle) -> dict[str, Any]:
+def as_json(answered: ModelPredictions, known: Sequence[Sample], bundle: Bundle) -> dict[str, Any]:
     """Return all figures as JSON values; NaN becomes None."""
     found = {
         "model": bundle.tag,

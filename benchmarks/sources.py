@@ -27,7 +27,7 @@ from candidates import ADULT, CHILD, Known, Members, Nested, Run, best_of, chest
 from told import Values, percent, percent_spread, plain, share, spread, table, without_nan
 
 from dicomsort.evaluation import metrics
-from dicomsort.evaluation.metrics import Figure, Figures
+from dicomsort.evaluation.metrics import Estimate, Metrics
 from dicomsort.model.bundle import CONFIG
 from dicomsort.training import cross_validation
 
@@ -47,7 +47,7 @@ class Part:
     name: str
     images: int
     recall: float
-    accuracy: Figure
+    accuracy: Estimate
     review_below: float
     precision: float
     coverage: float
@@ -59,9 +59,9 @@ class Step:
     """A threshold: the precision above it, and the share above it; kept: without what is rejected."""
 
     threshold: str
-    precision: Figure
+    precision: Estimate
     coverage: float
-    kept_precision: Figure | None = None
+    kept_precision: Estimate | None = None
     kept_coverage: float | None = None
 
 
@@ -70,12 +70,12 @@ class Report:
     """Everything about a candidate. taken: by source, adult chests, share called pediatric."""
 
     run: Run
-    figures: Figures
-    recall: Figure
-    chest: Figure
+    figures: Metrics
+    recall: Estimate
+    chest: Estimate
     folds: tuple[Part, ...]
     sources: tuple[Part, ...]
-    taken: dict[str, tuple[int, Figure]]
+    taken: dict[str, tuple[int, Estimate]]
     steps: tuple[Step, ...]
 
 
@@ -126,7 +126,9 @@ def _part(run: Run, name: str, members: Members, limits: Values, bootstrap: int)
     )
 
 
-def taken_for_children(run: Run, known: Mapping[str, Known], bootstrap: int) -> dict[str, tuple[int, Figure]]:
+def taken_for_children(
+    run: Run, known: Mapping[str, Known], bootstrap: int
+) -> dict[str, tuple[int, Estimate]]:
     """Return how many adult chests were called pediatric, by data sets whose chests are all adult; all last.
 
     known: tells which data sets these are.
@@ -160,7 +162,7 @@ def _step(name: str, run: Run, above: Members, bootstrap: int) -> Step:
     return replace(step, kept_precision=_precision(run, kept, bootstrap), kept_coverage=float(kept.mean()))
 
 
-def _precision(run: Run, above: Members, bootstrap: int) -> Figure:
+def _precision(run: Run, above: Members, bootstrap: int) -> Estimate:
     return share(run.right[above], run.patients[above], bootstrap)
 
 
@@ -185,7 +187,7 @@ def _candidate_row(run: Run, best: Run, bootstrap: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _signed(given: Figure) -> str:
+def _signed(given: Estimate) -> str:
     between = "" if np.isnan(given.low) else f" ({given.low:+.3f} to {given.high:+.3f})"
     return f"{given.value:+.3f}{between}"
 
@@ -223,7 +225,7 @@ def report_text(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def _classes_table(figures: Figures) -> str:
+def _classes_table(figures: Metrics) -> str:
     rows = [
         (label, str(figures.support[label]), *(spread(each[name]) for name in ("precision", "recall", "f1")))
         for label, each in figures.per_class.items()
@@ -243,14 +245,14 @@ def _parts_table(kind: str, parts: Sequence[Part], rejecting: bool) -> str:
     return table([*names, "rejected"] if rejecting else names, rows)
 
 
-def _confusion_table(figures: Figures) -> str:
+def _confusion_table(figures: Metrics) -> str:
     rows = [
         (label, *map(str, counts)) for label, counts in zip(figures.labels, figures.confusion, strict=True)
     ]
     return table(("truth, answer", *figures.labels), rows)
 
 
-def _taken_table(taken: Mapping[str, tuple[int, Figure]]) -> str:
+def _taken_table(taken: Mapping[str, tuple[int, Estimate]]) -> str:
     rows = [(source, str(images), percent_spread(each)) for source, (images, each) in taken.items()]
     return table(("data set of adult chests alone", "adult chests", "called pediatric"), rows)
 

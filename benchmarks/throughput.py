@@ -40,9 +40,9 @@ from dicomsort.dicom import reader
 from dicomsort.model.batching import predict
 from dicomsort.model.bundle import load, locate
 from dicomsort.model.classifier import Classifier
-from dicomsort.outcome import Picture
+from dicomsort.outcome import ReadImage
 from dicomsort.system.malloc import keep_freed_memory
-from dicomsort.system.timing import Spent
+from dicomsort.system.timing import StageTimer
 
 HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
@@ -101,12 +101,12 @@ def build(folder: Path, archive: str, files: int) -> list[Path]:
     originals.mkdir(parents=True)
     single = [name for name, short in SINGLE.items() if short == archive]
     kinds = 10 * single or 2 * [*MIXED, *OTHERS]
-    grey, paths = radiograph(), [originals / f"{number}.dcm" for number in range(len(kinds))]
+    gray, paths = radiograph(), [originals / f"{number}.dcm" for number in range(len(kinds))]
     for number, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
         if kind in OTHERS:
             other(path, kind, number)
         else:
-            write(path, np.roll(grey, 200 * number, axis=0), kind)
+            write(path, np.roll(gray, 200 * number, axis=0), kind)
     for number in range(files):
         place = target / f"{number // 500:04d}"
         place.mkdir(parents=True, exist_ok=True)
@@ -126,16 +126,16 @@ def floor(paths: list[Path], files: int) -> dict[str, float]:
             with path.open("rb", buffering=0) as file:
                 file.readinto(buffer)
 
-    def decode_all() -> list[Picture]:
+    def decode_all() -> list[ReadImage]:
         readings = [reader.read_dicom(str(path), preprocessing) for path in paths]
-        return [reading for reading in readings if isinstance(reading, Picture)]
+        return [reading for reading in readings if isinstance(reading, ReadImage)]
 
     pictures = decode_all()
     some = 8 * -(-400 // len(pictures) // 8)
 
     def network() -> None:
         readings = ((None, picture) for picture in pictures * some)
-        for _ in predict(readings, classifier, classifier.batch_size, Spent()):
+        for _ in predict(readings, classifier, classifier.batch_size, StageTimer()):
             pass
 
     return {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.evaluation.metrics import Figure
+from dicomsort.evaluation.metrics import Estimate
 
 Values = NDArray[np.float64]
 Units = Sequence[str] | NDArray[np.str_]
@@ -31,13 +31,13 @@ def resampled(units: Units, columns: Values, bootstrap: int, seed: int = 0) -> V
     return np.concatenate(parts)
 
 
-def figure(value: float, draws: Values) -> Figure:
+def figure(value: float, draws: Values) -> Estimate:
     """Put the 95 % percentile interval of resamples (b,), which always holds the value, around it."""
     kept = draws[~np.isnan(draws)]
     if math.isnan(value) or not kept.size:
-        return Figure(value, math.nan, math.nan)
+        return Estimate(value, math.nan, math.nan)
     low, high = np.percentile(kept, _INTERVAL)
-    return Figure(value, min(float(low), value), max(float(high), value))
+    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
 def ratio(hits: Values, among: Values) -> Values:
@@ -45,7 +45,7 @@ def ratio(hits: Values, among: Values) -> Values:
     return np.asarray(np.divide(hits, among, out=np.full(np.shape(among), np.nan), where=among > 0))
 
 
-def share(hits: NDArray[np.bool_], units: Units, bootstrap: int, seed: int = 0) -> Figure:
+def share(hits: NDArray[np.bool_], units: Units, bootstrap: int, seed: int = 0) -> Estimate:
     """Return the share of hits (n,) with its interval, units resampled; NaN of nothing."""
     columns = np.column_stack([hits, np.ones(len(hits))])
     draws = resampled(units, columns, bootstrap, seed)
@@ -68,14 +68,14 @@ def percent(value: float) -> str:
     return "" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
-def spread(given: Figure) -> str:
+def spread(given: Estimate) -> str:
     """Write a figure with its interval, if it has one."""
     if math.isnan(given.low):
         return plain(given.value)
     return f"{given.value:.3f} ({given.low:.3f} to {given.high:.3f})"
 
 
-def percent_spread(given: Figure) -> str:
+def percent_spread(given: Estimate) -> str:
     """Write a share in per cent with its interval, if it has one."""
     if math.isnan(given.low):
         return percent(given.value)

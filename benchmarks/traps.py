@@ -121,7 +121,7 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """One file: its data set, and the right picture, grey 0..255."""
+    """One file: its data set, and the right picture, gray 0..255."""
 
     name: str
     dataset: Dataset
@@ -230,37 +230,37 @@ def _luma(rgb: Pixels) -> Pixels:
 
 def _bits() -> list[Trap]:
     """How the bits lie in a word."""
-    grey = radiograph()
-    plain = grey / 4095 * 255
-    masked = ((grey.astype(np.int32) - 2048) & 0xFFF).astype(np.uint16)
+    gray = radiograph()
+    plain = gray / 4095 * 255
+    masked = ((gray.astype(np.int32) - 2048) & 0xFFF).astype(np.uint16)
     signed = image(masked, 12, PixelRepresentation=1, **window(0))
     jpeg_ls = bytes(imagecodecs.jpegls_encode(masked))
-    crossed = grey.copy()
+    crossed = gray.copy()
     crossed[:, ::8] |= 1 << 12
     overlay = image(crossed, 12, **window())
     for element, vr, value in OVERLAY:
         overlay.add_new((0x6000, element), vr, value)
-    padded = grey.copy()
+    padded = gray.copy()
     padded[256:] = 0xFFFF
     padding = image(padded, 16, **window())
     padding.add_new("PixelPaddingValue", "SS", -1)
-    eight = (grey >> 4).astype(np.uint8)
+    eight = (gray >> 4).astype(np.uint8)
     stream = bytes(imagecodecs.jpeg2k_encode(eight, codecformat="j2k", bitspersample=8, reversible=True))
     spare = compressed(image(eight.astype(np.uint16), 8, **window(128, 256)), JPEG_2000, stream)
     swapped = image(eight, 8, **window(128, 256))
     swapped.file_meta.TransferSyntaxUID = UID(BIG_ENDIAN)
     swapped.add_new("PixelData", "OW", eight.view(np.uint16).byteswap().tobytes())
     return [
-        Trap("plain", image(grey, 12, **window()), plain),
+        Trap("plain", image(gray, 12, **window()), plain),
         Trap(
             "left-justified",
-            image(grey << 4, 12, HighBit=15, **window()),
+            image(gray << 4, 12, HighBit=15, **window()),
             plain,
         ),
         Trap(
             "left-justified, JPEG lossless",
             compressed(
-                image(grey << 4, 12, HighBit=15, **window()), LOSSLESS, jpeg_lossless([grey << 4], 16)
+                image(gray << 4, 12, HighBit=15, **window()), LOSSLESS, jpeg_lossless([gray << 4], 16)
             ),
             plain,
         ),
@@ -299,61 +299,61 @@ def _bits() -> list[Trap]:
 
 def _looks() -> list[Trap]:
     """How values become gray."""
-    grey = radiograph()
-    plain = grey / 4095 * 255
+    gray = radiograph()
+    plain = gray / 4095 * 255
     dark = np.rint((np.arange(4096) / 4095) ** 2.2 * 255).astype(np.uint16)
     bright = np.rint((np.arange(4096) / 4095) ** 0.5 * 65535).astype(np.uint16)
     inverse: dict[str, Any] = {"PresentationLUTShape": "INVERSE"}
 
     def voi(entries: Pixels, bits: int, vr: str, **tags: Any) -> Dataset:
-        return image(grey, 12, VOILUTSequence=[table(entries, bits, vr)], **tags)
+        return image(gray, 12, VOILUTSequence=[table(entries, bits, vr)], **tags)
 
-    modality = image(grey, 12, ModalityLUTSequence=[table(bright, 16, "US")], **window(32768, 65536))
-    sigmoid = image(grey, 12, VOILUTFunction="SIGMOID", **window(1000, 1500))
+    modality = image(gray, 12, ModalityLUTSequence=[table(bright, 16, "US")], **window(32768, 65536))
+    sigmoid = image(gray, 12, VOILUTFunction="SIGMOID", **window(1000, 1500))
     return [
         Trap(
             "VOI LUT, 8 bits, packed",
             voi(dark.astype(np.uint8), 8, "OW"),
-            dark[grey],
+            dark[gray],
         ),
         Trap(
             "VOI LUT, 8 bits in words",
             voi(dark, 8, "US"),
-            dark[grey],
+            dark[gray],
         ),
         Trap(
             "VOI LUT with VR SS",
             voi(bright.view(np.int16), 16, "SS"),
-            bright[grey] / 257,
+            bright[gray] / 257,
         ),
         Trap(
             "VOI LUT and window",
             voi(dark, 8, "US", **window(1000, 500)),
-            dark[grey],
+            dark[gray],
         ),
         Trap(
             "two windows",
-            image(grey, 12, **window([2048, 1000], [4096, 500])),
+            image(gray, 12, **window([2048, 1000], [4096, 500])),
             plain,
         ),
         Trap(
             "SIGMOID",
             sigmoid,
-            255 / (1 + np.exp(-4 * (grey - 1000.0) / 1500)),
+            255 / (1 + np.exp(-4 * (gray - 1000.0) / 1500)),
         ),
         Trap(
             "Modality LUT",
             modality,
-            bright[grey] / 257,
+            bright[gray] / 257,
         ),
         Trap(
             "MONOCHROME1",
-            image(4095 - grey, 12, PhotometricInterpretation="MONOCHROME1", **inverse, **window()),
+            image(4095 - gray, 12, PhotometricInterpretation="MONOCHROME1", **inverse, **window()),
             plain,
         ),
         Trap(
             "MONOCHROME2 and INVERSE",
-            image(grey, 12, **inverse, **window()),
+            image(gray, 12, **inverse, **window()),
             plain,
         ),
     ]
@@ -361,23 +361,23 @@ def _looks() -> list[Trap]:
 
 def _streams() -> list[Trap]:
     """How a frame is compressed."""
-    grey = radiograph()
-    red = (grey >> 4).astype(np.uint8)
+    gray = radiograph()
+    red = (gray >> 4).astype(np.uint8)
     rgb = np.stack([red, red[:, ::-1], red[::-1]], axis=-1)
     mixed = np.stack([red, red // 2 + red[:, ::-1] // 4, red[::-1] // 2], axis=-1)
     jfif = bytes(imagecodecs.jpeg8_encode(mixed, level=95, subsampling="444"))
-    even = grey >> 2 << 2
-    restarts, scans = jpeg_lossless([grey], 12, 100), jpeg_lossless(list(np.moveaxis(rgb, -1, 0)), 8)
-    shifted = jpeg_lossless([grey], 12, point_transform=2)
+    even = gray >> 2 << 2
+    restarts, scans = jpeg_lossless([gray], 12, 100), jpeg_lossless(list(np.moveaxis(rgb, -1, 0)), 8)
+    shifted = jpeg_lossless([gray], 12, point_transform=2)
     return [
         Trap(
             "restart intervals",
-            compressed(image(grey, 12, **window()), LOSSLESS, restarts),
-            grey / 4095 * 255,
+            compressed(image(gray, 12, **window()), LOSSLESS, restarts),
+            gray / 4095 * 255,
         ),
         Trap(
             "point transform",
-            compressed(image(grey, 12, **window()), PROCESS_14, shifted),
+            compressed(image(gray, 12, **window()), PROCESS_14, shifted),
             even / 4095 * 255,
         ),
         Trap("RGB", image(rgb, 8), _luma(rgb)),

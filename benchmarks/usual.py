@@ -42,14 +42,14 @@ def load() -> tuple[Any, list[str]]:
 
 
 def picture(dataset: Any) -> Any:
-    """Return the canvas, float32 (1, 1, 224, 224), greys -1..1."""
+    """Return the canvas, float32 (1, 1, 224, 224), grays -1..1."""
     pixels = dataset.pixel_array
     low, high = np.percentile(pixels, (0.5, 99.5))
-    grey = (np.clip((pixels - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
-    scale = SIZE / max(grey.shape)
-    width, height = round(grey.shape[1] * scale), round(grey.shape[0] * scale)
+    gray = (np.clip((pixels - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
+    scale = SIZE / max(gray.shape)
+    width, height = round(gray.shape[1] * scale), round(gray.shape[0] * scale)
     canvas = Image.new("L", (SIZE, SIZE))
-    small = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
+    small = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
     canvas.paste(small, ((SIZE - width) // 2, (SIZE - height) // 2))
     return torch.from_numpy(np.asarray(canvas, np.float32) / 127.5 - 1)[None, None]
 

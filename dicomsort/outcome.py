@@ -152,7 +152,7 @@ class Header(_Lean):
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp(_Lean):
+class FileStamp(_Lean):
     """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""
 
     size: int
@@ -168,12 +168,12 @@ class Placement(_Lean):
 
     destination: str
     action: str
-    stamp: Stamp
+    stamp: FileStamp
     sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Found(_Lean):
+class SourceFile(_Lean):
     """A file under one of the roots.
 
     relpath: relative to its root, with the root's name in front if there are several. failure: set when the
@@ -198,7 +198,7 @@ _FREE = Cost()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(_Lean):
+class ReadImage(_Lean):
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
 
     remarks: what a person should know of how it was read. further: the same frame on the canvases of other
@@ -207,7 +207,7 @@ class Picture(_Lean):
 
     image: "np.ndarray"
     header: Header = field(default_factory=Header)
-    stamp: Stamp | None = None
+    stamp: FileStamp | None = None
     remarks: tuple[str, ...] = ()
     cost: Cost = field(default=_FREE, compare=False)
     further: "tuple[np.ndarray, ...]" = ()
@@ -220,5 +220,5 @@ class Failure(_Lean):
     status: Status
     reason: Reason
     header: Header = field(default_factory=Header)
-    stamp: Stamp | None = None
+    stamp: FileStamp | None = None
     cost: Cost = field(default=_FREE, compare=False)

@@ -36,7 +36,7 @@ from synthetic import (
     SECONDARY_CAPTURE,
     STORAGE,
     XA,
-    Grey,
+    Gray,
     Recipe,
     canary,
     dataset_of,
@@ -237,12 +237,12 @@ def put(file: Written, data: bytes) -> Written:
     return file
 
 
-def picture(shared: Path, source: str) -> Grey:
+def picture(shared: Path, source: str) -> Gray:
     with Image.open(shared / "xray" / "images" / f"{source}.webp") as image:
         return np.asarray(image.convert("L"))
 
 
-def thumbnail(shared: Path, source: str) -> Grey:
+def thumbnail(shared: Path, source: str) -> Gray:
     image = Image.fromarray(picture(shared, source))
     image.thumbnail((128, 128), Image.Resampling.LANCZOS)
     return np.asarray(image)
@@ -299,7 +299,7 @@ def gradient(sop_class: str, modality: str, body_part: str) -> bytes:
 
 
 def photo() -> bytes:
-    """A colour JPEG that is no DICOM: a sky over noise."""
+    """A color JPEG that is no DICOM: a sky over noise."""
     noise = np.random.default_rng(4711).integers(0, 60, (120, 160, 3))
     ramp = np.linspace(200, 40, 120)[:, None, None]
     buffer = io.BytesIO()

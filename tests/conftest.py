@@ -109,7 +109,7 @@ def small_model(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) 
 class FixedPredictor:
     """Stands for a network where the road is tested, not the answer: it looks at the brightness."""
 
-    name, precision, lanes, batch_size = "cpu", "float32", 2, 8
+    name, precision, concurrency, batch_size = "cpu", "float32", 2, 8
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle

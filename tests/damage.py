@@ -19,7 +19,7 @@ from synthetic import (
     JPEG_SV1,
     RLE,
     SECONDARY_CAPTURE,
-    Grey,
+    Gray,
     Recipe,
     dataset_of,
     file_bytes,
@@ -38,9 +38,9 @@ UNDEFINED = b"\xff\xff\xff\xff"
 class Small:
     """The pictures that are damaged, at most 128 pixels a side."""
 
-    chest: Grey
-    hands: Grey
-    abdomen: Grey
+    chest: Gray
+    hands: Gray
+    abdomen: Gray
 
 
 Make = Callable[[Small, str], bytes]
@@ -183,10 +183,10 @@ def native_length(difference: int, syntax: str = EXPLICIT) -> Make:
 
 def odd_length(small: Small, target: str) -> bytes:
     """An odd number of pixels without the byte that should pad them (PS3.5 8.1.1)."""
-    grey = small.chest[:127, :127]
-    data = file_bytes(dataset_of(grey, Recipe(), target))
+    gray = small.chest[:127, :127]
+    data = file_bytes(dataset_of(gray, Recipe(), target))
     at = data.index(PIXEL_DATA) + 8
-    return data[:at] + grey.size.to_bytes(4, "little") + data[at + 4 : -1]
+    return data[:at] + gray.size.to_bytes(4, "little") + data[at + 4 : -1]
 
 
 def other_code_stream(syntax: str) -> Make:

@@ -1,4 +1,4 @@
-"""What a radiograph should look like: pydicom's own grey-scale at full size, then an exact area average.
+"""What a radiograph should look like: pydicom's own gray-scale at full size, then an exact area average.
 
 Written apart from the program, from the standard and the README; it imports nothing of dicomsort. Slow and
 simple: every pixel is decoded, every value is a float64, the picture is shrunk last.
@@ -29,27 +29,27 @@ def load(path: Path) -> Dataset:
 
 
 def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
-    """Return the picture as grey levels 0..255, (size, size), centred on black.
+    """Return the picture as gray levels 0..255, (size, size), centred on black.
 
     frame: the stored values, where pydicom cannot decode them. Raises whatever pydicom raises.
     """
     stored = frame_of(dataset) if frame is None else frame
-    values, grey = _modality(dataset, stored)
+    values, gray = _modality(dataset, stored)
     shape = shape_of(dataset, size)
     shown = ~_padding(dataset, stored, shape)
     window = _window(dataset)
-    sign = _intensity_sign(dataset) if grey is None and window is None else 0
+    sign = _intensity_sign(dataset) if gray is None and window is None else 0
     if sign:
         values = _attenuation(dataset, values, sign)
     judged = shape_of(dataset, min(224, max(shape_of(dataset, 0))))
     judged_values, judged_shown = area_average(values, judged), ~_padding(dataset, stored, judged)
-    if grey is None and window is not None and _shows(window, judged_values, judged_shown):
-        grey = window_to_grey(values, window)
-    if grey is None:
+    if gray is None and window is not None and _shows(window, judged_values, judged_shown):
+        gray = window_to_gray(values, window)
+    if gray is None:
         low, high = _percentile_window(judged_values, judged_shown)
         small = np.clip((area_average(values, shape) - low) / (high - low) * 255, 0, 255)
     else:
-        small = area_average(grey, shape)
+        small = area_average(gray, shape)
     inverse = dataset.PhotometricInterpretation == "MONOCHROME1"
     if inverse or dataset.get("PresentationLUTShape") == "INVERSE":
         small = 255 - small
@@ -57,7 +57,7 @@ def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
 
 
 def frame_of(dataset: Dataset) -> Float:
-    """Return the stored values (brightness if it is colour) of the middle frame, as pydicom decodes them."""
+    """Return the stored values (brightness if it is color) of the middle frame, as pydicom decodes them."""
     index = int(dataset.get("NumberOfFrames") or 1) // 2
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     array, _ = decoder.as_array(dataset, index=index)
@@ -69,7 +69,7 @@ def frame_of(dataset: Dataset) -> Float:
 
 
 def _modality(dataset: Dataset, stored: Float) -> tuple[Float, Float | None]:
-    """Apply Modality LUT or rescale, then a VOI LUT if there is one; the latter gives grey levels."""
+    """Apply Modality LUT or rescale, then a VOI LUT if there is one; the latter gives gray levels."""
     angiography = str(dataset.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.12.")
     back_to_intensity = angiography and dataset.get("PixelIntensityRelationship") in ("LOG", "DISP")
     values = stored
@@ -175,7 +175,7 @@ def _first(dataset: Dataset, keyword: str) -> float | None:
     return None if value in (None, "") else float(value)
 
 
-def window_to_grey(values: Float, holder: Dataset) -> Float:
+def window_to_gray(values: Float, holder: Dataset) -> Float:
     """Let pydicom apply the window, and stretch what it says is black and white to 0 and 255."""
     plain = Dataset()
     plain.PhotometricInterpretation, plain.BitsStored, plain.PixelRepresentation = "MONOCHROME2", 16, 0

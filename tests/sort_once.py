@@ -22,10 +22,10 @@ from dicomsort.errors import DicomsortError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.bundle import Bundle, NetworkSpec
 from dicomsort.model.heads import Head
-from dicomsort.outcome import Action, Failure, Found, Picture
+from dicomsort.outcome import Action, Failure, ReadImage, SourceFile
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Share
-from dicomsort.sorting.place import Placing
+from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system.worker_pool import PoolSettings
 
 LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
@@ -35,7 +35,7 @@ _read_found = pipeline._read_found
 class Predictor:
     """Tells classes by brightness."""
 
-    name, precision, lanes, batch_size = "cpu", "float32", 1, 8
+    name, precision, concurrency, batch_size = "cpu", "float32", 1, 8
     bundle = Bundle("fixed", NetworkSpec("none"), Preprocessing(size=64), Head("label", LABELS), weights={})
 
     def logits(self, images: Any) -> Any:
@@ -45,8 +45,8 @@ class Predictor:
 
 
 def meet_disaster(
-    found: Found, canvases: Sequence[Preprocessing], settings: ReadSettings
-) -> Picture | Failure:
+    found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
+) -> ReadImage | Failure:
     """Read a file, but for those that are named after what happens."""
     kind = Path(found.path).name.split(".")[0]
     if kind == "segfault":
@@ -64,10 +64,10 @@ def main() -> int:
     """Sort, and return the exit code."""
     pipeline._read_found = meet_disaster
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
-    share = Share.parse(sys.argv[4]) if len(sys.argv) > 4 else None
+    share = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
     pool = PoolSettings(2, timeout=3.0)
     settings = pipeline.SortSettings(
-        (sys.argv[1],), sys.argv[2], Placing(action), batch_size=3, pool=pool, share=share
+        (sys.argv[1],), sys.argv[2], PlacementSettings(action), batch_size=3, pool=pool, share=share
     )
     try:
         tally = pipeline.sort(settings, Predictor())

@@ -1,4 +1,4 @@
-"""Turns a grey picture into a small DICOM file that has the same bytes on every run."""
+"""Turns a gray picture into a small DICOM file that has the same bytes on every run."""
 
 import io
 import uuid
@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 Stored = NDArray[Any]
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -62,11 +62,11 @@ def uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
 
-def dicom_bytes(grey: Grey, recipe: Recipe, name: str) -> bytes:
-    return file_bytes(dataset_of(grey, recipe, name))
+def dicom_bytes(gray: Gray, recipe: Recipe, name: str) -> bytes:
+    return file_bytes(dataset_of(gray, recipe, name))
 
 
-def dataset_of(grey: Grey, recipe: Recipe, name: str) -> Dataset:
+def dataset_of(gray: Gray, recipe: Recipe, name: str) -> Dataset:
     """The picture as a data set; `name` makes its UIDs unique."""
     dataset = canary(recipe.sop_class, recipe.instance or name, recipe.study or name)
     dataset.Modality = recipe.modality
@@ -74,7 +74,7 @@ def dataset_of(grey: Grey, recipe: Recipe, name: str) -> Dataset:
     dataset.ViewPosition = recipe.view
     if not recipe.headerless:
         dataset.file_meta = _meta(dataset, recipe.syntax)
-    _add_pixels(dataset, grey, recipe)
+    _add_pixels(dataset, gray, recipe)
     return dataset
 
 
@@ -118,15 +118,15 @@ def _meta(dataset: Dataset, syntax: str) -> FileMetaDataset:
     return meta
 
 
-def _add_pixels(dataset: Dataset, grey: Grey, recipe: Recipe) -> None:
-    values = _stored(grey[:: recipe.aspect], recipe)
+def _add_pixels(dataset: Dataset, gray: Gray, recipe: Recipe) -> None:
+    values = _stored(gray[:: recipe.aspect], recipe)
     dataset.Rows, dataset.Columns = values.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME1" if recipe.inverted else "MONOCHROME2"
     dataset.BitsAllocated = 8 * values.itemsize
     dataset.BitsStored, dataset.HighBit = recipe.bits, recipe.bits - 1
     dataset.PixelRepresentation = int(recipe.signed)
-    _add_grey_scale(dataset, recipe)
+    _add_gray_scale(dataset, recipe)
     frames = [values] if recipe.frames == 1 else _run(values, recipe.frames)
     if recipe.frames > 1:
         dataset.NumberOfFrames, dataset.FrameTime = recipe.frames, "66.7"
@@ -136,10 +136,10 @@ def _add_pixels(dataset: Dataset, grey: Grey, recipe: Recipe) -> None:
     set_pixel_data(dataset, frames, recipe)
 
 
-def _stored(grey: Grey, recipe: Recipe) -> Stored:
-    """Grey levels 0..255 to stored values over the full range of the bits."""
+def _stored(gray: Gray, recipe: Recipe) -> Stored:
+    """Gray levels 0..255 to stored values over the full range of the bits."""
     top = (1 << recipe.bits) - 1
-    values: Stored = np.rint(grey * (top / 255)).astype(np.int32)
+    values: Stored = np.rint(gray * (top / 255)).astype(np.int32)
     if recipe.inverted:
         values = top - values
     if recipe.signed:
@@ -152,7 +152,7 @@ def _run(values: Stored, frames: int) -> list[Stored]:
     return [np.roll(values, 2 * index, axis=1) for index in range(frames)]
 
 
-def _add_grey_scale(dataset: Dataset, recipe: Recipe) -> None:
+def _add_gray_scale(dataset: Dataset, recipe: Recipe) -> None:
     low = -(1 << recipe.bits - 1) if recipe.signed else 0
     if (recipe.slope, recipe.intercept) != (1, 0):
         dataset.RescaleSlope, dataset.RescaleIntercept = recipe.slope, recipe.intercept

@@ -18,7 +18,7 @@ from dicomsort.dicom.archives import is_archive
 from dicomsort.errors import ExitCode
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings
@@ -136,10 +136,10 @@ def test_archives_of_all_shards_are_counted_by_the_merge(
     packed: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    shares = [sort(settings(packed, out, share=Share(number, 2)), predictor).archives for number in (1, 2)]
+    shares = [sort(settings(packed, out, share=Shard(number, 2)), predictor).archives for number in (1, 2)]
     assert sum(shares) == 3
     assert merge(str(out), PoolSettings(2, 20)).archives == 3
-    merged = sort(settings(packed, out, share=Share(1, 2)), predictor)
+    merged = sort(settings(packed, out, share=Shard(1, 2)), predictor)
     assert merged.archives == shares[0], "known from the merged manifest, too"
 
 

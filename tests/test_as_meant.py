@@ -22,7 +22,7 @@ from pydicom.uid import UID
 
 from dicomsort import Preprocessing, ReadSettings
 from dicomsort.dicom import reader
-from dicomsort.outcome import Failure, Picture, Reason
+from dicomsort.outcome import Failure, ReadImage, Reason
 
 Write = Callable[..., Path]
 CHEST = Path(__file__).parent / "archive" / "2019" / "CR01" / "IM000001"
@@ -37,9 +37,9 @@ def chest() -> NDArray[Any]:
     return pydicom.dcmread(CHEST).pixel_array
 
 
-def read(path: Path) -> Picture:
+def read(path: Path) -> ReadImage:
     reading = reader.read_dicom(str(path), Preprocessing(), ReadSettings())
-    assert isinstance(reading, Picture), reading
+    assert isinstance(reading, ReadImage), reading
     return reading
 
 
@@ -345,7 +345,7 @@ def test_a_private_sop_class_is_judged_by_its_modality(
     assert isinstance(reading, Failure)
     assert "--include-secondary-capture" in reading.reason
     asked = reader.read_dicom(str(left_out), Preprocessing(), ReadSettings(secondary_capture=True))
-    assert isinstance(asked, Picture)
+    assert isinstance(asked, ReadImage)
 
 
 def test_a_private_sop_class_may_stand_in_the_meta_group_alone(
@@ -392,7 +392,7 @@ def _numbered(frame: bytes) -> bytes:
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422", "YBR_FULL"])
 @pytest.mark.parametrize("marker", SAYS_RGB, ids=["no marker", "JFIF", "Adobe RGB", "Adobe YCbCr"])
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": "128", "WindowWidth": "200"}], ids=["", "window"])
-def test_the_code_stream_decides_about_its_colours(
+def test_the_code_stream_decides_about_its_colors(
     photometric: str,
     marker: bytes,
     window: dict[str, str],
@@ -403,21 +403,21 @@ def test_the_code_stream_decides_about_its_colours(
     """PS3.5 8.2.1; only a stream that says nothing leaves it to Photometric Interpretation."""
     says = SAYS_RGB[marker]
     rgb = photometric == "RGB" if says is None else says
-    grey = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
-    colour = np.stack([grey, grey // 2, grey // 3], axis=-1)
+    gray = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
+    color = np.stack([gray, gray // 2, gray // 3], axis=-1)
     coded = "RGB" if rgb else "YCBCR"
     frame = _numbered(
-        _without_app(bytes(imagecodecs.jpeg8_encode(colour, level=98, colorspace="RGB", outcolorspace=coded)))
+        _without_app(bytes(imagecodecs.jpeg8_encode(color, level=98, colorspace="RGB", outcolorspace=coded)))
     )
     frame = frame[:2] + marker + frame[2:]
     elements: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, **window}
     plain = read(
-        write_dicom(tmp_path / "plain.dcm", colour, PhotometricInterpretation="RGB", Rows=colour.shape[0],
-                    Columns=colour.shape[1], **elements)
+        write_dicom(tmp_path / "plain.dcm", color, PhotometricInterpretation="RGB", Rows=color.shape[0],
+                    Columns=color.shape[1], **elements)
     )  # fmt: skip
     elements["PhotometricInterpretation"] = photometric
     data = encapsulate([frame])
-    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=data, **elements)
+    path = write_dicom(tmp_path / "x.dcm", gray, "1.2.840.10008.1.2.4.50", PixelData=data, **elements)
     contradicts = says is not None and says is not (photometric == "RGB")
     assert read(path).remarks == ((Reason.STREAM_DECIDES,) if contradicts else ())
     assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
@@ -478,7 +478,7 @@ def test_values_at_the_upper_end_of_their_word_in_a_code_stream(
     stored = ((values.astype(np.int32) - 2048) & 0xFFF).astype(np.uint16) if signed else values
     elements: dict[str, Any] = {"BitsStored": 12, "PixelRepresentation": int(signed), **WINDOWED}
     if signed:
-        elements["RescaleIntercept"] = "976"  # the grey of 0 is that of 2048 without sign
+        elements["RescaleIntercept"] = "976"  # the gray of 0 is that of 2048 without sign
     plain = read(write_dicom(tmp_path / "plain.dcm", stored, HighBit=11, **elements))
     coded = stored << 4 if bits == 16 else stored
     data = encapsulate([encode(np.ascontiguousarray(coded), bits)])
@@ -487,37 +487,35 @@ def test_values_at_the_upper_end_of_their_word_in_a_code_stream(
 
 
 @pytest.mark.parametrize("sampling", ["422", "420"])
-def test_sub_sampled_colours_without_a_marker_are_no_rgb(
+def test_sub_sampled_colors_without_a_marker_are_no_rgb(
     sampling: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
 ) -> None:
     """Nobody sub-samples green and blue, whatever Photometric Interpretation says."""
-    grey = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
-    colour = np.stack([grey] * 3, axis=-1)
-    plain = read(write_dicom(tmp_path / "plain.dcm", grey))
-    frame = _without_app(bytes(imagecodecs.jpeg8_encode(colour, level=98, subsampling=sampling)))
+    gray = np.kron(chest >> 4, np.ones((2, 2))).astype(np.uint8)
+    color = np.stack([gray] * 3, axis=-1)
+    plain = read(write_dicom(tmp_path / "plain.dcm", gray))
+    frame = _without_app(bytes(imagecodecs.jpeg8_encode(color, level=98, subsampling=sampling)))
     elements = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
     path = write_dicom(
-        tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=encapsulate([frame]), **elements
+        tmp_path / "x.dcm", gray, "1.2.840.10008.1.2.4.50", PixelData=encapsulate([frame]), **elements
     )
     assert read(path).remarks == (Reason.STREAM_DECIDES,)
     assert np.abs(read(path).image.astype(int) - plain.image).mean() < 2
 
 
 @pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB", "YBR_FULL"])
-def test_colours_that_jpeg_2000_has_transformed_come_out_as_rgb(
+def test_colors_that_jpeg_2000_has_transformed_come_out_as_rgb(
     photometric: str, chest: NDArray[Any], tmp_path: Path, write_dicom: Write
 ) -> None:
-    grey = (chest >> 4).astype(np.uint8)
-    colour = np.stack([grey // 3, grey, grey // 2], axis=-1)
+    gray = (chest >> 4).astype(np.uint8)
+    color = np.stack([gray // 3, gray, gray // 2], axis=-1)
     elements: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
-    shape = {"Rows": grey.shape[0], "Columns": grey.shape[1]}
-    plain = read(
-        write_dicom(tmp_path / "p.dcm", colour, PhotometricInterpretation="RGB", **elements, **shape)
-    )
-    frame = bytes(imagecodecs.jpeg2k_encode(colour, level=0, codecformat="j2k", reversible=True, mct=True))
+    shape = {"Rows": gray.shape[0], "Columns": gray.shape[1]}
+    plain = read(write_dicom(tmp_path / "p.dcm", color, PhotometricInterpretation="RGB", **elements, **shape))
+    frame = bytes(imagecodecs.jpeg2k_encode(color, level=0, codecformat="j2k", reversible=True, mct=True))
     elements["PhotometricInterpretation"] = photometric
     data = encapsulate([frame])
-    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.90", PixelData=data, **elements)
+    path = write_dicom(tmp_path / "x.dcm", gray, "1.2.840.10008.1.2.4.90", PixelData=data, **elements)
     assert np.abs(read(path).image.astype(int) - plain.image).mean() < 1
 
 

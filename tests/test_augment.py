@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dicomsort.errors import UsageError
-from dicomsort.training.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_greys_of
+from dicomsort.training.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_grays_of
 
 NONE = PRESETS["none"]
 
@@ -120,7 +120,7 @@ def test_a_crop_is_a_part_of_the_picture_that_fills_the_canvas(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_equalised_greys_keep_their_order_and_use_the_range(seed: int) -> None:
+def test_equalised_grays_keep_their_order_and_use_the_range(seed: int) -> None:
     dull = (canvas() / 4 + 60).to(torch.uint8)
     torch.manual_seed(seed)
     clear = transform(only(equalise=1))(dull)
@@ -142,22 +142,22 @@ def test_margins_lie_around_a_smaller_picture(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_two_pictures_stand_side_by_side_at_the_same_height(seed: int) -> None:
     torch.manual_seed(seed)
-    dark, bright = (torch.full((1, 100, 100), grey, dtype=torch.uint8) for grey in (80, 160))
+    dark, bright = (torch.full((1, 100, 100), gray, dtype=torch.uint8) for gray in (80, 160))
     both = side_by_side(dark, bright)
     assert both.shape == (1, 100, 100)
-    rows = [(both[0] == grey).any(dim=1).sum() for grey in (80, 160)]
+    rows = [(both[0] == gray).any(dim=1).sum() for gray in (80, 160)]
     assert rows[0] == rows[1] >= 49
-    columns = [(both[0] == grey).any(dim=0).nonzero() for grey in (80, 160)]
+    columns = [(both[0] == gray).any(dim=0).nonzero() for gray in (80, 160)]
     assert columns[0].max() < columns[1].min()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_greys_go_towards_those_of_another_picture_and_keep_their_order(seed: int) -> None:
+def test_grays_go_towards_those_of_another_picture_and_keep_their_order(seed: int) -> None:
     image, other = canvas(), torch.zeros(1, 96, 96, dtype=torch.uint8)
     other[:, 10:80] = (torch.arange(70 * 96).reshape(1, 70, 96) * 50 / (70 * 96) + 200).to(torch.uint8)
     before = image.clone()
     torch.manual_seed(seed)
-    changed = with_greys_of(image, other)
+    changed = with_grays_of(image, other)
     assert torch.equal(image, before)
     assert not changed[:, :, :12].any(), "padding stays padding"
     own, new = image[:, :, 12:84].flatten().int(), changed[:, :, 12:84].flatten().int()
@@ -165,9 +165,9 @@ def test_greys_go_towards_those_of_another_picture_and_keep_their_order(seed: in
     assert float(own.float().mean()) + 15 < float(new.float().mean()) < 250
 
 
-def test_a_picture_keeps_its_greys_beside_its_equal_or_nothing() -> None:
-    assert (with_greys_of(canvas(), canvas()).int() - canvas().int()).abs().max() <= 1
-    assert torch.equal(with_greys_of(canvas(), torch.zeros(1, 96, 96, dtype=torch.uint8)), canvas())
+def test_a_picture_keeps_its_grays_beside_its_equal_or_nothing() -> None:
+    assert (with_grays_of(canvas(), canvas()).int() - canvas().int()).abs().max() <= 1
+    assert torch.equal(with_grays_of(canvas(), torch.zeros(1, 96, 96, dtype=torch.uint8)), canvas())
 
 
 def test_a_black_canvas_can_stand_beside_another() -> None:
@@ -286,9 +286,9 @@ def test_a_black_or_tiny_picture_survives(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_as_strong_as_it_says(seed: int) -> None:
-    grey = torch.full((1, 128, 128), 128, dtype=torch.uint8)
+    gray = torch.full((1, 128, 128), 128, dtype=torch.uint8)
     torch.manual_seed(seed)
-    noisy = transform(only(noise=1))(grey).float()
+    noisy = transform(only(noise=1))(gray).float()
     assert 2 < float(noisy.std()) < 11
     assert float(noisy.mean()) == pytest.approx(128, abs=1)
 

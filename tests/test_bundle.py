@@ -155,21 +155,21 @@ def test_every_alias_is_a_network_of_one_channel(name: str) -> None:
     assert network.body.get_classifier().out_features == 3
 
 
-def test_a_grey_network_answers_as_its_colour_original(tmp_path: Path) -> None:
+def test_a_gray_network_answers_as_its_color_original(tmp_path: Path) -> None:
     import timm
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
     spec = networks.spec_for("mobilenet_v1")
-    colour: Any = timm.create_model(spec.timm, num_classes=5, **spec.options).eval()
-    save_file(colour.state_dict(), tmp_path / "colour.safetensors")
-    grey = networks.Network(spec, 5)
-    networks.start_from(grey, tmp_path / "colour.safetensors")
-    grey.eval().body.classifier.load_state_dict(colour.get_classifier().state_dict())
+    color: Any = timm.create_model(spec.timm, num_classes=5, **spec.options).eval()
+    save_file(color.state_dict(), tmp_path / "colour.safetensors")
+    gray = networks.Network(spec, 5)
+    networks.start_from(gray, tmp_path / "colour.safetensors")
+    gray.eval().body.classifier.load_state_dict(color.get_classifier().state_dict())
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
-    wanted = colour((images.float() / 255 - 0.5).div(0.5).unsqueeze(1).repeat(1, 3, 1, 1))
-    assert torch.allclose(grey(images), wanted, atol=1e-4)
+    wanted = color((images.float() / 255 - 0.5).div(0.5).unsqueeze(1).repeat(1, 3, 1, 1))
+    assert torch.allclose(gray(images), wanted, atol=1e-4)
 
 
 def test_weights_of_another_network_are_no_start(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_impossible_head_is_refused(change: dict[str, Any], small_model: Path
         bundles.load(folder)
 
 
-def test_a_network_of_impossible_greys_is_refused(small_bundle: Bundle) -> None:
+def test_a_network_of_impossible_grays_is_refused(small_bundle: Bundle) -> None:
     odd: list[dict[str, Any]] = [{"mean": 10**400}, {"std": 10**400}]
     for changes in odd:
         with pytest.raises(ModelError, match="do not fit"):

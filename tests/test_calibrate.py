@@ -35,7 +35,7 @@ LABELS = ("a", "b", "c")
 def drawn(
     kind: str, images: int = 400, sharpness: float = 3.0
 ) -> tuple[Head, NDArray[np.float32], NDArray[np.float32]]:
-    """Logits that are `sharpness` times what they ought to be, and truth as `truth_of` gives it."""
+    """Logits that are `sharpness` times what they ought to be, and truth as `encode` gives it."""
     generator = np.random.default_rng(0)
     head = Head("h", LABELS[:2] if kind == "binary" else LABELS, kind=kind)
     logits = generator.normal(0, 2, (images, head.width))

@@ -43,8 +43,8 @@ def labels(tmp_path: Path) -> Path:
     levels, rows = np.linspace(20, 200, len(ROUTER_LABELS)), []
     for number in range(30):
         group = number % 5
-        grey = np.random.default_rng(number).normal(levels[(group + (number % 4 == 0)) % 5], 5, (40, 40))
-        Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(tmp_path / f"secret{number}.png")
+        gray = np.random.default_rng(number).normal(levels[(group + (number % 4 == 0)) % 5], 5, (40, 40))
+        Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).save(tmp_path / f"secret{number}.png")
         rows.append({
             "file": f"secret{number}.png", "group": ROUTER_LABELS[group],
             "signs": ("x", "x|y", "")[number % 3], "ill": number % 2,

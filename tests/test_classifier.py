@@ -23,9 +23,9 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.devices import choose_devices, choose_precision
 from dicomsort.model.fusion import _fold, folded, fused
-from dicomsort.model.multi_gpu import Fleet
-from dicomsort.outcome import Failure, Picture, Reason, Status
-from dicomsort.system.timing import Spent
+from dicomsort.model.multi_gpu import MultiGpuClassifier
+from dicomsort.outcome import Failure, ReadImage, Reason, Status
+from dicomsort.system.timing import StageTimer
 
 CPU = torch.device("cpu")
 Images = NDArray[np.uint8]
@@ -41,7 +41,7 @@ def radiographs(archive: Path, router5: Bundle) -> Images:
     readings = (
         read_dicom(str(path), router5.preprocessing) for path in sorted(archive.rglob("*")) if path.is_file()
     )
-    return np.stack([reading.image for reading in readings if isinstance(reading, Picture)])
+    return np.stack([reading.image for reading in readings if isinstance(reading, ReadImage)])
 
 
 @pytest.fixture
@@ -210,8 +210,11 @@ def test_several_devices_have_one_precision_and_no_device_comes_twice(
 
 def test_a_fleet_answers_as_one_classifier_does(small_bundle: Bundle, noise: Images) -> None:
     want = Classifier(small_bundle, "cpu", "float32").logits(noise)
-    with Fleet(small_bundle, [CPU, CPU], "float32") as fleet, ThreadPoolExecutor(fleet.lanes) as threads:
-        assert fleet.lanes == 4
+    with (
+        MultiGpuClassifier(small_bundle, [CPU, CPU], "float32") as fleet,
+        ThreadPoolExecutor(fleet.concurrency) as threads,
+    ):
+        assert fleet.concurrency == 4
         assert fleet.batch_size == Classifier(small_bundle, "cpu", "float32").batch_size
         for answer in threads.map(fleet.logits, [noise] * 12):
             assert np.allclose(answer, want, atol=1e-5)
@@ -228,7 +231,7 @@ def test_a_fleet_tells_what_is_wrong_with_a_model(small_bundle: Bundle) -> None:
     spoiled = {**small_bundle.weights, "classifier.bias": np.full(5, np.nan, np.float32)}
     with (
         pytest.raises(ModelError, match="no usable scores"),
-        Fleet(replace(small_bundle, weights=spoiled), [CPU]),
+        MultiGpuClassifier(replace(small_bundle, weights=spoiled), [CPU]),
     ):
         pass
 
@@ -236,7 +239,7 @@ def test_a_fleet_tells_what_is_wrong_with_a_model(small_bundle: Bundle) -> None:
 class Gate:
     """A predictor that waits until it is let go, and counts who is in it."""
 
-    name, precision, lanes, batch_size = "cpu", "float32", 2, 2
+    name, precision, concurrency, batch_size = "cpu", "float32", 2, 2
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.open = bundle, threading.Event()
@@ -250,18 +253,18 @@ def test_failures_do_not_wait_for_batches_and_few_pictures_are_held(small_bundle
     gate, taken = Gate(small_bundle), list[int]()
     closed = threading.Event()
 
-    def readings() -> Generator[tuple[int, Picture | Failure], None, None]:
+    def readings() -> Generator[tuple[int, ReadImage | Failure], None, None]:
         try:
             for number in range(1000):
                 taken.append(number)
                 if number % 3 == 1:
                     yield number, Failure(Status.NOT_DICOM, Reason.NO_DICOM)
                 else:
-                    yield number, Picture(np.full((4, 4), number % 5, np.uint8))
+                    yield number, ReadImage(np.full((4, 4), number % 5, np.uint8))
         finally:
             closed.set()
 
-    results: Iterator[Any] = predict(readings(), gate, 2, Spent())
+    results: Iterator[Any] = predict(readings(), gate, 2, StageTimer())
     first = next(results)
     assert (first.item, first.answer) == (1, None)
     for _ in range(3):

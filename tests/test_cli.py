@@ -234,8 +234,8 @@ def draw_pictures(folder: Path, count: int = 12) -> None:
     for label, level in (("bright", 200), ("dark", 50)):
         (folder / label).mkdir(parents=True)
         for number in range(count):
-            grey = np.clip(generator.normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
-            Image.fromarray(grey).save(folder / label / f"{number}.png")
+            gray = np.clip(generator.normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
+            Image.fromarray(gray).save(folder / label / f"{number}.png")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from conftest import FixedPredictor, command, picture, rows, settings, tree
 
 from dicomsort import __version__
 from dicomsort.cluster import driver, node, task
-from dicomsort.cluster.backends import Engine, Hands
+from dicomsort.cluster.backends import Backend, Cluster
 from dicomsort.errors import (
     ExitCode,
     InternalError,
@@ -28,7 +28,7 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
-from dicomsort.outcome import Failure, Found, Placement, Reason, Stamp, Status
+from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
 
@@ -234,7 +234,7 @@ class Nodes:
         task.write_summary(one, task.Summary(one.name, tally.found, statuses, tally.spent))
 
 
-HERE = Engine("loky", shard_size=10)
+HERE = Backend("loky", shard_size=10)
 
 
 def test_lost_shards_are_done_again(
@@ -280,7 +280,7 @@ def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
         nodes(one)
 
     monkeypatch.setattr(driver, "run", half)
-    monkeypatch.setattr(Hands, "do", _do_what_can_be_done)
+    monkeypatch.setattr(Cluster, "do", _do_what_can_be_done)
     with pytest.raises(InternalError, match="2 of 4 shards could not be done"):
         driver.sort(job, HERE)
     assert len(rows(tmp_path / "out")) == 20
@@ -288,7 +288,7 @@ def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
     assert driver.sort(job, HERE).already_done >= 18
 
 
-def _do_what_can_be_done(_: Hands, function: Callable[[Any], None], items: list[Any]) -> None:
+def _do_what_can_be_done(_: Cluster, function: Callable[[Any], None], items: list[Any]) -> None:
     for item in items:
         with suppress(ConnectionError):
             function(item)
@@ -334,7 +334,7 @@ def test_shards_are_neither_tiny_nor_endless(
     files: int, size: int | None, nodes: int, expected: list[int], job: task.Job, tmp_path: Path
 ) -> None:
     os.makedirs(shards.folder_of(job.settings.out))
-    found = [Found(f"/in/{number}", str(number)) for number in range(files)]
+    found = [SourceFile(f"/in/{number}", str(number)) for number in range(files)]
     tasks = driver._planned(job, iter(found), size, nodes)
     listed = [list(task.TaskFiles(one).find()) for one in tasks]
     assert [file for files in listed for file in files] == found
@@ -344,10 +344,10 @@ def test_shards_are_neither_tiny_nor_endless(
 def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> None:
     os.makedirs(shards.folder_of(job.settings.out))
     found = [
-        Found("/in/plain", "plain"),
-        Found("/in/\udcff\n\u2028", "\udcff\n\u2028"),
-        Found("/in/x", "x", Failure(Status.IO_ERROR, Reason.DANGLING_LINK)),
-        Found("/in/y", "y", previous=Placement("spine/y", "copy", Stamp(1, -(10**18)), "ab")),
+        SourceFile("/in/plain", "plain"),
+        SourceFile("/in/\udcff\n\u2028", "\udcff\n\u2028"),
+        SourceFile("/in/x", "x", Failure(Status.IO_ERROR, Reason.DANGLING_LINK)),
+        SourceFile("/in/y", "y", previous=Placement("spine/y", "copy", FileStamp(1, -(10**18)), "ab")),
     ]
     (one,) = driver._planned(job, iter(found), None, 1)
     assert list(task.TaskFiles(one).find()) == found
@@ -400,7 +400,10 @@ def test_tasks_of_one_machine_take_a_gpu_each(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["dask", "ray"])
 def test_an_engine_that_is_not_installed_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed" if name == "dask" else "ray", None)
-    with pytest.raises(UsageError, match=rf"xray-dicomsort\[{name}\]"), Engine(name, "tcp://x:1").connected():
+    with (
+        pytest.raises(UsageError, match=rf"xray-dicomsort\[{name}\]"),
+        Backend(name, "tcp://x:1").connected(),
+    ):
         pass
 
 

@@ -3,7 +3,7 @@
 What the decoder that reads them now does is the smaller part: `imagecodecs.ljpeg_decode` 2026.3.6 gives
 garbage without an error for restart intervals, several scans and a point transform, OpenJPEG 2.5.4 and
 OpenJPH 0.26.3 leave a tile black that is missing, OpenJPH a tile coarse that is cut off, and libjpeg-turbo
-3.1.3 fills the rest with grey. None of that may become a picture.
+3.1.3 fills the rest with gray. None of that may become a picture.
 """
 
 import struct
@@ -45,19 +45,19 @@ from pydicom.encaps import encapsulate
 from streams import STREAMS, pattern
 
 from dicomsort.dicom import codecs, reader
-from dicomsort.dicom.codecs import DamagedError, Decoded, Wanted
-from dicomsort.outcome import Failure, Picture, Status
+from dicomsort.dicom.codecs import DamagedError, DecodedFrame, DecodeRequest
+from dicomsort.outcome import Failure, ReadImage, Status
 
 Write = Callable[..., Path]
 
 
-def decoded(frame: bytes, syntax: str, pixels: Grid, halvings: int = 0, **wanted: Any) -> Decoded:
+def decoded(frame: bytes, syntax: str, pixels: Grid, halvings: int = 0, **wanted: Any) -> DecodedFrame:
     """Decode as the reader does: nothing that does not keep to the header gets as far as a decoder."""
     rows, columns = pixels.shape[:2]
     if not codecs.keeps_to(frame, syntax, (rows, columns)):
         raise DamagedError
     enough = -(-rows // (1 << halvings)), -(-columns // (1 << halvings))
-    return codecs.decode(frame, syntax, Wanted((rows, columns), enough, **wanted))
+    return codecs.decode(frame, syntax, DecodeRequest((rows, columns), enough, **wanted))
 
 
 def errors(frame: bytes, syntax: str, pixels: Grid, **wanted: Any) -> Grid:
@@ -264,7 +264,7 @@ def test_jpeg_2000_colors_that_the_decoder_converts_are_not_taken_for_luma(name:
     luma = pattern(256)
     found = decoded(STREAMS[name], J2K, np.stack([luma] * 3, axis=-1), bits=8, rgb=False)
     assert found.luma is False
-    inside = (luma > 70) & (luma < 190)  # else the colours run out of RGB
+    inside = (luma > 70) & (luma < 190)  # else the colors run out of RGB
     assert np.abs(brightness(found.pixels) - luma)[inside].max() <= 4
 
 
@@ -344,7 +344,7 @@ DAMAGED_BY: dict[str, tuple[str, Grid, bytes]] = {
 }
 
 
-def dicom(path: Path, write: Write, syntax: str, pixels: Grid, frame: bytes) -> Picture | Failure:
+def dicom(path: Path, write: Write, syntax: str, pixels: Grid, frame: bytes) -> ReadImage | Failure:
     """Read the frame as a file, as `classify` does."""
     deep = syntax in (BASELINE, JPEG_XL_LOSSY) or pixels.dtype == np.uint8
     facts: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8} if deep else {"BitsStored": 12}
@@ -362,7 +362,7 @@ def damaged(path: Path, write: Write, syntax: str, pixels: Grid, frame: bytes) -
 @pytest.mark.parametrize("name", DAMAGED_BY)
 def test_the_undamaged_streams_are_pictures(name: str, tmp_path: Path, write_dicom: Write) -> None:
     syntax, pixels, frame = DAMAGED_BY[name]
-    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), Picture)
+    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), ReadImage)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -460,7 +460,7 @@ def test_a_missing_scan_is_seen(name: str, tmp_path: Path, write_dicom: Write) -
     syntax, pixels, frame = SEVERAL[name]
     scans = list(scans_of(frame))
     assert len(scans) > 1
-    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), Picture)
+    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), ReadImage)
     for number in range(1, len(scans)):  # the rest of them is missing
         cut = frame[: scans[number][0]] + EOI
         assert damaged(tmp_path / "x.dcm", write_dicom, syntax, pixels, cut)
@@ -497,7 +497,7 @@ def test_a_missing_tile_or_tile_part_is_seen(name: str, tmp_path: Path, write_di
     syntax, pixels, frame = TILED[name]
     parts = tile_parts(frame)
     assert len(parts) > 1
-    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), Picture)
+    assert isinstance(dicom(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame), ReadImage)
     for start, end in parts:
         assert damaged(tmp_path / "x.dcm", write_dicom, syntax, pixels, frame[:start] + frame[end:])
 

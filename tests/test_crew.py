@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dicomsort.system.threads import Crew
+from dicomsort.system.threads import LazyThreadPool
 
 
 def test_every_item_is_done_once_whatever_the_timing() -> None:
@@ -17,7 +17,7 @@ def test_every_item_is_done_once_whatever_the_timing() -> None:
             done.append(item)
             return -item
 
-        with Crew(work, 4, "test") as crew:
+        with LazyThreadPool(work, 4, "test") as crew:
             futures = []
             for item in range(500):
                 futures.append(crew.submit(item))
@@ -34,7 +34,7 @@ def test_threads_come_only_where_items_wait() -> None:
         names.add(threading.current_thread().name)
         gate.wait(10)
 
-    with Crew(slow, 3, "test") as crew:
+    with LazyThreadPool(slow, 3, "test") as crew:
         first = [crew.submit(item) for item in range(5)]
         time.sleep(0.05)
         assert len(names) == 1
@@ -52,7 +52,7 @@ def test_what_a_thread_raises_is_raised_where_it_is_asked_for() -> None:
             raise OSError("full")
         return item
 
-    with Crew(fail, 2, "test") as crew:
+    with LazyThreadPool(fail, 2, "test") as crew:
         futures = [crew.submit(item) for item in range(3)]
         assert crew.result(futures[0]) == 0
         with pytest.raises(OSError, match="full"):
@@ -67,7 +67,7 @@ def test_what_has_not_been_begun_is_forgotten_at_the_end() -> None:
         time.sleep(0.05)
         done.append(item)
 
-    with Crew(slow, 1, "test") as crew:
+    with LazyThreadPool(slow, 1, "test") as crew:
         for item in range(100):
             crew.submit(item)
     assert len(done) < 5

@@ -20,7 +20,7 @@ from dicomsort.data.dataset import Columns, Data, Sample, content_hash, in_part,
 from dicomsort.data.dataset import load as load_data
 from dicomsort.data.splits import ByColumn, Split, across, given_split, held_out, make_folds, read_folds
 from dicomsort.data.splits import make_split as split_of
-from dicomsort.data.targets import heads_of, truth_of
+from dicomsort.data.targets import encode, heads_of
 from dicomsort.errors import UsageError
 from dicomsort.model import bundle
 from dicomsort.model.heads import Head
@@ -200,15 +200,15 @@ def test_cells_make_heads(tmp_path: Path) -> None:
         ("part", "multiclass", ("foot", "hand")),
         ("metal", "binary", ("no_metal", "metal")),
     ]
-    assert [truth_of(cell, head).tolist() for cell, head in zip(samples[1].cells, heads, strict=True)] == [
+    assert [encode(cell, head).tolist() for cell, head in zip(samples[1].cells, heads, strict=True)] == [
         [1.0, 0.0], [1.0, 0.0], [0.0],
     ]  # fmt: skip
-    assert np.isnan(truth_of("", heads[0])).all()
-    assert truth_of("metal", heads[2]).tolist() == [1.0]
+    assert np.isnan(encode("", heads[0])).all()
+    assert encode("metal", heads[2]).tolist() == [1.0]
     for cell, head, message in (("knee", heads[0], "does not know the label 'knee'"),
                                 ("foot|hand", heads[1], "holds several labels")):  # fmt: skip
         with pytest.raises(UsageError, match=message):
-            truth_of(cell, head)
+            encode(cell, head)
 
 
 def test_folders_of_parts_bring_their_split(tmp_path: Path) -> None:
@@ -677,10 +677,9 @@ def test_corrections_are_read_as_the_cells_are(was: str, becomes: str, tmp_path:
 
 def test_a_class_is_known_with_and_without_a_point() -> None:
     head = Head("grade", ("1.5", "2.0", "3.0"))
-    assert truth_of("2", head).tolist() == [0.0, 1.0, 0.0]
+    assert encode("2", head).tolist() == [0.0, 1.0, 0.0]
     assert (
-        truth_of("2", Head("grade", ("1", "2"))).tolist()
-        == truth_of("2.0", Head("grade", ("1", "2"))).tolist()
+        encode("2", Head("grade", ("1", "2"))).tolist() == encode("2.0", Head("grade", ("1", "2"))).tolist()
     )
 
 

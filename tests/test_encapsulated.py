@@ -14,7 +14,7 @@ from pydicom.pixels.encoders.base import RLELosslessEncoder
 from dicomsort import Preprocessing, ReadSettings
 from dicomsort.dicom import reader
 from dicomsort.dicom.encapsulated import Fragment, group
-from dicomsort.outcome import Failure, Picture, Reason, Status, frame_remark
+from dicomsort.outcome import Failure, ReadImage, Reason, Status, frame_remark
 
 Write = Callable[..., Path]
 FRAMES = 5
@@ -50,9 +50,9 @@ def cine() -> list[NDArray[Any]]:
     return [np.ascontiguousarray(np.roll(chest, 20 * number, axis=1)) for number in range(FRAMES)]
 
 
-def read(path: Path) -> Picture:
+def read(path: Path) -> ReadImage:
     reading = reader.read_dicom(str(path), CANVAS, ReadSettings())
-    assert isinstance(reading, Picture), reading
+    assert isinstance(reading, ReadImage), reading
     return reading
 
 
@@ -290,7 +290,7 @@ def test_an_empty_item_at_the_end_is_no_frame(
 def test_a_frame_that_its_window_does_not_show_gives_way_to_one_that_it_does(
     cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
 ) -> None:
-    """Before the X-rays come a cine holds noise, which is no constant grey."""
+    """Before the X-rays come a cine holds noise, which is no constant gray."""
     noise = np.random.default_rng(0).integers(0, 4, cine[2].shape).astype(np.uint8)
     window = {"WindowCenter": "128", "WindowWidth": "240"}
     frames = [*cine[:2], noise, *cine[3:]]
@@ -307,7 +307,7 @@ def test_a_frame_that_its_window_does_not_show_gives_way_to_one_that_it_does(
     assert read(everywhere).remarks == read(alone).remarks == (Reason.PERCENTILE_WINDOW,)
 
 
-def test_a_frame_of_one_grey_beside_its_padding_is_blank(
+def test_a_frame_of_one_gray_beside_its_padding_is_blank(
     cine: list[NDArray[Any]], tmp_path: Path, write_dicom: Write
 ) -> None:
     frames = [frame.copy() for frame in cine]

@@ -30,8 +30,8 @@ FAST = EvalSettings(bootstrap=50, pool=POOL)
 
 def draw(path: Path, level: float, spread: float = 5.0, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    grey = np.random.default_rng(seed).normal(level, spread, (40, 40))
-    Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(path)
+    gray = np.random.default_rng(seed).normal(level, spread, (40, 40))
+    Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).save(path)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

@@ -12,13 +12,13 @@ from dicomsort.errors import TargetError
 from dicomsort.manifest import journal as journals
 from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.table import Manifest, Row
-from dicomsort.outcome import Stamp, Status
+from dicomsort.outcome import FileStamp, Status
 from dicomsort.system import durable
 
 
 def row(number: int, action: str = "copy") -> Row:
     return Row(
-        f"/in/{number}", Status.SORTED, action=action, destination=f"spine/{number}", stamp=Stamp(1, 2)
+        f"/in/{number}", Status.SORTED, action=action, destination=f"spine/{number}", stamp=FileStamp(1, 2)
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Header
-from dicomsort.sorting.claims import Claims
+from dicomsort.sorting.claims import Destinations
 from dicomsort.sorting.layout import DEFAULT, Layout
 
 HEADER = Header(
@@ -79,8 +79,8 @@ def test_the_program_s_own_names_are_never_a_destination(name: str) -> None:
 
 
 def test_a_destination_is_given_away_once() -> None:
-    claims = Claims(needed=True, folds=False, taken=["a"])
+    claims = Destinations(needed=True, folds=False, taken=["a"])
     assert [claims.grant(name) for name in ("a", "b", "b", "B")] == [False, True, False, True]
-    folding = Claims(needed=False, folds=True, taken=["Ä"])
+    folding = Destinations(needed=False, folds=True, taken=["Ä"])
     assert [folding.grant(name) for name in ("ä", "a\u0308", "b", "B")] == [False, False, True, False]
-    assert Claims(needed=False, folds=False, taken=["a"]).grant("a")
+    assert Destinations(needed=False, folds=False, taken=["a"]).grant("a")

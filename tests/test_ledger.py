@@ -14,7 +14,7 @@ from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.outcome import Action, Reason
 from dicomsort.sorting import plan
 from dicomsort.sorting.pipeline import sort
-from dicomsort.sorting.place import Placing
+from dicomsort.sorting.place import PlacementSettings
 
 ACTIONS = [Action.COPY, Action.SYMLINK, Action.HARDLINK]
 
@@ -32,17 +32,17 @@ def test_apply_does_what_a_run_would_have_done(
     predictor: FixedPredictor,
 ) -> None:
     out, other = tmp_path / "planned", tmp_path / "sorted"
-    path = planned(inbox, out, predictor, placing=Placing(action))
+    path = planned(inbox, out, predictor, placing=PlacementSettings(action))
     done = plan.apply(path)
-    sort(settings(inbox, other, placing=Placing(action)), predictor)
-    assert done == plan.Done(12)
+    sort(settings(inbox, other, placing=PlacementSettings(action)), predictor)
+    assert done == plan.PlanResult(12)
     check_places(inbox, out)
     skipped = {"manifest.csv", "run.json"}
     assert {k: v for k, v in tree(out).items() if k not in skipped} == {
         k: v for k, v in tree(other).items() if k not in skipped
     }
     assert rows(out) == rows(other)
-    again = sort(settings(inbox, out, placing=Placing(action)), predictor)
+    again = sort(settings(inbox, out, placing=PlacementSettings(action)), predictor)
     assert again.already_done == again.found
 
 
@@ -88,12 +88,12 @@ def test_undo_removes_what_was_placed_and_nothing_else(
 ) -> None:
     out = tmp_path / "out"
     sources = tree(inbox)
-    sort(settings(inbox, out, placing=Placing(action, verify)), predictor)
+    sort(settings(inbox, out, placing=PlacementSettings(action, verify)), predictor)
     mine = out / "spine" / "my notes.txt"
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
     done = plan.undo(str(out / "manifest.csv"), verify)
-    assert done == plan.Done(12)
+    assert done == plan.PlanResult(12)
     assert set(tree(out)) == {"manifest.csv", "run.json", "spine/my notes.txt"}
     assert tree(inbox) == sources
     assert plan.apply(str(out / "manifest.csv")).done == 12
@@ -107,7 +107,7 @@ def test_undo_leaves_what_has_changed(
     predictor: FixedPredictor,
 ) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, placing=Placing(verify=True)), predictor)
+    sort(settings(inbox, out, placing=PlacementSettings(verify=True)), predictor)
     placed = sorted(out / row["destination"] for row in rows(out).values() if row["destination"])
     placed[0].write_text("annotated by a person")
     facts = placed[1].stat()
@@ -196,6 +196,6 @@ def test_what_a_killed_apply_has_done_is_known(
 def test_apply_takes_the_latest_plan(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     for action in (Action.COPY, Action.SYMLINK, Action.COPY):
-        path = planned(inbox, out, predictor, placing=Placing(action))
+        path = planned(inbox, out, predictor, placing=PlacementSettings(action))
     plan.apply(path)
     assert {row["action"] for row in rows(out).values() if row["destination"]} == {"copy"}

@@ -15,9 +15,9 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Row, columns
-from dicomsort.outcome import Header, Placement, Reason, Stamp, Status
+from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
-from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.escaping import cell, escape, uncell, unescape
@@ -69,7 +69,7 @@ def test_a_full_row(tmp_path: Path) -> None:
         destination="review/a",
         header=header,
         scores=(0.75, 0.25),
-        stamp=Stamp(9, 8),
+        stamp=FileStamp(9, 8),
     )
     with manifest(tmp_path) as journal:
         journal.append([row])
@@ -96,8 +96,8 @@ def test_a_guarded_cell_comes_back(text: str) -> None:
 
 def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
-        journal.append([Row("/in/a", Status.SORTED, stamp=Stamp(1, 2))])
-        journal.append([Row("/in/b", Status.SORTED, stamp=Stamp(1, 2))])
+        journal.append([Row("/in/a", Status.SORTED, stamp=FileStamp(1, 2))])
+        journal.append([Row("/in/b", Status.SORTED, stamp=FileStamp(1, 2))])
     path = tmp_path / "manifest.csv"
     whole = path.read_bytes()
     for length in range(len(whole) - 1, whole.index(b"\n") + 1, -1):
@@ -108,7 +108,7 @@ def test_a_torn_last_line_is_cut(tmp_path: Path) -> None:
 
 
 def test_the_history_knows_path_size_time_and_status(tmp_path: Path) -> None:
-    stamp = Stamp(10, 20)
+    stamp = FileStamp(10, 20)
     with manifest(tmp_path) as journal:
         journal.append([Row("/in/a", Status.PLANNED, stamp=stamp)])
         journal.append([Row("/in/a", Status.SORTED, stamp=stamp)])
@@ -117,8 +117,8 @@ def test_the_history_knows_path_size_time_and_status(tmp_path: Path) -> None:
         journal.append([Row("/in/folder", Status.IO_ERROR)])
         done, again = journal.history(), journal.history(retry_failed=True)
     assert done.status("/in/a", stamp) is Status.SORTED
-    assert done.status("/in/a", Stamp(11, 20)) is None
-    assert done.status("/in/a", Stamp(10, 21)) is None
+    assert done.status("/in/a", FileStamp(11, 20)) is None
+    assert done.status("/in/a", FileStamp(10, 21)) is None
     assert done.status("/in/b", stamp) is None
     assert done.status("/in/c", stamp) is Status.CRASH
     assert again.status("/in/c", stamp) is None
@@ -161,14 +161,14 @@ def test_a_folder_that_cannot_be_made_is_a_target_error(tmp_path: Path) -> None:
 def test_the_history_finds_what_was_placed(tmp_path: Path) -> None:
     with manifest(tmp_path) as journal:
         journal.append(
-            [Row("/in/a\\b", Status.SORTED, action="copy", destination="spine/a\\b", stamp=Stamp(1, 2))]
+            [Row("/in/a\\b", Status.SORTED, action="copy", destination="spine/a\\b", stamp=FileStamp(1, 2))]
         )
         journal.append(
-            [Row("/in/c", Status.REVIEW, action="copy", destination="review/c", stamp=Stamp(3, 4))]
+            [Row("/in/c", Status.REVIEW, action="copy", destination="review/c", stamp=FileStamp(3, 4))]
         )
-        journal.append([Row("/in/c", Status.DECODE_ERROR, stamp=Stamp(5, 6))])
+        journal.append([Row("/in/c", Status.DECODE_ERROR, stamp=FileStamp(5, 6))])
         history = journal.history()
-    assert history.placement("/in/a\\b") == Placement("spine/a\\b", "copy", Stamp(1, 2))
+    assert history.placement("/in/a\\b") == Placement("spine/a\\b", "copy", FileStamp(1, 2))
     assert history.placement("/in/c") is None
     assert history.placement("/in/d") is None
 
@@ -176,7 +176,7 @@ def test_the_history_finds_what_was_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spoil", [b"\xff\xfe\x00\n", b"a,b\n", b"x" * 5000 + b"\n", b"\n"])
 def test_a_manifest_that_holds_anything_but_rows_is_refused(tmp_path: Path, spoil: bytes) -> None:
     with manifest(tmp_path) as journal:
-        journal.append([Row("/in/a", Status.SORTED, stamp=Stamp(1, 2))])
+        journal.append([Row("/in/a", Status.SORTED, stamp=FileStamp(1, 2))])
     path = tmp_path / "manifest.csv"
     whole = path.read_bytes()
     for damaged in (spoil + whole, whole + spoil):
@@ -222,7 +222,7 @@ def filled(folder: Path) -> bytes:
         for number, name in enumerate(ODD_NAMES):
             path = os.fsdecode(b"/in/" + name)
             action, destination = ("copy", path[1:]) if number % 2 else ("", "")
-            stamp = Stamp(number, 5)
+            stamp = FileStamp(number, 5)
             journal.append([Row(path, Status.SORTED, action=action, destination=destination, stamp=stamp)])
     return (folder / "manifest.csv").read_bytes()
 
@@ -235,9 +235,9 @@ def test_a_manifest_that_a_spreadsheet_has_saved_is_gone_on_with(how: str, tmp_p
         found = journal.history()
         for number, name in enumerate(ODD_NAMES):
             path = os.fsdecode(b"/in/" + name)
-            assert found.status(path, Stamp(number, 5)) is Status.SORTED
+            assert found.status(path, FileStamp(number, 5)) is Status.SORTED
             assert found.placement(path) == (
-                Placement(path[1:], "copy", Stamp(number, 5)) if number % 2 else None
+                Placement(path[1:], "copy", FileStamp(number, 5)) if number % 2 else None
             )
         journal.append([Row("/in/more", Status.SORTED)])
     saved = (tmp_path / "manifest.csv").read_bytes()
@@ -257,7 +257,7 @@ def test_a_saved_manifest_is_read_by_whoever_may_not_write_it(how: str, tmp_path
     for number, name in enumerate(ODD_NAMES):
         placed = found.placement(os.fsdecode(b"/in/" + name))
         assert placed == (
-            Placement(os.fsdecode(b"in/" + name), "copy", Stamp(number, 5)) if number % 2 else None
+            Placement(os.fsdecode(b"in/" + name), "copy", FileStamp(number, 5)) if number % 2 else None
         )
     assert path.read_bytes() == SAVED[how](whole)
 
@@ -301,7 +301,7 @@ def test_a_manifest_saved_without_commas_is_told(mark: str, called: str, tmp_pat
 
 def test_numbers_that_a_spreadsheet_has_rounded_are_told(tmp_path: Path) -> None:
     with manifest(tmp_path, dry_run=True) as journal:
-        stamp = Stamp(1, 1_700_000_000_123_456_789)
+        stamp = FileStamp(1, 1_700_000_000_123_456_789)
         journal.append([Row("/in/a", Status.PLANNED, destination="hand/a", stamp=stamp)])
     path = tmp_path / "manifest.csv"
     path.write_bytes(path.read_bytes().replace(b"1700000000123456789", b"1.70000E+18"))
@@ -331,7 +331,7 @@ def test_a_saved_plan_is_applied_gone_on_with_and_undone(
     save()
     shutil.copy(inbox / "s0" / "0.dcm", inbox / "new.dcm")
     for number in (1, 2):
-        sort(settings(inbox, out, share=Share(number, 2)), predictor)
+        sort(settings(inbox, out, share=Shard(number, 2)), predictor)
     merge(str(out), PoolSettings(2, 20))
     assert rows(out).keys() == {*before, str(inbox / "new.dcm")}
     save()

@@ -13,9 +13,9 @@ from sklearn import metrics as oracle
 
 from dicomsort.evaluation import metrics
 from dicomsort.evaluation.metrics import (
-    Answers,
-    Figure,
-    Figures,
+    Estimate,
+    Metrics,
+    Predictions,
     best_thresholds,
     compare,
     confusion,
@@ -28,7 +28,9 @@ KINDS = ("multiclass", "binary", "multilabel")
 LABELS = ("a", "b", "c", "d")
 
 
-def made_up(kind: str, seed: int, images: int = 200, patients: int | None = None, absent: int = 0) -> Answers:
+def made_up(
+    kind: str, seed: int, images: int = 200, patients: int | None = None, absent: int = 0
+) -> Predictions:
     """Make up answers with many tied scores; the last `absent` labels occur nowhere."""
     generator = np.random.default_rng(seed)
     labels = ("no", "yes") if kind == "binary" else LABELS
@@ -38,23 +40,23 @@ def made_up(kind: str, seed: int, images: int = 200, patients: int | None = None
         scores = generator.integers(0, 21, (images, k)) / 20
         truth = (generator.random((images, k)) < scores) & (np.arange(k) < k - absent)
         chosen = (scores >= 0.6) & (np.arange(k) < k - absent)
-        return Answers(kind, labels, truth, chosen, scores, clusters)
+        return Predictions(kind, labels, truth, chosen, scores, clusters)
     shares = np.where(np.arange(k) < k - absent, 1.0, 0.0)
     scores = generator.multinomial(20, shares / shares.sum(), size=images) / 20
     truth = np.array([generator.choice(k, p=row / row.sum()) for row in scores])
-    return Answers(kind, labels, truth, scores.argmax(axis=1), scores, clusters)
+    return Predictions(kind, labels, truth, scores.argmax(axis=1), scores, clusters)
 
 
-def from_counts(counts: Any, labels: tuple[str, ...] = LABELS) -> Answers:
+def from_counts(counts: Any, labels: tuple[str, ...] = LABELS) -> Predictions:
     truth, chosen = np.repeat(np.indices(np.shape(counts)).reshape(2, -1), np.ravel(counts), axis=1)
-    return Answers("multiclass", labels[: len(counts)], truth, chosen, np.eye(len(counts))[chosen])
+    return Predictions("multiclass", labels[: len(counts)], truth, chosen, np.eye(len(counts))[chosen])
 
 
-def every_figure(figures: Figures) -> list[Figure]:
+def every_figure(figures: Metrics) -> list[Estimate]:
     return [*figures.overall.values(), *(one for part in figures.per_class.values() for one in part.values())]
 
 
-def value(figures: Figures, name: str) -> float:
+def value(figures: Metrics, name: str) -> float:
     return figures.overall[name].value
 
 
@@ -238,8 +240,8 @@ def test_intervals_cover_where_images_of_a_patient_are_alike_only_if_patients_ar
         hard = generator.random(60) < 0.25
         right = generator.random(300) < np.where(hard, 0.2, 1.0)[patient]
         chosen = np.where(right, truth, 1 - truth)
-        given = Answers("multiclass", ("a", "b"), truth, chosen, np.eye(2)[chosen], patient)
-        alone = Answers("multiclass", ("a", "b"), truth, chosen, np.eye(2)[chosen])
+        given = Predictions("multiclass", ("a", "b"), truth, chosen, np.eye(2)[chosen], patient)
+        alone = Predictions("multiclass", ("a", "b"), truth, chosen, np.eye(2)[chosen])
         figures = [measure(each, bootstrap=300, seed=seed).overall["accuracy"] for each in (given, alone)]
         covered += figures[0].low <= 0.8 <= figures[0].high
         covered_without += figures[1].low <= 0.8 <= figures[1].high
@@ -255,7 +257,7 @@ def test_intervals_cover_the_area_under_the_curve() -> None:
         truth = np.arange(150) % 2
         positive = 1 / (1 + np.exp(-generator.normal(truth)))
         scores = np.stack([1 - positive, positive], axis=1)
-        given = Answers("binary", ("no", "yes"), truth, scores.argmax(axis=1), scores)
+        given = Predictions("binary", ("no", "yes"), truth, scores.argmax(axis=1), scores)
         auc = measure(given, bootstrap=300, seed=seed).overall["auc_macro"]
         covered += auc.low <= area <= auc.high
     assert 0.90 <= covered / 250 <= 0.99
@@ -310,7 +312,7 @@ def test_quick_figures_are_the_same(kind: str) -> None:
 def test_a_model_does_not_differ_from_itself(kind: str, patients: int | None) -> None:
     given = made_up(kind, 2, patients=patients)
     got = compare(given, given, bootstrap=50)
-    assert set(got.values()) == {Figure(0.0, 0.0, 0.0)}
+    assert set(got.values()) == {Estimate(0.0, 0.0, 0.0)}
     names = {"f1_macro", "recall_macro", "precision_macro", "log_loss", "auc_macro"}
     assert set(got) == names | ({"subset_accuracy"} if kind == "multilabel" else {"accuracy", "kappa"})
 
@@ -323,7 +325,7 @@ def test_a_better_model_is_told_and_pairs_tell_it_more_sharply() -> None:
     for gain in (0.0, 0.4):
         scores = np.exp(logits + gain * np.eye(3)[truth] + generator.normal(scale=0.1, size=(600, 3)))
         scores /= scores.sum(axis=1, keepdims=True)
-        models.append(Answers("multiclass", ("a", "b", "c"), truth, scores.argmax(axis=1), scores))
+        models.append(Predictions("multiclass", ("a", "b", "c"), truth, scores.argmax(axis=1), scores))
     worse, better = models
     got = compare(worse, better, bootstrap=500)
     one, other = (measure(each, bootstrap=500).overall for each in (worse, better))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dicomsort.data.dataset import Sample
 from dicomsort.dicom import reader
-from dicomsort.dicom.pixel_data import Layout
+from dicomsort.dicom.pixel_data import ImagePixelDescription
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
 from dicomsort.evaluation.evaluate import EvalSettings, answer
@@ -26,8 +26,8 @@ from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, Reject
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.heads import Head
-from dicomsort.model.model_set import Panel, columns_of
-from dicomsort.outcome import FOR_REVIEW, Failure, Picture, Reason
+from dicomsort.model.model_set import ModelSet, columns_of
+from dicomsort.outcome import FOR_REVIEW, Failure, ReadImage, Reason
 from dicomsort.sorting import plan
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings
@@ -134,20 +134,22 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.decoded, self.read = Counter[str](), Counter[str]()
-        stored_values, read_dicom = Layout.stored_values, reader.read_dicom
+        stored_values, read_dicom = ImagePixelDescription.stored_values, reader.read_dicom
 
-        def count_decoded(layout: Layout, source: Any, frame: int, enough: tuple[int, int]) -> Any:
+        def count_decoded(
+            layout: ImagePixelDescription, source: Any, frame: int, enough: tuple[int, int]
+        ) -> Any:
             self.decoded[source._stream.name] += 1
             return stored_values(layout, source, frame, enough)
 
-        def count_read(path: str, *arguments: Any) -> Picture | Failure:
+        def count_read(path: str, *arguments: Any) -> ReadImage | Failure:
             self.read[path] += 1
             return read_dicom(path, *arguments)
 
         def read_all(read: Callable[[Any], Any], items: Iterable[Any], *_: object) -> Iterator[Any]:
             return ((item, read(item)) for item in items)
 
-        monkeypatch.setattr(Layout, "stored_values", count_decoded)
+        monkeypatch.setattr(ImagePixelDescription, "stored_values", count_decoded)
         monkeypatch.setattr(reader, "read_dicom", count_read)
         monkeypatch.setattr(reader, "read_all", read_all)
 
@@ -172,11 +174,11 @@ def test_every_file_is_read_and_decoded_once(
 
 
 def test_models_of_one_canvas_share_it(small_bundle: Bundle) -> None:
-    shared = Panel(tuple(FixedPredictor(replace(small_bundle, name=name)) for name in "abc"))
+    shared = ModelSet(tuple(FixedPredictor(replace(small_bundle, name=name)) for name in "abc"))
     assert shared.canvases == (small_bundle.preprocessing,)
     smooth = replace(small_bundle, preprocessing=Preprocessing(size=64, smooth="median"))
     large = replace(small_bundle, preprocessing=Preprocessing(size=96))
-    mixed = Panel(tuple(FixedPredictor(each) for each in (large, smooth, small_bundle, large)))
+    mixed = ModelSet(tuple(FixedPredictor(each) for each in (large, smooth, small_bundle, large)))
     assert [(canvas.size, canvas.smooth) for canvas in mixed.canvases] == [
         (96, "none"), (64, "median"), (64, "none"),
     ]  # fmt: skip
@@ -195,11 +197,11 @@ def test_further_canvases_are_those_of_a_reading_of_their_own(archive: Path) -> 
         assert [image.shape[0] for image in reading.further] == [64, 160]
         alone = [reader.read_dicom(str(path), canvas) for canvas in (first, *further)]
         for image, other in zip((reading.image, *reading.further), alone, strict=True):
-            assert isinstance(other, Picture)
+            assert isinstance(other, ReadImage)
             difference = np.abs(image.astype(int) - other.image.astype(int))
             assert difference.mean() < 4, path
             far, near = far + (difference.max() > 0), near + (difference.max() == 0)
-        assert isinstance(alone[2], Picture)
+        assert isinstance(alone[2], ReadImage)
         largest += np.array_equal(reading.further[1], alone[2].image)
     assert largest > 30, "the largest canvas is what it would be alone"
     assert near > 3 * far
@@ -312,7 +314,7 @@ def brightness(inbox: Path, small_bundle: Bundle) -> dict[str, float]:
     return {
         path: float(reading.image.mean()) - 60
         for path, reading in readings.items()
-        if isinstance(reading, Picture)
+        if isinstance(reading, ReadImage)
     }
 
 

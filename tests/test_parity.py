@@ -1,4 +1,4 @@
-"""The picture that the network sees, against pydicom's own grey-scale at full size (see `reference.py`)."""
+"""The picture that the network sees, against pydicom's own gray-scale at full size (see `reference.py`)."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dicomsort.imaging.canvas import fit
 
 TESTS = Path(__file__).resolve().parent
 FILES = shown()
-GREY_LEVELS = 1.5
+GRAY_LEVELS = 1.5
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_every_radiograph_looks_as_its_thumbnail(
 ) -> None:
     seen = thumbnail(read_image(TESTS / FILES[index], Preprocessing(size=SIZE)).astype(float))
     difference = np.abs(seen - tile(sheet, index))
-    assert difference.mean() <= GREY_LEVELS
+    assert difference.mean() <= GRAY_LEVELS
     assert difference.max() <= 24
 
 
@@ -48,7 +48,7 @@ def _decodable() -> list[str]:
 @pytest.mark.parametrize("name", _decodable())
 def test_every_pixel_is_that_of_pydicom(name: str) -> None:
     expected = reference.picture(reference.load(TESTS / name), SIZE)
-    assert np.abs(read_image(TESTS / name, Preprocessing(size=SIZE)) - expected).mean() <= GREY_LEVELS
+    assert np.abs(read_image(TESTS / name, Preprocessing(size=SIZE)) - expected).mean() <= GRAY_LEVELS
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -56,7 +56,7 @@ def test_the_window_of_a_reduced_picture_is_that_of_the_full_one(name: str) -> N
     """Whatever size is asked for, the same values are black and white."""
     small = read_image(TESTS / name, Preprocessing(size=SIZE)).astype(int)
     whole = fit(read_image(TESTS / name, None).astype(np.float32), Preprocessing(size=SIZE))
-    assert np.abs(small - whole).mean() <= GREY_LEVELS
+    assert np.abs(small - whole).mean() <= GRAY_LEVELS
 
 
 def test_the_table_is_not_empty() -> None:

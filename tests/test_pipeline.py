@@ -17,8 +17,8 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting import disk_space, plan
 from dicomsort.sorting.pipeline import sort
-from dicomsort.sorting.place import Placing
-from dicomsort.sorting.summary import Tally
+from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     out = tmp_path / "out"
 
-    def interrupt(tally: Tally) -> None:
+    def interrupt(tally: SortSummary) -> None:
         if tally.ended > stop_after:
             raise KeyboardInterrupt
 
@@ -149,7 +149,7 @@ def test_a_dry_run_plans_and_places_nothing(inbox: Path, tmp_path: Path, predict
 @pytest.mark.parametrize("action", [Action.SYMLINK, Action.HARDLINK, Action.REFLINK])
 def test_other_actions(inbox: Path, tmp_path: Path, predictor: FixedPredictor, action: Action) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, placing=Placing(action)), predictor)
+    sort(settings(inbox, out, placing=PlacementSettings(action)), predictor)
     check_places(inbox, out)
     done = {row["action"] for row in rows(out).values() if row["destination"]}
     assert done <= {action.value, "copy" if action is Action.REFLINK else action.value}
@@ -457,9 +457,9 @@ def test_two_images_of_one_uid_never_overwrite_each_other(
     tmp_path: Path, write_dicom: Write, predictor: FixedPredictor
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    grey = picture(1)
-    write_dicom(folder / "a", grey, SOPInstanceUID="1.2.3")
-    other = grey.copy()
+    gray = picture(1)
+    write_dicom(folder / "a", gray, SOPInstanceUID="1.2.3")
+    other = gray.copy()
     other[0, 0] += 1
     write_dicom(folder / "b", other, SOPInstanceUID="1.2.3")
     tally = sort(settings(folder, out, layout=UIDS), predictor)
@@ -496,14 +496,14 @@ def test_copies_that_will_not_fit_are_told_early(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
     missing: list[int] = []
 
-    def watch(tally: Tally) -> None:
+    def watch(tally: SortSummary) -> None:
         time.sleep(0.05)  # time to count a dozen files
         missing.append(tally.missing_bytes)
 
     sort(settings(inbox, tmp_path / "out"), predictor, watch)
     assert max(missing) > 100
     missing.clear()
-    sort(settings(inbox, tmp_path / "links", placing=Placing(Action.SYMLINK)), predictor, watch)
+    sort(settings(inbox, tmp_path / "links", placing=PlacementSettings(Action.SYMLINK)), predictor, watch)
     assert max(missing) == 0
 
 
@@ -538,9 +538,9 @@ def test_a_duplicate_of_a_file_that_vanished_is_placed(
     folder, out = tmp_path / "in", tmp_path / "out"
     for name in ("a", "b"):
         write_dicom(folder / name, picture(1), SOPInstanceUID="1.2.3")
-    sort(settings(folder, out, dry_run=dry, placing=Placing(Action.SYMLINK)), predictor)
+    sort(settings(folder, out, dry_run=dry, placing=PlacementSettings(Action.SYMLINK)), predictor)
     (folder / "a").unlink()
-    sort(settings(folder, out, placing=Placing(Action.SYMLINK)), predictor)
+    sort(settings(folder, out, placing=PlacementSettings(Action.SYMLINK)), predictor)
     found = rows(out)[str(folder / "b")]
     assert found["status"] in ("sorted", "review")
     assert (out / found["destination"]).read_bytes() == (folder / "b").read_bytes()

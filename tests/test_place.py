@@ -12,7 +12,7 @@ import pytest
 from dicomsort.errors import TargetError
 from dicomsort.outcome import Action, Placement, Reason
 from dicomsort.sorting import place as placing
-from dicomsort.sorting.place import Placed, Placing, place, remove, stamp_of
+from dicomsort.sorting.place import PlacementResult, PlacementSettings, place, remove, stamp_of
 from dicomsort.system import atomic
 
 PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
@@ -28,8 +28,8 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def put(source: Path, target: Path, action: Action) -> Placed:
-    return place(str(source), str(target), Placing(action), stamp_of(str(source)))
+def put(source: Path, target: Path, action: Action) -> PlacementResult:
+    return place(str(source), str(target), PlacementSettings(action), stamp_of(str(source)))
 
 
 @pytest.mark.parametrize("action", PLACING)
@@ -58,7 +58,7 @@ def test_placing_again_is_fine_and_changes_nothing(source: Path, tmp_path: Path,
 def test_nothing_is_replaced(source: Path, tmp_path: Path, action: Action) -> None:
     target = tmp_path / "x.dcm"
     target.write_text("somebody else's")
-    assert put(source, target, action) == Placed(None, Reason.DESTINATION_TAKEN)
+    assert put(source, target, action) == PlacementResult(None, Reason.DESTINATION_TAKEN)
     assert target.read_text() == "somebody else's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
 
@@ -66,15 +66,19 @@ def test_nothing_is_replaced(source: Path, tmp_path: Path, action: Action) -> No
 def test_a_source_that_changed_or_vanished_is_not_placed(source: Path, tmp_path: Path) -> None:
     stamp = stamp_of(str(source))
     source.write_text("changed")
-    assert place(str(source), str(tmp_path / "x"), Placing(), stamp) == Placed(None, Reason.CHANGED)
+    assert place(str(source), str(tmp_path / "x"), PlacementSettings(), stamp) == PlacementResult(
+        None, Reason.CHANGED
+    )
     source.unlink()
-    assert place(str(source), str(tmp_path / "x"), Placing(), stamp) == Placed(None, Reason.VANISHED)
+    assert place(str(source), str(tmp_path / "x"), PlacementSettings(), stamp) == PlacementResult(
+        None, Reason.VANISHED
+    )
     assert not (tmp_path / "x").exists()
 
 
 def test_a_name_too_long_for_the_target_is_a_value(source: Path, tmp_path: Path) -> None:
     target = tmp_path / ("n" * 300)
-    assert put(source, target, Action.COPY) == Placed(None, Reason.NOT_PLACED)
+    assert put(source, target, Action.COPY) == PlacementResult(None, Reason.NOT_PLACED)
 
 
 def test_a_255_byte_name_can_be_placed(source: Path, tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_hard_links_across_file_systems_say_so(
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(os, "link", refuse)
-    assert put(source, tmp_path / "x", Action.HARDLINK) == Placed(None, Reason.OTHER_DEVICE)
+    assert put(source, tmp_path / "x", Action.HARDLINK) == PlacementResult(None, Reason.OTHER_DEVICE)
 
 
 def test_where_there_are_no_hard_links_copies_still_replace_nothing(
@@ -113,10 +117,10 @@ def test_where_there_are_no_hard_links_copies_still_replace_nothing(
 
     monkeypatch.setattr(os, "link", refuse)
     target = tmp_path / "out" / "x.dcm"
-    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+    assert put(source, target, Action.COPY) == PlacementResult(Action.COPY)
     assert target.read_bytes() == source.read_bytes()
     source.write_bytes(b"another")
-    assert put(source, target, Action.COPY) == Placed(None, Reason.DESTINATION_TAKEN)
+    assert put(source, target, Action.COPY) == PlacementResult(None, Reason.DESTINATION_TAKEN)
 
 
 def placement(source: Path, target: Path, action: Action) -> Placement:
@@ -149,7 +153,7 @@ def test_what_a_person_changed_stays(source: Path, tmp_path: Path, action: Actio
 def test_the_source_itself_is_never_removed(source: Path, action: Action) -> None:
     placed = Placement(source.name, action.value, stamp_of(str(source)))
     assert not remove(str(source), str(source), placed)
-    assert put(source, source, Action.COPY) == Placed(None, Reason.DESTINATION_TAKEN)
+    assert put(source, source, Action.COPY) == PlacementResult(None, Reason.DESTINATION_TAKEN)
     assert source.exists()
 
 
@@ -157,7 +161,7 @@ def test_a_hard_link_of_a_link_is_one_of_the_file(source: Path, tmp_path: Path) 
     link = tmp_path / "in" / "link.dcm"
     link.symlink_to("Röntgen 1.dcm")
     target = tmp_path / "out" / "x.dcm"
-    assert put(link, target, Action.HARDLINK) == Placed(Action.HARDLINK)
+    assert put(link, target, Action.HARDLINK) == PlacementResult(Action.HARDLINK)
     assert not target.is_symlink()
     assert target.samefile(source)
 
@@ -166,20 +170,22 @@ def test_a_copy_whose_time_was_changed_counts_as_placed(source: Path, tmp_path: 
     target = tmp_path / "x.dcm"
     put(source, target, Action.COPY)
     os.utime(source)
-    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+    assert put(source, target, Action.COPY) == PlacementResult(Action.COPY)
 
 
 def test_what_a_killed_run_left_is_overwritten(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "x.dcm"
     Path(atomic.temporary_for(str(target))).write_bytes(b"half")
-    assert put(source, target, Action.COPY) == Placed(Action.COPY)
+    assert put(source, target, Action.COPY) == PlacementResult(Action.COPY)
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dcm"]
 
 
 @pytest.mark.parametrize("action", PLACING)
 def test_verified_files_have_their_checksum(source: Path, tmp_path: Path, action: Action) -> None:
-    placed = place(str(source), str(tmp_path / "x"), Placing(action, verify=True), stamp_of(str(source)))
+    placed = place(
+        str(source), str(tmp_path / "x"), PlacementSettings(action, verify=True), stamp_of(str(source))
+    )
     assert placed.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
@@ -191,8 +197,8 @@ def test_a_copy_that_differs_is_not_placed(
 
     monkeypatch.setattr("dicomsort.sorting.place.copy_file", rotten)
     target = tmp_path / "out" / "x"
-    placed = place(str(source), str(target), Placing(verify=True), stamp_of(str(source)))
-    assert placed == Placed(None, Reason.DIFFERENT)
+    placed = place(str(source), str(target), PlacementSettings(verify=True), stamp_of(str(source)))
+    assert placed == PlacementResult(None, Reason.DIFFERENT)
     assert list(target.parent.iterdir()) == []
 
 
@@ -200,7 +206,7 @@ def test_relative_links_lead_to_the_source_wherever_the_tree_goes(source: Path, 
     (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere" / "deep")
     target = tmp_path / "out" / "spine" / "x.dcm"
-    placing_ = Placing(Action.SYMLINK, relative=True)
+    placing_ = PlacementSettings(Action.SYMLINK, relative=True)
     assert place(str(source), str(target), placing_, None).action is Action.SYMLINK
     assert not os.path.isabs(os.readlink(target))
     assert target.read_bytes() == source.read_bytes()
@@ -223,9 +229,9 @@ def test_what_a_share_refuses_for_a_moment_is_tried_again(
 
     monkeypatch.setattr("dicomsort.sorting.place.copy_file", moody)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    assert put(source, tmp_path / "x", Action.COPY) == Placed(Action.COPY)
+    assert put(source, tmp_path / "x", Action.COPY) == PlacementResult(Action.COPY)
     refusals.extend([number] * 9)
-    assert put(source, tmp_path / "y", Action.COPY) == Placed(None, Reason.UNREADABLE)
+    assert put(source, tmp_path / "y", Action.COPY) == PlacementResult(None, Reason.UNREADABLE)
     assert not (tmp_path / "y").exists()
 
 
@@ -256,7 +262,7 @@ def test_a_file_is_copied_whole_where_the_system_cannot_do_it(
         return 0
 
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
-    assert place(str(source), str(target), Placing(), None).action is Action.COPY
+    assert place(str(source), str(target), PlacementSettings(), None).action is Action.COPY
     assert target.read_bytes() == source.read_bytes()
 
 
@@ -271,5 +277,5 @@ def test_a_disk_that_fills_up_while_the_system_copies_is_full(
 
     monkeypatch.setattr(os, "copy_file_range", full, raising=False)
     with pytest.raises(TargetError, match="no space left"):
-        place(str(source), str(target), Placing(), None)
+        place(str(source), str(target), PlacementSettings(), None)
     assert list((tmp_path / "out").iterdir()) == []

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicomsort import Preprocessing, ReadSettings
 from dicomsort.dicom import reader
-from dicomsort.outcome import Picture, Reason, Status
+from dicomsort.outcome import ReadImage, Reason, Status
 
 Write = Callable[..., Path]
 ROWS, COLUMNS = 64, 64
@@ -25,10 +25,10 @@ RAMP8 = (RAMP >> 4).astype(np.uint8)
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
-def picture(path: Path) -> Picture:
+def picture(path: Path) -> ReadImage:
     """Read at 64 pixels: one pixel of the file is one of the picture."""
     reading = reader.read_dicom(str(path), Preprocessing(size=ROWS), ReadSettings())
-    assert isinstance(reading, Picture), reading
+    assert isinstance(reading, ReadImage), reading
     return reading
 
 
@@ -163,7 +163,7 @@ def test_an_absurd_rescale_is_ignored(slope: str, tmp_path: Path, write_dicom: W
     assert same(image(path), plain)
 
 
-def test_a_large_intercept_costs_no_grey_level(tmp_path: Path, write_dicom: Write) -> None:
+def test_a_large_intercept_costs_no_gray_level(tmp_path: Path, write_dicom: Write) -> None:
     plain = image(write_dicom(tmp_path / "plain.dcm", RAMP))
     path = write_dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=1, RescaleIntercept="1000000000")
     assert same(image(path), plain)
@@ -242,12 +242,12 @@ def test_shutters_and_burnt_borders_do_not_spoil_the_contrast(
     assert seen.max() > 245
 
 
-def test_palette_colour_is_shown_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
+def test_palette_color_is_shown_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
     elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
-    for colour, strength in (("Red", 1.0), ("Green", 1.0), ("Blue", 1.0)):
-        elements[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+    for color, strength in (("Red", 1.0), ("Green", 1.0), ("Blue", 1.0)):
+        elements[f"{color}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         values = np.arange(255, -1, -1) * 257 * strength
-        elements[f"{colour}PaletteColorLookupTableData"] = values.astype("<u2").tobytes()
+        elements[f"{color}PaletteColorLookupTableData"] = values.astype("<u2").tobytes()
     assert same(image(write_dicom(tmp_path / "x.dcm", RAMP8, **elements)), 255 - RAMP8.astype(int))
     del elements["BluePaletteColorLookupTableData"]
     reading = reader.read_dicom(str(write_dicom(tmp_path / "x.dcm", RAMP8, **elements)), Preprocessing())

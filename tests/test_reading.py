@@ -27,20 +27,20 @@ from dicomsort import ReadSettings, UnreadableError, read_image
 from dicomsort.dicom import codecs, deflate, dicom_file, header, pixel_data, reader
 from dicomsort.dicom.pixel_data import pixel_digest
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Failure, Picture, Reason, Status
+from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
 CANVAS = Preprocessing(size=64)
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 Write = Callable[..., Path]
 
 
-def read(path: Path) -> Picture | Failure:
+def read(path: Path) -> ReadImage | Failure:
     return reader.read_dicom(str(path), CANVAS)
 
 
-def picture_of(path: Path) -> Picture:
+def picture_of(path: Path) -> ReadImage:
     reading = read(path)
-    assert isinstance(reading, Picture), reading
+    assert isinstance(reading, ReadImage), reading
     return reading
 
 
@@ -52,7 +52,7 @@ def test_every_committed_file_ends_as_expected(expected: list[dict[str, str]]) -
     wrong = []
     for row in expected:
         reading = read(TESTS / row["file"])
-        got = Status.SORTED if isinstance(reading, Picture) else reading.status
+        got = Status.SORTED if isinstance(reading, ReadImage) else reading.status
         wanted = Status.SORTED if row["status"] == "duplicate" else Status(row["status"])
         if got is not wanted:
             wrong.append((row["file"], got, wanted))
@@ -77,7 +77,7 @@ def _rle(pixels: Any) -> bytes:
 
 
 ENCODERS: dict[str, tuple[str, Callable[[Any], bytes | bytearray], bool, float]] = {
-    # name: Transfer Syntax UID, encoder, 8 bit, grey levels of 255 that it may be off
+    # name: Transfer Syntax UID, encoder, 8 bit, gray levels of 255 that it may be off
     "rle": ("1.2.840.10008.1.2.5", _rle, False, 0),
     "jpeg baseline": ("1.2.840.10008.1.2.4.50", lambda a: imagecodecs.jpeg8_encode(a, level=95), True, 2),
     "jpeg lossless SV1": (
@@ -181,18 +181,18 @@ def test_pixel_aspect_ratio_is_honoured(tmp_path: Path, write_dicom: Write) -> N
     assert np.abs(image_of(path).astype(int) - wanted).mean() < 1
 
 
-def test_colour_is_read_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
+def test_color_is_read_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
     wanted = image_of(write_dicom(tmp_path / "plain.dcm", SMOOTH8))
     rgb = np.stack([SMOOTH8] * 3, axis=-1)
-    colour: dict[str, Any] = {"SamplesPerPixel": 3, "Rows": 96, "Columns": 80, "PlanarConfiguration": 0}
-    path = write_dicom(tmp_path / "rgb.dcm", rgb, PhotometricInterpretation="RGB", **colour)
+    color: dict[str, Any] = {"SamplesPerPixel": 3, "Rows": 96, "Columns": 80, "PlanarConfiguration": 0}
+    path = write_dicom(tmp_path / "rgb.dcm", rgb, PhotometricInterpretation="RGB", **color)
     assert np.abs(image_of(path).astype(int) - wanted).max() <= 1
     planes = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
-    colour["PlanarConfiguration"] = 1
-    path = write_dicom(tmp_path / "planar.dcm", planes, PhotometricInterpretation="RGB", **colour)
+    color["PlanarConfiguration"] = 1
+    path = write_dicom(tmp_path / "planar.dcm", planes, PhotometricInterpretation="RGB", **color)
     assert np.abs(image_of(path).astype(int) - wanted).max() <= 1
     planes[1:] = 128
-    path = write_dicom(tmp_path / "ybr.dcm", planes, PhotometricInterpretation="YBR_FULL", **colour)
+    path = write_dicom(tmp_path / "ybr.dcm", planes, PhotometricInterpretation="YBR_FULL", **color)
     assert np.array_equal(image_of(path), wanted)
 
 
@@ -259,15 +259,15 @@ def test_pictures_are_read_for_training_only(suffix: str, tmp_path: Path) -> Non
     Image.fromarray(SMOOTH8).save(path, quality=95)
     assert isinstance(read(path), Failure)
     reading = reader.read_any(str(path), CANVAS)
-    assert isinstance(reading, Picture)
+    assert isinstance(reading, ReadImage)
     middle = reading.image[:, 6:57]
     assert abs(float(middle.mean()) - SMOOTH8.mean()) < 2
 
 
-def _deep(path: Path, pixels: NDArray[np.uint16]) -> Picture:
+def _deep(path: Path, pixels: NDArray[np.uint16]) -> ReadImage:
     path.write_bytes(imagecodecs.png_encode(pixels))
     reading = reader.read_any(str(path), CANVAS)
-    assert isinstance(reading, Picture)
+    assert isinstance(reading, ReadImage)
     return reading
 
 
@@ -278,13 +278,13 @@ def _deep(path: Path, pixels: NDArray[np.uint16]) -> Picture:
 def test_few_bits_in_a_16_bit_picture_are_told(
     most: int, remarks: tuple[Reason, ...], kind: str, tmp_path: Path
 ) -> None:
-    grey = np.linspace(0, most, 64 * 64).round().astype(np.uint16).reshape(64, 64)
-    alpha = [np.full_like(grey, 65535)] if "alpha" in kind else []
-    planes = [grey] * (3 if "colours" in kind else 1) + alpha
+    gray = np.linspace(0, most, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    alpha = [np.full_like(gray, 65535)] if "alpha" in kind else []
+    planes = [gray] * (3 if "colours" in kind else 1) + alpha
     path = tmp_path / "x.png"
-    reading = _deep(path, np.dstack(planes) if len(planes) > 1 else grey)
+    reading = _deep(path, np.dstack(planes) if len(planes) > 1 else gray)
     assert reading.remarks == remarks
-    assert np.abs(reading.image - grey / 257).max() <= 1
+    assert np.abs(reading.image - gray / 257).max() <= 1
     found = reader.picture_range(str(path))
     assert found is not None
     assert found[0] == 0
@@ -296,13 +296,13 @@ def test_few_bits_in_a_16_bit_picture_are_told(
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGB", "RGBA", "CMYK"])
 def test_pictures_of_every_mode_are_read_as_a_person_sees_them(mode: str, tmp_path: Path) -> None:
-    grey = np.zeros((64, 64), np.uint8)
-    grey[16:48, 8:40] = 255
+    gray = np.zeros((64, 64), np.uint8)
+    gray[16:48, 8:40] = 255
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
-    Image.fromarray(grey).convert(mode).save(path)
+    Image.fromarray(gray).convert(mode).save(path)
     reading = reader.read_any(str(path), CANVAS)
-    assert isinstance(reading, Picture)
-    assert np.abs(reading.image.astype(int) - grey).max() <= 3
+    assert isinstance(reading, ReadImage)
+    assert np.abs(reading.image.astype(int) - gray).max() <= 3
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -311,7 +311,7 @@ def test_what_an_alpha_channel_hides_is_black(mode: str, tmp_path: Path) -> None
     image.paste((255,) * (len(mode) - 1) + (0,), (0, 0, 64, 32))
     image.save(tmp_path / "x.png")
     reading = reader.read_any(str(tmp_path / "x.png"), CANVAS)
-    assert isinstance(reading, Picture)
+    assert isinstance(reading, ReadImage)
     assert (reading.image[:32] == 0).all()
     assert (reading.image[32:] == 200).all()
 
@@ -369,7 +369,7 @@ def test_what_counts_as_a_projection_radiograph(
     settings = ReadSettings(secondary_capture=case["include_secondary_capture"] == "yes")
     reading = reader.read_dicom(str(path), CANVAS, settings)
     if case["status"] == "picture":
-        assert isinstance(reading, Picture), reading
+        assert isinstance(reading, ReadImage), reading
     else:
         assert isinstance(reading, Failure)
         assert (reading.status.value, reading.reason.value) == (case["status"], case["reason"])
@@ -390,7 +390,7 @@ def test_no_more_pixels_are_decoded_than_needed(syntax: str, step: int) -> None:
         "2": imagecodecs.htj2k_encode,
     }
     frame = encoders[syntax[20]](large)
-    decoded = codecs.decode(bytes(frame), syntax, codecs.Wanted((1024, 768), (60, 45), 8))
+    decoded = codecs.decode(bytes(frame), syntax, codecs.DecodeRequest((1024, 768), (60, 45), 8))
     assert decoded.step == step
     assert decoded.pixels.shape == (1024 // step, 768 // step)
 
@@ -398,14 +398,14 @@ def test_no_more_pixels_are_decoded_than_needed(syntax: str, step: int) -> None:
 def test_a_level_that_cannot_be_decoded_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def refuse(_: bytes, halvings: int, wanted: codecs.Wanted) -> codecs.Decoded | None:
+    def refuse(_: bytes, halvings: int, wanted: codecs.DecodeRequest) -> codecs.DecodedFrame | None:
         tried.append(halvings)
         if halvings > 2:
             raise ValueError
-        return codecs.Decoded(np.zeros((1, 1), np.uint8), 1 << halvings) if halvings == 1 else None
+        return codecs.DecodedFrame(np.zeros((1, 1), np.uint8), 1 << halvings) if halvings == 1 else None
 
     monkeypatch.setattr(codecs, "_REDUCERS", {"1.2.840.10008.1.2.4.90": refuse})
-    wanted = codecs.Wanted((1024, 768), (60, 45))
+    wanted = codecs.DecodeRequest((1024, 768), (60, 45))
     assert codecs.decode(b"", "1.2.840.10008.1.2.4.90", wanted).step == 2
     assert tried == [4, 3, 2, 1]
 
@@ -432,7 +432,7 @@ def test_bytes_behind_the_end_of_a_code_stream_do_not_matter(tmp_path: Path, wri
     frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
     for tail in (b"", b"\0", b"\0" * 40):
         assert frame.endswith(b"\xff\xd9")
-        wanted = codecs.Wanted(large.shape, (60, 45))
+        wanted = codecs.DecodeRequest(large.shape, (60, 45))
         assert codecs.decode(frame + tail, "1.2.840.10008.1.2.4.90", wanted).step == 8
 
 
@@ -450,8 +450,8 @@ def test_overlay_bits_in_compressed_pixels(name: str, tmp_path: Path, write_dico
 
 @pytest.mark.parametrize("size", [64, 500])
 def test_rgb_in_a_jpeg_without_a_marker(size: int, tmp_path: Path, write_dicom: Write) -> None:
-    grey = np.kron(SMOOTH8, np.ones((6, 6))).astype(np.uint8)
-    rgb = np.stack([grey] * 3, axis=-1)
+    gray = np.kron(SMOOTH8, np.ones((6, 6))).astype(np.uint8)
+    rgb = np.stack([gray] * 3, axis=-1)
     frame = bytes(imagecodecs.jpeg8_encode(rgb, level=95, colorspace="RGB", outcolorspace="RGB"))
     marker = frame.find(b"\xff\xee")
     if marker >= 0:
@@ -462,10 +462,10 @@ def test_rgb_in_a_jpeg_without_a_marker(size: int, tmp_path: Path, write_dicom: 
             numbered[frame.index(segment) + first + each * number] = number + 1
     frame = bytes(numbered)
     assert b"Adobe" not in frame
-    plain = write_dicom(tmp_path / "plain.dcm", grey)
-    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+    plain = write_dicom(tmp_path / "plain.dcm", gray)
+    color = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
     data = encapsulate([frame])
-    path = write_dicom(tmp_path / "x.dcm", grey, "1.2.840.10008.1.2.4.50", PixelData=data, **colour)
+    path = write_dicom(tmp_path / "x.dcm", gray, "1.2.840.10008.1.2.4.50", PixelData=data, **color)
     seen, wanted = (read_image(one, Preprocessing(size=size)).astype(int) for one in (path, plain))
     assert np.abs(seen - wanted).mean() < 2
 
@@ -534,10 +534,10 @@ def test_a_stream_that_claims_more_than_the_header_gets_no_memory(
     monkeypatch.setattr(codecs, "decode", lambda *_: called.append(1))
     for name in ("jpeg baseline", "jpeg-ls", "jpeg lossless", "jpeg 2000", "htj2k"):
         syntax, encode, eight_bit, _ = ENCODERS[name]
-        grey = SMOOTH8 if eight_bit else SMOOTH
-        frame = bytes(encode(np.ascontiguousarray(grey)))
-        assert codecs.keeps_to(frame, syntax, (grey.shape[0], grey.shape[1]))
-        path = write_dicom(tmp_path / "x.dcm", grey[:-1], syntax, PixelData=encapsulate([frame]))
+        gray = SMOOTH8 if eight_bit else SMOOTH
+        frame = bytes(encode(np.ascontiguousarray(gray)))
+        assert codecs.keeps_to(frame, syntax, (gray.shape[0], gray.shape[1]))
+        path = write_dicom(tmp_path / "x.dcm", gray[:-1], syntax, PixelData=encapsulate([frame]))
         reading = read(path)
         assert isinstance(reading, Failure)
         assert (reading.status, reading.reason) == (Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
@@ -561,8 +561,8 @@ def test_a_stream_cut_off_inside_a_whole_fragment_is_no_picture(
 
 
 def test_the_size_of_a_stream_is_found_where_decoders_find_it() -> None:
-    grey = np.ascontiguousarray(SMOOTH8)
-    jpeg = bytes(imagecodecs.jpeg8_encode(grey))
+    gray = np.ascontiguousarray(SMOOTH8)
+    jpeg = bytes(imagecodecs.jpeg8_encode(gray))
     decoy = b"\xff\xfe\x00\x20\xff\x4f\xff\x51" + bytes(26)
     for frame in (jpeg, jpeg[:2] + decoy + jpeg[2:], jpeg[:2] + bytes(4) + jpeg[2:]):
         assert codecs.keeps_to(frame, "1.2.840.10008.1.2.4.50", (96, 80))
@@ -572,7 +572,7 @@ def test_the_size_of_a_stream_is_found_where_decoders_find_it() -> None:
         frame = bytes(imagecodecs.jpegxl_encode(image, lossless=True))
         assert codecs.keeps_to(frame, "1.2.840.10008.1.2.4.110", shape)
         assert not codecs.keeps_to(frame, "1.2.840.10008.1.2.4.110", (shape[0] + 1, shape[1]))
-    boxed = bytes(imagecodecs.jpeg2k_encode(grey, codecformat="jp2"))
+    boxed = bytes(imagecodecs.jpeg2k_encode(gray, codecformat="jp2"))
     assert codecs.keeps_to(boxed, "1.2.840.10008.1.2.4.90", (96, 80))
     assert not codecs.keeps_to(b"", "1.2.840.10008.1.2.4.90", (96, 80))
 
@@ -593,7 +593,7 @@ def test_millions_of_empty_items_are_not_read(
 ) -> None:
     monkeypatch.setattr(header, "_MOST_READS", 1000)
     path = write_dicom(tmp_path / "x.dcm", SMOOTH8)
-    assert isinstance(read(path), Picture)
+    assert isinstance(read(path), ReadImage)
     data = path.read_bytes()
     at = data.index(b"\x28\x00\x10\x00US")
     items = b"\x09\x00\x01\x10SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0" * 2000
@@ -635,10 +635,10 @@ def test_a_stream_of_fewer_bits_than_are_stored_has_no_sign(tmp_path: Path, writ
     _decoded_alike(path, plain)
 
 
-def test_colour_counts_three_times_for_the_limit(tmp_path: Path, write_dicom: Write) -> None:
-    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+def test_color_counts_three_times_for_the_limit(tmp_path: Path, write_dicom: Write) -> None:
+    color = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
     rgb = np.stack([SMOOTH8] * 3, axis=-1)
-    path = write_dicom(tmp_path / "x.dcm", rgb, Rows=96, Columns=80, **colour)
+    path = write_dicom(tmp_path / "x.dcm", rgb, Rows=96, Columns=80, **color)
     reading = reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=2 * SMOOTH8.size))
     assert isinstance(reading, Failure)
 
@@ -738,27 +738,25 @@ def test_extended_offset_table(tmp_path: Path, write_dicom: Write) -> None:
 @pytest.mark.parametrize("says_so_only", [False, True])
 def test_native_ybr_full_422(says_so_only: bool, tmp_path: Path, write_dicom: Write) -> None:
     plain = write_dicom(tmp_path / "plain.dcm", SMOOTH8)
-    grey = np.full_like(SMOOTH8, 128)
+    gray = np.full_like(SMOOTH8, 128)
     if says_so_only:
-        stored = np.stack([SMOOTH8, grey, grey], axis=-1)
+        stored = np.stack([SMOOTH8, gray, gray], axis=-1)
     else:
-        stored = np.stack([SMOOTH8[:, ::2], SMOOTH8[:, 1::2], grey[:, ::2], grey[:, ::2]], axis=-1)
-    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
-    path = write_dicom(tmp_path / "x.dcm", SMOOTH8, PixelData=stored.tobytes(), **colour)
+        stored = np.stack([SMOOTH8[:, ::2], SMOOTH8[:, 1::2], gray[:, ::2], gray[:, ::2]], axis=-1)
+    color = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH8, PixelData=stored.tobytes(), **color)
     assert np.array_equal(image_of(path), image_of(plain))
 
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
-def test_colour_of_codecs_that_do_not_know_colour(
-    photometric: str, tmp_path: Path, write_dicom: Write
-) -> None:
+def test_color_of_codecs_that_do_not_know_color(photometric: str, tmp_path: Path, write_dicom: Write) -> None:
     plain = write_dicom(tmp_path / "plain.dcm", SMOOTH8)
-    grey = np.full_like(SMOOTH8, 128)
-    other = (SMOOTH8, SMOOTH8) if photometric == "RGB" else (grey, grey)
+    gray = np.full_like(SMOOTH8, 128)
+    other = (SMOOTH8, SMOOTH8) if photometric == "RGB" else (gray, gray)
     frame = bytes(imagecodecs.jpegls_encode(np.stack([SMOOTH8, *other], axis=-1)))
-    colour = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": photometric}
+    color = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": photometric}
     path = write_dicom(
-        tmp_path / "x.dcm", SMOOTH8, "1.2.840.10008.1.2.4.80", PixelData=encapsulate([frame]), **colour
+        tmp_path / "x.dcm", SMOOTH8, "1.2.840.10008.1.2.4.80", PixelData=encapsulate([frame]), **color
     )
     _decoded_alike(path, plain)
 
@@ -811,7 +809,7 @@ def test_what_imagecodecs_refuses_another_plugin_may_read(
     assert isinstance(read(path), Failure)
     monkeypatch.setattr(pixel_data, "_OTHER_PLUGINS", ("pillow", "gdcm"))
     reading = read(path)
-    assert isinstance(reading, Picture)
+    assert isinstance(reading, ReadImage)
     assert reading.remarks == (Reason.OTHER_DECODER,)
     assert np.abs(reading.image.astype(int) - wanted).mean() < 1
 
@@ -865,7 +863,7 @@ def test_zeros_are_not_followed_for_hours(
 
 def test_the_limit_of_pixels_is_a_setting(tmp_path: Path, write_dicom: Write) -> None:
     path = write_dicom(tmp_path / "x.dcm", SMOOTH8)
-    assert isinstance(reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=SMOOTH8.size)), Picture)
+    assert isinstance(reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=SMOOTH8.size)), ReadImage)
     reading = reader.read_dicom(str(path), CANVAS, ReadSettings(max_pixels=SMOOTH8.size - 1))
     assert isinstance(reading, Failure)
     assert (reading.status, reading.reason) == (Status.UNSUPPORTED, Reason.TOO_LARGE)
@@ -899,7 +897,7 @@ RAISED = [
 
 
 @pytest.mark.parametrize("error", RAISED)
-@pytest.mark.parametrize("step", ["read_header", "grey_scale", "render"])
+@pytest.mark.parametrize("step", ["read_header", "grayscale_transform", "render"])
 def test_whatever_a_parser_raises_is_a_value(
     error: type[Exception], step: str, tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

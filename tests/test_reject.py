@@ -107,8 +107,8 @@ class Brightness(FixedPredictor):
 
 def test_pictures_are_asked_in_their_order(small_bundle: Bundle, tmp_path: Path) -> None:
     greys = [int(each) for each in np.random.default_rng(0).permutation(21)]
-    for at, grey in enumerate(greys):
-        Image.new("L", (64, 64), 10 * grey).save(tmp_path / f"{at}.png")
+    for at, gray in enumerate(greys):
+        Image.new("L", (64, 64), 10 * gray).save(tmp_path / f"{at}.png")
     items = [negative("scene", "tune", "one") for _ in greys]
     items = [replace(each, path=tmp_path / f"{at}.png") for at, each in enumerate(items)]
     broken = replace(items[0], path=tmp_path / "none.png")
@@ -119,15 +119,15 @@ def test_pictures_are_asked_in_their_order(small_bundle: Bundle, tmp_path: Path)
 
     (tmp_path / "none.png").write_text("no picture")
     said = asking.ask(predictor, [*items[:5], broken, *items[5:]], read)
-    assert said.scores[:, 0].tolist() == [10 * grey for grey in greys]
+    assert said.scores[:, 0].tolist() == [10 * gray for gray in greys]
     assert said.unread == (broken,)
     assert list(said.items) == items
     assert not said.filed[said.scores > 99].any()
 
 
 def test_the_conditions_keep_a_radiograph_one(small_bundle: Bundle, tmp_path: Path) -> None:
-    grey = (np.add.outer(np.arange(60), 2 * np.arange(50)) % 200).astype(np.uint8)
-    Image.fromarray(grey).save(tmp_path / "0.png")
+    gray = (np.add.outer(np.arange(60), 2 * np.arange(50)) % 200).astype(np.uint8)
+    Image.fromarray(gray).save(tmp_path / "0.png")
     sample = replace(samples(1)[0], path=tmp_path / "0.png")
     changes = asking.conditions()
     canvases = asking.read_changed(sample, small_bundle.preprocessing, tuple(changes.values()))

@@ -21,7 +21,7 @@ from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError
 from dicomsort.evaluation import report
 from dicomsort.evaluation.evaluate import answer, judge
-from dicomsort.evaluation.metrics import Answers, Figure, measure
+from dicomsort.evaluation.metrics import Estimate, Predictions, measure
 from dicomsort.evaluation.plots import draw as plots
 from dicomsort.evaluation.report import Results
 from dicomsort.model import load as loading
@@ -226,10 +226,10 @@ def test_a_single_image_of_a_folder_is_told_without_a_crash(
 
 def test_figures_are_written_for_people() -> None:
     nan = float("nan")
-    assert report.figure_text(Figure(0.5, 0.25, 0.75)) == "0.500 (0.250 to 0.750)"
-    assert report.figure_text(Figure(0.5, nan, nan)) == "0.500"
-    assert report.figure_text(Figure(1, 1, 1)) == "1.000"
-    assert report.figure_text(Figure(nan, nan, nan)) == "-"
+    assert report.figure_text(Estimate(0.5, 0.25, 0.75)) == "0.500 (0.250 to 0.750)"
+    assert report.figure_text(Estimate(0.5, nan, nan)) == "0.500"
+    assert report.figure_text(Estimate(1, 1, 1)) == "1.000"
+    assert report.figure_text(Estimate(nan, nan, nan)) == "-"
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
@@ -243,7 +243,7 @@ def test_every_kind_can_be_drawn(kind: str, images: int) -> None:
     if kind == "multilabel":
         truth, chosen = scores > generator.random((images, k)), scores > 0.2
     labels = tuple(f"label_{index}" for index in range(k))
-    answers = Answers(kind, labels, truth, chosen, scores)
+    answers = Predictions(kind, labels, truth, chosen, scores)
     one = plots(answers, measure(answers, 0))
     if kind == "binary":
         assert one == plots(answers, measure(answers, 0))

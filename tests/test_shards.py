@@ -16,8 +16,8 @@ from conftest import TESTS, FixedPredictor, check_places, command, inside, pictu
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting import plan, shards
-from dicomsort.sorting.inputs import Share
-from dicomsort.sorting.merge import Merged, merge
+from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.merge import MergeResult, merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks
 from dicomsort.system.worker_pool import PoolSettings
@@ -38,10 +38,10 @@ def twins(inbox: Path) -> Path:
 
 def in_shards(inbox: Path, out: Path, predictor: FixedPredictor, of: int = 4, **changes: object) -> None:
     for number in range(1, of + 1):
-        sort(settings(inbox, out, share=Share(number, of), **changes), predictor)
+        sort(settings(inbox, out, share=Shard(number, of), **changes), predictor)
 
 
-def joined(out: Path) -> Merged:
+def joined(out: Path) -> MergeResult:
     return merge(str(out), POOL)
 
 
@@ -54,11 +54,11 @@ def contents(out: Path) -> dict[str, bytes]:
 )
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="such as 3/16"):
-        Share.parse(text)
+        Shard.parse(text)
 
 
 def test_every_path_is_in_one_share_and_always_in_the_same() -> None:
-    shares = [Share(number, 7) for number in range(1, 8)]
+    shares = [Shard(number, 7) for number in range(1, 8)]
     held = {
         f"a/{number}.dcm": [share.number for share in shares if share.holds(f"a/{number}.dcm")]
         for number in range(700)
@@ -68,7 +68,7 @@ def test_every_path_is_in_one_share_and_always_in_the_same() -> None:
     assert min(sizes) > 70
     # of every later version too, or a run that was begun with an older one could not be gone on with
     assert [held[f"a/{number}.dcm"] for number in range(5)] == PINNED
-    assert Share.parse("3/16") == Share(3, 16)
+    assert Shard.parse("3/16") == Shard(3, 16)
 
 
 PINNED = [[2], [4], [4], [2], [7]]
@@ -126,14 +126,14 @@ def test_a_missing_shard_is_named_and_joined_later(
 ) -> None:
     out = tmp_path / "out"
     for number in (1, 3):
-        sort(settings(twins, out, share=Share(number, 4)), predictor)
+        sort(settings(twins, out, share=Shard(number, 4)), predictor)
     merged = joined(out)
     assert merged.missing == ["2/4", "4/4"]
     assert merged.exit_code == ExitCode.SOME_FAILED
     assert joined(out).missing == ["2/4", "4/4"]
-    sort(settings(twins, out, share=Share(4, 4)), predictor)
+    sort(settings(twins, out, share=Shard(4, 4)), predictor)
     assert joined(out).missing == ["2/4"]
-    tally = sort(settings(twins, out, share=Share(2, 4)), predictor)
+    tally = sort(settings(twins, out, share=Shard(2, 4)), predictor)
     assert tally.already_done == 0
     merged = joined(out)
     assert (merged.missing, merged.rows) == ([], 26)
@@ -146,11 +146,11 @@ def test_after_a_merge_another_division_goes_on(
 ) -> None:
     out = tmp_path / "out"
     for number in (1, 2):
-        sort(settings(twins, out, share=Share(number, 4)), predictor)
+        sort(settings(twins, out, share=Shard(number, 4)), predictor)
     with pytest.raises(UsageError, match="run `dicomsort merge`"):
-        sort(settings(twins, out, share=Share(1, 3)), predictor)
+        sort(settings(twins, out, share=Shard(1, 3)), predictor)
     done = joined(out).rows
-    tallies = [sort(settings(twins, out, share=Share(number, 3)), predictor) for number in (1, 2, 3)]
+    tallies = [sort(settings(twins, out, share=Shard(number, 3)), predictor) for number in (1, 2, 3)]
     assert sum(tally.found for tally in tallies) == 26
     assert sum(tally.already_done for tally in tallies) == done
     assert joined(out).missing == []
@@ -167,7 +167,7 @@ def test_a_radiograph_that_changed_since_the_merge_takes_its_copy_along(
     changed = inbox / "s0" / "0.dcm"
     write_dicom(changed, picture(77))
     os.utime(changed, ns=(10**18, 10**18))
-    tallies = [sort(settings(inbox, out, share=Share(number, 2)), predictor) for number in (1, 2)]
+    tallies = [sort(settings(inbox, out, share=Shard(number, 2)), predictor) for number in (1, 2)]
     assert sum(tally.already_done for tally in tallies) == 13
     joined(out)
     assert len(rows(out)) == 14
@@ -176,11 +176,11 @@ def test_a_radiograph_that_changed_since_the_merge_takes_its_copy_along(
 
 def test_nobody_goes_over_half_a_manifest(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Share(1, 2)), predictor)
+    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
     with pytest.raises(UsageError, match="holds parts"):
         sort(settings(inbox, out), predictor)
     joined(out)
-    sort(settings(inbox, out, share=Share(2, 2)), predictor)
+    sort(settings(inbox, out, share=Shard(2, 2)), predictor)
     for act in (plan.undo, plan.apply):
         with pytest.raises(UsageError, match="holds parts"):
             act(str(out / "manifest.csv"))
@@ -190,15 +190,15 @@ def test_a_shard_that_is_being_written_is_not_merged(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Share(1, 2)), predictor)
+    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
     before = tree(out)
     with locks.take(str(out), shared=True), pytest.raises(UsageError, match="another dicomsort"):
         joined(out)
     with locks.take(str(out)), pytest.raises(UsageError, match="another dicomsort"):
-        sort(settings(inbox, out, share=Share(2, 2)), predictor)
+        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
     assert {**tree(out), **before} == tree(out)
     with locks.take(str(out), shared=True):
-        sort(settings(inbox, out, share=Share(2, 2)), predictor)
+        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
     assert joined(out).rows == 14
 
 
@@ -206,23 +206,23 @@ def test_shards_with_other_settings_are_refused(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Share(1, 2)), predictor)
+    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
     with pytest.raises(UsageError, match="another review_below"):
-        sort(settings(inbox, out, share=Share(2, 2), review_below=0.5), predictor)
+        sort(settings(inbox, out, share=Shard(2, 2), review_below=0.5), predictor)
     predictor.precision = "bfloat16"
     with pytest.raises(UsageError, match="--precision float32"):
-        sort(settings(inbox, out, share=Share(2, 2)), predictor)
+        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
     predictor.precision = "float32"
-    sort(settings(inbox, out, share=Share(2, 2)), predictor)
+    sort(settings(inbox, out, share=Shard(2, 2)), predictor)
     joined(out)
     with pytest.raises(UsageError, match="another review_below"):
-        sort(settings(inbox, out, share=Share(1, 2), review_below=0.5), predictor)
+        sort(settings(inbox, out, share=Shard(1, 2), review_below=0.5), predictor)
 
 
 def test_a_share_may_be_empty(tmp_path: Path, predictor: FixedPredictor, write_dicom: Write) -> None:
     write_dicom(tmp_path / "in" / "a.dcm")
     tallies = [
-        sort(settings(tmp_path / "in", tmp_path / "out", share=Share(number, 9)), predictor)
+        sort(settings(tmp_path / "in", tmp_path / "out", share=Shard(number, 9)), predictor)
         for number in range(1, 10)
     ]
     assert sorted(tally.found for tally in tallies) == [0] * 8 + [1]
@@ -266,7 +266,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
     program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    part = Path(shards.folder_of(str(out), shards.name_of(Share(2, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -287,7 +287,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
 def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(shards.folder_of(str(out), shards.name_of(Share(1, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Shard(1, 2)))) / "manifest.csv"
     part.write_bytes(part.read_bytes()[:-30])
     assert joined(out).rows == 13
     in_shards(inbox, out, predictor, 2)
@@ -298,7 +298,7 @@ def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predic
 def test_a_part_of_another_program_is_refused(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(shards.folder_of(str(out), shards.name_of(Share(2, 2)))) / "manifest.csv"
+    part = Path(shards.folder_of(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     part.write_text("path,other\n/a,b\n")
     with pytest.raises(UsageError, match="other columns"):
         joined(out)

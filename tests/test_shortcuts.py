@@ -12,21 +12,21 @@ from shortcuts import AS_IS, STRIP
 from dicomsort.data import dataset
 from dicomsort.dicom import reader
 from dicomsort.imaging.canvas import Preprocessing, fit
-from dicomsort.outcome import Picture
+from dicomsort.outcome import ReadImage
 
-GREY = (np.add.outer(np.arange(120), np.arange(100)) % 256).astype(np.float32)
+GRAY = (np.add.outer(np.arange(120), np.arange(100)) % 256).astype(np.float32)
 CHANGES = shortcuts.conditions()
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_gives_greys_and_leaves_the_picture_alone(name: str) -> None:
-    before = GREY.copy()
-    changed = CHANGES[name](GREY)
-    assert np.array_equal(GREY, before)
+def test_a_change_gives_grays_and_leaves_the_picture_alone(name: str) -> None:
+    before = GRAY.copy()
+    changed = CHANGES[name](GRAY)
+    assert np.array_equal(GRAY, before)
     assert changed.dtype == np.float32
     assert changed.min() >= 0
     assert changed.max() <= 255
-    assert np.array_equal(changed, GREY) == (name == AS_IS)
+    assert np.array_equal(changed, GRAY) == (name == AS_IS)
     assert fit(changed, Preprocessing(size=64)).shape == (64, 64)
 
 
@@ -47,35 +47,35 @@ def test_a_change_gives_greys_and_leaves_the_picture_alone(name: str) -> None:
     ],
 )
 def test_a_change_of_shape(name: str, shape: tuple[int, int]) -> None:
-    assert CHANGES[name](GREY).shape == shape
+    assert CHANGES[name](GRAY).shape == shape
 
 
-def test_borders_have_their_colour_and_hold_the_picture() -> None:
-    white = CHANGES["white border of 10 %, all edges"](GREY)
+def test_borders_have_their_color_and_hold_the_picture() -> None:
+    white = CHANGES["white border of 10 %, all edges"](GRAY)
     assert (white[:12] == 255).all()
     assert (white[:, -10:] == 255).all()
-    assert np.array_equal(white[12:-12, 10:-10], GREY)
-    strip = CHANGES[STRIP](GREY)
+    assert np.array_equal(white[12:-12, 10:-10], GRAY)
+    strip = CHANGES[STRIP](GRAY)
     assert (strip[:40] == 0).all()
-    assert np.array_equal(strip[40:160], GREY)
+    assert np.array_equal(strip[40:160], GRAY)
     tall = np.ones((300, 100), np.float32)
     assert CHANGES[STRIP](tall).shape == tall.shape, "it is one already"
 
 
-def test_greys_bend_as_they_say() -> None:
-    assert np.array_equal(CHANGES["inverted"](GREY), 255 - GREY)
+def test_grays_bend_as_they_say() -> None:
+    assert np.array_equal(CHANGES["inverted"](GRAY), 255 - GRAY)
     assert (
-        CHANGES["gamma 0.5 (brighter)"](GREY).mean() > GREY.mean() > CHANGES["gamma 2 (darker)"](GREY).mean()
+        CHANGES["gamma 0.5 (brighter)"](GRAY).mean() > GRAY.mean() > CHANGES["gamma 2 (darker)"](GRAY).mean()
     )
-    assert np.ptp(CHANGES["half the contrast"](GREY)) == np.ptp(GREY) / 2
+    assert np.ptp(CHANGES["half the contrast"](GRAY)) == np.ptp(GRAY) / 2
 
 
 def _pictures(folder: Path) -> list[dataset.Sample]:
     """Write pictures that FixedPredictor tells apart by their brightness, without padding."""
     lines = ["file,group,dataset,ambiguous"]
     brightness = {"abdominal": 20, "adult_chest": 65, "others": 110, "pediatric_chest": 155, "spine": 200}
-    for number, (label, grey) in enumerate([*brightness.items()] * 2):
-        image = np.full((64, 64), grey, np.uint8)
+    for number, (label, gray) in enumerate([*brightness.items()] * 2):
+        image = np.full((64, 64), gray, np.uint8)
         image[0, 0] = number
         Image.fromarray(image).save(folder / f"{number}.png")
         lines.append(f"{number}.png,{label},{'ab'[number // 5]},{int(number == 9)}")
@@ -106,7 +106,7 @@ def test_conditions_are_measured(tmp_path: Path, predictor: FixedPredictor) -> N
 
 def test_pictures_are_read_as_training_reads_them(tmp_path: Path) -> None:
     path, preprocessing = tmp_path / "a.webp", Preprocessing(size=48)
-    Image.fromarray(np.tile(GREY[..., None].astype(np.uint8), 3)).save(path, lossless=True)
+    Image.fromarray(np.tile(GRAY[..., None].astype(np.uint8), 3)).save(path, lossless=True)
     picture = reader.read_any(str(path), preprocessing)
-    assert isinstance(picture, Picture)
-    assert np.array_equal(fit(shortcuts.read_grey(path), preprocessing), picture.image)
+    assert isinstance(picture, ReadImage)
+    assert np.array_equal(fit(shortcuts.read_gray(path), preprocessing), picture.image)

@@ -15,7 +15,7 @@ import sources
 import told
 from candidates import Run
 
-from dicomsort.evaluation.metrics import Figure
+from dicomsort.evaluation.metrics import Estimate
 
 LABELS = ("adult_chest", "pediatric_chest")
 FOLDS = ("east", "east", "east", "east", "west", "west", "west", "west")
@@ -90,7 +90,7 @@ def test_thresholds_and_rejections() -> None:
 
 def test_intervals_resample_patients_with_all_their_images() -> None:
     hits = np.array([1, 1, 1, 0, 0, 0], np.bool_)
-    assert told.share(hits, ["a"] * 6, 100) == Figure(0.5, 0.5, 0.5)
+    assert told.share(hits, ["a"] * 6, 100) == Estimate(0.5, 0.5, 0.5)
     both = told.share(hits, list("aaabbb"), 400)
     assert (both.low, both.high) == (0.0, 1.0)
     single = told.share(hits, list("abcdef"), 400)

@@ -79,7 +79,7 @@ def test_labels_patients_parts_and_sources_are_counted(found: statistics.Stats) 
     assert group.effective == pytest.approx(1.8899, abs=1e-4)
 
 
-def test_sizes_and_greys_are_numpys(found: statistics.Stats, labelled: Path) -> None:
+def test_sizes_and_grays_are_numpys(found: statistics.Stats, labelled: Path) -> None:
     assert found.sized == 4
     assert found.rows == statistics.Range(30, 52, 64)
     assert found.columns == statistics.Range(30, 48, 60)
@@ -152,9 +152,9 @@ def test_sheets_have_room_for_everything() -> None:
     tiles = [Tile(image[:25], ("name", "given", "said"), (255, 0, 0))] * 5
     tiled = contact_sheet.sheet_of(tiles, columns=2, side=50)
     assert tiled.size == (2 * 56 + 6, 3 * (50 + 3 * 16 + 6) + 6)
-    colours = np.asarray(tiled)
-    assert (colours[6 + 13 : 6 + 37, 6:56] == 200).all()
-    assert ((colours[:, :, 0] > 200) & (colours[:, :, 1] < 60)).any(), "the caption has its colour"
+    colors = np.asarray(tiled)
+    assert (colors[6 + 13 : 6 + 37, 6:56] == 200).all()
+    assert ((colors[:, :, 0] > 200) & (colors[:, :, 1] < 60)).any(), "the caption has its colour"
 
 
 def test_captions_stay_within_their_tile_and_on_their_line() -> None:

@@ -39,22 +39,22 @@ from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training import train
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint
-from dicomsort.training.cross_validation import Round
-from dicomsort.training.distributed import Ranks
+from dicomsort.training.cross_validation import FoldResult
+from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.label_audit import doubts
-from dicomsort.training.loader import Drawn, sampling_weights
+from dicomsort.training.loader import AugmentedImages, sampling_weights
 from dicomsort.training.recipe import RECIPES, Recipe, make_recipe
 from dicomsort.training.run_folder import CHECKPOINT
-from dicomsort.training.trainer import Epoch, Place, Prepared, loss_of, predict, validation_figures
+from dicomsort.training.trainer import Epoch, Prepared, RunContext, loss_of, predict, validation_figures
 
 SMALL = ("--arch", "test_resnet", "--size", "32", "--batch-size", "8", "--augment", "light", "--workers", "1")
 LEVELS = {"dark": 50, "bright": 200}
 
 
 def draw(path: Path, level: int, seed: int) -> None:
-    grey = np.clip(np.random.default_rng(seed).normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
+    gray = np.clip(np.random.default_rng(seed).normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grey).save(path)
+    Image.fromarray(gray).save(path)
 
 
 def table(folder: Path, count: int = 24, **columns: Sequence[str]) -> Path:
@@ -92,9 +92,9 @@ def prepared_from(data: Path, cache: Path, targets: tuple[str, ...] = ("light",)
     return train.prepare(found.samples, heads, splits.make_split(found.samples, heads), store, unread)
 
 
-def place(folder: Path, resume: bool = False) -> Place:
+def place(folder: Path, resume: bool = False) -> RunContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Place(folder, Ranks(0, 1, choose_device("cpu")), PoolSettings(1, 30), resume)
+    return RunContext(folder, ProcessGroup(0, 1, choose_device("cpu")), PoolSettings(1, 30), resume)
 
 
 RECIPE = Recipe(arch="test_resnet", size=32, epochs=3, batch_size=8, learning_rate=3e-3, augment="light")
@@ -270,15 +270,15 @@ def test_a_training_can_start_from_another_bundle(pictures: Path, tmp_path: Path
 
 def test_only_images_with_the_same_labels_stand_side_by_side(pictures: Path, tmp_path: Path) -> None:
     images = prepared_from(pictures, tmp_path / "c").train
-    paired = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
-    alone = Drawn(images, range(len(images)), Augmentation.parse("none"), seed=0)
+    paired = AugmentedImages(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
+    alone = AugmentedImages(images, range(len(images)), Augmentation.parse("none"), seed=0)
     for at in range(len(images)):
         (both, known), (one, _) = paired[at], alone[at]
         assert both.shape == one.shape
         assert not torch.equal(both, one)
-        grey = float(both[both > 0].float().mean())
-        assert grey == pytest.approx(LEVELS["bright" if known[0] else "dark"], abs=25)
-    again = Drawn(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
+        gray = float(both[both > 0].float().mean())
+        assert gray == pytest.approx(LEVELS["bright" if known[0] else "dark"], abs=25)
+    again = AugmentedImages(images, range(len(images)), Augmentation.parse("none,pair=1"), seed=0)
     assert all(torch.equal(paired[at][0], again[at][0]) for at in range(len(images)))
 
 
@@ -381,7 +381,7 @@ def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
 
 
 @pytest.mark.parametrize(("normalise", "mean", "std"), [("unit", 0.0, 1.0), ("data", None, None)])
-def test_greys_are_normalised_as_asked(
+def test_grays_are_normalised_as_asked(
     normalise: str, mean: float | None, std: float | None, pictures: Path, tmp_path: Path
 ) -> None:
     prepared = prepared_from(pictures, tmp_path / "cache")
@@ -433,7 +433,7 @@ def test_classes_count_alike_after_training(pictures: Path, tmp_path: Path) -> N
     drawn = 0.25 / 2  # half of the rare class, which is drawn in proportion to the root of its size
     with torch.no_grad():
         network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25, drawn / (1 - drawn)]))
-    train.let_classes_count_alike(network, replace(prepared, train=images), balance=0.5)
+    train.adjust_logits(network, replace(prepared, train=images), balance=0.5)
     first, second, third = network.body.get_classifier().bias.tolist()
     assert first == pytest.approx(second, abs=1e-6)
     assert third == pytest.approx(np.log(0.05 / 0.95), abs=1e-5)
@@ -467,7 +467,7 @@ def doubtful(kind: str, cells: list[str], scores: list[list[float]]) -> list[tup
     bundle = Bundle("m", networks.spec_for("test_resnet"), Preprocessing(), head, {})
     half = len(cells) // 2
     rounds = [
-        Round(f"fold-{at}", bundle, tuple(samples[part]), np.array(scores[part], np.float32))
+        FoldResult(f"fold-{at}", bundle, tuple(samples[part]), np.array(scores[part], np.float32))
         for at, part in enumerate((slice(0, half), slice(half, None)))
     ]
     return [(doubt.sample.name, doubt.given, doubt.suggested) for doubt in doubts(rounds)]
@@ -662,7 +662,7 @@ def test_two_processes_train_one_network(pictures: Path, tmp_path: Path) -> None
 
 
 PAPERS = {
-    # millions of parameters with 1000 classes and three colours, as the papers give them
+    # millions of parameters with 1000 classes and three colors, as the papers give them
     "mobilenet_v1": 4.2, "mobilenet_v2": 3.5, "resnet18": 11.7, "resnet34": 21.8, "resnet101": 44.5,
     "efficientnet_b0": 5.3, "efficientnet_b1": 7.8, "efficientnet_b2": 9.2, "xception": 22.9,
     "vit_small": 22.1, "vit_base": 86.6, "convnext_tiny": 28.6,
@@ -820,7 +820,7 @@ def test_a_fold_without_truth_has_no_figures_and_shifts_no_others() -> None:
             Sample(Path(f"{fold}{n}"), f"{fold}{n}", cell, f"{fold}{n}", f"{fold}{n:015}")
             for n, cell in enumerate(cells)
         )
-        rounds.append(Round(fold, bundle, samples, scores))
+        rounds.append(FoldResult(fold, bundle, samples, scores))
     from dicomsort.training.cross_validation import summarise
 
     summary = summarise(rounds, 10, 0)
@@ -945,9 +945,9 @@ def test_pictures_that_are_nearly_black_are_told_once_each_time(
 ) -> None:
     data = table(tmp_path / "data", 24, patient=[f"p{n // 2}" for n in range(24)])
     for n in range(24):
-        grey = np.random.default_rng(n).integers(0, 4096, (40, 48)).astype(np.uint16)
-        grey[0, :2] = 0, 4095
-        Image.fromarray(grey).save(tmp_path / "data" / f"{n}.png")
+        gray = np.random.default_rng(n).integers(0, 4096, (40, 48)).astype(np.uint16)
+        gray[0, :2] = 0, 4095
+        Image.fromarray(gray).save(tmp_path / "data" / f"{n}.png")
     wanted = (
         r"beware: (\d+) files are 16-bit pictures that use less than a quarter of their range, such as \d+."
         r"png \(values from 0 to 4095 of 65535\): they are read nearly black; stretch them to 0..65535"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dicomsort.outcome import Found, Reason, Status
+from dicomsort.outcome import Reason, SourceFile, Status
 from dicomsort.sorting.walk import find, roots_of
 
 
-def found(*roots: Path, avoid: Path | None = None, follow_links: bool = False) -> dict[str, Found]:
+def found(*roots: Path, avoid: Path | None = None, follow_links: bool = False) -> dict[str, SourceFile]:
     files = list(find(roots_of([str(root) for root in roots]), str(avoid or "/nowhere"), follow_links))
     assert len({file.path for file in files}) == len(files), "no file twice"
     return {file.relpath: file for file in files}

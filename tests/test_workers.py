@@ -129,7 +129,7 @@ def test_no_worker_survives_a_killed_main_process(tmp_path: Path) -> None:
         textwrap.dedent("""
         import os, sys, time
         from pathlib import Path
-        from dicomsort.workers import PoolSettings, run
+        from dicomsort.system.worker_pool import PoolSettings, run
 
         def hang(item):
             Path(sys.argv[1], str(os.getpid())).touch()
@@ -291,7 +291,7 @@ def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         import time
-        from dicomsort.workers import PoolSettings, run
+        from dicomsort.system.worker_pool import PoolSettings, run
 
         def nap(item):
             time.sleep(0.3)

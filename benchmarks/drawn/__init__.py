@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from drawn import cards, pages, plates, scenes, slices
-from drawn.basics import Dice, Grey
+from drawn.basics import Dice, Gray
 
-MAKERS: dict[str, Callable[[Dice], Grey]] = {
+MAKERS: dict[str, Callable[[Dice], Gray]] = {
     "text_page": pages.text_page,
     "form": pages.form,
     "ecg": pages.ecg,
@@ -21,4 +21,4 @@ MAKERS: dict[str, Callable[[Dice], Grey]] = {
     "scene": scenes.scene,
     "texture": scenes.texture,
 }
-"""Each draws one picture, grey, of at most 384 pixels a side."""
+"""Each draws one picture, gray, of at most 384 pixels a side."""

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 Field = NDArray[np.float64]
-"""Greys 0 to 1: (rows, columns)."""
+"""Grays 0 to 1: (rows, columns)."""
 Dice = np.random.Generator
 
 GREATEST = 384
@@ -22,9 +22,9 @@ def shape_of(dice: Dice, ratio: tuple[float, float], least: int = 240) -> tuple[
     return (longer, max(8, round(longer / tall))) if tall >= 1 else (max(8, round(longer * tall)), longer)
 
 
-def to_bytes(grey: NDArray[Any]) -> Grey:
-    """Round greys 0 to 255."""
-    return np.asarray(np.clip(grey + 0.5, 0, 255), np.uint8)
+def to_bytes(gray: NDArray[Any]) -> Gray:
+    """Round grays 0 to 255."""
+    return np.asarray(np.clip(gray + 0.5, 0, 255), np.uint8)
 
 
 def stretched(field: Field) -> Field:

@@ -9,24 +9,24 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from drawn.basics import Dice, Grey, shape_of, to_bytes
+from drawn.basics import Dice, Gray, shape_of, to_bytes
 from drawn.pages import Page, words
 
 
-def card(dice: Dice) -> Grey:
+def card(dice: Dice) -> Gray:
     """Draw a monitor's or a printer's test image."""
-    kinds: tuple[Callable[[Dice], Grey], ...] = (_smpte, _smpte, _wedge, _checks, _star, _line_pairs, _rings)
-    grey = kinds[int(dice.integers(len(kinds)))](dice)
+    kinds: tuple[Callable[[Dice], Gray], ...] = (_smpte, _smpte, _wedge, _checks, _star, _line_pairs, _rings)
+    gray = kinds[int(dice.integers(len(kinds)))](dice)
     if dice.random() < 0.25:
-        grey = 255 - grey
-    picture = Image.fromarray(grey)
+        gray = 255 - gray
+    picture = Image.fromarray(gray)
     if dice.random() < 0.3:
         picture = picture.filter(ImageFilter.GaussianBlur(dice.uniform(0.3, 1.2)))
     return np.asarray(picture, np.uint8)
 
 
-def _smpte(dice: Dice) -> Grey:
-    """Draw after SMPTE RP 133: patches of grey in a ring, a grid, line pairs in the corners, a frame."""
+def _smpte(dice: Dice) -> Gray:
+    """Draw after SMPTE RP 133: patches of gray in a ring, a grid, line pairs in the corners, a frame."""
     page = Page(dice, shape_of(dice, (0.75, 1.0)), 0.0)
     side, ground = min(page.width, page.height), int(dice.integers(90, 150))
     left, top = (page.width - side) / 2, (page.height - side) / 2
@@ -70,35 +70,35 @@ def _pairs(page: Page, box: tuple[float, float, float, float], period: float) ->
         page.box(bar, 255)
 
 
-def _wedge(dice: Dice) -> Grey:
-    """Draw a ramp or steps of grey, perhaps two against each other."""
+def _wedge(dice: Dice) -> Gray:
+    """Draw a ramp or steps of gray, perhaps two against each other."""
     height, width = shape_of(dice, (0.4, 1.2))
     steps = int(dice.choice([0, 8, 11, 16, 32]))
     ramp = np.linspace(0, 1, width)
     ramp = np.floor(ramp * steps) / max(steps - 1, 1) if steps else ramp
-    grey = np.tile(np.clip(ramp, 0, 1), (height, 1))
+    gray = np.tile(np.clip(ramp, 0, 1), (height, 1))
     if dice.random() < 0.5:
-        grey[height // 2 :] = grey[height // 2 :, ::-1]
+        gray[height // 2 :] = gray[height // 2 :, ::-1]
     if dice.random() < 0.4:
-        grey[:: int(dice.integers(20, 60))] = 1
-    return to_bytes(255 * (grey.T if dice.random() < 0.4 else grey))
+        gray[:: int(dice.integers(20, 60))] = 1
+    return to_bytes(255 * (gray.T if dice.random() < 0.4 else gray))
 
 
-def _checks(dice: Dice) -> Grey:
+def _checks(dice: Dice) -> Gray:
     """Draw a checkerboard, perhaps with finer ones inside."""
     height, width = shape_of(dice, (0.6, 1.3))
     field = int(dice.integers(6, 60))
     rows, columns = np.indices((height, width))
-    grey = ((rows // field + columns // field) % 2).astype(float)
+    gray = ((rows // field + columns // field) % 2).astype(float)
     if dice.random() < 0.5:
         fine = (rows // max(2, field // 6) + columns // max(2, field // 6)) % 2
         inside = slice(height // 4, 3 * height // 4), slice(width // 4, 3 * width // 4)
-        grey[inside] = fine[inside]
+        gray[inside] = fine[inside]
     low, high = np.sort(dice.uniform(0, 1, 2)) if dice.random() < 0.4 else (0.0, 1.0)
-    return to_bytes(255 * (low + grey * (high - low) * (1 - 1e-3) + 1e-3))
+    return to_bytes(255 * (low + gray * (high - low) * (1 - 1e-3) + 1e-3))
 
 
-def _star(dice: Dice) -> Grey:
+def _star(dice: Dice) -> Gray:
     """Draw a Siemens star or a zone plate."""
     height, width = shape_of(dice, (0.7, 1.2))
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -110,7 +110,7 @@ def _star(dice: Dice) -> Grey:
     return to_bytes(np.where(radius < dice.uniform(0.8, 1.5), 127.5 + 127 * star, dice.uniform(0, 255)))
 
 
-def _line_pairs(dice: Dice) -> Grey:
+def _line_pairs(dice: Dice) -> Gray:
     """Draw groups of bars that become finer."""
     page = Page(dice, shape_of(dice, (0.5, 1.2)), 0.5)
     groups = int(dice.integers(3, 9))
@@ -130,7 +130,7 @@ def _line_pairs(dice: Dice) -> Grey:
     return page.done()
 
 
-def _rings(dice: Dice) -> Grey:
+def _rings(dice: Dice) -> Gray:
     """Draw circles and a cross hatch for geometry."""
     page = Page(dice, shape_of(dice, (0.7, 1.1)), 0.6)
     step = dice.uniform(30, 120)

@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from drawn.basics import GREATEST, Dice, Grey, noise, shape_of, to_bytes
+from drawn.basics import GREATEST, Dice, Gray, noise, shape_of, to_bytes
 
 Pen = ImageDraw.ImageDraw
 
@@ -48,7 +48,7 @@ def words(dice: Dice, most: int) -> str:
 
 
 class Page:
-    """A sheet to draw on, `_LARGE` times as large as it will be; ink and ground are greys 0..255."""
+    """A sheet to draw on, `_LARGE` times as large as it will be; ink and ground are grays 0..255."""
 
     def __init__(self, dice: Dice, shape: tuple[int, int], dark: float = 0.3) -> None:
         self.dice = dice
@@ -61,12 +61,12 @@ class Page:
         self.shape = shape
 
     def mixed(self, share: float) -> int:
-        """Return a grey between ground (0) and ink (1)."""
+        """Return a gray between ground (0) and ink (1)."""
         return round(self.ground + share * (self.ink - self.ground))
 
-    def write(self, at: tuple[float, float], text: str, size: int, grey: int | None = None) -> None:
+    def write(self, at: tuple[float, float], text: str, size: int, gray: int | None = None) -> None:
         """Write a line, cut at the right edge by the sheet."""
-        self.pen.text(at, text, self.ink if grey is None else grey, font(self.face, size))
+        self.pen.text(at, text, self.ink if gray is None else gray, font(self.face, size))
 
     def paragraph(self, box: tuple[float, float, float, float], size: int) -> None:
         """Fill a box (left, top, right, bottom) with lines of words."""
@@ -82,13 +82,13 @@ class Page:
         if right > left and bottom > top:
             self.pen.rectangle((left, top, right, bottom), fill, line)
 
-    def done(self) -> Grey:
+    def done(self) -> Gray:
         """Return the sheet at its size."""
         small = self.picture.resize(self.shape[::-1], Image.Resampling.LANCZOS)
         return np.asarray(small, np.uint8)
 
 
-def text_page(dice: Dice) -> Grey:
+def text_page(dice: Dice) -> Gray:
     """Draw a page of a report: letterhead, lines of a table of facts, paragraphs, a signature."""
     page = Page(
         dice, shape_of(dice, (1.1, 1.45)) if dice.random() < 0.75 else shape_of(dice, (0.6, 1.0)), 0.35
@@ -123,7 +123,7 @@ def _scribble(page: Page, at: tuple[float, float], size: int) -> None:
     page.pen.line([(float(x), float(y)) for x, y in steps], page.ink, 3, "curve")
 
 
-def form(dice: Dice) -> Grey:
+def form(dice: Dice) -> Gray:
     """Draw a form or a table of results: a grid, some cells filled, ticks, perhaps a bar code."""
     page = Page(dice, shape_of(dice, (0.65, 1.5)), 0.3)
     edge = dice.uniform(0.02, 0.08) * page.width
@@ -167,7 +167,7 @@ def _bar_code(page: Page, box: tuple[float, float, float, float]) -> None:
         left += bar + gap
 
 
-def ecg(dice: Dice) -> Grey:
+def ecg(dice: Dice) -> Gray:
     """Draw curves of a monitor or a recorder: leads of an electrocardiogram, or other waves, over a grid."""
     page = Page(dice, shape_of(dice, (0.45, 1.1)), 0.45)
     if dice.random() < 0.75:
@@ -208,7 +208,7 @@ def _wave(dice: Dice, samples: int) -> Any:
     return curve
 
 
-def screenshot(dice: Dice) -> Grey:
+def screenshot(dice: Dice) -> Gray:
     """Draw a computer's screen: windows with bars, menus, lists, plots, and panes that show something."""
     page = Page(dice, shape_of(dice, (0.5, 0.8)), 0.5)
     page.box((0, 0, page.width, page.height), page.mixed(dice.uniform(0, 0.7)))
@@ -282,12 +282,12 @@ def _thumbnail(page: Page, box: tuple[float, float, float, float]) -> None:
     page.picture.paste(Image.fromarray(cloud).resize(size), (int(box[0]), int(box[1])))
 
 
-def overlaid(grey: Grey, dice: Dice) -> Grey:
+def overlaid(gray: Gray, dice: Dice) -> Gray:
     """Show a picture as a viewer does, on black with facts in the corners, and give the screen back."""
-    side = int(max(grey.shape) * dice.uniform(1.0, 1.25))
+    side = int(max(gray.shape) * dice.uniform(1.0, 1.25))
     across = int(side * dice.uniform(1.0, 1.35))
     screen = Image.new("L", (across, side), 0)
-    screen.paste(Image.fromarray(grey), ((across - grey.shape[1]) // 2, (side - grey.shape[0]) // 2))
+    screen.paste(Image.fromarray(gray), ((across - gray.shape[1]) // 2, (side - gray.shape[0]) // 2))
     scale = 2 * GREATEST / max(screen.size)
     screen = screen.resize((round(across * scale), round(side * scale)), Image.Resampling.BICUBIC)
     pen, size = ImageDraw.Draw(screen), int(dice.integers(16, 26))

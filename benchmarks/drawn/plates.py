@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from drawn.basics import (
     Dice,
     Field,
-    Grey,
+    Gray,
     blurred,
     ellipse,
     empty_sheet,
@@ -24,7 +24,7 @@ from drawn.basics import (
 )
 
 
-def blank_plate(dice: Dice) -> Grey:
+def blank_plate(dice: Dice) -> Gray:
     """Draw a plate that was exposed without anybody: a level with noise, slopes, edges, dust, lines."""
     shape = shape_of(dice, (0.7, 1.45))
     rows, columns = grid(shape)
@@ -92,7 +92,7 @@ def _shadow(dice: Dice, field: Field) -> Field:
     return field + dice.normal(0, 0.04) * np.clip(2 - 2 * ghost, 0, 1)
 
 
-def phantom(dice: Dice) -> Grey:
+def phantom(dice: Dice) -> Gray:
     """Draw an exposure of test objects: steps of metal, faint discs, bars, balls, screws, rulers."""
     shape = shape_of(dice, (0.7, 1.4))
     rows, columns = grid(shape)
@@ -208,16 +208,16 @@ def _wires(dice: Dice, shape: tuple[int, int]) -> Field:
     return np.asarray(picture, np.float64)
 
 
-def noise_field(dice: Dice) -> Grey:
-    """Draw what a broken channel gives: noise of any colour, stripes, moire, blocks."""
+def noise_field(dice: Dice) -> Gray:
+    """Draw what a broken channel gives: noise of any color, stripes, moire, blocks."""
     shape = shape_of(dice, (0.6, 1.6))
     kinds: tuple[Callable[[Dice, tuple[int, int]], Field], ...] = (
-        _coloured, _coloured, _stripes, _moire, _blocks, _sparse, _torn,
+        _colored, _colored, _stripes, _moire, _blocks, _sparse, _torn,
     )  # fmt: skip
     return to_bytes(255 * kinds[int(dice.integers(len(kinds)))](dice, shape))
 
 
-def _coloured(dice: Dice, shape: tuple[int, int]) -> Field:
+def _colored(dice: Dice, shape: tuple[int, int]) -> Field:
     field = noise(dice, shape, dice.choice([0, 0.5, 1, 1.5]))
     return np.asarray(np.clip(0.5 + (field - field.mean()) * dice.uniform(0.5, 3), 0, 1))
 
@@ -237,7 +237,7 @@ def _moire(dice: Dice, shape: tuple[int, int]) -> Field:
 
 
 def _blocks(dice: Dice, shape: tuple[int, int]) -> Field:
-    """Draw squares of one grey, as a damaged JPEG has."""
+    """Draw squares of one gray, as a damaged JPEG has."""
     side = int(dice.choice([4, 8, 16, 32]))
     rough = dice.random((shape[0] // side + 1, shape[1] // side + 1)) ** dice.uniform(0.5, 2)
     large = np.kron(rough, np.ones((side, side)))[: shape[0], : shape[1]]

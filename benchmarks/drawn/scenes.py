@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from drawn.basics import (
     Dice,
     Field,
-    Grey,
+    Gray,
     blurred,
     ellipse,
     empty_sheet,
@@ -24,7 +24,7 @@ from drawn.basics import (
 )
 
 
-def slide(dice: Dice) -> Grey:
+def slide(dice: Dice) -> Gray:
     """Draw stained tissue under a microscope, from near or as a whole piece on glass."""
     shape = shape_of(dice, (0.6, 1.4))
     tissue = noise(dice, shape, dice.uniform(1.0, 2.0))
@@ -62,7 +62,7 @@ def _gland(dice: Dice, pen: ImageDraw.ImageDraw, shape: tuple[int, int]) -> None
         pen.ellipse((a - 3, b - 3, a + 3, b + 3), int(dice.integers(50, 100)))
 
 
-def scene(dice: Dice) -> Grey:
+def scene(dice: Dice) -> Gray:
     """Draw what a camera might see: hills, rooms, heaps of things, with light, grain and a little blur."""
     shape = shape_of(dice, (0.6, 1.4))
     kinds: tuple[Callable[[Dice, tuple[int, int]], Field], ...] = (_hills, _room, _things)
@@ -120,7 +120,7 @@ def _things(dice: Dice, shape: tuple[int, int]) -> Field:
     return field
 
 
-def texture(dice: Dice) -> Grey:
+def texture(dice: Dice) -> Gray:
     """Draw a surface from near: wood, cloth, marble, cells, bricks, relief."""
     shape = shape_of(dice, (0.6, 1.4))
     kinds: tuple[Callable[[Dice, tuple[int, int]], Field], ...] = (

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from drawn.basics import GREATEST, Dice, Field, Grey, blurred, ellipse, grid, noise, shape_of, to_bytes
+from drawn.basics import GREATEST, Dice, Field, Gray, blurred, ellipse, grid, noise, shape_of, to_bytes
 
 
-def ct_like(dice: Dice) -> Grey:
+def ct_like(dice: Dice) -> Gray:
     """Draw a slice as of computed tomography: a head, a chest, a belly or legs, round, on a table."""
     side = int(dice.integers(200, GREATEST + 1))
     shape = (side, side)
@@ -127,7 +127,7 @@ def _legs(dice: Dice, shape: tuple[int, int]) -> Field:
     return values
 
 
-def mr_like(dice: Dice) -> Grey:
+def mr_like(dice: Dice) -> Gray:
     """Draw a slice as of magnetic resonance: head, joint or trunk, with an uneven field and ghosts."""
     shape = shape_of(dice, (0.8, 1.25), 180)
     kinds: tuple[Callable[[Dice, tuple[int, int]], Field], ...] = (_brain, _joint, _trunk)
@@ -153,10 +153,10 @@ def _brain(dice: Dice, shape: tuple[int, int]) -> Field:
     inside = ellipse(shape, (0, 0), axes, dice.normal(0, 0.1)) + 0.05 * (noise(dice, shape, 2) - 0.5)
     field = np.where(inside < 1, dice.uniform(0.7, 1.0), 0.0)
     field[inside < 0.93] = 0.08
-    fluid, white, grey = (0.15, 0.75, 0.5) if dice.random() < 0.5 else (1.0, 0.35, 0.55)
+    fluid, white, gray = (0.15, 0.75, 0.5) if dice.random() < 0.5 else (1.0, 0.35, 0.55)
     brain = inside < 0.86
     folds = _folded(dice, shape, dice.uniform(0.5, 1.2))
-    field[brain] = np.where(folds > 0.5, grey, white)[brain]
+    field[brain] = np.where(folds > 0.5, gray, white)[brain]
     field[(inside > 0.8) & brain & (folds > 0.5)] = fluid
     for side in (-1, 1):
         field[ellipse(shape, (dice.normal(0, 0.05), side * 0.1), (0.26, 0.07), side * 0.25) < 1] = fluid
@@ -199,7 +199,7 @@ def _trunk(dice: Dice, shape: tuple[int, int]) -> Field:
     return field
 
 
-def us_like(dice: Dice) -> Grey:
+def us_like(dice: Dice) -> Gray:
     """Draw an ultrasound image: a fan or a strip of speckle on black, with layers, cysts and shadows."""
     shape = shape_of(dice, (0.65, 1.0))
     rows, columns = grid(shape)
@@ -236,17 +236,17 @@ def _beams(dice: Dice, rows: Field, columns: Field) -> tuple[Field, Field, NDArr
     return depth, across, (depth > 0) & (depth < 1) & (np.abs(across) < 1)
 
 
-def _with_scale(dice: Dice, grey: Grey) -> Grey:
-    """Add what an ultrasound device writes: names, settings, ticks, a bar of greys."""
-    picture = Image.fromarray(grey)
+def _with_scale(dice: Dice, gray: Gray) -> Gray:
+    """Add what an ultrasound device writes: names, settings, ticks, a bar of grays."""
+    picture = Image.fromarray(gray)
     pen, size = ImageDraw.Draw(picture), int(dice.integers(8, 13))
     if dice.random() < 0.8:
         pen.text((4, 2), "CLINIC 7  12-03-2014\nMI 1.1  TIS 0.4", 230, font_size=size)
-        pen.text((4, grey.shape[0] // 3), "FR 32Hz\n2D\n58%\nC 50\nP Low", 200, font_size=size)
+        pen.text((4, gray.shape[0] // 3), "FR 32Hz\n2D\n58%\nC 50\nP Low", 200, font_size=size)
     if dice.random() < 0.7:
-        for y in range(20, grey.shape[0] - 10, int(dice.integers(10, 30))):
-            pen.line((grey.shape[1] - 12, y, grey.shape[1] - 6, y), 220)
+        for y in range(20, gray.shape[0] - 10, int(dice.integers(10, 30))):
+            pen.line((gray.shape[1] - 12, y, gray.shape[1] - 6, y), 220)
     if dice.random() < 0.6:
         bar = Image.fromarray(to_bytes(np.tile(np.linspace(255, 0, 80)[:, None], (1, 8))))
-        picture.paste(bar, (grey.shape[1] - 26, 20))
+        picture.paste(bar, (gray.shape[1] - 26, 20))
     return np.asarray(picture, np.uint8)

@@ -8,16 +8,16 @@ from pathlib import Path
 from dicomsort import __version__
 from dicomsort.cli import console
 from dicomsort.cluster import driver
-from dicomsort.cluster.backends import Engine
+from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
 from dicomsort.model import bundle, model_set
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import SortSettings
-from dicomsort.sorting.summary import Tally
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 _DEFAULT = "router5"
@@ -47,7 +47,7 @@ def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, 
     return tuple(inputs or [os.sep])
 
 
-def share_of(shard: str | None, restart: bool, engine: Engine | None) -> Share | None:
+def share_of(shard: str | None, restart: bool, engine: Backend | None) -> Shard | None:
     """Return the share to sort. Raises UsageError for none, or together with what contradicts it."""
     if shard is None:
         return None
@@ -55,21 +55,21 @@ def share_of(shard: str | None, restart: bool, engine: Engine | None) -> Share |
         raise UsageError("--restart does not go with --shard: the shards fill one output together")
     if engine is not None:
         raise UsageError("--shard does not go with --backend, which divides the files itself")
-    return Share.parse(shard)
+    return Shard.parse(shard)
 
 
 def engine_of(
     backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
-) -> Engine | None:
+) -> Backend | None:
     """Return who runs the tasks of a distributed run; None for a run of this process alone."""
     if backend is not None:
-        return Engine(backend, address, tasks, shard_size, device)
+        return Backend(backend, address, tasks, shard_size, device)
     if address or tasks or shard_size:
         raise UsageError("--address, --tasks and --shard-size go with --backend dask, ray or loky")
     return None
 
 
-def run(settings: SortSettings, how: How, engine: Engine | None) -> tuple[str, Tally]:
+def run(settings: SortSettings, how: How, engine: Backend | None) -> tuple[str, SortSummary]:
     """Do it; returns the `model` column and the tally. Raises as `pipeline.sort` does, and ModelError."""
     pipeline.check(settings)
     if engine is not None and working_folder_is_gone():
@@ -83,7 +83,7 @@ def run(settings: SortSettings, how: How, engine: Engine | None) -> tuple[str, T
         return tag, driver.sort(job, engine, watch, console.say)
 
 
-def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str) -> Tally:
+def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str) -> SortSummary:
     warm_up()
     with predictors_for(bundles, how.device, how.precision) as (predictor, *further):
         if how.verbose:
@@ -96,7 +96,7 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str)
             return pipeline.sort(settings, predictor, watch, further)
 
 
-def _job(settings: SortSettings, engine: Engine, how: How) -> Job:
+def _job(settings: SortSettings, engine: Backend, how: How) -> Job:
     """Say what all nodes are to do, in names that mean the same on each."""
     roots = tuple(map(os.path.abspath, settings.roots))
     own = replace(settings, roots=roots, out=os.path.abspath(settings.out), restart=False)

@@ -18,11 +18,11 @@ from dicomsort.outcome import TROUBLE, Status
 from dicomsort.system import streams
 
 if TYPE_CHECKING:
-    from dicomsort.sorting.summary import Tally
+    from dicomsort.sorting.summary import SortSummary
 
 
 def console() -> Console:
-    """Return a console on stderr that takes names as they are: no markup, no emoji, no colours by guess."""
+    """Return a console on stderr that takes names as they are: no markup, no emoji, no colors by guess."""
     width = None if sys.stderr.isatty() else 120
     return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
@@ -110,7 +110,7 @@ class _Sorting:
         self._task = progress.add_task("sorting", total=None) if progress else None
         self._started = self._said = time.monotonic()
 
-    def __call__(self, tally: "Tally") -> None:
+    def __call__(self, tally: "SortSummary") -> None:
         """Show the tally, not more often than a person can read."""
         now = time.monotonic()
         if tally.missing_bytes and not self._warned:
@@ -127,7 +127,7 @@ class _Sorting:
             self._said = now
             say(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}")
 
-    def _line(self, tally: "Tally", now: float) -> str:
+    def _line(self, tally: "SortSummary", now: float) -> str:
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
         parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
         parts += [f"{rate:.1f} files/s"]
@@ -155,7 +155,7 @@ def sorting(quiet: bool) -> Iterator[_Sorting]:
         yield _Sorting(progress, quiet)
 
 
-def summary(tally: "Tally", out: str, shard: str | None = None) -> None:
+def summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
     """Print what a run found and where it is. shard: which one this was, if it was one."""
     rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
     rows.append(["found", str(tally.found)])
@@ -171,7 +171,7 @@ def summary(tally: "Tally", out: str, shard: str | None = None) -> None:
         say(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
 
 
-def spent(tally: "Tally") -> None:
+def spent(tally: "SortSummary") -> None:
     """Print where the time went."""
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in tally.spent.items() if stage != "wait")
     waited = tally.spent.get("wait", 0.0)

@@ -14,7 +14,7 @@ from dicomsort.system.worker_pool import pool_settings
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Data, Sample
     from dicomsort.evaluation.calibrate import HeadCalibration
-    from dicomsort.evaluation.evaluate import Answered, EvalSettings, Evaluation, Standing
+    from dicomsort.evaluation.evaluate import Comparison, EvalSettings, Evaluation, ModelPredictions
     from dicomsort.evaluation.report import Results, Table
     from dicomsort.model.bundle import Bundle
 
@@ -73,7 +73,7 @@ def evaluate(
 
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
-    with options.endings():
+    with options.exit_codes():
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.data.table import NONE, PATIENT  # noqa: PLC0415
         from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
@@ -129,7 +129,7 @@ def calibrate(
     part: Part = "validation",
     corrections: options.Corrections = None,
     target_precision: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
+        float, typer.Option(min=0.01, max=1.0, help="Shard of right answers among those that nobody reviews.")
     ] = 0.995,
     out: Annotated[
         Path | None, typer.Option(help="Folder of a calibrated copy; the model then stays as it is.")
@@ -145,7 +145,7 @@ def calibrate(
 
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
     """
-    with options.endings():
+    with options.exit_codes():
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
         from dicomsort.evaluation.evaluate import EvalSettings  # noqa: PLC0415
@@ -270,7 +270,7 @@ def _answered(
     settings: "EvalSettings",
     device: tuple[str, str],
     quiet: bool,
-) -> list["Answered"]:
+) -> list["ModelPredictions"]:
     from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
     from dicomsort.model import load  # noqa: PLC0415
 
@@ -287,14 +287,16 @@ def _unread(everything: "Data", part: str) -> Sequence[Any]:
     return everything.unread if part in ("test", "all") else ()
 
 
-def _with_unread(answered: Sequence["Answered"], everything: "Data", part: str) -> list["Answered"]:
+def _with_unread(
+    answered: Sequence["ModelPredictions"], everything: "Data", part: str
+) -> list["ModelPredictions"]:
     more = tuple(_unread(everything, part))
     return [replace(each, failures=(*each.failures, *more)) for each in answered]
 
 
 def _standings(
     found: Sequence["Evaluation"], everything: "Data", settings: "EvalSettings", baseline: bool, quiet: bool
-) -> "tuple[dict[str, tuple[Standing, ...]], tuple[str, ...]]":
+) -> "tuple[dict[str, tuple[Comparison, ...]], tuple[str, ...]]":
     """Compare several models, and baselines if they are wanted; nothing for one model alone."""
     from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
     from dicomsort.evaluation import report  # noqa: PLC0415

@@ -18,7 +18,7 @@ from dicomsort.cli.options import (
     Targets,
     Timeout,
     Workers,
-    endings,
+    exit_codes,
 )
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.worker_pool import pool_settings
@@ -64,17 +64,14 @@ def preview(
 
     Exit codes: 0 written, 3 some of the images could not be read, 5 output not writable.
     """
-    with endings():
-        from dicomsort.data import (
-            dataset,
-            statistics,
-        )
+    with exit_codes():
+        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import statistics as found_in  # noqa: PLC0415
         from dicomsort.imaging import contact_sheet  # noqa: PLC0415
+        from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
         from dicomsort.training import augment as changes  # noqa: PLC0415
 
         _check_ending(out, ".png")
-        from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
-
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
         loaded = dataset.load(data, columns)
@@ -82,7 +79,7 @@ def preview(
         samples = loaded.samples
         if out.resolve() in {sample.path.resolve() for sample in samples}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
-        chosen = statistics.examples(samples, images, seed)
+        chosen = found_in.examples(samples, images, seed)
         read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))
         tell.lines(remarks)
         rows = [
@@ -151,15 +148,14 @@ def stats(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count what a data set holds: labels, patients, sizes, greys, duplicates, unreadable files.
+    """Count what a data set holds: labels, patients, sizes, grays, duplicates, unreadable files.
 
     Exit codes: 0 done, 3 some files could not be read, 5 output not writable.
     """
-    with endings():
-        from dicomsort.data import (
-            dataset,
-            statistics,
-        )
+    with exit_codes():
+        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import statistics as found_in  # noqa: PLC0415
+        from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
 
         if out is not None:
             _check_new(out)
@@ -169,10 +165,10 @@ def stats(
         loaded = dataset.load(data, columns)
         names = columns.targets if data.is_file() else ("label",)
         with console.counting("reading", len(loaded.samples), quiet) as count:
-            found = statistics.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
+            found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
         tell.lines(found.remarks)
         if out is not None:
-            statistics.save(found, out)
+            found_in.save(found, out)
         if json:
             console.print_json(found.as_dict())
         elif not quiet:
@@ -194,8 +190,8 @@ def _tell(found: "Stats") -> None:
     if found.unreadable:
         lost = [[reason, str(each.files), each.first[0]] for reason, each in found.unreadable.items()]
         console.table("not read", ["why", "files", "such as"], lost, right=(1,))
-    grey = found.canvas
-    console.say(f"greys of the canvas, from 0 to 1: mean {grey.mean:.4f}, deviation {grey.deviation:.4f}")
+    gray = found.canvas
+    console.say(f"greys of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
 
 
 def _tell_target(name: str, target: "TargetStats", parts: list[str]) -> None:
@@ -222,8 +218,8 @@ def _tell_numbers(found: "Stats") -> None:
     console.table(f"{found.read} of {found.files} files", ["", "least", "median", "most"], rows, (1, 2, 3))
     whole, inner = found.canvas, found.picture
     greys = [
-        [name, f"{grey.mean:.4f}", f"{grey.deviation:.4f}"]
-        for name, grey in (("whole canvas", whole), ("without padding", inner))
+        [name, f"{gray.mean:.4f}", f"{gray.deviation:.4f}"]
+        for name, gray in (("whole canvas", whole), ("without padding", inner))
     ]
     console.table("greys from 0 to 1", ["", "mean", "deviation"], greys, right=(1, 2))
 

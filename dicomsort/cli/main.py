@@ -24,13 +24,13 @@ from dicomsort.cli.options import (
     Timeout,
     Verify,
     Workers,
-    endings,
+    exit_codes,
     make_folder,
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.outcome import Action
-from dicomsort.sorting.place import Placing
+from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system.worker_pool import pool_settings, somewhere, working_folder_is_gone
 
 app = typer.Typer(
@@ -153,14 +153,15 @@ def classify(
     The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
     4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
     """
-    with endings("interrupted; the same command goes on where this one stopped"):
+    with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         engine = classify.engine_of(backend, address, tasks, shard_size, device)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
-            share=classify.share_of(shard, restart, engine), placing=Placing(action, verify, relative),
+            share=classify.share_of(shard, restart, engine),
+            placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
@@ -191,7 +192,7 @@ def apply(
 
     Exit codes: 0 all placed, 3 some could not be, 5 output not writable or too small.
     """
-    with endings("interrupted; the same command goes on where this one stopped"):
+    with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         with console.counting("placing", None, quiet) as count:
@@ -213,7 +214,7 @@ def merge(
     It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
     5 output not writable or full.
     """
-    with endings("interrupted; the same command goes on where this one stopped"):
+    with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.sorting.merge import merge as merge_parts  # noqa: PLC0415
 
         with console.counting("joining", None, quiet) as count:
@@ -231,7 +232,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
     Exit codes: 0 all removed, 3 some have changed and stay.
     """
-    with endings("interrupted; the same command goes on where this one stopped"):
+    with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         with console.counting("removing", None, quiet) as count:
@@ -262,7 +263,7 @@ def render(
 
     Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable or full.
     """
-    with endings():
+    with exit_codes():
         from dicomsort.dicom import render  # noqa: PLC0415
         from dicomsort.outcome import Reason  # noqa: PLC0415
 

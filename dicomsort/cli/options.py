@@ -79,7 +79,7 @@ Smooth = Annotated[str, typer.Option(help="Filter of the canvas: none, gaussian 
 
 
 @contextmanager
-def endings(interrupted: str = "interrupted") -> Iterator[None]:
+def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
     try:
         yield

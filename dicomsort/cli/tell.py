@@ -10,7 +10,7 @@ from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Unread
-    from dicomsort.sorting.merge import Merged
+    from dicomsort.sorting.merge import MergeResult
     from dicomsort.training.cross_validation import Summary
     from dicomsort.training.trainer import Epoch
 
@@ -25,7 +25,7 @@ def done(done: str, left: Mapping[str, int], quiet: bool) -> None:
         say(f"{count} left: {reason}")
 
 
-def merged(merged: "Merged", out: str, quiet: bool) -> None:
+def merged(merged: "MergeResult", out: str, quiet: bool) -> None:
     """Tell what a merged manifest holds, and which shards are still to be done."""
     if merged.missing:
         some = ", ".join(merged.missing[:_MOST]) + ", ..." * (len(merged.missing) > _MOST)

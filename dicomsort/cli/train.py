@@ -17,7 +17,7 @@ from dicomsort.cli.options import (
     Seed,
     Targets,
     Workers,
-    endings,
+    exit_codes,
 )
 from dicomsort.errors import ExitCode
 
@@ -154,7 +154,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model on labelled images and write it as a bundle."""
-    with endings("interrupted; the same command with --resume goes on after the last whole epoch"):
+    with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
         from dicomsort.training import run_folder  # noqa: PLC0415
 
         run_folder.check_audit(audit, folds, out)
@@ -163,9 +163,9 @@ def train(
         from dicomsort.model.networks import HUB  # noqa: PLC0415
         from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
-        from dicomsort.training.run import Division, Job, SilentTraining  # noqa: PLC0415
+        from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
 
-        division = Division(split, split_column, tuple(hold_out or ()), folds)
+        division = SplitOptions(split, split_column, tuple(hold_out or ()), folds)
         division.check()
         settings = make_recipe(
             recipe,
@@ -180,19 +180,19 @@ def train(
             },
         )  # fmt: skip
         with ranks(device) as mine:
-            loud = mine.leads and not quiet
+            loud = mine.is_main and not quiet
             if recipe is not None and loud:
                 console.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
             if settings.pretrained == HUB and loud:
                 console.say("fetching weights; without a network connection this gives up after a minute")
-            job = Job(
+            job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
-                tell.ConsoleReporter(quiet) if mine.leads else SilentTraining(),
+                tell.ConsoleReporter(quiet) if mine.is_main else SilentTraining(),
             )  # fmt: skip
-            with run_folder.alone(out) if mine.leads else nullcontext():
+            with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()
-        if json and mine.leads:
+        if json and mine.is_main:
             console.print_json(told)
         if unread:
             raise typer.Exit(ExitCode.SOME_FAILED)

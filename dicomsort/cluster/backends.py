@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class Backend:
     """Who runs the tasks of a distributed run.
 
     backend: one of ENGINES. address: of a scheduler. tasks: how many at a time; None for one on each dask
@@ -41,14 +41,14 @@ class Engine:
             raise UsageError("--backend dask needs the --address of its scheduler, such as tcp://head:8786")
 
     @contextmanager
-    def connected(self) -> Iterator["Hands"]:
+    def connected(self) -> Iterator["Cluster"]:
         """Yield what runs tasks. Raises UsageError if the engine is not installed or does not answer."""
         with _CONNECT[self.backend](self) as hands:
             yield hands
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class Cluster:
     """A connected engine. nodes: how many tasks it runs at a time. options: of `joblib.parallel_config`."""
 
     nodes: int
@@ -62,12 +62,12 @@ class Hands:
 
 
 @contextmanager
-def _loky(engine: Engine) -> Iterator[Hands]:
-    yield Hands(engine.tasks or 1, {"backend": "loky"})
+def _loky(engine: Backend) -> Iterator[Cluster]:
+    yield Cluster(engine.tasks or 1, {"backend": "loky"})
 
 
 @contextmanager
-def _dask(engine: Engine) -> Iterator[Hands]:
+def _dask(engine: Backend) -> Iterator[Cluster]:
     distributed = _library("distributed", "dask")
     try:
         client = distributed.Client(engine.address, set_as_default=False, timeout=10)
@@ -79,16 +79,16 @@ def _dask(engine: Engine) -> Iterator[Hands]:
             raise UsageError(
                 f"the dask scheduler at {escape(engine.address or '')} has no workers: start some"
             )
-        yield Hands(nodes, {"backend": "dask", "client": client})
+        yield Cluster(nodes, {"backend": "dask", "client": client})
 
 
 @contextmanager
-def _ray(engine: Engine) -> Iterator[Hands]:
+def _ray(engine: Backend) -> Iterator[Cluster]:
     with redirect_stdout(sys.stderr):  # ray tells of its troubles on the stdout of whoever asked it
         yield from _on_ray(engine, _library("ray", "ray"))
 
 
-def _on_ray(engine: Engine, ray: Any) -> Iterator[Hands]:
+def _on_ray(engine: Backend, ray: Any) -> Iterator[Cluster]:
     try:
         ray.init(address=engine.address, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:
@@ -98,7 +98,7 @@ def _on_ray(engine: Engine, ray: Any) -> Iterator[Hands]:
         gpus = int(ray.cluster_resources().get("GPU", 0)) if engine.device != "cpu" else 0
         nodes = engine.tasks or gpus or sum(node["Alive"] for node in ray.nodes())
         wants = {"num_cpus": 1, "num_gpus": int(gpus >= nodes), "scheduling_strategy": "SPREAD"}
-        yield Hands(nodes, {"backend": "ray", "ray_remote_args": wants})
+        yield Cluster(nodes, {"backend": "ray", "ray_remote_args": wants})
     finally:
         ray.shutdown()
 
@@ -112,7 +112,7 @@ def _library(name: str, extra: str) -> Any:
         ) from error
 
 
-def _silent(engine: Engine) -> UsageError:
+def _silent(engine: Backend) -> UsageError:
     return UsageError(
         f"no {engine.backend} scheduler answers at '{escape(engine.address or '')}': check --address"
     )

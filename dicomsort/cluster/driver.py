@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 
-from dicomsort.cluster.backends import Engine, Hands
+from dicomsort.cluster.backends import Backend, Cluster
 from dicomsort.cluster.task import DRIVER, Job, Summary, Task, run, summary_of, total, write_files
 from dicomsort.errors import (
     DicomsortError,
@@ -22,10 +22,10 @@ from dicomsort.errors import (
     UsageError,
 )
 from dicomsort.manifest.table import MANIFEST
-from dicomsort.outcome import Found, Status
+from dicomsort.outcome import SourceFile, Status
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.merge import merge
-from dicomsort.sorting.summary import Tally, Watch
+from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 
@@ -42,7 +42,7 @@ _FATAL: dict[int, type[DicomsortError]] = {
 }
 
 
-def sort(job: Job, engine: Engine, watch: Watch | None = None, note: Note = lambda _: None) -> Tally:
+def sort(job: Job, engine: Backend, watch: Watch | None = None, note: Note = lambda _: None) -> SortSummary:
     """Sort as `pipeline.sort` does, on all nodes of an engine; the manifest is whole in the end.
 
     A lost node costs its shards, which are done again. Whatever ends the run, what was done is merged as far
@@ -50,7 +50,7 @@ def sort(job: Job, engine: Engine, watch: Watch | None = None, note: Note = lamb
     note: told of lost nodes, in a line. Raises as `pipeline.sort` does.
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
-    files, tally = pipeline.archive_of(job.settings), Tally()
+    files, tally = pipeline.archive_of(job.settings), SortSummary()
     if shards.waiting(out):
         merge(out, job.settings.pool)
     try:
@@ -97,7 +97,7 @@ def _touch(path: str) -> None:
         file.write(b"%d" % time.time_ns())
 
 
-def _planned(job: Job, todo: Iterator[Found], shard_size: int | None, nodes: int) -> list[Task]:
+def _planned(job: Job, todo: Iterator[SourceFile], shard_size: int | None, nodes: int) -> list[Task]:
     """Write down what is to be done, and cut it into tasks: several a node, neither tiny nor endless."""
     step = shard_size or _FEWEST
     ends = array("Q", write_files(job.settings.out, todo, step))
@@ -107,7 +107,7 @@ def _planned(job: Job, todo: Iterator[Found], shard_size: int | None, nodes: int
     return [Task(job, f"task-{at:06}", *cut) for at, cut in enumerate(pairwise(cuts), 1)]
 
 
-def _done(tasks: Sequence[Task], hands: Hands, note: Note) -> list[Summary]:
+def _done(tasks: Sequence[Task], hands: Cluster, note: Note) -> list[Summary]:
     """Do all tasks, those of lost nodes again. Raises the first error that would meet every task.
 
     Of what tasks return nothing is needed: their summaries lie beside their parts.
@@ -150,7 +150,7 @@ class _Progress:
     An error that would meet every task ends all of them: the driver's file goes.
     """
 
-    def __init__(self, out: str, tasks: Sequence[Task], tally: Tally, watch: Watch | None) -> None:
+    def __init__(self, out: str, tasks: Sequence[Task], tally: SortSummary, watch: Watch | None) -> None:
         self._driver = os.path.join(shards.folder_of(out), DRIVER)
         self._open = {task.name: _Part(task) for task in tasks}
         self._tally, self._watch, self._shards = tally, watch, len(tasks)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
-from dicomsort.outcome import Failure, Found, Placement, Reason, Stamp, Status
+from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.system.atomic import replacing
@@ -89,7 +89,7 @@ class TaskFiles:
         """Whether `find` may be called again."""
         return True
 
-    def find(self) -> Iterator[Found]:
+    def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
         with open(list_of(self.task.job.settings.out), "rb") as lines:
             lines.seek(self.task.start)
@@ -102,7 +102,7 @@ def list_of(out: str) -> str:
     return os.path.join(shards.folder_of(os.path.abspath(out)), _FILES)
 
 
-def write_files(out: str, files: Iterable[Found], every: int) -> Iterator[int]:
+def write_files(out: str, files: Iterable[SourceFile], every: int) -> Iterator[int]:
     """Write down files, one JSON object a line; yields where every so many lines, and the last, have ended.
 
     Raises OSError.
@@ -117,7 +117,7 @@ def write_files(out: str, files: Iterable[Found], every: int) -> Iterator[int]:
             yield lines.tell()
 
 
-def _as_json(file: Found) -> dict[str, Any]:
+def _as_json(file: SourceFile) -> dict[str, Any]:
     known: dict[str, Any] = {"path": file.path, "relpath": file.relpath}
     if file.failure is not None:
         known["failure"] = [file.failure.status, file.failure.reason]
@@ -126,13 +126,13 @@ def _as_json(file: Found) -> dict[str, Any]:
     return known
 
 
-def _found_of(known: dict[str, Any]) -> Found:
+def _found_of(known: dict[str, Any]) -> SourceFile:
     failure, previous = known.get("failure"), known.get("previous")
-    return Found(
+    return SourceFile(
         known["path"],
         known["relpath"],
         failure and Failure(Status(failure[0]), Reason(failure[1])),
-        previous and Placement(**{**previous, "stamp": Stamp(**previous["stamp"])}),
+        previous and Placement(**{**previous, "stamp": FileStamp(**previous["stamp"])}),
     )
 
 

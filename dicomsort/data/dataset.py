@@ -17,7 +17,7 @@ from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing, beside
 from dicomsort.model.bundle import read_split
 from dicomsort.model.heads import check_label
-from dicomsort.outcome import Failure, Picture, Reason, Status
+from dicomsort.outcome import Failure, ReadImage, Reason, Status
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -284,19 +284,19 @@ def read_all(
     preprocessing: Preprocessing,
     pool: PoolSettings,
     remarked: list[Remarked] | None = None,
-) -> Generator[tuple[Sample, Picture | Failure], None, None]:
+) -> Generator[tuple[Sample, ReadImage | Failure], None, None]:
     """Read samples in worker processes, in the order of completion.
 
     remarked: gets what a person should know of how pictures were read.
     """
     read = partial(_read_sample, preprocessing=preprocessing)
     for sample, reading in reader.read_all(read, samples, pool):
-        if remarked is not None and isinstance(reading, Picture):
+        if remarked is not None and isinstance(reading, ReadImage):
             remarked.extend((sample, remark) for remark in reading.remarks)
         yield sample, reading
 
 
-def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Failure:
+def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:
     first = reader.read_any(str(sample.path), preprocessing)
     if isinstance(first, Failure) or not sample.more:
         return first
@@ -307,4 +307,4 @@ def _read_sample(sample: Sample, preprocessing: Preprocessing) -> Picture | Fail
             return reading
         pictures.append(reading.image)
         remarks.update(dict.fromkeys(reading.remarks))
-    return Picture(beside(pictures, preprocessing), remarks=tuple(remarks))
+    return ReadImage(beside(pictures, preprocessing), remarks=tuple(remarks))

@@ -1,4 +1,4 @@
-"""What a data set holds: labels, sizes, greys, duplicates, and what of it cannot be read."""
+"""What a data set holds: labels, sizes, grays, duplicates, and what of it cannot be read."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from dicomsort.data.targets import label_counts, stratum
 from dicomsort.dicom.reader import PICTURE_FORMATS
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Failure, Picture
+from dicomsort.outcome import Failure, ReadImage
 from dicomsort.system.worker_pool import PoolSettings
 
 Watch = Callable[[int], None]
@@ -61,8 +61,8 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Greys:
-    """Mean and deviation (of the population) of grey values from 0 to 1, and of how many pixels."""
+class Grays:
+    """Mean and deviation (of the population) of gray values from 0 to 1, and of how many pixels."""
 
     pixels: int
     mean: float
@@ -99,7 +99,7 @@ class Stats:
 
     files: all, of which `read` could be read. patients: None if nobody knows. per_patient: files of each.
     rows, columns: of the frames as they are stored, before they are fitted; sized: for how many files the
-    size is known. canvas: greys of the whole square that a network sees; picture: of that without the
+    size is known. canvas: grays of the whole square that a network sees; picture: of that without the
     edges that are all padding or as black. remarks: how the table and the files were read, in lines.
     """
 
@@ -113,8 +113,8 @@ class Stats:
     sized: int
     rows: Range
     columns: Range
-    canvas: Greys
-    picture: Greys
+    canvas: Grays
+    picture: Grays
     repeats: Repeats
     unreadable: Mapping[str, Unreadable]
     remarks: tuple[str, ...] = ()
@@ -158,8 +158,8 @@ def measure(
         sized=seen.rows.total(),
         rows=_range_of(seen.rows),
         columns=_range_of(seen.columns),
-        canvas=_greys(seen.canvas),
-        picture=_greys(seen.picture),
+        canvas=_grays(seen.canvas),
+        picture=_grays(seen.picture),
         repeats=_repeats(data),
         unreadable=_unreadable(failures),
         remarks=(*data.remarks, *caveats.lines_of(remarked)),
@@ -194,7 +194,7 @@ def examples(samples: Sequence[Sample], count: int | None = None, seed: int = 0)
 
 @dataclass(slots=True)
 class _Seen:
-    """Counts of grey values, and of rows and columns."""
+    """Counts of gray values, and of rows and columns."""
 
     fill: int
     canvas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -202,7 +202,7 @@ class _Seen:
     rows: Counter[int] = field(default_factory=Counter)
     columns: Counter[int] = field(default_factory=Counter)
 
-    def add(self, sample: Sample, reading: Picture) -> None:
+    def add(self, sample: Sample, reading: ReadImage) -> None:
         greys = np.bincount(reading.image.ravel(), minlength=256)
         self.canvas += greys
         self.picture += greys
@@ -233,12 +233,12 @@ def _picture_size(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _greys(counts: NDArray[np.int64]) -> Greys:
+def _grays(counts: NDArray[np.int64]) -> Grays:
     values, pixels = np.arange(256) / 255, int(counts.sum())
     if not pixels:
-        return Greys(0, 0.0, 0.0)
+        return Grays(0, 0.0, 0.0)
     mean = float(counts @ values) / pixels
-    return Greys(pixels, mean, math.sqrt(float(counts @ (values - mean) ** 2) / pixels))
+    return Grays(pixels, mean, math.sqrt(float(counts @ (values - mean) ** 2) / pixels))
 
 
 def _range_of(counts: Counter[int]) -> Range:

@@ -42,7 +42,7 @@ def _head(name: str, cells: set[str]) -> Head:
         raise UsageError(str(error)) from error
 
 
-def truth_of(cell: str, head: Head) -> NDArray[np.float32]:
+def encode(cell: str, head: Head) -> NDArray[np.float32]:
     """Return what a network should answer: float32 (head.width,) of 0 and 1, NaN where nobody knows.
 
     Raises UsageError for a label that the head does not have.
@@ -72,7 +72,7 @@ def _alike(name: str, head: Head) -> str:
 
 def truth_text(cell: str, head: Head) -> str:
     """Name what is true in the words of the head; empty where nobody knows. Raises UsageError."""
-    truth = truth_of(cell, head)
+    truth = encode(cell, head)
     if np.isnan(truth).any():
         return ""
     if head.kind == "multilabel":
@@ -81,10 +81,10 @@ def truth_text(cell: str, head: Head) -> str:
 
 
 def truth_matrix(samples: Sequence[Sample], heads: Sequence[Head]) -> NDArray[np.float32]:
-    """Return `truth_of` all samples and heads: float32 (n, outputs). Raises UsageError."""
+    """Return `encode` all samples and heads: float32 (n, outputs). Raises UsageError."""
     outputs = sum(head.width for head in heads)
     rows = [
-        np.concatenate([truth_of(cell, head) for cell, head in zip(sample.cells, heads, strict=True)])
+        np.concatenate([encode(cell, head) for cell, head in zip(sample.cells, heads, strict=True)])
         for sample in samples
     ]
     return np.stack(rows) if rows else np.zeros((0, outputs), np.float32)
@@ -102,7 +102,9 @@ class Part(NamedTuple):
     values: NDArray[np.float32]
 
 
-def by_head(heads: Sequence[Head], truth: NDArray[np.float32], values: NDArray[np.float32]) -> list[Part]:
+def split_by_head(
+    heads: Sequence[Head], truth: NDArray[np.float32], values: NDArray[np.float32]
+) -> list[Part]:
     """Divide truth (n, outputs) and logits (n, outputs), or scores (n, labels of all), among the heads."""
     widths = [head.width for head in heads]
     labels = [len(head.labels) for head in heads]

@@ -1,4 +1,4 @@
-"""Whether a decoder has run out of a JPEG stream's data and filled the picture in with grey."""
+"""Whether a decoder has run out of a JPEG stream's data and filled the picture in with gray."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from dicomsort.dicom.jpeg import BASELINE_OR_EXTENDED, LOSSLESS, JpegStream, Sca
 
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _CHANCE = 16  # codes that the bits before a run may look like
-_UNSEEN = 4  # MCUs: coefficients that are not 0, but too small for a picture, may be taken for grey
+_UNSEEN = 4  # MCUs: coefficients that are not 0, but too small for a picture, may be taken for gray
 _DATA_UNIT = 8
 _STEPS = (1, 2, 4, 8)
 
@@ -20,9 +20,9 @@ def has_blank_part(stream: JpegStream, frame: bytes, pixels: NDArray[Any]) -> bo
     """Return whether a restart interval, or the whole stream, ends in pixels that are not in the data.
 
     stream, frame: the stream and its bytes. pixels: (rows, columns) or (rows, columns, samples), of any
-    scale. Where the data end too early libjpeg gives middle grey without an error. Pixels truly of that
-    grey are coded, with as many codes of "no difference" as there are of them, so these are counted.
-    A loss of four MCUs, or two rows if lossless, is not seen. Progressive streams, and colours in several
+    scale. Where the data end too early libjpeg gives middle gray without an error. Pixels truly of that
+    gray are coded, with as many codes of "no difference" as there are of them, so these are counted.
+    A loss of four MCUs, or two rows if lossless, is not seen. Progressive streams, and colors in several
     scans that a decoder has converted, are taken on trust.
     """
     if stream.process == LOSSLESS and pixels.ndim == 3:
@@ -36,16 +36,16 @@ def has_blank_part(stream: JpegStream, frame: bytes, pixels: NDArray[Any]) -> bo
 
 def _runs_out(stream: JpegStream, scan: Scan, frame: bytes, pixels: NDArray[Any]) -> bool:
     code = _blank_unit(stream, scan)
-    grey = 1 << (stream.precision - 1)
+    gray = 1 << (stream.precision - 1)
     end = pixels[-1] if stream.process == LOSSLESS else pixels[-1, -1]
-    if code is None or (not scan.interval and (end != grey).any()):
+    if code is None or (not scan.interval and (end != gray).any()):
         return False
     across, _ = stream.grid(scan)
     unseen = 2 * across if stream.process == LOSSLESS else _UNSEEN
     return any(
         longest > unseen
         and not any(shortest - unseen <= codes <= longest + unseen + _CHANCE for codes in _codes(data, code))
-        for shortest, longest, data in _blank_runs(stream, scan, frame, pixels == grey)
+        for shortest, longest, data in _blank_runs(stream, scan, frame, pixels == gray)
     )
 
 
@@ -63,10 +63,10 @@ def _blank_unit(stream: JpegStream, scan: Scan) -> str | None:
 
 
 def _blank_runs(
-    stream: JpegStream, scan: Scan, frame: bytes, is_grey: NDArray[np.bool_]
+    stream: JpegStream, scan: Scan, frame: bytes, is_gray: NDArray[np.bool_]
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Yield for each interval that ends in grey how many MCUs are, at least and at most, and its data."""
-    whole, inner = _blank_units(stream, scan, is_grey)
+    """Yield for each interval that ends in gray how many MCUs are, at least and at most, and its data."""
+    whole, inner = _blank_units(stream, scan, is_gray)
     interval = scan.interval or inner.size
     suspects = np.flatnonzero(
         inner[np.minimum(np.arange(interval, inner.size + interval, interval), inner.size) - 1]
@@ -84,13 +84,13 @@ def _run(blank: NDArray[np.bool_]) -> int:
 
 
 def _blank_units(
-    stream: JpegStream, scan: Scan, is_grey: NDArray[np.bool_]
+    stream: JpegStream, scan: Scan, is_gray: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return for each MCU, in the order of the stream, whether all its pixels are grey, and its inner ones.
+    """Return for each MCU, in the order of the stream, whether all its pixels are gray, and its inner ones.
 
-    Its outer pixels may have been smoothed with those of its neighbours, where colours are of half size.
+    Its outer pixels may have been smoothed with those of its neighbours, where colors are of half size.
     """
-    plane = is_grey if is_grey.ndim == 2 else np.asarray(is_grey.all(axis=2))
+    plane = is_gray if is_gray.ndim == 2 else np.asarray(is_gray.all(axis=2))
     if stream.process == LOSSLESS:
         return plane.reshape(-1), plane.reshape(-1)
     step = next((one for one in _STEPS if -(-stream.columns // one) == plane.shape[1]), 1)

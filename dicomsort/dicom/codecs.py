@@ -39,7 +39,7 @@ _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJX
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedFrame:
     """Pixels (rows, columns) or (rows, columns, samples), and how they lie over the full image.
 
     step: full pixels a side that one of these stands for. shift: how far the picture lies to the right and
@@ -67,7 +67,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DecodeRequest:
     """What is asked of a decoder.
 
     shape: (rows, columns) of the frame. enough: (rows, columns) that the result must at least have; the full
@@ -88,7 +88,7 @@ class DamagedError(ValueError):
     """A decoder has filled in what it did not find in the stream; no other one will do better."""
 
 
-def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
+def _jpeg(frame: bytes, wanted: DecodeRequest) -> DecodedFrame:
     """Decode any JPEG: sequential, progressive or lossless, of 2 to 16 bits (ITU-T T.81).
 
     libjpeg-turbo reads restart intervals, several scans and the point transform, and is the fastest besides;
@@ -96,7 +96,7 @@ def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
     that have none of them.
     """
     stream = _stream(frame)
-    space = "RGB" if _keeps_colours(stream, wanted) else None
+    space = "RGB" if _keeps_colors(stream, wanted) else None
     try:
         pixels = imagecodecs.jpeg8_decode(_with_full_scan(frame), colorspace=space, outcolorspace=space)
     except imagecodecs.Jpeg8Error:
@@ -106,11 +106,11 @@ def _jpeg(frame: bytes, wanted: Wanted) -> Decoded:
     if has_blank_part(stream, frame, pixels):
         raise DamagedError
     contradicts = _contradicts(stream, wanted)
-    return Decoded(pixels, luma=_has_luma(stream), contradicts=contradicts, precision=stream.precision)
+    return DecodedFrame(pixels, luma=_has_luma(stream), contradicts=contradicts, precision=stream.precision)
 
 
-def _jpeg_ls(frame: bytes, _: Wanted) -> Decoded:
-    return Decoded(imagecodecs.jpegls_decode(frame), precision=_stream(frame).precision)
+def _jpeg_ls(frame: bytes, _: DecodeRequest) -> DecodedFrame:
+    return DecodedFrame(imagecodecs.jpegls_decode(frame), precision=_stream(frame).precision)
 
 
 def _stream(frame: bytes) -> JpegStream:
@@ -120,7 +120,7 @@ def _stream(frame: bytes) -> JpegStream:
     return stream
 
 
-def _keeps_colours(stream: JpegStream, wanted: Wanted) -> bool:
+def _keeps_colors(stream: JpegStream, wanted: DecodeRequest) -> bool:
     """Return whether three components are to be given out as they are coded: if lossless, or RGB.
 
     What they are the stream's own markers decide (PS3.5 8.2.1), the header only where they say nothing.
@@ -136,7 +136,7 @@ def _has_luma(stream: JpegStream) -> bool | None:
     return None if stream.is_rgb is None else not stream.is_rgb
 
 
-def _contradicts(stream: JpegStream, wanted: Wanted) -> bool:
+def _contradicts(stream: JpegStream, wanted: DecodeRequest) -> bool:
     known = len(stream.components) == 3 and None not in (stream.is_rgb, wanted.rgb)
     return known and stream.is_rgb is not wanted.rgb
 
@@ -157,23 +157,23 @@ def _with_full_scan(frame: bytes) -> bytes:
     return frame[: end - 2] + b"\x3f" + frame[end - 1 :]
 
 
-def _jpeg_xl(frame: bytes, _: Wanted) -> Decoded:
-    return Decoded(imagecodecs.jpegxl_decode(frame), luma=False)
+def _jpeg_xl(frame: bytes, _: DecodeRequest) -> DecodedFrame:
+    return DecodedFrame(imagecodecs.jpegxl_decode(frame), luma=False)
 
 
-def _jpeg_2000(frame: bytes, _: Wanted) -> Decoded:
-    """Decode JPEG 2000; colours that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
+def _jpeg_2000(frame: bytes, _: DecodeRequest) -> DecodedFrame:
+    """Decode JPEG 2000; colors that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
     siz, cod = frame.find(_SIZ), frame.find(_COD)
     is_sycc = _SYCC.search(frame, 0, siz) is not None or frame[siz + 46 : siz + 47] not in (b"\1", b"")
     components = int.from_bytes(frame[siz + 40 : siz + 42], "big")
     luma = False if components == 3 and (is_sycc or _is_transformed(frame, cod)) else None
-    return Decoded(imagecodecs.jpeg2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
+    return DecodedFrame(imagecodecs.jpeg2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
 
 
-def _htj2k(frame: bytes, _: Wanted) -> Decoded:
+def _htj2k(frame: bytes, _: DecodeRequest) -> DecodedFrame:
     siz, cod = frame.find(_SIZ), frame.find(_COD)
     luma = False if _is_transformed(frame, cod) else None
-    return Decoded(imagecodecs.htj2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
+    return DecodedFrame(imagecodecs.htj2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
 
 
 def _is_transformed(frame: bytes, cod: int) -> bool:
@@ -186,7 +186,7 @@ JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
 _JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
 _HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
-_DECODERS: dict[str, Callable[[bytes, Wanted], Decoded]] = {
+_DECODERS: dict[str, Callable[[bytes, DecodeRequest], DecodedFrame]] = {
     **dict.fromkeys(_JPEG, _jpeg),
     **dict.fromkeys(JPEG_LS, _jpeg_ls),
     **dict.fromkeys(_JPEG_2000, _jpeg_2000),
@@ -204,7 +204,7 @@ LOSSY = _JPEG_DCT | frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (81,
 """Syntaxes whose values may be a little off, so that a bit above the others is no overlay."""
 
 
-def decode(frame: bytes, transfer_syntax: str, wanted: Wanted) -> Decoded:
+def decode(frame: bytes, transfer_syntax: str, wanted: DecodeRequest) -> DecodedFrame:
     """Decode one compressed frame of a syntax other than RLE, at the smallest size that is enough.
 
     Returns 8 or 16 bit values. Raises whatever the codec raises on damaged data; a reduced decode that fails
@@ -235,10 +235,10 @@ def _covers(shape: tuple[int, int], enough: tuple[int, int]) -> bool:
     return shape[0] >= enough[0] and shape[1] >= enough[1]
 
 
-def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
+def _reduced_jpeg(frame: bytes, halvings: int, wanted: DecodeRequest) -> DecodedFrame | None:
     """Scale in the DCT (Pillow's draft mode); unsigned 8 bit only."""
     stream, (rows, columns) = _stream(frame), wanted.shape
-    if _keeps_colours(stream, wanted):
+    if _keeps_colors(stream, wanted):
         return None
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
         if image.size != (columns, rows) or wanted.signed:
@@ -247,16 +247,16 @@ def _reduced_jpeg(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None
         image.draft("L", (-(-columns // step), -(-rows // step)))
         pixels = np.asarray(image)
     if has_blank_part(stream, frame, pixels):
-        return None  # a block may have grey for its mean and yet be more: the full decode decides
+        return None  # a block may have gray for its mean and yet be more: the full decode decides
     fits = pixels.ndim == 2 and pixels.shape == _part(wanted.shape, step)
-    return Decoded(pixels, step, contradicts=_contradicts(stream, wanted)) if fits else None
+    return DecodedFrame(pixels, step, contradicts=_contradicts(stream, wanted)) if fits else None
 
 
-def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | None:
+def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: DecodeRequest) -> DecodedFrame | None:
     """Leave out resolution levels (Pillow with OpenJPEG, HTJ2K too); images of one component only.
 
     Values whose sign is not what the header says are bit patterns, and those have no average: see
-    `Layout._as_said`.
+    `ImagePixelDescription._as_said`.
     """
     end = frame.rfind(b"\xff\xd9")
     depth = _depth(frame)
@@ -277,14 +277,14 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: Wanted) -> Decoded | 
         pixels = pixels.clip(max=(1 << wanted.bits) - 1)
     if depth.signed:  # and moves signed values up by half their range
         pixels = (pixels.astype(np.int32) - (1 << depth.bits - 1)).astype(np.int16)
-    return Decoded(pixels, step, (step - 1) / 2 / step)
+    return DecodedFrame(pixels, step, (step - 1) / 2 / step)
 
 
 def keeps_to(frame: bytes, transfer_syntax: str, shape: tuple[int, int]) -> bool:
     """Tell whether a code stream is whole and claims the (rows, columns) of the DICOM header.
 
     A decoder believes the stream and not the header, so its claim has to be looked at before it is given the
-    memory; and many decoders fill in grey for what is cut off.
+    memory; and many decoders fill in gray for what is cut off.
     """
     keeps_to_ = _KEEPS_TO.get(transfer_syntax)
     return keeps_to_ is None or keeps_to_(frame, shape)
@@ -398,7 +398,7 @@ def _part(shape: tuple[int, int], step: int) -> tuple[int, int]:
     return -(-shape[0] // step), -(-shape[1] // step)
 
 
-_REDUCERS: dict[str, Callable[[bytes, int, Wanted], Decoded | None]] = {
+_REDUCERS: dict[str, Callable[[bytes, int, DecodeRequest], DecodedFrame | None]] = {
     **dict.fromkeys(_JPEG_DCT, _reduced_jpeg),
     **dict.fromkeys(_JPEG_2000 | _HTJ2K, _reduced_jpeg2000),
 }

@@ -14,14 +14,22 @@ from pydicom.dataset import Dataset
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.codecs import SUPPORTED
 from dicomsort.dicom.deflate import InflatesTooFarError
-from dicomsort.dicom.header import Stop, header_of, is_cut, is_standard, looks_dicom, read_header, sop_class
-from dicomsort.dicom.pixel_data import Layout, PixelSource, Stored
-from dicomsort.dicom.sop_classes import ReadSettings, remarks_on, why_not
-from dicomsort.dicom.transforms import grey_scale, pixel_aspect
+from dicomsort.dicom.header import (
+    Rejected,
+    header_of,
+    is_cut,
+    is_standard,
+    looks_dicom,
+    read_header,
+    sop_class,
+)
+from dicomsort.dicom.pixel_data import ImagePixelDescription, PixelSource, StoredValues
+from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_on
+from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
-from dicomsort.imaging.grayscale import ConstantImageError, GreyScale, render, window_shape
-from dicomsort.outcome import Cost, Failure, Header, Picture, Reason, Stamp, Status, frame_remark
-from dicomsort.system.retry import patiently
+from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
+from dicomsort.outcome import Cost, Failure, FileStamp, Header, ReadImage, Reason, Status, frame_remark
+from dicomsort.system.retry import retry_transient
 
 _DEFAULTS = ReadSettings()
 _NEAR = 4  # frames that are looked at for one that its window shows
@@ -37,17 +45,17 @@ def read(
     preprocessing: Preprocessing | None,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
-) -> Picture | Failure:
+) -> ReadImage | Failure:
     """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
 
-    Returns a Picture with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
+    Returns a ReadImage with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
     Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
     in). Of a multi-frame image the middle frame counts. further: other canvases, which are made of the same
     pixels; as many of these are decoded as the largest canvas needs.
     """
     reading = _Reading(path)
     try:
-        picture = patiently(lambda: reading.picture((preprocessing, *further), settings))
+        picture = retry_transient(lambda: reading.picture((preprocessing, *further), settings))
         return replace(picture, cost=reading.cost())
     except MemoryError:
         raise
@@ -58,7 +66,7 @@ def read(
 
 def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
     """Say what the manifest tells of an error. A parser's OSError has no number, or EINVAL."""
-    if isinstance(error, Stop):
+    if isinstance(error, Rejected):
         return error.status, error.reason
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
         return Status.IO_ERROR, Reason.UNREADABLE
@@ -71,7 +79,7 @@ class _Reading:
     def __init__(self, path: str) -> None:
         self.path = path
         self.header = Header()
-        self.stamp: Stamp | None = None
+        self.stamp: FileStamp | None = None
         self.trouble = Reason.HEADER_DAMAGED
         self._began = time.process_time()
         self._known = 0.0
@@ -82,15 +90,15 @@ class _Reading:
         known = self._known or now
         return Cost(known - self._began, now - known)
 
-    def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> Picture:
+    def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> ReadImage:
         with open(self.path, "rb", opener=_open) as file:
             self._recognise(file)
             dataset, stream = read_header(file)
             self.header = header_of(dataset)
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
-            layout = Layout(dataset, self.header)
+            layout = ImagePixelDescription(dataset, self.header)
             if layout.syntax not in SUPPORTED:
-                raise Stop(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
+                raise Rejected(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)
             self.trouble, self._known = Reason.PIXELS_DAMAGED, time.process_time()
             source = PixelSource(stream, dataset)
             source.open()
@@ -98,27 +106,29 @@ class _Reading:
             drawn = _first_good(layout, partial(_drawn, dataset, layout, source, canvases))
         remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
         image, *further = drawn.images
-        return Picture(image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further))
+        return ReadImage(
+            image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further)
+        )
 
     def _recognise(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            raise Stop(Status.NOT_DICOM, Reason.SPECIAL_FILE)
-        self.stamp = Stamp(facts.st_size, facts.st_mtime_ns)
+            raise Rejected(Status.NOT_DICOM, Reason.SPECIAL_FILE)
+        self.stamp = FileStamp(facts.st_size, facts.st_mtime_ns)
         if facts.st_size == 0:
-            raise Stop(Status.NOT_DICOM, Reason.EMPTY_FILE)
+            raise Rejected(Status.NOT_DICOM, Reason.EMPTY_FILE)
         if not looks_dicom(file, facts.st_size):
-            raise Stop(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
+            raise Rejected(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
 
     def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
         """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""
         known = sop_class(dataset)
-        reason = why_not(known, self.header.modality, secondary_capture)
+        reason = exclusion_reason(known, self.header.modality, secondary_capture)
         other = reason is not Reason.NONE and is_standard(known)
         if (cut or not dataset) and not other:
-            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
-            raise Stop(Status.NOT_XRAY, reason)
+            raise Rejected(Status.NOT_XRAY, reason)
 
 
 def _open(path: str, flags: int) -> int:
@@ -134,8 +144,8 @@ class _Drawn:
     remarks: Sequence[str]
 
 
-def _first_good(layout: Layout, draw: Callable[[int], _Drawn]) -> _Drawn:
-    """Draw the middle frame, or the nearest one that is whole and no constant grey.
+def _first_good(layout: ImagePixelDescription, draw: Callable[[int], _Drawn]) -> _Drawn:
+    """Draw the middle frame, or the nearest one that is whole and no constant gray.
 
     One that its own window does not show, such as the noise before the X-rays, gives way to a near one that
     its window does. Raises what the middle one raises if there is no good one.
@@ -173,20 +183,20 @@ def _tried(draw: Callable[[int], _Drawn], frame: int) -> _Drawn | Exception:
 
 def _is_of_one_frame(error: Exception) -> bool:
     """Return whether another frame may be free of a trouble; a device's is not."""
-    if isinstance(error, Stop):
+    if isinstance(error, Rejected):
         return error.status is Status.DECODE_ERROR
     return not isinstance(error, OSError) or error.errno is None
 
 
 def _drawn(
     dataset: Dataset,
-    layout: Layout,
+    layout: ImagePixelDescription,
     source: PixelSource,
     canvases: Sequence[Preprocessing | None],
     frame: int,
 ) -> _Drawn:
     """Decode one frame, counted from 0, and draw it on every canvas."""
-    scale, aspect = grey_scale(dataset, layout, frame), pixel_aspect(dataset, frame)
+    scale, aspect = grayscale_transform(dataset, layout, frame), pixel_aspect(dataset, frame)
     shapes = [_shape(layout, aspect.ratio, canvas) for canvas in canvases]
     judged = window_shape(layout.rows, layout.columns, aspect.ratio)
     stored = _stored(layout, source, frame, scale, max(*shapes, judged))
@@ -196,14 +206,18 @@ def _drawn(
         to_canvas(pictures[shape][0], canvas) if canvas else to_bytes(pictures[shape][0])
         for shape, canvas in zip(shapes, canvases, strict=True)
     ]
-    honoured = pictures[shapes[0]][1]
+    window_used = pictures[shapes[0]][1]
     remarks = [*scale.remarks, *aspect.remarks, *source.remarks, *stored.remarks]
-    return _Drawn(images, [*([] if honoured else [Reason.PERCENTILE_WINDOW]), *remarks])
+    return _Drawn(images, [*([] if window_used else [Reason.PERCENTILE_WINDOW]), *remarks])
 
 
 def _stored(
-    layout: Layout, source: PixelSource, frame: int, scale: GreyScale, shape: tuple[int, int]
-) -> Stored:
+    layout: ImagePixelDescription,
+    source: PixelSource,
+    frame: int,
+    scale: GrayscaleTransform,
+    shape: tuple[int, int],
+) -> StoredValues:
     """Decode as many pixels as the picture needs; all, if they have to be told apart one by one.
 
     That is so with look-up tables that have sharp bends, and with padding that does occur.
@@ -215,7 +229,9 @@ def _stored(
     return stored
 
 
-def _shape(layout: Layout, aspect: float, preprocessing: Preprocessing | None) -> tuple[int, int]:
+def _shape(
+    layout: ImagePixelDescription, aspect: float, preprocessing: Preprocessing | None
+) -> tuple[int, int]:
     """Return (height, width) of the picture; without canvas no pixel is given up to make them square."""
     if preprocessing is not None:
         return fitted_shape(layout.rows, layout.columns, preprocessing.size, aspect)

@@ -36,8 +36,8 @@ _NEEDED = [
     "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationship",
     "PixelIntensityRelationshipSign",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    *(f"{colour}PaletteColorLookupTable{part}"
-      for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
+    *(f"{color}PaletteColorLookupTable{part}"
+      for color in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 ]  # fmt: skip
 _NEEDED_TAGS: list[Any] = [Tag(keyword) for keyword in _NEEDED]
 _PATTERNS = {
@@ -66,7 +66,7 @@ pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 pydicom_config.logger.disabled = True
 
 
-class Stop(Exception):  # noqa: N818  (no error: the early end of one file's road)
+class Rejected(Exception):  # noqa: N818  (no error: the early end of one file's road)
     """Leaves the reading of one file with a status and a reason."""
 
     def __init__(self, status: Status, reason: Reason) -> None:
@@ -103,12 +103,12 @@ def read_header(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
     """
     meta = _meta(file)
     if meta is None:
-        counted: Any = _Counted(file)
+        counted: Any = _ConfusionMetrics(file)
         return read_partial(counted, _HeaderEnd(), force=True, specific_tags=_NEEDED_TAGS), file
     syntax = meta.TransferSyntaxUID
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     stream: Any = Inflated(file) if syntax in _DEFLATED else file
-    counted = _Counted(stream)
+    counted = _ConfusionMetrics(stream)
     dataset = read_dataset(counted, implicit, little, stop_when=_HeaderEnd(), specific_tags=_NEEDED_TAGS)
     dataset.file_meta = meta
     dataset.set_original_encoding(implicit, little, "iso8859")
@@ -127,7 +127,7 @@ class _HeaderEnd:
         return tag in _PIXEL_TAGS or tag.group == 0 or too_long
 
 
-class _Counted:
+class _ConfusionMetrics:
     """A stream of which only so much may be read: a header of millions of empty items has no end."""
 
     def __init__(self, stream: BinaryIO) -> None:

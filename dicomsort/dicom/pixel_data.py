@@ -16,9 +16,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from dicomsort.dicom import codecs
-from dicomsort.dicom.codecs import DamagedError, Decoded
+from dicomsort.dicom.codecs import DamagedError, DecodedFrame
 from dicomsort.dicom.encapsulated import Fragment, Frames, group
-from dicomsort.dicom.header import UNDEFINED_LENGTH, Stop, integer, numbers, raw_text, read_header
+from dicomsort.dicom.header import UNDEFINED_LENGTH, Rejected, integer, numbers, raw_text, read_header
 from dicomsort.outcome import Header, Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -46,20 +46,20 @@ _NEAR, _SPREAD = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A frame's grey values, signed or not as the header says. by_another: imagecodecs had refused them."""
+class StoredValues:
+    """A frame's gray values, signed or not as the header says. by_another: imagecodecs had refused them."""
 
-    decoded: Decoded
+    decoded: DecodedFrame
     by_another: bool = False
 
     @property
     def remarks(self) -> list[Reason]:
         """What a person should know of how they were decoded."""
-        other, colours = [Reason.OTHER_DECODER], [Reason.STREAM_DECIDES]
-        return other * self.by_another + colours * self.decoded.contradicts
+        other, colors = [Reason.OTHER_DECODER], [Reason.STREAM_DECIDES]
+        return other * self.by_another + colors * self.decoded.contradicts
 
 
-class Layout:
+class ImagePixelDescription:
     """How the pixels lie in a frame (PS3.3 C.7.6.3.1). remarks: on what was read as meant, or not at all."""
 
     def __init__(self, dataset: Dataset, header: Header) -> None:
@@ -115,60 +115,62 @@ class Layout:
     def check(self, max_pixels: int) -> None:
         """Raise Stop for what cannot be decoded, or should not be tried: more than `max_pixels` samples."""
         if self.rows <= 0 or self.columns <= 0:
-            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if self.rows * self.columns * self.samples > max_pixels:
-            raise Stop(Status.UNSUPPORTED, Reason.TOO_LARGE)
+            raise Rejected(Status.UNSUPPORTED, Reason.TOO_LARGE)
         sane = self.bits_allocated in (8, 16) and 1 <= self.bits_stored <= self.bits_allocated
         if not sane or self.samples not in (1, 3) or self.high_bit >= self.bits_allocated:
-            raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
+            raise Rejected(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
 
-    def stored_values(self, source: "PixelSource", frame: int, enough: tuple[int, int]) -> Stored:
-        """Return a frame, counted from 0: one grey value a pixel, of at least `enough` (rows, columns)."""
+    def stored_values(self, source: "PixelSource", frame: int, enough: tuple[int, int]) -> StoredValues:
+        """Return a frame, counted from 0: one gray value a pixel, of at least `enough` (rows, columns)."""
         if source.is_native != (self.syntax in codecs.NATIVE):
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         native = source.is_native
         stored = self._native(source, frame) if native else self._compressed(source, frame, enough)
         pixels, step = stored.decoded.pixels, stored.decoded.step
         shape = -(-self.rows // step), -(-self.columns // step)
         if pixels.shape not in (shape, (*shape, 3)):
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         luma = self._has_luma if stored.decoded.luma is None else stored.decoded.luma
         pixels = self._lowered(pixels, stored.decoded.precision)
-        grey = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
-        return replace(stored, decoded=replace(stored.decoded, pixels=grey))
+        gray = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
+        return replace(stored, decoded=replace(stored.decoded, pixels=gray))
 
-    def _native(self, source: "PixelSource", frame: int) -> Stored:
-        halved = self._halved_colour(source.length // self.frames)
+    def _native(self, source: "PixelSource", frame: int) -> StoredValues:
+        halved = self._halved_color(source.length // self.frames)
         words = source.native_frame(frame, self.frame_bytes * 2 // 3 if halved else self.frame_bytes)
         if self.bits_allocated == 8 and source.swaps_bytes and words.size % 2 == 0:
             words = words.view(np.uint16).byteswap().view(np.uint8)
-        return Stored(Decoded(self._luma(words) if halved else self._in_word(words.view(self.dtype))))
+        return StoredValues(
+            DecodedFrame(self._luma(words) if halved else self._in_word(words.view(self.dtype)))
+        )
 
-    def _compressed(self, source: "PixelSource", number: int, enough: tuple[int, int]) -> Stored:
+    def _compressed(self, source: "PixelSource", number: int, enough: tuple[int, int]) -> StoredValues:
         frame = source.encapsulated_frame(number, self.frames, self.syntax)
         if self.syntax == codecs.RLE:
             pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
-            return Stored(Decoded(self._masked(pixels)))
+            return StoredValues(DecodedFrame(self._masked(pixels)))
         if self.syntax in codecs.RAW_FRAMES:
-            return Stored(Decoded(self._raw_frame(frame)))
+            return StoredValues(DecodedFrame(self._raw_frame(frame)))
         if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         shape, bits = (self.rows, self.columns), self.bits_stored
-        wanted = codecs.Wanted(shape, enough, bits, self.signed, self._says_rgb, self._spare)
+        wanted = codecs.DecodeRequest(shape, enough, bits, self.signed, self._says_rgb, self._spare)
         try:
-            return Stored(codecs.decode(frame, self.syntax, wanted))
+            return StoredValues(codecs.decode(frame, self.syntax, wanted))
         except DamagedError as error:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED) from error
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED) from error
         except Exception:
             other = self._by_another_plugin(frame)
             if other is None:
                 raise
-            return Stored(Decoded(other), by_another=True)
+            return StoredValues(DecodedFrame(other), by_another=True)
 
     def _raw_frame(self, frame: bytes) -> NDArray[Any]:
         if self.syntax == codecs.DEFLATED_FRAMES:
             frame = codecs.inflate_frame(frame, self.frame_bytes)
-        halved = self._halved_colour(len(frame))
+        halved = self._halved_color(len(frame))
         words = np.frombuffer(
             frame, np.uint8, count=self.frame_bytes * 2 // 3 if halved else self.frame_bytes
         )
@@ -195,7 +197,7 @@ class Layout:
                 return _brightness(pixels, str(facts["photometric_interpretation"]).startswith("YBR"))
         return None
 
-    def _halved_colour(self, frame_bytes: int) -> bool:
+    def _halved_color(self, frame_bytes: int) -> bool:
         """Tell native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2); some only say so, and have 3."""
         says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8
         return says and self.columns % 2 == 0 and frame_bytes < self.frame_bytes
@@ -253,7 +255,7 @@ class Layout:
 
     @property
     def _has_luma(self) -> bool:
-        """Whether the header says that the first of three samples is Y, which needs no colours to be known.
+        """Whether the header says that the first of three samples is Y, which needs no colors to be known.
 
         YBR_RCT and YBR_ICT are undone by the decoder.
         """
@@ -309,19 +311,19 @@ class PixelSource:
         self._frames: Frames | None = None
 
     def open(self) -> None:
-        """Find the value's place and length. Raises Stop if there is no integer Pixel Data."""
+        """Find the value's place and length. Raises Rejected if there is no integer Pixel Data."""
         _, little = self._dataset.original_encoding
         order: Any = "little" if little else "big"
         head = self._stream.read(8)
         if not head:
-            raise Stop(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
+            raise Rejected(Status.NO_PIXELS, Reason.NO_PIXEL_DATA)
         if len(head) < 8:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         tag = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
         if tag in _FLOAT_PIXEL_DATA:
-            raise Stop(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
+            raise Rejected(Status.UNSUPPORTED, Reason.PIXEL_FORMAT)
         if tag != _PIXEL_DATA:
-            raise Stop(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+            raise Rejected(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if head[4:6] in _VRS:  # no even length looks like these, so implicit files are told for sure
             self.length = int.from_bytes(self._stream.read(4), order)
         else:
@@ -335,10 +337,10 @@ class PixelSource:
         return self.length != UNDEFINED_LENGTH
 
     def native_frame(self, index: int, frame_bytes: int) -> NDArray[np.uint8]:
-        """Map one uncompressed frame into memory. Raises Stop if the value or the file ends before."""
+        """Map one uncompressed frame into memory. Raises Rejected if the value or the file ends before."""
         start = self._start + index * frame_bytes
         if frame_bytes * (index + 1) > self.length:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         if not isinstance(self._stream, io.BufferedReader):
             self._stream.seek(start)
             data = np.frombuffer(self._stream.read(frame_bytes), np.uint8)
@@ -347,7 +349,7 @@ class PixelSource:
         else:
             data = np.empty(0, np.uint8)
         if data.size < frame_bytes:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return data
 
     @property
@@ -356,11 +358,11 @@ class PixelSource:
         return self._swapped
 
     def encapsulated_frame(self, index: int, frames: int, transfer_syntax: str) -> bytes:
-        """Read one compressed frame. Raises Stop if it is not there, or frames cannot be told apart."""
+        """Read one compressed frame. Raises Rejected if it is not there, or frames cannot be told apart."""
         if self._frames is None:
             self._frames = self._grouped(frames, transfer_syntax)
         if index >= len(self._frames.frames):
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return b"".join(map(self._bytes_of, self._frames.frames[index]))
 
     @property
@@ -371,7 +373,7 @@ class PixelSource:
     def _grouped(self, frames: int, transfer_syntax: str) -> Frames:
         fragments, cut = self._fragments()
         if cut and frames == 1:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
 
         def begins(fragment: Fragment) -> bool:
             return codecs.begins(self._head_of(fragment), transfer_syntax)
@@ -397,8 +399,8 @@ class PixelSource:
     def _fragments(self) -> tuple[list[Fragment], bool]:
         """Return the items of the value, the Basic Offset Table first, and whether the file ends in one.
 
-        That one is left out: codecs would fill in grey. A missing sequence delimiter at the end is forgiven.
-        Raises Stop if there is no item at all.
+        That one is left out: codecs would fill in gray. A missing sequence delimiter at the end is forgiven.
+        Raises Rejected if there is no item at all.
         """
         found: list[Fragment] = []
         size = self._stream.seek(0, io.SEEK_END)
@@ -411,11 +413,11 @@ class PixelSource:
             found.append(fragment)
             self._stream.seek(at)
         if not found:
-            raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+            raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return found, at > size
 
     def digest(self) -> str:
-        """Return the hash (hex) of the Pixel Data value, every frame of it. Raises Stop if it is cut off."""
+        """Return the hash (hex) of the Pixel Data value, all of it. Raises Rejected if it is cut off."""
         hasher = hashlib.blake2b(digest_size=16)
         self._stream.seek(self._start)
         if self.is_native:
@@ -423,7 +425,7 @@ class PixelSource:
         else:
             while (item := self._stream.read(8)) not in (_SEQUENCE_DELIMITER, b""):
                 if len(item) < 8 or item[:4] != _ITEM:
-                    raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+                    raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
                 hasher.update(item)
                 self._hash(hasher, int.from_bytes(item[4:], "little"))
         return hasher.hexdigest()
@@ -432,7 +434,7 @@ class PixelSource:
         while length > 0:
             chunk = self._stream.read(min(length, 1 << 20))
             if not chunk:
-                raise Stop(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
+                raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
             hasher.update(chunk)
             length -= len(chunk)
 

@@ -16,7 +16,7 @@ from dicomsort.dicom import dicom_file
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
-from dicomsort.outcome import Failure, Picture, Reason, Status
+from dicomsort.outcome import Failure, ReadImage, Reason, Status
 from dicomsort.system import worker_pool
 
 READING = 2
@@ -61,7 +61,7 @@ def read_image(
     preprocessing: Preprocessing | None = _CANVAS,
     settings: ReadSettings = _DEFAULTS,
 ) -> NDArray[np.uint8]:
-    """Read a radiograph from a DICOM file as the grey picture that the network sees.
+    """Read a radiograph from a DICOM file as the gray picture that the network sees.
 
     Decodes only as many pixels as the picture needs, in this process: a damaged file may crash or hang a
     codec, from which the command line protects itself by worker processes.
@@ -88,13 +88,13 @@ def read_dicom(
     preprocessing: Preprocessing | None,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
-) -> Picture | Failure:
+) -> ReadImage | Failure:
     """Read a DICOM file, once for all canvases; anything else is not_dicom. See `dicom.read`."""
     return dicom_file.read(path, preprocessing, settings, further)
 
 
-def read_any(path: str, preprocessing: Preprocessing) -> Picture | Failure:
-    """Read a DICOM file, or a PNG, JPEG or WebP picture that is already grey-scale as a person sees it."""
+def read_any(path: str, preprocessing: Preprocessing) -> ReadImage | Failure:
+    """Read a DICOM file, or a PNG, JPEG or WebP picture that is already gray-scale as a person sees it."""
     reading = dicom_file.read(path, preprocessing)
     if isinstance(reading, Failure) and reading.status is Status.NOT_DICOM:
         return _read_picture(path, preprocessing)
@@ -115,31 +115,31 @@ def read_all(
         yield item, _LOST[result] if isinstance(result, worker_pool.Lost) else result
 
 
-def _read_picture(path: str, preprocessing: Preprocessing) -> Picture | Failure:
+def _read_picture(path: str, preprocessing: Preprocessing) -> ReadImage | Failure:
     """Read a picture; 16 bits as they are, of which 65535 is white, whatever it holds."""
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             shallow = _is_deep(image) and _stored_range(image)[1] < _SHALLOW
-            grey = _grey(ImageOps.exif_transpose(image))
+            gray = _gray(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         return _no_picture(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return Failure(Status.DECODE_ERROR, Reason.PICTURE_DAMAGED)
-    return Picture(fit(grey, preprocessing), remarks=(Reason.SHALLOW,) if shallow else ())
+    return ReadImage(fit(gray, preprocessing), remarks=(Reason.SHALLOW,) if shallow else ())
 
 
-def _grey(image: Image.Image) -> NDArray[np.float32]:
-    """Return grey values 0..255: float32 (rows, columns); black where the alpha channel hides them."""
+def _gray(image: Image.Image) -> NDArray[np.float32]:
+    """Return gray values 0..255: float32 (rows, columns); black where the alpha channel hides them."""
     if image.mode.startswith("I"):
         return np.asarray(image.convert("F"), np.float32) / np.float32(257)
-    grey = np.asarray(image.convert("L"), np.float32)
+    gray = np.asarray(image.convert("L"), np.float32)
     if image.mode in ("LA", "RGBA"):
-        grey = grey * (np.asarray(image.getchannel("A"), np.float32) / np.float32(255))
-    return grey
+        gray = gray * (np.asarray(image.getchannel("A"), np.float32) / np.float32(255))
+    return gray
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether a picture that was just opened has 16 bits a sample; of colours Pillow gives 8."""
+    """Return whether a picture that was just opened has 16 bits a sample; of colors Pillow gives 8."""
     return image.mode.startswith("I") or any(str(tile[3]).endswith(";16B") for tile in _tiles(image))
 
 
@@ -148,12 +148,12 @@ def _tiles(image: Image.Image) -> list[tuple[Any, ...]]:
 
 
 def _stored_range(image: Image.Image) -> tuple[int, int]:
-    """Return the least and greatest sample of a 16-bit picture, but for its alpha; of colours roughly."""
+    """Return the least and greatest sample of a 16-bit picture, but for its alpha; of colors roughly."""
     if image.mode.startswith("I"):
         least, most = np.asarray(image).min(), np.asarray(image).max()
         return int(least), int(most)
-    colours = np.asarray(image)[..., : 1 if len(image.getbands()) < 3 else 3]
-    return int(colours.min()) << 8, int(colours.max()) << 8 | 255
+    colors = np.asarray(image)[..., : 1 if len(image.getbands()) < 3 else 3]
+    return int(colors.min()) << 8, int(colors.max()) << 8 | 255
 
 
 def picture_range(path: str) -> tuple[int, int] | None:

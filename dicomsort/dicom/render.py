@@ -49,7 +49,7 @@ def write_all(
 ) -> Generator[tuple[Wanted, Written | Failure], None, None]:
     """Write a PNG of each file into the folder, in worker processes; nothing there is ever replaced.
 
-    Yields each file once, in the order of completion. The picture is 8-bit grey and has the file's name with
+    Yields each file once, in the order of completion. The picture is 8-bit gray and has the file's name with
     .png behind it; a name that comes again gets a number.
     """
     write = partial(_write, preprocessing=settings.preprocessing, settings=settings.read)

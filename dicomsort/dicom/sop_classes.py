@@ -62,7 +62,7 @@ class ReadSettings:
     secondary_capture: bool = False
 
 
-def why_not(sop_class: str, modality: str, secondary_capture: bool = False) -> Reason:
+def exclusion_reason(sop_class: str, modality: str, secondary_capture: bool = False) -> Reason:
     """Return Reason.NONE for a projection radiograph, else why it is none (SOP classes: PS3.4 B.5).
 
     An X-ray SOP class decides alone, mammography excepted. Secondary Capture, a private SOP class, or none,

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dicomsort.dicom.header import Numbers, Stop, numbers, sop_class, term, text
-from dicomsort.dicom.pixel_data import Layout
-from dicomsort.imaging.grayscale import GreyScale, LookUpTable, Window
+from dicomsort.dicom.header import Numbers, Rejected, numbers, sop_class, term, text
+from dicomsort.dicom.pixel_data import ImagePixelDescription
+from dicomsort.imaging.grayscale import GrayscaleTransform, LookUpTable, Window
 from dicomsort.outcome import Reason, Status
 
 _FOR_PROCESSING = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.3.1"})
@@ -18,10 +18,10 @@ _GDCM = "1.2.826.0.1.3680043.2.1143."
 _BT601 = np.array([0.299, 0.587, 0.114])
 
 
-def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
+def grayscale_transform(dataset: Dataset, layout: ImagePixelDescription, frame: int) -> GrayscaleTransform:
     """Collect modality, VOI and polarity of one frame (PS3.3 C.11.1, C.11.2, and C.7.6.16.2 if enhanced).
 
-    Raises Stop for a colour palette that cannot be read.
+    Raises Rejected for a color palette that cannot be read.
     """
     groups = [dataset, *_functional_groups(dataset, frame)]
     slope, intercept = _first(groups, "RescaleSlope"), _first(groups, "RescaleIntercept")
@@ -32,10 +32,10 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
     sound = modality.whole and voi.whole
     padding, inverse = _padding(dataset, layout), _inverse(dataset, layout)
     processing = window.window is None and voi.lut is None
-    dark = _dark(dataset, layout) if processing else _Dark()
+    zero_exposure = _dark(dataset, layout) if processing else _Dark()
     turned = slope.unreadable and modality.lut is None  # a table stands in place of the rescale
-    doubts = [Reason.POLARITY] * (turned or dark.in_doubt)
-    return GreyScale(
+    doubts = [Reason.POLARITY] * (turned or zero_exposure.in_doubt)
+    return GrayscaleTransform(
         slope=factor,
         intercept=added,
         modality_lut=modality.lut,
@@ -43,8 +43,8 @@ def grey_scale(dataset: Dataset, layout: Layout, frame: int) -> GreyScale:
         window=window.window,
         inverse=inverse.inverse,
         padding=padding.values,
-        dark=dark.value,
-        sound=sound,
+        zero_exposure=zero_exposure.value,
+        usable=sound,
         remarks=(
             *(*slope.remarks, *intercept.remarks, *window.remarks, *padding.remarks, *inverse.remarks),
             *(*[Reason.TABLE_UNREADABLE] * (not sound), *doubts),
@@ -137,7 +137,7 @@ class _Polarity(NamedTuple):
     remarks: tuple[Reason, ...] = ()
 
 
-def _inverse(dataset: Dataset, layout: Layout) -> _Polarity:
+def _inverse(dataset: Dataset, layout: ImagePixelDescription) -> _Polarity:
     """Tell which end is white: Photometric Interpretation, and if it is missing Presentation LUT Shape.
 
     The standard allows INVERSE with MONOCHROME1 and IDENTITY with MONOCHROME2 only (PS3.3 C.8.11.3.1.2). Of
@@ -166,14 +166,16 @@ class _Table(NamedTuple):
     whole: bool
 
 
-def _modality_lut(dataset: Dataset, layout: Layout) -> _Table:
+def _modality_lut(dataset: Dataset, layout: ImagePixelDescription) -> _Table:
     if _is_not_for_display(dataset):
         return _Table(None, True)
     return _table(dataset, "ModalityLUTSequence", layout, layout.signed)
 
 
-def _voi_lut(dataset: Dataset, layout: Layout, after_table: bool, slope: float, intercept: float) -> _Table:
-    """Return the VOI LUT, or the brightness of a colour palette in its place.
+def _voi_lut(
+    dataset: Dataset, layout: ImagePixelDescription, after_table: bool, slope: float, intercept: float
+) -> _Table:
+    """Return the VOI LUT, or the brightness of a color palette in its place.
 
     The first value mapped is signed if the values that come in can be (PS3.3 C.11.2.1.1).
     """
@@ -183,7 +185,7 @@ def _voi_lut(dataset: Dataset, layout: Layout, after_table: bool, slope: float, 
     return _table(dataset, "VOILUTSequence", layout, not after_table and min(ends) < 0)
 
 
-def _table(dataset: Dataset, keyword: str, layout: Layout, signed: bool) -> _Table:
+def _table(dataset: Dataset, keyword: str, layout: ImagePixelDescription, signed: bool) -> _Table:
     """Return the first table of a sequence that can be read."""
     try:
         items = list(dataset.get(keyword) or [])
@@ -195,7 +197,7 @@ def _table(dataset: Dataset, keyword: str, layout: Layout, signed: bool) -> _Tab
 
 
 def _look_up_table(
-    item: Dataset, descriptor: str, data: str, layout: Layout, signed: bool
+    item: Dataset, descriptor: str, data: str, layout: ImagePixelDescription, signed: bool
 ) -> LookUpTable | None:
     """Read a table (PS3.3 C.11.1.1.1); None if there is none, or less of it than its descriptor says.
 
@@ -221,25 +223,25 @@ def _look_up_table(
     return LookUpTable(first, table[:entries].astype(np.uint16), bits)
 
 
-def _as_words(values: Any, layout: Layout) -> bytes:
+def _as_words(values: Any, layout: ImagePixelDescription) -> bytes:
     """Return numbers as the 16-bit words that they were read from."""
     return (np.atleast_1d(values).astype(np.int64) & 0xFFFF).astype(layout.word).tobytes()
 
 
-def _palette_brightness(dataset: Dataset, layout: Layout) -> LookUpTable:
-    """Turn a colour palette (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6) into one of brightness.
+def _palette_brightness(dataset: Dataset, layout: ImagePixelDescription) -> LookUpTable:
+    """Turn a color palette (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6) into one of brightness.
 
-    Raises Stop if a table is missing, too short, or segmented.
+    Raises Rejected if a table is missing, too short, or segmented.
     """
     tables = []
-    for colour in ("Red", "Green", "Blue"):
-        name = f"{colour}PaletteColorLookupTable"
+    for color in ("Red", "Green", "Blue"):
+        name = f"{color}PaletteColorLookupTable"
         table = _look_up_table(dataset, f"{name}Descriptor", f"{name}Data", layout, layout.signed)
         if table is None:
-            raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
+            raise Rejected(Status.UNSUPPORTED, Reason.PALETTE)
         tables.append(table)
     if len({len(table.table) for table in tables}) > 1:
-        raise Stop(Status.UNSUPPORTED, Reason.PALETTE)
+        raise Rejected(Status.UNSUPPORTED, Reason.PALETTE)
     brightness = np.stack([table.table for table in tables], axis=-1) @ _BT601
     return LookUpTable(tables[0].first, brightness.astype(np.uint16), tables[0].bits)
 
@@ -251,7 +253,7 @@ class _Padding(NamedTuple):
     remarks: tuple[Reason, ...] = ()
 
 
-def _padding(dataset: Dataset, layout: Layout) -> _Padding:
+def _padding(dataset: Dataset, layout: ImagePixelDescription) -> _Padding:
     """Return the values that are no image (PS3.3 C.7.5.1.1.2).
 
     Many are written with the VR of the other sign, or as the bits that are stored.
@@ -266,7 +268,7 @@ def _padding(dataset: Dataset, layout: Layout) -> _Padding:
     return _Padding((min(meant), max(meant)), tuple(remarks))
 
 
-def _in_range(value: int, layout: Layout) -> int:
+def _in_range(value: int, layout: ImagePixelDescription) -> int:
     """Return the stored value that has the same bits, if there is one in the pixels' range.
 
     Words of all ones lose those above the stored bits, as pixels do.
@@ -290,7 +292,7 @@ class _Dark(NamedTuple):
     in_doubt: bool = False
 
 
-def _dark(dataset: Dataset, layout: Layout) -> _Dark:
+def _dark(dataset: Dataset, layout: ImagePixelDescription) -> _Dark:
     """Return the stored value of no X-ray, for detector values that nobody has prepared for viewing.
 
     That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.2); by its

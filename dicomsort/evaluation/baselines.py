@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dicomsort.data.dataset import Sample, read_all
-from dicomsort.data.targets import truth_of
+from dicomsort.data.targets import encode
 from dicomsort.evaluation.evaluate import EvalSettings, Measured, Question, Watch
-from dicomsort.evaluation.metrics import Answers
+from dicomsort.evaluation.metrics import Predictions
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 
@@ -23,19 +23,19 @@ _CANVAS, _SIDE = 32, 16
 _REGULARISATION, _STEPS = 0.1, 500
 
 Pixels = Mapping[int, NDArray[np.float32]]
-"""16 x 16 grey values of each sample that can be read, by the sample's id()."""
+"""16 x 16 gray values of each sample that can be read, by the sample's id()."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
     """The answers of the baselines by their names, and what has to be said of how they came about."""
 
-    answers: dict[str, Answers]
+    answers: dict[str, Predictions]
     remarks: tuple[str, ...]
 
 
 def read_pixels(samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None) -> Pixels:
-    """Read samples as 16 x 16 grey values; what cannot be read is left out."""
+    """Read samples as 16 x 16 gray values; what cannot be read is left out."""
     pixels = {}
     for sample, reading in read_all(samples, Preprocessing(size=_CANVAS), settings.pool):
         if not isinstance(reading, Failure):
@@ -71,18 +71,18 @@ def baselines(measured: Measured, trained: Sequence[Sample], pixels: Pixels) -> 
 def _truth(samples: Sequence[Sample], question: Question) -> NDArray[Any]:
     """Return class indices (n,), or for multilabel bool (n, labels)."""
     head = question.head
-    truth = np.stack([truth_of(sample.cells[question.cell], head) for sample in samples])
+    truth = np.stack([encode(sample.cells[question.cell], head) for sample in samples])
     if head.kind == "multilabel":
         return np.asarray(truth > 0.5)
     return np.asarray(truth.argmax(axis=1) if head.kind == "multiclass" else truth[:, 0], np.int64)
 
 
-def _of(answers: Answers, scores: NDArray[np.float64]) -> Answers:
+def _of(answers: Predictions, scores: NDArray[np.float64]) -> Predictions:
     chosen = scores > 0.5 if answers.kind == "multilabel" else scores.argmax(axis=1)
     return replace(answers, chosen=chosen, scores=scores)
 
 
-def _majority(truth: NDArray[Any], images: int, answers: Answers) -> NDArray[np.float64]:
+def _majority(truth: NDArray[Any], images: int, answers: Predictions) -> NDArray[np.float64]:
     """Score every image alike: by the share of each class (n, labels)."""
     if answers.kind == "multilabel":
         shares = truth.mean(axis=0)
@@ -92,7 +92,7 @@ def _majority(truth: NDArray[Any], images: int, answers: Answers) -> NDArray[np.
 
 
 def _logistic(
-    pixels: NDArray[np.float32], truth: NDArray[Any], images: NDArray[np.float32], answers: Answers
+    pixels: NDArray[np.float32], truth: NDArray[Any], images: NDArray[np.float32], answers: Predictions
 ) -> NDArray[np.float64]:
     """Score images (n, labels) by a regression; for multilabel one for each label."""
     if truth.ndim == 1:

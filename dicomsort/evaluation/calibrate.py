@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
-from dicomsort.data.targets import truth_of
+from dicomsort.data.targets import encode
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.evaluation.evaluate import Question, Watch, answers_of, questions
 from dicomsort.evaluation.metrics import best_thresholds, measure, threshold_for_precision
@@ -23,7 +23,7 @@ from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.outcome import Failure
 from dicomsort.system.atomic import replacing
-from dicomsort.system.timing import Spent
+from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 REVIEW_PRECISION = 0.995
@@ -88,7 +88,7 @@ def logits_of(
     readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
     batch_size = settings.batch_size or predictor.batch_size
     logits = predictor.bundle.logits
-    for sample, reading, row in predict(readings, predictor, batch_size, Spent(), logits):
+    for sample, reading, row in predict(readings, predictor, batch_size, StageTimer(), logits):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         elif row is not None:
@@ -117,7 +117,7 @@ def calibrate(
         known = [index for index, one in enumerate(logits.samples) if one.cells[question.cell]]
         if not known:
             raise UsageError(f"no image that can be read has a label in '{question.target}'")
-        truth = np.stack([truth_of(logits.samples[index].cells[question.cell], question.head)
+        truth = np.stack([encode(logits.samples[index].cells[question.cell], question.head)
                           for index in known])  # fmt: skip
         heads[question.at], what = _calibrated(question, parts[question.at][known], truth, settings)
         done.append(what)
@@ -170,7 +170,7 @@ def _calibrated(
 def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
     """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
 
-    truth: what `truth.truth_of` gives, NaN where nobody knows.
+    truth: what `truth.encode` gives, NaN where nobody knows.
     """
     known = ~np.isnan(truth).any(axis=1)
     fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
@@ -210,7 +210,7 @@ def reaches(
 def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
     """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
 
-    logits, truth: (n, width), truth 0 and 1 as `truth.truth_of` gives it; rows with NaN do not count. The
+    logits, truth: (n, width), truth 0 and 1 as `truth.encode` gives it; rows with NaN do not count. The
     loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
     function of every logit.
     """

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.table import PATIENT, columns_of, names_people
-from dicomsort.data.targets import truth_of
+from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
-from dicomsort.evaluation.metrics import Answers, Figure, Figures, compare, measure
+from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, compare, measure
 from dicomsort.evaluation.subgroups import groups_of
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, Head, decide_all, label_of, split_columns
-from dicomsort.outcome import Failure, Header, Picture
-from dicomsort.system.timing import Spent
+from dicomsort.outcome import Failure, Header, ReadImage
+from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 __all__ = ["PATIENT", "columns_of"]  # part of what is asked of the data, wherever they live
@@ -74,7 +74,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ModelPredictions:
     """What a model says of samples, in their order, and those that could not be read.
 
     seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
@@ -101,27 +101,27 @@ class Measured:
 
     question: Question
     predictions: tuple[Prediction, ...]
-    answers: Answers
-    figures: Figures
-    groups: dict[str, dict[str, Figures]]
+    answers: Predictions
+    figures: Metrics
+    groups: dict[str, dict[str, Metrics]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """A model's answers and their figures. unshared: images left out since another model cannot read them."""
 
-    answered: Answered
+    answered: ModelPredictions
     measured: tuple[Measured, ...]
     unshared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Comparison:
     """A row of a comparison. differences: to the first row on the same resamples, empty for that itself."""
 
     name: str
-    figures: Figures
-    differences: dict[str, Figure]
+    figures: Metrics
+    differences: dict[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,27 +181,27 @@ def check(heads: Sequence[Head], targets: Sequence[str], samples: Iterable[Sampl
     asked = questions(heads, targets)
     cells = {(question.cell, sample.cells[question.cell]) for sample in samples for question in asked}
     for cell, text in sorted(cells):
-        truth_of(text, asked[cell].head)
+        encode(text, asked[cell].head)
 
 
 def answer(
     predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
-) -> Answered:
+) -> ModelPredictions:
     """Predict every sample. Files that cannot be read are told apart, never dropped silently.
 
     The network alone is timed afterwards: some of the pictures (at most 256) are predicted once more out of
     memory, in all lanes, while no worker reads.
     """
     batch_size = settings.batch_size or predictor.batch_size
-    timed = min(_MOST_TIMED, _BATCHES_TIMED * predictor.lanes * batch_size)
+    timed = min(_MOST_TIMED, _BATCHES_TIMED * predictor.concurrency * batch_size)
     order = {id(sample): index for index, sample in enumerate(samples)}
     predictions: list[Prediction] = []
     failures: list[Unread] = []
-    pictures: list[Picture] = []
+    pictures: list[ReadImage] = []
     remarked: list[Remarked] = []
     started = time.perf_counter()
     readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
-    for sample, reading, scores in predict(readings, predictor, batch_size, Spent()):
+    for sample, reading, scores in predict(readings, predictor, batch_size, StageTimer()):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         elif scores is not None:
@@ -211,7 +211,7 @@ def answer(
         if watch is not None:
             watch(1)
     seconds = time.perf_counter() - started
-    return Answered(
+    return ModelPredictions(
         bundle=predictor.bundle,
         tag=predictor.bundle.tag,
         predictions=tuple(sorted(predictions, key=lambda prediction: order[id(prediction.sample)])),
@@ -224,15 +224,15 @@ def answer(
     )
 
 
-def _network_seconds(predictor: Predictor, pictures: Sequence[Picture], batch_size: int) -> float:
+def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
     started = time.perf_counter()
-    for _ in predict(((None, picture) for picture in pictures), predictor, batch_size, Spent()):
+    for _ in predict(((None, picture) for picture in pictures), predictor, batch_size, StageTimer()):
         pass
     return (time.perf_counter() - started) / max(len(pictures), 1)
 
 
 def judge(
-    answered: Sequence[Answered], targets: Sequence[str], settings: EvalSettings
+    answered: Sequence[ModelPredictions], targets: Sequence[str], settings: EvalSettings
 ) -> tuple[Evaluation, ...]:
     """Compute the figures of each model, on the images that all of them could read.
 
@@ -263,7 +263,7 @@ def _measured(
         np.stack([one.scores for one in known]), [len(head.labels) for head in bundle.heads]
     )[question.at]
     samples = [one.sample for one in known]
-    truth = np.stack([truth_of(sample.cells[question.cell], question.head) for sample in samples])
+    truth = np.stack([encode(sample.cells[question.cell], question.head) for sample in samples])
     answers = answers_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
     return Measured(
         question,
@@ -279,12 +279,14 @@ def answers_of(
     truth: NDArray[np.float32],
     scores: NDArray[np.float32],
     clusters: NDArray[np.int64] | None = None,
-) -> Answers:
-    """Put truth (n, head.width) as `truth_of` gives it, none NaN, and scores (n, labels) side by side."""
+) -> Predictions:
+    """Put truth (n, head.width) as `encode` gives it, none NaN, and scores (n, labels) side by side."""
     known: NDArray[np.int64] | NDArray[np.bool_] = truth.argmax(axis=1)
     if head.kind != "multiclass":
         known = truth > 0.5 if head.kind == "multilabel" else truth[:, 0].astype(np.int64)
-    return Answers(head.kind, head.labels, known, head.chosen(scores), scores.astype(np.float64), clusters)
+    return Predictions(
+        head.kind, head.labels, known, head.chosen(scores), scores.astype(np.float64), clusters
+    )
 
 
 def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int64] | None:
@@ -302,8 +304,8 @@ def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int
 
 
 def _by(
-    column: str, predictions: Sequence[Prediction], answers: Answers, settings: EvalSettings
-) -> dict[str, Figures]:
+    column: str, predictions: Sequence[Prediction], answers: Predictions, settings: EvalSettings
+) -> dict[str, Metrics]:
     values = [
         one.sample.facts[column] if column in one.sample.facts else str(getattr(one.header, column, ""))
         for one in predictions
@@ -314,22 +316,24 @@ def _by(
     }
 
 
-def stand(contenders: Mapping[str, Answers], first: Figures, settings: EvalSettings) -> tuple[Standing, ...]:
+def stand(
+    contenders: Mapping[str, Predictions], first: Metrics, settings: EvalSettings
+) -> tuple[Comparison, ...]:
     """Compare answers to the same question on the same images, each with the first, whose figures are known.
 
     Raises UsageError if they do not have the same labels.
     """
     (name, reference), *others = contenders.items()
-    standings = [Standing(name, first, {})]
+    standings = [Comparison(name, first, {})]
     for other, given in others:
         answers = _ordered(given, reference, f"'{name}' and '{other}'")
         differences = compare(reference, answers, settings.bootstrap, settings.seed)
         figures = measure(answers, settings.bootstrap, settings.seed)
-        standings.append(Standing(other, figures, differences))
+        standings.append(Comparison(other, figures, differences))
     return tuple(standings)
 
 
-def _ordered(answers: Answers, reference: Answers, names: str) -> Answers:
+def _ordered(answers: Predictions, reference: Predictions, names: str) -> Predictions:
     """Give the labels the order that they have in another's answers."""
     if (answers.kind, answers.labels) == (reference.kind, reference.labels):
         return answers

@@ -31,7 +31,7 @@ _COMPARED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Estimate:
     """An estimate and its 95 % bootstrap percentile interval, which always holds it; NaN where undefined."""
 
     value: float
@@ -40,7 +40,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What a model said of n images; what every figure is computed from.
 
     kind: `multiclass`, `binary` or `multilabel`. labels: k names, of binary the negative, then the positive.
@@ -55,7 +55,7 @@ class Answers:
     scores: Values
     clusters: Counts | None = None
 
-    def take(self, indices: NDArray[Any]) -> "Answers":
+    def take(self, indices: NDArray[Any]) -> "Predictions":
         """Return some of the images, by index or by a bool for each."""
         clusters = None if self.clusters is None else self.clusters[indices]
         truth, chosen, scores = self.truth[indices], self.chosen[indices], self.scores[indices]
@@ -63,7 +63,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Metrics:
     """What `measure` says.
 
     images, clusters: how many images and patients (None: images were resampled). bootstrap: resamples.
@@ -77,8 +77,8 @@ class Figures:
     clusters: int | None
     bootstrap: int
     confusion: tuple[tuple[int, ...], ...]
-    overall: dict[str, Figure]
-    per_class: dict[str, dict[str, Figure]]
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
     support: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: i
     return np.asarray(confusion_matrix(truth, predicted, labels=np.arange(classes)), np.int64)
 
 
-def measure(answers: Answers, bootstrap: int = 1000, seed: int = 0) -> Figures:
+def measure(answers: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metrics:
     """Compute every figure, with intervals from `bootstrap` resamples; 0 gives the estimates alone.
 
     Precision, recall and F1 are 0 for a class never answered (or never true) and NaN for one that is neither;
@@ -120,7 +120,7 @@ def measure(answers: Answers, bootstrap: int = 1000, seed: int = 0) -> Figures:
     figures |= _figures(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
     matrix = _matrix(answers)
     support = matrix[:, 2:].sum(axis=1) if answers.kind == "multilabel" else matrix.sum(axis=1)
-    return Figures(
+    return Metrics(
         kind=answers.kind,
         labels=answers.labels,
         images=len(patient),
@@ -136,7 +136,9 @@ def measure(answers: Answers, bootstrap: int = 1000, seed: int = 0) -> Figures:
     )
 
 
-def compare(one: Answers, other: Answers, bootstrap: int = 1000, seed: int = 0) -> dict[str, Figure]:
+def compare(
+    one: Predictions, other: Predictions, bootstrap: int = 1000, seed: int = 0
+) -> dict[str, Estimate]:
     """Compute the differences other - one of two models on the same images, each resample drawn for both.
 
     Names and definitions as in `measure`. Raises ValueError if kind, labels, truth or patients differ.
@@ -157,7 +159,7 @@ def compare(one: Answers, other: Answers, bootstrap: int = 1000, seed: int = 0) 
     return {name: figure for name, (figure,) in figures.items()}
 
 
-def macro(answers: Answers) -> dict[str, float]:
+def macro(answers: Predictions) -> dict[str, float]:
     """Compute precision_macro, recall_macro, f1_macro and accuracy (of multilabel: subset), no intervals."""
     cell, table = _cells(answers)
     frequency, unit, cell = _alike(cell, None)
@@ -205,7 +207,7 @@ def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
     return float(grid[(first[longest] + after[longest] - 1) // 2])
 
 
-def _check_same(one: Answers, other: Answers) -> None:
+def _check_same(one: Predictions, other: Predictions) -> None:
     if (one.kind, one.labels) != (other.kind, other.labels):
         raise ValueError("the two models answer different questions: kind or labels differ")
     if not np.array_equal(one.truth, other.truth):
@@ -214,7 +216,7 @@ def _check_same(one: Answers, other: Answers) -> None:
         raise ValueError("the two models were not asked about the same images: their patients differ")
 
 
-def _patients(answers: Answers) -> tuple[Counts, int]:
+def _patients(answers: Predictions) -> tuple[Counts, int]:
     """Return the unit that each image is resampled with, numbered from 0 (n,), and how many there are."""
     if answers.clusters is None:
         return np.arange(len(answers.truth)), len(answers.truth)
@@ -222,7 +224,7 @@ def _patients(answers: Answers) -> tuple[Counts, int]:
     return patient, len(found)
 
 
-def _matrix(answers: Answers) -> Counts:
+def _matrix(answers: Predictions) -> Counts:
     if answers.kind != "multilabel":
         return confusion(answers.truth, answers.chosen, len(answers.labels))
     return np.stack([each.sum(axis=0) for each in _outcomes(answers.truth, answers.chosen)], axis=1)
@@ -233,10 +235,10 @@ def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDAr
     return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
 
 
-def _cells(answers: Answers) -> tuple[Counts, Values]:
+def _cells(answers: Predictions) -> tuple[Counts, Values]:
     """Return the number of each image's pair of truth and answer (n,), and what each pair adds to the sums.
 
-    The sums (cells, columns) are what `_Counted` computes with: of multiclass and binary the confusion matrix
+    `_ConfusionMetrics` computes with the sums (cells, columns): of multiclass and binary the confusion matrix
     (k * k), of multilabel tn, fp, fn, tp (4 * k), whether all labels are right, and F1 over the labels.
     """
     k = len(answers.labels)
@@ -294,7 +296,7 @@ def _figures(
     width: int,
     bootstrap: int,
     generator: np.random.Generator,
-) -> dict[str, list[Figure]]:
+) -> dict[str, list[Estimate]]:
     """Score the data and their resamples: of each name the figures of its columns.
 
     score: takes how often each group was drawn (b, groups), returns values (b,) or (b, columns). width: how
@@ -313,16 +315,16 @@ def _figures(
     return found
 
 
-def _figure(value: float, resampled: Values) -> Figure:
+def _figure(value: float, resampled: Values) -> Estimate:
     kept = resampled[~np.isnan(resampled)]
     if np.isnan(value) or not kept.size:
-        return Figure(value, float("nan"), float("nan"))
+        return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(kept, _INTERVAL)
-    return Figure(value, min(float(low), value), max(float(high), value))
+    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
+class _ConfusionMetrics:
     """What is computed from sums over the images. groups: of each image, by cell; starts: of each cell."""
 
     kind: str
@@ -340,10 +342,10 @@ class _Counted:
             return _multiclass_scores(sums.reshape(-1, self.classes, self.classes))
 
 
-def _counted(answers: Answers, unit: Counts, cell: Counts, table: Values) -> _Counted:
+def _counted(answers: Predictions, unit: Counts, cell: Counts, table: Values) -> _ConfusionMetrics:
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(len(table)))
-    return _Counted(answers.kind, len(answers.labels), unit[order], starts, table)
+    return _ConfusionMetrics(answers.kind, len(answers.labels), unit[order], starts, table)
 
 
 def _multiclass_scores(matrix: Values) -> Scores:
@@ -437,7 +439,7 @@ def _ranking(relevant: NDArray[np.bool_], scores: Values, unit: Counts) -> _Rank
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _ScoreMetrics:
     """What is computed from scores. sums: images, log loss, Brier, gaps of ECE of each unit (units, 18)."""
 
     kind: str
@@ -463,16 +465,16 @@ class _Judged:
             }  # fmt: skip
 
 
-def _judged(answers: Answers, unit: Counts, units: int) -> _Judged:
+def _judged(answers: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
     k = len(answers.labels)
     known = answers.truth if answers.kind == "multilabel" else answers.truth[:, None] == np.arange(k)
     rankings = tuple(map(_ranking, known.T, answers.scores.T, [unit] * k))
     sums = np.zeros((units, 3 + _BINS))
     np.add.at(sums, unit, np.column_stack([np.ones(len(unit)), _losses(answers, known), _gaps(answers)]))
-    return _Judged(answers.kind, rankings, sums)
+    return _ScoreMetrics(answers.kind, rankings, sums)
 
 
-def _losses(answers: Answers, known: NDArray[np.bool_]) -> Values:
+def _losses(answers: Predictions, known: NDArray[np.bool_]) -> Values:
     """Return each image's log loss and Brier score (n, 2)."""
     tiny = np.finfo(np.float64).eps
     given = np.where(known, answers.scores, 1 - answers.scores)
@@ -484,7 +486,7 @@ def _losses(answers: Answers, known: NDArray[np.bool_]) -> Values:
     return np.column_stack([surprise[known], brier])
 
 
-def _gaps(answers: Answers) -> Values:
+def _gaps(answers: Predictions) -> Values:
     """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
     if answers.kind == "multilabel":
         confidence, right = answers.scores, answers.truth

@@ -14,14 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dicomsort.evaluation.metrics import Answers, Figures
+from dicomsort.evaluation.metrics import Metrics, Predictions
 
 _BINS = 15
 _MOST_NAMED, _MOST_POINTS = 12, 1000
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito 2008, Color Universal Design: told apart by the colour-blind too."""
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito 2008, Color Universal Design: told apart by the color-blind too."""
 _STYLES = ("-", "--")
-_GREY, _PALE = "#555555", "#BBBBBB"
+_GRAY, _PALE = "#555555", "#BBBBBB"
 _DPI = 110
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -38,7 +38,7 @@ class Drawing:
     width: int
 
 
-def draw(answers: Answers, figures: Figures) -> tuple[Drawing, ...]:
+def draw(answers: Predictions, figures: Metrics) -> tuple[Drawing, ...]:
     """Draw what a model answered to one question."""
     return (
         _confusion(figures),
@@ -67,7 +67,7 @@ def _blank(width: float, height: float, rows: Sequence[float] = (1,)) -> tuple[F
     return figure, list(panels[:, 0])
 
 
-def _confusion(figures: Figures) -> Drawing:
+def _confusion(figures: Metrics) -> Drawing:
     """Draw counts and shares: of each truth, or for multilabel of those with a label and those without."""
     counts, shares, columns = _cells(figures)
     k, across = counts.shape
@@ -100,7 +100,7 @@ def _confusion(figures: Figures) -> Drawing:
     return _drawing("confusion", title, figure)
 
 
-def _cells(figures: Figures) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
+def _cells(figures: Metrics) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
     """Return counts, shares (NaN of nothing) and the names of the columns."""
     counts = np.array(figures.confusion, np.int64)
     with np.errstate(invalid="ignore"):
@@ -112,23 +112,23 @@ def _cells(figures: Figures) -> tuple[NDArray[np.int64], NDArray[np.float64], tu
     return counts, shares, ("found", "missed", "wrongly\nchosen", "rightly\nleft out")
 
 
-def _curves(name: str, answers: Answers, figures: Figures) -> Drawing:
-    """Draw a curve for each label that has one; of many labels the worst have colours and names."""
+def _curves(name: str, answers: Predictions, figures: Metrics) -> Drawing:
+    """Draw a curve for each label that has one; of many labels the worst have colors and names."""
     roc = name == "roc"
     key, curve_of = ("auc", _roc) if roc else ("ap", _precision_recall)
     curves = [(label, figures.per_class[label][key].value, *pair)
               for label, pair in _each(answers, figures, key, curve_of)]  # fmt: skip
     figure, (panel,) = _blank(5.6, 4.9 if len(curves) <= 6 else 5.6)
     named = {label for label, *_ in sorted(curves, key=lambda curve: curve[1])[:_MOST_NAMED]}
-    looks = [(colour, style) for style in _STYLES for colour in _COLOURS]
+    looks = [(color, style) for style in _STYLES for color in _COLORS]
     for label, value, x, y in sorted(curves, key=lambda curve: (curve[0] in named, curve[1])):
         if label not in named:
             panel.plot(x, y, color=_PALE, linewidth=0.8)
             continue
-        colour, style = looks.pop(0)
-        panel.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=f"{label} {value:.3f}")
+        color, style = looks.pop(0)
+        panel.plot(x, y, color=color, linestyle=style, linewidth=1.6, label=f"{label} {value:.3f}")
     if roc and curves:
-        panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+        panel.plot([0, 1], [0, 1], color=_GRAY, linewidth=0.8, linestyle=":")
     panel.set_xlim(-0.01, 1.01)
     panel.set_ylim(-0.01, 1.01)
     panel.set_xlabel("false positive rate" if roc else "recall")
@@ -149,7 +149,7 @@ def _curves(name: str, answers: Answers, figures: Figures) -> Drawing:
 
 
 def _each(
-    answers: Answers, figures: Figures, key: str, curve_of: Callable[[Any, Any], Curve]
+    answers: Predictions, figures: Metrics, key: str, curve_of: Callable[[Any, Any], Curve]
 ) -> Iterator[tuple[str, Curve]]:
     """Make the curve of each label that has one; of two labels that exclude each other the second's."""
     for index, label in enumerate(answers.labels):
@@ -181,7 +181,7 @@ def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
     return x[kept], y[kept]
 
 
-def _reliability(answers: Answers, figures: Figures) -> Drawing:
+def _reliability(answers: Predictions, figures: Metrics) -> Drawing:
     """Draw how often answers of a confidence are right, and how many there are; of several labels each."""
     several = answers.kind == "multilabel"
     if several:
@@ -197,8 +197,8 @@ def _reliability(answers: Answers, figures: Figures) -> Drawing:
     sure = np.bincount(place, confidence, _BINS)[filled] / counts[filled]
     figure, (panel, below) = _blank(5.6, 5.4, (3, 1))
     panel.bar((edges[:-1] + edges[1:])[filled] / 2, share, 0.92 / _BINS, color="#A6CEE3", label="right")
-    panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":", label="as sure as right")
-    panel.plot(sure, share, "o-", color=_COLOURS[1], markersize=4, linewidth=1.2, label="mean of the bin")
+    panel.plot([0, 1], [0, 1], color=_GRAY, linewidth=0.8, linestyle=":", label="as sure as right")
+    panel.plot(sure, share, "o-", color=_COLORS[1], markersize=4, linewidth=1.2, label="mean of the bin")
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1.02)
     panel.set_ylabel("share with the label" if several else "share of right answers")
@@ -206,7 +206,7 @@ def _reliability(answers: Answers, figures: Figures) -> Drawing:
     panel.set_title(
         f"Reliability, expected calibration error {figures.overall['ece'].value:.3f}", fontsize=11
     )
-    below.bar((edges[:-1] + edges[1:]) / 2, counts, 0.92 / _BINS, color=_GREY)
+    below.bar((edges[:-1] + edges[1:]) / 2, counts, 0.92 / _BINS, color=_GRAY)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.set_ylabel("scores" if several else "images")
     below.set_xlabel("score of the label" if several else "confidence")

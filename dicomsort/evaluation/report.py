@@ -20,15 +20,15 @@ from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import truth_text
 from dicomsort.errors import TargetError
 from dicomsort.evaluation.evaluate import (
+    Comparison,
     EvalSettings,
     Evaluation,
     Measured,
     Mistake,
-    Standing,
     decision_of,
     worst,
 )
-from dicomsort.evaluation.metrics import Figure, Figures
+from dicomsort.evaluation.metrics import Estimate, Metrics
 from dicomsort.evaluation.plots import Drawing, draw
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
@@ -88,7 +88,7 @@ class Results:
     """
 
     evaluations: tuple[Evaluation, ...]
-    standings: Mapping[str, tuple[Standing, ...]]
+    standings: Mapping[str, tuple[Comparison, ...]]
     overlaps: tuple[Mapping[str, int], ...]
     part: str
     settings: EvalSettings
@@ -119,7 +119,7 @@ def names_of(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def figure_text(figure: Figure) -> str:
+def figure_text(figure: Estimate) -> str:
     """Write a figure with its interval, if that has a width; `-` where it is not defined."""
     if math.isnan(figure.value):
         return "-"
@@ -127,7 +127,7 @@ def figure_text(figure: Figure) -> str:
     return f"{figure.value:.3f}" + f" ({figure.low:.3f} to {figure.high:.3f})" * wide
 
 
-def _difference_text(figure: Figure | None) -> str:
+def _difference_text(figure: Estimate | None) -> str:
     if figure is None or math.isnan(figure.value):
         return "-"
     wide = figure.low < figure.high
@@ -168,7 +168,7 @@ def _class_table(measured: Measured) -> Table:
     return Table(f"classes of '{measured.question.target}'", columns, tuple(rows), (_EACH["ap"],))
 
 
-def _confusion_table(figures: Figures) -> Table:
+def _confusion_table(figures: Metrics) -> Table:
     several = figures.kind == "multilabel"
     names = ("rightly left out", "wrongly chosen", "missed", "found") if several else figures.labels
     rows = tuple(
@@ -177,7 +177,7 @@ def _confusion_table(figures: Figures) -> Table:
     return Table("confusion of each label" if several else "confusion (rows: truth)", ("", *names), rows)
 
 
-def _group_table(column: str, groups: Mapping[str, Figures]) -> Table:
+def _group_table(column: str, groups: Mapping[str, Metrics]) -> Table:
     first = next(iter(groups.values()))
     names = [name for name in _SHORT if name in first.overall]
     rows = tuple(
@@ -188,7 +188,7 @@ def _group_table(column: str, groups: Mapping[str, Figures]) -> Table:
     return Table(f"by {column}", columns, rows, (_OVERALL["precision_macro"],))
 
 
-def comparison_table(target: str, standings: Sequence[Standing]) -> Table:
+def comparison_table(target: str, standings: Sequence[Comparison]) -> Table:
     """Set models and baselines side by side, each with its differences to the first."""
     names = [name for name in _COMPARED if name in standings[0].figures.overall]
     rows: list[tuple[str, ...]] = []
@@ -280,7 +280,7 @@ def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[
     }
 
 
-def _plain(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | None]]:
+def _plain(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
     def known(number: float) -> float | None:
         return None if math.isnan(number) else number
 

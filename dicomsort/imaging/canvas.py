@@ -1,4 +1,4 @@
-"""Fit a grey image to the model's canvas."""
+"""Fit a gray image to the model's canvas."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from dicomsort.errors import UsageError
 
-GreyFloat = NDArray[np.float32]
+GrayFloat = NDArray[np.float32]
 Canvas = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 32, 1024
@@ -30,9 +30,9 @@ _MOST_IN_32_BITS = 181  # squares of this many 16-bit values a side
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a grey image becomes the network's input; stored in the model bundle.
+    """How a gray image becomes the network's input; stored in the model bundle.
 
-    size: side of the square canvas in pixels. fill: grey value 0..255 of the canvas beside the image. smooth:
+    size: side of the square canvas in pixels. fill: gray value 0..255 of the canvas beside the image. smooth:
     a name in SMOOTHING.
     """
 
@@ -75,11 +75,11 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom of the part of an image that counts, in its pixels; fractions are allowed."""
 
 
-def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GreyFloat:
+def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GrayFloat:
     """Resize a (rows, columns) image of any number type to `shape`; values keep their unit.
 
     Shrinking averages over the source area: whole pixels first, a strip at a time so that no float copy of
-    the full image is made, then Pillow's Hamming filter; within 0.4 of 255 grey levels of an exact area
+    the full image is made, then Pillow's Hamming filter; within 0.4 of 255 gray levels of an exact area
     average on radiographs. Growing interpolates.
     """
     if box is None and shape == image.shape:
@@ -113,7 +113,7 @@ def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
     return np.pad(image, ((0, max(0, down)), (0, max(0, right))), mode="edge")
 
 
-def _average(image: NDArray[Any], factor: int) -> GreyFloat:
+def _average(image: NDArray[Any], factor: int) -> GrayFloat:
     """Average squares of `factor` pixels; those at the right and lower edges may be cut."""
     height, width = (
         np.minimum(factor, side - np.arange(0, side, factor), dtype=np.float32) for side in image.shape
@@ -150,12 +150,12 @@ def _sum_type(strip: NDArray[Any], factor: int) -> Any:
     return np.int32
 
 
-def to_bytes(image: GreyFloat) -> Canvas:
+def to_bytes(image: GrayFloat) -> Canvas:
     """Round values 0..255 to uint8; what lies outside becomes black or white."""
     return np.asarray(np.clip(image + 0.5, 0, 255), np.uint8)
 
 
-def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
+def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
     """Centre an image of values 0..255 on the square canvas.
 
     image: float32, at most (size, size). Returns uint8 (size, size).
@@ -168,7 +168,7 @@ def to_canvas(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
     return canvas if smooth is None else np.asarray(Image.fromarray(canvas).filter(smooth))
 
 
-def fit(image: GreyFloat, preprocessing: Preprocessing) -> Canvas:
+def fit(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
     """Shrink a (rows, columns) image of values 0..255 and centre it on the canvas: uint8 (size, size)."""
     shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
     return to_canvas(shrink(image, shape), preprocessing)

@@ -12,23 +12,23 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dicomsort.errors import TargetError
 
-Grey = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Gray = NDArray[np.uint8]
+Color = tuple[int, int, int]
 
-PALE: Colour = (225, 225, 225)
+PALE: Color = (225, 225, 225)
 
-_GROUND: Colour = (40, 44, 52)
+_GROUND: Color = (40, 44, 52)
 _GAP, _LINE, _FONT = 6, 16, 12  # pixels
 _LONGEST = 300  # characters of a caption
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture, uint8 (rows, columns), and the lines below it, the first of them in a colour."""
+    """A picture, uint8 (rows, columns), and the lines below it, the first of them in a color."""
 
-    image: Grey
+    image: Gray
     caption: tuple[str, ...] = ()
-    colour: Colour = PALE
+    color: Color = PALE
 
 
 def sheet_of(tiles: Sequence[Tile], columns: int, side: int = 160) -> Image.Image:
@@ -44,12 +44,12 @@ def sheet_of(tiles: Sequence[Tile], columns: int, side: int = 160) -> Image.Imag
         left, top = _GAP + at % columns * across, _GAP + at // columns * down
         _paste(sheet, tile.image, (left, top), side)
         for number, line in enumerate(tile.caption):
-            colour = tile.colour if number == 0 else PALE
-            _write(sheet, line, (left, top + side + number * _LINE), (side, colour))
+            color = tile.color if number == 0 else PALE
+            _write(sheet, line, (left, top + side + number * _LINE), (side, color))
     return sheet
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Grey]]], side: int) -> Image.Image:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Gray]]], side: int) -> Image.Image:
     """Put each row's caption and below it its pictures side by side, fitted into squares of `side` pixels.
 
     Returns an RGB picture as wide as the longest row.
@@ -76,7 +76,7 @@ def save(sheet: Image.Image, path: Path) -> None:
         raise TargetError(f"'{path}' cannot be written: {error.strerror}") from error
 
 
-def _paste(sheet: Image.Image, image: Grey, corner: tuple[int, int], side: int) -> None:
+def _paste(sheet: Image.Image, image: Gray, corner: tuple[int, int], side: int) -> None:
     """Centre a picture in a square; one that already has its size stays as it is, pixel by pixel."""
     scale = side / max(image.shape)
     width, height = (max(1, round(length * scale)) for length in reversed(image.shape))
@@ -86,9 +86,9 @@ def _paste(sheet: Image.Image, image: Grey, corner: tuple[int, int], side: int) 
     sheet.paste(picture, (corner[0] + (side - width) // 2, corner[1] + (side - height) // 2))
 
 
-def _write(sheet: Image.Image, text: str, corner: tuple[int, int], style: tuple[int, Colour]) -> None:
-    width, colour = style
-    ImageDraw.Draw(sheet).text(corner, _clipped(_plain(text), width), fill=colour, font=_font())
+def _write(sheet: Image.Image, text: str, corner: tuple[int, int], style: tuple[int, Color]) -> None:
+    width, color = style
+    ImageDraw.Draw(sheet).text(corner, _clipped(_plain(text), width), fill=color, font=_font())
 
 
 def _plain(text: str) -> str:

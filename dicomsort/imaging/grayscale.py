@@ -1,4 +1,4 @@
-"""Stored values to grey levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
+"""Stored values to gray levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.imaging.canvas import Box, GreyFloat, coarsen, fitted_shape, shrink
+from dicomsort.imaging.canvas import Box, GrayFloat, coarsen, fitted_shape, shrink
 from dicomsort.outcome import Reason
 
 Mask = NDArray[np.bool_]
@@ -19,7 +19,7 @@ _EXTREMES, _PERCENTILES = (0.3, 99.7), (0.5, 99.5)
 _MARGIN, _LEAST_INNER = 0.02, 0.05  # of the range between the extremes, of the pixels
 _IDLE_BITS, _ABSURD = 4, 1e30
 _SHARP_BEND = 0.1  # of a table's range
-_LEAST_SEEN, _LEAST_CONTRAST = 0.1, 0.06  # of the image's values, of the window's greys
+_LEAST_SEEN, _LEAST_CONTRAST = 0.1, 0.06  # of the image's values, of the window's grays
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Window:
             return low, low + max(self.width - 1, 1e-6)
         return self.center - self.width / 2, self.center + self.width / 2
 
-    def apply(self, values: NDArray[Any]) -> GreyFloat:
+    def apply(self, values: NDArray[Any]) -> GrayFloat:
         """Map values to 0..255."""
         if self.function == "SIGMOID":
             exponent = np.clip(-4 * (values - self.center) / self.width, -80, 80)
@@ -80,7 +80,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class GreyScale:
+class GrayscaleTransform:
     """What a header says about the meaning of its stored values.
 
     padding: lowest and highest stored value of pixels that are no image. dark: the stored value of no X-ray
@@ -96,8 +96,8 @@ class GreyScale:
     window: Window | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
-    dark: float | None = None
-    sound: bool = True
+    zero_exposure: float | None = None
+    usable: bool = True
     remarks: tuple[Reason, ...] = ()
 
     @property
@@ -113,11 +113,11 @@ class GreyScale:
         return np.asarray(stored == low if low == high else (stored >= low) & (stored <= high))
 
     @property
-    def without_a_table(self) -> "GreyScale":
+    def without_a_table(self) -> "GrayscaleTransform":
         """The same without its last table, and without the window where that counts what a table gives."""
         if self.voi_lut is not None:
-            return replace(self, voi_lut=None, sound=False)
-        return replace(self, modality_lut=None, window=None, sound=False)
+            return replace(self, voi_lut=None, usable=False)
+        return replace(self, modality_lut=None, window=None, usable=False)
 
     @property
     def averages(self) -> bool:
@@ -141,12 +141,12 @@ def window_shape(rows: int, columns: int, aspect: float) -> tuple[int, int]:
 
 def render(
     stored: NDArray[Any],
-    scale: GreyScale,
+    scale: GrayscaleTransform,
     shape: tuple[int, int],
     box: Box | None = None,
     judged: tuple[int, int] | None = None,
-) -> tuple[GreyFloat, bool]:
-    """Turn stored values (rows, columns) into a float image of `shape` with greys 0..255.
+) -> tuple[GrayFloat, bool]:
+    """Turn stored values (rows, columns) into a float image of `shape` with grays 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
     only look-up tables are applied at full size. box: the part of `stored` that counts. judged: the shape at
@@ -165,14 +165,14 @@ def render(
             raise ConstantImageError
         return render(stored, scale.without_a_table, shape, box, judged)
     if scale.voi_lut is not None:
-        grey, honoured = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
+        gray, window_used = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
     else:
-        grey, honoured = _windowed(small, small if judged in (None, shape) else view(judged), scale)
-    grey = np.float32(255) - grey if scale.inverse else grey
-    return np.where(small.shown, grey, np.float32(0)), honoured
+        gray, window_used = _windowed(small, small if judged in (None, shape) else view(judged), scale)
+    gray = np.float32(255) - gray if scale.inverse else gray
+    return np.where(small.shown, gray, np.float32(0)), window_used
 
 
-def _is_constant(stored: NDArray[Any], scale: GreyScale) -> bool:
+def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform) -> bool:
     """Return whether all pixels beside the padding, if there is any, have one value."""
     if scale.padding is None:
         return False
@@ -193,16 +193,16 @@ class _View:
         return self.values[self.shown]
 
 
-def _windowed(small: _View, judged: _View, scale: GreyScale) -> tuple[GreyFloat, bool]:
+def _windowed(small: _View, judged: _View, scale: GrayscaleTransform) -> tuple[GrayFloat, bool]:
     """Apply the window that the judged view asks for."""
-    if scale.dark is None:
-        return _window(small.values, judged, scale.window, scale.sound)
-    attenuate = _attenuation(judged, scale.dark * scale.slope + scale.intercept)
+    if scale.zero_exposure is None:
+        return _window(small.values, judged, scale.window, scale.usable)
+    attenuate = _attenuation(judged, scale.zero_exposure * scale.slope + scale.intercept)
     logarithms = replace(judged, values=attenuate(judged.values))
-    return _window(attenuate(small.values), logarithms, None, scale.sound)
+    return _window(attenuate(small.values), logarithms, None, scale.usable)
 
 
-def _rescaled(small: GreyFloat, scale: GreyScale) -> NDArray[Any]:
+def _rescaled(small: GrayFloat, scale: GrayscaleTransform) -> NDArray[Any]:
     """Apply the rescale, unless a table has taken its place or it leads nowhere."""
     if scale.tables:
         return small
@@ -212,7 +212,7 @@ def _rescaled(small: GreyFloat, scale: GreyScale) -> NDArray[Any]:
     return values if sane and np.abs(values).max() < _ABSURD else small
 
 
-def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
+def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
     """Apply the tables to every value that can be, once, then look each pixel up: uint16, or `stored` itself.
 
     The rescale is left for later unless a VOI LUT expects it.
@@ -237,7 +237,7 @@ def _looked_up(stored: NDArray[Any], scale: GreyScale) -> NDArray[Any]:
     return looked_up
 
 
-def _shown(stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: Box | None) -> Mask:
+def _shown(stored: NDArray[Any], scale: GrayscaleTransform, shape: tuple[int, int], box: Box | None) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
     if scale.padding is not None:
         shown = shrink(scale.is_padding(stored), shape, box) <= 0.5
@@ -246,19 +246,19 @@ def _shown(stored: NDArray[Any], scale: GreyScale, shape: tuple[int, int], box: 
     return np.ones(shape, np.bool_)
 
 
-def _attenuation(judged: _View, dark: float) -> Callable[[NDArray[Any]], GreyFloat]:
+def _attenuation(judged: _View, zero_exposure: float) -> Callable[[NDArray[Any]], GrayFloat]:
     """Return what turns values that are linear in X-ray intensity into logarithms, in the same order.
 
     Half a per cent of the intensity is added, for the noise of a detector in the dark means nothing.
     """
-    falls = dark > np.median(judged.values)
+    falls = zero_exposure > np.median(judged.values)
 
     def intensity(values: NDArray[Any]) -> NDArray[Any]:
-        return np.maximum(dark - values if falls else values - dark, 0)
+        return np.maximum(zero_exposure - values if falls else values - zero_exposure, 0)
 
     added = max(np.percentile(intensity(judged.counted), _EXTREMES[1]) / 200, 1e-6)
 
-    def attenuate(values: NDArray[Any]) -> GreyFloat:
+    def attenuate(values: NDArray[Any]) -> GrayFloat:
         logarithm = np.log(intensity(values) + added)
         return np.asarray(-logarithm if falls else logarithm, np.float32)
 
@@ -267,7 +267,7 @@ def _attenuation(judged: _View, dark: float) -> Callable[[NDArray[Any]], GreyFlo
 
 def _window(
     values: NDArray[Any], judged: _View, window: Window | None, sound: bool
-) -> tuple[GreyFloat, bool]:
+) -> tuple[GrayFloat, bool]:
     """Apply the window if it shows something of the pixels that are shown; else percentiles."""
     low, high = _bounds(judged)
     if window is None:
@@ -280,7 +280,7 @@ def _window(
 def _shows(window: Window, low: float, high: float) -> bool:
     """Tell whether a window shows an image of values low to high.
 
-    It must neither lie beside them (a window of another image) nor squeeze them into a few greys (a CT
+    It must neither lie beside them (a window of another image) nor squeeze them into a few grays (a CT
     window on a radiograph).
     """
     black, white = window.bounds()
@@ -315,5 +315,5 @@ def _grown(mask: Mask) -> Mask:
     return mask
 
 
-def _stretch(values: NDArray[Any], low: float, high: float) -> GreyFloat:
+def _stretch(values: NDArray[Any], low: float, high: float) -> GrayFloat:
     return np.asarray(np.clip((values - low) * (255 / (high - low)), 0, 255), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.errors import UsageError
-from dicomsort.outcome import TROUBLE, Placement, Reason, Stamp, Status
+from dicomsort.outcome import TROUBLE, FileStamp, Placement, Reason, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
 Record = dict[str, str]
@@ -55,16 +55,16 @@ class History:
     def __bool__(self) -> bool:
         return len(self._hashes) > 0 or bool(self._earlier)
 
-    def status(self, path: str, stamp: Stamp) -> Status | None:
+    def status(self, path: str, stamp: FileStamp) -> Status | None:
         """Return how this file ended before, or None if it has not been done or has changed since."""
         code = self._code(path, stamp)
         return None if code is None else _STATUSES[code]
 
-    def is_archive(self, path: str, stamp: Stamp) -> bool:
+    def is_archive(self, path: str, stamp: FileStamp) -> bool:
         """Return whether this file was found to be an archive before."""
         return self._code(path, stamp) == _ARCHIVE
 
-    def _code(self, path: str, stamp: Stamp) -> int | None:
+    def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
         at = int(np.searchsorted(self._keys, np.uint64(key)))
         if at < len(self._keys) and int(self._keys[at]) ^ key < 16:
@@ -188,9 +188,9 @@ def placement_of(record: Record) -> Placement:
     return Placement(destination, record["action"], stamp, record["sha256"])
 
 
-def _stamp_of(record: Record) -> Stamp:
+def _stamp_of(record: Record) -> FileStamp:
     try:
-        return Stamp(int(record["size"]), int(record["mtime_ns"]))
+        return FileStamp(int(record["size"]), int(record["mtime_ns"]))
     except ValueError as error:
         raise UsageError(
             "the manifest has been changed: a size or time is no whole number any more; restore it "
@@ -206,6 +206,6 @@ def _key_of(record: Record) -> int:
     return _key(path_of(record), _stamp_of(record)) | code
 
 
-def _key(path: str, stamp: Stamp) -> int:
+def _key(path: str, stamp: FileStamp) -> int:
     text = f"{escape(path)}\n{stamp.size}\n{stamp.mtime_ns}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~15

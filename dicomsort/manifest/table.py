@@ -16,7 +16,7 @@ from dicomsort.manifest import history
 from dicomsort.manifest.history import DAMAGE, History, IsThere, Record
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Header, Stamp, Status
+from dicomsort.outcome import FOR_REVIEW, FileStamp, Header, Status
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import SEPARATORS, cell, escape
@@ -51,7 +51,7 @@ class Row:
     scores: tuple[float, ...] = ()
     further: tuple[Decision, ...] = ()
     reject_score: float | None = None
-    stamp: Stamp | None = None
+    stamp: FileStamp | None = None
     sha256: str = ""
 
 

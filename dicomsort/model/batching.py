@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.model.bundle import Bundle
-from dicomsort.outcome import Failure, Picture
-from dicomsort.system.timing import Spent
+from dicomsort.outcome import Failure, ReadImage
+from dicomsort.system.timing import StageTimer
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -19,12 +19,12 @@ Answer = TypeVar("Answer")
 Meaning = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Turns logits (n, width) into scores."""
 
-Ask = Callable[[Sequence[Picture]], Iterable[Answer]]
+Ask = Callable[[Sequence[ReadImage]], Iterable[Answer]]
 """Answers a batch of pictures, each of them, in their order."""
 
 
 class Predictor(Protocol):
-    """What turns images into logits; `classifier.Classifier` and `fleet.Fleet` do.
+    """What turns images into logits; `classifier.Classifier` and `fleet.MultiGpuClassifier` do.
 
     name: of the device. precision: float32, bfloat16 or float16. lanes: how many threads may call `logits` at
     a time. batch_size: images that it takes best at a time.
@@ -33,7 +33,7 @@ class Predictor(Protocol):
     bundle: Bundle
     name: str
     precision: str
-    lanes: int
+    concurrency: int
     batch_size: int
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -47,15 +47,15 @@ class Predicted(NamedTuple, Generic[Item, Answer]):
     """An item, how it was read, and what was answered; None for a failure."""
 
     item: Item
-    reading: Picture | Failure
+    reading: ReadImage | Failure
     answer: Answer | None
 
 
 def predict(
-    readings: Generator[tuple[Item, Picture | Failure], None, None],
+    readings: Generator[tuple[Item, ReadImage | Failure], None, None],
     predictor: Predictor,
     batch_size: int,
-    spent: Spent,
+    spent: StageTimer,
     meaning: Meaning | None = None,
 ) -> Generator[Predicted[Item, NDArray[np.float32]], None, None]:
     """Answer every picture with the calibrated scores of all heads in a row; see `ask_all`.
@@ -63,41 +63,41 @@ def predict(
     meaning: what makes scores of logits, by default the bundle's own.
     """
 
-    def ask(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    def ask(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
         with spent.busy("network"):
             logits = predictor.logits(np.stack([picture.image for picture in pictures]))
         return (meaning or predictor.bundle.scores)(logits)
 
-    return ask_all(readings, ask, predictor.lanes, batch_size)
+    return ask_all(readings, ask, predictor.concurrency, batch_size)
 
 
 def ask_all(
-    readings: Generator[tuple[Item, Picture | Failure], None, None],
+    readings: Generator[tuple[Item, ReadImage | Failure], None, None],
     ask: Ask[Answer],
-    lanes: int,
+    concurrency: int,
     batch_size: int,
 ) -> Generator[Predicted[Item, Answer], None, None]:
     """Yield every item once: failures as they come, pictures when their batch has been answered.
 
-    ask: called by `lanes` threads at a time.
+    ask: called by `concurrency` threads at a time.
     As many batches as there are lanes are computed at a time, and one more is kept ready; then no more
     readings are taken. Closing this closes `readings`.
     """
-    executor = ThreadPoolExecutor(lanes, thread_name_prefix="predict")
+    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="predict")
     waiting: deque[Future[list[Predicted[Item, Answer]]]] = deque()
-    batch: list[tuple[Item, Picture]] = []
+    batch: list[tuple[Item, ReadImage]] = []
     try:
         with closing(readings):
             for item, reading in readings:
                 if isinstance(reading, Failure):
                     yield Predicted(item, reading, None)
-                    yield from _finished(waiting, lanes + 1)
+                    yield from _finished(waiting, concurrency + 1)
                     continue
                 batch.append((item, reading))
                 if len(batch) == batch_size:
                     waiting.append(executor.submit(_asked, batch, ask))
                     batch = []
-                    yield from _finished(waiting, lanes + 1)
+                    yield from _finished(waiting, concurrency + 1)
             if batch:
                 waiting.append(executor.submit(_asked, batch, ask))
             yield from _finished(waiting, 0)
@@ -113,6 +113,6 @@ def _finished(
         yield from waiting.popleft().result()
 
 
-def _asked(batch: Sequence[tuple[Item, Picture]], ask: Ask[Answer]) -> list[Predicted[Item, Answer]]:
+def _asked(batch: Sequence[tuple[Item, ReadImage]], ask: Ask[Answer]) -> list[Predicted[Item, Answer]]:
     answers = ask([picture for _, picture in batch])
     return [Predicted(item, picture, each) for (item, picture), each in zip(batch, answers, strict=True)]

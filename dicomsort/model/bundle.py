@@ -34,10 +34,10 @@ Weights = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network by its timm name, and the grey values it expects.
+    """A network by its timm name, and the gray values it expects.
 
     options: keyword arguments of timm.create_model beside in_chans and num_classes.
-    mean, std: the network sees (grey / 255 - mean) / std.
+    mean, std: the network sees (gray / 255 - mean) / std.
     """
 
     timm: str

@@ -25,7 +25,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 class Classifier:
-    """A bundle's network, ready on a device; `logits` may be called by `lanes` threads at a time.
+    """A bundle's network, ready on a device; `logits` may be called by `concurrency` threads at a time.
 
     On a processor each lane has its share of the threads, which costs less than to share out every
     convolution; on a GPU one batch is copied while another is computed.
@@ -39,9 +39,9 @@ class Classifier:
         self.device = choose_device(device)
         self.name = str(self.device)
         self.precision = choose_precision(precision, [self.device])
-        self.lanes = {"cpu": min(THREADS, _MOST_LANES), "cuda": 2}.get(self.device.type, 1)
+        self.concurrency = {"cpu": min(THREADS, _MOST_LANES), "cuda": 2}.get(self.device.type, 1)
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, THREADS // self.lanes))
+            torch.set_num_threads(max(1, THREADS // self.concurrency))
         self._network = self._build(PRECISIONS[self.precision])
         self._exact: nn.Module | None = None
         self._streams = threading.local()
@@ -132,7 +132,7 @@ class Classifier:
         self.logits(np.zeros((_TRIAL, size, size), np.uint8))
         each = (torch.cuda.max_memory_allocated(self.device) - before) / _TRIAL
         free, _ = torch.cuda.mem_get_info(self.device)
-        fitting = int(_MEMORY_SHARE * free / self.lanes / max(each, 1))
+        fitting = int(_MEMORY_SHARE * free / self.concurrency / max(each, 1))
         return min(_GPU_BATCH, 1 << max(fitting, 1).bit_length() - 1)
 
 

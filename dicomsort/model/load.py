@@ -6,17 +6,17 @@ from contextlib import ExitStack, contextmanager
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.devices import choose_devices
-from dicomsort.model.multi_gpu import Fleet
+from dicomsort.model.multi_gpu import MultiGpuClassifier
 from dicomsort.system.malloc import keep_freed_memory
 
 
 @contextmanager
-def predictor_for(bundle: Bundle, device: str, precision: str) -> Iterator[Classifier | Fleet]:
+def predictor_for(bundle: Bundle, device: str, precision: str) -> Iterator[Classifier | MultiGpuClassifier]:
     """Make the network ready on its device, or on several, and try it. Raises UsageError or ModelError."""
     keep_freed_memory()
     devices = choose_devices(device)
     if len(devices) > 1:
-        with Fleet(bundle, devices, precision) as fleet:
+        with MultiGpuClassifier(bundle, devices, precision) as fleet:
             yield fleet
     else:
         yield Classifier(bundle, str(devices[0]), precision)
@@ -25,7 +25,7 @@ def predictor_for(bundle: Bundle, device: str, precision: str) -> Iterator[Class
 @contextmanager
 def predictors_for(
     bundles: Sequence[Bundle], device: str, precision: str
-) -> Iterator[list[Classifier | Fleet]]:
+) -> Iterator[list[Classifier | MultiGpuClassifier]]:
     """Make several networks ready, as `predictor_for` does each."""
     with ExitStack() as stack:
         yield [stack.enter_context(predictor_for(bundle, device, precision)) for bundle in bundles]

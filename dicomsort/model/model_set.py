@@ -12,8 +12,8 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, answer_columns
-from dicomsort.outcome import Picture
-from dicomsort.system.timing import Spent
+from dicomsort.outcome import ReadImage
+from dicomsort.system.timing import StageTimer
 
 
 def columns_of(bundles: Sequence[Bundle]) -> list[str]:
@@ -40,7 +40,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class ModelSet:
     """Predictors on the same devices; the first decides where a file goes, the others answer beside it."""
 
     predictors: tuple[Predictor, ...]
@@ -76,9 +76,9 @@ class Panel:
         return tuple(dict.fromkeys(bundle.preprocessing for bundle in self.bundles))
 
     @property
-    def lanes(self) -> int:
+    def concurrency(self) -> int:
         """How many threads may ask at a time."""
-        return min(predictor.lanes for predictor in self.predictors)
+        return min(predictor.concurrency for predictor in self.predictors)
 
     @property
     def batch_size(self) -> int:
@@ -86,7 +86,7 @@ class Panel:
         return min(predictor.batch_size for predictor in self.predictors)
 
     def decisions(
-        self, pictures: Sequence[Picture], review_below: float | None, spent: Spent
+        self, pictures: Sequence[ReadImage], review_below: float | None, spent: StageTimer
     ) -> list[Decision]:
         """Ask every model about pictures that were read on its `canvases`; one decision each.
 
@@ -98,7 +98,7 @@ class Panel:
         beside = [bundle.decisions(each) for bundle, each in zip(others, logits[1:], strict=True)]
         return [_joined(*row) for row in zip(decided, *beside, strict=True)]
 
-    def _logits(self, pictures: Sequence[Picture], spent: Spent) -> list[NDArray[np.float32]]:
+    def _logits(self, pictures: Sequence[ReadImage], spent: StageTimer) -> list[NDArray[np.float32]]:
         drawn = zip(*((picture.image, *picture.further) for picture in pictures), strict=True)
         images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
         with spent.busy("network"):

@@ -20,8 +20,8 @@ from dicomsort.system.worker_pool import somewhere
 _LANES = 2  # of a device: one batch travels while another is computed
 
 
-class Fleet:
-    """A classifier on each of several devices; `logits` may be called by `lanes` threads at a time.
+class MultiGpuClassifier:
+    """A classifier on each of several devices; `logits` may be called by `concurrency` threads at a time.
 
     Used as a context manager, whose end ends the processes. All devices compute in one precision, so that it
     does not matter which of them has seen an image.
@@ -31,14 +31,14 @@ class Fleet:
         self.bundle = bundle
         self.precision = choose_precision(precision, devices)
         self.name = ", ".join(str(device) for device in devices)
-        self.lanes = _LANES * len(devices)
+        self.concurrency = _LANES * len(devices)
         self.batch_size = 0
         self._devices = devices
         self._processes: list[Any] = []
         self._pipes: list[Any] = []
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "MultiGpuClassifier":
         """Start the processes. Raises what a classifier raises, or InternalError if a process dies."""
         try:
             self._start()

@@ -20,14 +20,14 @@ from torch.utils.hooks import RemovableHandle
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import Bundle, NetworkSpec
 from dicomsort.model.fusion import folded, fused
-from dicomsort.model.ood import PREFIX, Novelty
+from dicomsort.model.ood import PREFIX, VimScore
 
 HUB = "hub"
 
 _IMAGENET = (0.449, 0.226)
 
 ALIASES: dict[str, NetworkSpec] = {
-    # MobileNet-V1 comes from TensorFlow: "same" padding and greys from -1 to 1.
+    # MobileNet-V1 comes from TensorFlow: "same" padding and grays from -1 to 1.
     "mobilenet_v1": NetworkSpec("mobilenetv1_100", {"pad_type": "same"}, 0.5, 0.5),
     "mobilenet_v2": NetworkSpec("mobilenetv2_100", {}, *_IMAGENET),
     "resnet18": NetworkSpec("resnet18", {}, *_IMAGENET),
@@ -41,7 +41,7 @@ ALIASES: dict[str, NetworkSpec] = {
     "vit_base": NetworkSpec("vit_base_patch16_224", {}, 0.5, 0.5),
     "convnext_tiny": NetworkSpec("convnext_tiny", {}, *_IMAGENET),
 }
-"""The names of the field's papers. mean and std: ImageNet's, averaged over the three colours."""
+"""The names of the field's papers. mean and std: ImageNet's, averaged over the three colors."""
 
 
 _OPTIONS = {"pad_type", "img_size"}
@@ -49,17 +49,17 @@ _OPTIONS = {"pad_type", "img_size"}
 
 
 class Network(nn.Module):
-    """A timm network for one grey channel that takes grey values 0..255 as they come.
+    """A timm network for one gray channel that takes gray values 0..255 as they come.
 
     forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type, and, with a
-    novelty, the reject score as one more column. precision: the type in which the body computes; greys are
+    novelty, the reject score as one more column. precision: the type in which the body computes; grays are
     normalised in float32.
     """
 
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
         super().__init__()
         self.body: Any
-        self.novelty: Novelty | None = None
+        self.novelty: VimScore | None = None
         self._watching: RemovableHandle | None = None
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
@@ -79,7 +79,7 @@ class Network(nn.Module):
             ) from error
 
     def normalise(self, spec: NetworkSpec) -> None:
-        """Take mean and deviation of the greys from a spec."""
+        """Take mean and deviation of the grays from a spec."""
         self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
 
     def freeze(self, stages: int) -> None:
@@ -101,15 +101,15 @@ class Network(nn.Module):
             value.requires_grad_(name not in kept)
 
     @torch.inference_mode()
-    def features(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, gray: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the last layer is given and gives: float32 (n, dimensions) and (n, outputs)."""
         seen: list[Tensor] = []
         layer = self.body.get_classifier()
         with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
-            logits = self(grey)
+            logits = self(gray)
         return seen[0].flatten(1), logits.float()
 
-    def watch(self, layer: nn.Module, novelty: Novelty) -> None:
+    def watch(self, layer: nn.Module, novelty: VimScore) -> None:
         """Let the last layer give the reject score of its features behind its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class Network(nn.Module):
 
         self.novelty, self._watching = novelty, layer.register_forward_hook(both)
 
-    def unwatch(self) -> Novelty | None:
+    def unwatch(self) -> VimScore | None:
         """Let the last layer give its logits alone; return what gave the reject score."""
         if self._watching is not None:
             self._watching.remove()
@@ -140,9 +140,9 @@ class Network(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, grey: Tensor) -> Tensor:
-        """Return logits (n, outputs) for grey images (n, size, size)."""
-        images = grey.unsqueeze(1).float().mul(self.scale).add(self.shift)
+    def forward(self, gray: Tensor) -> Tensor:
+        """Return logits (n, outputs) for gray images (n, size, size)."""
+        images = gray.unsqueeze(1).float().mul(self.scale).add(self.shift)
         images = images.to(self.precision, memory_format=torch.channels_last)
         return cast("Tensor", self.body(images))
 
@@ -237,7 +237,7 @@ def build(bundle: Bundle) -> Network:
         network.body.load_state_dict(state, strict=True)
         if bundle.reject is not None:
             kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-            network.watch(network.body.get_classifier(), Novelty(kept, bundle.head))
+            network.watch(network.body.get_classifier(), VimScore(kept, bundle.head))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
@@ -287,7 +287,7 @@ def weights_of(network: Network) -> dict[str, Any]:
 def start_from(network: Network, weights: Path) -> None:
     """Load weights (safetensors, timm's names) into a network: ImageNet's, or those of a bundle.
 
-    The first convolution's weights of three channels are summed over the colours, which is what a grey image
+    The first convolution's weights of three channels are summed over the colors, which is what a gray image
     repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does
     not fit.
     """

@@ -25,7 +25,7 @@ _IMAGES = 2  # at least so many for each: components of as many as there are ima
 _LEAST = 1e-6
 
 
-class Novelty(nn.Module):
+class VimScore(nn.Module):
     """Features and logits to reject scores: 0 for the average image of the training, higher for odd ones.
 
     weights: what `fit` gave. head: whose logits come first. Raises RuntimeError if the weights do not fit.
@@ -76,7 +76,7 @@ def fit(features: NDArray[np.float32], logits: NDArray[np.float32], head: Head) 
         PREFIX + "basis": axes[:, -count:].astype(np.float16),
         PREFIX + "line": np.zeros(3, np.float32),
     }
-    novelty = Novelty(weights, head)
+    novelty = VimScore(weights, head)
     rest, energy = novelty.parts(torch.from_numpy(features), torch.from_numpy(logits))
     of_rest = 1 / max(float(rest.std(correction=0)), _LEAST)
     of_energy = 0.0 if head.kind == "binary" else 1 / max(float(energy.std(correction=0)), _LEAST)
@@ -92,6 +92,6 @@ def scores(
     head: Head,
 ) -> NDArray[np.float32]:
     """Return the reject scores (n,) of features (n, dimensions) and logits (n, outputs)."""
-    found = Novelty(weights, head)(torch.from_numpy(features), torch.from_numpy(logits))
+    found = VimScore(weights, head)(torch.from_numpy(features), torch.from_numpy(logits))
     values: NDArray[np.float32] = found[:, 0].numpy()
     return values

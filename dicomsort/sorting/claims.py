@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 
-class Claims:
+class Destinations:
     """Gives each destination away once.
 
     Needed where a layout does not follow the sources' paths, or where the target does not tell `A` from `a`;

@@ -10,7 +10,7 @@ from dicomsort.manifest.history import Record, path_of, placement_of
 from dicomsort.manifest.table import Manifest, joined, status_when_placed
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting import duplicates
-from dicomsort.sorting.place import Placing, is_untouched, place, remove, stands
+from dicomsort.sorting.place import PlacementSettings, is_untouched, place, remove, stands
 from dicomsort.system import durable
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -24,7 +24,7 @@ class SettleSettings:
 
     out: str
     dry_run: bool
-    placing: Placing
+    placing: PlacementSettings
     pool: PoolSettings
 
 

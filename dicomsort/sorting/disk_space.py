@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from dicomsort.errors import DicomsortError
 from dicomsort.manifest.table import Row
-from dicomsort.outcome import Action, Found
+from dicomsort.outcome import Action, SourceFile
 
 _LOOK_EVERY = 100
 
@@ -21,7 +21,7 @@ class Forecast:
     be gone through twice; then nothing is foretold.
     """
 
-    def __init__(self, found: Iterable[Found] | None, out: str, copies: bool) -> None:
+    def __init__(self, found: Iterable[SourceFile] | None, out: str, copies: bool) -> None:
         self._found, self._out, self._copies = found, out, copies
         self._stop = threading.Event()
         self._bytes, self._seen, self._placed, self._rows = 0, 0, 0, 0
@@ -45,7 +45,7 @@ class Forecast:
         with suppress(DicomsortError, FileNotFoundError):  # the run itself meets it too, and tells
             self.files = self._counted(self._found)
 
-    def _counted(self, found: Iterable[Found]) -> int | None:
+    def _counted(self, found: Iterable[SourceFile]) -> int | None:
         files = 0
         for files, file in enumerate(found, start=1):  # noqa: B007
             if self._stop.is_set():

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from dicomsort.manifest.history import placement_of
 from dicomsort.manifest.table import Manifest, Row
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Failure, Found, Picture, Reason, Stamp, Status
-from dicomsort.sorting.claims import Claims, folds_case
+from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, SourceFile, Status
+from dicomsort.sorting.claims import Destinations, folds_case
 from dicomsort.sorting.layout import Layout
-from dicomsort.sorting.place import Placing, place, remove, stamp_of
+from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
-from dicomsort.system.threads import Crew
-from dicomsort.system.timing import Spent
+from dicomsort.system.threads import LazyThreadPool
+from dicomsort.system.timing import StageTimer
 
 _THREADS = 4
 _WINDOW = 128
@@ -28,7 +28,7 @@ class FilingSettings:
 
     out: str
     layout: str
-    placing: Placing
+    placing: PlacementSettings
     dry_run: bool
 
 
@@ -36,18 +36,18 @@ class FilingSettings:
 class Verdict:
     """A file that was read, and what the model says of it; or a failure, without a decision."""
 
-    found: Found
-    reading: Picture | Failure
+    found: SourceFile
+    reading: ReadImage | Failure
     decision: Decision | None = None
 
 
 def file_all(
-    verdicts: Generator[Verdict, None, None], settings: FilingSettings, manifest: Manifest, spent: Spent
+    verdicts: Generator[Verdict, None, None], settings: FilingSettings, manifest: Manifest, spent: StageTimer
 ) -> Generator[Row, None, None]:
     """Place in threads beside the rest; rows come in the order of the verdicts, at most 128 behind."""
     placer = _Placer(settings, _claims(manifest, settings), spent)
     waiting: deque[Future[Row]] = deque()
-    with Crew(placer.row, _THREADS, "place") as crew, closing(verdicts):
+    with LazyThreadPool(placer.row, _THREADS, "place") as crew, closing(verdicts):
         for verdict in verdicts:
             idle = placer.has_nothing_to_do(verdict)
             waiting.append(_done(placer.row(verdict)) if idle else crew.submit(verdict))
@@ -66,7 +66,7 @@ def _done(row: Row) -> Future[Row]:
 class _Placer:
     """Places files and writes down what happened to each."""
 
-    def __init__(self, settings: FilingSettings, claims: Claims, spent: Spent) -> None:
+    def __init__(self, settings: FilingSettings, claims: Destinations, spent: StageTimer) -> None:
         self._settings, self._out = settings, settings.out
         self._claims, self._spent = claims, spent
         self._layout = Layout(settings.layout)
@@ -104,7 +104,7 @@ class _Placer:
         )
         return self._in_place(row, found, decision.review)
 
-    def _in_place(self, row: Row, found: Found, review: bool) -> Row:
+    def _in_place(self, row: Row, found: SourceFile, review: bool) -> Row:
         """Place the file of a planned row, unless this is a dry run."""
         before = found.previous.destination if found.previous else None
         if row.destination != before and not self._claims.grant(row.destination):
@@ -126,7 +126,7 @@ class _Placer:
         status = Status.REVIEW if review else Status.SORTED
         return replace(row, status=status, action=placed.action.value, sha256=placed.sha256)
 
-    def _failed(self, found: Found, failure: Failure, stamp: Stamp | None) -> Row:
+    def _failed(self, found: SourceFile, failure: Failure, stamp: FileStamp | None) -> Row:
         """Write down a failure. What was placed before goes, unless the file just cannot be read now."""
         row = Row(found.path, failure.status, (failure.reason,), header=failure.header, stamp=stamp)
         if found.previous is None:
@@ -138,20 +138,22 @@ class _Placer:
         return row
 
 
-def _claims(manifest: Manifest, settings: FilingSettings) -> Claims:
+def _claims(manifest: Manifest, settings: FilingSettings) -> Destinations:
     needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
     records = manifest.records() if needed or folds else iter(())
-    return Claims(needed, folds, (placement_of(record).destination for record in records if record["action"]))
+    return Destinations(
+        needed, folds, (placement_of(record).destination for record in records if record["action"])
+    )
 
 
-def _withdraw(found: Found, out: str) -> None:
+def _withdraw(found: SourceFile, out: str) -> None:
     """Remove what was placed of a file before it changed, if nobody else has changed that."""
     if found.previous is not None:
         with suppress(OSError):
             remove(found.path, os.path.join(out, found.previous.destination), found.previous)
 
 
-def stamp_now(path: str) -> Stamp | None:
+def stamp_now(path: str) -> FileStamp | None:
     """Return size and modification time of a file; None if it cannot be told."""
     try:
         return stamp_of(path)

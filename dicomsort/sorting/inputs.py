@@ -13,7 +13,7 @@ from itertools import chain
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
-from dicomsort.outcome import Failure, Found, Reason, Status
+from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.sorting import walk
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
 
@@ -32,12 +32,12 @@ class Files(Protocol):
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
 
-    def find(self) -> Iterator[Found]:
+    def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """One of `of` shares of an archive, counted from 1.
 
     A file's share follows from its relative path alone, whatever else is there and on whatever machine.
@@ -47,7 +47,7 @@ class Share:
     of: int
 
     @classmethod
-    def parse(cls, text: str) -> "Share":
+    def parse(cls, text: str) -> "Shard":
         """Read `3/16`. Raises UsageError."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
@@ -71,14 +71,14 @@ class Archive:
     avoid: str
     follow_links: bool = False
     listed: str | None = None
-    share: Share | None = None
+    share: Shard | None = None
 
     @property
     def repeats(self) -> bool:
         """Whether it may be gone through again; a pipe may not."""
         return self.listed is None or os.path.isfile(self.listed)
 
-    def find(self) -> Iterator[Found]:
+    def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
         if self.listed is None:
             found = walk.find(self.roots, self.avoid, self.follow_links)
@@ -88,7 +88,7 @@ class Archive:
     def _holds(self, relpath: str) -> bool:
         return self.share is None or self.share.holds(relpath)
 
-    def _listed(self, source: str) -> Iterator[Found]:
+    def _listed(self, source: str) -> Iterator[SourceFile]:
         """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
         forbidden, seen = os.path.realpath(self.avoid), set[int]()
         for path in map(_absolute, listed_paths(source)):
@@ -100,11 +100,11 @@ class Archive:
                 seen.add(key)
                 yield self._found(path, relpath, forbidden)
 
-    def _found(self, path: str, relpath: str | None, forbidden: str) -> Found:
+    def _found(self, path: str, relpath: str | None, forbidden: str) -> SourceFile:
         if relpath is None:
-            return Found(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
+            return SourceFile(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
         if walk.lies_under(os.path.realpath(path), forbidden):
-            return Found(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
+            return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
         return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
 
     def _relative(self, path: str) -> str | None:

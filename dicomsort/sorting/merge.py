@@ -14,7 +14,7 @@ from dicomsort.outcome import TROUBLE, Action, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import Placing, is_untouched
+from dicomsort.sorting.place import PlacementSettings, is_untouched
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -24,7 +24,7 @@ _SHOWN = frozenset({Status.SORTED, Status.REVIEW, Status.PLANNED})
 
 
 @dataclass(slots=True)
-class Merged:
+class MergeResult:
     """What a merged manifest holds. parts: how many were joined now. missing: shards still to be done."""
 
     rows: int = 0
@@ -63,7 +63,7 @@ class Merged:
 
 def merge(
     out: str, pool: PoolSettings, step: Step = lambda: None, moved: Moved = lambda _before, _after: None
-) -> Merged:
+) -> MergeResult:
     """Join the parts of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
@@ -77,7 +77,7 @@ def merge(
             _join(manifest, out, name)
             step()
         manifest.compact()
-        merged = Merged(parts=len(names), missing=_missing(manifest, out, names))
+        merged = MergeResult(parts=len(names), missing=_missing(manifest, out, names))
         for name in names:
             shards.drop(out, name)
         _conclude(manifest, out, pool, moved)
@@ -130,7 +130,7 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
     try:
-        placing = Placing(Action(facts["action"]), facts["verify"], facts["relative"])
+        placing = PlacementSettings(Action(facts["action"]), facts["verify"], facts["relative"])
         ending = SettleSettings(out, facts["dry_run"], placing, pool)
     except (KeyError, ValueError) as error:
         raise UsageError(f"'{escape(out)}/{RUN}' is missing or damaged: restore it") from error

@@ -21,20 +21,20 @@ from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Row
 from dicomsort.model.batching import Predicted, Predictor, ask_all
 from dicomsort.model.heads import Decision
-from dicomsort.model.model_set import Panel, columns_of
-from dicomsort.outcome import Action, Failure, Found, Picture, Reason, Status
+from dicomsort.model.model_set import ModelSet, columns_of
+from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
 from dicomsort.sorting import shards, walk
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.filing import FilingSettings, Verdict, file_all, stamp_now
-from dicomsort.sorting.inputs import Archive, Files, Share, check_list
+from dicomsort.sorting.inputs import Archive, Files, Shard, check_list
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
-from dicomsort.sorting.place import Placing, stands
-from dicomsort.sorting.summary import Tally, Watch
+from dicomsort.sorting.place import PlacementSettings, stands
+from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system.escaping import escape
-from dicomsort.system.prefetch import read_ahead
-from dicomsort.system.timing import Spent
+from dicomsort.system.prefetch import prefetch
+from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 _PACKAGES = (
@@ -43,7 +43,7 @@ _PACKAGES = (
 )
 _READ_AHEAD = 128
 
-Reading = tuple[Found, Picture | Failure]
+Reading = tuple[SourceFile, ReadImage | Failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class SortSettings:
 
     roots: tuple[str, ...]
     out: str
-    placing: Placing = field(default_factory=Placing)
+    placing: PlacementSettings = field(default_factory=PlacementSettings)
     layout: str = DEFAULT_LAYOUT
     dry_run: bool = False
     restart: bool = False
@@ -70,7 +70,7 @@ class SortSettings:
     read: ReadSettings = field(default_factory=ReadSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     from_list: str | None = None
-    share: Share | None = None
+    share: Shard | None = None
     part: str = ""
 
 
@@ -80,7 +80,7 @@ def sort(
     watch: Watch | None = None,
     further: Sequence[Predictor] = (),
     files: Files | None = None,
-) -> Tally:
+) -> SortSummary:
     """Sort the files under the roots into the output folder; the manifest tells of every one.
 
     further: models that are asked about every radiograph too, and answer in columns of their own.
@@ -88,10 +88,10 @@ def sort(
     InternalError; whatever ends it, every row that was written stands, and the same call goes on from there.
     """
     started = time.monotonic()
-    tally, spent = Tally(), Spent()
+    tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    panel = Panel((predictor, *further))
+    panel = ModelSet((predictor, *further))
     batch_size, answers = settings.batch_size or panel.batch_size, columns_of(panel.bundles)
     run = _run_facts(settings, panel)
     with (
@@ -104,7 +104,7 @@ def sort(
         todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
-        verdicts = _verdicts(ask_all(readings, decide, panel.lanes, batch_size))
+        verdicts = _verdicts(ask_all(readings, decide, panel.concurrency, batch_size))
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
         rows = file_all(verdicts, filing, manifest, spent)
         copies = settings.placing.action is Action.COPY and not settings.dry_run
@@ -126,7 +126,7 @@ def archive_of(settings: SortSettings) -> Archive:
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.share)
 
 
-def to_do(settings: SortSettings, files: Files, tally: Tally) -> Iterator[Found]:
+def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
     """Yield what the merged manifest does not hold yet; count everything."""
     out = os.path.abspath(settings.out)
     before = shards.earlier(out, settings.retry_failed, partial(_is_there, out=out)) or History("")
@@ -148,7 +148,7 @@ def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator
         yield out
 
 
-def _end(manifest: Manifest, settings: SortSettings, tally: Tally) -> None:
+def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None:
     """Make the manifest whole: every file once, duplicates judged, unless that is for all parts together."""
     assert manifest.run_file is not None  # noqa: S101  (entered)
     manifest.compact()
@@ -189,7 +189,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
     return roots
 
 
-def _run_facts(settings: SortSettings, panel: Panel) -> RunFacts:
+def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
     predictor, head = panel.first, panel.first.bundle.head
     threshold = head.review_below if settings.review_below is None else settings.review_below
     return RunFacts(
@@ -229,13 +229,13 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _counted(found: Iterable[Found], tally: Tally) -> Iterator[Found]:
+def _counted(found: Iterable[SourceFile], tally: SortSummary) -> Iterator[SourceFile]:
     for file in found:
         tally.found += 1
         yield file
 
 
-def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterator[Found]:
+def _not_done(found: Iterable[SourceFile], history: History, tally: SortSummary) -> Iterator[SourceFile]:
     """Pass on what the manifest does not hold yet, or holds in another size or with another time."""
     for file in found:
         stamp = stamp_now(file.path) if history else None
@@ -250,29 +250,31 @@ def _not_done(found: Iterable[Found], history: History, tally: Tally) -> Iterato
 
 
 def _read(
-    todo: Iterable[Found],
+    todo: Iterable[SourceFile],
     settings: SortSettings,
     canvases: Sequence[Preprocessing],
     batch_size: int,
-    spent: Spent,
+    spent: StageTimer,
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
     read = partial(_read_found, canvases=canvases, settings=settings.read)
     readings = reader.read_all(read, todo, settings.pool, stop)
-    with closing(read_ahead(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
+    with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)
             spent.add("pixels", reading.cost.pixels)
             yield found, reading
 
 
-def _read_found(found: Found, canvases: Sequence[Preprocessing], settings: ReadSettings) -> Picture | Failure:
+def _read_found(
+    found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
+) -> ReadImage | Failure:
     return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
 
 
 def _verdicts(
-    decided: Generator[Predicted[Found, Decision], None, None],
+    decided: Generator[Predicted[SourceFile, Decision], None, None],
 ) -> Generator[Verdict, None, None]:
     with closing(decided):
         for found, reading, decision in decided:
@@ -287,7 +289,7 @@ def _is_there(record: Record, out: str) -> bool:
     return stands(os.path.join(out, placement.destination), placement)
 
 
-def _count(row: Row, tally: Tally, watch: Watch | None) -> None:
+def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
     tally.statuses[row.status] += 1
     tally.archives += Reason.ARCHIVE in row.reasons
     if row.label:
@@ -304,13 +306,13 @@ def _census(manifest: Manifest) -> Counter[str]:
     )
 
 
-def check_ended(tally: Tally) -> None:
+def check_ended(tally: SortSummary) -> None:
     """Raise InternalError unless every file found ended exactly once."""
     if tally.ended != tally.found:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: Tally) -> None:
+def check_found(tally: SortSummary) -> None:
     """Raise NothingFoundError if there is no file at all."""
     if tally.found == 0:
         raise NothingFoundError("no file found under the given folders")

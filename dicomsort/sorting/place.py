@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Action, Placement, Reason, Stamp
+from dicomsort.outcome import Action, FileStamp, Placement, Reason
 from dicomsort.system.atomic import publish, temporary_for
-from dicomsort.system.retry import PASSING, patiently
+from dicomsort.system.retry import PASSING, retry_transient
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
@@ -26,7 +26,7 @@ _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
 
 @dataclass(frozen=True, slots=True)
-class Placing:
+class PlacementSettings:
     """How files are placed.
 
     verify: read what was placed again and compare it with the source. relative: make symbolic links relative.
@@ -38,7 +38,7 @@ class Placing:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacementResult:
     """What was really done: a reflink may have become a copy, and a failure leaves nothing behind.
 
     sha256: of the bytes that were compared, in hex; empty without `verify`.
@@ -53,7 +53,7 @@ class _DifferentError(OSError):
     """What was placed is not what the source holds."""
 
 
-def place(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
+def place(source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None) -> PlacementResult:
     """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
 
     The file is written under a temporary name in the target folder and then linked to its final one, which
@@ -62,21 +62,21 @@ def place(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Pl
     read-only; any other failure is a value.
     """
     try:
-        return patiently(lambda: _placed(source, target, placing, stamp))
+        return retry_transient(lambda: _placed(source, target, placing, stamp))
     except _DifferentError:
-        return Placed(None, Reason.DIFFERENT)
+        return PlacementResult(None, Reason.DIFFERENT)
     except FileNotFoundError:
-        return Placed(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
+        return PlacementResult(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
     except OSError as error:
         _raise_if_target_is_done(error, target)
         if error.errno in PASSING:
-            return Placed(None, Reason.UNREADABLE)
-        return Placed(None, Reason.OTHER_DEVICE if error.errno == errno.EXDEV else Reason.NOT_PLACED)
+            return PlacementResult(None, Reason.UNREADABLE)
+        return PlacementResult(None, Reason.OTHER_DEVICE if error.errno == errno.EXDEV else Reason.NOT_PLACED)
 
 
-def _placed(source: str, target: str, placing: Placing, stamp: Stamp | None) -> Placed:
+def _placed(source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None) -> PlacementResult:
     if stamp is not None and stamp_of(source) != stamp:
-        return Placed(None, Reason.CHANGED)
+        return PlacementResult(None, Reason.CHANGED)
     for tries_left in reversed(range(_TRIES)):
         try:
             _make_folder(os.path.dirname(target))
@@ -99,10 +99,10 @@ def _make_folder(path: str) -> None:
         raise FileNotFoundError(errno.ENOENT, "folder has gone", path) from error
 
 
-def stamp_of(path: str) -> Stamp:
+def stamp_of(path: str) -> FileStamp:
     """Return size and modification time of a file, through links. Raises OSError."""
     facts = os.stat(path)
-    return Stamp(facts.st_size, facts.st_mtime_ns)
+    return FileStamp(facts.st_size, facts.st_mtime_ns)
 
 
 def remove(source: str, target: str, placement: Placement, verify: bool = False) -> bool:
@@ -157,12 +157,12 @@ def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
         return False
 
 
-def _already(source: str, target: str, placing: Placing) -> Placed:
+def _already(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     """Accept what a killed run has placed but not recorded: the right link, or a copy of the same bytes."""
     if not _is_the_same(source, target, placing.action):
-        return Placed(None, Reason.DESTINATION_TAKEN)
+        return PlacementResult(None, Reason.DESTINATION_TAKEN)
     action = Action.COPY if placing.action is Action.REFLINK else placing.action
-    return Placed(action, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(action, sha256=_digest(target) if placing.verify else "")
 
 
 def _is_the_same(source: str, target: str, action: Action) -> bool:
@@ -199,7 +199,7 @@ def _raise_if_target_is_done(error: OSError, target: str) -> None:
         ) from error
 
 
-def _copy(source: str, target: str, placing: Placing) -> Placed:
+def _copy(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     temporary = temporary_for(target)
     try:
         copy_file(source, temporary)
@@ -237,7 +237,7 @@ def _copied_by_the_system(source: str, copy: str) -> bool:
     return True
 
 
-def _reflink(source: str, target: str, placing: Placing) -> Placed:
+def _reflink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     temporary = temporary_for(target)
     try:
         if not _clone(source, temporary):
@@ -248,12 +248,14 @@ def _reflink(source: str, target: str, placing: Placing) -> Placed:
             os.unlink(temporary)
 
 
-def _finish(source: str, temporary: str, target: str, placing: Placing, action: Action) -> Placed:
+def _finish(
+    source: str, temporary: str, target: str, placing: PlacementSettings, action: Action
+) -> PlacementResult:
     """Give the temporary file the source's mode and times, check it if asked to, and its final name."""
     sha256 = _checked(source, temporary) if placing.verify else ""
     shutil.copystat(source, temporary)
     publish(temporary, target)
-    return Placed(action, sha256=sha256)
+    return PlacementResult(action, sha256=sha256)
 
 
 def _checked(source: str, copy: str) -> str:
@@ -287,14 +289,14 @@ def _clone(source: str, target: str) -> bool:
     return True
 
 
-def _symlink(source: str, target: str, placing: Placing) -> Placed:
+def _symlink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     os.symlink(_relative(source, target) if placing.relative else source, target)
-    return Placed(Action.SYMLINK, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(Action.SYMLINK, sha256=_digest(target) if placing.verify else "")
 
 
-def _hardlink(source: str, target: str, placing: Placing) -> Placed:
+def _hardlink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     os.link(os.path.realpath(source), target)
-    return Placed(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
 
 
 _PLACERS = {

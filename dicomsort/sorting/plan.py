@@ -14,7 +14,7 @@ from dicomsort.manifest.history import Record, path_of, placement_of
 from dicomsort.manifest.table import Manifest, status_when_placed
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting import shards
-from dicomsort.sorting.place import Placing, place, remove
+from dicomsort.sorting.place import PlacementSettings, place, remove
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 
@@ -26,7 +26,7 @@ Step = Callable[[], None]
 
 
 @dataclass(slots=True)
-class Done:
+class PlanResult:
     """How it went. left: sources whose row could not be done or undone, with the reason."""
 
     done: int = 0
@@ -38,7 +38,9 @@ class Done:
         return ExitCode.SOME_FAILED if self.left else ExitCode.DONE
 
 
-def apply(path: str, action: Action | None = None, verify: bool = False, step: Step = lambda: None) -> Done:
+def apply(
+    path: str, action: Action | None = None, verify: bool = False, step: Step = lambda: None
+) -> PlanResult:
     """Place the files that the manifest at `path` plans, and no others; rows say what became of them.
 
     action: how; None for what the dry run was told. Raises UsageError if there is no plan, and TargetError
@@ -48,7 +50,7 @@ def apply(path: str, action: Action | None = None, verify: bool = False, step: S
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
-        placing = Placing(action or _action_of(facts), verify, facts.get("relative") is True)
+        placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
         _check_space(manifest, out, placing.action)
         manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
         applying = _Applying(manifest, out, placing)
@@ -94,11 +96,11 @@ def _is_planned(record: Record) -> bool:
 class _Applying:
     """Places planned files; every second rows are written, after the disk holds what they tell of."""
 
-    def __init__(self, manifest: Manifest, out: str, placing: Placing) -> None:
+    def __init__(self, manifest: Manifest, out: str, placing: PlacementSettings) -> None:
         self._manifest, self._out, self._placing = manifest, out, placing
         self._waiting: list[Record] = []
         self._written = time.monotonic()
-        self.done = Done()
+        self.done = PlanResult()
 
     def place(self, record: Record) -> None:
         planned = placement_of(record)
@@ -123,7 +125,7 @@ class _Applying:
         self._manifest.append_records(rows)
 
 
-def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
+def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResult:
     """Remove what the rows of the manifest at `path` say was placed, if it still is what was placed.
 
     By size and time, link target or inode; with `verify` the bytes of copies too. Their rows become a plan
@@ -134,13 +136,13 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> Done:
     with Manifest.existing(path) as manifest:
         assert manifest.run_file is not None  # noqa: S101  (entered)
         out = os.path.dirname(os.path.realpath(path))
-        done = Done()
+        done = PlanResult()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
         manifest.run_file.settled = False
     return done
 
 
-def _undone(record: Record, out: str, verify: bool, done: Done, step: Step) -> Record:
+def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step) -> Record:
     if not record["action"] or not record["destination"]:
         return record
     placement = placement_of(record)

@@ -13,7 +13,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.history import History, IsThere, held
 from dicomsort.manifest.run_file import RUN, RunFacts, RunFile
 from dicomsort.manifest.table import MANIFEST
-from dicomsort.sorting.inputs import Share
+from dicomsort.sorting.inputs import Shard
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 
@@ -21,16 +21,16 @@ PARTS = "manifest.parts"
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
 
-def name_of(share: Share) -> str:
+def name_of(share: Shard) -> str:
     """Name the part of a share: `shard-003-of-016`."""
     width = max(3, len(str(share.of)))
     return f"shard-{share.number:0{width}}-of-{share.of:0{width}}"
 
 
-def share_of(name: str) -> Share | None:
+def share_of(name: str) -> Shard | None:
     """Return the share whose part this is; None for that of a task."""
     found = _SHARD.fullmatch(name)
-    return Share(int(found[1]), int(found[2])) if found else None
+    return Shard(int(found[1]), int(found[2])) if found else None
 
 
 def folder_of(out: str, name: str = "") -> str:
@@ -60,7 +60,7 @@ def check_merged(out: str) -> None:
 
 
 @contextmanager
-def sharing(out: str, share: Share) -> Iterator[str]:
+def sharing(out: str, share: Shard) -> Iterator[str]:
     """Write one share's part beside the nodes of the others; yields its folder.
 
     Raises UsageError if somebody has the output alone, or another division waits to be merged; TargetError.
@@ -82,7 +82,7 @@ def sharing(out: str, share: Share) -> Iterator[str]:
         yield folder_of(out, name)
 
 
-def _is_beside(name: str, share: Share) -> bool:
+def _is_beside(name: str, share: Shard) -> bool:
     other = share_of(name)
     return other is not None and other.of == share.of
 

@@ -10,7 +10,7 @@ from dicomsort.outcome import TROUBLE, Status
 
 
 @dataclass(slots=True)
-class Tally:
+class SortSummary:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
@@ -61,4 +61,4 @@ class Tally:
         }
 
 
-Watch = Callable[[Tally], None]
+Watch = Callable[[SortSummary], None]

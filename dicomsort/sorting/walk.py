@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from dicomsort.outcome import Failure, Found, Reason, Status
-from dicomsort.system.retry import patiently
+from dicomsort.outcome import Failure, Reason, SourceFile, Status
+from dicomsort.system.retry import retry_transient
 
 _Inode = tuple[int, int]
 _NO_NAME = (errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -52,12 +52,12 @@ def lies_under(path: str, folder: str) -> bool:
     return path != folder and path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[Found]:
+def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[SourceFile]:
     """Yield every file under the roots, folder by folder in the order of names; nothing is read or counted.
 
     A link to a file is a file; a linked folder is entered only with `follow_links`, and never twice on one
     way down. The folder `avoid` (the output) is never entered. What cannot be read later on is known here
-    already and comes as a Found with a failure: folders that cannot be listed, dangling links, pipes,
+    already and comes as a SourceFile with a failure: folders that cannot be listed, dangling links, pipes,
     sockets and devices.
     """
     forbidden = os.path.realpath(avoid)
@@ -70,16 +70,16 @@ def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Itera
             yield found(root.path, os.path.join(root.name, name))
 
 
-def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[Found]:
+def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[SourceFile]:
     """Walk without recursion, so that no depth is too deep. The stack holds folders with their ancestors."""
     stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(top, name, frozenset())]
     while stack:
         folder, relative, above = stack.pop()
         try:
-            entries = patiently(partial(_entries, folder))
+            entries = retry_transient(partial(_entries, folder))
         except OSError:
             failure = Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)
-            yield Found(folder, relative, failure)
+            yield SourceFile(folder, relative, failure)
             continue
         here = above | {_inode(folder)} if follow_links else above
         below: list[tuple[str, str, frozenset[_Inode | None]]] = []
@@ -125,7 +125,7 @@ def found(
     relative: str,
     entry: "os.DirEntry[str] | None" = None,
     missing: Reason = Reason.VANISHED,
-) -> Found:
+) -> SourceFile:
     """Return a file, with a failure if it is known already that it cannot be read.
 
     missing: what is said of a name behind which there is nothing.
@@ -133,17 +133,17 @@ def found(
     try:
         regular = entry.is_file() if entry else os.path.isfile(path)
         if regular:
-            return Found(path, relative)
+            return SourceFile(path, relative)
         os.stat(path)
     except FileNotFoundError:
         reason = Reason.DANGLING_LINK if os.path.islink(path) else missing
-        return Found(path, relative, Failure(Status.IO_ERROR, reason))
+        return SourceFile(path, relative, Failure(Status.IO_ERROR, reason))
     except OSError as error:
         reason = {errno.ELOOP: Reason.LINK_LOOP, **dict.fromkeys(_NO_NAME, missing)}.get(
             error.errno or 0, Reason.UNREADABLE
         )
-        return Found(path, relative, Failure(Status.IO_ERROR, reason))
-    return Found(path, relative, Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE))
+        return SourceFile(path, relative, Failure(Status.IO_ERROR, reason))
+    return SourceFile(path, relative, Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE))
 
 
 def _inode(path: str) -> _Inode | None:

@@ -43,7 +43,7 @@ class _Buffer(Generic[T]):
             raise self._trouble
 
 
-def read_ahead(items: Generator[T, None, None], size: int, stop: threading.Event) -> Generator[T, None, None]:
+def prefetch(items: Generator[T, None, None], size: int, stop: threading.Event) -> Generator[T, None, None]:
     """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
     buffer: _Buffer[T] = _Buffer(size, stop)
     thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)

@@ -13,7 +13,7 @@ _PAUSES = (0.1, 0.4, 1.6)
 Result = TypeVar("Result")
 
 
-def patiently(work: Callable[[], Result], pauses: tuple[float, ...] = _PAUSES) -> Result:
+def retry_transient(work: Callable[[], Result], pauses: tuple[float, ...] = _PAUSES) -> Result:
     """Call `work`, again after a pause (in seconds) as long as it raises a passing OSError; then raise it."""
     for pause in pauses:
         try:

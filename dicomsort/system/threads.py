@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 _WAITING_PER_THREAD = 8
 
 
-class Crew(Generic[Item, Result]):
+class LazyThreadPool(Generic[Item, Result]):
     """Runs a function over items in at most `threads` threads, in the order in which they were given.
 
     One thread does all as long as it keeps up; only where items wait (slow disks, network shares) others
@@ -25,7 +25,7 @@ class Crew(Generic[Item, Result]):
         self._queue: deque[tuple[Item, Future[Result]]] = deque()
         self._busy: list[Future[None]] = []
 
-    def __enter__(self) -> "Crew[Item, Result]":
+    def __enter__(self) -> "LazyThreadPool[Item, Result]":
         """Begin."""
         return self
 

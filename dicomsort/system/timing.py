@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-class Spent:
+class StageTimer:
     """Seconds by stage; may be used by many threads at a time.
 
     Processor time is that of the thread that asks: what a library does in threads of its own, or a GPU, is

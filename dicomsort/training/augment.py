@@ -27,11 +27,11 @@ _HIGHEST = {"rotation": 180.0, "shift": 0.5, "zoom": 0.9, "brightness": 1.0, "co
 
 _TEXTS = ("L", "R", "L", "R", "AP", "PA", "LAT", "ERECT", "SUPINE", "PORTABLE")
 _MAX_DEPTH, _MAX_TILT = 0.16, 0.12  # of a collimation border: share of the side, and radians
-_NOISE = (0.01, 0.04)  # deviation as a share of the range of greys
+_NOISE = (0.01, 0.04)  # deviation as a share of the range of grays
 _COARSE = (1.5, 3.5)  # how many times fewer pixels a side
 _LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
 _SMALLEST = 16  # pixels a side of what can be cropped
-_LEAST_GREYS = 0.3  # how far greys go towards another image's
+_LEAST_GRAYS = 0.3  # how far grays go towards another image's
 _SLIM, _MOST_GAP = (0.4, 0.7), 4  # width by height of half a plate, and pixels between two halves
 
 
@@ -46,9 +46,9 @@ class Augmentation:
     flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. crop: a part
     of the picture fills the canvas. stretch: the aspect ratio is another. quarter: turned by 90, 180 or 270
     degrees. pair: another image of the same labels stands beside it, as two views on one plate do. greys: its
-    greys become as frequent as those of any other image, so that a source cannot be told by its processing.
+    grays become as frequent as those of any other image, so that a source cannot be told by its processing.
     equalise: the histogram is spread, or made even. invert: polarity. margins: the picture lies
-    smaller, anywhere on a black, white or grey ground. borders: edges of the picture are black or white, as
+    smaller, anywhere on a black, white or gray ground. borders: edges of the picture are black or white, as
     behind a collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L
     or R by chance, so 0 where the side matters.
     noise: grain of photons and of electronics. blur: a Gaussian. resolution: of a coarser picture.
@@ -134,7 +134,7 @@ def transform(augmentation: Augmentation) -> Change:
     """Return what changes an image: uint8 (1, size, size) to the same, 0 where nothing was.
 
     All chance comes from torch's global generator, so `torch.manual_seed` makes it repeatable. Where the
-    patient lies comes first, then grey values and polarity, then what is put on the finished picture.
+    patient lies comes first, then gray values and polarity, then what is put on the finished picture.
     """
     steps = [*_geometry(augmentation), *_tone(augmentation), *_finish(augmentation)]
     return v2.Compose(steps) if steps else _same
@@ -152,7 +152,7 @@ def side_by_side(left: Tensor, right: Tensor) -> Tensor:
     return _on_canvas(torch.cat(halves, dim=2), size)
 
 
-def with_greys_of(image: Tensor, other: Tensor) -> Tensor:
+def with_grays_of(image: Tensor, other: Tensor) -> Tensor:
     """Match a picture's histogram to that of another, partly, by chance: uint8 (1, size, size), as they are.
 
     What is beside the pictures on their canvases does not count, and stays.
@@ -165,14 +165,14 @@ def with_greys_of(image: Tensor, other: Tensor) -> Tensor:
     levels = torch.searchsorted(
         _shares(other[0, wanted[0] : wanted[2], wanted[1] : wanted[3]]), _shares(picture)
     )
-    weight = _uniform(_LEAST_GREYS, 1)
+    weight = _uniform(_LEAST_GRAYS, 1)
     table = (weight * levels.clamp(max=255) + (1 - weight) * torch.arange(256)).round().to(torch.uint8)
     picture.copy_(table[picture.int()])
     return changed
 
 
 def _shares(picture: Tensor) -> Tensor:
-    """Return the share of pixels that are no brighter than each grey: float32 (256,)."""
+    """Return the share of pixels that are no brighter than each gray: float32 (256,)."""
     counts = torch.bincount(picture.flatten().int(), minlength=256).cumsum(0)
     return counts / counts[-1]
 
@@ -317,7 +317,7 @@ class _Quarter(v2.Transform):  # type: ignore[misc]
 
 
 class _Equalise(v2.Transform):  # type: ignore[misc]
-    """Greys evenly used, or spread from black to white, as some makers' processing does."""
+    """Grays evenly used, or spread from black to white, as some makers' processing does."""
 
     def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
         changed: Tensor = functional.equalize(inpt) if _chance(0.5) else functional.autocontrast(inpt)
@@ -325,13 +325,13 @@ class _Equalise(v2.Transform):  # type: ignore[misc]
 
 
 class _Margins(v2.Transform):  # type: ignore[misc]
-    """The canvas lies smaller on a ground of one grey, as in a screenshot or on a film that was scanned."""
+    """The canvas lies smaller on a ground of one gray, as in a screenshot or on a film that was scanned."""
 
     def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
         size = inpt.shape[-1]
         side = round(size * min(_uniform(_LEAST_MARGIN, 1), _uniform(_LEAST_MARGIN, 1)))
-        grey = 0 if _chance(0.6) else 255 if _chance(0.6) else _one_of(256)
-        ground = torch.full_like(inpt, grey)
+        gray = 0 if _chance(0.6) else 255 if _chance(0.6) else _one_of(256)
+        ground = torch.full_like(inpt, gray)
         top, left = int(_uniform(0, 1) * (size - side)), int(_uniform(0, 1) * (size - side))
         ground[:, top : top + side, left : left + side] = functional.resize(
             inpt, [side, side], antialias=True
@@ -345,11 +345,11 @@ class _Gamma(v2.Transform):  # type: ignore[misc]
     def __init__(self, octaves: float) -> None:
         super().__init__()
         self._octaves = octaves
-        self._greys = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 256)
+        self._grays = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 256)
 
     def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
         exponent = 2 ** _uniform(-self._octaves, self._octaves)
-        table: Tensor = functional.adjust_gamma(self._greys, exponent).flatten()
+        table: Tensor = functional.adjust_gamma(self._grays, exponent).flatten()
         return table[inpt.int()]
 
 
@@ -360,12 +360,12 @@ class _Borders(v2.Transform):  # type: ignore[misc]
         image = inpt.clone()
         top, left, bottom, right = _span(image[0])
         tilt = math.tan(_uniform(-_MAX_TILT, _MAX_TILT)) if _chance(0.5) else 0.0
-        grey, first = 0 if _chance(0.75) else 255, _one_of(4)
+        gray, first = 0 if _chance(0.75) else 255, _one_of(4)
         picture = image[0, top:bottom, left:right]
         for turns in range(4):
             if turns == first or _chance(0.5):
                 rows, columns = picture.shape if turns % 2 == 0 else picture.shape[::-1]
-                picture.masked_fill_(torch.rot90(_shutter(rows, columns, tilt), turns), grey)
+                picture.masked_fill_(torch.rot90(_shutter(rows, columns, tilt), turns), gray)
         return image
 
 
@@ -388,10 +388,10 @@ class _Marker(v2.Transform):  # type: ignore[misc]
             return image
         top, left = _near_an_edge(place.shape[0] - ink.shape[0], place.shape[1] - ink.shape[1])
         ground = place[top : top + ink.shape[0], left : left + ink.shape[1]]
-        grey = 0.0 if float(ground.float().mean()) > 140 else 255.0
+        gray = 0.0 if float(ground.float().mean()) > 140 else 255.0
         if _chance(0.25):
-            ground.fill_(round(255 - grey))
-        ground.copy_((ground + (grey - ground) * ink).round())
+            ground.fill_(round(255 - gray))
+        ground.copy_((ground + (gray - ground) * ink).round())
         return image
 
     def _ink(self, height: int) -> Tensor:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Sample, Unread, listed
 from dicomsort.data.splits import Fold
-from dicomsort.data.targets import by_head, truth_matrix, truth_text
+from dicomsort.data.targets import split_by_head, truth_matrix, truth_text
 from dicomsort.errors import TargetError
 from dicomsort.evaluation.evaluate import answers_of
-from dicomsort.evaluation.metrics import Answers, measure
+from dicomsort.evaluation.metrics import Predictions, measure
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head, answer_columns, decide_all
@@ -28,7 +28,7 @@ from dicomsort.training import train
 from dicomsort.training.loader import images_of
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
-from dicomsort.training.trainer import Place, predict
+from dicomsort.training.trainer import RunContext, predict
 
 _REJECTING = ("reject_score", "rejected")
 
@@ -36,7 +36,7 @@ FIGURES, PREDICTIONS = "folds.json", "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class FoldResult:
     """One fold, its model, and the scores (n, labels of all heads) of the images that model has not seen.
 
     rejects: their reject scores (n,).
@@ -55,7 +55,7 @@ def cross_validate(
     folds: Sequence[Fold],
     recipe: Recipe,
     work: "Work",
-) -> Iterator[Round]:
+) -> Iterator[FoldResult]:
     """Train a model for each fold and let it answer the fold; a fold that was finished before is not again.
 
     Raises what `train.train` raises.
@@ -70,7 +70,7 @@ def cross_validate(
         logits = predict(network, images_of(members, heads, work.cache)) if members else None
         if logits is not None:
             rejects = None if bundle.reject is None else logits[:, -1]
-            yield Round(fold.name, bundle, tuple(members), bundle.scores(logits), rejects)
+            yield FoldResult(fold.name, bundle, tuple(members), bundle.scores(logits), rejects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Work:
 
     cache: Cache
     unread: tuple[Unread, ...]
-    place: Place
+    place: RunContext
     watch: Any = None
 
 
@@ -87,14 +87,14 @@ def _train(
     samples: Sequence[Sample], heads: Sequence[Head], fold: Fold, recipe: Recipe, work: Work
 ) -> Bundle:
     folder = work.place.folder / _folder_name(fold.name)
-    if work.place.ranks.leads:
+    if work.place.ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
     prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe.auxiliary)
 
     watch = None if work.watch is None else partial(work.watch, fold.name)
     with TrainingLog(folder, watch) as log:
         bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), log)
-    if work.place.ranks.leads:
+    if work.place.ranks.is_main:
         train.finish(bundle, folder)
     return bundle
 
@@ -137,7 +137,7 @@ class Summary:
         return {"folds": list(self.folds), "figures": spreads, "pooled": self.pooled}
 
 
-def summarise(rounds: Sequence[Round], bootstrap: int, seed: int) -> Summary:
+def summarise(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
     """Return each figure by fold, with mean and spread, and the figures of all answers together."""
     figures: dict[str, dict[str, Spread]] = {}
     pooled: dict[str, dict[str, Any]] = {}
@@ -148,22 +148,22 @@ def summarise(rounds: Sequence[Round], bootstrap: int, seed: int) -> Summary:
     return Summary(tuple(one.fold for one in rounds), figures, pooled)
 
 
-def _answers(rounds: Sequence[Round], at: int) -> Answers:
+def _answers(rounds: Sequence[FoldResult], at: int) -> Predictions:
     """Set the scores of a head against the truth, patients as clusters; thresholds are each fold's own."""
     parts = [_of_round(one, at) for one in rounds]
     names = [group for _, groups in parts for group in groups]
     _, clusters = np.unique(np.array(names), return_inverse=True)
     each = [answers for answers, _ in parts]
-    return Answers(
+    return Predictions(
         each[0].kind, each[0].labels, np.concatenate([one.truth for one in each]),
         np.concatenate([one.chosen for one in each]), np.concatenate([one.scores for one in each]),
         clusters.astype(np.int64),
     )  # fmt: skip
 
 
-def _of_round(one: Round, at: int) -> tuple[Answers, list[str]]:
+def _of_round(one: FoldResult, at: int) -> tuple[Predictions, list[str]]:
     heads = one.bundle.heads
-    part = by_head(heads, truth_matrix(one.samples, heads), one.scores)[at]
+    part = split_by_head(heads, truth_matrix(one.samples, heads), one.scores)[at]
     groups = [sample.group for sample, known in zip(one.samples, part.known, strict=True) if known]
     return answers_of(part.head, part.truth, part.values), groups
 
@@ -179,7 +179,7 @@ def _plain(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def write(rounds: Sequence[Round], summary: Summary, folder: Path) -> None:
+def write(rounds: Sequence[FoldResult], summary: Summary, folder: Path) -> None:
     """Write folds.json and predictions.csv, the answers out of fold. Raises TargetError if that fails."""
     try:
         text = json.dumps(summary.as_dict(), indent=2) + "\n"
@@ -196,7 +196,7 @@ def write(rounds: Sequence[Round], summary: Summary, folder: Path) -> None:
         raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
 
-def _rows(one: Round) -> Iterator[list[str]]:
+def _rows(one: FoldResult) -> Iterator[list[str]]:
     rejects = np.full(len(one.samples), np.nan) if one.rejects is None else one.rejects
     for sample, scores, reject in zip(one.samples, one.scores, rejects, strict=True):
         heads = one.bundle.heads

@@ -19,7 +19,7 @@ _READING = timedelta(days=7)  # the others wait while the first process reads th
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class ProcessGroup:
     """The place of a process among those that train together; alone, it is the first of one."""
 
     rank: int
@@ -27,7 +27,7 @@ class Ranks:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process reads, writes and tells."""
         return self.rank == 0
 
@@ -40,10 +40,10 @@ class Ranks:
             raise box[0]
         return box[0]  # type: ignore[no-any-return]
 
-    def led(self, work: Any) -> Any:
+    def on_main(self, work: Any) -> Any:
         """Let the first process do something, and give its result, or its exception, to all."""
         result: Any = None
-        if self.leads:
+        if self.is_main:
             try:
                 result = work()
             except DicomsortError as error:
@@ -71,13 +71,13 @@ def synchronised(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def ranks(device: str) -> Iterator[Ranks]:
+def ranks(device: str) -> Iterator[ProcessGroup]:
     """Join the other processes, if torchrun has started several; each takes a GPU of its own.
 
     Raises UsageError for a device that is not there, InternalError if the others cannot be reached.
     """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
-        yield Ranks(0, 1, choose_device(device))
+        yield ProcessGroup(0, 1, choose_device(device))
         return
     chosen = choose_device(device)
     if chosen.type == "cuda":
@@ -88,6 +88,6 @@ def ranks(device: str) -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise InternalError(f"torchrun's processes cannot reach each other: {error}") from error
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), chosen)
+        yield ProcessGroup(distributed.get_rank(), distributed.get_world_size(), chosen)
     finally:
         distributed.destroy_process_group()

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.data.dataset import Sample
-from dicomsort.data.targets import by_head, truth_matrix
+from dicomsort.data.targets import split_by_head, truth_matrix
 from dicomsort.errors import TargetError
 from dicomsort.model.heads import Head
 from dicomsort.system.escaping import cell, escape
-from dicomsort.training.cross_validation import Round
+from dicomsort.training.cross_validation import FoldResult
 from dicomsort.training.run_folder import AUDIT_COLUMNS
 
 
@@ -34,7 +34,7 @@ class Doubt:
         return self.confidence_suggested - self.confidence_given
 
 
-def doubts(rounds: Sequence[Round]) -> list[Doubt]:
+def doubts(rounds: Sequence[FoldResult]) -> list[Doubt]:
     """List the labels that the models of other folds contradict, the most doubtful first.
 
     Confident learning (Northcutt et al. 2021): a class is confidently predicted for an image if its score
@@ -45,11 +45,11 @@ def doubts(rounds: Sequence[Round]) -> list[Doubt]:
     return sorted(found, key=lambda doubt: (-doubt.margin, doubt.sample.name, doubt.given))
 
 
-def _of_head(rounds: Sequence[Round], at: int) -> Iterator[Doubt]:
+def _of_head(rounds: Sequence[FoldResult], at: int) -> Iterator[Doubt]:
     heads = rounds[0].bundle.heads
     samples = [sample for one in rounds for sample in one.samples]
     scores = np.concatenate([one.scores for one in rounds])
-    head, known, truth, own = by_head(heads, truth_matrix(samples, heads), scores)[at]
+    head, known, truth, own = split_by_head(heads, truth_matrix(samples, heads), scores)[at]
     kept = [sample for sample, is_so in zip(samples, known, strict=True) if is_so]
     if head.kind == "multilabel":
         for column, label in enumerate(head.labels):

@@ -14,13 +14,13 @@ from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Sample
 from dicomsort.data.targets import label_counts, stratum, truth_matrix
 from dicomsort.model.heads import Head
-from dicomsort.training.augment import Augmentation, side_by_side, transform, with_greys_of
+from dicomsort.training.augment import Augmentation, side_by_side, transform, with_grays_of
 
 _BATCH = 64  # images at a time where nothing is learnt
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class CachedImages:
     """Labelled images in the cache.
 
     keys: content hashes. truth: float32 (n, outputs), what the network should answer, NaN where nobody knows.
@@ -46,10 +46,10 @@ class Images:
             yield torch.stack([self.pixels(at) for at in range(start, min(start + _BATCH, len(self)))])
 
 
-def images_of(samples: Sequence[Sample], heads: Sequence[Head], cache: Cache) -> Images:
+def images_of(samples: Sequence[Sample], heads: Sequence[Head], cache: Cache) -> CachedImages:
     """Gather samples that are in the cache."""
     counts = label_counts(samples)
-    return Images(
+    return CachedImages(
         cache=cache,
         keys=tuple(sample.sha256 for sample in samples),
         truth=truth_matrix(samples, heads),
@@ -71,10 +71,12 @@ def sampling_weights(strata: Sequence[str], sources: Sequence[str], balance: flo
     ]
 
 
-class Drawn(Dataset[tuple[Tensor, Tensor]]):
+class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
     """The images of one epoch in their order, each changed a little by a lot of its own."""
 
-    def __init__(self, images: Images, order: Sequence[int], augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self, images: CachedImages, order: Sequence[int], augmentation: Augmentation, seed: int
+    ) -> None:
         self._images, self._order, self._seed = images, order, seed
         self._augmentation, self._change = augmentation, transform(augmentation)
         self._alike = _alike(images) if augmentation.pair else []
@@ -94,7 +96,7 @@ class Drawn(Dataset[tuple[Tensor, Tensor]]):
         """Return one image, at times as it may be with the help of others: uint8 (1, size, size)."""
         image = self._images.pixels(index).unsqueeze(0)
         if _happens(self._augmentation.greys):
-            image = with_greys_of(image, self._one_of(range(len(self._images))))
+            image = with_grays_of(image, self._one_of(range(len(self._images))))
         if _happens(self._augmentation.pair):
             image = side_by_side(image, self._one_of(self._alike[index]))
         return image
@@ -108,7 +110,7 @@ def _happens(probability: float) -> bool:
     return probability > 0 and float(torch.rand(1)) < probability
 
 
-def _alike(images: Images) -> list[list[int]]:
+def _alike(images: CachedImages) -> list[list[int]]:
     """Return for each image those of which the same is known, itself among them."""
     alike: dict[tuple[str, bytes], list[int]] = {}
     keys = [(stratum, row.tobytes()) for stratum, row in zip(images.strata, images.truth, strict=True)]

@@ -26,16 +26,16 @@ from dicomsort.training import label_audit as auditing
 from dicomsort.training import run_folder
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
-from dicomsort.training.distributed import Ranks
+from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
-from dicomsort.training.trainer import Epoch, Place
+from dicomsort.training.trainer import Epoch, RunContext
 
 _MOST_SHOWN = 60  # doubtful labels on the contact sheet
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class SplitOptions:
     """How the data are to be divided; at most one of these is given."""
 
     split: Path | None
@@ -100,16 +100,16 @@ class SilentTraining(Silent):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingRun:
     """One call of `train`: where the data are, where all goes, and how."""
 
     data: Path
     out: Path
     cache_folder: Path
     recipe: Recipe
-    ranks: Ranks
+    ranks: ProcessGroup
     targets: tuple[str, ...]
-    division: Division
+    division: SplitOptions
     workers: int | None
     resume: bool
     corrections: Path | None = None
@@ -124,7 +124,7 @@ class Job:
         if before is not None:
             self.reporter.warn(f"'{self.out}' holds the finished model already ({before.tag})")
             return self._told(before), len(unread)
-        if self.ranks.leads and run_folder.holds_another_model(self.out):
+        if self.ranks.is_main and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread, self.recipe.auxiliary)
         images, batch = len(prepared.train), self.recipe.batch_size
@@ -132,7 +132,7 @@ class Job:
         with self._counting(total) as count, self._log(self.out) as log:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
-        if self.ranks.leads:
+        if self.ranks.is_main:
             training.finish(bundle, self.out)
             run_folder.write_card(self.out, bundle.training, bundle.metrics)
             targets = "".join(f" --target {target}" for target in self.targets)
@@ -150,20 +150,20 @@ class Job:
         heads: tuple[Head, ...],
     ) -> tuple[list[Sample], Split, list[Unread]]:
         """Split, and read what is to be trained on; a split of our own is made again of what can be read."""
-        split: Split = self.ranks.led(lambda: self._split(samples, heads))
+        split: Split = self.ranks.on_main(lambda: self._split(samples, heads))
         unread = self._fill(cache, samples, split, unread)
         given = self.division.split is not None or any(sample.part for sample in samples)
         if unread and not given and training.missing_class(samples, heads, split, unread):
             bad = {sample.sha256 for sample, _ in unread}
             samples = [sample for sample in samples if sample.sha256 not in bad]
-            split = self.ranks.led(lambda: self._split(samples, heads))
+            split = self.ranks.on_main(lambda: self._split(samples, heads))
             unread = self._fill(cache, samples, split, unread)
         self._tell_read(cache, samples, split, unread)
         return samples, split, unread
 
     def _tell_read(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> None:
         """Tell what was odd about files that were read, and which could not be."""
-        if not self.ranks.leads:
+        if not self.ranks.is_main:
             return
         read = (sample for sample in samples if split.get(sample.sha256) != TEST)
         for line in caveats.lines_of(cache.remarks(read)):
@@ -181,7 +181,7 @@ class Job:
         Returns what to tell, and how many files could not be read.
         """
         cache, samples, unread, heads = self._read()
-        folds: list[Fold] = self.ranks.led(lambda: self._folds(samples, heads))
+        folds: list[Fold] = self.ranks.on_main(lambda: self._folds(samples, heads))
         unread = self._fill(cache, samples, {}, unread)
         self._tell_read(cache, samples, {}, unread)
         with self._counting(None) as count:
@@ -189,7 +189,7 @@ class Job:
             rounds = list(validation.cross_validate(samples, heads, folds, self.recipe, work))
         summary = validation.summarise(rounds, 1000, self.recipe.seed)
         told = {"out": str(self.out), **summary.as_dict()}
-        if self.ranks.leads:
+        if self.ranks.is_main:
             validation.write(rounds, summary, self.out)
             self.reporter.folds(summary)
             if audit is not None:
@@ -210,9 +210,9 @@ class Job:
     def _read(self) -> tuple[Cache, list[Sample], list[Unread], tuple[Head, ...]]:
         preprocessing = canvas_of(self.recipe.size, self.recipe.smooth)
         training.check(self.recipe, self.ranks.device)
-        cache = self.ranks.led(lambda: Cache(self.cache_folder, preprocessing))
+        cache = self.ranks.on_main(lambda: Cache(self.cache_folder, preprocessing))
         columns = self._columns()
-        found, count = self.ranks.led(
+        found, count = self.ranks.on_main(
             lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
         )
         if self.corrections is not None:
@@ -281,13 +281,13 @@ class Job:
         """Read what is not in the cache yet, but for the test part; return all that could not be read."""
         wanted = [sample for sample in samples if split.get(sample.sha256) != TEST]
         with self.reporter.counting("reading", len(wanted)) as count:
-            found: list[Unread] = self.ranks.led(
+            found: list[Unread] = self.ranks.on_main(
                 lambda: cache.fill(wanted, pool_settings(self.workers), count)
             )
         return unread + found
 
-    def _place(self, count: Any) -> Place:
-        return Place(self.out, self.ranks, pool_settings(self.workers), self.resume, count)
+    def _place(self, count: Any) -> RunContext:
+        return RunContext(self.out, self.ranks, pool_settings(self.workers), self.resume, count)
 
     @contextmanager
     def _counting(self, total: int | None) -> Iterator[Any]:

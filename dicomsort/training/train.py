@@ -16,7 +16,7 @@ from dicomsort import __version__
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TRAIN, VALIDATION, Sample, Unread, listed
 from dicomsort.data.splits import Split
-from dicomsort.data.targets import by_head, heads_of, labels_in, truth_matrix
+from dicomsort.data.targets import heads_of, labels_in, split_by_head, truth_matrix
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluation.calibrate import REVIEW_PRECISION, fitted_head, review_threshold, right
 from dicomsort.model import bundle as bundles
@@ -26,10 +26,10 @@ from dicomsort.model.devices import PRECISIONS, THREADS, choose_precision
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.model.networks import Network
 from dicomsort.training.augment import Augmentation
-from dicomsort.training.loader import Images, images_of, sampling_weights
+from dicomsort.training.loader import CachedImages, images_of, sampling_weights
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
-from dicomsort.training.trainer import Epoch, Place, Prepared, Trainer, Watch, features_of
+from dicomsort.training.trainer import Epoch, Prepared, RunContext, Trainer, Watch, features_of
 
 FALSE_REJECTIONS = 0.01
 """The share of radiographs, of validation, that the reject score may send to review."""
@@ -94,7 +94,9 @@ def _readable(samples: Sequence[Sample], unread: Sequence[Unread]) -> list[Sampl
     return [sample for sample in samples if sample.sha256 not in bad]
 
 
-def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Watch | None = None) -> Bundle:
+def train(
+    name: str, prepared: Prepared, recipe: Recipe, place: RunContext, watch: Watch | None = None
+) -> Bundle:
     """Train a network and return its bundle, with the weights averaged over the last steps.
 
     Without patience the end is taken and validation chooses no epoch: it serves for temperature and
@@ -117,7 +119,7 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     best = trainer.best()
     best.keep(prepared.outputs)
     if recipe.adjust:
-        let_classes_count_alike(best, prepared, recipe.balance)
+        adjust_logits(best, prepared, recipe.balance)
     bundle = Bundle(
         name=name,
         network=spec,
@@ -134,14 +136,14 @@ def train(name: str, prepared: Prepared, recipe: Recipe, place: Place, watch: Wa
     return rejecting(calibrated(bundle, unseen[1], prepared.validation.truth), known, unseen)
 
 
-def _normalising(images: Images, recipe: Recipe) -> dict[str, Any]:
-    """Return mean and deviation of the greys that a network is to expect, both 0..1."""
+def _normalising(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
+    """Return mean and deviation of the grays that a network is to expect, both 0..1."""
     if recipe.normalise == "unit":
         return {"mean": 0.0, "std": 1.0}
     sums = np.zeros(3)
     for batch in images.batches():
-        grey = batch.numpy().astype(np.float64) / 255
-        sums += (grey.size, grey.sum(), np.square(grey).sum())
+        gray = batch.numpy().astype(np.float64) / 255
+        sums += (gray.size, gray.sum(), np.square(gray).sum())
     mean = sums[1] / sums[0]
     deviation = np.sqrt(max(sums[2] / sums[0] - mean**2, 1e-4))
     return {"mean": round(float(mean), 4), "std": round(float(deviation), 4)}
@@ -174,7 +176,7 @@ def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.fl
     reaches that, it is the highest possible.
     """
     heads, facts = [], []
-    for head, _, wanted, answers in by_head(bundle.heads, truth, logits):
+    for head, _, wanted, answers in split_by_head(bundle.heads, truth, logits):
         fitted = fitted_head(head, answers, wanted)
         scores = fitted.scores(answers)
         confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted)
@@ -208,7 +210,7 @@ def rejecting(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
     return replace(bundle, weights={**bundle.weights, **weights}, reject=Reject(round(threshold, 4)))
 
 
-def let_classes_count_alike(network: Network, prepared: Prepared, balance: float) -> None:
+def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
     """Take what was seen how often out of the answers (Menon et al. 2021, logit adjustment).
 
     A network learns to prefer what it has seen often. In a multiclass head what counts is the mean of the

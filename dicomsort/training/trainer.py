@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from dicomsort.data.dataset import Sample, Unread
 from dicomsort.data.splits import Split
-from dicomsort.data.targets import by_head
+from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluation.evaluate import answers_of
 from dicomsort.evaluation.metrics import macro
@@ -27,8 +27,8 @@ from dicomsort.model.networks import Network
 from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
-from dicomsort.training.distributed import Ranks
-from dicomsort.training.loader import Drawn, Images, sampling_weights, seed_of
+from dicomsort.training.distributed import ProcessGroup
+from dicomsort.training.loader import AugmentedImages, CachedImages, sampling_weights, seed_of
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 
@@ -60,8 +60,8 @@ class Prepared:
     """
 
     heads: tuple[Head, ...]
-    train: Images
-    validation: Images
+    train: CachedImages
+    validation: CachedImages
     split: Split
     samples: tuple[Sample, ...]
     unread: tuple[Unread, ...]
@@ -74,14 +74,14 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RunContext:
     """Where a training works: its folder, its processes, and those that read and change images.
 
     count: told of every image that was learnt from.
     """
 
     folder: Path
-    ranks: Ranks
+    ranks: ProcessGroup
     pool: PoolSettings
     resume: bool = False
     count: Callable[[int], None] | None = None
@@ -90,7 +90,7 @@ class Place:
 class Trainer:
     """A network on its way: weights, their average, optimizer, schedule, and the epochs so far."""
 
-    def __init__(self, network: Network, prepared: Prepared, recipe: Recipe, place: Place) -> None:
+    def __init__(self, network: Network, prepared: Prepared, recipe: Recipe, place: RunContext) -> None:
         self._prepared, self._recipe, self._place = prepared, recipe, place
         self._device = place.ranks.device
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class Trainer:
         while len(self._history) < self._recipe.epochs and not self._is_over():
             epoch = self._epoch(len(self._history) + 1)
             self._history.append(asdict(epoch))
-            if self._place.ranks.leads:
+            if self._place.ranks.is_main:
                 self._checkpoint.save(self._state())
             self._tell(epoch, watch)
             yield epoch
@@ -142,7 +142,7 @@ class Trainer:
         return network
 
     def _tell(self, epoch: Epoch, watch: Watch | None) -> None:
-        if watch is not None and self._place.ranks.leads:
+        if watch is not None and self._place.ranks.is_main:
             watch(epoch)
 
     def _is_over(self) -> bool:
@@ -159,7 +159,7 @@ class Trainer:
         torch.manual_seed(seed_of(self._recipe.seed, number, 0))
         self._together.train()
         losses = [self._step(images, truth) for images, truth in self._loader(number)]
-        figures = self._place.ranks.led(self._validate)
+        figures = self._place.ranks.on_main(self._validate)
         loss = float(np.mean(losses))
         if self._recipe.patience and figures["f1_macro"] > self._best["f1_macro"]:
             weights = {name: value.cpu().clone() for name, value in self._steady().state_dict().items()}
@@ -201,8 +201,9 @@ class Trainer:
         own = order[ranks.rank : self._share * ranks.world : ranks.world].tolist()
         whole = self._share > self._size  # batch norm needs more than one image
         cuda = self._device.type == "cuda"
+        seed = seed_of(recipe.seed, number, 2 + ranks.rank)
         return DataLoader(
-            Drawn(images, own, self._augmentation, seed_of(recipe.seed, number, 2 + ranks.rank)), self._size,
+            AugmentedImages(images, own, self._augmentation, seed), self._size,
             drop_last=whole, num_workers=self._place.pool.workers if cuda else 0, pin_memory=cuda,
         )  # fmt: skip
 
@@ -305,7 +306,9 @@ def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: flo
 
 
 @torch.inference_mode()
-def predict(network: Network, images: Images, precision: torch.dtype = torch.float32) -> NDArray[np.float32]:
+def predict(
+    network: Network, images: CachedImages, precision: torch.dtype = torch.float32
+) -> NDArray[np.float32]:
     """Return float32 logits (n, outputs)."""
     network.eval()
     device = next(network.parameters()).device
@@ -317,7 +320,7 @@ def predict(network: Network, images: Images, precision: torch.dtype = torch.flo
 
 
 def features_of(
-    network: Network, images: Images, precision: torch.dtype = torch.float32
+    network: Network, images: CachedImages, precision: torch.dtype = torch.float32
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what the last layer is given and gives: float32 (n, dimensions) and logits (n, outputs)."""
     device = next(network.parameters()).device
@@ -334,6 +337,6 @@ def validation_figures(
     """Return macro F1 and recall, averaged over the heads."""
     figures = [
         macro(answers_of(part.head, part.truth, part.head.scores(part.values)))
-        for part in by_head(heads, truth, logits)
+        for part in split_by_head(heads, truth, logits)
     ]
     return {name: float(np.mean([each[name] for each in figures])) for name in ("f1_macro", "recall_macro")}
