@@ -55,7 +55,7 @@ class ModelError(DicomsortError):
 
 
 def internal(error: Exception) -> str:
-    """Say where an error that nobody foresaw has come from; its message may quote a header, so not what."""
+    """Say where an unforeseen error has come from, and no more: its message may quote a header."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
     return f"internal error, please report it: {where} (version {__version__})"

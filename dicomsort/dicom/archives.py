@@ -38,12 +38,12 @@ def is_archive(file: BinaryIO) -> bool:
 
 
 def _is_document(start: bytes) -> bool:
-    """Tell by the name in the first local file header (APPNOTE 4.3.7)."""
+    """Return whether the name in the first local file header is that of a document (APPNOTE 4.3.7)."""
     return start.startswith(b"PK\x03\x04") and start[30:].startswith(_DOCUMENTS)
 
 
 def _is_tar(block: bytes) -> bool:
-    """Tell a ustar header by its mark, an older one by its checksum (POSIX pax, ustar Interchange Format)."""
+    """Return whether a block is a tar header: ustar by its mark, an older one by its checksum (POSIX pax)."""
     if block[257:262] == b"ustar":
         return True
     stated = re.fullmatch(rb"[ 0]*([0-7]{1,6})[ \0]+", block[148:156])
@@ -53,6 +53,6 @@ def _is_tar(block: bytes) -> bool:
 
 
 def _is_disc(file: BinaryIO) -> bool:
-    """Tell the image of a CD or DVD (ECMA-119 8.1)."""
+    """Return whether a file is the image of a CD or DVD (ECMA-119 8.1)."""
     file.seek(_ISO_AT)
     return file.read(len(_ISO)) == _ISO

@@ -281,7 +281,7 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: DecodeRequest) -> Dec
 
 
 def keeps_to(frame: bytes, transfer_syntax: str, shape: tuple[int, int]) -> bool:
-    """Tell whether a code stream is whole and claims the (rows, columns) of the DICOM header.
+    """Return whether a code stream is whole and claims the (rows, columns) of the DICOM header.
 
     A decoder believes the stream and not the header, so its claim has to be looked at before it is given the
     memory; and many decoders fill in gray for what is cut off.

@@ -34,7 +34,7 @@ class Inflated(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True; only io.SEEK_SET and io.SEEK_CUR are possible, for nobody knows the end."""
+        """Return True; only io.SEEK_SET and io.SEEK_CUR are possible, for the end is unknown."""
         return True
 
     def tell(self) -> int:

@@ -29,7 +29,7 @@ def group(
     begins: Callable[[Fragment], bool],
     cut: bool = False,
 ) -> Frames:
-    """Tell frames apart.
+    """Return the fragments of each frame.
 
     tables: offsets of the frames from the first fragment's item, as the Extended and the Basic Offset Table
     say, as far as these are there. Tables have been seen to lie where the frames are whole, so they are asked

@@ -116,7 +116,7 @@ def read_header(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
 
 
 class _HeaderEnd:
-    """Tells pydicom where to stop: at pixel data, or where no header goes on.
+    """Where pydicom stops: at pixel data, or where no header goes on.
 
     Group 0 has no place in a file (PS3.7 E.1); zeros look like it, and pydicom would follow them for hours.
     Nor would it mind a Window Center of a gigabyte.
@@ -180,12 +180,12 @@ def sop_class(dataset: Dataset) -> str:
 
 
 def is_standard(sop_class_uid: str) -> bool:
-    """Tell a UID that the standard defines (PS3.6 Annex A)."""
+    """Return whether the standard defines a UID (PS3.6 Annex A)."""
     return UID(sop_class_uid).name != sop_class_uid
 
 
 def is_cut(dataset: Dataset, stream: BinaryIO) -> bool:
-    """Tell a header that ends in the middle of an element; pydicom itself takes what there is.
+    """Return whether a header ends in the middle of an element; pydicom itself takes what there is.
 
     stream: as `read_header` left it.
     """

@@ -76,7 +76,7 @@ class JpegStream:
         """Whether the stream itself says that it holds RGB; None if it says nothing.
 
         As decoders do: a JFIF marker means YCbCr, an Adobe one names the transform, else the letters R, G, B
-        may stand in place of the components' numbers. Nobody sub-samples green and blue.
+        may stand in place of the components' numbers. Green and blue are never sub-sampled.
         """
         if self.jfif:
             return False

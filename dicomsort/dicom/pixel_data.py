@@ -198,7 +198,10 @@ class ImagePixelDescription:
         return None
 
     def _halved_color(self, frame_bytes: int) -> bool:
-        """Tell native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2); some only say so, and have 3."""
+        """Return whether this is native YBR_FULL_422 of two bytes a pixel (PS3.3 C.7.6.3.1.2).
+
+        Some files only say so and have three.
+        """
         says = self.photometric == "YBR_FULL_422" and self.samples == 3 and self.bits_allocated == 8
         return says and self.columns % 2 == 0 and frame_bytes < self.frame_bytes
 

@@ -138,7 +138,7 @@ class _Polarity(NamedTuple):
 
 
 def _inverse(dataset: Dataset, layout: ImagePixelDescription) -> _Polarity:
-    """Tell which end is white: Photometric Interpretation, and if it is missing Presentation LUT Shape.
+    """Return which end is white: by Photometric Interpretation, else by Presentation LUT Shape.
 
     The standard allows INVERSE with MONOCHROME1 and IDENTITY with MONOCHROME2 only (PS3.3 C.8.11.3.1.2). Of
     another pair the former decides: ITK with GDCM turns values and interpretation of an image but keeps the
@@ -280,7 +280,7 @@ def _in_range(value: int, layout: ImagePixelDescription) -> int:
 
 
 def _is_not_for_display(dataset: Dataset) -> bool:
-    """Tell an angiography's Modality LUT that leads back to X-ray intensity (PS3.3 C.8.7.1.1.2)."""
+    """Return whether the Modality LUT of an angiography leads back to X-ray intensity (PS3.3 C.8.7.1.1.2)."""
     relationship = text(dataset, "PixelIntensityRelationship", "CS").upper()
     return sop_class(dataset).startswith(_ANGIOGRAPHY) and relationship in ("LOG", "DISP")
 
@@ -293,7 +293,7 @@ class _Dark(NamedTuple):
 
 
 def _dark(dataset: Dataset, layout: ImagePixelDescription) -> _Dark:
-    """Return the stored value of no X-ray, for detector values that nobody has prepared for viewing.
+    """Return the stored value of no X-ray, for detector values that have not been prepared for viewing.
 
     That is a Pixel Intensity Relationship of LIN in a FOR PROCESSING object (PS3.3 C.8.11.3.1.2); by its
     sign (in the same place) values grow with the intensity, or fall from the highest that the bits can hold.
