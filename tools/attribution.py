@@ -9,8 +9,8 @@ Row = tuple[str, ...]
 INTRODUCTION = """\
 # Where the test data comes from
 
-`python tests/build_archive.py SHARED_FOLDER` writes `archive/`, `broken/`, `expected.csv` and this file; do
-not edit them by hand. `SHARED_FOLDER` holds `xray/` and `dicom/`. The bytes were made with imagecodecs
+`python tools/build_archive.py SHARED_FOLDER` writes `../archive/`, `broken/`, `expected.csv` and this file;
+do not edit them by hand. `SHARED_FOLDER` holds `xray/` and `dicom/`. The bytes were made with imagecodecs
 {imagecodecs} and pydicom {pydicom}; other versions may compress otherwise. What is in `archive/` and not
 listed here is made from nothing, or from what is listed (`DICOMDIR`, and the copy in `Backup copy`).
 
@@ -74,7 +74,7 @@ class Sources:
 def document(
     versions: dict[str, str], made: Iterable[Row], damaged: Iterable[Row], copied: Iterable[Row]
 ) -> str:
-    """The text of DATA.md."""
+    """Write the text of DATA.md."""
     parts = [
         INTRODUCTION.format(**versions),
         "## Radiographs made into DICOM\n",

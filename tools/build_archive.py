@@ -1,4 +1,7 @@
-"""Builds archive, broken, expected.csv and DATA.md beside itself from a shared folder of sources."""
+"""Builds archive, broken, expected.csv and DATA.md of tests from a folder of sources.
+
+python tools/build_archive.py SHARED_FOLDER
+"""
 
 import csv
 import io
@@ -12,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from attribution import Sources, document
-from damage import MUTANTS, THUMBNAIL, Small
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from committed import ARCHIVE, BROKEN, DATA, committed
+from damage import MUTANTS, THUMBNAIL, Small
 from synthetic import (
     BIG,
     DEFLATED,
@@ -46,7 +53,6 @@ from synthetic import (
     with_meta,
 )
 
-HERE = Path(__file__).parent
 CD = "CD 2021"
 TWICE = ("2019/CR01/IM000001", "Backup copy/2019/IM000001")
 """A file and its exact copy."""
@@ -193,8 +199,8 @@ COPIED_BROKEN = (
 
 def main(shared: Path) -> None:
     """Write everything anew."""
-    for folder in ("archive", "broken"):
-        shutil.rmtree(HERE / folder, ignore_errors=True)
+    for folder in (ARCHIVE, BROKEN):
+        shutil.rmtree(folder, ignore_errors=True)
     written = [*archive(shared), *broken(shared)]
     write_expected(written)
     write_attribution(shared)
@@ -206,7 +212,7 @@ def archive(shared: Path) -> Iterable[Written]:
         data = dicom_bytes(picture(shared, radiograph.source), radiograph.recipe, radiograph.target)
         yield put(Written(f"archive/{radiograph.target}", "sorted", radiograph.label), data)
     first = next(radiograph for radiograph in RADIOGRAPHS if radiograph.target == TWICE[0])
-    original = (HERE / "archive" / TWICE[0]).read_bytes()
+    original = (ARCHIVE / TWICE[0]).read_bytes()
     yield put(Written(f"archive/{TWICE[1]}", "duplicate", first.label), original)
     yield from copy(shared, COPIED, "archive")
     yield put(Written(f"archive/{CD}/DICOMDIR", "not_xray"), dicomdir(shared))
@@ -215,7 +221,7 @@ def archive(shared: Path) -> Iterable[Written]:
 
 
 def broken(shared: Path) -> Iterable[Written]:
-    """Fill tests/broken."""
+    """Fill tests/data/broken."""
     small = Small(*(thumbnail(shared, source) for source in THUMBNAIL))
     for mutant in MUTANTS:
         yield put(
@@ -225,31 +231,35 @@ def broken(shared: Path) -> Iterable[Written]:
 
 
 def copy(shared: Path, files: Iterable[Copied], folder: str) -> Iterable[Written]:
+    """Take files over byte by byte."""
     for file in files:
         data = (shared / "dicom" / file.source).read_bytes()
         yield put(Written(f"{folder}/{file.target}", file.status, file.label), data)
 
 
 def put(file: Written, data: bytes) -> Written:
-    path = HERE / file.path
+    """Write a file of the test data."""
+    path = committed(file.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return file
 
 
 def picture(shared: Path, source: str) -> Gray:
+    """Read a radiograph of the sources as gray values."""
     with Image.open(shared / "xray" / "images" / f"{source}.webp") as image:
         return np.asarray(image.convert("L"))
 
 
 def thumbnail(shared: Path, source: str) -> Gray:
+    """Read a radiograph of the sources, at most 128 pixels a side."""
     image = Image.fromarray(picture(shared, source))
     image.thumbnail((128, 128), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def dicomdir(shared: Path) -> bytes:
-    """The index of the files below CD, as pydicom's FileSet writes it."""
+    """Index the files below CD, as pydicom's FileSet writes it."""
     files = FileSet()
     files.UID = UID(uid(CD))
     files.ID = "CD2021"
@@ -265,6 +275,7 @@ def dicomdir(shared: Path) -> bytes:
 
 
 def encapsulated_pdf() -> bytes:
+    """Make an object that holds a document."""
     dataset = canary(STORAGE + "104.1", "pdf", "pdf")
     dataset.Modality, dataset.MIMETypeOfEncapsulatedDocument = "DOC", "application/pdf"
     dataset.EncapsulatedDocument = (
@@ -274,6 +285,7 @@ def encapsulated_pdf() -> bytes:
 
 
 def presentation_state() -> bytes:
+    """Make an object that only says how to show another."""
     dataset = canary(STORAGE + "11.1", "presentation", "DICOM/IM000001")
     dataset.Modality, dataset.ContentLabel = "PR", "MARKED"
     image = Dataset()
@@ -284,22 +296,24 @@ def presentation_state() -> bytes:
 
 
 def mammogram() -> bytes:
+    """Make a mammogram of a ramp."""
     return gradient(STORAGE + "1.2", "MG", "BREAST")
 
 
 def screenshot() -> bytes:
+    """Make a secondary capture of a ramp."""
     return gradient(SECONDARY_CAPTURE, "OT", "")
 
 
 def gradient(sop_class: str, modality: str, body_part: str) -> bytes:
-    """An image object that is no radiograph; its picture is a ramp."""
+    """Make an image object that is no radiograph; its picture is a ramp."""
     ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
     recipe = Recipe(EXPLICIT, sop_class, modality, body_part=body_part)
     return dicom_bytes(ramp, recipe, f"gradient {modality}")
 
 
 def photo() -> bytes:
-    """A color JPEG that is no DICOM: a sky over noise."""
+    """Make a color JPEG that is no DICOM: a sky over noise."""
     noise = np.random.default_rng(4711).integers(0, 60, (120, 160, 3))
     ramp = np.linspace(200, 40, 120)[:, None, None]
     buffer = io.BytesIO()
@@ -308,11 +322,12 @@ def photo() -> bytes:
 
 
 def thumbs_db() -> bytes:
-    """The magic of an OLE file, then noise."""
+    """Write the magic of an OLE file, then noise."""
     return bytes.fromhex("d0cf11e0a1b11ae1") + np.random.default_rng(7).bytes(1528)
 
 
 def text(content: str) -> Callable[[], bytes]:
+    """Make a file of that text."""
     return content.encode
 
 
@@ -334,7 +349,8 @@ GENERATED: tuple[tuple[str, str, Callable[[], bytes]], ...] = (
 
 
 def write_expected(written: Iterable[Written]) -> None:
-    with (HERE / "expected.csv").open("w", encoding="utf-8", newline="") as file:
+    """Write expected.csv."""
+    with (DATA / "expected.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "status", "label"])
         writer.writerows(
@@ -343,13 +359,14 @@ def write_expected(written: Iterable[Written]) -> None:
 
 
 def write_attribution(shared: Path) -> None:
+    """Write DATA.md."""
     sources = Sources(shared)
     made = [(f"archive/{one.target}", *sources.picture(one.source)) for one in RADIOGRAPHS]
     damaged = [sources.picture(source) for source in THUMBNAIL]
     copied = [(f"archive/{one.target}", *sources.file(one.source)) for one in COPIED]
     copied += [(f"broken/{one.target}", *sources.file(one.source)) for one in COPIED_BROKEN]
     versions = {name: version(name) for name in ("imagecodecs", "pydicom")}
-    (HERE / "DATA.md").write_text(document(versions, made, damaged, copied), encoding="utf-8")
+    (DATA / "DATA.md").write_text(document(versions, made, damaged, copied), encoding="utf-8")
 
 
 if __name__ == "__main__":

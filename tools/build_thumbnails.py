@@ -1,6 +1,6 @@
 """Draw thumbnails.png: what every radiograph of the archives should look like, by `reference.py`.
 
-    python tests/build_thumbnails.py SHARED_FOLDER
+    python tools/build_thumbnails.py SHARED_FOLDER
 
 Needs the `bench` extra, for pydicom decodes JPEG lossless, JPEG-LS and HTJ2K by plug-ins only, and, for one
 file, `dicom/xray` in SHARED_FOLDER. One thumbnail of 56 pixels a side for each line of `expected.csv` that
@@ -15,13 +15,16 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-import reference
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+import reference
+from committed import BROKEN, DATA, committed
+
 SIZE, TILE, ACROSS = 224, 56, 10
 SHOWN = ("sorted", "duplicate")
 
@@ -38,7 +41,7 @@ REPAIRS: dict[str, dict[str, Any]] = {
 }
 
 
-def shown(table: Path = TESTS / "expected.csv") -> list[str]:
+def shown(table: Path = DATA / "expected.csv") -> list[str]:
     """Name the files that are pictures, in the order of the sheet."""
     with table.open(encoding="utf-8", newline="") as file:
         return [row["file"] for row in csv.DictReader(file) if row["status"] in SHOWN]
@@ -69,7 +72,7 @@ def _lossless_sibling(_dataset: Dataset, shared: Path) -> NDArray[Any]:
 
 def _same_stream(_dataset: Dataset, _shared: Path) -> NDArray[Any]:
     """Take the same code stream from a file without offset table: pydicom believes the table."""
-    return reference.frame_of(reference.load(TESTS / "broken" / "fragments_split.dcm"))
+    return reference.frame_of(reference.load(BROKEN / "fragments_split.dcm"))
 
 
 STANDINS: dict[str, Callable[[Dataset, Path], NDArray[Any]]] = {
@@ -80,18 +83,18 @@ STANDINS: dict[str, Callable[[Dataset, Path], NDArray[Any]]] = {
 
 
 def main() -> None:
-    """Write the sheet beside this file."""
+    """Write the sheet."""
     shared, files = Path(sys.argv[1]), shown()
     sheet = np.zeros((-(-len(files) // ACROSS) * TILE, ACROSS * TILE), np.uint8)
     for index, name in enumerate(files):
-        path = TESTS / name
+        path = committed(name)
         dataset = reference.load(path)
         for keyword, value in REPAIRS.get(path.name, {}).items():
             setattr(dataset, keyword, value)
         standin = STANDINS.get(path.name)
         frame = standin(dataset, shared) if standin else None
         tile(sheet, index)[:] = np.rint(thumbnail(reference.picture(dataset, SIZE, frame)))
-    Image.fromarray(sheet).save(TESTS / "thumbnails.png", optimize=True)
+    Image.fromarray(sheet).save(DATA / "thumbnails.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from attribution import DATA_SETS
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,10 +39,6 @@ from dicomsort.model import load
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Failure
 from dicomsort.system.worker_pool import pool_settings, warm_up
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from attribution import DATA_SETS
 
 BLOCKS = ("figures", "data")
 ALL, WITH, OUTSIDE = "images", "with", "outside"

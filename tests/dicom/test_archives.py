@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FixedPredictor, Ran, inside, rows, settings
+from outputs import rows, settings
+from predictors import FixedPredictor
+from program import Ran, inside
 
 from dicomsort.dicom import dicom_file
 from dicomsort.dicom.archives import is_archive

@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from committed import ARCHIVE
 from numpy.typing import NDArray
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
@@ -18,7 +19,7 @@ from dicomsort.outcome import Failure, ReadImage, Reason, Status, frame_remark
 
 Write = Callable[..., Path]
 FRAMES = 5
-CHEST = Path(__file__).parent / "archive" / "2019" / "CR01" / "IM000001"
+CHEST = ARCHIVE / "2019" / "CR01" / "IM000001"
 XA = "1.2.840.10008.5.1.4.1.1.12.1"
 CANVAS = Preprocessing(size=96)
 RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"

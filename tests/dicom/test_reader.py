@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 import reference
-from conftest import TESTS
+from committed import DATA, committed
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import encapsulate, encapsulate_extended
@@ -51,7 +51,7 @@ def image_of(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_every_committed_file_ends_as_expected(expected: list[dict[str, str]]) -> None:
     wrong = []
     for row in expected:
-        reading = read(TESTS / row["file"])
+        reading = read(committed(row["file"]))
         got = Status.SORTED if isinstance(reading, ReadImage) else reading.status
         wanted = Status.SORTED if row["status"] == "duplicate" else Status(row["status"])
         if got is not wanted:
@@ -356,7 +356,7 @@ def test_the_digest_covers_every_frame_and_the_syntax(tmp_path: Path, write_dico
 
 
 def _radiographs() -> list[dict[str, str]]:
-    with (TESTS / "radiographs.csv").open(encoding="utf-8", newline="") as file:
+    with (DATA / "radiographs.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

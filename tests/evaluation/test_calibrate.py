@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROUTER_LABELS, Ran, inside
+from labelled import LEVELS, POOL, Several, draw, samples_of, write_csv
 from numpy.typing import NDArray
-from test_evaluate import LEVELS, POOL, Several, draw, samples_of, write_csv
+from predictors import ROUTER_LABELS
+from program import Ran, inside
 
 from dicomsort.data.dataset import Sample
 from dicomsort.errors import ExitCode, TargetError, UsageError

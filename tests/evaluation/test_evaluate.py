@@ -1,45 +1,24 @@
 """Models against labelled images: whose figures, of which images, resampled how, and what is told apart."""
 
-import csv
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROUTER_LABELS, FixedPredictor, inside
-from numpy.typing import NDArray
-from PIL import Image
+from labelled import FAST, LEVELS, Several, draw, samples_of, write_csv
+from predictors import ROUTER_LABELS, FixedPredictor
+from program import inside
 
-from dicomsort.data.dataset import Columns, Sample, load
+from dicomsort.data.dataset import Columns, load
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.evaluation import baselines, evaluate
-from dicomsort.evaluation.evaluate import EvalSettings, answer, judge, questions, stand, worst
+from dicomsort.evaluation.evaluate import answer, judge, questions, stand, worst
 from dicomsort.evaluation.subgroups import REST, UNKNOWN, groups_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
 from dicomsort.outcome import Reason
-from dicomsort.system.worker_pool import PoolSettings
-
-LEVELS = np.linspace(20, 200, len(ROUTER_LABELS))
-POOL = PoolSettings(workers=1, timeout=30.0)
-FAST = EvalSettings(bootstrap=50, pool=POOL)
-
-
-def draw(path: Path, level: float, spread: float = 5.0, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    gray = np.random.default_rng(seed).normal(level, spread, (40, 40))
-    Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).save(path)
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +40,6 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     rows.append({**rows[4], "file": "broken.png"})
     return write_csv(folder / "labels.csv", rows)
-
-
-def samples_of(path: Path, *targets: str, facts: Sequence[str] = ()) -> tuple[Sample, ...]:
-    return load(path, Columns(targets, facts=tuple(facts))).samples
-
-
-class Several(FixedPredictor):
-    """Answers all heads: every logit but the first head's is 3 for a brightness over 100, else -3."""
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        bright = images.reshape(len(images), -1).mean(axis=1, keepdims=True) > 100
-        others = np.tile(np.where(bright, 3.0, -3.0), (1, self.bundle.outputs - len(ROUTER_LABELS)))
-        return np.asarray(np.concatenate([super().logits(images), others], axis=1), np.float32)
 
 
 @pytest.fixture

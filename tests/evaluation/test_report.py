@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROUTER_LABELS, FixedPredictor, inside
+from labelled import FAST, LEVELS, Several, draw, draw_pictures, samples_of, write_csv
 from PIL import Image
-from test_cli import draw_pictures
-from test_evaluate import FAST, LEVELS, Several, draw, samples_of, write_csv
+from predictors import ROUTER_LABELS, FixedPredictor
+from program import inside
 
 from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError

@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from committed import ARCHIVE
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -25,7 +26,7 @@ from dicomsort.dicom import reader
 from dicomsort.outcome import Failure, ReadImage, Reason
 
 Write = Callable[..., Path]
-CHEST = Path(__file__).parent / "archive" / "2019" / "CR01" / "IM000001"
+CHEST = ARCHIVE / "2019" / "CR01" / "IM000001"
 CAPTURE, CR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1"
 GDCM = "1.2.826.0.1.3680043.2.1143.107.104.103.115.3.2.5.111.124.113"
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")

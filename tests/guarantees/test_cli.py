@@ -18,8 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 import typer.main
-from conftest import ROUTER_LABELS, TESTS, Ran, command, inside, tree
+from committed import ARCHIVE, BROKEN, ROOT, TESTS, committed, name_of
+from labelled import draw_pictures
+from outputs import tree
 from PIL import Image
+from predictors import ROUTER_LABELS
+from program import Ran, command, inside
 
 from dicomsort import Preprocessing, ReadSettings, read_image
 from dicomsort.cli.main import app
@@ -34,18 +38,18 @@ CANARIES = ("CANARY", "19330303")
 @pytest.fixture(scope="module")
 def sorted_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     out = tmp_path_factory.mktemp("run") / "sorted"
-    return out, command("classify", TESTS / "archive", "--out", out, "--json", "-v")
+    return out, command("classify", ARCHIVE, "--out", out, "--json", "-v")
 
 
 @pytest.fixture(scope="module")
 def sorted_broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     out = tmp_path_factory.mktemp("run") / "sorted"
-    return out, command("classify", TESTS / "broken", "--out", out, "--timeout", "20")
+    return out, command("classify", BROKEN, "--out", out, "--timeout", "20")
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:
     with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        return {os.path.relpath(row["path"], TESTS): row for row in csv.DictReader(file)}
+        return {name_of(row["path"]): row for row in csv.DictReader(file)}
 
 
 def statuses_differ(out: Path, expected: list[dict[str, str]], folder: str) -> list[tuple[str, str, str]]:
@@ -102,7 +106,7 @@ def test_the_placed_files_are_the_sources(sorted_archive: tuple[Path, Ran]) -> N
     files = {name: data for name, data in tree(out).items() if name not in ("manifest.csv", "run.json")}
     assert set(files) == set(placed)
     for destination, name in placed.items():
-        assert files[destination] == (TESTS / name).read_bytes()
+        assert files[destination] == committed(name).read_bytes()
         assert destination.split("/", 1)[1] == name.split("/", 1)[1]
 
 
@@ -120,7 +124,7 @@ def test_json_is_one_object_and_adds_up(sorted_archive: tuple[Path, Ran]) -> Non
 def test_a_second_run_says_that_all_is_done(sorted_archive: tuple[Path, Ran]) -> None:
     out, first = sorted_archive
     before = tree(out)
-    ran = command("classify", TESTS / "archive", "--out", out)
+    ran = command("classify", ARCHIVE, "--out", out)
     assert ran.code == ExitCode.DONE
     assert f"{first.json['found']} already done" in ran.err
     assert tree(out) == before
@@ -226,16 +230,6 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labels.csv").write_text("file,group\nfile,hand\n")
     draw_pictures(folder / "pictures")
     return folder
-
-
-def draw_pictures(folder: Path, count: int = 12) -> None:
-    """Two classes that any network can tell apart."""
-    generator = np.random.default_rng(0)
-    for label, level in (("bright", 200), ("dark", 50)):
-        (folder / label).mkdir(parents=True)
-        for number in range(count):
-            gray = np.clip(generator.normal(level, 20, (40, 48)), 0, 255).astype(np.uint8)
-            Image.fromarray(gray).save(folder / label / f"{number}.png")
 
 
 @pytest.mark.parametrize(
@@ -421,7 +415,7 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
 ) -> None:
     inbox, out = tmp_path / "in", tmp_path / "out"
     for copy in range(30):
-        shutil.copytree(TESTS / "archive" / "2020" / "PAED", inbox / str(copy))
+        shutil.copytree(ARCHIVE / "2020" / "PAED", inbox / str(copy))
     words = ["classify", str(inbox), "--out", str(out), "--model", str(small_model), "--workers", "1"]
     options = ["--batch-size", "1"]
     running = subprocess.Popen(
@@ -441,7 +435,7 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
     assert last.json["found"] == 180
 
 
-README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_option_status_exit_code_and_column() -> None:
@@ -467,7 +461,7 @@ def test_the_readme_holds_the_two_commands() -> None:
 def test_every_ending_that_the_readme_tells_is_tested() -> None:
     table = README.split("## How it ends")[1].split("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")][2:]
-    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.glob("test_*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
     for line in lines:
         names = re.findall(r"`(test_\w+)`", line.split("|")[3])
         assert names, line

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FixedPredictor, command, picture, rows, settings, tree
+from outputs import rows, settings, tree
+from predictors import FixedPredictor
+from program import command
+from written import picture
 
 from dicomsort import __version__
 from dicomsort.cluster import driver, node, task

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import reference
 from build_thumbnails import REPAIRS, SIZE, STANDINS, shown, thumbnail, tile
+from committed import DATA, committed
 from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
 
 from dicomsort import Preprocessing, read_image
 from dicomsort.imaging.canvas import fit
 
-TESTS = Path(__file__).resolve().parent
 FILES = shown()
 GRAY_LEVELS = 1.5
 
 
 @pytest.fixture(scope="module")
 def sheet() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    with Image.open(TESTS / "thumbnails.png") as image:
+    with Image.open(DATA / "thumbnails.png") as image:
         return np.asarray(image)
 
 
@@ -28,7 +28,7 @@ def sheet() -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_every_radiograph_looks_as_its_thumbnail(
     index: int, sheet: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> None:
-    seen = thumbnail(read_image(TESTS / FILES[index], Preprocessing(size=SIZE)).astype(float))
+    seen = thumbnail(read_image(committed(FILES[index]), Preprocessing(size=SIZE)).astype(float))
     difference = np.abs(seen - tile(sheet, index))
     assert difference.mean() <= GRAY_LEVELS
     assert difference.max() <= 24
@@ -40,22 +40,22 @@ def _decodable() -> list[str]:
     return [
         name
         for name in names
-        if get_decoder(reference.load(TESTS / name).file_meta.TransferSyntaxUID).is_available
+        if get_decoder(reference.load(committed(name)).file_meta.TransferSyntaxUID).is_available
     ]
 
 
 @pytest.mark.filterwarnings("ignore:The pixel data is .* excess padding:UserWarning")
 @pytest.mark.parametrize("name", _decodable())
 def test_every_pixel_is_that_of_pydicom(name: str) -> None:
-    expected = reference.picture(reference.load(TESTS / name), SIZE)
-    assert np.abs(read_image(TESTS / name, Preprocessing(size=SIZE)) - expected).mean() <= GRAY_LEVELS
+    expected = reference.picture(reference.load(committed(name)), SIZE)
+    assert np.abs(read_image(committed(name), Preprocessing(size=SIZE)) - expected).mean() <= GRAY_LEVELS
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_window_of_a_reduced_picture_is_that_of_the_full_one(name: str) -> None:
     """Whatever size is asked for, the same values are black and white."""
-    small = read_image(TESTS / name, Preprocessing(size=SIZE)).astype(int)
-    whole = fit(read_image(TESTS / name, None).astype(np.float32), Preprocessing(size=SIZE))
+    small = read_image(committed(name), Preprocessing(size=SIZE)).astype(int)
+    whole = fit(read_image(committed(name), None).astype(np.float32), Preprocessing(size=SIZE))
     assert np.abs(small - whole).mean() <= GRAY_LEVELS
 
 

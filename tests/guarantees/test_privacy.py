@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from conftest import TESTS, command, inside
+from committed import committed
+from program import command, inside
 from pydicom._dicom_dict import DicomDictionary
 
 CANARY, DATE = "Canary^Bird", "19331122"
@@ -77,7 +78,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("birds")
     rng = random.Random(0)
     for number, name in enumerate(SOURCES):
-        whole = sing(TESTS / name)
+        whole = sing(committed(name))
         assert whole.count(CANARY.encode()) > 500
         (folder / f"{number}.dcm").write_bytes(whole)
         for mutant in range(MUTANTS):
@@ -89,7 +90,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def singing_element(keyword: str, vr: str) -> bytes:
     """Put the canary where a number or a term is looked for, of a VR that lets it stand there."""
-    dataset = pydicom.dcmread(TESTS / SOURCES[0])
+    dataset = pydicom.dcmread(committed(SOURCES[0]))
     dataset[keyword] = pydicom.DataElement(keyword, vr, CANARY)
     target = pydicom.filebase.DicomBytesIO()
     pydicom.dcmwrite(target, dataset, enforce_file_format=False)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TESTS, check_places, picture, rows, tree
+from committed import SORT_ONCE
+from outputs import check_places, rows, tree
+from written import picture
 
-PROGRAM = [sys.executable, str(TESTS / "sort_once.py")]
+PROGRAM = [sys.executable, str(SORT_ONCE)]
 Write = Callable[..., Path]
 
 

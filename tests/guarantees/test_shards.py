@@ -11,7 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TESTS, FixedPredictor, check_places, command, inside, picture, rows, settings, tree
+from committed import SORT_ONCE
+from outputs import check_places, rows, settings, tree
+from predictors import FixedPredictor
+from program import command, inside
+from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.outcome import Reason, Status
@@ -23,7 +27,7 @@ from dicomsort.system import locks
 from dicomsort.system.worker_pool import PoolSettings
 
 Write = Callable[..., Path]
-PROGRAM = [sys.executable, str(TESTS / "sort_once.py")]
+PROGRAM = [sys.executable, str(SORT_ONCE)]
 POOL = PoolSettings(2, 20)
 
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FixedPredictor, Ran, inside, picture, rows, settings
+from outputs import rows, settings
+from predictors import FixedPredictor
+from program import Ran, inside
+from written import picture
 
 from dicomsort.errors import ExitCode
 from dicomsort.sorting.pipeline import sort

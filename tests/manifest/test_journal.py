@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_manifest import manifest
+from manifests import manifest
 
 from dicomsort.errors import TargetError
 from dicomsort.manifest import journal as journals

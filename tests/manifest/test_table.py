@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import FixedPredictor, check_places, rows, settings, tree
+from manifests import ANSWERS, manifest
+from outputs import check_places, rows, settings, tree
+from predictors import FixedPredictor
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
-from dicomsort.manifest.run_file import RunFacts
-from dicomsort.manifest.table import Manifest, Row, columns
+from dicomsort.manifest.table import Row, columns
 from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.inputs import Shard
@@ -23,14 +23,8 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 from dicomsort.system.worker_pool import PoolSettings
 
-ANSWERS = ("score_hand", "score_spine")
-FIXED: dict[str, Any] = {"model": "m@1", "review_below": 0.5}
 ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\xfe", "Röntgen №1".encode(),
              "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip
-
-
-def manifest(folder: Path, dry_run: bool = False, **fixed: Any) -> Manifest:
-    return Manifest(str(folder), ANSWERS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
 
 
 def lines(folder: Path) -> list[dict[str, str]]:

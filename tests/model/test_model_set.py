@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FixedPredictor, check_places, inside, rows, settings, tree
 from numpy.typing import NDArray
+from outputs import check_places, rows, settings, tree
+from predictors import FixedPredictor
+from program import inside
 
 from dicomsort.data.dataset import Sample
 from dicomsort.dicom import reader

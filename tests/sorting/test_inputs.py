@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FixedPredictor, Ran, inside, rows, settings, tree
+from outputs import rows, settings, tree
+from predictors import FixedPredictor
+from program import Ran, inside
 
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
 from dicomsort.outcome import Reason, Status

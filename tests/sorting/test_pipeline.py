@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FixedPredictor, check_places, picture, rows, settings, tree
+from outputs import check_places, rows, settings, tree
+from predictors import FixedPredictor
+from written import picture
 
 from dicomsort.errors import ExitCode, NothingFoundError, TargetError, UsageError
 from dicomsort.model.bundle import Bundle

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FixedPredictor, check_places, rows, settings, tree
+from outputs import check_places, rows, settings, tree
+from predictors import FixedPredictor
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.outcome import Action, Reason

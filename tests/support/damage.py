@@ -1,4 +1,4 @@
-"""Makes the files of tests/broken: small radiographs, each with one thing wrong."""
+"""Makes the files of tests/data/broken: small radiographs, each with one thing wrong."""
 
 import gzip
 import zlib
@@ -48,7 +48,7 @@ Make = Callable[[Small, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A file of tests/broken and what must become of it; the label only where it can still be sorted."""
+    """A file of tests/data/broken and what must become of it; the label only where it can still be sorted."""
 
     target: str
     status: str

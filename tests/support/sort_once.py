@@ -1,6 +1,6 @@
 """Sorts as a program of its own, without loading a network, so that a test can kill it or fill its disk.
 
-    python tests/sort_once.py IN OUT [ACTION [SHARE]]
+    python tests/support/sort_once.py IN OUT [ACTION [SHARE]]
 
 Files named after a disaster meet it while they are read. Prints the tally as JSON; exit codes are the
 program's.

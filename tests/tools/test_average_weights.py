@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import average
+import average_weights
 import numpy as np
 import pytest
 
@@ -16,14 +16,14 @@ def shifted(bundle: Bundle, by: float) -> Bundle:
 
 
 def test_the_mean_lies_in_the_middle_and_keeps_its_kind(small_bundle: Bundle) -> None:
-    mean = average.averaged(small_bundle, shifted(small_bundle, 0.5))
+    mean = average_weights.averaged(small_bundle, shifted(small_bundle, 0.5))
     assert mean.keys() == small_bundle.weights.keys()
     for name, value in mean.items():
         assert value.dtype == small_bundle.weights[name].dtype
         middle = small_bundle.weights[name].astype(np.float64) + 0.25
         assert np.allclose(value.astype(np.float64), middle, atol=2e-3 * (1 + np.abs(middle)))
     assert all(
-        np.array_equal(average.averaged(small_bundle, small_bundle)[name], value)
+        np.array_equal(average_weights.averaged(small_bundle, small_bundle)[name], value)
         for name, value in small_bundle.weights.items()
     )
 
@@ -31,14 +31,14 @@ def test_the_mean_lies_in_the_middle_and_keeps_its_kind(small_bundle: Bundle) ->
 def test_models_that_do_not_fit_are_refused(small_bundle: Bundle) -> None:
     larger = replace(small_bundle, preprocessing=Preprocessing(size=96))
     with pytest.raises(ValueError, match="canvas"):
-        average.averaged(small_bundle, larger)
+        average_weights.averaged(small_bundle, larger)
     labels = replace(small_bundle.head, labels=(*small_bundle.head.labels[:-1], "skull"))
     with pytest.raises(ValueError, match="questions"):
-        average.averaged(small_bundle, replace(small_bundle, head=labels))
+        average_weights.averaged(small_bundle, replace(small_bundle, head=labels))
 
 
 def test_nobody_is_judged_by_what_the_other_has_seen(small_bundle: Bundle) -> None:
     one = replace(small_bundle, split={"a": "train", "b": "train"})
-    assert average.averaged(one, replace(one, split={"a": "train"}))
+    assert average_weights.averaged(one, replace(one, split={"a": "train"}))
     with pytest.raises(ValueError, match="trained on images"):
-        average.averaged(one, replace(one, split={"a": "train", "b": "test"}))
+        average_weights.averaged(one, replace(one, split={"a": "train", "b": "test"}))

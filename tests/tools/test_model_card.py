@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import card
+import model_card
 import numpy as np
 import pytest
-from conftest import ROUTER_LABELS, FixedPredictor
 from numpy.typing import NDArray
 from PIL import Image
+from predictors import ROUTER_LABELS, FixedPredictor
 
 from dicomsort.data.dataset import Sample, content_hash
 from dicomsort.errors import ExitCode, UsageError
@@ -21,7 +21,9 @@ from dicomsort.model import load
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
 
-MARKS = "\n".join(f"<!-- BEGIN {block} -->\nold\n<!-- END {block} -->\nmy words" for block in card.BLOCKS)
+MARKS = "\n".join(
+    f"<!-- BEGIN {block} -->\nold\n<!-- END {block} -->\nmy words" for block in model_card.BLOCKS
+)
 LICENCES = ("CC BY 4.0", "CC BY-NC 4.0", "CC BY 4.0 (unverified)", "unstated or research use", "")
 HEADS = {
     "group": Head("label", ROUTER_LABELS, review_below=0.6),
@@ -75,8 +77,8 @@ def written(
 
     monkeypatch.setattr(load, "predictor_for", stub)
     words = [str(labels), "--model", str(folder), "--target", target, "--bootstrap", "40", "--workers", "1"]
-    monkeypatch.setattr("sys.argv", ["card.py", *words, *more])
-    card.main()
+    monkeypatch.setattr("sys.argv", ["model_card.py", *words, *more])
+    model_card.main()
     return (folder / "README.md").read_text(), folder
 
 
@@ -84,8 +86,8 @@ def test_only_what_is_between_the_marks_changes(
     labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, folder = written("group", labels, small_bundle, monkeypatch)
-    for block in card.BLOCKS:
-        text = card.put(text, block, "old")
+    for block in model_card.BLOCKS:
+        text = model_card.put(text, block, "old")
     assert text == f"before\n{MARKS}\nafter\n"
     again, _ = written("group", labels, small_bundle, monkeypatch)
     assert again == (folder / "README.md").read_text()
@@ -138,11 +140,11 @@ def test_only_pictures_with_a_free_licence_are_shown(
     text, folder = written("group", labels, small_bundle, monkeypatch)
     assert "shows 1 of them" in text, "0, 4, 8, 12 and 16 are wrong; only 0 is free"
     assert "* set0 (1): copied from a/b; CC BY 4.0\n" in text
-    with Image.open(folder / card.PICTURE) as picture:
+    with Image.open(folder / model_card.PICTURE) as picture:
         assert picture.width < 200
     text, folder = written("group", labels, small_bundle, monkeypatch, "--most", "0")
-    assert card.PICTURE not in text
-    assert not (folder / card.PICTURE).exists()
+    assert model_card.PICTURE not in text
+    assert not (folder / model_card.PICTURE).exists()
 
 
 @pytest.mark.parametrize(
@@ -155,32 +157,32 @@ def test_only_pictures_with_a_free_licence_are_shown(
 )  # fmt: skip
 def test_free_licences(licence: str, free: bool) -> None:
     sample = Sample(Path("a.png"), "a.png", ("x",), "a.png", "0" * 16, facts={"licence": licence})
-    assert card.may_be_shown(sample) == free
-    assert not card.may_be_shown(replace(sample, more=(Path("b.png"),)))
+    assert model_card.may_be_shown(sample) == free
+    assert not model_card.may_be_shown(replace(sample, more=(Path("b.png"),)))
 
 
 def test_the_picture_stays_small() -> None:
     chance = np.random.default_rng(0)
     tiles = [Tile(chance.integers(0, 256, (224, 224), np.uint8), ("a", "b")) for _ in range(40)]
-    content = card.drawn(tiles)
-    assert len(content) <= card.LARGEST
+    content = model_card.drawn(tiles)
+    assert len(content) <= model_card.LARGEST
     with Image.open(io.BytesIO(content)) as picture:
         assert picture.width > 8 * 70
-    assert card.drawn([]) == b""
+    assert model_card.drawn([]) == b""
 
 
 @pytest.mark.parametrize("text", ["", "<!-- BEGIN data -->", "<!-- END data --><!-- BEGIN data -->"])
 def test_missing_marks_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="needs the marks"):
-        card.put(text, "data", "new")
+        model_card.put(text, "data", "new")
 
 
 def test_a_card_without_marks_is_refused_before_anything_is_read(
     small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["nowhere.csv", "--model", str(small_model), "--target", "group"]
-    monkeypatch.setattr("sys.argv", ["card.py", *words])
+    monkeypatch.setattr("sys.argv", ["model_card.py", *words])
     with pytest.raises(SystemExit) as ended:
-        card.main()
+        model_card.main()
     assert ended.value.code == ExitCode.USAGE
     assert "README.md" in capsys.readouterr().err

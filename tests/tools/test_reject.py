@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import reject
 from asking import Asked, Group, Said
-from conftest import FixedPredictor
 from negatives import Negative
 from PIL import Image
+from predictors import FixedPredictor
 
 from dicomsort.data.dataset import Sample
 from dicomsort.imaging.canvas import Canvas

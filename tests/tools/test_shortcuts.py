@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shortcuts
-from conftest import FixedPredictor
 from PIL import Image
+from predictors import FixedPredictor
 from shortcuts import AS_IS, STRIP
 
 from dicomsort.data import dataset

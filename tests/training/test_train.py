@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TESTS, Ran, command, inside
+from committed import ARCHIVE, committed, expected_rows
 from PIL import Image
+from program import Ran, command, inside
 from safetensors.torch import save_file
 from timm.models import group_parameters
 
@@ -684,10 +685,9 @@ def test_every_network_is_the_one_it_is_named_after(name: str) -> None:
 @pytest.mark.parametrize("name", networks.ALIASES)
 def test_every_network_trains_and_sorts_an_archive(name: str, tmp_path: Path) -> None:
     """One epoch on the radiographs of the committed archive, which have a label."""
-    with (TESTS / "expected.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] and row["file"].startswith("archive/")]
+    rows = [row for row in expected_rows() if row["label"] and row["file"].startswith("archive/")]
     for row in rows:
-        shutil.copy(TESTS / row["file"], tmp_path / row["file"].replace("/", "_"))
+        shutil.copy(committed(row["file"]), tmp_path / row["file"].replace("/", "_"))
     labels = tmp_path / "labels.csv"
     with labels.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -702,7 +702,7 @@ def test_every_network_trains_and_sorts_an_archive(name: str, tmp_path: Path) ->
     )  # fmt: skip
     assert ran.code == 0, ran.err
     out = tmp_path / "sorted"
-    ran = command("classify", TESTS / "archive", "--out", out, "--model", model, "--json")
+    ran = command("classify", ARCHIVE, "--out", out, "--model", model, "--json")
     assert ran.code == 0, ran.err
     assert set(ran.json["labels"]) <= {"chest", "no_chest"}
     assert sum(ran.json["labels"].values()) > 30
@@ -741,7 +741,7 @@ def test_a_model_of_whole_studies_is_measured_on_whole_studies(
     ran = inside(capfd, "eval", data, *options, "--bootstrap", "50")
     assert ran.json["images"] == 24
     places = ("--out", tmp_path / "o", "--model", tmp_path / "m", "--dry-run")
-    ran = inside(capfd, "classify", TESTS / "archive" / "2020", *places)
+    ran = inside(capfd, "classify", ARCHIVE / "2020", *places)
     assert ran.code == 0
     assert "beware: m@" in ran.err
 
