@@ -46,7 +46,7 @@ from dicomsort.dicom import codecs, reader
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.worker_pool import PoolSettings
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import jpeg_lossless
 import made

@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--only", type=int)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    folders = (TESTS / "archive", TESTS / "broken")
+    folders = (TESTS / "archive", TESTS / "data" / "broken")
     sources = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     sources = [path for path in sources if path.stat().st_size > 0]
     if given.only is not None:

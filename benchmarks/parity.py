@@ -23,7 +23,7 @@ from pydicom.encaps import get_frame
 
 import dicomsort
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import reference
 

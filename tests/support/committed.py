@@ -1,0 +1,27 @@
+"""The files that are committed with the tests, and what must become of each."""
+
+import csv
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
+ARCHIVE, DATA = TESTS / "archive", TESTS / "data"
+BROKEN = DATA / "broken"
+SORT_ONCE = TESTS / "support" / "sort_once.py"
+
+
+def committed(name: str) -> Path:
+    """The file that `expected.csv` names: it lies in the archive or among the broken ones."""
+    return (TESTS if name.startswith("archive/") else DATA) / name
+
+
+def name_of(path: str | Path) -> str:
+    """The name by which `expected.csv` knows a file."""
+    below = BROKEN if Path(path).is_relative_to(BROKEN) else ARCHIVE
+    return Path(path).relative_to(below.parent).as_posix()
+
+
+def expected_rows() -> list[dict[str, str]]:
+    """Every row of `expected.csv`."""
+    with (DATA / "expected.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,43 @@
+"""The program, run as a user would or in this process, and how it ended."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicomsort.cli.main import app
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run the installed program as a user would."""
+    words = [sys.executable, "-m", "dicomsort", *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def inside(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
+    """Run a command in this process; it need not load torch again."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        app([str(word) for word in arguments], prog_name="dicomsort")
+    said = capfd.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)

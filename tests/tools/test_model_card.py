@@ -1,0 +1,188 @@
+"""The measured parts of a card: whose figures, whose pictures, and that nothing else changes."""
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import model_card
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from predictors import ROUTER_LABELS, FixedPredictor
+
+from dicomsort.data.dataset import Sample, content_hash
+from dicomsort.errors import ExitCode, UsageError
+from dicomsort.imaging.contact_sheet import Tile
+from dicomsort.model import load
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
+
+MARKS = "\n".join(
+    f"<!-- BEGIN {block} -->\nold\n<!-- END {block} -->\nmy words" for block in model_card.BLOCKS
+)
+LICENCES = ("CC BY 4.0", "CC BY-NC 4.0", "CC BY 4.0 (unverified)", "unstated or research use", "")
+HEADS = {
+    "group": Head("label", ROUTER_LABELS, review_below=0.6),
+    "signs": Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.3, 0.4)),
+    "ill": Head("ill", ("no_ill", "ill"), kind="binary"),
+}
+
+
+class Stub(FixedPredictor):
+    """Answers by brightness, with as many outputs as the bundle has."""
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return super().logits(images)[:, : self.bundle.outputs]
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Thirty pictures as bright as their group wants, but for every fourth; five licences, three parts."""
+    levels, rows = np.linspace(20, 200, len(ROUTER_LABELS)), []
+    for number in range(30):
+        group = number % 5
+        gray = np.random.default_rng(number).normal(levels[(group + (number % 4 == 0)) % 5], 5, (40, 40))
+        Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).save(tmp_path / f"secret{number}.png")
+        rows.append({
+            "file": f"secret{number}.png", "group": ROUTER_LABELS[group],
+            "signs": ("x", "x|y", "")[number % 3], "ill": number % 2,
+            "patient": f"P{number // 2}", "dataset": f"set{number % 5}", "view": "AP",
+            "licence": LICENCES[(number // 4) % 5], "ambiguous": int(number == 7), "source_repo": "a/b",
+        })  # fmt: skip
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path / "labels.csv"
+
+
+def written(
+    target: str, labels: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, *more: str
+) -> tuple[str, Path]:
+    """Run the tool for a bundle whose test part are the first twenty pictures."""
+    hashes = [content_hash(labels.parent / f"secret{number}.png") for number in range(28)]
+    parts = ["test"] * 20 + ["train"] * 5 + ["validation"] * 3
+    folder = labels.parent / target
+    made = replace(bundle, name=target, head=HEADS[target], split=dict(zip(hashes, parts, strict=True)))
+    made.save(folder)
+    (folder / "README.md").write_text(f"before\n{MARKS}\nafter\n")
+
+    @contextmanager
+    def stub(bundle: Bundle, *_: str) -> Iterator[FixedPredictor]:
+        yield Stub(bundle)
+
+    monkeypatch.setattr(load, "predictor_for", stub)
+    words = [str(labels), "--model", str(folder), "--target", target, "--bootstrap", "40", "--workers", "1"]
+    monkeypatch.setattr("sys.argv", ["model_card.py", *words, *more])
+    model_card.main()
+    return (folder / "README.md").read_text(), folder
+
+
+def test_only_what_is_between_the_marks_changes(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, folder = written("group", labels, small_bundle, monkeypatch)
+    for block in model_card.BLOCKS:
+        text = model_card.put(text, block, "old")
+    assert text == f"before\n{MARKS}\nafter\n"
+    again, _ = written("group", labels, small_bundle, monkeypatch)
+    assert again == (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("group", (
+            "on the 20 images of the test part", "of the 10 patients", "| **macro** | 0.750",
+            "Accuracy 0.750", "| **macro, without ambiguous images** |", "5 of 20 images are wrong",
+            "balanced accuracy over the 8 images of either", "Review threshold 0.6000",
+            "| set0 | 4 | 1 |", "| set0 | abdominal | adult_chest | 1 | 1 |",
+        )),
+        ("signs", ("on the 14 images", "Macro F1", "subset accuracy", "| x | 0.300 |", "| y | 0.400 |")),
+        ("ill", ("10 images with `ill`, 10 without", "| ROC AUC |", "| sensitivity |", "| specificity |",
+                 "| truth \\ answer | no_ill | ill |", "| data set | images | with ill | wrong | ROC AUC |")),
+    ],
+)  # fmt: skip
+def test_figures_of_each_kind(
+    target: str,
+    expected: tuple[str, ...],
+    labels: Path,
+    small_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text, _ = written(target, labels, small_bundle, monkeypatch)
+    plain = " ".join(text.split())
+    for words in expected:
+        assert words in plain
+    assert "secret" not in text
+    assert "P1" not in text
+    assert str(labels.parent) not in text
+    assert "nan" not in text
+
+
+def test_sources_are_counted_in_the_parts_of_the_split(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = written("ill", labels, small_bundle, monkeypatch)
+    assert "| data set | licence | train | validation | test | images | with ill |" in text
+    assert "| **all** |  | 5 | 3 | 20 | 28 | 14 |" in text
+    assert "2 more labelled images are in no part" in text
+    assert "**CC BY-NC 4.0, non-commercial**" in text
+
+
+def test_only_pictures_with_a_free_licence_are_shown(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, folder = written("group", labels, small_bundle, monkeypatch)
+    assert "shows 1 of them" in text, "0, 4, 8, 12 and 16 are wrong; only 0 is free"
+    assert "* set0 (1): copied from a/b; CC BY 4.0\n" in text
+    with Image.open(folder / model_card.PICTURE) as picture:
+        assert picture.width < 200
+    text, folder = written("group", labels, small_bundle, monkeypatch, "--most", "0")
+    assert model_card.PICTURE not in text
+    assert not (folder / model_card.PICTURE).exists()
+
+
+@pytest.mark.parametrize(
+    ("licence", "free"),
+    [
+        ("CC BY 3.0", True), ("CC BY 4.0 (as stated by the data source)", True), ("CC BY-NC 4.0", False),
+        ("CC BY 4.0 (unverified)", False), ("PDDL 1.0 (unverified)", False), ("", False),
+        ("NIH terms: free use with attribution", False), ("unstated or research use", False),
+    ],
+)  # fmt: skip
+def test_free_licences(licence: str, free: bool) -> None:
+    sample = Sample(Path("a.png"), "a.png", ("x",), "a.png", "0" * 16, facts={"licence": licence})
+    assert model_card.may_be_shown(sample) == free
+    assert not model_card.may_be_shown(replace(sample, more=(Path("b.png"),)))
+
+
+def test_the_picture_stays_small() -> None:
+    chance = np.random.default_rng(0)
+    tiles = [Tile(chance.integers(0, 256, (224, 224), np.uint8), ("a", "b")) for _ in range(40)]
+    content = model_card.drawn(tiles)
+    assert len(content) <= model_card.LARGEST
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.width > 8 * 70
+    assert model_card.drawn([]) == b""
+
+
+@pytest.mark.parametrize("text", ["", "<!-- BEGIN data -->", "<!-- END data --><!-- BEGIN data -->"])
+def test_missing_marks_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="needs the marks"):
+        model_card.put(text, "data", "new")
+
+
+def test_a_card_without_marks_is_refused_before_anything_is_read(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["nowhere.csv", "--model", str(small_model), "--target", "group"]
+    monkeypatch.setattr("sys.argv", ["model_card.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        model_card.main()
+    assert ended.value.code == ExitCode.USAGE
+    assert "README.md" in capsys.readouterr().err
