@@ -47,8 +47,8 @@ def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, 
     return tuple(inputs or [os.sep])
 
 
-def share_of(shard: str | None, restart: bool, engine: Backend | None) -> Shard | None:
-    """Return the share to sort. Raises UsageError for none, or together with what contradicts it."""
+def shard_of(shard: str | None, restart: bool, engine: Backend | None) -> Shard | None:
+    """Return the shard to sort. Raises UsageError if it is none, or goes with what contradicts it."""
     if shard is None:
         return None
     if restart:
@@ -80,7 +80,7 @@ def run(settings: SortSettings, how: How, engine: Backend | None) -> tuple[str, 
         return tag, _here(settings, bundles, how, tag)
     job = _job(settings, engine, how)
     with console.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, engine, watch, console.say)
+        return tag, driver.sort(job, engine, watch, console.info)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str) -> SortSummary:
@@ -88,7 +88,7 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str)
     with predictors_for(bundles, how.device, how.precision) as (predictor, *further):
         if how.verbose:
             size = settings.batch_size or min(each.batch_size for each in (predictor, *further))
-            console.say(
+            console.info(
                 f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
                 f"{settings.pool.workers} workers"
             )
@@ -113,5 +113,5 @@ def _bundles(names: Sequence[str]) -> list[Bundle]:
     model_set.columns_of(bundles)
     for each in bundles:
         if each.concat_by:
-            console.say(f"beware: {each.tag} was trained on whole studies, and sees single images here")
+            console.info(f"warning: {each.tag} was trained on whole studies, and sees single images here")
     return bundles

@@ -1,10 +1,11 @@
 """What a person sees: progress, tables and lines, on stderr; results for machines go to stdout."""
 
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,9 +17,20 @@ from rich.text import Text
 from dicomsort.errors import TargetError
 from dicomsort.outcome import TROUBLE, Status
 from dicomsort.system import streams
+from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
+    from dicomsort.data.dataset import Unread
+    from dicomsort.sorting.merge import MergeResult
     from dicomsort.sorting.summary import SortSummary
+    from dicomsort.training.cross_validation import Summary
+    from dicomsort.training.trainer import Epoch
+
+_MOST = 8
+_SHOWN = (
+    "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
+    "log_loss", "ece",
+)  # fmt: skip
 
 
 def console() -> Console:
@@ -35,7 +47,7 @@ def plain(text: str) -> str:
     )
 
 
-def say(message: str) -> None:
+def info(message: str) -> None:
     """Print one line to stderr."""
     print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -49,7 +61,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def no_stdout(error: OSError) -> TargetError:
-    """Say that standard output, a full disk or a pipe that nobody reads, takes nothing."""
+    """Say that standard output, a full disk or a closed pipe, takes nothing."""
     streams.give_up_stdout()
     return TargetError(f"standard output cannot be written: {error.strerror}")
 
@@ -82,12 +94,12 @@ class Counter:
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             total = "" if self._total is None else f" of {self._total}"
-            say(f"{self._what}: {self._done}{total}")
+            info(f"{self._what}: {self._done}{total}")
 
 
 @contextmanager
 def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
-    """Show the counting of `total` steps (None: nobody knows) while the block runs."""
+    """Show the counting of `total` steps (None: unknown) while the block runs."""
     screen = console()
     if quiet or not screen.is_terminal:
         yield Counter(None, total, what)
@@ -115,7 +127,9 @@ class _Sorting:
         now = time.monotonic()
         if tally.missing_bytes and not self._warned:
             self._warned = True
-            say(f"beware: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free")
+            info(
+                f"warning: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free"
+            )
         if self._progress is not None and self._task is not None:
             if now - self._said > 0.1:
                 self._said = now
@@ -125,7 +139,7 @@ class _Sorting:
                 )
         elif not self._quiet and now - self._said > 10:
             self._said = now
-            say(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}")
+            info(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}")
 
     def _line(self, tally: "SortSummary", now: float) -> str:
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
@@ -155,7 +169,7 @@ def sorting(quiet: bool) -> Iterator[_Sorting]:
         yield _Sorting(progress, quiet)
 
 
-def summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
+def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
     """Print what a run found and where it is. shard: which one this was, if it was one."""
     rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
     rows.append(["found", str(tally.found)])
@@ -164,15 +178,135 @@ def summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
         labels = [[label, str(count)] for label, count in sorted(tally.labels.items())]
         table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
     if tally.already_done:
-        say(f"{tally.already_done} already done before")
+        info(f"{tally.already_done} already done before")
     if shard is None:
-        say(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+        info(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
     else:
-        say(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
+        info(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
 
 
-def spent(tally: "SortSummary") -> None:
+def report_spent(tally: "SortSummary") -> None:
     """Print where the time went."""
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in tally.spent.items() if stage != "wait")
     waited = tally.spent.get("wait", 0.0)
-    say(f"processor seconds: {stages}; waited {waited:.1f} of {tally.seconds:.1f} s for files to be read")
+    info(f"processor seconds: {stages}; waited {waited:.1f} of {tally.seconds:.1f} s for files to be read")
+
+
+def report_done(done: str, left: Mapping[str, int], quiet: bool) -> None:
+    """Report what a command has done, and what it has left."""
+    if not quiet:
+        info(done)
+    for reason, count in left.items():
+        info(f"{count} left: {reason}")
+
+
+def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
+    """Report what a merged manifest holds, and which shards are still to be done."""
+    if merged.missing:
+        some = ", ".join(merged.missing[:_MOST]) + ", ..." * (len(merged.missing) > _MOST)
+        info(f"{len(merged.missing)} shards are still to be done: --shard {some}; then merge again")
+    if not quiet:
+        rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
+        table("files by status", ["status", "files"], rows, right=(1,))
+        labels = [[label, str(count)] for label, count in sorted(merged.labels.items())]
+        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+        info(f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv")
+
+
+def report_archives(count: int) -> None:
+    """Report that there are archives, and so perhaps studies that were not read."""
+    if count:
+        were, them = (
+            ("archives (zip, tar, gz ...) were", "them")
+            if count > 1
+            else ("archive (zip, tar, gz ...) was", "it")
+        )
+        info(f"{count} {were} not opened: unpack {them} and run again")
+
+
+def report_picture(target: str, remarks: Iterable[str], quiet: bool) -> None:
+    """Report that a picture was written, and what was unusual about it."""
+    if not quiet:
+        info(f"wrote {target}" + "".join(f" ({remark})" for remark in remarks))
+
+
+def _report_epoch(epoch: "Epoch", fold: str = "") -> None:
+    """Report an epoch of a training."""
+    info(
+        f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.f1_macro:.4f}, "
+        f"macro recall {epoch.recall_macro:.4f}, {epoch.seconds:.0f} s"
+    )
+
+
+def _report_folds(summary: "Summary") -> None:
+    """Report the figures of a cross-validation: of each fold, mean, spread, and of all answers."""
+    for head, figures in summary.figures.items():
+        shown = [name for name in _SHOWN if name in figures]
+        rows = [
+            [fold, *(_number(figures[name].values[at]) for name in shown)]
+            for at, fold in enumerate(summary.folds)
+        ]
+        rows.append(["mean", *(_number(figures[name].mean) for name in shown)])
+        rows.append(["deviation", *(_number(figures[name].deviation) for name in shown)])
+        pooled = summary.pooled[head]["overall"]
+        for which, name in (("all answers", "value"), ("95 % from", "low"), ("to", "high")):
+            rows.append([which, *(_number(pooled[figure][name]) for figure in shown)])
+        table(f"{head}: figures by fold", ["fold", *shown], rows, right=range(1, len(shown) + 1))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def report_lines(lines: Iterable[str]) -> None:
+    """Print what a person must know, even with --quiet."""
+    for line in lines:
+        info(line)
+
+
+def report_failures(failures: "Sequence[Unread]") -> None:
+    """Report the first files that could not be read."""
+    shown = 10
+    for sample, failure in failures[:shown]:
+        info(f"not read: {sample.name}: {failure.status}: {failure.reason}")
+    if len(failures) > shown:
+        info(f"... and {len(failures) - shown} more that were not read")
+
+
+class ConsoleReporter:
+    """Reports the progress of a training on the console; a quiet one only what a person must see."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def info(self, line: str) -> None:
+        """Print a line, unless quiet."""
+        if not self._quiet:
+            info(line)
+
+    def warn(self, line: str) -> None:
+        """Print a line."""
+        info(line)
+
+    def counting(self, what: str, total: int | None) -> AbstractContextManager[Count]:
+        """Show the counting of `total` steps while the block runs."""
+        return counting(what, total, self._quiet)
+
+    def unread(self, found: "Sequence[Unread]") -> None:
+        """Report the first files that could not be read."""
+        report_failures(found)
+
+    def epoch(self, epoch: "Epoch") -> None:
+        """Report an epoch."""
+        if not self._quiet:
+            _report_epoch(epoch)
+
+    def fold_epoch(self, fold: str, epoch: "Epoch") -> None:
+        """Report an epoch of one fold."""
+        if not self._quiet:
+            _report_epoch(epoch, f"{fold}, ")
+
+    def folds(self, summary: "Summary") -> None:
+        """Report the figures of a cross-validation."""
+        if not self._quiet:
+            _report_folds(summary)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, options, tell
+from dicomsort.cli import console, options
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.worker_pool import pool_settings
 
@@ -98,7 +98,7 @@ def evaluate(
             _patient(data, cluster, patient),
         )
         everything, samples = _samples(data, targets, bundles, part, settings)
-        tell.lines(everything.remarks)
+        console.report_lines(everything.remarks)
         alone = settings.cluster in (None, PATIENT) and not everything.has_patients
         if alone:
             settings = replace(settings, cluster=None)
@@ -115,7 +115,7 @@ def evaluate(
         if json:
             console.print_json(report.as_json(results))
         elif not quiet:
-            _tell(results, out)
+            _report(results, out)
         _tell_trouble(results, quiet or json)
 
 
@@ -159,13 +159,13 @@ def calibrate(
         targets = tuple(dict.fromkeys(target or ()))
         asked = EvalSettings(corrections=corrections, patient=patient)
         everything, samples = _samples(data, targets, [bundle], part, asked)
-        tell.lines(everything.remarks)
+        console.report_lines(everything.remarks)
         with (
             load.predictor_for(bundle, device, precision) as predictor,
             console.counting("reading", len(samples), quiet) as count,
         ):
             logits = calibration.logits_of(predictor, samples, settings, count)
-        tell.lines(caveats.lines_of(logits.remarked))
+        console.report_lines(caveats.lines_of(logits.remarked))
         changed, heads = calibration.calibrate(bundle, targets, logits, settings)
         changed = _stored(changed, folder, out)
         overlap = _overlaps([bundle], samples)[0]
@@ -175,9 +175,9 @@ def calibrate(
         elif not quiet:
             _tell_calibration(heads, changed.tag, out or folder)
         if overlap["train"]:
-            console.say(f"beware: {overlap['train']} of these files are in the train part of the split")
+            console.info(f"warning: {overlap['train']} of these files are in the train part of the split")
         failures = [*logits.failures, *_unread(everything, part)]
-        tell.failures(failures)
+        console.report_failures(failures)
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -335,18 +335,18 @@ def _overlaps(bundles: Sequence["Bundle"], samples: Sequence["Sample"]) -> tuple
     return tuple({part: len(dataset.listed(samples, one.split, part)) for part in seen} for one in bundles)
 
 
-def _tell(results: "Results", out: Path | None) -> None:
+def _report(results: "Results", out: Path | None) -> None:
     from dicomsort.evaluation import report  # noqa: PLC0415
 
     for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
-        console.say(f"{name} on {results.part}, with 95 % bootstrap intervals")
+        console.info(f"{name} on {results.part}, with 95 % bootstrap intervals")
         for measured in one.measured:
             for table in report.tables_of(measured):
                 _show(table)
     for target, standings in results.standings.items():
         _show(report.comparison_table(target, standings))
     if out is not None:
-        console.say(
+        console.info(
             f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"
         )
 
@@ -361,11 +361,11 @@ def _tell_trouble(results: "Results", briefly: bool) -> None:
     from dicomsort.evaluation import report  # noqa: PLC0415
 
     for line in report.lines_of(results):
-        if not briefly or line.startswith("beware"):
-            console.say(line)
+        if not briefly or line.startswith("warning"):
+            console.info(line)
     failures = {sample.name: (sample, failure) for one in results.evaluations
                 for sample, failure in one.answered.failures}  # fmt: skip
-    tell.failures(list(failures.values()))
+    console.report_failures(list(failures.values()))
     if failures:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -396,11 +396,11 @@ def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path
     console.table(f"calibration of {tag}", [*columns, "to review"], rows, right=range(1, 8))
     for head in heads:
         if not head.reached:
-            console.say(
+            console.info(
                 f"'{head.head}': no confidence makes enough answers right, its threshold is left as it was"
             )
         if head.thresholds:
-            console.say(
+            console.info(
                 f"thresholds of '{head.head}': {', '.join(f'{each:.3f}' for each in head.thresholds)}"
             )
-    console.say(f"wrote {folder} ({tag})")
+    console.info(f"wrote {folder} ({tag})")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, tell
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     Data,
     Json,
@@ -75,24 +75,24 @@ def preview(
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
         loaded = dataset.load(data, columns)
-        tell.lines(loaded.remarks)
+        console.report_lines(loaded.remarks)
         samples = loaded.samples
         if out.resolve() in {sample.path.resolve() for sample in samples}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = found_in.examples(samples, images, seed)
         read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))
-        tell.lines(remarks)
+        console.report_lines(remarks)
         rows = [
             (f"{sample.label}   {sample.name}", changes.shown(read[at], augmentation, copies, seed + at))
             for at, sample in enumerate(chosen)
             if at in read
         ]
-        tell.failures(failures)
+        console.report_failures(failures)
         if not rows:
             raise UsageError("none of the chosen images can be read")
         contact_sheet.save(contact_sheet.contact_sheet(rows, min(size, _LARGEST_TILE)), out)
         if not quiet:
-            console.say(f"wrote {out}: the originals are in the first column")
+            console.info(f"wrote {out}: the originals are in the first column")
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -166,22 +166,22 @@ def stats(
         names = columns.targets if data.is_file() else ("label",)
         with console.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
-        tell.lines(found.remarks)
+        console.report_lines(found.remarks)
         if out is not None:
             found_in.save(found, out)
         if json:
             console.print_json(found.as_dict())
         elif not quiet:
-            _tell(found)
+            _report(found)
         if found.unreadable:
             if quiet or json:
-                console.say(f"{found.files - found.read} of {found.files} files could not be read")
+                console.info(f"{found.files - found.read} of {found.files} files could not be read")
             raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def _tell(found: "Stats") -> None:
+def _report(found: "Stats") -> None:
     for name, target in found.targets.items():
-        _tell_target(name, target, list(found.parts))
+        _report_target(name, target, list(found.parts))
     if found.sources:
         rows = [[source, str(count)] for source, count in found.sources.items()]
         console.table("files by source", ["source", "files"], rows, right=(1,))
@@ -191,10 +191,10 @@ def _tell(found: "Stats") -> None:
         lost = [[reason, str(each.files), each.first[0]] for reason, each in found.unreadable.items()]
         console.table("not read", ["why", "files", "such as"], lost, right=(1,))
     gray = found.canvas
-    console.say(f"greys of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
+    console.info(f"greys of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
 
 
-def _tell_target(name: str, target: "TargetStats", parts: list[str]) -> None:
+def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
     parts = parts if len(parts) > 1 else []
     rows = []
     for label, each in target.labels.items():
@@ -202,7 +202,7 @@ def _tell_target(name: str, target: "TargetStats", parts: list[str]) -> None:
         rows.append([label, str(each.images), patients, *(str(each.parts.get(part, 0)) for part in parts)])
     columns = [name, "files", "patients", *parts]
     console.table(f"labels of {name}", columns, rows, right=range(1, len(columns)))
-    console.say(
+    console.info(
         f"{name}: the largest class has {target.ratio:.1f} times the files of the smallest; as mixed as "
         f"{target.effective:.1f} equal classes; {target.unknown} files without a label"
     )
@@ -228,9 +228,9 @@ def _tell_repeats(found: "Stats") -> None:
     repeats = found.repeats
     if not repeats.contents:
         return
-    console.say(
+    console.info(
         f"{repeats.files} files share their content with another ({repeats.contents} contents); of these "
         f"{repeats.across} are of several patients and {repeats.conflicts} have different labels"
     )
     for one, other in repeats.conflict_examples or repeats.examples:
-        console.say(f"same content: {one} and {other}")
+        console.info(f"same content: {one} and {other}")

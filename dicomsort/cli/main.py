@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import console, evaluate, inspect, tell, train
+from dicomsort.cli import console, evaluate, inspect, train
 from dicomsort.cli.options import (
     READ,
     BatchSize,
@@ -67,10 +67,10 @@ def main() -> NoReturn:
                 importlib.import_module("dicomsort.model.networks")  # torch and its MKL ask where they are
         app(prog_name="dicomsort")
     except KeyboardInterrupt:
-        console.say("interrupted")
+        console.info("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except OSError as error:  # of --help and --version: a command's own ends in a line already
-        console.say(str(console.no_stdout(error)))
+        console.info(str(console.no_stdout(error)))
         sys.exit(ExitCode.TARGET)
     sys.exit(ExitCode.DONE)
 
@@ -103,7 +103,7 @@ def classify(
     from_list: FromList = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Sort share I of N only; `dicomsort merge` joins the shares."),
+        typer.Option(metavar="I/N", help="Sort shard I of N only; `dicomsort merge` joins the shards."),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="Sort on many nodes: dask, ray, or loky for this machine.")
@@ -160,7 +160,7 @@ def classify(
         engine = classify.engine_of(backend, address, tasks, shard_size, device)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
-            share=classify.share_of(shard, restart, engine),
+            shard=classify.shard_of(shard, restart, engine),
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
@@ -172,10 +172,10 @@ def classify(
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
-            console.summary(tally, out, shard)
+            console.report_summary(tally, out, shard)
         if verbose:
-            console.spent(tally)
-        tell.archives(tally.archives)
+            console.report_spent(tally)
+        console.report_archives(tally.archives)
         raise typer.Exit(tally.exit_code)
 
 
@@ -197,7 +197,7 @@ def apply(
 
         with console.counting("placing", None, quiet) as count:
             done = plan.apply(manifest, action, verify, count)
-        tell.done(f"{done.done} placed", done.left, quiet)
+        console.report_done(f"{done.done} placed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 
@@ -215,14 +215,14 @@ def merge(
     5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
-        from dicomsort.sorting.merge import merge as merge_parts  # noqa: PLC0415
+        from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
         with console.counting("joining", None, quiet) as count:
-            merged = merge_parts(out, pool_settings(workers, timeout), count)
+            merged = merge_shards(out, pool_settings(workers, timeout), count)
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
-        tell.merged(merged, out, quiet or json)
-        tell.archives(merged.archives)
+        console.report_merged(merged, out, quiet or json)
+        console.report_archives(merged.archives)
         raise typer.Exit(merged.exit_code)
 
 
@@ -237,7 +237,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
         with console.counting("removing", None, quiet) as count:
             done = plan.undo(manifest, verify, count)
-        tell.done(f"{done.done} removed", done.left, quiet)
+        console.report_done(f"{done.done} removed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 
@@ -279,14 +279,14 @@ def render(
             for wanted, result in render.write_all(files, out, settings):
                 count()
                 if isinstance(result, render.Written):
-                    tell.picture(wanted.target, result.remarks, quiet)
+                    console.report_picture(wanted.target, result.remarks, quiet)
                     continue
                 if result.reason is Reason.TARGET_DONE:
                     raise TargetError(
                         f"'{out}' is full or cannot be written: free some space, or use another"
                     )
                 failed += 1
-                console.say(f"not written: {wanted.path}: {result.status}: {result.reason}")
+                console.info(f"not written: {wanted.path}: {result.status}: {result.reason}")
         if failed:
             raise typer.Exit(ExitCode.SOME_FAILED)
 

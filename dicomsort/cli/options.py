@@ -84,19 +84,19 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     try:
         yield
     except DicomsortError as error:
-        console.say(str(error))
+        console.info(str(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        console.say(interrupted)
+        console.info(interrupted)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (typer.Exit, typer.Abort):
         raise
     except FileNotFoundError as error:
         gone = working_folder_is_gone()
-        console.say(_NOWHERE if gone else internal(error))
+        console.info(_NOWHERE if gone else internal(error))
         raise typer.Exit(ExitCode.USAGE if gone else ExitCode.INTERNAL) from None
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
-        console.say(internal(error))
+        console.info(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dicomsort.cli import console, tell
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     Corrections,
     Data,
@@ -182,13 +182,13 @@ def train(
         with ranks(device) as mine:
             loud = mine.is_main and not quiet
             if recipe is not None and loud:
-                console.say(f"recipe {recipe}: {RECIPES[recipe][1]}")
+                console.info(f"recipe {recipe}: {RECIPES[recipe][1]}")
             if settings.pretrained == HUB and loud:
-                console.say("fetching weights; without a network connection this gives up after a minute")
+                console.info("fetching weights; without a network connection this gives up after a minute")
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
-                tell.ConsoleReporter(quiet) if mine.is_main else SilentTraining(),
+                console.ConsoleReporter(quiet) if mine.is_main else SilentTraining(),
             )  # fmt: skip
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

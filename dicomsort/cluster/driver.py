@@ -1,4 +1,4 @@
-"""Many nodes, one output: an engine's workers sort shards of the paths, and their parts are merged."""
+"""Many nodes, one output: the workers of a cluster sort shards of the paths, which are then merged."""
 
 import csv
 import os
@@ -110,7 +110,7 @@ def _planned(job: Job, todo: Iterator[SourceFile], shard_size: int | None, nodes
 def _done(tasks: Sequence[Task], hands: Cluster, note: Note) -> list[Summary]:
     """Do all tasks, those of lost nodes again. Raises the first error that would meet every task.
 
-    Of what tasks return nothing is needed: their summaries lie beside their parts.
+    What tasks return is not needed: their summaries lie in their folders.
     """
     left, why = list(tasks), ""
     for _ in range(_ROUNDS):
@@ -145,14 +145,14 @@ def _sum(summaries: Sequence[Summary]) -> dict[str, float]:
 
 
 class _Progress:
-    """Keeps the driver's file fresh, and reads from the parts how far the tasks are, in a thread of its own.
+    """Keeps the driver's file fresh, and reads from the shards how far the tasks are, in a thread of its own.
 
     An error that would meet every task ends all of them: the driver's file goes.
     """
 
     def __init__(self, out: str, tasks: Sequence[Task], tally: SortSummary, watch: Watch | None) -> None:
         self._driver = os.path.join(shards.folder_of(out), DRIVER)
-        self._open = {task.name: _Part(task) for task in tasks}
+        self._open = {task.name: _Shard(task) for task in tasks}
         self._tally, self._watch, self._shards = tally, watch, len(tasks)
         self._counted: Counter[Status] = Counter()
         self._stop = threading.Event()
@@ -178,11 +178,11 @@ class _Progress:
     def _look(self) -> None:
         not_begun = 0
         live: Counter[Status] = Counter()
-        for name, part in list(self._open.items()):
-            summary = part.summary()
+        for name, shard in list(self._open.items()):
+            summary = shard.summary()
             if summary is None:
-                live += part.statuses()
-                not_begun += not part.is_begun
+                live += shard.statuses()
+                not_begun += not shard.is_begun
             elif summary.is_done:
                 self._counted += total([summary])
                 del self._open[name]
@@ -209,7 +209,7 @@ class _Progress:
             )
 
 
-class _Part:
+class _Shard:
     """The rows that a task has written so far."""
 
     def __init__(self, task: Task) -> None:

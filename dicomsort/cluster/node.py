@@ -59,7 +59,7 @@ def _sorted(task: Task) -> Summary:
             f"a node has dicomsort {__version__} and the driver {job.version}: install the same on all"
         )
     shards.take(job.settings.out, task.name, _PATIENCE).close()
-    own = replace(job.settings, part=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
+    own = replace(job.settings, task=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     warm_up()
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]
     with _own_device(job.device) as device, predictors_for(bundles, device, job.precision) as predictors:

@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A shard: the files from byte `start` to byte `end` of the run's list, and the name of its part."""
+    """A shard: the files from byte `start` to byte `end` of the run's list, and the name of its folder."""
 
     job: Job
     name: str
@@ -55,7 +55,7 @@ class Task:
 
     @property
     def folder(self) -> str:
-        """Where its list, its part of the manifest and its summary are."""
+        """Where its manifest and its summary are."""
         return shards.folder_of(os.path.abspath(self.job.settings.out), self.name)
 
 

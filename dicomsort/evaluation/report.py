@@ -75,7 +75,7 @@ th:first-child,td:first-child{text-align:left}
 figure{margin:0}
 .mistakes figure{width:160px;font-size:12px;overflow-wrap:anywhere}
 .mistakes img{background:#000;display:block}
-.beware{color:#8a3b00}
+.warning{color:#8a3b00}
 """
 
 
@@ -219,7 +219,7 @@ def lines_of(results: Results) -> list[str]:
         if one.unshared:
             lines.append(f"{name}: {one.unshared} images left out that another model cannot read")
         lines += [
-            f"beware: {count} of these files are in the {seen} part of the split of {name}"
+            f"warning: {count} of these files are in the {seen} part of the split of {name}"
             for seen, count in overlap.items()
             if count
         ]
@@ -388,7 +388,7 @@ def _text(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    kind = ' class="beware"' if line.startswith("beware") else ""
+    kind = ' class="warning"' if line.startswith("warning") else ""
     return f"<p{kind}>{_text(line)}</p>"
 
 

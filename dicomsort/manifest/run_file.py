@@ -24,7 +24,7 @@ class RunFacts:
 class RunFile:
     """The run.json of an output folder.
 
-    shares: of a division into n shares, by n as text, which have been merged; empty if none or all have.
+    shards: of a division into n shards, by n as text, which have been merged; empty if none or all have.
     """
 
     def __init__(self, folder: str) -> None:
@@ -34,7 +34,7 @@ class RunFile:
         self.fixed: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self._settled = False
-        self.shares: dict[str, list[int]] = {}
+        self.shards: dict[str, list[int]] = {}
         self._read()
 
     def _read(self) -> None:
@@ -48,7 +48,7 @@ class RunFile:
                 and all(isinstance(run, dict) for run in runs)
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
-                self.shares = dict(found.get("shares", {}))
+                self.shards = dict(found.get("shares", {}))
                 return
         except FileNotFoundError:
             return
@@ -94,7 +94,7 @@ class RunFile:
     def settled(self) -> bool:
         """Whether a run has come to its end since the last row was written, duplicates judged.
 
-        Of a part: whether all its files have their row; duplicates are judged when parts are merged.
+        Of a shard: whether all its files have their row; duplicates are judged when shards are merged.
         """
         return self._settled
 
@@ -104,23 +104,23 @@ class RunFile:
             self._settled = settled
             self._write()
 
-    def merged(self, shares: Iterable[tuple[int, int]]) -> list[str]:
-        """Note shares (number, of) whose parts have been merged; return those still to be done, as `3/16`.
+    def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
+        """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
-        Once a division into shares is whole, all are forgotten: the next one begins anew.
+        Once a division into shards is whole, all are forgotten: the next one begins anew.
         """
-        done = {int(of): set(numbers) for of, numbers in self.shares.items()}
-        for number, of in shares:
+        done = {int(of): set(numbers) for of, numbers in self.shards.items()}
+        for number, of in shards:
             done.setdefault(of, set()).add(number)
         if any(len(numbers) == of for of, numbers in done.items()):
             done = {}
-        self.shares = {str(of): sorted(numbers) for of, numbers in done.items()}
+        self.shards = {str(of): sorted(numbers) for of, numbers in done.items()}
         self._write()
         return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
 
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
-        held |= {"shares": self.shares} if self.shares else {}
+        held |= {"shares": self.shards} if self.shards else {}
         try:
             with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")

@@ -1,17 +1,25 @@
-"""The end of a run: of an image that came twice only the first by path stays in the class folders."""
+"""The end of a run: of an image that came twice only the first by path stays in the class folders.
+
+Two files are one image if they have the same SOP Instance UID and the same Pixel Data.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
+from dicomsort.dicom import pixel_data
 from dicomsort.manifest.history import Record, path_of, placement_of
 from dicomsort.manifest.table import Manifest, joined, status_when_placed
 from dicomsort.outcome import Action, Reason, Status
-from dicomsort.sorting import duplicates
 from dicomsort.sorting.place import PlacementSettings, is_untouched, place, remove, stands
-from dicomsort.system import durable
+from dicomsort.system import durable, worker_pool
+from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
 
 Moved = Callable[[Status, Status], None]
@@ -28,6 +36,29 @@ class SettleSettings:
     pool: PoolSettings
 
 
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """What was found, by the manifest's (escaped) paths.
+
+    first: for each duplicate, the file that it repeats; that is the one with the smallest path. namesakes:
+    files that share their SOP Instance UID with another image.
+    """
+
+    first: dict[str, str]
+    namesakes: frozenset[str]
+    unread: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file of a group: where it is, or would be if nothing else were there."""
+
+    path: str
+    destination: str
+    placed: bool
+    refused: bool
+
+
 def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     """Judge the files whose SOP Instance UID repeats, and take back the copies of duplicates.
 
@@ -37,11 +68,11 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     assert manifest.run_file is not None  # noqa: S101  (entered)
     if manifest.run_file.settled:
         return
-    verdicts = duplicates.judge(partial(_judgeable, manifest, settings.dry_run), _is_late, settings.pool)
-    if verdicts.first or verdicts.namesakes or any(_is_duplicate(record) for record in manifest.records()):
-        manifest.compact(partial(_judged, verdicts=verdicts, out=settings.out, moved=moved))
+    repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), _is_late, settings.pool)
+    if repeats.first or repeats.namesakes or any(_is_duplicate(record) for record in manifest.records()):
+        manifest.compact(partial(_judged, repeats=repeats, out=settings.out, moved=moved))
         standing = _standing_firsts(manifest, settings.out)
-        firsts = frozenset(verdicts.first.values())
+        firsts = frozenset(repeats.first.values())
         manifest.compact(partial(_taken_back, out=settings.out, firsts=firsts | standing))
         free = firsts - _held(manifest, firsts)
         manifest.compact(partial(_placed_late, firsts=free, settings=settings, moved=moved))
@@ -63,20 +94,20 @@ def _is_duplicate(record: Record) -> bool:
     return record["status"] == Status.DUPLICATE
 
 
-def _judged(record: Record, verdicts: duplicates.Verdicts, out: str, moved: Moved) -> Record:
+def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:
     """Say of a row what the comparison of images has found; its copy stays for now."""
     path, status = record["path"], Status(record["status"])
-    if path in verdicts.first:
+    if path in repeats.first:
         if not _may_go(record, out):
             return record
         moved(status, Status.DUPLICATE)
-        found = {"reason": joined([Reason.SAME_IMAGE]), "duplicate_of": verdicts.first[path]}
+        found = {"reason": joined([Reason.SAME_IMAGE]), "duplicate_of": repeats.first[path]}
         return {**record, "status": Status.DUPLICATE.value, **found}
-    if status is Status.DUPLICATE and not {path, record["duplicate_of"]} & verdicts.unread:
+    if status is Status.DUPLICATE and not {path, record["duplicate_of"]} & repeats.unread:
         moved(status, Status.PLANNED)
         reason = joined([Reason.ORIGINAL_GONE])
         return {**record, "status": Status.PLANNED.value, "reason": reason, "duplicate_of": ""}
-    if path in verdicts.namesakes and Reason.SAME_UID.value not in record["reason"]:
+    if path in repeats.namesakes and Reason.SAME_UID.value not in record["reason"]:
         reasons = [text for text in (record["reason"], Reason.SAME_UID.value) if text]
         return {**record, "reason": "; ".join(reasons)}
     return record
@@ -151,3 +182,72 @@ def _placed_late(record: Record, firsts: frozenset[str], settings: SettleSetting
     moved(Status.IO_ERROR, status)
     found = {"status": status.value, "reason": "; ".join(reasons), "action": action, "sha256": sha256}
     return {**record, **found}
+
+
+def find_repeats(
+    records: Callable[[], Iterable[Record]],
+    is_refused: Callable[[Record], bool],
+    settings: PoolSettings,
+) -> Repeats:
+    """Compare the files whose SOP Instance UID repeats. records: gives the rows that may be images.
+
+    is_refused: whether a file found its destination taken; it can be the first of an image only if another
+    file of that image holds the place and will make way. Only 8 bytes a row are kept in memory, and only
+    files with a repeated UID are read, in workers. The answer does not depend on the order of the rows. A
+    file that cannot be read any more is no duplicate.
+    """
+    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records()))
+    if not repeated:
+        return Repeats({}, frozenset())
+    groups: dict[str, dict[str, _Member]] = defaultdict(dict)
+    for record in _with_uid(records()):
+        if hash(record["sop_instance_uid"]) in repeated:
+            member = _Member(
+                record["path"], record["destination"], bool(record["action"]), is_refused(record)
+            )
+            groups[record["sop_instance_uid"]][member.path] = member
+    return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings)
+
+
+def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
+    return (record for record in records if record["sop_instance_uid"])
+
+
+def _repeated(hashes: Iterable[int]) -> set[int]:
+    ordered = sorted(array("q", hashes))
+    return {one for one, other in pairwise(ordered) if one == other}
+
+
+def _compare(groups: list[list[_Member]], settings: PoolSettings) -> Repeats:
+    digests = _digests((member.path for group in groups for member in group), settings)
+    first: dict[str, str] = {}
+    namesakes: set[str] = set()
+    for group in groups:
+        images: dict[str, list[_Member]] = defaultdict(list)
+        for member in group:
+            if digests[member.path]:
+                images[digests[member.path]].append(member)
+        for members in images.values():
+            original = _first_of(members)
+            if original is not None:
+                first.update({one.path: original for one in members if one.path != original})
+        if len(images) > 1:
+            namesakes.update(one.path for members in images.values() for one in members)
+            namesakes -= first.keys()
+    return Repeats(first, frozenset(namesakes), frozenset(path for path in digests if not digests[path]))
+
+
+def _first_of(members: list[_Member]) -> str | None:
+    """Return the smallest path of those that are placed or can be; None if another file has their place."""
+    held = {member.destination for member in members if member.placed}
+    able = [member.path for member in members if not member.refused or member.destination in held]
+    return min(able, default=None)
+
+
+def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:
+    results = worker_pool.run(_digest, paths, settings, threading.Event())
+    return {path: "" if isinstance(result, worker_pool.Lost) else result for path, result in results}
+
+
+def _digest(path: str) -> str:
+    return pixel_data.pixel_digest(unescape(path))

@@ -1,4 +1,4 @@
-"""Verdicts to rows: each file goes where the model says, in threads beside the rest."""
+"""Decisions to rows: each file goes where the model says, in threads of their own."""
 
 import os
 from collections import deque
@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from dicomsort.manifest.history import placement_of
 from dicomsort.manifest.table import Manifest, Row
+from dicomsort.model.batching import Predicted
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, SourceFile, Status
-from dicomsort.sorting.claims import Destinations, folds_case
-from dicomsort.sorting.layout import Layout
+from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
 from dicomsort.system.threads import LazyThreadPool
@@ -20,6 +20,9 @@ from dicomsort.system.timing import StageTimer
 
 _THREADS = 4
 _WINDOW = 128
+
+Decided = Predicted[SourceFile, Decision]
+"""A file, how it was read, and what the model decides; None for a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +35,20 @@ class FilingSettings:
     dry_run: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A file that was read, and what the model says of it; or a failure, without a decision."""
-
-    found: SourceFile
-    reading: ReadImage | Failure
-    decision: Decision | None = None
-
-
 def file_all(
-    verdicts: Generator[Verdict, None, None], settings: FilingSettings, manifest: Manifest, spent: StageTimer
+    decided: Generator[Decided, None, None], settings: FilingSettings, manifest: Manifest, spent: StageTimer
 ) -> Generator[Row, None, None]:
-    """Place in threads beside the rest; rows come in the order of the verdicts, at most 128 behind."""
-    placer = _Placer(settings, _claims(manifest, settings), spent)
+    """Place each file in a thread; rows come in the order of the decisions, at most 128 behind."""
+    placer = _Placer(settings, _destinations(manifest, settings), spent)
     waiting: deque[Future[Row]] = deque()
-    with LazyThreadPool(placer.row, _THREADS, "place") as crew, closing(verdicts):
-        for verdict in verdicts:
-            idle = placer.has_nothing_to_do(verdict)
-            waiting.append(_done(placer.row(verdict)) if idle else crew.submit(verdict))
+    with LazyThreadPool(placer.row, _THREADS, "place") as threads, closing(decided):
+        for one in decided:
+            idle = placer.has_nothing_to_do(one)
+            waiting.append(_done(placer.row(one)) if idle else threads.submit(one))
             while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
-                yield crew.result(waiting.popleft())
+                yield threads.result(waiting.popleft())
         while waiting:
-            yield crew.result(waiting.popleft())
+            yield threads.result(waiting.popleft())
 
 
 def _done(row: Row) -> Future[Row]:
@@ -66,23 +60,22 @@ def _done(row: Row) -> Future[Row]:
 class _Placer:
     """Places files and writes down what happened to each."""
 
-    def __init__(self, settings: FilingSettings, claims: Destinations, spent: StageTimer) -> None:
+    def __init__(self, settings: FilingSettings, destinations: Destinations, spent: StageTimer) -> None:
         self._settings, self._out = settings, settings.out
-        self._claims, self._spent = claims, spent
+        self._destinations, self._spent = destinations, spent
         self._layout = Layout(settings.layout)
 
-    def has_nothing_to_do(self, verdict: Verdict) -> bool:
-        """Tell a failure that leaves nothing to place or to remove: not worth a thread."""
-        reading = verdict.reading
-        return isinstance(reading, Failure) and reading.stamp is not None and verdict.found.previous is None
+    def has_nothing_to_do(self, decided: Decided) -> bool:
+        """Return whether this is a failure that leaves nothing to place or to remove: not worth a thread."""
+        found, reading, _ = decided
+        return isinstance(reading, Failure) and reading.stamp is not None and found.previous is None
 
-    def row(self, verdict: Verdict) -> Row:
-        """Do with one file what the verdict says."""
+    def row(self, decided: Decided) -> Row:
+        """Do with one file what was decided."""
         with self._spent.busy("place"):
-            return self._row(verdict)
+            return self._row(*decided)
 
-    def _row(self, verdict: Verdict) -> Row:
-        found, reading, decision = verdict.found, verdict.reading, verdict.decision
+    def _row(self, found: SourceFile, reading: ReadImage | Failure, decision: Decision | None) -> Row:
         stamp = reading.stamp or stamp_now(found.path)
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
@@ -107,10 +100,10 @@ class _Placer:
     def _in_place(self, row: Row, found: SourceFile, review: bool) -> Row:
         """Place the file of a planned row, unless this is a dry run."""
         before = found.previous.destination if found.previous else None
-        if row.destination != before and not self._claims.grant(row.destination):
+        if row.destination != before and not self._destinations.reserve(row.destination):
             if before is not None and not self._settings.dry_run:
                 _withdraw(found, self._out)
-                self._claims.free(before)
+                self._destinations.release(before)
             return replace(row, status=Status.IO_ERROR, reasons=(Reason.DESTINATION_TAKEN, *row.reasons))
         if self._settings.dry_run:
             return row
@@ -138,7 +131,7 @@ class _Placer:
         return row
 
 
-def _claims(manifest: Manifest, settings: FilingSettings) -> Destinations:
+def _destinations(manifest: Manifest, settings: FilingSettings) -> Destinations:
     needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
     records = manifest.records() if needed or folds else iter(())
     return Destinations(
@@ -147,14 +140,14 @@ def _claims(manifest: Manifest, settings: FilingSettings) -> Destinations:
 
 
 def _withdraw(found: SourceFile, out: str) -> None:
-    """Remove what was placed of a file before it changed, if nobody else has changed that."""
+    """Remove what was placed of a file before it changed, unless that has been changed since."""
     if found.previous is not None:
         with suppress(OSError):
             remove(found.path, os.path.join(out, found.previous.destination), found.previous)
 
 
 def stamp_now(path: str) -> FileStamp | None:
-    """Return size and modification time of a file; None if it cannot be told."""
+    """Return size and modification time of a file; None if that fails."""
     try:
         return stamp_of(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where files come from: folders to walk, or a list of paths; all of them, or one share."""
+"""Where files come from: folders to walk, or a list of paths; all of them, or one shard."""
 
 import csv
 import hashlib
@@ -38,9 +38,9 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `of` shares of an archive, counted from 1.
+    """One of `of` shards of an archive, counted from 1.
 
-    A file's share follows from its relative path alone, whatever else is there and on whatever machine.
+    A file's shard follows from its relative path alone, whatever else is there and on whatever machine.
     """
 
     number: int
@@ -51,18 +51,18 @@ class Shard:
         """Read `3/16`. Raises UsageError."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UsageError(f"--shard '{text}' is no share: give i/n, such as 3/16, with i from 1 to n")
+            raise UsageError(f"--shard '{text}' is no shard: give i/n, such as 3/16, with i from 1 to n")
         return cls(int(found[1]), int(found[2]))
 
     def holds(self, relpath: str) -> bool:
-        """Tell whether a file belongs to this share."""
+        """Return whether a file belongs to this shard."""
         digest = hashlib.blake2b(os.fsencode(relpath), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.of == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What a command names: roots, perhaps a list of paths below them, perhaps one share only.
+    """What a command names: roots, perhaps a list of paths below them, perhaps one shard only.
 
     avoid: the output folder. listed: see `listed_paths`; None to walk the roots.
     """
@@ -71,7 +71,7 @@ class Archive:
     avoid: str
     follow_links: bool = False
     listed: str | None = None
-    share: Shard | None = None
+    shard: Shard | None = None
 
     @property
     def repeats(self) -> bool:
@@ -86,7 +86,7 @@ class Archive:
         return self._listed(self.listed)
 
     def _holds(self, relpath: str) -> bool:
-        return self.share is None or self.share.holds(relpath)
+        return self.shard is None or self.shard.holds(relpath)
 
     def _listed(self, source: str) -> Iterator[SourceFile]:
         """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""

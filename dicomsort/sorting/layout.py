@@ -1,9 +1,11 @@
-"""Where a file goes below the output folder: a template of fields."""
+"""Where a file goes below the output folder: a template of fields, and which destinations are taken."""
 
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+import threading
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Formatter
 
@@ -97,6 +99,44 @@ class Layout:
         if any(conversion for _, _, _, conversion in parsed):
             raise UsageError("--layout takes fields as {name} or {name:default} only")
         return [(text, name, _clean(default or "")) for text, name, default, _ in parsed]
+
+
+class Destinations:
+    """The destinations that are taken; each is reserved once.
+
+    Needed where a layout does not follow the sources' paths, or where the target does not distinguish `A`
+    from `a`; elsewhere two sources never meet, nothing is kept in memory, and everything can be reserved.
+    """
+
+    def __init__(self, needed: bool, folds: bool, taken: Iterable[str] = ()) -> None:
+        self._needed, self._folds = needed or folds, folds
+        self._lock = threading.Lock()
+        self._taken = {self._key(destination) for destination in taken} if self._needed else set()
+
+    def reserve(self, destination: str) -> bool:
+        """Reserve a destination; returns False if another source has it."""
+        if not self._needed:
+            return True
+        key = self._key(destination)
+        with self._lock:
+            if key in self._taken:
+                return False
+            self._taken.add(key)
+            return True
+
+    def release(self, destination: str) -> None:
+        """Release a destination whose file has been removed."""
+        with self._lock:
+            self._taken.discard(self._key(destination))
+
+    def _key(self, destination: str) -> int:
+        name = unicodedata.normalize("NFC", destination).casefold() if self._folds else destination
+        return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big")
+
+
+def folds_case(folder: str, name: str) -> bool:
+    """Return whether the folder takes an existing file's name in capitals for the same file."""
+    return name.upper() != name and os.path.lexists(os.path.join(folder, name.upper()))
 
 
 def _not_ours(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Parts to one manifest: every file once, and of an image that came twice only the first stays."""
+"""Shards to one manifest: every file once, and of an image that came twice only the first stays."""
 
 import os
 from collections import Counter, defaultdict
@@ -25,10 +25,10 @@ _SHOWN = frozenset({Status.SORTED, Status.REVIEW, Status.PLANNED})
 
 @dataclass(slots=True)
 class MergeResult:
-    """What a merged manifest holds. parts: how many were joined now. missing: shards still to be done."""
+    """What a merged manifest holds. shards: how many were joined now. missing: those still to be done."""
 
     rows: int = 0
-    parts: int = 0
+    shards: int = 0
     missing: list[str] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ class MergeResult:
         """Return it as JSON values."""
         return {
             "rows": self.rows,
-            "parts": self.parts,
+            "parts": self.shards,
             "missing": self.missing,
             "statuses": {status.value: self.statuses[status.value] for status in Status},
             "labels": dict(sorted(self.labels.items())),
@@ -64,10 +64,10 @@ class MergeResult:
 def merge(
     out: str, pool: PoolSettings, step: Step = lambda: None, moved: Moved = lambda _before, _after: None
 ) -> MergeResult:
-    """Join the parts of an output folder into its manifest.csv, and judge duplicates over all rows.
+    """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
-    later. Raises UsageError if there is nothing to merge or a part is being written, TargetError, or
+    later. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
     InternalError if a file does not stand once in the end.
     """
     out = os.path.abspath(out)
@@ -77,7 +77,7 @@ def merge(
             _join(manifest, out, name)
             step()
         manifest.compact()
-        merged = MergeResult(parts=len(names), missing=_missing(manifest, out, names))
+        merged = MergeResult(shards=len(names), missing=_missing(manifest, out, names))
         for name in names:
             shards.drop(out, name)
         _conclude(manifest, out, pool, moved)
@@ -88,19 +88,19 @@ def merge(
 
 
 def _whole(out: str, names: Iterable[str]) -> Manifest:
-    """Return the manifest of all: the one that is there, or a new one with the columns of the parts."""
+    """Return the manifest of all: the one that is there, or a new one with the columns of the shards."""
     path = os.path.join(out, MANIFEST)
     if os.path.exists(path):
         return Manifest.existing(path)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if first is None:
-        raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no parts of one: name an --out folder")
+        raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.like(first, out, shards.agreed_on(out))
 
 
 def _join(manifest: Manifest, out: str, name: str) -> None:
-    """Append the rows of a part; those that stand there already count once in the end."""
+    """Append the rows of a shard; those that stand there already count once in the end."""
     assert manifest.run_file is not None  # noqa: S101  (entered)
     folder = shards.folder_of(out, name)
     with shards.take(out, name, _PATIENCE):
@@ -114,11 +114,11 @@ def _join(manifest: Manifest, out: str, name: str) -> None:
 def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
     """Name the shards that are still to be done: not begun, or cut short."""
     assert manifest.run_file is not None  # noqa: S101  (entered)
-    shares = {name: share for name in names if (share := shards.share_of(name))}
-    for share in shares.values():
-        manifest.run_file.shares.setdefault(str(share.of), [])
-    whole = [share for name, share in shares.items() if RunFile(shards.folder_of(out, name)).settled]
-    return manifest.run_file.merged((share.number, share.of) for share in whole)
+    numbered = {name: shard for name in names if (shard := shards.shard_of(name))}
+    for shard in numbered.values():
+        manifest.run_file.shards.setdefault(str(shard.of), [])
+    whole = [shard for name, shard in numbered.items() if RunFile(shards.folder_of(out, name)).settled]
+    return manifest.run_file.merged((shard.number, shard.of) for shard in whole)
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:

@@ -19,21 +19,20 @@ from dicomsort.manifest.history import History, Record, placement_of
 from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Row
-from dicomsort.model.batching import Predicted, Predictor, ask_all
-from dicomsort.model.heads import Decision
+from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
 from dicomsort.sorting import shards, walk
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
-from dicomsort.sorting.filing import FilingSettings, Verdict, file_all, stamp_now
+from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
 from dicomsort.sorting.inputs import Archive, Files, Shard, check_list
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings, stands
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system.escaping import escape
-from dicomsort.system.prefetch import prefetch
+from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -52,8 +51,8 @@ class SortSettings:
 
     layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
     must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
-    the device. from_list: sort only what is listed there, see `sources.listed_paths`. share: sort one share
-    only, and write its part of the manifest. part: write this part, on behalf of the run that divides.
+    the device. from_list: sort only what is listed there, see `inputs.listed_paths`. shard: sort one shard
+    only, and write its manifest. task: write the manifest of this task of a cluster, on its behalf.
     """
 
     roots: tuple[str, ...]
@@ -70,8 +69,8 @@ class SortSettings:
     read: ReadSettings = field(default_factory=ReadSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     from_list: str | None = None
-    share: Shard | None = None
-    part: str = ""
+    shard: Shard | None = None
+    task: str = ""
 
 
 def sort(
@@ -99,14 +98,14 @@ def sort(
         Manifest(folder, answers, panel.tag, run, panel.rejects) as manifest,
     ):
         is_there = partial(_is_there, out=out)
-        before = shards.earlier(out, settings.retry_failed, is_there) if settings.share else None
+        before = shards.earlier(out, settings.retry_failed, is_there) if settings.shard else None
         history = manifest.history(settings.retry_failed, is_there, before)
         todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
-        verdicts = _verdicts(ask_all(readings, decide, panel.concurrency, batch_size))
+        decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
-        rows = file_all(verdicts, filing, manifest, spent)
+        rows = file_all(decided, filing, manifest, spent)
         copies = settings.placing.action is Action.COPY and not settings.dry_run
         ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
@@ -123,7 +122,7 @@ def sort(
 def archive_of(settings: SortSettings) -> Archive:
     """Return the files that a run is to sort. Raises as `check` does."""
     roots, out = check(settings), os.path.abspath(settings.out)
-    return Archive(roots, out, settings.follow_links, settings.from_list, settings.share)
+    return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard)
 
 
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
@@ -135,24 +134,24 @@ def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[
 
 @contextmanager
 def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator[str]:
-    """Yield the folder of the manifest that this run writes: the output's, or that of its part."""
-    if settings.share is not None:
-        with shards.sharing(out, settings.share) as folder:
+    """Yield the folder of the manifest that this run writes: the output's, or that of its shard."""
+    if settings.shard is not None:
+        with shards.sharing(out, settings.shard) as folder:
             shards.agree(out, run)
             yield folder
-    elif settings.part:
+    elif settings.task:
         shards.agree(out, run)
-        yield shards.folder_of(out, settings.part)
+        yield shards.folder_of(out, settings.task)
     else:
         shards.check_merged(out)
         yield out
 
 
 def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None:
-    """Make the manifest whole: every file once, duplicates judged, unless that is for all parts together."""
+    """Make the manifest whole: every file once, duplicates judged, unless that is for all shards together."""
     assert manifest.run_file is not None  # noqa: S101  (entered)
     manifest.compact()
-    if settings.share or settings.part:
+    if settings.shard or settings.task:
         check_ended(tally)
         manifest.run_file.settled = True
     elif not settings.keep_duplicates:
@@ -162,7 +161,7 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
         settle(manifest, ending, tally.move)
     tally.labels = _census(manifest)
     check_ended(tally)
-    if settings.share is None:
+    if settings.shard is None:
         check_found(tally)
 
 
@@ -271,14 +270,6 @@ def _read_found(
     found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
 ) -> ReadImage | Failure:
     return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
-
-
-def _verdicts(
-    decided: Generator[Predicted[SourceFile, Decision], None, None],
-) -> Generator[Verdict, None, None]:
-    with closing(decided):
-        for found, reading, decision in decided:
-            yield Verdict(found, reading, decision)
 
 
 def _is_there(record: Record, out: str) -> bool:

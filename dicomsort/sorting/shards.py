@@ -1,4 +1,4 @@
-"""The parts of a manifest that many nodes write at once, each its own, below one output folder."""
+"""The shards of a manifest that many nodes write at once, each its own, below one output folder."""
 
 import os
 import re
@@ -21,25 +21,25 @@ PARTS = "manifest.parts"
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
 
-def name_of(share: Shard) -> str:
-    """Name the part of a share: `shard-003-of-016`."""
-    width = max(3, len(str(share.of)))
-    return f"shard-{share.number:0{width}}-of-{share.of:0{width}}"
+def name_of(shard: Shard) -> str:
+    """Return the name of a shard's folder: `shard-003-of-016`."""
+    width = max(3, len(str(shard.of)))
+    return f"shard-{shard.number:0{width}}-of-{shard.of:0{width}}"
 
 
-def share_of(name: str) -> Shard | None:
-    """Return the share whose part this is; None for that of a task."""
+def shard_of(name: str) -> Shard | None:
+    """Return the shard whose folder has this name; None for that of a task of a cluster."""
     found = _SHARD.fullmatch(name)
     return Shard(int(found[1]), int(found[2])) if found else None
 
 
 def folder_of(out: str, name: str = "") -> str:
-    """Return the folder of a part, or of all."""
+    """Return the folder of one shard, or of all."""
     return os.path.join(out, PARTS, name) if name else os.path.join(out, PARTS)
 
 
 def waiting(out: str) -> list[str]:
-    """Name the parts that wait to be merged, those that were killed at once included."""
+    """Name the shards that wait to be merged, those that were killed at once included."""
     try:
         with os.scandir(folder_of(out)) as listing:
             return sorted(
@@ -52,27 +52,28 @@ def waiting(out: str) -> list[str]:
 
 
 def check_merged(out: str) -> None:
-    """Raise UsageError if parts wait: what goes over all rows must not miss theirs."""
+    """Raise UsageError if shards wait: what goes over all rows must not miss theirs."""
     if waiting(out):
         raise UsageError(
-            f"'{escape(out)}' holds parts of a run in shards: finish them, then `dicomsort merge` it"
+            f"'{escape(out)}' holds shards that are not merged yet: finish them, then `dicomsort merge` it"
         )
 
 
 @contextmanager
-def sharing(out: str, share: Shard) -> Iterator[str]:
-    """Write one share's part beside the nodes of the others; yields its folder.
+def sharing(out: str, shard: Shard) -> Iterator[str]:
+    """Lock the output for one shard, together with the nodes of the others; yields the shard's folder.
 
-    Raises UsageError if somebody has the output alone, or another division waits to be merged; TargetError.
+    Raises UsageError if another run has the output for itself, or another division waits to be merged;
+    TargetError if it cannot be written.
     """
-    name = name_of(share)
+    name = name_of(shard)
     try:
         os.makedirs(folder_of(out, name), exist_ok=True)
         lock = locks.take(out, shared=True)
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
     with lock:
-        other = next((one for one in waiting(out) if not _is_beside(one, share)), None)
+        other = next((one for one in waiting(out) if not _is_of_same_division(one, shard)), None)
         if other is not None:
             with suppress(OSError):
                 os.rmdir(folder_of(out, name))
@@ -82,13 +83,13 @@ def sharing(out: str, share: Shard) -> Iterator[str]:
         yield folder_of(out, name)
 
 
-def _is_beside(name: str, share: Shard) -> bool:
-    other = share_of(name)
-    return other is not None and other.of == share.of
+def _is_of_same_division(name: str, shard: Shard) -> bool:
+    other = shard_of(name)
+    return other is not None and other.of == shard.of
 
 
 def agree(out: str, run: RunFacts) -> None:
-    """See to it that all parts are made with the same model and settings: those of whoever came first.
+    """Ensure that all shards are made with the same model and settings: those of the node that came first.
 
     Raises UsageError with advice if this run's differ.
     """
@@ -100,7 +101,7 @@ def agree(out: str, run: RunFacts) -> None:
 
 
 def agreed_on(out: str) -> RunFacts:
-    """Return what the parts of an output were made with. Raises UsageError if that is lost."""
+    """Return what the shards of an output were made with. Raises UsageError if that is lost."""
     for agreed in (RunFile(out), RunFile(folder_of(out))):
         if agreed.runs:
             return RunFacts(agreed.fixed, agreed.last_run)
@@ -108,7 +109,7 @@ def agreed_on(out: str) -> RunFacts:
 
 
 def _write_once(folder: str, run: RunFacts) -> None:
-    """Write a run.json, unless another node was first; nobody sees half of it."""
+    """Write a run.json, unless another node was first; it appears whole or not at all."""
     if os.path.exists(os.path.join(folder, RUN)):
         return
     scratch = os.path.join(folder, f".{uuid.uuid4().hex}")
@@ -135,7 +136,7 @@ def earlier(out: str, retry_failed: bool, is_there: IsThere) -> History | None:
 
 
 def take(out: str, name: str, patience: float = 0.0) -> TextIO:
-    """Lock a part against whoever may still write it, for at most `patience` seconds. Raises UsageError."""
+    """Lock a shard that may still be being written; waits at most `patience` seconds. Raises UsageError."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -149,12 +150,12 @@ def take(out: str, name: str, patience: float = 0.0) -> TextIO:
 
 
 def drop(out: str, name: str) -> None:
-    """Remove a part whose rows stand elsewhere, and with the last one the folder of all."""
+    """Remove a shard whose rows are in the merged manifest, and with the last one the folder of all."""
     shutil.rmtree(folder_of(out, name), ignore_errors=True)
     tidy(out)
 
 
 def tidy(out: str) -> None:
-    """Remove the folder of all parts if there are none."""
+    """Remove the folder of all shards if there are none."""
     if not waiting(out):
         shutil.rmtree(folder_of(out), ignore_errors=True)

@@ -1,9 +1,12 @@
-"""A few threads for one kind of work, no more of them than there is work waiting."""
+"""Threads: a few for one kind of work, or one that runs a generator ahead of its user."""
 
+import queue
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from contextlib import closing, suppress
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,3 +65,51 @@ class LazyThreadPool(Generic[Item, Result]):
                 future.set_result(self._function(item))
             except BaseException as error:  # noqa: BLE001  (raised again where the result is asked for)
                 future.set_exception(error)
+
+
+class _Buffer(Generic[Item]):
+    """A bounded queue between a thread that fills it and the one that uses it."""
+
+    _END = object()
+
+    def __init__(self, size: int, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=size)
+        self._stop = stop
+        self._trouble: BaseException | None = None
+
+    def fill(self, items: Generator[Item, None, None]) -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    self._put(item)
+                    if self._stop.is_set():
+                        break
+        except BaseException as error:  # noqa: BLE001  (raised again where the items are used)
+            self._trouble = error
+        self._put(self._END)
+
+    def _put(self, item: Any) -> None:
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
+
+    def __iter__(self) -> Iterator[Item]:
+        while (item := self._queue.get()) is not self._END:
+            yield item
+        if self._trouble is not None:
+            raise self._trouble
+
+
+def prefetch(
+    items: Generator[Item, None, None], size: int, stop: threading.Event
+) -> Generator[Item, None, None]:
+    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
+    buffer: _Buffer[Item] = _Buffer(size, stop)
+    thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)
+    thread.start()
+    try:
+        yield from buffer
+    finally:
+        stop.set()
+        thread.join()

@@ -231,7 +231,7 @@ class Nodes:
         if self.ends:
             task.write_summary(one, task.Summary(one.name, **self.ends))
             return
-        run = replace(one.job.settings, part=one.name)
+        run = replace(one.job.settings, task=one.name)
         tally = sort(run, self.predictor, files=task.TaskFiles(one))
         statuses = {status.value: count for status, count in tally.statuses.items()}
         task.write_summary(one, task.Summary(one.name, tally.found, statuses, tally.spent))

@@ -1,4 +1,4 @@
-"""Shards that fill one output together, and the manifest that is made of their parts."""
+"""Shards that fill one output together, and the manifest that is made of them."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def twins(inbox: Path) -> Path:
 
 def in_shards(inbox: Path, out: Path, predictor: FixedPredictor, of: int = 4, **changes: object) -> None:
     for number in range(1, of + 1):
-        sort(settings(inbox, out, share=Shard(number, of), **changes), predictor)
+        sort(settings(inbox, out, shard=Shard(number, of), **changes), predictor)
 
 
 def joined(out: Path) -> MergeResult:
@@ -86,7 +86,7 @@ def test_shards_make_what_a_single_run_makes(
     in_shards(twins, tmp_path / "out", predictor, of)
     assert not (tmp_path / "out" / "manifest.csv").exists()
     merged = joined(tmp_path / "out")
-    assert (merged.rows, merged.parts, merged.missing) == (26, of, [])
+    assert (merged.rows, merged.shards, merged.missing) == (26, of, [])
     assert merged.statuses[Status.DUPLICATE] == 12
     assert rows(tmp_path / "out") == rows(tmp_path / "one")
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
@@ -100,7 +100,7 @@ def test_merging_again_changes_nothing(twins: Path, tmp_path: Path, predictor: F
     before = tree(out)
     again = joined(out)
     assert tree(out) == before
-    assert (again.rows, again.parts, again.statuses) == (first.rows, 0, first.statuses)
+    assert (again.rows, again.shards, again.statuses) == (first.rows, 0, first.statuses)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_a_missing_shard_is_named_and_joined_later(
 ) -> None:
     out = tmp_path / "out"
     for number in (1, 3):
-        sort(settings(twins, out, share=Shard(number, 4)), predictor)
+        sort(settings(twins, out, shard=Shard(number, 4)), predictor)
     merged = joined(out)
     assert merged.missing == ["2/4", "4/4"]
     assert merged.exit_code == ExitCode.SOME_FAILED
     assert joined(out).missing == ["2/4", "4/4"]
-    sort(settings(twins, out, share=Shard(4, 4)), predictor)
+    sort(settings(twins, out, shard=Shard(4, 4)), predictor)
     assert joined(out).missing == ["2/4"]
-    tally = sort(settings(twins, out, share=Shard(2, 4)), predictor)
+    tally = sort(settings(twins, out, shard=Shard(2, 4)), predictor)
     assert tally.already_done == 0
     merged = joined(out)
     assert (merged.missing, merged.rows) == ([], 26)
@@ -150,11 +150,11 @@ def test_after_a_merge_another_division_goes_on(
 ) -> None:
     out = tmp_path / "out"
     for number in (1, 2):
-        sort(settings(twins, out, share=Shard(number, 4)), predictor)
+        sort(settings(twins, out, shard=Shard(number, 4)), predictor)
     with pytest.raises(UsageError, match="run `dicomsort merge`"):
-        sort(settings(twins, out, share=Shard(1, 3)), predictor)
+        sort(settings(twins, out, shard=Shard(1, 3)), predictor)
     done = joined(out).rows
-    tallies = [sort(settings(twins, out, share=Shard(number, 3)), predictor) for number in (1, 2, 3)]
+    tallies = [sort(settings(twins, out, shard=Shard(number, 3)), predictor) for number in (1, 2, 3)]
     assert sum(tally.found for tally in tallies) == 26
     assert sum(tally.already_done for tally in tallies) == done
     assert joined(out).missing == []
@@ -171,7 +171,7 @@ def test_a_radiograph_that_changed_since_the_merge_takes_its_copy_along(
     changed = inbox / "s0" / "0.dcm"
     write_dicom(changed, picture(77))
     os.utime(changed, ns=(10**18, 10**18))
-    tallies = [sort(settings(inbox, out, share=Shard(number, 2)), predictor) for number in (1, 2)]
+    tallies = [sort(settings(inbox, out, shard=Shard(number, 2)), predictor) for number in (1, 2)]
     assert sum(tally.already_done for tally in tallies) == 13
     joined(out)
     assert len(rows(out)) == 14
@@ -180,13 +180,13 @@ def test_a_radiograph_that_changed_since_the_merge_takes_its_copy_along(
 
 def test_nobody_goes_over_half_a_manifest(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
-    with pytest.raises(UsageError, match="holds parts"):
+    sort(settings(inbox, out, shard=Shard(1, 2)), predictor)
+    with pytest.raises(UsageError, match="holds shards"):
         sort(settings(inbox, out), predictor)
     joined(out)
-    sort(settings(inbox, out, share=Shard(2, 2)), predictor)
+    sort(settings(inbox, out, shard=Shard(2, 2)), predictor)
     for act in (plan.undo, plan.apply):
-        with pytest.raises(UsageError, match="holds parts"):
+        with pytest.raises(UsageError, match="holds shards"):
             act(str(out / "manifest.csv"))
 
 
@@ -194,15 +194,15 @@ def test_a_shard_that_is_being_written_is_not_merged(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
+    sort(settings(inbox, out, shard=Shard(1, 2)), predictor)
     before = tree(out)
     with locks.take(str(out), shared=True), pytest.raises(UsageError, match="another dicomsort"):
         joined(out)
     with locks.take(str(out)), pytest.raises(UsageError, match="another dicomsort"):
-        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
+        sort(settings(inbox, out, shard=Shard(2, 2)), predictor)
     assert {**tree(out), **before} == tree(out)
     with locks.take(str(out), shared=True):
-        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
+        sort(settings(inbox, out, shard=Shard(2, 2)), predictor)
     assert joined(out).rows == 14
 
 
@@ -210,23 +210,23 @@ def test_shards_with_other_settings_are_refused(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    sort(settings(inbox, out, share=Shard(1, 2)), predictor)
+    sort(settings(inbox, out, shard=Shard(1, 2)), predictor)
     with pytest.raises(UsageError, match="another review_below"):
-        sort(settings(inbox, out, share=Shard(2, 2), review_below=0.5), predictor)
+        sort(settings(inbox, out, shard=Shard(2, 2), review_below=0.5), predictor)
     predictor.precision = "bfloat16"
     with pytest.raises(UsageError, match="--precision float32"):
-        sort(settings(inbox, out, share=Shard(2, 2)), predictor)
+        sort(settings(inbox, out, shard=Shard(2, 2)), predictor)
     predictor.precision = "float32"
-    sort(settings(inbox, out, share=Shard(2, 2)), predictor)
+    sort(settings(inbox, out, shard=Shard(2, 2)), predictor)
     joined(out)
     with pytest.raises(UsageError, match="another review_below"):
-        sort(settings(inbox, out, share=Shard(1, 2), review_below=0.5), predictor)
+        sort(settings(inbox, out, shard=Shard(1, 2), review_below=0.5), predictor)
 
 
 def test_a_share_may_be_empty(tmp_path: Path, predictor: FixedPredictor, write_dicom: Write) -> None:
     write_dicom(tmp_path / "in" / "a.dcm")
     tallies = [
-        sort(settings(tmp_path / "in", tmp_path / "out", share=Shard(number, 9)), predictor)
+        sort(settings(tmp_path / "in", tmp_path / "out", shard=Shard(number, 9)), predictor)
         for number in range(1, 10)
     ]
     assert sorted(tally.found for tally in tallies) == [0] * 8 + [1]

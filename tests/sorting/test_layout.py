@@ -4,8 +4,7 @@ import pytest
 
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Header
-from dicomsort.sorting.claims import Destinations
-from dicomsort.sorting.layout import DEFAULT, Layout
+from dicomsort.sorting.layout import DEFAULT, Destinations, Layout
 
 HEADER = Header(
     sop_instance_uid="1.2.3", study_instance_uid="1.2", modality="DX", body_part_examined="LEFT HAND"
@@ -79,8 +78,8 @@ def test_the_program_s_own_names_are_never_a_destination(name: str) -> None:
 
 
 def test_a_destination_is_given_away_once() -> None:
-    claims = Destinations(needed=True, folds=False, taken=["a"])
-    assert [claims.grant(name) for name in ("a", "b", "b", "B")] == [False, True, False, True]
+    destinations = Destinations(needed=True, folds=False, taken=["a"])
+    assert [destinations.reserve(name) for name in ("a", "b", "b", "B")] == [False, True, False, True]
     folding = Destinations(needed=False, folds=True, taken=["Ä"])
-    assert [folding.grant(name) for name in ("ä", "a\u0308", "b", "B")] == [False, False, True, False]
-    assert Destinations(needed=False, folds=False, taken=["a"]).grant("a")
+    assert [folding.reserve(name) for name in ("ä", "a\u0308", "b", "B")] == [False, False, True, False]
+    assert Destinations(needed=False, folds=False, taken=["a"]).reserve("a")

@@ -269,7 +269,7 @@ class TestDuplicates:
     ) -> None:
         out, calls = tmp_path / "out", 0
         for cut in (
-            "dicomsort.sorting.duplicates.judge",
+            "dicomsort.sorting.deduplicate.find_repeats",
             "dicomsort.sorting.deduplicate.remove",
             "dicomsort.sorting.deduplicate._taken_back",
         ):
@@ -283,7 +283,7 @@ class TestDuplicates:
                     with pytest.raises(KeyboardInterrupt):
                         sort(settings(twins, out), predictor)
                 calls += 1
-                if cut == "dicomsort.sorting.duplicates.judge":
+                if cut == "dicomsort.sorting.deduplicate.find_repeats":
                     assert len([row for row in rows(out).values() if row["destination"]]) == 5
         assert sort(settings(twins, out), predictor).statuses[Status.DUPLICATE] == 2
         assert calls == 6

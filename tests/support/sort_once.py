@@ -64,10 +64,10 @@ def main() -> int:
     """Sort, and return the exit code."""
     pipeline._read_found = meet_disaster
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
-    share = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
+    shard = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
     pool = PoolSettings(2, timeout=3.0)
     settings = pipeline.SortSettings(
-        (sys.argv[1],), sys.argv[2], PlacementSettings(action), batch_size=3, pool=pool, share=share
+        (sys.argv[1],), sys.argv[2], PlacementSettings(action), batch_size=3, pool=pool, shard=shard
     )
     try:
         tally = pipeline.sort(settings, Predictor())

@@ -17,13 +17,13 @@ def test_every_item_is_done_once_whatever_the_timing() -> None:
             done.append(item)
             return -item
 
-        with LazyThreadPool(work, 4, "test") as crew:
+        with LazyThreadPool(work, 4, "test") as pool:
             futures = []
             for item in range(500):
-                futures.append(crew.submit(item))
+                futures.append(pool.submit(item))
                 if item % 50 == 0:
                     time.sleep(0.002)
-            assert [crew.result(future) for future in futures] == [-item for item in range(500)]
+            assert [pool.result(future) for future in futures] == [-item for item in range(500)]
         assert sorted(done) == list(range(500))
 
 
@@ -34,16 +34,16 @@ def test_threads_come_only_where_items_wait() -> None:
         names.add(threading.current_thread().name)
         gate.wait(10)
 
-    with LazyThreadPool(slow, 3, "test") as crew:
-        first = [crew.submit(item) for item in range(5)]
+    with LazyThreadPool(slow, 3, "test") as pool:
+        first = [pool.submit(item) for item in range(5)]
         time.sleep(0.05)
         assert len(names) == 1
-        first += [crew.submit(item) for item in range(40)]
+        first += [pool.submit(item) for item in range(40)]
         time.sleep(0.05)
         assert len(names) == 3
         gate.set()
         for future in first:
-            crew.result(future)
+            pool.result(future)
 
 
 def test_what_a_thread_raises_is_raised_where_it_is_asked_for() -> None:
@@ -52,12 +52,12 @@ def test_what_a_thread_raises_is_raised_where_it_is_asked_for() -> None:
             raise OSError("full")
         return item
 
-    with LazyThreadPool(fail, 2, "test") as crew:
-        futures = [crew.submit(item) for item in range(3)]
-        assert crew.result(futures[0]) == 0
+    with LazyThreadPool(fail, 2, "test") as pool:
+        futures = [pool.submit(item) for item in range(3)]
+        assert pool.result(futures[0]) == 0
         with pytest.raises(OSError, match="full"):
-            crew.result(futures[1])
-        assert crew.result(futures[2]) == 2
+            pool.result(futures[1])
+        assert pool.result(futures[2]) == 2
 
 
 def test_what_has_not_been_begun_is_forgotten_at_the_end() -> None:
@@ -67,7 +67,7 @@ def test_what_has_not_been_begun_is_forgotten_at_the_end() -> None:
         time.sleep(0.05)
         done.append(item)
 
-    with LazyThreadPool(slow, 1, "test") as crew:
+    with LazyThreadPool(slow, 1, "test") as pool:
         for item in range(100):
-            crew.submit(item)
+            pool.submit(item)
     assert len(done) < 5
