@@ -417,9 +417,9 @@ def load(data: Path, target: str, source: str) -> tuple[Sample, ...]:
     """Read a labelled data set without what is marked ambiguous; the columns need not all be there."""
     there = evaluate.columns_of(data)
     facts = (AMBIGUOUS,) if AMBIGUOUS in there else ()
-    columns = dataset.Columns((target,), source=source if source in there else None, facts=facts)
+    columns = dataset.Columns((target,), source=source if source in there else None, metadata=facts)
     samples = dataset.load(data, columns).samples
-    return tuple(sample for sample in samples if sample.facts.get(AMBIGUOUS) != "1")
+    return tuple(sample for sample in samples if sample.metadata.get(AMBIGUOUS) != "1")
 
 
 def _some(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:

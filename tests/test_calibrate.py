@@ -133,7 +133,7 @@ def test_a_precision_out_of_reach_is_said(small_bundle: Bundle) -> None:
     assert not done.reached
     assert changed.further[0].review_below == 0.25
     assert changed.head == twice.head
-    nobody = tuple(replace(sample, cells=("",)) for sample in samples)
+    nobody = tuple(replace(sample, targets=("",)) for sample in samples)
     with pytest.raises(UsageError, match="no image that can be read has a label"):
         calibrate(small_bundle, (), Logits(nobody, logits, ()), CalibrationSettings())
 

@@ -16,7 +16,7 @@ from dicomsort.model import networks, ood
 from dicomsort.model.bundle import Bundle, Reject, compact
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.heads import Head
-from dicomsort.training.train import FALSE_REJECTIONS, rejecting
+from dicomsort.training.train import FALSE_REJECTIONS, with_reject_score
 
 HEAD = Head("label", ("a", "b", "c"))
 Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -54,7 +54,7 @@ def rejecting_bundle(small_bundle: Bundle) -> Bundle:
         np.float32
     )
     logits += generator.normal(size=logits.shape).astype(np.float32)
-    return rejecting(small_bundle, (features[:20], logits[:20]), (features[20:], logits[20:]))
+    return with_reject_score(small_bundle, (features[:20], logits[:20]), (features[20:], logits[20:]))
 
 
 def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> None:
@@ -114,7 +114,7 @@ def test_few_or_narrow_features_are_enough(shape: tuple[int, int]) -> None:
 
 def test_so_many_radiographs_are_rejected_as_it_says(small_bundle: Bundle) -> None:
     unseen = plane(2000, 2)
-    bundle = rejecting(small_bundle, plane(400, 1), unseen)
+    bundle = with_reject_score(small_bundle, plane(400, 1), unseen)
     assert bundle.reject is not None
     rejected = scores(kept_of(bundle), unseen, small_bundle.head) > bundle.reject.threshold
     assert rejected.mean() == pytest.approx(FALSE_REJECTIONS, abs=0.001)
@@ -152,7 +152,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
     plain = Bundle("m", spec, Preprocessing(size=64), HEAD, compact(networks.weights_of(network)))
     features, logits = (part.numpy() for part in networks.build(plain).eval().features(images))
     assert (features.shape, logits.shape) == ((24, 256), (24, 3))
-    bundle = rejecting(plain, (features, logits), (features, logits))
+    bundle = with_reject_score(plain, (features, logits), (features, logits))
     expected = ood.scores(kept_of(bundle), features, logits, HEAD)
     answers = Classifier(bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (24, 4)

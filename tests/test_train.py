@@ -240,15 +240,15 @@ def test_several_heads_learn_together(pictures: Path, tmp_path: Path) -> None:
 def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
     prepared = prepared_from(pictures, tmp_path / "cache")
     before: dict[str, Any] = {}
-    original = networks.begin
+    original = networks.create_for_training
 
-    def begin(*arguments: Any) -> Any:
+    def create_for_training(*arguments: Any) -> Any:
         network, spec = original(*arguments)
         before.update({name: value.detach().clone() for name, value in network.named_parameters()})
         return network, spec
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "begin", begin)
+        patch.setattr(networks, "create_for_training", create_for_training)
         bundle = train.train("m", prepared, replace(RECIPE, ema=0.0, epochs=1), place(tmp_path / "m"))
     after = {f"body.{name}": torch.from_numpy(value).float() for name, value in bundle.weights.items()}
     still = [name for name, value in before.items() if torch.allclose(value, after[name], atol=1e-6)]
@@ -260,7 +260,7 @@ def test_a_training_can_start_from_another_bundle(pictures: Path, tmp_path: Path
     first = train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m"))
     first.save(tmp_path / "m")
     weights = str(tmp_path / "m" / bundles.WEIGHTS)
-    network, _ = networks.begin(RECIPE.arch, RECIPE.size, 1, weights)
+    network, _ = networks.create_for_training(RECIPE.arch, RECIPE.size, 1, weights)
     started = networks.weights_of(network)
     classifier = network.body.pretrained_cfg["classifier"]
     for name, value in first.weights.items():
@@ -309,7 +309,7 @@ def test_auxiliary_columns_teach_and_are_gone_at_the_end(
 def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
     prepared = prepared_from(pictures, tmp_path / "c")
-    start = networks.begin(RECIPE.arch, RECIPE.size, 1, None)[0]
+    start = networks.create_for_training(RECIPE.arch, RECIPE.size, 1, None)[0]
     save_file({name: value.clone() for name, value in start.body.state_dict().items()}, weights)
     recipe = replace(RECIPE, pretrained=str(weights), freeze=2, epochs=1)
     bundle = train.train("m", prepared, recipe, place(tmp_path))
@@ -332,7 +332,7 @@ def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Pat
 
 
 def test_a_network_whose_stages_nobody_tells_can_be_trained_but_not_frozen() -> None:
-    network = networks.begin("pit_ti_224", 224, 2, None)[0]
+    network = networks.create_for_training("pit_ti_224", 224, 2, None)[0]
     network.freeze(0)
     assert all(value.requires_grad for value in network.parameters())
     with pytest.raises(UsageError, match="timm does not tell the stages"):
@@ -552,10 +552,10 @@ def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert len(accuracy["values"]) == 3
     assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
     assert accuracy["deviation"] == pytest.approx(np.std(accuracy["values"], ddof=1))
-    answers = read_csv(out / "predictions.csv")
-    assert len(answers) == len({row["file"] for row in answers}) == 24
-    assert {row["fold"] for row in answers} == {"fold-1", "fold-2", "fold-3"}
-    right = np.mean([row["truth"] == row["label"] for row in answers])
+    predictions = read_csv(out / "predictions.csv")
+    assert len(predictions) == len({row["file"] for row in predictions}) == 24
+    assert {row["fold"] for row in predictions} == {"fold-1", "fold-2", "fold-3"}
+    right = np.mean([row["truth"] == row["label"] for row in predictions])
     assert ran.json["pooled"]["light"]["overall"]["accuracy"]["value"] == pytest.approx(right)
     assert ran.json["pooled"]["light"]["clusters"] == 12
     assert read_csv(audit)[0]["file"] == "5.png"
@@ -726,7 +726,7 @@ def test_weights_from_the_hub_without_a_network_connection(
 
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(UsageError, match="cannot be fetched; without a network connection"):
-        networks.begin("resnet18", 64, 2, "hub")
+        networks.create_for_training("resnet18", 64, 2, "hub")
 
 
 def test_a_model_of_whole_studies_is_measured_on_whole_studies(

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.targets import encode
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.evaluation.evaluate import Question, Watch, answers_of, questions
+from dicomsort.evaluation.evaluate import Question, predictions_of, questions
 from dicomsort.evaluation.metrics import best_thresholds, measure, threshold_for_precision
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.outcome import Failure
 from dicomsort.system.atomic import replacing
+from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 REVIEW_PRECISION = 0.995
-"""The share of answers that is to be right where no person looks, unless something else is asked for."""
+"""The share of predictions that is to be right where no person looks, by default."""
 
 _LOWEST, _HIGHEST = 0.05, 20.0
 _HALVINGS = 60
@@ -36,7 +37,7 @@ _FINEST = 1e4
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """How to calibrate. target_precision: share 0..1 of right answers among those that no person sees."""
+    """How to calibrate. target_precision: share 0..1 of right predictions among those that no person sees."""
 
     target_precision: float = REVIEW_PRECISION
     batch_size: int | None = None
@@ -57,7 +58,7 @@ class Logits:
 class HeadCalibration:
     """What a calibration did to a head, on `images` with known truth.
 
-    ece_*, log_loss_*: before and after. precision: of the answers with at least the confidence
+    ece_*, log_loss_*: before and after. precision: of the predictions with at least the confidence
     `review_below`, None if there is none; coverage: their share, 0..1; the others go to review. reached:
     whether the precision asked for is; if not, `review_below` is what it was.
     """
@@ -78,7 +79,10 @@ class HeadCalibration:
 
 
 def logits_of(
-    predictor: Predictor, samples: Sequence[Sample], settings: CalibrationSettings, watch: Watch | None = None
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    settings: CalibrationSettings,
+    progress: Count | None = None,
 ) -> Logits:
     """Run the network on samples. Raises UsageError if none can be read."""
     order = {id(sample): index for index, sample in enumerate(samples)}
@@ -93,8 +97,8 @@ def logits_of(
             failures.append((sample, reading))
         elif row is not None:
             found.append((sample, row))
-        if watch is not None:
-            watch(1)
+        if progress is not None:
+            progress(1)
     if not found:
         raise UsageError(f"none of the {len(samples)} files can be read as an image")
     found.sort(key=lambda pair: order[id(pair[0])])
@@ -108,16 +112,16 @@ def calibrate(
 ) -> tuple[Bundle, tuple[HeadCalibration, ...]]:
     """Fit the heads that `targets` ask to what is known of the samples, and say what that did.
 
-    Raises UsageError if a target is known of no sample, or no threshold of the first head, which files by its
-    answers, reaches the precision.
+    Raises UsageError if a target is known of no sample, or no threshold of the first head, which decides
+    where a file goes, reaches the precision.
     """
     parts = split_columns(logits.values, [head.width for head in bundle.heads])
     heads, done = list(bundle.heads), []
     for question in questions(bundle.heads, targets):
-        known = [index for index, one in enumerate(logits.samples) if one.cells[question.cell]]
+        known = [index for index, one in enumerate(logits.samples) if one.targets[question.cell]]
         if not known:
             raise UsageError(f"no image that can be read has a label in '{question.target}'")
-        truth = np.stack([encode(logits.samples[index].cells[question.cell], question.head)
+        truth = np.stack([encode(logits.samples[index].targets[question.cell], question.head)
                           for index in known])  # fmt: skip
         heads[question.at], what = _calibrated(question, parts[question.at][known], truth, settings)
         done.append(what)
@@ -147,7 +151,7 @@ def _calibrated(
     threshold = threshold if reached else before.review_below
     above = confidence >= threshold
     old, new = (
-        measure(answers_of(head, truth, head.scores(logits)), bootstrap=0).overall
+        measure(predictions_of(head, truth, head.scores(logits)), bootstrap=0).overall
         for head in (before, fitted)
     )
     return replace(fitted, review_below=threshold), HeadCalibration(
@@ -181,7 +185,7 @@ def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float
 
 
 def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say which answers are right (n,), of several labels: right in all of them."""
+    """Return which predictions are right (n,); with several labels: right in all of them."""
     chosen = head.chosen(scores)
     if head.kind == "multilabel":
         return np.asarray((chosen == (truth > 0.5)).all(axis=1))
@@ -189,9 +193,9 @@ def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -
 
 
 def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the confidence 0..1 from which on `precision` of the answers are right, rounded up if it may be.
+    """Return the confidence 0..1 from which `precision` of the predictions are right, rounded up if possible.
 
-    Just above the highest confidence, or 1, if even the surest answers are not.
+    Just above the highest confidence, or 1, if even the surest predictions are not.
     """
     exact = min(threshold_for_precision(confidence, correct, precision), 1.0)
     rounded = min(math.ceil(exact * _FINEST) / _FINEST, 1.0)
@@ -202,7 +206,7 @@ def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
 def reaches(
     threshold: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
 ) -> bool:
-    """Tell whether there are answers with at least this confidence, and `precision` of them are right."""
+    """Return whether some predictions have at least this confidence, and `precision` of them are right."""
     above = correct[confidence >= threshold]
     return bool(above.size and above.mean() >= precision)
 

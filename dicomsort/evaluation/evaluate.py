@@ -1,7 +1,7 @@
 """Models against labelled images: predictions, figures, groups, and what could not be read."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,18 +12,17 @@ from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.table import PATIENT, columns_of, names_people
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
-from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, compare, measure
+from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, differences, measure
 from dicomsort.evaluation.subgroups import groups_of
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, Head, decide_all, label_of, split_columns
 from dicomsort.outcome import Failure, Header, ReadImage
+from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 __all__ = ["PATIENT", "columns_of"]  # part of what is asked of the data, wherever they live
-
-Watch = Callable[[int], None]
 
 HEADER_FACTS = (
     "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",
@@ -39,8 +38,9 @@ class EvalSettings:
     """How to evaluate.
 
     bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
-    (Sample.group), another column (Sample.facts), or None for single images. by: columns (of Sample.facts or
-    HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits the device.
+    (Sample.group), another column (Sample.metadata), or None for single images. by: columns (of
+    Sample.metadata or HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits
+    the device.
     corrections: a file of labels to put right. patient: see `table.Columns`.
     """
 
@@ -56,7 +56,7 @@ class EvalSettings:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A target column, where it stands in Sample.cells, and the head (`at` its place) that answers it."""
+    """A target column, where it stands in Sample.targets, and the head (`at` its place) that answers it."""
 
     target: str
     cell: int
@@ -78,7 +78,7 @@ class ModelPredictions:
     """What a model says of samples, in their order, and those that could not be read.
 
     seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
-    network alone, see `answer`. remarked: what was odd about files that could be read.
+    network alone, see `predict_samples`. remarked: what was odd about files that could be read.
     """
 
     bundle: Bundle
@@ -94,23 +94,23 @@ class ModelPredictions:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A question's figures. predictions: those whose truth is known, in the order of `answers`.
+    """A question's figures. known: the images whose truth is known, in the order of `predictions`.
 
     groups: column of `--by` -> value -> the figures of these images.
     """
 
     question: Question
-    predictions: tuple[Prediction, ...]
-    answers: Predictions
+    known: tuple[Prediction, ...]
+    predictions: Predictions
     figures: Metrics
     groups: dict[str, dict[str, Metrics]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model's answers and their figures. unshared: images left out since another model cannot read them."""
+    """A model's predictions and figures. unshared: images left out since another model cannot read them."""
 
-    answered: ModelPredictions
+    predicted: ModelPredictions
     measured: tuple[Measured, ...]
     unshared: int = 0
 
@@ -134,7 +134,7 @@ class Mistake:
     confidence: float
 
 
-def facts_needed(
+def metadata_needed(
     columns: Sequence[str], cluster: str | None, by: Iterable[str], patient: str | None = None
 ) -> tuple[str, ...]:
     """Name the columns that must be asked for; what only the header knows is not among them.
@@ -179,13 +179,13 @@ def questions(heads: Sequence[Head], targets: Sequence[str]) -> tuple[Question, 
 def check(heads: Sequence[Head], targets: Sequence[str], samples: Iterable[Sample]) -> None:
     """Raise UsageError unless the heads know every label of the samples."""
     asked = questions(heads, targets)
-    cells = {(question.cell, sample.cells[question.cell]) for sample in samples for question in asked}
+    cells = {(question.cell, sample.targets[question.cell]) for sample in samples for question in asked}
     for cell, text in sorted(cells):
         encode(text, asked[cell].head)
 
 
-def answer(
-    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
+def predict_samples(
+    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, progress: Count | None = None
 ) -> ModelPredictions:
     """Predict every sample. Files that cannot be read are told apart, never dropped silently.
 
@@ -208,8 +208,8 @@ def answer(
             predictions.append(Prediction(sample, reading.header, scores))
             if len(pictures) < timed:
                 pictures.append(reading)
-        if watch is not None:
-            watch(1)
+        if progress is not None:
+            progress(1)
     seconds = time.perf_counter() - started
     return ModelPredictions(
         bundle=predictor.bundle,
@@ -231,7 +231,7 @@ def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_
     return (time.perf_counter() - started) / max(len(pictures), 1)
 
 
-def judge(
+def evaluate(
     answered: Sequence[ModelPredictions], targets: Sequence[str], settings: EvalSettings
 ) -> tuple[Evaluation, ...]:
     """Compute the figures of each model, on the images that all of them could read.
@@ -254,27 +254,27 @@ def judge(
 
 
 def _measured(
-    question: Question, predictions: Sequence[Prediction], bundle: Bundle, settings: EvalSettings
+    question: Question, read: Sequence[Prediction], bundle: Bundle, settings: EvalSettings
 ) -> Measured:
-    known = tuple(one for one in predictions if one.sample.cells[question.cell])
+    known = tuple(one for one in read if one.sample.targets[question.cell])
     if not known:
         raise UsageError(f"no image that can be read has a label in '{question.target}'")
     scores = split_columns(
         np.stack([one.scores for one in known]), [len(head.labels) for head in bundle.heads]
     )[question.at]
     samples = [one.sample for one in known]
-    truth = np.stack([encode(sample.cells[question.cell], question.head) for sample in samples])
-    answers = answers_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
+    truth = np.stack([encode(sample.targets[question.cell], question.head) for sample in samples])
+    predictions = predictions_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
     return Measured(
         question,
         known,
-        answers,
-        measure(answers, settings.bootstrap, settings.seed),
-        {column: _by(column, known, answers, settings) for column in settings.by},
+        predictions,
+        measure(predictions, settings.bootstrap, settings.seed),
+        {column: _by(column, known, predictions, settings) for column in settings.by},
     )
 
 
-def answers_of(
+def predictions_of(
     head: Head,
     truth: NDArray[np.float32],
     scores: NDArray[np.float32],
@@ -297,74 +297,74 @@ def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int
     if column is None:
         return None
     names = [
-        sample.group if column == PATIENT else sample.facts.get(column) or f"file {sample.name}"
+        sample.group if column == PATIENT else sample.metadata.get(column) or f"file {sample.name}"
         for sample in samples
     ]
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 
 def _by(
-    column: str, predictions: Sequence[Prediction], answers: Predictions, settings: EvalSettings
+    column: str, known: Sequence[Prediction], predictions: Predictions, settings: EvalSettings
 ) -> dict[str, Metrics]:
     values = [
-        one.sample.facts[column] if column in one.sample.facts else str(getattr(one.header, column, ""))
-        for one in predictions
+        one.sample.metadata[column] if column in one.sample.metadata else str(getattr(one.header, column, ""))
+        for one in known
     ]
     return {
-        group: measure(answers.take(members), settings.bootstrap, settings.seed)
+        group: measure(predictions.take(members), settings.bootstrap, settings.seed)
         for group, members in groups_of(column, values).items()
     }
 
 
-def stand(
+def compare(
     contenders: Mapping[str, Predictions], first: Metrics, settings: EvalSettings
 ) -> tuple[Comparison, ...]:
-    """Compare answers to the same question on the same images, each with the first, whose figures are known.
+    """Compare predictions for the same images, each with the first, whose figures are known.
 
     Raises UsageError if they do not have the same labels.
     """
     (name, reference), *others = contenders.items()
-    standings = [Comparison(name, first, {})]
+    comparisons = [Comparison(name, first, {})]
     for other, given in others:
-        answers = _ordered(given, reference, f"'{name}' and '{other}'")
-        differences = compare(reference, answers, settings.bootstrap, settings.seed)
-        figures = measure(answers, settings.bootstrap, settings.seed)
-        standings.append(Comparison(other, figures, differences))
-    return tuple(standings)
+        predictions = _ordered(given, reference, f"'{name}' and '{other}'")
+        against = differences(reference, predictions, settings.bootstrap, settings.seed)
+        figures = measure(predictions, settings.bootstrap, settings.seed)
+        comparisons.append(Comparison(other, figures, against))
+    return tuple(comparisons)
 
 
-def _ordered(answers: Predictions, reference: Predictions, names: str) -> Predictions:
-    """Give the labels the order that they have in another's answers."""
-    if (answers.kind, answers.labels) == (reference.kind, reference.labels):
-        return answers
-    same = answers.kind == reference.kind != "binary" and set(answers.labels) == set(reference.labels)
+def _ordered(predictions: Predictions, reference: Predictions, names: str) -> Predictions:
+    """Give the labels the order that they have in another's predictions."""
+    if (predictions.kind, predictions.labels) == (reference.kind, reference.labels):
+        return predictions
+    same = predictions.kind == reference.kind != "binary" and set(predictions.labels) == set(reference.labels)
     if not same:
         raise UsageError(f"{names} cannot be compared: they do not choose among the same labels")
-    order = np.array([answers.labels.index(label) for label in reference.labels])
-    if answers.kind == "multilabel":
-        truth, chosen = answers.truth[:, order], answers.chosen[:, order]
+    order = np.array([predictions.labels.index(label) for label in reference.labels])
+    if predictions.kind == "multilabel":
+        truth, chosen = predictions.truth[:, order], predictions.chosen[:, order]
     else:
-        truth, chosen = np.argsort(order)[answers.truth], np.argsort(order)[answers.chosen]
-    scores = answers.scores[:, order]
-    return replace(answers, labels=reference.labels, truth=truth, chosen=chosen, scores=scores)
+        truth, chosen = np.argsort(order)[predictions.truth], np.argsort(order)[predictions.chosen]
+    scores = predictions.scores[:, order]
+    return replace(predictions, labels=reference.labels, truth=truth, chosen=chosen, scores=scores)
 
 
 def worst(measured: Measured, most: int = 24) -> tuple[Mistake, ...]:
-    """Return the wrong answers it was most sure of; of several labels the surest wrong one counts."""
-    answers, head = measured.answers, measured.question.head
-    if answers.kind == "multilabel":
-        sure = np.where(answers.chosen, answers.scores, 1 - answers.scores)
-        wrong = answers.chosen != answers.truth
+    """Return the wrong predictions it was most sure of; of several labels the surest wrong one counts."""
+    predictions, head = measured.predictions, measured.question.head
+    if predictions.kind == "multilabel":
+        sure = np.where(predictions.chosen, predictions.scores, 1 - predictions.scores)
+        wrong = predictions.chosen != predictions.truth
         confidence = np.where(wrong, sure, -1.0).max(axis=1)
     else:
-        sure = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)[:, 0]
-        confidence = np.where(answers.chosen != answers.truth, sure, -1.0)
+        sure = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)[:, 0]
+        confidence = np.where(predictions.chosen != predictions.truth, sure, -1.0)
     order = [int(index) for index in np.argsort(-confidence, kind="stable")[:most] if confidence[index] >= 0]
     return tuple(
         Mistake(
-            measured.predictions[index],
-            label_of(head, answers.truth[index]),
-            label_of(head, answers.chosen[index]),
+            measured.known[index],
+            label_of(head, predictions.truth[index]),
+            label_of(head, predictions.chosen[index]),
             float(confidence[index]),
         )
         for index in order

@@ -94,11 +94,11 @@ def confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: i
     return np.asarray(confusion_matrix(truth, predicted, labels=np.arange(classes)), np.int64)
 
 
-def measure(answers: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metrics:
+def measure(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metrics:
     """Compute every figure, with intervals from `bootstrap` resamples; 0 gives the estimates alone.
 
-    Precision, recall and F1 are 0 for a class never answered (or never true) and NaN for one that is neither;
-    macro is the mean over the classes that occur as truth or answer, weighted the mean by true images.
+    Precision, recall and F1 are 0 for a class never predicted (or never true), NaN for one that is neither;
+    macro is the mean over the classes that occur as truth or prediction, weighted the mean by true images.
     auc: area under the ROC curve, one class against the rest, ties count half; NaN without the class or its
     rest. ap: average precision, stepwise; NaN without the class. Their macro is the mean over the classes
     that have one, in binary the figure of the positive class.
@@ -112,31 +112,34 @@ def measure(answers: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metri
     A resample in which a figure is undefined does not count for its interval.
     """
     generator = np.random.default_rng(seed)
-    patient, patients = _patients(answers)
-    cell, table = _cells(answers)
-    frequency, unit, cell = _alike(cell, None if answers.clusters is None else patient)
-    counted, judged = _counted(answers, unit, cell, table), _judged(answers, patient, patients)
+    patient, patients = _patients(predictions)
+    cell, table = _cells(predictions)
+    frequency, unit, cell = _alike(cell, None if predictions.clusters is None else patient)
+    counted, judged = (
+        _confusion_metrics(predictions, unit, cell, table),
+        _score_metrics(predictions, patient, patients),
+    )
     figures = _figures(frequency, counted.scores, len(unit), bootstrap, generator)
     figures |= _figures(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
-    matrix = _matrix(answers)
-    support = matrix[:, 2:].sum(axis=1) if answers.kind == "multilabel" else matrix.sum(axis=1)
+    matrix = _matrix(predictions)
+    support = matrix[:, 2:].sum(axis=1) if predictions.kind == "multilabel" else matrix.sum(axis=1)
     return Metrics(
-        kind=answers.kind,
-        labels=answers.labels,
+        kind=predictions.kind,
+        labels=predictions.labels,
         images=len(patient),
-        clusters=None if answers.clusters is None else patients,
+        clusters=None if predictions.clusters is None else patients,
         bootstrap=bootstrap,
         confusion=tuple(tuple(map(int, row)) for row in matrix),
         overall={name: each[0] for name, each in figures.items() if name not in _EACH},
         per_class={
             label: {name: figures[name][index] for name in _EACH}
-            for index, label in enumerate(answers.labels)
+            for index, label in enumerate(predictions.labels)
         },
-        support=dict(zip(answers.labels, map(int, support), strict=True)),
+        support=dict(zip(predictions.labels, map(int, support), strict=True)),
     )
 
 
-def compare(
+def differences(
     one: Predictions, other: Predictions, bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Compute the differences other - one of two models on the same images, each resample drawn for both.
@@ -146,33 +149,36 @@ def compare(
     _check_same(one, other)
     patient, patients = _patients(one)
     parts = [
-        (_counted(answers, patient, *_cells(answers)), _judged(answers, patient, patients))
-        for answers in (one, other)
+        (
+            _confusion_metrics(predictions, patient, *_cells(predictions)),
+            _score_metrics(predictions, patient, patients),
+        )
+        for predictions in (one, other)
     ]
 
-    def differences(counts: Weights) -> Scores:
+    def score(counts: Weights) -> Scores:
         first, second = (counted.scores(counts) | judged.scores(counts) for counted, judged in parts)
         return {name: second[name] - first[name] for name in _COMPARED if name in first}
 
     units, generator = np.ones(patients, np.int64), np.random.default_rng(seed)
-    figures = _figures(units, differences, len(patient), bootstrap, generator)
+    figures = _figures(units, score, len(patient), bootstrap, generator)
     return {name: figure for name, (figure,) in figures.items()}
 
 
-def macro(answers: Predictions) -> dict[str, float]:
+def macro(predictions: Predictions) -> dict[str, float]:
     """Compute precision_macro, recall_macro, f1_macro and accuracy (of multilabel: subset), no intervals."""
-    cell, table = _cells(answers)
+    cell, table = _cells(predictions)
     frequency, unit, cell = _alike(cell, None)
-    scores = _counted(answers, unit, cell, table).scores(frequency[None].astype(np.int32))
+    scores = _confusion_metrics(predictions, unit, cell, table).scores(frequency[None].astype(np.int32))
     names = {name: name for name in ("precision_macro", "recall_macro", "f1_macro")}
-    names["accuracy"] = "subset_accuracy" if answers.kind == "multilabel" else "accuracy"
+    names["accuracy"] = "subset_accuracy" if predictions.kind == "multilabel" else "accuracy"
     return {name: float(scores[source][0]) for name, source in names.items()}
 
 
 def threshold_for_precision(confidence: Values, correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the lowest confidence above which at least `precision` of the answers are right.
+    """Return the lowest confidence above which at least `precision` of the predictions are right.
 
-    Returns 0 if all answers together reach it, and just above the highest confidence if none do.
+    Returns 0 if all predictions together reach it, and just above the highest confidence if none do.
     """
     order = np.argsort(-confidence, kind="stable")
     right = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
@@ -216,18 +222,18 @@ def _check_same(one: Predictions, other: Predictions) -> None:
         raise ValueError("the two models were not asked about the same images: their patients differ")
 
 
-def _patients(answers: Predictions) -> tuple[Counts, int]:
+def _patients(predictions: Predictions) -> tuple[Counts, int]:
     """Return the unit that each image is resampled with, numbered from 0 (n,), and how many there are."""
-    if answers.clusters is None:
-        return np.arange(len(answers.truth)), len(answers.truth)
-    found, patient = np.unique(answers.clusters, return_inverse=True)
+    if predictions.clusters is None:
+        return np.arange(len(predictions.truth)), len(predictions.truth)
+    found, patient = np.unique(predictions.clusters, return_inverse=True)
     return patient, len(found)
 
 
-def _matrix(answers: Predictions) -> Counts:
-    if answers.kind != "multilabel":
-        return confusion(answers.truth, answers.chosen, len(answers.labels))
-    return np.stack([each.sum(axis=0) for each in _outcomes(answers.truth, answers.chosen)], axis=1)
+def _matrix(predictions: Predictions) -> Counts:
+    if predictions.kind != "multilabel":
+        return confusion(predictions.truth, predictions.chosen, len(predictions.labels))
+    return np.stack([each.sum(axis=0) for each in _outcomes(predictions.truth, predictions.chosen)], axis=1)
 
 
 def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
@@ -235,19 +241,19 @@ def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDAr
     return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
 
 
-def _cells(answers: Predictions) -> tuple[Counts, Values]:
+def _cells(predictions: Predictions) -> tuple[Counts, Values]:
     """Return the number of each image's pair of truth and answer (n,), and what each pair adds to the sums.
 
     `_ConfusionMetrics` computes with the sums (cells, columns): of multiclass and binary the confusion matrix
     (k * k), of multilabel tn, fp, fn, tp (4 * k), whether all labels are right, and F1 over the labels.
     """
-    k = len(answers.labels)
-    if answers.kind != "multilabel":
-        found, cell = np.unique(answers.truth * k + answers.chosen, return_inverse=True)
+    k = len(predictions.labels)
+    if predictions.kind != "multilabel":
+        found, cell = np.unique(predictions.truth * k + predictions.chosen, return_inverse=True)
         return cell, (found[:, None] == np.arange(k * k)).astype(np.float64)
-    bits = np.packbits(np.hstack([answers.truth, answers.chosen]), axis=1)
+    bits = np.packbits(np.hstack([predictions.truth, predictions.chosen]), axis=1)
     _, first, cell = np.unique(bits, axis=0, return_index=True, return_inverse=True)
-    truth, chosen = answers.truth[first], answers.chosen[first]
+    truth, chosen = predictions.truth[first], predictions.chosen[first]
     named = truth.sum(axis=1) + chosen.sum(axis=1)
     f1 = np.where(named > 0, 2 * (truth & chosen).sum(axis=1) / np.maximum(named, 1), 1.0)
     exact = (truth == chosen).all(axis=1)
@@ -342,10 +348,12 @@ class _ConfusionMetrics:
             return _multiclass_scores(sums.reshape(-1, self.classes, self.classes))
 
 
-def _counted(answers: Predictions, unit: Counts, cell: Counts, table: Values) -> _ConfusionMetrics:
+def _confusion_metrics(
+    predictions: Predictions, unit: Counts, cell: Counts, table: Values
+) -> _ConfusionMetrics:
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(len(table)))
-    return _ConfusionMetrics(answers.kind, len(answers.labels), unit[order], starts, table)
+    return _ConfusionMetrics(predictions.kind, len(predictions.labels), unit[order], starts, table)
 
 
 def _multiclass_scores(matrix: Values) -> Scores:
@@ -465,34 +473,38 @@ class _ScoreMetrics:
             }  # fmt: skip
 
 
-def _judged(answers: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
-    k = len(answers.labels)
-    known = answers.truth if answers.kind == "multilabel" else answers.truth[:, None] == np.arange(k)
-    rankings = tuple(map(_ranking, known.T, answers.scores.T, [unit] * k))
+def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
+    k = len(predictions.labels)
+    known = (
+        predictions.truth if predictions.kind == "multilabel" else predictions.truth[:, None] == np.arange(k)
+    )
+    rankings = tuple(map(_ranking, known.T, predictions.scores.T, [unit] * k))
     sums = np.zeros((units, 3 + _BINS))
-    np.add.at(sums, unit, np.column_stack([np.ones(len(unit)), _losses(answers, known), _gaps(answers)]))
-    return _ScoreMetrics(answers.kind, rankings, sums)
+    np.add.at(
+        sums, unit, np.column_stack([np.ones(len(unit)), _losses(predictions, known), _gaps(predictions)])
+    )
+    return _ScoreMetrics(predictions.kind, rankings, sums)
 
 
-def _losses(answers: Predictions, known: NDArray[np.bool_]) -> Values:
+def _losses(predictions: Predictions, known: NDArray[np.bool_]) -> Values:
     """Return each image's log loss and Brier score (n, 2)."""
     tiny = np.finfo(np.float64).eps
-    given = np.where(known, answers.scores, 1 - answers.scores)
+    given = np.where(known, predictions.scores, 1 - predictions.scores)
     surprise = -np.log(np.clip(given, tiny, 1 - tiny))
     squares = (1 - given) ** 2
-    if answers.kind == "multilabel":
+    if predictions.kind == "multilabel":
         return np.column_stack([surprise.mean(axis=1), squares.mean(axis=1)])
-    brier = squares[:, 1] if answers.kind == "binary" else squares.sum(axis=1)
+    brier = squares[:, 1] if predictions.kind == "binary" else squares.sum(axis=1)
     return np.column_stack([surprise[known], brier])
 
 
-def _gaps(answers: Predictions) -> Values:
+def _gaps(predictions: Predictions) -> Values:
     """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
-    if answers.kind == "multilabel":
-        confidence, right = answers.scores, answers.truth
+    if predictions.kind == "multilabel":
+        confidence, right = predictions.scores, predictions.truth
     else:
-        confidence = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)
-        right = (answers.truth == answers.chosen)[:, None]
+        confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)
+        right = (predictions.truth == predictions.chosen)[:, None]
     bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], confidence)
     gaps = np.zeros((len(confidence), _BINS))
     np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])

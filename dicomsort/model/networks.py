@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import Bundle, NetworkSpec
-from dicomsort.model.fusion import folded, fused
+from dicomsort.model.fusion import fold_batch_norm, fuse_activations
 from dicomsort.model.ood import PREFIX, VimScore
 
 HUB = "hub"
@@ -59,7 +59,7 @@ class Network(nn.Module):
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
         super().__init__()
         self.body: Any
-        self.novelty: VimScore | None = None
+        self.ood_score: VimScore | None = None
         self._watching: RemovableHandle | None = None
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
@@ -109,21 +109,21 @@ class Network(nn.Module):
             logits = self(gray)
         return seen[0].flatten(1), logits.float()
 
-    def watch(self, layer: nn.Module, novelty: VimScore) -> None:
+    def attach_ood_score(self, layer: nn.Module, ood_score: VimScore) -> None:
         """Let the last layer give the reject score of its features behind its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-            score = novelty(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
+            score = ood_score(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
             return torch.cat([logits, score.reshape(-1, *[1] * (logits.ndim - 1))], dim=1)
 
-        self.novelty, self._watching = novelty, layer.register_forward_hook(both)
+        self.ood_score, self._watching = ood_score, layer.register_forward_hook(both)
 
-    def unwatch(self) -> VimScore | None:
+    def detach_ood_score(self) -> VimScore | None:
         """Let the last layer give its logits alone; return what gave the reject score."""
         if self._watching is not None:
             self._watching.remove()
-        novelty, self.novelty, self._watching = self.novelty, None, None
-        return novelty
+        ood_score, self.ood_score, self._watching = self.ood_score, None, None
+        return ood_score
 
     def keep(self, outputs: int) -> None:
         """Cut off all but the first outputs."""
@@ -174,7 +174,9 @@ def spec_for(name: str, size: int | None = None) -> NetworkSpec:
     return spec
 
 
-def begin(name: str, size: int, outputs: int, pretrained: str | None) -> tuple[Network, NetworkSpec]:
+def create_for_training(
+    name: str, size: int, outputs: int, pretrained: str | None
+) -> tuple[Network, NetworkSpec]:
     """Make a network to train. pretrained: a safetensors file, `hub` for timm's own weights, or None.
 
     Raises UsageError for an unknown network, one that does not take images of `size` pixels, or weights that
@@ -237,14 +239,16 @@ def build(bundle: Bundle) -> Network:
         network.body.load_state_dict(state, strict=True)
         if bundle.reject is not None:
             kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-            network.watch(network.body.get_classifier(), VimScore(kept, bundle.head))
+            network.attach_ood_score(network.body.get_classifier(), VimScore(kept, bundle.head))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
     return network
 
 
-def ready(network: Network, size: int, precision: torch.dtype, on_processor: bool) -> Network:
+def optimize_for_inference(
+    network: Network, size: int, precision: torch.dtype, on_processor: bool
+) -> Network:
     """Make a network fast for images of `size` pixels a side.
 
     It is in evaluation mode then, and can no longer be trained. Batch norm is folded, weights lie channels
@@ -252,18 +256,20 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
     in float32.
     """
     classifier = network.body.get_classifier()
-    novelty = network.unwatch()  # what is changed is compared by its logits alone
+    ood_score = network.detach_ood_score()  # what is changed is compared by its logits alone
     scores = deepcopy(classifier.state_dict())
-    network.body = folded(network.eval().body, _noise(size))
+    network.body = fold_batch_norm(network.eval().body, _noise(size))
     network.body.to(precision, memory_format=torch.channels_last)
     if isinstance(classifier, nn.Linear):
         classifier.float().register_forward_pre_hook(_in_float32)
         classifier.load_state_dict(scores)
     network.precision = precision
-    if on_processor and (novelty is None or isinstance(classifier, nn.Linear)):  # (fused, it tells no score)
-        network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
-    if novelty is not None:
-        network.watch(classifier, novelty)
+    if on_processor and (ood_score is None or isinstance(classifier, nn.Linear)):  # (fused: no score)
+        network.body = fuse_activations(
+            network.body, _noise(size).to(precision, memory_format=torch.channels_last)
+        )
+    if ood_score is not None:
+        network.attach_ood_score(classifier, ood_score)
     return network
 
 
@@ -278,7 +284,7 @@ def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def weights_of(network: Network) -> dict[str, Any]:
     """Return the network's weights as NumPy arrays, without counters that inference does not use."""
     return {
-        name: value.detach().cpu().contiguous().numpy()
+        name: value.detach_ood_score().cpu().contiguous().numpy()
         for name, value in network.body.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }

@@ -29,7 +29,7 @@ from dicomsort.training.augment import Augmentation
 from dicomsort.training.loader import CachedImages, images_of, sampling_weights
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
-from dicomsort.training.trainer import Epoch, Prepared, RunContext, Trainer, Watch, features_of
+from dicomsort.training.trainer import Epoch, OnEpoch, Prepared, RunContext, Trainer, features_of
 
 FALSE_REJECTIONS = 0.01
 """The share of radiographs, of validation, that the reject score may send to review."""
@@ -44,7 +44,7 @@ def check(recipe: Recipe, device: torch.device) -> None:
     """
     Augmentation.parse(recipe.augment)
     choose_precision(recipe.precision, [device])
-    network, _ = networks.begin(recipe.arch, recipe.size, 1, recipe.pretrained)
+    network, _ = networks.create_for_training(recipe.arch, recipe.size, 1, recipe.pretrained)
     network.freeze(recipe.freeze)
 
 
@@ -58,7 +58,7 @@ def prepare(
 ) -> Prepared:
     """Gather the training and validation images of a split, all of which `cache` has been filled with.
 
-    auxiliary: the columns of the samples' hints.
+    auxiliary: the columns of the samples' auxiliary cells.
     unread: samples that are not in the cache. Raises UsageError if a class has no readable image in one of
     the two parts.
     """
@@ -66,10 +66,10 @@ def prepare(
         raise UsageError(f"class '{missing[0]}' has no readable image in the {missing[1]} part of the split")
     readable = _readable(samples, unread)
     parts = {part: images_of(listed(readable, split, part), heads, cache) for part in (TRAIN, VALIDATION)}
-    hinted = [replace(sample, cells=sample.hints) for sample in listed(readable, split, TRAIN)]
-    further = heads_of(hinted, auxiliary) if auxiliary else ()
+    with_auxiliary = [replace(sample, targets=sample.auxiliary) for sample in listed(readable, split, TRAIN)]
+    further = heads_of(with_auxiliary, auxiliary) if auxiliary else ()
     if further:
-        truth = [parts[TRAIN].truth, truth_matrix(hinted, further)]
+        truth = [parts[TRAIN].truth, truth_matrix(with_auxiliary, further)]
         parts[TRAIN] = replace(parts[TRAIN], truth=np.concatenate(truth, axis=1))
     return Prepared(
         tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread), further
@@ -95,7 +95,7 @@ def _readable(samples: Sequence[Sample], unread: Sequence[Unread]) -> list[Sampl
 
 
 def train(
-    name: str, prepared: Prepared, recipe: Recipe, place: RunContext, watch: Watch | None = None
+    name: str, prepared: Prepared, recipe: Recipe, place: RunContext, on_epoch: OnEpoch | None = None
 ) -> Bundle:
     """Train a network and return its bundle, with the weights averaged over the last steps.
 
@@ -109,13 +109,13 @@ def train(
     torch.set_num_threads(max(1, THREADS // (place.ranks.world if place.ranks.device.type == "cpu" else 1)))
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     outputs = sum(head.width for head in (*prepared.heads, *prepared.auxiliary))
-    network, spec = networks.begin(recipe.arch, recipe.size, outputs, recipe.pretrained)
+    network, spec = networks.create_for_training(recipe.arch, recipe.size, outputs, recipe.pretrained)
     if recipe.normalise != "network":
         spec = replace(spec, **_normalising(prepared.train, recipe))
         network.normalise(spec)
     network.freeze(recipe.freeze)
     trainer = Trainer(network, prepared, recipe, place)
-    epochs = list(trainer.epochs(watch))
+    epochs = list(trainer.epochs(on_epoch))
     best = trainer.best()
     best.keep(prepared.outputs)
     if recipe.adjust:
@@ -133,7 +133,7 @@ def train(
     network = networks.build(bundle).to(place.ranks.device)
     quick = PRECISIONS[choose_precision(recipe.precision, [place.ranks.device])]
     known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)
-    return rejecting(calibrated(bundle, unseen[1], prepared.validation.truth), known, unseen)
+    return with_reject_score(with_calibration(bundle, unseen[1], prepared.validation.truth), known, unseen)
 
 
 def _normalising(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
@@ -169,16 +169,16 @@ def finished(
     return bundle if facts == (recipe.as_dict(), data_hash(samples), split) and named == wanted else None
 
 
-def calibrated(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
+def with_calibration(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
     """Fit temperatures and thresholds on images that were not trained on: logits and truth (n, outputs).
 
-    The threshold for review is that of 99.5 % right answers among these images, without a margin; where none
-    reaches that, it is the highest possible.
+    The threshold for review is that of 99.5 % right predictions among these images, without a margin; where
+    none reaches that, it is the highest possible.
     """
     heads, facts = [], []
-    for head, _, wanted, answers in split_by_head(bundle.heads, truth, logits):
-        fitted = fitted_head(head, answers, wanted)
-        scores = fitted.scores(answers)
+    for head, _, wanted, own in split_by_head(bundle.heads, truth, logits):
+        fitted = fitted_head(head, own, wanted)
+        scores = fitted.scores(own)
         confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted)
         threshold = review_threshold(confidence, correct, REVIEW_PRECISION)
         heads.append(replace(fitted, review_below=threshold))
@@ -198,7 +198,7 @@ Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Features (n, dimensions) and logits (n, outputs) of images."""
 
 
-def rejecting(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
+def with_reject_score(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
     """Give a bundle a reject score, fitted to its training images, with a threshold.
 
     known: the training images; unseen: radiographs that it was not trained on, of which FALSE_REJECTIONS lie
@@ -211,7 +211,7 @@ def rejecting(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
 
 
 def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
-    """Take what was seen how often out of the answers (Menon et al. 2021, logit adjustment).
+    """Take what was seen how often out of the outputs (Menon et al. 2021, logit adjustment).
 
     A network learns to prefer what it has seen often. In a multiclass head what counts is the mean of the
     classes' recalls, so all classes become alike; in the others the balanced drawing is undone.
@@ -242,7 +242,7 @@ def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64])
 
 def data_hash(samples: Sequence[Sample]) -> str:
     """Hash contents and labels of a data set, whatever its files are called."""
-    content = json.dumps(sorted((sample.sha256, *sample.cells, *sample.hints) for sample in samples))
+    content = json.dumps(sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in samples))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
