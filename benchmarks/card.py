@@ -28,8 +28,11 @@ from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, Sample
 from dicomsort.errors import DicomsortError, TargetError, UsageError
 from dicomsort.evaluation import evaluate
-from dicomsort.evaluation.evaluate import PATIENT, EvalSettings, Measured, Mistake, ModelPredictions
-from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, measure
+from dicomsort.evaluation import predictions as predicting
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import Measured, Mistake
+from dicomsort.evaluation.metrics import Metrics, Predictions, measure
+from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
 from dicomsort.evaluation.report import figure_text
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import Preprocessing
@@ -42,6 +45,8 @@ from dicomsort.system.worker_pool import pool_settings, warm_up
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from attribution import DATA_SETS
+
+from dicomsort.data.table import PATIENT, columns_of
 
 BLOCKS = ("figures", "data")
 ALL, WITH, OUTSIDE = "images", "with", "outside"
@@ -98,7 +103,7 @@ def work_of(given: argparse.Namespace) -> Work:
     """Run the bundle on its test part, and measure it."""
     warm_up()
     bundle = bundles.load(given.model)
-    columns = evaluate.columns_of(given.data)
+    columns = columns_of(given.data)
     if missing := [name for name in NEEDED if name not in columns]:
         raise UsageError(f"'{given.data}' has no column '{missing[0]}'")
     by, facts = (tuple(name for name in names if name in columns) for names in (BY, FACTS))
@@ -109,9 +114,9 @@ def work_of(given: argparse.Namespace) -> Work:
     test = dataset.listed(samples, bundle.split, TEST)
     if not test:
         raise UsageError(f"no labelled file of '{given.data}' is in the test part of the model's split")
-    evaluate.check(bundle.heads, (given.target,), test)
+    predicting.check(bundle.heads, (given.target,), test)
     with load.predictor_for(bundle, given.device, given.precision) as predictor:
-        answered = evaluate.predict_samples(predictor, test, settings)
+        answered = predicting.predict_samples(predictor, test, settings)
     (found,) = evaluate.evaluate([answered], (given.target,), settings)
     return Work(
         given.data, given.model, answered, found.measured[0], tuple(samples), settings, given.corrections
@@ -265,7 +270,7 @@ def _binary(work: Work) -> list[str]:
 def _review(work: Work) -> str:
     """Say what the review threshold does: how much stays, and how much of that is right."""
     measured, heads = work.measured, work.bundle.heads
-    decisions = [evaluate.decision_of(one, heads) for one in measured.known]
+    decisions = [predicting.decision_of(one, heads) for one in measured.known]
     at = measured.question.at
     kept = np.array([not (one, *one.further)[at].review for one in decisions])
     right = _right(measured.predictions)

@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from dicomsort.evaluation import bootstrap as resampling
 from dicomsort.evaluation import metrics
 from dicomsort.evaluation.metrics import Predictions
 
@@ -38,9 +39,9 @@ def confusion_figures(given: Predictions, bootstrap: int) -> None:
     """Compute the figures of the confusion matrix alone."""
     patient, _ = metrics._patients(given)
     cell, table = metrics._cells(given)
-    frequency, unit, cell = metrics._alike(cell, None if given.clusters is None else patient)
+    frequency, unit, cell = resampling.group_alike(cell, None if given.clusters is None else patient)
     counted = metrics._confusion_metrics(given, unit, cell, table)
-    metrics._figures(frequency, counted.scores, len(unit), bootstrap, np.random.default_rng(0))
+    resampling.estimates(frequency, counted.scores, len(unit), bootstrap, np.random.default_rng(0))
 
 
 def rank_figures(given: Predictions, bootstrap: int) -> None:
@@ -48,7 +49,7 @@ def rank_figures(given: Predictions, bootstrap: int) -> None:
     patient, patients = metrics._patients(given)
     judged = metrics._score_metrics(given, patient, patients)
     units = np.ones(patients, np.int64)
-    metrics._figures(units, judged.scores, len(patient), bootstrap, np.random.default_rng(0))
+    resampling.estimates(units, judged.scores, len(patient), bootstrap, np.random.default_rng(0))
 
 
 def report(name: str, action: Callable[[], object]) -> None:

@@ -13,17 +13,8 @@ from test_evaluate import LEVELS, POOL, Several, draw, samples_of, write_csv
 
 from dicomsort.data.dataset import Sample
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.evaluation.calibrate import (
-    CalibrationSettings,
-    Logits,
-    calibrate,
-    fit_temperature,
-    fitted_head,
-    logits_of,
-    review_threshold,
-    right,
-    store,
-)
+from dicomsort.evaluation.calibrate import CalibrationSettings, Logits, calibrate, logits_of, store
+from dicomsort.evaluation.thresholds import fit_temperature, fitted_head, review_threshold, right
 from dicomsort.model import bundle as bundles
 from dicomsort.model import load
 from dicomsort.model.bundle import Bundle

@@ -17,7 +17,8 @@ from dicomsort.data.dataset import Columns, Sample, load
 from dicomsort.data.table import columns_of
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.evaluation import baselines
-from dicomsort.evaluation.evaluate import EvalSettings, compare, evaluate, predict_samples, questions, worst
+from dicomsort.evaluation.evaluate import compare, evaluate, worst
+from dicomsort.evaluation.predictions import EvalSettings, predict_samples, questions
 from dicomsort.evaluation.subgroups import REST, UNKNOWN, groups_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head

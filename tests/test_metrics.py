@@ -11,18 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
-from dicomsort.evaluation import metrics
-from dicomsort.evaluation.metrics import (
-    Estimate,
-    Metrics,
-    Predictions,
-    best_thresholds,
-    confusion,
-    differences,
-    macro,
-    measure,
-    threshold_for_precision,
-)
+from dicomsort.evaluation import bootstrap, metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Metrics, Predictions, confusion, differences, macro, measure
+from dicomsort.evaluation.thresholds import best_thresholds, threshold_for_precision
 
 KINDS = ("multiclass", "binary", "multilabel")
 LABELS = ("a", "b", "c", "d")
@@ -180,7 +172,7 @@ def test_patients_with_the_same_matrix_are_grouped() -> None:
     given = made_up("multiclass", 1, images=300, patients=150)
     patient, units = metrics._patients(given)
     cell, _ = metrics._cells(given)
-    frequency, group, cells = metrics._alike(cell, patient)
+    frequency, group, cells = bootstrap.group_alike(cell, patient)
     wanted = Counter(tuple(sorted(cell[patient == one])) for one in range(units))
     shown = {
         tuple(sorted(cells[group == one])): int(frequency[one]) for one in range(len(frequency))
@@ -191,7 +183,7 @@ def test_patients_with_the_same_matrix_are_grouped() -> None:
 
 def test_a_draw_is_a_multinomial() -> None:
     frequency = np.array([400, 1, 30, 5, 1, 0, 63])
-    drawn = metrics._draw(frequency, 20_000, np.random.default_rng(0))
+    drawn = bootstrap.draw(frequency, 20_000, np.random.default_rng(0))
     shares = frequency / 500
     assert (drawn.sum(axis=1) == 500).all()
     assert drawn.mean(axis=0) == pytest.approx(frequency, rel=0.03)
@@ -216,8 +208,8 @@ def test_intervals_hold_their_estimate_and_are_reproducible(kind: str, patients:
 
 
 def test_an_interval_holds_an_estimate_that_lies_outside_of_the_resamples() -> None:
-    assert metrics._figure(0.5, np.array([0.7, 0.8, np.nan])).low == 0.5
-    assert metrics._figure(0.9, np.array([0.7, 0.8, np.nan])).high == 0.9
+    assert bootstrap.estimate(0.5, np.array([0.7, 0.8, np.nan])).low == 0.5
+    assert bootstrap.estimate(0.9, np.array([0.7, 0.8, np.nan])).high == 0.9
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:

@@ -16,7 +16,8 @@ from dicomsort.model import networks, ood
 from dicomsort.model.bundle import Bundle, Reject, compact
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.heads import Head
-from dicomsort.training.train import FALSE_REJECTIONS, with_reject_score
+from dicomsort.training.finish import FALSE_REJECTIONS, with_reject_score
+from dicomsort.training.pretrained import start_from
 
 HEAD = Head("label", ("a", "b", "c"))
 Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -163,7 +164,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
 def test_a_bundle_with_a_score_is_a_start_for_others(rejecting_bundle: Bundle, tmp_path: Path) -> None:
     rejecting_bundle.save(tmp_path)
     network = networks.Network(rejecting_bundle.network, 2)
-    networks.start_from(network, tmp_path / bundles.WEIGHTS)
+    start_from(network, tmp_path / bundles.WEIGHTS)
     name = next(name for name, value in network.body.named_parameters() if value.ndim == 4)
     expected = np.asarray(rejecting_bundle.weights[name], np.float32)
     assert np.array_equal(network.body.get_parameter(name).detach().numpy(), expected)

@@ -18,7 +18,7 @@ from dicomsort.dicom import reader
 from dicomsort.dicom.pixel_data import ImagePixelDescription
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
-from dicomsort.evaluation.evaluate import EvalSettings, predict_samples
+from dicomsort.evaluation.predictions import EvalSettings, predict_samples
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.manifest.table import columns
 from dicomsort.model import bundle as bundles

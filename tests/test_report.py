@@ -20,9 +20,11 @@ from test_evaluate import FAST, LEVELS, Several, draw, samples_of, write_csv
 from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError
 from dicomsort.evaluation import report
-from dicomsort.evaluation.evaluate import evaluate, predict_samples
-from dicomsort.evaluation.metrics import Estimate, Predictions, measure
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import evaluate
+from dicomsort.evaluation.metrics import Predictions, measure
 from dicomsort.evaluation.plots import draw as plots
+from dicomsort.evaluation.predictions import predict_samples
 from dicomsort.evaluation.report import Results
 from dicomsort.model import load as loading
 from dicomsort.model.bundle import Bundle

@@ -14,7 +14,8 @@ from dicomsort.system.worker_pool import pool_settings
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Data, Sample
     from dicomsort.evaluation.calibrate import HeadCalibration
-    from dicomsort.evaluation.evaluate import Comparison, EvalSettings, Evaluation, ModelPredictions
+    from dicomsort.evaluation.evaluate import Comparison, Evaluation
+    from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
     from dicomsort.evaluation.report import Results, Table
     from dicomsort.model.bundle import Bundle
 
@@ -77,7 +78,7 @@ def evaluate(
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.data.table import NONE, PATIENT  # noqa: PLC0415
         from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
-        from dicomsort.evaluation import report  # noqa: PLC0415
+        from dicomsort.evaluation import predictions, report  # noqa: PLC0415
         from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
         if out is not None:
@@ -87,7 +88,7 @@ def evaluate(
         warm_up()
         bundles = [_bundle(name) for name in model or ["router5"]]
         targets = tuple(dict.fromkeys(target or ()))
-        settings = evaluation.EvalSettings(
+        settings = predictions.EvalSettings(
             bootstrap,
             seed,
             _cluster(data, cluster, patient),
@@ -148,7 +149,7 @@ def calibrate(
     with options.exit_codes():
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
-        from dicomsort.evaluation.evaluate import EvalSettings  # noqa: PLC0415
+        from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
         from dicomsort.model import load  # noqa: PLC0415
 
@@ -240,13 +241,13 @@ def _samples(
     """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
     from dicomsort.data import corrections, dataset  # noqa: PLC0415
     from dicomsort.data.table import columns_of  # noqa: PLC0415
-    from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort.evaluation import predictions  # noqa: PLC0415
 
     if part not in (*dataset.PARTS, "all"):
         raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
     facts: tuple[str, ...] = ()
     if data.exists():
-        facts = evaluation.metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
+        facts = predictions.metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
     concat = {bundle.concat_by for bundle in bundles}
     if len(concat) > 1:
         raise UsageError(
@@ -260,7 +261,7 @@ def _samples(
     if not samples:
         raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
     for bundle in bundles:
-        evaluation.check(bundle.heads, targets, samples)
+        predictions.check(bundle.heads, targets, samples)
     return everything, samples
 
 
@@ -271,14 +272,14 @@ def _predicted(
     device: tuple[str, str],
     quiet: bool,
 ) -> list["ModelPredictions"]:
-    from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort.evaluation import predictions  # noqa: PLC0415
     from dicomsort.model import load  # noqa: PLC0415
 
     predicted = []
     with console.counting("evaluating", len(bundles) * len(samples), quiet) as count:
         for bundle in bundles:
             with load.predictor_for(bundle, *device) as predictor:
-                predicted.append(evaluation.predict_samples(predictor, samples, settings, count))
+                predicted.append(predictions.predict_samples(predictor, samples, settings, count))
     return predicted
 
 

@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -279,6 +280,12 @@ def in_part(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> l
 def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:
     """Select the samples that a split names as of a part."""
     return [sample for sample in samples if split.get(sample.sha256) == part]
+
+
+def data_hash(samples: Iterable[Sample]) -> str:
+    """Hash contents and labels of a data set, whatever its files are called."""
+    content = json.dumps(sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in samples))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read_all(

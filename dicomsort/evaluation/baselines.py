@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import encode
-from dicomsort.evaluation.evaluate import EvalSettings, Measured, Question
+from dicomsort.evaluation.evaluate import Measured
 from dicomsort.evaluation.metrics import Predictions
+from dicomsort.evaluation.predictions import EvalSettings, Question
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.reporting import Count

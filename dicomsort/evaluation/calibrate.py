@@ -4,7 +4,6 @@ Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,8 +15,15 @@ from numpy.typing import NDArray
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.targets import encode
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.evaluation.evaluate import Question, predictions_of, questions
-from dicomsort.evaluation.metrics import best_thresholds, measure, threshold_for_precision
+from dicomsort.evaluation.metrics import measure
+from dicomsort.evaluation.predictions import Question, predictions_of, questions
+from dicomsort.evaluation.thresholds import (
+    REVIEW_PRECISION,
+    fitted_head,
+    reaches,
+    review_threshold,
+    right,
+)
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
@@ -26,13 +32,6 @@ from dicomsort.system.atomic import replacing
 from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
-
-REVIEW_PRECISION = 0.995
-"""The share of predictions that is to be right where no person looks, by default."""
-
-_LOWEST, _HIGHEST = 0.05, 20.0
-_HALVINGS = 60
-_FINEST = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,67 +168,6 @@ def _calibrated(
         coverage=float(above.mean()),
         reached=reached,
     )
-
-
-def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
-    """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
-
-    truth: what `truth.encode` gives, NaN where nobody knows.
-    """
-    known = ~np.isnan(truth).any(axis=1)
-    fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
-    if head.kind != "multilabel" or not known.any():
-        return fitted
-    scores = fitted.scores(logits[known]).astype(np.float64)
-    return replace(fitted, thresholds=best_thresholds(truth[known] > 0.5, scores))
-
-
-def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which predictions are right (n,); with several labels: right in all of them."""
-    chosen = head.chosen(scores)
-    if head.kind == "multilabel":
-        return np.asarray((chosen == (truth > 0.5)).all(axis=1))
-    return np.asarray(chosen == (truth[:, 0] if head.kind == "binary" else truth.argmax(axis=1)))
-
-
-def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the confidence 0..1 from which `precision` of the predictions are right, rounded up if possible.
-
-    Just above the highest confidence, or 1, if even the surest predictions are not.
-    """
-    exact = min(threshold_for_precision(confidence, correct, precision), 1.0)
-    rounded = min(math.ceil(exact * _FINEST) / _FINEST, 1.0)
-    enough = confidence >= rounded
-    return rounded if enough.any() and correct[enough].mean() >= precision else exact
-
-
-def reaches(
-    threshold: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
-) -> bool:
-    """Return whether some predictions have at least this confidence, and `precision` of them are right."""
-    above = correct[confidence >= threshold]
-    return bool(above.size and above.mean() >= precision)
-
-
-def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
-
-    logits, truth: (n, width), truth 0 and 1 as `truth.encode` gives it; rows with NaN do not count. The
-    loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
-    function of every logit.
-    """
-    known = ~np.isnan(truth).any(axis=1)
-    values, wanted = np.asarray(logits, np.float64)[known], np.asarray(truth, np.float64)[known]
-    if not len(values):
-        return 1.0
-    head = Head("slope", tuple(f"c{index}" for index in range(max(2, values.shape[1]))), kind=kind)
-    low, high = math.log(1 / _HIGHEST), math.log(1 / _LOWEST)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        said = head.scores(values * math.exp(middle))[:, -values.shape[1] :]
-        slope = float(((said - wanted) * values).sum())
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return round(float(np.clip(math.exp(-(low + high) / 2), _LOWEST, _HIGHEST)), 4)
 
 
 def check_target(folder: Path) -> None:

@@ -4,7 +4,6 @@ Intervals are 95 % percentile intervals of the bootstrap (Efron 1979). What is r
 patients are known, patients with all their images (Field and Welsh 2007, Bootstrapping clustered data).
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,31 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
-Weights = NDArray[np.int32]
-Scores = dict[str, Values]
+from dicomsort.evaluation.bootstrap import Counts, Estimate, Scores, Values, Weights, estimates, group_alike
 
-_INTERVAL = (2.5, 97.5)
-_ELEMENTS = 1 << 20
-"""Array elements of the resamples that are drawn at a time."""
-_OFTEN = 12
-"""Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
 _BINS = 15
 _EACH = ("precision", "recall", "f1", "auc", "ap")
 _COMPARED = (
     "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
     "auc_macro",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimate and its 95 % bootstrap percentile interval, which always holds it; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +96,13 @@ def measure(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> M
     generator = np.random.default_rng(seed)
     patient, patients = _patients(predictions)
     cell, table = _cells(predictions)
-    frequency, unit, cell = _alike(cell, None if predictions.clusters is None else patient)
+    frequency, unit, cell = group_alike(cell, None if predictions.clusters is None else patient)
     counted, judged = (
         _confusion_metrics(predictions, unit, cell, table),
         _score_metrics(predictions, patient, patients),
     )
-    figures = _figures(frequency, counted.scores, len(unit), bootstrap, generator)
-    figures |= _figures(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
+    figures = estimates(frequency, counted.scores, len(unit), bootstrap, generator)
+    figures |= estimates(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
     matrix = _matrix(predictions)
     support = matrix[:, 2:].sum(axis=1) if predictions.kind == "multilabel" else matrix.sum(axis=1)
     return Metrics(
@@ -161,56 +143,18 @@ def differences(
         return {name: second[name] - first[name] for name in _COMPARED if name in first}
 
     units, generator = np.ones(patients, np.int64), np.random.default_rng(seed)
-    figures = _figures(units, score, len(patient), bootstrap, generator)
+    figures = estimates(units, score, len(patient), bootstrap, generator)
     return {name: figure for name, (figure,) in figures.items()}
 
 
 def macro(predictions: Predictions) -> dict[str, float]:
     """Compute precision_macro, recall_macro, f1_macro and accuracy (of multilabel: subset), no intervals."""
     cell, table = _cells(predictions)
-    frequency, unit, cell = _alike(cell, None)
+    frequency, unit, cell = group_alike(cell, None)
     scores = _confusion_metrics(predictions, unit, cell, table).scores(frequency[None].astype(np.int32))
     names = {name: name for name in ("precision_macro", "recall_macro", "f1_macro")}
     names["accuracy"] = "subset_accuracy" if predictions.kind == "multilabel" else "accuracy"
     return {name: float(scores[source][0]) for name, source in names.items()}
-
-
-def threshold_for_precision(confidence: Values, correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the lowest confidence above which at least `precision` of the predictions are right.
-
-    Returns 0 if all predictions together reach it, and just above the highest confidence if none do.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    right = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)
-    reaching = np.flatnonzero((right >= precision) & last_of_ties)
-    if not reaching.size:
-        return float(min(1.0, np.nextafter(confidence.max(), 2.0)))
-    if reaching[-1] == len(order) - 1:
-        return 0.0
-    return float(confidence[order[reaching[-1]]])
-
-
-def best_thresholds(truth: NDArray[np.bool_], scores: Values) -> tuple[float, ...]:
-    """Return for each label the score from which on it should count for its F1 on these data to be highest.
-
-    truth, scores: (n, k). Looks at 0.0100, 0.0101 ... 0.9900; of several best ones the middle of the longest
-    row of neighbours; 0.5 for a label that does not occur.
-    """
-    return tuple(map(_best_threshold, np.asarray(truth, np.bool_).T, np.asarray(scores, np.float64).T))
-
-
-def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
-    if not truth.any():
-        return 0.5
-    grid = np.arange(100, 9901) / 10_000
-    chosen = len(scores) - np.searchsorted(np.sort(scores), grid)
-    hits = truth.sum() - np.searchsorted(np.sort(scores[truth]), grid)
-    f1 = 2 * hits / (chosen + truth.sum())
-    edges = np.flatnonzero(np.diff(f1 == f1.max(), prepend=False, append=False))
-    first, after = edges[::2], edges[1::2]
-    longest = int(np.argmax(after - first))
-    return float(grid[(first[longest] + after[longest] - 1) // 2])
 
 
 def _check_same(one: Predictions, other: Predictions) -> None:
@@ -258,75 +202,6 @@ def _cells(predictions: Predictions) -> tuple[Counts, Values]:
     f1 = np.where(named > 0, 2 * (truth & chosen).sum(axis=1) / np.maximum(named, 1), 1.0)
     exact = (truth == chosen).all(axis=1)
     return cell.reshape(-1), np.column_stack([*_outcomes(truth, chosen), exact, f1])
-
-
-def _alike(cell: Counts, patient: Counts | None) -> tuple[Counts, Counts, Counts]:
-    """Group what is resampled by its cells; units of one group are interchangeable.
-
-    Returns how many units each group has, and of one unit of each group the images: group and cell (m,).
-    Without patients a unit is an image. Patients with the same cells, in whatever order, are told by the sum
-    of a random 64-bit number for each cell, which two others share with a chance of 2**-63.
-    """
-    if patient is None:
-        frequency = np.bincount(cell)
-        return frequency, np.arange(len(frequency)), np.arange(len(frequency))
-    mark = np.random.default_rng(0).integers(2**64, size=cell.max(initial=0) + 1, dtype=np.uint64)
-    order = np.argsort(patient, kind="stable")
-    starts = np.flatnonzero(np.diff(patient[order], prepend=-1))
-    sums = np.add.reduceat(mark[cell[order]], starts)
-    _, first, group, frequency = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
-    shown = np.isin(patient, first)
-    return frequency, group[patient[shown]], cell[shown]
-
-
-def _draw(frequency: Counts, size: int, generator: np.random.Generator) -> Weights:
-    """Resample units with replacement: how often each group of alike units is drawn (size, groups).
-
-    That is a multinomial. Groups of few units are drawn unit by unit, which is the same and faster.
-    """
-    often, groups = frequency >= _OFTEN, len(frequency)
-    rare = np.repeat(np.flatnonzero(~often), frequency[~often])
-    units = int(frequency.sum())
-    drawn = generator.multinomial(units, np.append(len(rare), frequency[often]) / units, size=size)
-    counts = np.zeros((size, groups), np.int32)
-    counts[:, often] = drawn[:, 1:]
-    if rare.size:
-        for index, several in enumerate(drawn[:, 0]):
-            counts[index] += np.bincount(rare[generator.integers(len(rare), size=several)], minlength=groups)
-    return counts
-
-
-def _figures(
-    frequency: Counts,
-    score: Callable[[Weights], Scores],
-    width: int,
-    bootstrap: int,
-    generator: np.random.Generator,
-) -> dict[str, list[Estimate]]:
-    """Score the data and their resamples: of each name the figures of its columns.
-
-    score: takes how often each group was drawn (b, groups), returns values (b,) or (b, columns). width: how
-    many numbers it works with for each resample, which bounds the resamples drawn at a time.
-    """
-    estimate = score(frequency[None].astype(np.int32))
-    size, chunks = max(1, _ELEMENTS // max(width, 1)), [estimate]
-    if bootstrap and frequency.size:
-        starts = range(0, bootstrap, size)
-        chunks = [score(_draw(frequency, min(size, bootstrap - start), generator)) for start in starts]
-    found = {}
-    for name, values in estimate.items():
-        resampled = np.concatenate([chunk[name] for chunk in chunks])
-        columns = resampled.reshape(len(resampled), -1).T
-        found[name] = [_figure(*pair) for pair in zip(map(float, values.ravel()), columns, strict=True)]
-    return found
-
-
-def _figure(value: float, resampled: Values) -> Estimate:
-    kept = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or not kept.size:
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(kept, _INTERVAL)
-    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
 @dataclass(frozen=True, slots=True)

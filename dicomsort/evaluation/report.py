@@ -19,17 +19,11 @@ from dicomsort import __version__
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import truth_text
 from dicomsort.errors import TargetError
-from dicomsort.evaluation.evaluate import (
-    Comparison,
-    EvalSettings,
-    Evaluation,
-    Measured,
-    Mistake,
-    decision_of,
-    worst,
-)
-from dicomsort.evaluation.metrics import Estimate, Metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import Comparison, Evaluation, Measured, Mistake, worst
+from dicomsort.evaluation.metrics import Metrics
 from dicomsort.evaluation.plots import Drawing, draw
+from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.escaping import cell, escape

@@ -18,13 +18,13 @@ from dicomsort.data.dataset import TEST, Sample, Unread, listed
 from dicomsort.data.splits import Fold
 from dicomsort.data.targets import split_by_head, truth_matrix, truth_text
 from dicomsort.errors import TargetError
-from dicomsort.evaluation.evaluate import predictions_of
 from dicomsort.evaluation.metrics import Predictions, measure
+from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head, decide_all, prediction_columns
 from dicomsort.system.escaping import cell, escape
-from dicomsort.training import train
+from dicomsort.training import finish, train
 from dicomsort.training.loader import images_of
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
@@ -62,7 +62,9 @@ def cross_validate(
     """
     for fold in folds:
         folder = work.place.folder / _folder_name(fold.name)
-        before = train.finished(folder, recipe, samples, heads, fold.split) if work.place.resume else None
+        before = (
+            finish.finished_bundle(folder, recipe, samples, heads, fold.split) if work.place.resume else None
+        )
         bundle = before or _train(samples, heads, fold, recipe, work)
         bad = {sample.sha256 for sample, _ in work.unread}
         members = [sample for sample in listed(samples, fold.split, TEST) if sample.sha256 not in bad]
@@ -95,7 +97,7 @@ def _train(
     with TrainingLog(folder, on_epoch) as log:
         bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), log)
     if work.place.ranks.is_main:
-        train.finish(bundle, folder)
+        finish.save(bundle, folder)
     return bundle
 
 

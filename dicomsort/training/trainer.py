@@ -19,8 +19,8 @@ from dicomsort.data.dataset import Sample, Unread
 from dicomsort.data.splits import Split
 from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError, UsageError
-from dicomsort.evaluation.evaluate import predictions_of
 from dicomsort.evaluation.metrics import macro
+from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
