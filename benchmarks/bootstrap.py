@@ -4,7 +4,8 @@
 
 Five classes. Predictions are right in 95 %, the truth of each image is drawn on its own, so that few patients
 are alike: the hard case. Confusion figures: accuracy, kappa, precision, recall and F1. Rank figures: AUC and
-average precision of each class, with log loss, Brier and ECE. `measure`: all of them. `compare`: two models.
+average precision of each class, with log loss, Brier and ECE. `measure`: all of them. `differences`: two
+models.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from dicomsort.evaluation import bootstrap as resampling
 from dicomsort.evaluation import metrics
 from dicomsort.evaluation.metrics import Predictions
 
@@ -37,17 +39,17 @@ def confusion_figures(given: Predictions, bootstrap: int) -> None:
     """Compute the figures of the confusion matrix alone."""
     patient, _ = metrics._patients(given)
     cell, table = metrics._cells(given)
-    frequency, unit, cell = metrics._alike(cell, None if given.clusters is None else patient)
-    counted = metrics._counted(given, unit, cell, table)
-    metrics._figures(frequency, counted.scores, len(unit), bootstrap, np.random.default_rng(0))
+    frequency, unit, cell = resampling.group_alike(cell, None if given.clusters is None else patient)
+    counted = metrics._confusion_metrics(given, unit, cell, table)
+    resampling.estimates(frequency, counted.scores, len(unit), bootstrap, np.random.default_rng(0))
 
 
 def rank_figures(given: Predictions, bootstrap: int) -> None:
     """Compute the figures of the scores alone."""
     patient, patients = metrics._patients(given)
-    judged = metrics._judged(given, patient, patients)
+    judged = metrics._score_metrics(given, patient, patients)
     units = np.ones(patients, np.int64)
-    metrics._figures(units, judged.scores, len(patient), bootstrap, np.random.default_rng(0))
+    resampling.estimates(units, judged.scores, len(patient), bootstrap, np.random.default_rng(0))
 
 
 def report(name: str, action: Callable[[], object]) -> None:
@@ -75,7 +77,9 @@ def main() -> None:
         name, made = f"{few} predictions, patients {patients or 'unknown'}", answers(few, patients)
         report(f"rank figures, {name}", partial(rank_figures, made, given.bootstrap))
         report(f"measure, {name}", partial(metrics.measure, made, given.bootstrap))
-        report(f"compare, {name}", partial(metrics.compare, made, answers(few, patients, 1), given.bootstrap))
+        report(
+            f"compare, {name}", partial(metrics.differences, made, answers(few, patients, 1), given.bootstrap)
+        )
     report(f"measure, {many} predictions, 1000 resamples", partial(metrics.measure, answers(many, None)))
     print(f"highest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from told import Values, figure, ratio, resampled
 
-from dicomsort.evaluation.metrics import Estimate, Predictions
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Predictions
 from dicomsort.system.escaping import uncell, unescape
 from dicomsort.training import cross_validation
 

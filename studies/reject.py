@@ -30,8 +30,10 @@ from told import without_nan as as_json_values
 
 from dicomsort.data import dataset
 from dicomsort.data.dataset import TEST, VALIDATION, Sample
-from dicomsort.evaluation import evaluate, metrics
-from dicomsort.evaluation.metrics import Estimate, Predictions
+from dicomsort.data.table import columns_of
+from dicomsort.evaluation import metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Predictions
 from dicomsort.model import bundle as bundles
 from dicomsort.model.classifier import Classifier
 
@@ -295,7 +297,7 @@ def _ladder_table(steps: Sequence[Step]) -> str:
 
 def load_samples(data: Path, target: str, source: str) -> tuple[Sample, ...]:
     """Read labels.csv; the column of data sets need not be there."""
-    there = evaluate.columns_of(data)
+    there = columns_of(data)
     columns = dataset.Columns((target,), source=source if source in there else None)
     return dataset.load(data, columns).samples
 

@@ -29,9 +29,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 import dicomsort
 from dicomsort.data import dataset
 from dicomsort.data.dataset import Sample
+from dicomsort.data.table import columns_of
 from dicomsort.dicom.reader import PICTURE_FORMATS
-from dicomsort.evaluation import evaluate
-from dicomsort.evaluation.evaluate import Question
+from dicomsort.evaluation import predictions
+from dicomsort.evaluation.predictions import Question
 from dicomsort.imaging.canvas import fit
 from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor
@@ -258,8 +259,8 @@ def measure_conditions(
     """
     changes = conditions() if changes is None else changes
     bundle = predictor.bundle
-    question = evaluate.questions(bundle.heads, (target,))[0]
-    evaluate.check(bundle.heads, (target,), samples)
+    question = predictions.questions(bundle.heads, (target,))[0]
+    predictions.check(bundle.heads, (target,), samples)
     with ThreadPoolExecutor(predictor.concurrency) as threads:
         ask = partial(_scores, predictor=predictor, changes=tuple(changes.values()), question=question)
         scores = np.stack(list(threads.map(ask, samples)))
@@ -415,11 +416,11 @@ def _percent(share: float) -> str:
 
 def load(data: Path, target: str, source: str) -> tuple[Sample, ...]:
     """Read a labelled data set without what is marked ambiguous; the columns need not all be there."""
-    there = evaluate.columns_of(data)
+    there = columns_of(data)
     facts = (AMBIGUOUS,) if AMBIGUOUS in there else ()
-    columns = dataset.Columns((target,), source=source if source in there else None, facts=facts)
+    columns = dataset.Columns((target,), source=source if source in there else None, metadata=facts)
     samples = dataset.load(data, columns).samples
-    return tuple(sample for sample in samples if sample.facts.get(AMBIGUOUS) != "1")
+    return tuple(sample for sample in samples if sample.metadata.get(AMBIGUOUS) != "1")
 
 
 def _some(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:

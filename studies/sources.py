@@ -27,7 +27,8 @@ from candidates import ADULT, CHILD, Known, Members, Nested, Run, best_of, chest
 from told import Values, percent, percent_spread, plain, share, spread, table, without_nan
 
 from dicomsort.evaluation import metrics
-from dicomsort.evaluation.metrics import Estimate, Metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Metrics
 from dicomsort.model.bundle import CONFIG
 from dicomsort.training import cross_validation
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.evaluation.metrics import Estimate
+from dicomsort.evaluation.bootstrap import Estimate
 
 Values = NDArray[np.float64]
 Units = Sequence[str] | NDArray[np.str_]

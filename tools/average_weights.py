@@ -33,7 +33,7 @@ from dicomsort.model.bundle import CONFIG, Bundle
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.ood import PREFIX
 from dicomsort.system.worker_pool import pool_settings
-from dicomsort.training import cross_validation, train
+from dicomsort.training import cross_validation, finish, train
 from dicomsort.training.trainer import features_of
 
 BATCH = 32
@@ -69,8 +69,8 @@ def shipped(data: Path, models: list[Path], target: str, right: Path | None, out
         mean = replace(other, name=out.name, weights=averaged(one, other), training=made, reject=None)
         network = networks.build(mean)
         known, unseen = (features_of(network, images) for images in (prepared.train, prepared.validation))
-    fitted = train.calibrated(mean, unseen[1], prepared.validation.truth)
-    train.rejecting(fitted, known, unseen).save(out)
+    fitted = finish.with_calibration(mean, unseen[1], prepared.validation.truth)
+    finish.with_reject_score(fitted, known, unseen).save(out)
 
 
 def out_of_fold(data: Path, runs: list[Path], target: str, out: Path) -> None:

@@ -27,10 +27,14 @@ from PIL import Image
 from dicomsort import __version__
 from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, Sample
+from dicomsort.data.table import PATIENT, columns_of
 from dicomsort.errors import DicomsortError, TargetError, UsageError
 from dicomsort.evaluation import evaluate
-from dicomsort.evaluation.evaluate import PATIENT, EvalSettings, Measured, Mistake, ModelPredictions
-from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, measure
+from dicomsort.evaluation import predictions as predicting
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import Measured, Mistake
+from dicomsort.evaluation.metrics import Metrics, Predictions, measure
+from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
 from dicomsort.evaluation.report import figure_text
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import Preprocessing
@@ -61,7 +65,7 @@ class Work:
 
     data: Path
     folder: Path
-    answered: ModelPredictions
+    predicted: ModelPredictions
     measured: Measured
     samples: tuple[Sample, ...]
     settings: EvalSettings
@@ -70,16 +74,16 @@ class Work:
     @property
     def bundle(self) -> Bundle:
         """The model."""
-        return self.answered.bundle
+        return self.predicted.bundle
 
     @property
     def target(self) -> str:
         """The column of the truth."""
         return self.measured.question.target
 
-    def measure(self, answers: Predictions) -> Metrics:
+    def measure(self, predictions: Predictions) -> Metrics:
         """Compute figures with the same resamples as those of all images."""
-        return measure(answers, self.settings.bootstrap, self.settings.seed)
+        return measure(predictions, self.settings.bootstrap, self.settings.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +99,21 @@ def work_of(given: argparse.Namespace) -> Work:
     """Run the bundle on its test part, and measure it."""
     warm_up()
     bundle = bundles.load(given.model)
-    columns = evaluate.columns_of(given.data)
+    columns = columns_of(given.data)
     if missing := [name for name in NEEDED if name not in columns]:
         raise UsageError(f"'{given.data}' has no column '{missing[0]}'")
     by, facts = (tuple(name for name in names if name in columns) for names in (BY, FACTS))
     cluster = PATIENT if PATIENT in columns else None
     settings = EvalSettings(given.bootstrap, given.seed, cluster, by, pool=pool_settings(given.workers))
-    wanted = dataset.Columns((given.target,), concat=bundle.concat_by, facts=facts)
+    wanted = dataset.Columns((given.target,), concat=bundle.concat_by, metadata=facts)
     samples = corrections.load(given.data, wanted, given.corrections)[0].samples
     test = dataset.listed(samples, bundle.split, TEST)
     if not test:
         raise UsageError(f"no labelled file of '{given.data}' is in the test part of the model's split")
-    evaluate.check(bundle.heads, (given.target,), test)
+    predicting.check(bundle.heads, (given.target,), test)
     with load.predictor_for(bundle, given.device, given.precision) as predictor:
-        answered = evaluate.answer(predictor, test, settings)
-    (found,) = evaluate.judge([answered], (given.target,), settings)
+        answered = predicting.predict_samples(predictor, test, settings)
+    (found,) = evaluate.evaluate([answered], (given.target,), settings)
     return Work(
         given.data, given.model, answered, found.measured[0], tuple(samples), settings, given.corrections
     )
@@ -135,7 +139,7 @@ def figures_text(work: Work, shown: Shown) -> str:
 
 
 def _introduction(work: Work) -> str:
-    figures, said = work.measured.figures, work.answered
+    figures, said = work.measured.figures, work.predicted
     resampled = "images" if figures.clusters is None else f"{figures.clusters:,} patients"
     files = f" {len(said.failures)} more could not be read." if said.failures else ""
     corrected = f" --corrections {work.corrections.name}" if work.corrections else ""
@@ -165,10 +169,10 @@ def _means(title: str, figures: Metrics, names: Sequence[str]) -> list[str]:
 
 def _unambiguous(work: Work) -> Metrics | None:
     """Measure without the images that are marked as ambiguous; None if none is."""
-    marked = np.array([one.sample.facts.get("ambiguous") == "1" for one in work.measured.predictions])
+    marked = np.array([one.sample.metadata.get("ambiguous") == "1" for one in work.measured.known])
     if not marked.any() or marked.all():
         return None
-    return work.measure(work.measured.answers.take(~marked))
+    return work.measure(work.measured.predictions.take(~marked))
 
 
 def _class_rows(work: Work, names: Sequence[str]) -> list[list[str]]:
@@ -205,9 +209,9 @@ def _confusion(figures: Metrics) -> str:
 
 
 def _chests(work: Work) -> str:
-    answers = work.measured.answers
-    adult, child = (answers.labels.index(name) for name in CHESTS)
-    some = answers.take(np.isin(answers.truth, (adult, child)))
+    predictions = work.measured.predictions
+    adult, child = (predictions.labels.index(name) for name in CHESTS)
+    some = predictions.take(np.isin(predictions.truth, (adult, child)))
     if len(np.unique(some.truth)) < 2:
         return "The test part does not show chests of both, adults and children."
     truth = (some.truth == child).astype(np.int64)
@@ -262,13 +266,13 @@ def _binary(work: Work) -> list[str]:
 def _review(work: Work) -> str:
     """Say what the review threshold does: how much stays, and how much of that is right."""
     measured, heads = work.measured, work.bundle.heads
-    decisions = [evaluate.decision_of(one, heads) for one in measured.predictions]
+    decisions = [predicting.decision_of(one, heads) for one in measured.known]
     at = measured.question.at
     kept = np.array([not (one, *one.further)[at].review for one in decisions])
-    right = _right(measured.answers)
-    shares = [figure_text(_share(work, kept, measured.answers))]
+    right = _right(measured.predictions)
+    shares = [figure_text(_share(work, kept, measured.predictions))]
     if kept.any():
-        shares.append(figure_text(_share(work, right[kept], measured.answers.take(kept))))
+        shares.append(figure_text(_share(work, right[kept], measured.predictions.take(kept))))
     unlike = " What the reject score sends there besides is not counted." if work.bundle.reject else ""
     return _wrapped(
         f"Review threshold {measured.question.head.review_below:.4f}: {kept.sum():,} of {len(kept):,} images "
@@ -278,16 +282,16 @@ def _review(work: Work) -> str:
     )
 
 
-def _right(answers: Predictions) -> NDArray[np.bool_]:
+def _right(predictions: Predictions) -> NDArray[np.bool_]:
     """Say which answers are right (n,), of several labels: right in all of them."""
-    same = answers.chosen == answers.truth
-    return np.asarray(same.all(axis=1) if answers.kind == "multilabel" else same, np.bool_)
+    same = predictions.chosen == predictions.truth
+    return np.asarray(same.all(axis=1) if predictions.kind == "multilabel" else same, np.bool_)
 
 
-def _share(work: Work, flags: NDArray[np.bool_], answers: Predictions) -> Estimate:
+def _share(work: Work, flags: NDArray[np.bool_], predictions: Predictions) -> Estimate:
     """Return the share of images that are flagged, with its interval."""
     chosen, always = flags.astype(np.int64), np.ones(len(flags), np.int64)
-    made = Predictions("binary", ("no", "yes"), always, chosen, np.eye(2)[chosen], answers.clusters)
+    made = Predictions("binary", ("no", "yes"), always, chosen, np.eye(2)[chosen], predictions.clusters)
     return work.measure(made).overall["accuracy"]
 
 
@@ -322,7 +326,7 @@ def _wrong(figures: Metrics) -> int:
 
 def failures_of(work: Work, most: int) -> Shown:
     """Find the wrong answers, and draw those whose pictures may be shown."""
-    wrong = evaluate.worst(work.measured, len(work.measured.predictions))
+    wrong = evaluate.worst(work.measured, len(work.measured.known))
     free = [one for one in wrong if may_be_shown(one.prediction.sample)][:most]
     pictures = _pictures([one.prediction.sample for one in free], work.settings)
     tiles = {id(one): contact_sheet.Tile(pictures[id(one.prediction.sample)], _caption(one))
@@ -333,7 +337,7 @@ def failures_of(work: Work, most: int) -> Shown:
 
 def may_be_shown(sample: Sample) -> bool:
     """Tell whether the licence lets anyone pass a picture on; of a study only the first file's is known."""
-    return not sample.more and sample.facts.get("licence") in FREE
+    return not sample.views and sample.metadata.get("licence") in FREE
 
 
 def _pictures(samples: Sequence[Sample], settings: EvalSettings) -> dict[int, NDArray[np.uint8]]:
@@ -343,9 +347,9 @@ def _pictures(samples: Sequence[Sample], settings: EvalSettings) -> dict[int, ND
 
 
 def _caption(mistake: Mistake) -> tuple[str, ...]:
-    facts = mistake.prediction.sample.facts
-    answer = [f"truth: {_plain(mistake.truth)}", f"answer: {_plain(mistake.label)}"]
-    lines = [line for text in answer
+    facts = mistake.prediction.sample.metadata
+    said = [f"truth: {_plain(mistake.truth)}", f"answer: {_plain(mistake.label)}"]
+    lines = [line for text in said
              for line in textwrap.wrap(text, CAPTION, max_lines=MOST_LINES, placeholder=" ...")]  # fmt: skip
     return (facts["dataset"], *lines, f"confidence {mistake.confidence:.3f}")
 
@@ -372,7 +376,7 @@ def drawn(tiles: Sequence[contact_sheet.Tile]) -> bytes:
 
 def _failures(work: Work, shown: Shown) -> list[str]:
     """Write which answers are wrong, and whose pictures are shown."""
-    images, several = len(work.measured.predictions), work.measured.figures.kind == "multilabel"
+    images, several = len(work.measured.known), work.measured.figures.kind == "multilabel"
     sure = " Their confidence is that of the wrong label that it was surest of." * several
     wrong = f"{len(shown.wrong):,} of {images:,} images are wrong{' in at least one label' * several}.{sure}"
     parts = ["### Wrong answers", wrong]
@@ -386,7 +390,7 @@ def _failures(work: Work, shown: Shown) -> list[str]:
 def _credits(shown: Shown) -> str:
     """Name the sources of the pictures, as their licences want it."""
     counts = Counter(
-        tuple(one.prediction.sample.facts.get(name, "") for name in CREDITS) for one in shown.pictured
+        tuple(one.prediction.sample.metadata.get(name, "") for name in CREDITS) for one in shown.pictured
     )
     lines = [
         f"The picture shows {len(shown.pictured)} of them, the surest first, made small and of few greys, "
@@ -401,7 +405,7 @@ def _credits(shown: Shown) -> str:
 
 def _failure_table(shown: Shown) -> str:
     def row(one: Mistake) -> tuple[str, str, str]:
-        return one.prediction.sample.facts["dataset"], _plain(one.truth), _plain(one.label)
+        return one.prediction.sample.metadata["dataset"], _plain(one.truth), _plain(one.label)
 
     counts, pictured = Counter(map(row, shown.wrong)), Counter(map(row, shown.pictured))
     ranked = sorted(counts, key=lambda each: (-counts[each], each))
@@ -416,10 +420,10 @@ def data_text(work: Work) -> str:
     split, head = work.bundle.split, work.measured.question.head
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for sample in work.samples:
-        there = head.kind == "binary" and sample.cells[0] in ("1", head.labels[1])
+        there = head.kind == "binary" and sample.targets[0] in ("1", head.labels[1])
         part = split.get(sample.sha256)
         kinds = [part, ALL, *([WITH] if there else [])] if part else [OUTSIDE]
-        counts[sample.facts["dataset"], sample.facts["licence"]].update(kinds)
+        counts[sample.metadata["dataset"], sample.metadata["licence"]].update(kinds)
     columns = (*PARTS, ALL, *((WITH,) if head.kind == "binary" else ()))
     ranked = sorted(
         (source for source in counts if counts[source][ALL]),

@@ -14,7 +14,8 @@ from dicomsort.system.worker_pool import pool_settings
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Data, Sample
     from dicomsort.evaluation.calibrate import HeadCalibration
-    from dicomsort.evaluation.evaluate import Comparison, EvalSettings, Evaluation, ModelPredictions
+    from dicomsort.evaluation.evaluate import Comparison, Evaluation
+    from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
     from dicomsort.evaluation.report import Results, Table
     from dicomsort.model.bundle import Bundle
 
@@ -77,7 +78,7 @@ def evaluate(
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.data.table import NONE, PATIENT  # noqa: PLC0415
         from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
-        from dicomsort.evaluation import report  # noqa: PLC0415
+        from dicomsort.evaluation import predictions, report  # noqa: PLC0415
         from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
         if out is not None:
@@ -87,7 +88,7 @@ def evaluate(
         warm_up()
         bundles = [_bundle(name) for name in model or ["router5"]]
         targets = tuple(dict.fromkeys(target or ()))
-        settings = evaluation.EvalSettings(
+        settings = predictions.EvalSettings(
             bootstrap,
             seed,
             _cluster(data, cluster, patient),
@@ -102,14 +103,14 @@ def evaluate(
         alone = settings.cluster in (None, PATIENT) and not everything.has_patients
         if alone:
             settings = replace(settings, cluster=None)
-        answered = _answered(bundles, samples, settings, (device, precision), quiet)
-        found = evaluation.judge(_with_unread(answered, everything, part), targets, settings)
+        predicted = _predicted(bundles, samples, settings, (device, precision), quiet)
+        found = evaluation.evaluate(_with_unread(predicted, everything, part), targets, settings)
         wanted = len(bundles) > 1 if baseline is None else baseline
-        standings, remarks = _standings(found, everything, settings, wanted, quiet)
+        comparisons, remarks = _comparisons(found, everything, settings, wanted, quiet)
         if alone and bootstrap and NONE not in (cluster, patient):
             remarks = (*remarks, caveats.RESAMPLED)
-        remarks = (*remarks, *caveats.lines_of(one for each in answered for one in each.remarked))
-        results = report.Results(found, standings, _overlaps(bundles, samples), part, settings, remarks)
+        remarks = (*remarks, *caveats.lines_of(one for each in predicted for one in each.remarked))
+        results = report.Results(found, comparisons, _overlaps(bundles, samples), part, settings, remarks)
         if out is not None:
             report.write(results, out)
         if json:
@@ -129,7 +130,7 @@ def calibrate(
     part: Part = "validation",
     corrections: options.Corrections = None,
     target_precision: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Shard of right answers among those that nobody reviews.")
+        float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
     ] = 0.995,
     out: Annotated[
         Path | None, typer.Option(help="Folder of a calibrated copy; the model then stays as it is.")
@@ -148,7 +149,7 @@ def calibrate(
     with options.exit_codes():
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
-        from dicomsort.evaluation.evaluate import EvalSettings  # noqa: PLC0415
+        from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
         from dicomsort.model import load  # noqa: PLC0415
 
@@ -240,19 +241,19 @@ def _samples(
     """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
     from dicomsort.data import corrections, dataset  # noqa: PLC0415
     from dicomsort.data.table import columns_of  # noqa: PLC0415
-    from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort.evaluation import predictions  # noqa: PLC0415
 
     if part not in (*dataset.PARTS, "all"):
         raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
     facts: tuple[str, ...] = ()
     if data.exists():
-        facts = evaluation.facts_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
+        facts = predictions.metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
     concat = {bundle.concat_by for bundle in bundles}
     if len(concat) > 1:
         raise UsageError(
             "some of the models look at whole studies, others at single images; measure them apart"
         )
-    columns = dataset.Columns(targets, concat=concat.pop(), facts=facts, patient=settings.patient)
+    columns = dataset.Columns(targets, concat=concat.pop(), metadata=facts, patient=settings.patient)
     everything, _ = corrections.load(data, columns, settings.corrections)
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
@@ -260,26 +261,26 @@ def _samples(
     if not samples:
         raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
     for bundle in bundles:
-        evaluation.check(bundle.heads, targets, samples)
+        predictions.check(bundle.heads, targets, samples)
     return everything, samples
 
 
-def _answered(
+def _predicted(
     bundles: Sequence["Bundle"],
     samples: Sequence["Sample"],
     settings: "EvalSettings",
     device: tuple[str, str],
     quiet: bool,
 ) -> list["ModelPredictions"]:
-    from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
+    from dicomsort.evaluation import predictions  # noqa: PLC0415
     from dicomsort.model import load  # noqa: PLC0415
 
-    answered = []
+    predicted = []
     with console.counting("evaluating", len(bundles) * len(samples), quiet) as count:
         for bundle in bundles:
             with load.predictor_for(bundle, *device) as predictor:
-                answered.append(evaluation.answer(predictor, samples, settings, count))
-    return answered
+                predicted.append(predictions.predict_samples(predictor, samples, settings, count))
+    return predicted
 
 
 def _unread(everything: "Data", part: str) -> Sequence[Any]:
@@ -288,13 +289,13 @@ def _unread(everything: "Data", part: str) -> Sequence[Any]:
 
 
 def _with_unread(
-    answered: Sequence["ModelPredictions"], everything: "Data", part: str
+    predicted: Sequence["ModelPredictions"], everything: "Data", part: str
 ) -> list["ModelPredictions"]:
     more = tuple(_unread(everything, part))
-    return [replace(each, failures=(*each.failures, *more)) for each in answered]
+    return [replace(each, failures=(*each.failures, *more)) for each in predicted]
 
 
-def _standings(
+def _comparisons(
     found: Sequence["Evaluation"], everything: "Data", settings: "EvalSettings", baseline: bool, quiet: bool
 ) -> "tuple[dict[str, tuple[Comparison, ...]], tuple[str, ...]]":
     """Compare several models, and baselines if they are wanted; nothing for one model alone."""
@@ -304,12 +305,12 @@ def _standings(
     extra, remarks = _baselines(found[0], everything, settings, quiet) if baseline else ([], ())
     if len(found) == 1 and not extra:
         return {}, remarks
-    names, standings = report.names_of(found), {}
+    names, comparisons = report.names_of(found), {}
     for index, first in enumerate(found[0].measured):
-        contenders = {name: one.measured[index].answers for name, one in zip(names, found, strict=True)}
+        contenders = {name: one.measured[index].predictions for name, one in zip(names, found, strict=True)}
         contenders |= extra[index] if extra else {}
-        standings[first.question.target] = evaluation.stand(contenders, first.figures, settings)
-    return standings, remarks
+        comparisons[first.question.target] = evaluation.compare(contenders, first.figures, settings)
+    return comparisons, remarks
 
 
 def _baselines(
@@ -318,13 +319,13 @@ def _baselines(
     from dicomsort.data import dataset  # noqa: PLC0415
     from dicomsort.evaluation import baselines as base  # noqa: PLC0415
 
-    trained = dataset.listed(everything.samples, first.answered.bundle.split, dataset.TRAIN)
-    needed = {id(one.sample): one.sample for one in first.answered.predictions} if trained else {}
+    trained = dataset.listed(everything.samples, first.predicted.bundle.split, dataset.TRAIN)
+    needed = {id(one.sample): one.sample for one in first.predicted.predictions} if trained else {}
     needed |= {id(sample): sample for sample in trained}
     with console.counting("reading for the baseline", len(needed), quiet) as count:
         pixels = base.read_pixels(list(needed.values()), settings, count)
     made = [base.baselines(measured, trained, pixels) for measured in first.measured]
-    return [one.answers for one in made], tuple(remark for one in made for remark in one.remarks)
+    return [one.predictions for one in made], tuple(remark for one in made for remark in one.remarks)
 
 
 def _overlaps(bundles: Sequence["Bundle"], samples: Sequence["Sample"]) -> tuple[dict[str, int], ...]:
@@ -343,8 +344,8 @@ def _report(results: "Results", out: Path | None) -> None:
         for measured in one.measured:
             for table in report.tables_of(measured):
                 _show(table)
-    for target, standings in results.standings.items():
-        _show(report.comparison_table(target, standings))
+    for target, comparisons in results.comparisons.items():
+        _show(report.comparison_table(target, comparisons))
     if out is not None:
         console.info(
             f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"
@@ -364,7 +365,7 @@ def _tell_trouble(results: "Results", briefly: bool) -> None:
         if not briefly or line.startswith("warning"):
             console.info(line)
     failures = {sample.name: (sample, failure) for one in results.evaluations
-                for sample, failure in one.answered.failures}  # fmt: skip
+                for sample, failure in one.predicted.failures}  # fmt: skip
     console.report_failures(list(failures.values()))
     if failures:
         raise typer.Exit(ExitCode.SOME_FAILED)

@@ -160,8 +160,8 @@ def train(
         run_folder.check_audit(audit, folds, out)
         store = cache or out.resolve().parent / "cache"
         run_folder.prepare(out, resume, store)
-        from dicomsort.model.networks import HUB  # noqa: PLC0415
         from dicomsort.training.distributed import ranks  # noqa: PLC0415
+        from dicomsort.training.pretrained import HUB  # noqa: PLC0415
         from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
         from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
 

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.escaping import escape
+from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
 
 NAME = "pixels.sqlite"
@@ -68,19 +69,19 @@ class Cache:
         return self._new_hashes[-1][1]
 
     def fill(
-        self, samples: Sequence[Sample], pool: PoolSettings, watch: Callable[[int], None] | None = None
+        self, samples: Sequence[Sample], pool: PoolSettings, progress: Count | None = None
     ) -> list[Unread]:
         """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
         with self._complaints():
             missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
-        if watch is not None:
-            watch(len(samples) - len(missing))
+        if progress is not None:
+            progress(len(samples) - len(missing))
         unread: list[Unread] = []
         remarked: list[Remarked] = []
         with self._complaints():
             self._insert("hashes", self._new_hashes)
             self._new_hashes = []
-            self._write(self._read(missing.values(), pool, unread, remarked, watch), remarked)
+            self._write(self._read(missing.values(), pool, unread, remarked, progress), remarked)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
 
@@ -111,11 +112,11 @@ class Cache:
         pool: PoolSettings,
         unread: list[Unread],
         remarked: list[Remarked],
-        watch: Callable[[int], None] | None,
+        progress: Count | None,
     ) -> Iterator[tuple[str, bytes]]:
         for sample, reading in read_all(samples, self.preprocessing, pool, remarked):
-            if watch is not None:
-                watch(1)
+            if progress is not None:
+                progress(1)
             if isinstance(reading, Failure):
                 unread.append((sample, reading))
             else:

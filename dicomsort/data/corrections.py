@@ -46,7 +46,7 @@ def load(
         raise UsageError(f"'{data}' holds no labelled file")
     if columns.part and (odd := next((one.name for one in samples if not one.part), "")):
         raise UsageError(f"corrections: '{odd}' has a label now, but no part in column '{columns.part}'")
-    unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.cells))
+    unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.targets))
     return replace(found, samples=tuple(samples), unread=unread), count
 
 
@@ -88,7 +88,7 @@ def corrected(
 ) -> tuple[list[Sample], int]:
     """Return the samples with their labels put right, and how many cells that were.
 
-    targets, auxiliary: the columns of the samples' cells and hints.
+    targets, auxiliary: the columns of these fields of the samples.
 
     Corrections of other images or columns do not count. A sample without any label left is left out. Raises
     UsageError if the data do not say what a correction is of: they have changed since. Of an image that comes
@@ -98,23 +98,23 @@ def corrected(
     columns = (*targets, *auxiliary)
     said: dict[tuple[str, str], set[str]] = {}
     for sample in samples:
-        for column, cell in zip(columns, (*sample.cells, *sample.hints), strict=True):
+        for column, cell in zip(columns, (*sample.targets, *sample.auxiliary), strict=True):
             said.setdefault((sample.sha256, column), set()).add(cell)
     kept, count = [], 0
     for sample in samples:
-        before, after = (*sample.cells, *sample.hints), []
+        before, after = (*sample.targets, *sample.auxiliary), []
         for column, cell in zip(columns, before, strict=True):
             key, fact = (sample.sha256, column), f"'{sample.name}' has '{cell}' in column '{column}'"
             after.append(_right(fact, cell, wanted.get(key, {}), said[key]))
         count += sum(old != new for old, new in zip(before, after, strict=True))
         if any(after[: len(targets)]):
-            cells, hints = tuple(after[: len(targets)]), tuple(after[len(targets) :])
-            kept.append(replace(sample, cells=cells, hints=hints))
+            put_right = (tuple(after[: len(targets)]), tuple(after[len(targets) :]))
+            kept.append(replace(sample, targets=put_right[0], auxiliary=put_right[1]))
     return kept, count
 
 
 def _by_cell(corrections: Sequence[Correction]) -> dict[tuple[str, str], dict[str, str]]:
-    """Return by image and column what each cell becomes. Raises UsageError for two answers."""
+    """Return by image and column what each cell becomes. Raises UsageError where two differ."""
     wanted: dict[tuple[str, str], dict[str, str]] = {}
     for one in corrections:
         cells = wanted.setdefault((one.sha256, one.column), {})

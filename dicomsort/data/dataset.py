@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,30 +35,30 @@ _ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 class Sample:
     """A labelled image, called `name` in its data set.
 
-    cells: what the target columns say of it, empty where nobody knows; several labels have `|` between them.
+    targets: what the target columns say of it, empty where unknown; several labels have `|` between them.
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
-    with them, or empty. facts: other columns that were asked for. more: further files of the same study,
-    which are shown beside the first. contents: the hashes of all its files. hints: what the auxiliary columns
-    say, as cells do; empty where the files of a study differ.
+    with them, or empty. metadata: other columns that were asked for. views: further files of the same
+    study, which are shown beside the first. contents: the hashes of all its files. auxiliary: what the
+    auxiliary columns say, as targets do; empty where the files of a study differ.
     """
 
     path: Path
     name: str
-    cells: tuple[str, ...]
+    targets: tuple[str, ...]
     group: str
     sha256: str
     source: str = ""
     part: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    more: tuple[Path, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[Path, ...] = ()
     contents: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
         """What the first target column says."""
-        return self.cells[0]
+        return self.targets[0]
 
 
 Unread = tuple[Sample, Failure]
@@ -107,8 +108,10 @@ def load(
         ) from error
     except ValueError as error:
         raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
-    labelled = {row.study or row.name for row in rows if any(row.cells)}
-    rows = [row for row in rows if any(row.cells) or (unlabelled and (row.study or row.name) not in labelled)]
+    labelled = {row.study or row.name for row in rows if any(row.targets)}
+    rows = [
+        row for row in rows if any(row.targets) or (unlabelled and (row.study or row.name) not in labelled)
+    ]
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
     studies = _studies(rows) if columns.concat else [[row] for row in rows]
@@ -139,13 +142,13 @@ def _rows_of(data: Path, columns: Columns) -> tuple[list["_Row"], Table]:
 class _Row(NamedTuple):
     path: Path
     name: str
-    cells: tuple[str, ...]
+    targets: tuple[str, ...]
     group: str
     source: str = ""
     part: str = ""
     study: str = ""
-    facts: Mapping[str, str] = {}
-    hints: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = {}
+    auxiliary: tuple[str, ...] = ()
     alone: bool = True
 
 
@@ -158,13 +161,13 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
         except (OSError, ValueError):  # ValueError: a name that no file system takes
             first, hashes = row, [""]
             break
-    told = zip(*(row.hints for row in study), strict=True)
-    hints = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in told)
+    told = zip(*(row.auxiliary for row in study), strict=True)
+    auxiliary = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in told)
     several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
     return Sample(
-        first.path, first.name, first.cells, first.group, hashes[0] if len(hashes) == 1 else several,
-        first.source, first.part, first.facts, tuple(row.path for row in study[1:]), tuple(hashes),
-        hints,
+        first.path, first.name, first.targets, first.group, hashes[0] if len(hashes) == 1 else several,
+        first.source, first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes),
+        auxiliary,
     )  # fmt: skip
 
 
@@ -182,7 +185,7 @@ def _studies(rows: Iterable[_Row]) -> list[list[_Row]]:
 
 def _apart(row: _Row) -> tuple[object, ...]:
     """Return what the files of one study must have in common; a file without patient stands for its study."""
-    return row.cells, row.group if row.group != row.name else "", row.part
+    return row.targets, row.group if row.group != row.name else "", row.part
 
 
 def _from_folder(data: Path) -> Iterator[_Row]:
@@ -228,18 +231,18 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
     def column(name: str | None) -> Sequence[str]:
         return nothing if name is None else table.cells[name]
 
-    cells = _across(map(column, columns.targets), nothing)
-    hints = _across(map(column, columns.auxiliary), nothing)
-    facts = _across(map(column, columns.facts), nothing)
+    targets = _across(map(column, columns.targets), nothing)
+    auxiliary = _across(map(column, columns.auxiliary), nothing)
+    metadata = _across(map(column, columns.metadata), nothing)
     named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat))
     for at, (name, patient, source, part, study) in enumerate(zip(*named, strict=True)):
-        if columns.part and any(cells[at]) and part.casefold() not in _PART_NAMES:
+        if columns.part and any(targets[at]) and part.casefold() not in _PART_NAMES:
             where = f"'{data}' line {table.lines[at]}"
             raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
         yield _Row(
-            data.parent / name, name, cells[at], patient or name, source,
+            data.parent / name, name, targets[at], patient or name, source,
             _PART_NAMES.get(part.casefold(), ""), study,
-            dict(zip(columns.facts, facts[at], strict=True)), hints[at], not patient,
+            dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at], not patient,
         )  # fmt: skip
 
 
@@ -279,6 +282,12 @@ def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> li
     return [sample for sample in samples if split.get(sample.sha256) == part]
 
 
+def data_hash(samples: Iterable[Sample]) -> str:
+    """Hash contents and labels of a data set, whatever its files are called."""
+    content = json.dumps(sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in samples))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def read_all(
     samples: Iterable[Sample],
     preprocessing: Preprocessing,
@@ -298,10 +307,10 @@ def read_all(
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:
     first = reader.read_any(str(sample.path), preprocessing)
-    if isinstance(first, Failure) or not sample.more:
+    if isinstance(first, Failure) or not sample.views:
         return first
     pictures, remarks = [first.image], dict.fromkeys(first.remarks)
-    for path in sample.more:
+    for path in sample.views:
         reading = reader.read_any(str(path), preprocessing)
         if isinstance(reading, Failure):
             return reading

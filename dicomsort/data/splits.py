@@ -88,13 +88,13 @@ def held_out(samples: Sequence[Sample], heads: Sequence[Head], rules: Sequence[s
     """
     wanted = [rule.partition("=")[::2] for rule in rules]
     for column, value in wanted:
-        if not any(sample.facts[column] == value for sample in samples):
+        if not any(sample.metadata[column] == value for sample in samples):
             raise UsageError(f"--hold-out {column}={value}: no file has that value")
     groups = _merged_groups(samples)
     outside = {
         group
         for sample, group in zip(samples, groups, strict=True)
-        if any(sample.facts[column] == value for column, value in wanted)
+        if any(sample.metadata[column] == value for column, value in wanted)
     }
     rest = [sample for sample, group in zip(samples, groups, strict=True) if group not in outside]
     if not rest:
@@ -167,7 +167,7 @@ def _by_lot(
 
 def _by_column(samples: Sequence[Sample], groups: Sequence[str], by: ByColumn) -> list[str]:
     """Name the fold of each sample by a column; one group in two folds goes with its first sample."""
-    values = [sample.facts[by.column] or "none" for sample in samples]
+    values = [sample.metadata[by.column] or "none" for sample in samples]
     if by.fold_of and (odd := next((value for value in values if value not in by.fold_of), None)):
         raise UsageError(f"--folds: '{odd}' in column '{by.column}' is in no fold; give it one")
     of_group: dict[str, str] = {}
@@ -199,7 +199,7 @@ def _with_test(samples: Sequence[Sample], split: Split) -> Split:
 
 def _strata(samples: Sequence[Sample]) -> list[str]:
     """Name what is to be alike on all sides: the rarest label of each target."""
-    targets = range(len(samples[0].cells))
+    targets = range(len(samples[0].targets))
     counts = [label_counts(samples, target) for target in targets]
     return [" ".join(stratum(sample, counts[at], at) for at in targets) for sample in samples]
 

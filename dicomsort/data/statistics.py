@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from dicomsort.dicom.reader import PICTURE_FORMATS
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure, ReadImage
+from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
-
-Watch = Callable[[int], None]
 
 _SHOWN, _EXAMPLES = 5, 8
 _NO_PART = "none"
@@ -129,11 +128,11 @@ def measure(
     targets: Sequence[str],
     preprocessing: Preprocessing,
     pool: PoolSettings,
-    watch: Watch | None = None,
+    progress: Count | None = None,
 ) -> Stats:
     """Read every image once and count; only counts are kept of it.
 
-    targets: the names of the samples' cells. watch: told of each file that was read.
+    targets: the names of the samples' targets. progress: told of each file that was read.
     """
     seen = _Seen(preprocessing.fill)
     failures: list[Unread] = list(data.unread)
@@ -143,8 +142,8 @@ def measure(
             failures.append((sample, reading))
         else:
             seen.add(sample, reading)
-        if watch is not None:
-            watch(1)
+        if progress is not None:
+            progress(1)
     everything = [*data.samples, *(sample for sample, _ in data.unread)]
     groups = Counter(sample.group for sample in everything)
     return Stats(
@@ -259,13 +258,13 @@ def _in_order(counts: Counter[str], order: Iterable[str]) -> dict[str, int]:
 def _target(samples: Sequence[Sample], at: int, has_patients: bool) -> TargetStats:
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        for label in filter(None, sample.cells[at].split("|")):
+        for label in filter(None, sample.targets[at].split("|")):
             members[label].append(sample)
     counts = np.array([len(found) for found in members.values()], np.float64)
     shares = counts / counts.sum()
     return TargetStats(
         labels={label: _label(members[label], has_patients) for label in sorted(members)},
-        unknown=sum(not sample.cells[at] for sample in samples),
+        unknown=sum(not sample.targets[at] for sample in samples),
         ratio=float(counts.max() / counts.min()) if len(counts) else 0.0,
         effective=float(np.exp(-np.sum(shares * np.log(shares)))) if len(counts) else 0.0,
     )
@@ -283,7 +282,7 @@ def _repeats(data: Data) -> Repeats:
         by_content[sample.sha256].append(sample)
     several = [members for members in by_content.values() if len(members) > 1]
     pairs = [_unlike(members) for members in several]
-    conflicts = [(a.name, b.name) for a, b in pairs if a.cells != b.cells]
+    conflicts = [(a.name, b.name) for a, b in pairs if a.targets != b.targets]
     across = sum(len({sample.group for sample in members}) > 1 for members in several)
     return Repeats(
         contents=len(several),
@@ -297,7 +296,7 @@ def _repeats(data: Data) -> Repeats:
 
 def _unlike(members: Sequence[Sample]) -> tuple[Sample, Sample]:
     """Return the first file and one with other labels, if there is any."""
-    others = (sample for sample in members if sample.cells != members[0].cells)
+    others = (sample for sample in members if sample.targets != members[0].targets)
     return members[0], next(others, members[1])
 
 

@@ -41,7 +41,7 @@ class Columns:
     source: str | None = None
     part: str | None = None
     concat: str | None = None
-    facts: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     patient: str | None = None
 
@@ -54,7 +54,7 @@ class Columns:
     def used(self) -> tuple[str, ...]:
         """All of them but that of patients."""
         named = (self.source, self.part, self.concat)
-        return (*self.labels, *self.facts, *(name for name in named if name is not None))
+        return (*self.labels, *self.metadata, *(name for name in named if name is not None))
 
 
 @dataclass(frozen=True, slots=True)

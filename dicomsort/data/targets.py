@@ -1,4 +1,4 @@
-"""What is known of samples: the questions that their labels ask, and the answers as numbers."""
+"""What is known of samples: the heads that their labels call for, and the labels as numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ def heads_of(samples: Sequence[Sample], targets: Sequence[str]) -> tuple[Head, .
     if len({name.casefold() for name in names}) < len(names):
         raise UsageError(f"--target: each column only once, not {', '.join(names)}")
     return tuple(
-        _head(name, {sample.cells[at] for sample in samples} - {""}) for at, name in enumerate(names)
+        _head(name, {sample.targets[at] for sample in samples} - {""}) for at, name in enumerate(names)
     )
 
 
@@ -84,7 +84,7 @@ def truth_matrix(samples: Sequence[Sample], heads: Sequence[Head]) -> NDArray[np
     """Return `encode` all samples and heads: float32 (n, outputs). Raises UsageError."""
     outputs = sum(head.width for head in heads)
     rows = [
-        np.concatenate([encode(cell, head) for cell, head in zip(sample.cells, heads, strict=True)])
+        np.concatenate([encode(cell, head) for cell, head in zip(sample.targets, heads, strict=True)])
         for sample in samples
     ]
     return np.stack(rows) if rows else np.zeros((0, outputs), np.float32)
@@ -111,15 +111,15 @@ def split_by_head(
     wanted = split_columns(truth, widths)
     given = split_columns(values, widths if values.shape[1] == sum(widths) else labels)
     parts = []
-    for head, own, answers in zip(heads, wanted, given, strict=True):
+    for head, own, its_values in zip(heads, wanted, given, strict=True):
         known = ~np.isnan(own).any(axis=1)
-        parts.append(Part(head, known, own[known], answers[known]))
+        parts.append(Part(head, known, own[known], its_values[known]))
     return parts
 
 
 def labels_in(sample: Sample, heads: Sequence[Head]) -> list[tuple[str, str]]:
     """Name what is known of a sample: (head, label) pairs; a binary head counts 0 and 1 as labels."""
-    pairs = zip(heads, sample.cells, strict=True)
+    pairs = zip(heads, sample.targets, strict=True)
     return [(head.name, label) for head, cell in pairs for label in cell.split("|") if label]
 
 
@@ -127,16 +127,16 @@ def contradictions(samples: Iterable[Sample]) -> int:
     """Count the contents that occur with different labels."""
     cells: dict[str, set[tuple[str, ...]]] = {}
     for sample in samples:
-        cells.setdefault(sample.sha256, set()).add(sample.cells)
+        cells.setdefault(sample.sha256, set()).add(sample.targets)
     return sum(len(different) > 1 for different in cells.values())
 
 
 def stratum(sample: Sample, counts: Counter[str], first: int = 0) -> str:
     """Name the class that a sample counts for in a split or a balance: of several labels the rarest."""
-    labels = sample.cells[first].split("|")
+    labels = sample.targets[first].split("|")
     return min(labels, key=lambda label: (counts[label], label))
 
 
 def label_counts(samples: Iterable[Sample], target: int = 0) -> Counter[str]:
     """Count the labels of a target."""
-    return Counter(label for sample in samples for label in sample.cells[target].split("|"))
+    return Counter(label for sample in samples for label in sample.targets[target].split("|"))

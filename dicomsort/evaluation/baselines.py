@@ -14,10 +14,12 @@ from sklearn.preprocessing import StandardScaler
 
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import encode
-from dicomsort.evaluation.evaluate import EvalSettings, Measured, Question, Watch
+from dicomsort.evaluation.evaluate import Measured
 from dicomsort.evaluation.metrics import Predictions
+from dicomsort.evaluation.predictions import EvalSettings, Question
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
+from dicomsort.system.reporting import Count
 
 _CANVAS, _SIDE = 32, 16
 _REGULARISATION, _STEPS = 0.1, 500
@@ -28,21 +30,21 @@ Pixels = Mapping[int, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """The answers of the baselines by their names, and what has to be said of how they came about."""
+    """The predictions of the baselines by name, and remarks on how they came about."""
 
-    answers: dict[str, Predictions]
+    predictions: dict[str, Predictions]
     remarks: tuple[str, ...]
 
 
-def read_pixels(samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None) -> Pixels:
+def read_pixels(samples: Sequence[Sample], settings: EvalSettings, progress: Count | None = None) -> Pixels:
     """Read samples as 16 x 16 gray values; what cannot be read is left out."""
     pixels = {}
     for sample, reading in read_all(samples, Preprocessing(size=_CANVAS), settings.pool):
         if not isinstance(reading, Failure):
             squares = reading.image.reshape(_SIDE, _CANVAS // _SIDE, _SIDE, _CANVAS // _SIDE)
             pixels[id(sample)] = squares.mean(axis=(1, 3), dtype=np.float32).ravel()
-        if watch is not None:
-            watch(1)
+        if progress is not None:
+            progress(1)
     return pixels
 
 
@@ -52,51 +54,55 @@ def baselines(measured: Measured, trained: Sequence[Sample], pixels: Pixels) -> 
     trained: the training samples of the model that is compared, of which both learn. Without any the most
     common class is that of the images evaluated, and there is no regression.
     """
-    question, answers = measured.question, measured.answers
-    known = [sample for sample in trained if sample.cells[question.cell]]
+    question, predictions = measured.question, measured.predictions
+    known = [sample for sample in trained if sample.targets[question.cell]]
     if not known:
         remark = f"'{question.target}': majority is that of the images evaluated, for none was trained on"
-        truth = np.asarray(answers.truth)
-        return Baselines({"majority": _of(answers, _majority(truth, len(truth), answers))}, (remark,))
-    found = {"majority": _of(answers, _majority(_truth(known, question), len(answers.truth), answers))}
+        truth = np.asarray(predictions.truth)
+        return Baselines({"majority": _of(predictions, _majority(truth, len(truth), predictions))}, (remark,))
+    found = {
+        "majority": _of(predictions, _majority(_truth(known, question), len(predictions.truth), predictions))
+    }
     known = [sample for sample in known if id(sample) in pixels]
-    images = [pixels.get(id(one.sample), np.zeros(_SIDE**2, np.float32)) for one in measured.predictions]
+    images = [pixels.get(id(one.sample), np.zeros(_SIDE**2, np.float32)) for one in measured.known]
     truth = _truth(known, question) if known else np.zeros(0, np.int64)
     if truth.ndim == 1 and len(np.unique(truth)) < 2:
         return Baselines(found, (f"'{question.target}': no logistic row, too few classes to train it on",))
-    scores = _logistic(np.stack([pixels[id(sample)] for sample in known]), truth, np.stack(images), answers)
-    return Baselines(found | {"logistic": _of(answers, scores)}, ())
+    scores = _logistic(
+        np.stack([pixels[id(sample)] for sample in known]), truth, np.stack(images), predictions
+    )
+    return Baselines(found | {"logistic": _of(predictions, scores)}, ())
 
 
 def _truth(samples: Sequence[Sample], question: Question) -> NDArray[Any]:
     """Return class indices (n,), or for multilabel bool (n, labels)."""
     head = question.head
-    truth = np.stack([encode(sample.cells[question.cell], head) for sample in samples])
+    truth = np.stack([encode(sample.targets[question.cell], head) for sample in samples])
     if head.kind == "multilabel":
         return np.asarray(truth > 0.5)
     return np.asarray(truth.argmax(axis=1) if head.kind == "multiclass" else truth[:, 0], np.int64)
 
 
-def _of(answers: Predictions, scores: NDArray[np.float64]) -> Predictions:
-    chosen = scores > 0.5 if answers.kind == "multilabel" else scores.argmax(axis=1)
-    return replace(answers, chosen=chosen, scores=scores)
+def _of(predictions: Predictions, scores: NDArray[np.float64]) -> Predictions:
+    chosen = scores > 0.5 if predictions.kind == "multilabel" else scores.argmax(axis=1)
+    return replace(predictions, chosen=chosen, scores=scores)
 
 
-def _majority(truth: NDArray[Any], images: int, answers: Predictions) -> NDArray[np.float64]:
+def _majority(truth: NDArray[Any], images: int, predictions: Predictions) -> NDArray[np.float64]:
     """Score every image alike: by the share of each class (n, labels)."""
-    if answers.kind == "multilabel":
+    if predictions.kind == "multilabel":
         shares = truth.mean(axis=0)
     else:
-        shares = np.bincount(truth, minlength=len(answers.labels)) / len(truth)
+        shares = np.bincount(truth, minlength=len(predictions.labels)) / len(truth)
     return np.tile(np.asarray(shares, np.float64), (images, 1))
 
 
 def _logistic(
-    pixels: NDArray[np.float32], truth: NDArray[Any], images: NDArray[np.float32], answers: Predictions
+    pixels: NDArray[np.float32], truth: NDArray[Any], images: NDArray[np.float32], predictions: Predictions
 ) -> NDArray[np.float64]:
     """Score images (n, labels) by a regression; for multilabel one for each label."""
     if truth.ndim == 1:
-        return _fitted(pixels, truth, images, len(answers.labels))
+        return _fitted(pixels, truth, images, len(predictions.labels))
     columns = [_fitted(pixels, column.astype(np.int64), images, 2)[:, 1] for column in truth.T]
     return np.stack(columns, axis=1)
 

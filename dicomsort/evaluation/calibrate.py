@@ -4,7 +4,6 @@ Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,27 +15,28 @@ from numpy.typing import NDArray
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.targets import encode
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.evaluation.evaluate import Question, Watch, answers_of, questions
-from dicomsort.evaluation.metrics import best_thresholds, measure, threshold_for_precision
+from dicomsort.evaluation.metrics import measure
+from dicomsort.evaluation.predictions import Question, predictions_of, questions
+from dicomsort.evaluation.thresholds import (
+    REVIEW_PRECISION,
+    fitted_head,
+    reaches,
+    review_threshold,
+    right,
+)
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.outcome import Failure
 from dicomsort.system.atomic import replacing
+from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
-
-REVIEW_PRECISION = 0.995
-"""The share of answers that is to be right where no person looks, unless something else is asked for."""
-
-_LOWEST, _HIGHEST = 0.05, 20.0
-_HALVINGS = 60
-_FINEST = 1e4
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """How to calibrate. target_precision: share 0..1 of right answers among those that no person sees."""
+    """How to calibrate. target_precision: share 0..1 of right predictions among those that no person sees."""
 
     target_precision: float = REVIEW_PRECISION
     batch_size: int | None = None
@@ -57,7 +57,7 @@ class Logits:
 class HeadCalibration:
     """What a calibration did to a head, on `images` with known truth.
 
-    ece_*, log_loss_*: before and after. precision: of the answers with at least the confidence
+    ece_*, log_loss_*: before and after. precision: of the predictions with at least the confidence
     `review_below`, None if there is none; coverage: their share, 0..1; the others go to review. reached:
     whether the precision asked for is; if not, `review_below` is what it was.
     """
@@ -78,7 +78,10 @@ class HeadCalibration:
 
 
 def logits_of(
-    predictor: Predictor, samples: Sequence[Sample], settings: CalibrationSettings, watch: Watch | None = None
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    settings: CalibrationSettings,
+    progress: Count | None = None,
 ) -> Logits:
     """Run the network on samples. Raises UsageError if none can be read."""
     order = {id(sample): index for index, sample in enumerate(samples)}
@@ -93,8 +96,8 @@ def logits_of(
             failures.append((sample, reading))
         elif row is not None:
             found.append((sample, row))
-        if watch is not None:
-            watch(1)
+        if progress is not None:
+            progress(1)
     if not found:
         raise UsageError(f"none of the {len(samples)} files can be read as an image")
     found.sort(key=lambda pair: order[id(pair[0])])
@@ -108,16 +111,16 @@ def calibrate(
 ) -> tuple[Bundle, tuple[HeadCalibration, ...]]:
     """Fit the heads that `targets` ask to what is known of the samples, and say what that did.
 
-    Raises UsageError if a target is known of no sample, or no threshold of the first head, which files by its
-    answers, reaches the precision.
+    Raises UsageError if a target is known of no sample, or no threshold of the first head, which decides
+    where a file goes, reaches the precision.
     """
     parts = split_columns(logits.values, [head.width for head in bundle.heads])
     heads, done = list(bundle.heads), []
     for question in questions(bundle.heads, targets):
-        known = [index for index, one in enumerate(logits.samples) if one.cells[question.cell]]
+        known = [index for index, one in enumerate(logits.samples) if one.targets[question.cell]]
         if not known:
             raise UsageError(f"no image that can be read has a label in '{question.target}'")
-        truth = np.stack([encode(logits.samples[index].cells[question.cell], question.head)
+        truth = np.stack([encode(logits.samples[index].targets[question.cell], question.head)
                           for index in known])  # fmt: skip
         heads[question.at], what = _calibrated(question, parts[question.at][known], truth, settings)
         done.append(what)
@@ -147,7 +150,7 @@ def _calibrated(
     threshold = threshold if reached else before.review_below
     above = confidence >= threshold
     old, new = (
-        measure(answers_of(head, truth, head.scores(logits)), bootstrap=0).overall
+        measure(predictions_of(head, truth, head.scores(logits)), bootstrap=0).overall
         for head in (before, fitted)
     )
     return replace(fitted, review_below=threshold), HeadCalibration(
@@ -165,67 +168,6 @@ def _calibrated(
         coverage=float(above.mean()),
         reached=reached,
     )
-
-
-def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
-    """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
-
-    truth: what `truth.encode` gives, NaN where nobody knows.
-    """
-    known = ~np.isnan(truth).any(axis=1)
-    fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
-    if head.kind != "multilabel" or not known.any():
-        return fitted
-    scores = fitted.scores(logits[known]).astype(np.float64)
-    return replace(fitted, thresholds=best_thresholds(truth[known] > 0.5, scores))
-
-
-def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say which answers are right (n,), of several labels: right in all of them."""
-    chosen = head.chosen(scores)
-    if head.kind == "multilabel":
-        return np.asarray((chosen == (truth > 0.5)).all(axis=1))
-    return np.asarray(chosen == (truth[:, 0] if head.kind == "binary" else truth.argmax(axis=1)))
-
-
-def review_threshold(confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the confidence 0..1 from which on `precision` of the answers are right, rounded up if it may be.
-
-    Just above the highest confidence, or 1, if even the surest answers are not.
-    """
-    exact = min(threshold_for_precision(confidence, correct, precision), 1.0)
-    rounded = min(math.ceil(exact * _FINEST) / _FINEST, 1.0)
-    enough = confidence >= rounded
-    return rounded if enough.any() and correct[enough].mean() >= precision else exact
-
-
-def reaches(
-    threshold: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], precision: float
-) -> bool:
-    """Tell whether there are answers with at least this confidence, and `precision` of them are right."""
-    above = correct[confidence >= threshold]
-    return bool(above.size and above.mean() >= precision)
-
-
-def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
-
-    logits, truth: (n, width), truth 0 and 1 as `truth.encode` gives it; rows with NaN do not count. The
-    loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
-    function of every logit.
-    """
-    known = ~np.isnan(truth).any(axis=1)
-    values, wanted = np.asarray(logits, np.float64)[known], np.asarray(truth, np.float64)[known]
-    if not len(values):
-        return 1.0
-    head = Head("slope", tuple(f"c{index}" for index in range(max(2, values.shape[1]))), kind=kind)
-    low, high = math.log(1 / _HIGHEST), math.log(1 / _LOWEST)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        said = head.scores(values * math.exp(middle))[:, -values.shape[1] :]
-        slope = float(((said - wanted) * values).sum())
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return round(float(np.clip(math.exp(-(low + high) / 2), _LOWEST, _HIGHEST)), 4)
 
 
 def check_target(folder: Path) -> None:

@@ -1,116 +1,47 @@
 """Models against labelled images: predictions, figures, groups, and what could not be read."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
-from dicomsort.data.table import PATIENT, columns_of, names_people
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
-from dicomsort.evaluation.metrics import Estimate, Metrics, Predictions, compare, measure
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Metrics, Predictions, differences, measure
+from dicomsort.evaluation.predictions import (
+    EvalSettings,
+    ModelPredictions,
+    Prediction,
+    Question,
+    clusters_of,
+    predictions_of,
+    questions,
+)
 from dicomsort.evaluation.subgroups import groups_of
-from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.heads import Decision, Head, decide_all, label_of, split_columns
-from dicomsort.outcome import Failure, Header, ReadImage
-from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import PoolSettings
-
-__all__ = ["PATIENT", "columns_of"]  # part of what is asked of the data, wherever they live
-
-Watch = Callable[[int], None]
-
-HEADER_FACTS = (
-    "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",
-)  # fmt: skip
-"""What a DICOM header can tell for `--by` where the CSV has no such column."""
-
-_MOST_TIMED = 256
-_BATCHES_TIMED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class EvalSettings:
-    """How to evaluate.
-
-    bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
-    (Sample.group), another column (Sample.facts), or None for single images. by: columns (of Sample.facts or
-    HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits the device.
-    corrections: a file of labels to put right. patient: see `table.Columns`.
-    """
-
-    bootstrap: int = 10_000
-    seed: int = 0
-    cluster: str | None = None
-    by: tuple[str, ...] = ()
-    batch_size: int | None = None
-    pool: PoolSettings = field(default_factory=PoolSettings)
-    corrections: Path | None = None
-    patient: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A target column, where it stands in Sample.cells, and the head (`at` its place) that answers it."""
-
-    target: str
-    cell: int
-    at: int
-    head: Head
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """An image that was read, and the scores of all heads in a row: float32 (labels of all heads,)."""
-
-    sample: Sample
-    header: Header
-    scores: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPredictions:
-    """What a model says of samples, in their order, and those that could not be read.
-
-    seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
-    network alone, see `answer`. remarked: what was odd about files that could be read.
-    """
-
-    bundle: Bundle
-    tag: str
-    predictions: tuple[Prediction, ...]
-    failures: tuple[Unread, ...]
-    seconds_per_image: float
-    network_seconds_per_image: float
-    device: str
-    precision: str
-    remarked: tuple[Remarked, ...] = ()
+from dicomsort.model.heads import label_of, split_columns
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A question's figures. predictions: those whose truth is known, in the order of `answers`.
+    """A question's figures. known: the images whose truth is known, in the order of `predictions`.
 
     groups: column of `--by` -> value -> the figures of these images.
     """
 
     question: Question
-    predictions: tuple[Prediction, ...]
-    answers: Predictions
+    known: tuple[Prediction, ...]
+    predictions: Predictions
     figures: Metrics
     groups: dict[str, dict[str, Metrics]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model's answers and their figures. unshared: images left out since another model cannot read them."""
+    """A model's predictions and figures. unshared: images left out since another model cannot read them."""
 
-    answered: ModelPredictions
+    predicted: ModelPredictions
     measured: tuple[Measured, ...]
     unshared: int = 0
 
@@ -134,104 +65,7 @@ class Mistake:
     confidence: float
 
 
-def facts_needed(
-    columns: Sequence[str], cluster: str | None, by: Iterable[str], patient: str | None = None
-) -> tuple[str, ...]:
-    """Name the columns that must be asked for; what only the header knows is not among them.
-
-    columns: those of the CSV. patient: that of patients, if it was asked for. Raises UsageError for a column
-    that there is not, and for groups by patient: nothing that names one belongs in an output.
-    """
-    wanted = [name for name in by if name in columns or name not in HEADER_FACTS]
-    if people := [name for name in wanted if names_people(name) or name == patient]:
-        raise UsageError(f"--by {people[0]} would name people; use --cluster {people[0]} to resample them")
-    if cluster not in (None, PATIENT):
-        wanted.append(str(cluster))
-    for name in (*wanted, *([PATIENT] if cluster == PATIENT and patient is None else [])):
-        if name not in columns:
-            raise UsageError(f"the data have no column '{name}'; they have: {', '.join(columns) or 'none'}")
-    return tuple(dict.fromkeys(wanted))
-
-
-def questions(heads: Sequence[Head], targets: Sequence[str]) -> tuple[Question, ...]:
-    """Find the head for each target: the one of that name, or else the one in the same place.
-
-    targets: none for a folder of classes, which the first head answers. Raises UsageError if there is no
-    head for a target, or one for two.
-    """
-    names = tuple(targets) or (heads[0].name,)
-    by_name = {head.name: at for at, head in enumerate(heads)}
-    found = []
-    for cell, name in enumerate(names):
-        at = by_name.get(name, cell)
-        if at >= len(heads):
-            raise UsageError(
-                f"the model has no answer to target '{name}'; its heads are: {', '.join(by_name)}"
-            )
-        if targets and name != heads[at].name and heads[at].kind == "binary":
-            raise UsageError(f"the model answers '{heads[at].name}', not '{name}'; choose that --target")
-        found.append(Question(name, cell, at, heads[at]))
-    if len({question.at for question in found}) < len(found):
-        raise UsageError(f"two targets belong to one head; name them like the heads: {', '.join(by_name)}")
-    return tuple(found)
-
-
-def check(heads: Sequence[Head], targets: Sequence[str], samples: Iterable[Sample]) -> None:
-    """Raise UsageError unless the heads know every label of the samples."""
-    asked = questions(heads, targets)
-    cells = {(question.cell, sample.cells[question.cell]) for sample in samples for question in asked}
-    for cell, text in sorted(cells):
-        encode(text, asked[cell].head)
-
-
-def answer(
-    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, watch: Watch | None = None
-) -> ModelPredictions:
-    """Predict every sample. Files that cannot be read are told apart, never dropped silently.
-
-    The network alone is timed afterwards: some of the pictures (at most 256) are predicted once more out of
-    memory, in all lanes, while no worker reads.
-    """
-    batch_size = settings.batch_size or predictor.batch_size
-    timed = min(_MOST_TIMED, _BATCHES_TIMED * predictor.concurrency * batch_size)
-    order = {id(sample): index for index, sample in enumerate(samples)}
-    predictions: list[Prediction] = []
-    failures: list[Unread] = []
-    pictures: list[ReadImage] = []
-    remarked: list[Remarked] = []
-    started = time.perf_counter()
-    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
-    for sample, reading, scores in predict(readings, predictor, batch_size, StageTimer()):
-        if isinstance(reading, Failure):
-            failures.append((sample, reading))
-        elif scores is not None:
-            predictions.append(Prediction(sample, reading.header, scores))
-            if len(pictures) < timed:
-                pictures.append(reading)
-        if watch is not None:
-            watch(1)
-    seconds = time.perf_counter() - started
-    return ModelPredictions(
-        bundle=predictor.bundle,
-        tag=predictor.bundle.tag,
-        predictions=tuple(sorted(predictions, key=lambda prediction: order[id(prediction.sample)])),
-        failures=tuple(sorted(failures, key=lambda failure: order[id(failure[0])])),
-        seconds_per_image=seconds / max(len(samples), 1),
-        network_seconds_per_image=_network_seconds(predictor, pictures, batch_size),
-        device=predictor.name,
-        precision=predictor.precision,
-        remarked=tuple(remarked),
-    )
-
-
-def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
-    started = time.perf_counter()
-    for _ in predict(((None, picture) for picture in pictures), predictor, batch_size, StageTimer()):
-        pass
-    return (time.perf_counter() - started) / max(len(pictures), 1)
-
-
-def judge(
+def evaluate(
     answered: Sequence[ModelPredictions], targets: Sequence[str], settings: EvalSettings
 ) -> tuple[Evaluation, ...]:
     """Compute the figures of each model, on the images that all of them could read.
@@ -254,123 +88,89 @@ def judge(
 
 
 def _measured(
-    question: Question, predictions: Sequence[Prediction], bundle: Bundle, settings: EvalSettings
+    question: Question, read: Sequence[Prediction], bundle: Bundle, settings: EvalSettings
 ) -> Measured:
-    known = tuple(one for one in predictions if one.sample.cells[question.cell])
+    known = tuple(one for one in read if one.sample.targets[question.cell])
     if not known:
         raise UsageError(f"no image that can be read has a label in '{question.target}'")
     scores = split_columns(
         np.stack([one.scores for one in known]), [len(head.labels) for head in bundle.heads]
     )[question.at]
     samples = [one.sample for one in known]
-    truth = np.stack([encode(sample.cells[question.cell], question.head) for sample in samples])
-    answers = answers_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
+    truth = np.stack([encode(sample.targets[question.cell], question.head) for sample in samples])
+    predictions = predictions_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
     return Measured(
         question,
         known,
-        answers,
-        measure(answers, settings.bootstrap, settings.seed),
-        {column: _by(column, known, answers, settings) for column in settings.by},
+        predictions,
+        measure(predictions, settings.bootstrap, settings.seed),
+        {column: _by(column, known, predictions, settings) for column in settings.by},
     )
-
-
-def answers_of(
-    head: Head,
-    truth: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    clusters: NDArray[np.int64] | None = None,
-) -> Predictions:
-    """Put truth (n, head.width) as `encode` gives it, none NaN, and scores (n, labels) side by side."""
-    known: NDArray[np.int64] | NDArray[np.bool_] = truth.argmax(axis=1)
-    if head.kind != "multiclass":
-        known = truth > 0.5 if head.kind == "multilabel" else truth[:, 0].astype(np.int64)
-    return Predictions(
-        head.kind, head.labels, known, head.chosen(scores), scores.astype(np.float64), clusters
-    )
-
-
-def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int64] | None:
-    """Give images that are resampled as one the same number: (n,); None for single images.
-
-    An empty cell stands for its file.
-    """
-    if column is None:
-        return None
-    names = [
-        sample.group if column == PATIENT else sample.facts.get(column) or f"file {sample.name}"
-        for sample in samples
-    ]
-    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 
 def _by(
-    column: str, predictions: Sequence[Prediction], answers: Predictions, settings: EvalSettings
+    column: str, known: Sequence[Prediction], predictions: Predictions, settings: EvalSettings
 ) -> dict[str, Metrics]:
     values = [
-        one.sample.facts[column] if column in one.sample.facts else str(getattr(one.header, column, ""))
-        for one in predictions
+        one.sample.metadata[column] if column in one.sample.metadata else str(getattr(one.header, column, ""))
+        for one in known
     ]
     return {
-        group: measure(answers.take(members), settings.bootstrap, settings.seed)
+        group: measure(predictions.take(members), settings.bootstrap, settings.seed)
         for group, members in groups_of(column, values).items()
     }
 
 
-def stand(
+def compare(
     contenders: Mapping[str, Predictions], first: Metrics, settings: EvalSettings
 ) -> tuple[Comparison, ...]:
-    """Compare answers to the same question on the same images, each with the first, whose figures are known.
+    """Compare predictions for the same images, each with the first, whose figures are known.
 
     Raises UsageError if they do not have the same labels.
     """
     (name, reference), *others = contenders.items()
-    standings = [Comparison(name, first, {})]
+    comparisons = [Comparison(name, first, {})]
     for other, given in others:
-        answers = _ordered(given, reference, f"'{name}' and '{other}'")
-        differences = compare(reference, answers, settings.bootstrap, settings.seed)
-        figures = measure(answers, settings.bootstrap, settings.seed)
-        standings.append(Comparison(other, figures, differences))
-    return tuple(standings)
+        predictions = _ordered(given, reference, f"'{name}' and '{other}'")
+        against = differences(reference, predictions, settings.bootstrap, settings.seed)
+        figures = measure(predictions, settings.bootstrap, settings.seed)
+        comparisons.append(Comparison(other, figures, against))
+    return tuple(comparisons)
 
 
-def _ordered(answers: Predictions, reference: Predictions, names: str) -> Predictions:
-    """Give the labels the order that they have in another's answers."""
-    if (answers.kind, answers.labels) == (reference.kind, reference.labels):
-        return answers
-    same = answers.kind == reference.kind != "binary" and set(answers.labels) == set(reference.labels)
+def _ordered(predictions: Predictions, reference: Predictions, names: str) -> Predictions:
+    """Give the labels the order that they have in another's predictions."""
+    if (predictions.kind, predictions.labels) == (reference.kind, reference.labels):
+        return predictions
+    same = predictions.kind == reference.kind != "binary" and set(predictions.labels) == set(reference.labels)
     if not same:
         raise UsageError(f"{names} cannot be compared: they do not choose among the same labels")
-    order = np.array([answers.labels.index(label) for label in reference.labels])
-    if answers.kind == "multilabel":
-        truth, chosen = answers.truth[:, order], answers.chosen[:, order]
+    order = np.array([predictions.labels.index(label) for label in reference.labels])
+    if predictions.kind == "multilabel":
+        truth, chosen = predictions.truth[:, order], predictions.chosen[:, order]
     else:
-        truth, chosen = np.argsort(order)[answers.truth], np.argsort(order)[answers.chosen]
-    scores = answers.scores[:, order]
-    return replace(answers, labels=reference.labels, truth=truth, chosen=chosen, scores=scores)
+        truth, chosen = np.argsort(order)[predictions.truth], np.argsort(order)[predictions.chosen]
+    scores = predictions.scores[:, order]
+    return replace(predictions, labels=reference.labels, truth=truth, chosen=chosen, scores=scores)
 
 
 def worst(measured: Measured, most: int = 24) -> tuple[Mistake, ...]:
-    """Return the wrong answers it was most sure of; of several labels the surest wrong one counts."""
-    answers, head = measured.answers, measured.question.head
-    if answers.kind == "multilabel":
-        sure = np.where(answers.chosen, answers.scores, 1 - answers.scores)
-        wrong = answers.chosen != answers.truth
+    """Return the wrong predictions it was most sure of; of several labels the surest wrong one counts."""
+    predictions, head = measured.predictions, measured.question.head
+    if predictions.kind == "multilabel":
+        sure = np.where(predictions.chosen, predictions.scores, 1 - predictions.scores)
+        wrong = predictions.chosen != predictions.truth
         confidence = np.where(wrong, sure, -1.0).max(axis=1)
     else:
-        sure = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)[:, 0]
-        confidence = np.where(answers.chosen != answers.truth, sure, -1.0)
+        sure = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)[:, 0]
+        confidence = np.where(predictions.chosen != predictions.truth, sure, -1.0)
     order = [int(index) for index in np.argsort(-confidence, kind="stable")[:most] if confidence[index] >= 0]
     return tuple(
         Mistake(
-            measured.predictions[index],
-            label_of(head, answers.truth[index]),
-            label_of(head, answers.chosen[index]),
+            measured.known[index],
+            label_of(head, predictions.truth[index]),
+            label_of(head, predictions.chosen[index]),
             float(confidence[index]),
         )
         for index in order
     )
-
-
-def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:
-    """Decide what the scores of all heads say."""
-    return decide_all(prediction.scores, heads)

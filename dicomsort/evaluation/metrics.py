@@ -4,7 +4,6 @@ Intervals are 95 % percentile intervals of the bootstrap (Efron 1979). What is r
 patients are known, patients with all their images (Field and Welsh 2007, Bootstrapping clustered data).
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,31 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
-Weights = NDArray[np.int32]
-Scores = dict[str, Values]
+from dicomsort.evaluation.bootstrap import Counts, Estimate, Scores, Values, Weights, estimates, group_alike
 
-_INTERVAL = (2.5, 97.5)
-_ELEMENTS = 1 << 20
-"""Array elements of the resamples that are drawn at a time."""
-_OFTEN = 12
-"""Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
 _BINS = 15
 _EACH = ("precision", "recall", "f1", "auc", "ap")
 _COMPARED = (
     "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
     "auc_macro",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimate and its 95 % bootstrap percentile interval, which always holds it; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +76,11 @@ def confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: i
     return np.asarray(confusion_matrix(truth, predicted, labels=np.arange(classes)), np.int64)
 
 
-def measure(answers: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metrics:
+def measure(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metrics:
     """Compute every figure, with intervals from `bootstrap` resamples; 0 gives the estimates alone.
 
-    Precision, recall and F1 are 0 for a class never answered (or never true) and NaN for one that is neither;
-    macro is the mean over the classes that occur as truth or answer, weighted the mean by true images.
+    Precision, recall and F1 are 0 for a class never predicted (or never true), NaN for one that is neither;
+    macro is the mean over the classes that occur as truth or prediction, weighted the mean by true images.
     auc: area under the ROC curve, one class against the rest, ties count half; NaN without the class or its
     rest. ap: average precision, stepwise; NaN without the class. Their macro is the mean over the classes
     that have one, in binary the figure of the positive class.
@@ -112,31 +94,34 @@ def measure(answers: Predictions, bootstrap: int = 1000, seed: int = 0) -> Metri
     A resample in which a figure is undefined does not count for its interval.
     """
     generator = np.random.default_rng(seed)
-    patient, patients = _patients(answers)
-    cell, table = _cells(answers)
-    frequency, unit, cell = _alike(cell, None if answers.clusters is None else patient)
-    counted, judged = _counted(answers, unit, cell, table), _judged(answers, patient, patients)
-    figures = _figures(frequency, counted.scores, len(unit), bootstrap, generator)
-    figures |= _figures(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
-    matrix = _matrix(answers)
-    support = matrix[:, 2:].sum(axis=1) if answers.kind == "multilabel" else matrix.sum(axis=1)
+    patient, patients = _patients(predictions)
+    cell, table = _cells(predictions)
+    frequency, unit, cell = group_alike(cell, None if predictions.clusters is None else patient)
+    counted, judged = (
+        _confusion_metrics(predictions, unit, cell, table),
+        _score_metrics(predictions, patient, patients),
+    )
+    figures = estimates(frequency, counted.scores, len(unit), bootstrap, generator)
+    figures |= estimates(np.ones(patients, np.int64), judged.scores, len(patient), bootstrap, generator)
+    matrix = _matrix(predictions)
+    support = matrix[:, 2:].sum(axis=1) if predictions.kind == "multilabel" else matrix.sum(axis=1)
     return Metrics(
-        kind=answers.kind,
-        labels=answers.labels,
+        kind=predictions.kind,
+        labels=predictions.labels,
         images=len(patient),
-        clusters=None if answers.clusters is None else patients,
+        clusters=None if predictions.clusters is None else patients,
         bootstrap=bootstrap,
         confusion=tuple(tuple(map(int, row)) for row in matrix),
         overall={name: each[0] for name, each in figures.items() if name not in _EACH},
         per_class={
             label: {name: figures[name][index] for name in _EACH}
-            for index, label in enumerate(answers.labels)
+            for index, label in enumerate(predictions.labels)
         },
-        support=dict(zip(answers.labels, map(int, support), strict=True)),
+        support=dict(zip(predictions.labels, map(int, support), strict=True)),
     )
 
 
-def compare(
+def differences(
     one: Predictions, other: Predictions, bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Compute the differences other - one of two models on the same images, each resample drawn for both.
@@ -146,65 +131,30 @@ def compare(
     _check_same(one, other)
     patient, patients = _patients(one)
     parts = [
-        (_counted(answers, patient, *_cells(answers)), _judged(answers, patient, patients))
-        for answers in (one, other)
+        (
+            _confusion_metrics(predictions, patient, *_cells(predictions)),
+            _score_metrics(predictions, patient, patients),
+        )
+        for predictions in (one, other)
     ]
 
-    def differences(counts: Weights) -> Scores:
+    def score(counts: Weights) -> Scores:
         first, second = (counted.scores(counts) | judged.scores(counts) for counted, judged in parts)
         return {name: second[name] - first[name] for name in _COMPARED if name in first}
 
     units, generator = np.ones(patients, np.int64), np.random.default_rng(seed)
-    figures = _figures(units, differences, len(patient), bootstrap, generator)
+    figures = estimates(units, score, len(patient), bootstrap, generator)
     return {name: figure for name, (figure,) in figures.items()}
 
 
-def macro(answers: Predictions) -> dict[str, float]:
+def macro(predictions: Predictions) -> dict[str, float]:
     """Compute precision_macro, recall_macro, f1_macro and accuracy (of multilabel: subset), no intervals."""
-    cell, table = _cells(answers)
-    frequency, unit, cell = _alike(cell, None)
-    scores = _counted(answers, unit, cell, table).scores(frequency[None].astype(np.int32))
+    cell, table = _cells(predictions)
+    frequency, unit, cell = group_alike(cell, None)
+    scores = _confusion_metrics(predictions, unit, cell, table).scores(frequency[None].astype(np.int32))
     names = {name: name for name in ("precision_macro", "recall_macro", "f1_macro")}
-    names["accuracy"] = "subset_accuracy" if answers.kind == "multilabel" else "accuracy"
+    names["accuracy"] = "subset_accuracy" if predictions.kind == "multilabel" else "accuracy"
     return {name: float(scores[source][0]) for name, source in names.items()}
-
-
-def threshold_for_precision(confidence: Values, correct: NDArray[np.bool_], precision: float) -> float:
-    """Return the lowest confidence above which at least `precision` of the answers are right.
-
-    Returns 0 if all answers together reach it, and just above the highest confidence if none do.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    right = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)
-    reaching = np.flatnonzero((right >= precision) & last_of_ties)
-    if not reaching.size:
-        return float(min(1.0, np.nextafter(confidence.max(), 2.0)))
-    if reaching[-1] == len(order) - 1:
-        return 0.0
-    return float(confidence[order[reaching[-1]]])
-
-
-def best_thresholds(truth: NDArray[np.bool_], scores: Values) -> tuple[float, ...]:
-    """Return for each label the score from which on it should count for its F1 on these data to be highest.
-
-    truth, scores: (n, k). Looks at 0.0100, 0.0101 ... 0.9900; of several best ones the middle of the longest
-    row of neighbours; 0.5 for a label that does not occur.
-    """
-    return tuple(map(_best_threshold, np.asarray(truth, np.bool_).T, np.asarray(scores, np.float64).T))
-
-
-def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
-    if not truth.any():
-        return 0.5
-    grid = np.arange(100, 9901) / 10_000
-    chosen = len(scores) - np.searchsorted(np.sort(scores), grid)
-    hits = truth.sum() - np.searchsorted(np.sort(scores[truth]), grid)
-    f1 = 2 * hits / (chosen + truth.sum())
-    edges = np.flatnonzero(np.diff(f1 == f1.max(), prepend=False, append=False))
-    first, after = edges[::2], edges[1::2]
-    longest = int(np.argmax(after - first))
-    return float(grid[(first[longest] + after[longest] - 1) // 2])
 
 
 def _check_same(one: Predictions, other: Predictions) -> None:
@@ -216,18 +166,18 @@ def _check_same(one: Predictions, other: Predictions) -> None:
         raise ValueError("the two models were not asked about the same images: their patients differ")
 
 
-def _patients(answers: Predictions) -> tuple[Counts, int]:
+def _patients(predictions: Predictions) -> tuple[Counts, int]:
     """Return the unit that each image is resampled with, numbered from 0 (n,), and how many there are."""
-    if answers.clusters is None:
-        return np.arange(len(answers.truth)), len(answers.truth)
-    found, patient = np.unique(answers.clusters, return_inverse=True)
+    if predictions.clusters is None:
+        return np.arange(len(predictions.truth)), len(predictions.truth)
+    found, patient = np.unique(predictions.clusters, return_inverse=True)
     return patient, len(found)
 
 
-def _matrix(answers: Predictions) -> Counts:
-    if answers.kind != "multilabel":
-        return confusion(answers.truth, answers.chosen, len(answers.labels))
-    return np.stack([each.sum(axis=0) for each in _outcomes(answers.truth, answers.chosen)], axis=1)
+def _matrix(predictions: Predictions) -> Counts:
+    if predictions.kind != "multilabel":
+        return confusion(predictions.truth, predictions.chosen, len(predictions.labels))
+    return np.stack([each.sum(axis=0) for each in _outcomes(predictions.truth, predictions.chosen)], axis=1)
 
 
 def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
@@ -235,92 +185,23 @@ def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDAr
     return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
 
 
-def _cells(answers: Predictions) -> tuple[Counts, Values]:
+def _cells(predictions: Predictions) -> tuple[Counts, Values]:
     """Return the number of each image's pair of truth and answer (n,), and what each pair adds to the sums.
 
     `_ConfusionMetrics` computes with the sums (cells, columns): of multiclass and binary the confusion matrix
     (k * k), of multilabel tn, fp, fn, tp (4 * k), whether all labels are right, and F1 over the labels.
     """
-    k = len(answers.labels)
-    if answers.kind != "multilabel":
-        found, cell = np.unique(answers.truth * k + answers.chosen, return_inverse=True)
+    k = len(predictions.labels)
+    if predictions.kind != "multilabel":
+        found, cell = np.unique(predictions.truth * k + predictions.chosen, return_inverse=True)
         return cell, (found[:, None] == np.arange(k * k)).astype(np.float64)
-    bits = np.packbits(np.hstack([answers.truth, answers.chosen]), axis=1)
+    bits = np.packbits(np.hstack([predictions.truth, predictions.chosen]), axis=1)
     _, first, cell = np.unique(bits, axis=0, return_index=True, return_inverse=True)
-    truth, chosen = answers.truth[first], answers.chosen[first]
+    truth, chosen = predictions.truth[first], predictions.chosen[first]
     named = truth.sum(axis=1) + chosen.sum(axis=1)
     f1 = np.where(named > 0, 2 * (truth & chosen).sum(axis=1) / np.maximum(named, 1), 1.0)
     exact = (truth == chosen).all(axis=1)
     return cell.reshape(-1), np.column_stack([*_outcomes(truth, chosen), exact, f1])
-
-
-def _alike(cell: Counts, patient: Counts | None) -> tuple[Counts, Counts, Counts]:
-    """Group what is resampled by its cells; units of one group are interchangeable.
-
-    Returns how many units each group has, and of one unit of each group the images: group and cell (m,).
-    Without patients a unit is an image. Patients with the same cells, in whatever order, are told by the sum
-    of a random 64-bit number for each cell, which two others share with a chance of 2**-63.
-    """
-    if patient is None:
-        frequency = np.bincount(cell)
-        return frequency, np.arange(len(frequency)), np.arange(len(frequency))
-    mark = np.random.default_rng(0).integers(2**64, size=cell.max(initial=0) + 1, dtype=np.uint64)
-    order = np.argsort(patient, kind="stable")
-    starts = np.flatnonzero(np.diff(patient[order], prepend=-1))
-    sums = np.add.reduceat(mark[cell[order]], starts)
-    _, first, group, frequency = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
-    shown = np.isin(patient, first)
-    return frequency, group[patient[shown]], cell[shown]
-
-
-def _draw(frequency: Counts, size: int, generator: np.random.Generator) -> Weights:
-    """Resample units with replacement: how often each group of alike units is drawn (size, groups).
-
-    That is a multinomial. Groups of few units are drawn unit by unit, which is the same and faster.
-    """
-    often, groups = frequency >= _OFTEN, len(frequency)
-    rare = np.repeat(np.flatnonzero(~often), frequency[~often])
-    units = int(frequency.sum())
-    drawn = generator.multinomial(units, np.append(len(rare), frequency[often]) / units, size=size)
-    counts = np.zeros((size, groups), np.int32)
-    counts[:, often] = drawn[:, 1:]
-    if rare.size:
-        for index, several in enumerate(drawn[:, 0]):
-            counts[index] += np.bincount(rare[generator.integers(len(rare), size=several)], minlength=groups)
-    return counts
-
-
-def _figures(
-    frequency: Counts,
-    score: Callable[[Weights], Scores],
-    width: int,
-    bootstrap: int,
-    generator: np.random.Generator,
-) -> dict[str, list[Estimate]]:
-    """Score the data and their resamples: of each name the figures of its columns.
-
-    score: takes how often each group was drawn (b, groups), returns values (b,) or (b, columns). width: how
-    many numbers it works with for each resample, which bounds the resamples drawn at a time.
-    """
-    estimate = score(frequency[None].astype(np.int32))
-    size, chunks = max(1, _ELEMENTS // max(width, 1)), [estimate]
-    if bootstrap and frequency.size:
-        starts = range(0, bootstrap, size)
-        chunks = [score(_draw(frequency, min(size, bootstrap - start), generator)) for start in starts]
-    found = {}
-    for name, values in estimate.items():
-        resampled = np.concatenate([chunk[name] for chunk in chunks])
-        columns = resampled.reshape(len(resampled), -1).T
-        found[name] = [_figure(*pair) for pair in zip(map(float, values.ravel()), columns, strict=True)]
-    return found
-
-
-def _figure(value: float, resampled: Values) -> Estimate:
-    kept = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or not kept.size:
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(kept, _INTERVAL)
-    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,10 +223,12 @@ class _ConfusionMetrics:
             return _multiclass_scores(sums.reshape(-1, self.classes, self.classes))
 
 
-def _counted(answers: Predictions, unit: Counts, cell: Counts, table: Values) -> _ConfusionMetrics:
+def _confusion_metrics(
+    predictions: Predictions, unit: Counts, cell: Counts, table: Values
+) -> _ConfusionMetrics:
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(len(table)))
-    return _ConfusionMetrics(answers.kind, len(answers.labels), unit[order], starts, table)
+    return _ConfusionMetrics(predictions.kind, len(predictions.labels), unit[order], starts, table)
 
 
 def _multiclass_scores(matrix: Values) -> Scores:
@@ -465,34 +348,38 @@ class _ScoreMetrics:
             }  # fmt: skip
 
 
-def _judged(answers: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
-    k = len(answers.labels)
-    known = answers.truth if answers.kind == "multilabel" else answers.truth[:, None] == np.arange(k)
-    rankings = tuple(map(_ranking, known.T, answers.scores.T, [unit] * k))
+def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
+    k = len(predictions.labels)
+    known = (
+        predictions.truth if predictions.kind == "multilabel" else predictions.truth[:, None] == np.arange(k)
+    )
+    rankings = tuple(map(_ranking, known.T, predictions.scores.T, [unit] * k))
     sums = np.zeros((units, 3 + _BINS))
-    np.add.at(sums, unit, np.column_stack([np.ones(len(unit)), _losses(answers, known), _gaps(answers)]))
-    return _ScoreMetrics(answers.kind, rankings, sums)
+    np.add.at(
+        sums, unit, np.column_stack([np.ones(len(unit)), _losses(predictions, known), _gaps(predictions)])
+    )
+    return _ScoreMetrics(predictions.kind, rankings, sums)
 
 
-def _losses(answers: Predictions, known: NDArray[np.bool_]) -> Values:
+def _losses(predictions: Predictions, known: NDArray[np.bool_]) -> Values:
     """Return each image's log loss and Brier score (n, 2)."""
     tiny = np.finfo(np.float64).eps
-    given = np.where(known, answers.scores, 1 - answers.scores)
+    given = np.where(known, predictions.scores, 1 - predictions.scores)
     surprise = -np.log(np.clip(given, tiny, 1 - tiny))
     squares = (1 - given) ** 2
-    if answers.kind == "multilabel":
+    if predictions.kind == "multilabel":
         return np.column_stack([surprise.mean(axis=1), squares.mean(axis=1)])
-    brier = squares[:, 1] if answers.kind == "binary" else squares.sum(axis=1)
+    brier = squares[:, 1] if predictions.kind == "binary" else squares.sum(axis=1)
     return np.column_stack([surprise[known], brier])
 
 
-def _gaps(answers: Predictions) -> Values:
+def _gaps(predictions: Predictions) -> Values:
     """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
-    if answers.kind == "multilabel":
-        confidence, right = answers.scores, answers.truth
+    if predictions.kind == "multilabel":
+        confidence, right = predictions.scores, predictions.truth
     else:
-        confidence = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)
-        right = (answers.truth == answers.chosen)[:, None]
+        confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)
+        right = (predictions.truth == predictions.chosen)[:, None]
     bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], confidence)
     gaps = np.zeros((len(confidence), _BINS))
     np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])

@@ -38,13 +38,13 @@ class Drawing:
     width: int
 
 
-def draw(answers: Predictions, figures: Metrics) -> tuple[Drawing, ...]:
-    """Draw what a model answered to one question."""
+def draw(predictions: Predictions, figures: Metrics) -> tuple[Drawing, ...]:
+    """Draw a model's predictions for one target."""
     return (
         _confusion(figures),
-        _curves("roc", answers, figures),
-        _curves("precision_recall", answers, figures),
-        _reliability(answers, figures),
+        _curves("roc", predictions, figures),
+        _curves("precision_recall", predictions, figures),
+        _reliability(predictions, figures),
     )
 
 
@@ -112,12 +112,12 @@ def _cells(figures: Metrics) -> tuple[NDArray[np.int64], NDArray[np.float64], tu
     return counts, shares, ("found", "missed", "wrongly\nchosen", "rightly\nleft out")
 
 
-def _curves(name: str, answers: Predictions, figures: Metrics) -> Drawing:
+def _curves(name: str, predictions: Predictions, figures: Metrics) -> Drawing:
     """Draw a curve for each label that has one; of many labels the worst have colors and names."""
     roc = name == "roc"
     key, curve_of = ("auc", _roc) if roc else ("ap", _precision_recall)
     curves = [(label, figures.per_class[label][key].value, *pair)
-              for label, pair in _each(answers, figures, key, curve_of)]  # fmt: skip
+              for label, pair in _each(predictions, figures, key, curve_of)]  # fmt: skip
     figure, (panel,) = _blank(5.6, 4.9 if len(curves) <= 6 else 5.6)
     named = {label for label, *_ in sorted(curves, key=lambda curve: curve[1])[:_MOST_NAMED]}
     looks = [(color, style) for style in _STYLES for color in _COLORS]
@@ -149,17 +149,17 @@ def _curves(name: str, answers: Predictions, figures: Metrics) -> Drawing:
 
 
 def _each(
-    answers: Predictions, figures: Metrics, key: str, curve_of: Callable[[Any, Any], Curve]
+    predictions: Predictions, figures: Metrics, key: str, curve_of: Callable[[Any, Any], Curve]
 ) -> Iterator[tuple[str, Curve]]:
     """Make the curve of each label that has one; of two labels that exclude each other the second's."""
-    for index, label in enumerate(answers.labels):
-        if answers.kind == "binary" and index == 0:
+    for index, label in enumerate(predictions.labels):
+        if predictions.kind == "binary" and index == 0:
             continue
         if np.isnan(figures.per_class[label][key].value):
             continue
-        several = answers.kind == "multilabel"
-        relevant = answers.truth[:, index] if several else answers.truth == index
-        yield label, curve_of(relevant, answers.scores[:, index])
+        several = predictions.kind == "multilabel"
+        relevant = predictions.truth[:, index] if several else predictions.truth == index
+        yield label, curve_of(relevant, predictions.scores[:, index])
 
 
 def _roc(relevant: NDArray[np.bool_], scores: NDArray[np.float64]) -> Curve:
@@ -181,14 +181,14 @@ def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
     return x[kept], y[kept]
 
 
-def _reliability(answers: Predictions, figures: Metrics) -> Drawing:
-    """Draw how often answers of a confidence are right, and how many there are; of several labels each."""
-    several = answers.kind == "multilabel"
+def _reliability(predictions: Predictions, figures: Metrics) -> Drawing:
+    """Draw how often predictions of a confidence are right, and how many there are (multilabel: of each)."""
+    several = predictions.kind == "multilabel"
     if several:
-        confidence, hit = answers.scores.ravel(), answers.truth.ravel()
+        confidence, hit = predictions.scores.ravel(), predictions.truth.ravel()
     else:
-        confidence = np.take_along_axis(answers.scores, answers.chosen[:, None], axis=1)[:, 0]
-        hit = answers.truth == answers.chosen
+        confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)[:, 0]
+        hit = predictions.truth == predictions.chosen
     edges = np.linspace(0, 1, _BINS + 1)
     place = np.searchsorted(edges[1:-1], confidence)
     counts = np.bincount(place, minlength=_BINS)

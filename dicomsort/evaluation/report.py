@@ -19,17 +19,11 @@ from dicomsort import __version__
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import truth_text
 from dicomsort.errors import TargetError
-from dicomsort.evaluation.evaluate import (
-    Comparison,
-    EvalSettings,
-    Evaluation,
-    Measured,
-    Mistake,
-    decision_of,
-    worst,
-)
-from dicomsort.evaluation.metrics import Estimate, Metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import Comparison, Evaluation, Measured, Mistake, worst
+from dicomsort.evaluation.metrics import Metrics
 from dicomsort.evaluation.plots import Drawing, draw
+from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.escaping import cell, escape
@@ -88,7 +82,7 @@ class Results:
     """
 
     evaluations: tuple[Evaluation, ...]
-    standings: Mapping[str, tuple[Comparison, ...]]
+    comparisons: Mapping[str, tuple[Comparison, ...]]
     overlaps: tuple[Mapping[str, int], ...]
     part: str
     settings: EvalSettings
@@ -115,7 +109,9 @@ def names_of(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
     """Name the models, each with a name of its own."""
     names: list[str] = []
     for number, one in enumerate(evaluations, 1):
-        names.append(one.answered.tag if one.answered.tag not in names else f"{one.answered.tag} ({number})")
+        names.append(
+            one.predicted.tag if one.predicted.tag not in names else f"{one.predicted.tag} ({number})"
+        )
     return tuple(names)
 
 
@@ -188,16 +184,16 @@ def _group_table(column: str, groups: Mapping[str, Metrics]) -> Table:
     return Table(f"by {column}", columns, rows, (_OVERALL["precision_macro"],))
 
 
-def comparison_table(target: str, standings: Sequence[Comparison]) -> Table:
+def comparison_table(target: str, comparisons: Sequence[Comparison]) -> Table:
     """Set models and baselines side by side, each with its differences to the first."""
-    names = [name for name in _COMPARED if name in standings[0].figures.overall]
+    names = [name for name in _COMPARED if name in comparisons[0].figures.overall]
     rows: list[tuple[str, ...]] = []
-    for standing in standings:
-        rows.append((standing.name, *(figure_text(standing.figures.overall[name]) for name in names)))
-        if standing.differences:
-            cells = (_difference_text(standing.differences.get(name)) for name in names)
+    for comparison in comparisons:
+        rows.append((comparison.name, *(figure_text(comparison.figures.overall[name]) for name in names)))
+        if comparison.differences:
+            cells = (_difference_text(comparison.differences.get(name)) for name in names)
             rows.append(("... difference", *cells))
-    title = f"comparison for '{target}', differences to {standings[0].name}"
+    title = f"comparison for '{target}', differences to {comparisons[0].name}"
     columns = ("model", *(_OVERALL[name] for name in names))
     return Table(title, columns, tuple(rows), (_OVERALL["recall_macro"],))
 
@@ -208,7 +204,7 @@ def lines_of(results: Results) -> list[str]:
     for name, one, overlap in zip(
         names_of(results.evaluations), results.evaluations, results.overlaps, strict=True
     ):
-        said = one.answered
+        said = one.predicted
         lines.append(
             f"{name}: {said.seconds_per_image:.4f} s per image from file to answer, "
             f"{said.network_seconds_per_image:.4f} s of the network alone, "
@@ -245,15 +241,15 @@ def as_json(results: Results) -> dict[str, Any]:
         "comparison": {
             target: [
                 {"model": one.name, **one.figures.as_dict(), "differences": _plain(one.differences)}
-                for one in standings
+                for one in comparisons
             ]
-            for target, standings in results.standings.items()
+            for target, comparisons in results.comparisons.items()
         },
     }
 
 
 def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[str, Any]:
-    said = one.answered
+    said = one.predicted
     return {
         "model": name,
         "images": len(said.predictions) - one.unshared,
@@ -303,7 +299,7 @@ def write(results: Results, folder: Path) -> None:
         for name, place, one in zip(names_of(found), _folders(found, folder), found, strict=True):
             place.mkdir(exist_ok=True)
             _write_predictions(one, place)
-            drawn = {measured.question.target: draw(measured.answers, measured.figures)
+            drawn = {measured.question.target: draw(measured.predictions, measured.figures)
                      for measured in one.measured}  # fmt: skip
             _write_plots(one, drawn, place)
             sections.append(_section(name, one, drawn, results.settings))
@@ -314,14 +310,14 @@ def write(results: Results, folder: Path) -> None:
 
 def _folders(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
     """Return where the files of each model go: the first one's into the folder itself."""
-    names = [one.answered.bundle.name for one in evaluations]
+    names = [one.predicted.bundle.name for one in evaluations]
     several = {name for name, count in Counter(names).items() if count > 1}
     places = [f"{name}-{number}" if name in several else name for number, name in enumerate(names, 1)]
     return [folder, *(folder / place for place in places[1:])]
 
 
 def _write_predictions(one: Evaluation, folder: Path) -> None:
-    heads = one.answered.bundle.heads
+    heads = one.predicted.bundle.heads
     asked = {measured.question.at: measured.question for measured in one.measured}
     header = ["file"]
     for at, head in enumerate(heads):
@@ -330,12 +326,12 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
     with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        for prediction in one.answered.predictions:
+        for prediction in one.predicted.predictions:
             first = decision_of(prediction, heads)
             row = [cell(escape(prediction.sample.name))]
             for at, decision in enumerate((first, *first.further)):
                 row += [
-                    truth_text(prediction.sample.cells[asked[at].cell], asked[at].head)
+                    truth_text(prediction.sample.targets[asked[at].cell], asked[at].head)
                     if at in asked
                     else "",
                     decision.label,
@@ -345,7 +341,7 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
     with (folder / "not_read.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "status", "reason"])
-        for sample, failure in one.answered.failures:
+        for sample, failure in one.predicted.failures:
             writer.writerow([cell(escape(sample.name)), failure.status, failure.reason])
 
 
@@ -369,7 +365,7 @@ def page(results: Results, sections: Sequence[str]) -> str:
         f"{settings.bootstrap} resamples of {_text(resampled)}; a figure without brackets is the same in all "
         "of them. Not a medical device.</p>",
         *(_line(line) for line in lines_of(results)),
-        *(_table(comparison_table(target, rows)) for target, rows in results.standings.items()),
+        *(_table(comparison_table(target, rows)) for target, rows in results.comparisons.items()),
         *sections,
         f"<p>Made by dicomsort {_text(__version__)}. File names and pictures may identify a person.</p>",
     ]
@@ -405,18 +401,18 @@ def _section(
     """Write a model's part of the page; the files of its worst mistakes are read again."""
     parts = [f"<h2>{_text(name)}</h2>"]
     for measured in one.measured:
-        parts.append(f"<h3>{_text(measured.question.target)}: {len(measured.predictions)} images</h3>")
+        parts.append(f"<h3>{_text(measured.question.target)}: {len(measured.known)} images</h3>")
         classes, overall, *others = tables_of(measured)
         parts += [_table(classes), _table(overall)]
         parts.append(f'<div class="plots">{"".join(map(_plot, drawn[measured.question.target]))}</div>')
         parts += [_table(table) for table in others]
         parts += _mistakes(measured, settings)
-    if one.answered.failures:
+    if one.predicted.failures:
         rows = tuple(
             (escape(sample.name), failure.status.value, failure.reason.value)
-            for sample, failure in one.answered.failures[:_MOST_LISTED]
+            for sample, failure in one.predicted.failures[:_MOST_LISTED]
         )
-        title = f"not read: {len(one.answered.failures)}, of which {len(rows)} are listed"
+        title = f"not read: {len(one.predicted.failures)}, of which {len(rows)} are listed"
         parts.append(_table(Table(title, ("file", "status", "reason"), rows)))
     return "\n".join(parts)
 

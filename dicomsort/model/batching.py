@@ -1,4 +1,4 @@
-"""Pictures in batches to answers, several batches at the same time."""
+"""Pictures in batches to outputs, several batches at the same time."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,12 +14,12 @@ from dicomsort.outcome import Failure, ReadImage
 from dicomsort.system.timing import StageTimer
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Output = TypeVar("Output")
 
-Meaning = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Scoring = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Turns logits (n, width) into scores."""
 
-Ask = Callable[[Sequence[ReadImage]], Iterable[Answer]]
+Ask = Callable[[Sequence[ReadImage]], Iterable[Output]]
 """Answers a batch of pictures, each of them, in their order."""
 
 
@@ -43,12 +43,12 @@ class Predictor(Protocol):
         """
 
 
-class Predicted(NamedTuple, Generic[Item, Answer]):
+class Predicted(NamedTuple, Generic[Item, Output]):
     """An item, how it was read, and what was answered; None for a failure."""
 
     item: Item
     reading: ReadImage | Failure
-    answer: Answer | None
+    output: Output | None
 
 
 def predict(
@@ -56,7 +56,7 @@ def predict(
     predictor: Predictor,
     batch_size: int,
     spent: StageTimer,
-    meaning: Meaning | None = None,
+    scoring: Scoring | None = None,
 ) -> Generator[Predicted[Item, NDArray[np.float32]], None, None]:
     """Answer every picture with the calibrated scores of all heads in a row; see `ask_all`.
 
@@ -66,17 +66,17 @@ def predict(
     def ask(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
         with spent.busy("network"):
             logits = predictor.logits(np.stack([picture.image for picture in pictures]))
-        return (meaning or predictor.bundle.scores)(logits)
+        return (scoring or predictor.bundle.scores)(logits)
 
     return ask_all(readings, ask, predictor.concurrency, batch_size)
 
 
 def ask_all(
     readings: Generator[tuple[Item, ReadImage | Failure], None, None],
-    ask: Ask[Answer],
+    ask: Ask[Output],
     concurrency: int,
     batch_size: int,
-) -> Generator[Predicted[Item, Answer], None, None]:
+) -> Generator[Predicted[Item, Output], None, None]:
     """Yield every item once: failures as they come, pictures when their batch has been answered.
 
     ask: called by `concurrency` threads at a time.
@@ -84,7 +84,7 @@ def ask_all(
     readings are taken. Closing this closes `readings`.
     """
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="predict")
-    waiting: deque[Future[list[Predicted[Item, Answer]]]] = deque()
+    waiting: deque[Future[list[Predicted[Item, Output]]]] = deque()
     batch: list[tuple[Item, ReadImage]] = []
     try:
         with closing(readings):
@@ -106,13 +106,13 @@ def ask_all(
 
 
 def _finished(
-    waiting: deque[Future[list[Predicted[Item, Answer]]]], most_waiting: int
-) -> Iterator[Predicted[Item, Answer]]:
+    waiting: deque[Future[list[Predicted[Item, Output]]]], most_waiting: int
+) -> Iterator[Predicted[Item, Output]]:
     """Take the batches that are done, in their order; wait until no more than `most_waiting` are left."""
     while waiting and (len(waiting) > most_waiting or waiting[0].done()):
         yield from waiting.popleft().result()
 
 
-def _asked(batch: Sequence[tuple[Item, ReadImage]], ask: Ask[Answer]) -> list[Predicted[Item, Answer]]:
-    answers = ask([picture for _, picture in batch])
-    return [Predicted(item, picture, each) for (item, picture), each in zip(batch, answers, strict=True)]
+def _asked(batch: Sequence[tuple[Item, ReadImage]], ask: Ask[Output]) -> list[Predicted[Item, Output]]:
+    outputs = ask([picture for _, picture in batch])
+    return [Predicted(item, picture, each) for (item, picture), each in zip(batch, outputs, strict=True)]

@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.model.heads import Decision, Head, decide_all, judged, split_columns
+from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 
 FORMAT = 1
 WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
@@ -59,7 +59,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A trained model. `digest` (sha256, hex) covers all that changes its answers.
+    """A trained model. `digest` (sha256, hex) covers all that changes its outputs.
 
     head: the one that decides where a file goes; further: others, which answer in columns of their own.
     reject: set if the network gives a reject score, one more column after the logits.
@@ -102,28 +102,30 @@ class Bundle:
         found = recipe.get("concat_by") if isinstance(recipe, dict) else None
         return found if isinstance(found, str) else None
 
-    def logits(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits (n, outputs) of a network's answers (n, width), without the reject score."""
-        return answers[:, : self.outputs]
+    def logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (n, outputs) of a network's outputs (n, width), without the reject score."""
+        return outputs[:, : self.outputs]
 
-    def scores(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn answers (n, width) into the scores of all heads in a row (n, labels of all heads)."""
-        parts = split_columns(self.logits(answers), [head.width for head in self.heads])
+    def scores(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn outputs (n, width) into the scores of all heads in a row (n, labels of all heads)."""
+        parts = split_columns(self.logits(outputs), [head.width for head in self.heads])
         return np.concatenate(
             [head.scores(part) for head, part in zip(self.heads, parts, strict=True)], axis=1
         )
 
-    def decisions(self, answers: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
-        """Turn answers (n, width) into decisions; `review_below` overrides the first head's own."""
-        decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(answers)]
+    def decisions(self, outputs: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
+        """Turn outputs (n, width) into decisions; `review_below` overrides the first head's own."""
+        decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(outputs)]
         if self.reject is None:
             return decided
         threshold = self.reject.threshold
-        return [judged(one, float(row[-1]), threshold) for one, row in zip(decided, answers, strict=True)]
+        return [
+            with_rejection(one, float(row[-1]), threshold) for one, row in zip(decided, outputs, strict=True)
+        ]
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) over all that changes answers: equal digests give equal answers."""
+        """Sha256 (hex) over all that changes outputs: equal digests give equal outputs."""
         parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]
         if self.reject is not None:
             parts.append({"reject": asdict(self.reject)})

@@ -105,7 +105,9 @@ class Classifier:
 
     def _build(self, precision: torch.dtype) -> nn.Module:
         network, size = networks.build(self.bundle), self.bundle.preprocessing.size
-        return networks.ready(network, size, precision, self.device.type == "cpu").to(self.device)
+        return networks.optimize_for_inference(network, size, precision, self.device.type == "cpu").to(
+            self.device
+        )
 
     def _in_float32(self) -> nn.Module:
         if self._exact is None:

@@ -1,4 +1,4 @@
-"""Fewer passes over memory for the same answers: batch norm and activations go into the convolutions."""
+"""Fewer passes over memory for the same outputs: batch norm and activations go into the convolutions."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
-_PACKED_FOR = 8  # images; another number gives the same answers
+_PACKED_FOR = 8  # images; another number gives the same outputs
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -27,7 +27,7 @@ class _Tracer(fx.Tracer):
         return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
-def folded(body: nn.Module, example: Tensor) -> nn.Module:
+def fold_batch_norm(body: nn.Module, example: Tensor) -> nn.Module:
     """Return a network in evaluation mode with its batch norms folded, or `body` itself where that fails.
 
     example: images (n, channels, size, size), for which both must give the same logits, but for rounding.
@@ -35,8 +35,8 @@ def folded(body: nn.Module, example: Tensor) -> nn.Module:
     return _if_same(body, example, _fold)
 
 
-def fused(body: nn.Module, example: Tensor) -> nn.Module:
-    """Return what `folded` has made with activations in its convolutions, for a processor, or `body` itself.
+def fuse_activations(body: nn.Module, example: Tensor) -> nn.Module:
+    """Return what `fold_batch_norm` made with activations in its convolutions, for a processor, or `body`.
 
     oneDNN does both in one pass over weights that lie as it likes them best. PyTorch has no public name for
     that; its own compiler uses the same calls, and needs a C++ compiler at run time. example: as above, in

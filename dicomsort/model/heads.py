@@ -88,7 +88,7 @@ class Head:
         return np.asarray(positive, np.float32)
 
     def chosen(self, scores: Floats) -> NDArray[Any]:
-        """Turn scores (n, labels) into answers: class indices (n,), or for multilabel bool (n, labels)."""
+        """Turn scores (n, labels) into choices: class indices (n,), or for multilabel bool (n, labels)."""
         if self.kind == "multiclass":
             return np.asarray(scores.argmax(axis=1), np.int64)
         if self.kind == "binary":
@@ -96,7 +96,7 @@ class Head:
         return np.asarray(scores >= np.asarray(self.thresholds or 0.5), np.bool_)
 
     def confidence(self, scores: Floats) -> NDArray[np.float64]:
-        """Return how sure each answer is, 0..1 (n,); of several labels that of the least sure one."""
+        """Return how sure each choice is, 0..1 (n,); of several labels that of the least sure one."""
         scores, chosen = np.asarray(scores, np.float64), self.chosen(scores)
         if self.kind == "multilabel":
             return np.asarray(np.where(chosen, scores, 1 - scores).min(axis=1))
@@ -148,14 +148,14 @@ def decide(scores: Floats, head: Head, review_below: float | None = None) -> Dec
     return Decision(label, confidence, tuple(map(float, scores)), (why,) if why else ())
 
 
-def judged(decision: Decision, reject_score: float, threshold: float) -> Decision:
+def with_rejection(decision: Decision, reject_score: float, threshold: float) -> Decision:
     """Add how unlike the training data the image is; a person should look if that is above the threshold."""
     why = decision.why if reject_score <= threshold else (Reason.UNLIKE, *decision.why)
     return replace(decision, reject_score=reject_score, why=why)
 
 
-def answer_columns(heads: Sequence[Head]) -> list[str]:
-    """Name the columns of answers: the first head's scores, then label, confidence and scores of others."""
+def prediction_columns(heads: Sequence[Head]) -> list[str]:
+    """Name the columns of predictions: the first head's scores; label, confidence and scores of others."""
     first, *further = heads
     names = [f"score_{label}" for label in first.labels]
     for head in further:
@@ -165,7 +165,7 @@ def answer_columns(heads: Sequence[Head]) -> list[str]:
 
 
 def label_of(head: Head, chosen: Any) -> str:
-    """Name one answer of `Head.chosen`."""
+    """Name one choice of `Head.chosen`."""
     if head.kind == "multilabel":
         return "|".join(label for label, is_so in zip(head.labels, chosen, strict=True) if is_so)
     return head.labels[int(chosen)]

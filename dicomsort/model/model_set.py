@@ -11,7 +11,7 @@ from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.heads import Decision, answer_columns
+from dicomsort.model.heads import Decision, prediction_columns
 from dicomsort.outcome import ReadImage
 from dicomsort.system.timing import StageTimer
 
@@ -22,9 +22,9 @@ def columns_of(bundles: Sequence[Bundle]) -> list[str]:
     Raises UsageError if two models, or two columns, have one name.
     """
     first, *further = bundles
-    names = answer_columns(first.heads)
+    names = prediction_columns(first.heads)
     for bundle in further:
-        own = ("label", "confidence", *answer_columns(bundle.heads))
+        own = ("label", "confidence", *prediction_columns(bundle.heads))
         names += [f"{bundle.name}.{name}" for name in own]
     if twice := _twice([bundle.name for bundle in bundles]):
         raise UsageError(f"two models have the name '{twice}': give each once, or rename one (config.json)")

@@ -1,17 +1,11 @@
 """Architectures by name; normalising is their first layer."""
 
-import logging
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self, cast
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,10 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import Bundle, NetworkSpec
-from dicomsort.model.fusion import folded, fused
+from dicomsort.model.fusion import fold_batch_norm, fuse_activations
 from dicomsort.model.ood import PREFIX, VimScore
-
-HUB = "hub"
 
 _IMAGENET = (0.449, 0.226)
 
@@ -59,7 +51,7 @@ class Network(nn.Module):
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
         super().__init__()
         self.body: Any
-        self.novelty: VimScore | None = None
+        self.ood_score: VimScore | None = None
         self._watching: RemovableHandle | None = None
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
@@ -109,21 +101,21 @@ class Network(nn.Module):
             logits = self(gray)
         return seen[0].flatten(1), logits.float()
 
-    def watch(self, layer: nn.Module, novelty: VimScore) -> None:
+    def attach_ood_score(self, layer: nn.Module, ood_score: VimScore) -> None:
         """Let the last layer give the reject score of its features behind its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-            score = novelty(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
+            score = ood_score(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
             return torch.cat([logits, score.reshape(-1, *[1] * (logits.ndim - 1))], dim=1)
 
-        self.novelty, self._watching = novelty, layer.register_forward_hook(both)
+        self.ood_score, self._watching = ood_score, layer.register_forward_hook(both)
 
-    def unwatch(self) -> VimScore | None:
+    def detach_ood_score(self) -> VimScore | None:
         """Let the last layer give its logits alone; return what gave the reject score."""
         if self._watching is not None:
             self._watching.remove()
-        novelty, self.novelty, self._watching = self.novelty, None, None
-        return novelty
+        ood_score, self.ood_score, self._watching = self.ood_score, None, None
+        return ood_score
 
     def keep(self, outputs: int) -> None:
         """Cut off all but the first outputs."""
@@ -174,57 +166,6 @@ def spec_for(name: str, size: int | None = None) -> NetworkSpec:
     return spec
 
 
-def begin(name: str, size: int, outputs: int, pretrained: str | None) -> tuple[Network, NetworkSpec]:
-    """Make a network to train. pretrained: a safetensors file, `hub` for timm's own weights, or None.
-
-    Raises UsageError for an unknown network, one that does not take images of `size` pixels, or weights that
-    cannot be had or do not fit.
-    """
-    spec = spec_for(name, size)
-    if pretrained == HUB:
-        spec = _as_on_the_hub(spec)
-    network = Network(spec, outputs)
-    if not isinstance(getattr(network.body.get_classifier(), "bias", None), Tensor):
-        raise UsageError(f"'{name}' does not end in one plain layer of scores; choose another network")
-    _try_size(network, name, size)
-    if pretrained == HUB:
-        _start_from_state(network, _from_hub(spec), "--pretrained hub")
-    elif pretrained is not None:
-        start_from(network, Path(pretrained))
-    return network, spec
-
-
-def _try_size(network: Network, name: str, size: int) -> None:
-    try:
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, size, size, dtype=torch.uint8))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        message = str(error).splitlines()[0]
-        raise UsageError(f"'{name}' does not take images of {size} pixels (--size): {message}") from error
-
-
-def _as_on_the_hub(spec: NetworkSpec) -> NetworkSpec:
-    """Return a network as timm's own weights were trained: timm's padding, their mean and deviation."""
-    config = timm.get_pretrained_cfg(spec.timm)
-    options = {name: value for name, value in spec.options.items() if name != "pad_type"}
-    if config is None or not config.has_weights:
-        raise UsageError(f"--pretrained hub: timm has no weights for '{spec.timm}'")
-    return replace(spec, options=options, mean=sum(config.mean) / 3, std=sum(config.std) / 3)
-
-
-def _from_hub(spec: NetworkSpec) -> dict[str, Tensor]:
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try
-    try:
-        model = timm.create_model(spec.timm, pretrained=True, **spec.options)
-    except Exception as error:  # (each layer below timm has errors of its own for a missing connection)
-        raise UsageError(
-            f"--pretrained hub: the weights of '{spec.timm}' cannot be fetched; without a network connection "
-            "give a safetensors file, or none"
-        ) from error
-    state: dict[str, Tensor] = model.state_dict()
-    return state
-
-
 def build(bundle: Bundle) -> Network:
     """Make the network of a bundle with its weights. Raises ModelError if they do not fit each other."""
     try:
@@ -237,14 +178,16 @@ def build(bundle: Bundle) -> Network:
         network.body.load_state_dict(state, strict=True)
         if bundle.reject is not None:
             kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-            network.watch(network.body.get_classifier(), VimScore(kept, bundle.head))
+            network.attach_ood_score(network.body.get_classifier(), VimScore(kept, bundle.head))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
     return network
 
 
-def ready(network: Network, size: int, precision: torch.dtype, on_processor: bool) -> Network:
+def optimize_for_inference(
+    network: Network, size: int, precision: torch.dtype, on_processor: bool
+) -> Network:
     """Make a network fast for images of `size` pixels a side.
 
     It is in evaluation mode then, and can no longer be trained. Batch norm is folded, weights lie channels
@@ -252,18 +195,20 @@ def ready(network: Network, size: int, precision: torch.dtype, on_processor: boo
     in float32.
     """
     classifier = network.body.get_classifier()
-    novelty = network.unwatch()  # what is changed is compared by its logits alone
+    ood_score = network.detach_ood_score()  # what is changed is compared by its logits alone
     scores = deepcopy(classifier.state_dict())
-    network.body = folded(network.eval().body, _noise(size))
+    network.body = fold_batch_norm(network.eval().body, _noise(size))
     network.body.to(precision, memory_format=torch.channels_last)
     if isinstance(classifier, nn.Linear):
         classifier.float().register_forward_pre_hook(_in_float32)
         classifier.load_state_dict(scores)
     network.precision = precision
-    if on_processor and (novelty is None or isinstance(classifier, nn.Linear)):  # (fused, it tells no score)
-        network.body = fused(network.body, _noise(size).to(precision, memory_format=torch.channels_last))
-    if novelty is not None:
-        network.watch(classifier, novelty)
+    if on_processor and (ood_score is None or isinstance(classifier, nn.Linear)):  # (fused: no score)
+        network.body = fuse_activations(
+            network.body, _noise(size).to(precision, memory_format=torch.channels_last)
+        )
+    if ood_score is not None:
+        network.attach_ood_score(classifier, ood_score)
     return network
 
 
@@ -282,55 +227,3 @@ def weights_of(network: Network) -> dict[str, Any]:
         for name, value in network.body.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-
-
-def start_from(network: Network, weights: Path) -> None:
-    """Load weights (safetensors, timm's names) into a network: ImageNet's, or those of a bundle.
-
-    The first convolution's weights of three channels are summed over the colors, which is what a gray image
-    repeated three times would give; the classifier keeps its random start. Raises UsageError if the file does
-    not fit.
-    """
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"--pretrained '{weights}' cannot be read as safetensors: {error}") from error
-    _start_from_state(network, state, f"--pretrained '{weights}'")
-
-
-def _start_from_state(network: Network, state: dict[str, Tensor], origin: str) -> None:
-    config = network.body.pretrained_cfg
-    first, classifier = _names(config["first_conv"]), _names(config["classifier"])
-    for name in (f"{layer}.weight" for layer in first):
-        if name in state and state[name].ndim == 4 and state[name].shape[1] == 3:
-            state[name] = state[name].float().sum(dim=1, keepdim=True)
-    if hasattr(network.body, "pos_embed") and "pos_embed" in state:
-        state["pos_embed"] = _positions(state["pos_embed"].float(), network.body)
-    left_out = (*classifier, PREFIX)
-    backbone = {name: value.float() for name, value in state.items() if not name.startswith(left_out)}
-    try:
-        result = network.body.load_state_dict(backbone, strict=False)
-    except RuntimeError as error:
-        raise UsageError(f"{origin} is of another network: {str(error).splitlines()[1].strip()}") from error
-    missing = [name for name in result.missing_keys if not _optional(name, classifier)]
-    if missing or result.unexpected_keys:
-        odd = (missing or result.unexpected_keys)[0]
-        raise UsageError(f"{origin} is of another network: '{odd}' does not match")
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _positions(embedding: Tensor, body: Any) -> Tensor:
-    """Fit a transformer's positions, learnt at another image size, to its own grid."""
-    return cast(
-        "Tensor",
-        resample_abs_pos_embed(
-            embedding, list(body.patch_embed.grid_size), num_prefix_tokens=body.num_prefix_tokens
-        ),
-    )
-
-
-def _optional(name: str, classifier: tuple[str, ...]) -> bool:
-    return name.startswith(classifier) or name.endswith("num_batches_tracked")

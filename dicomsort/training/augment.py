@@ -1,38 +1,34 @@
 """Change training images a little every time they are seen, within what radiographs look like."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from dicomsort.errors import UsageError
-from dicomsort.imaging.canvas import Canvas, fitted_shape
+from dicomsort.imaging.canvas import Canvas
+from dicomsort.training.random_transforms import (
+    Borders,
+    Coarse,
+    Crop,
+    Equalize,
+    Gamma,
+    Margins,
+    Marker,
+    Noise,
+    Quarter,
+    Stretch,
+)
 
 Change = Callable[[Tensor], Tensor]
 """Takes and returns uint8 (1, size, size)."""
 
-Span = tuple[int, int, int, int]
-"""Top, left, bottom, right of a part of an image in pixels; bottom and right lie outside of it."""
-
 _HIGHEST = {"rotation": 180.0, "shift": 0.5, "zoom": 0.9, "brightness": 1.0, "contrast": 1.0, "gamma": 3.0}
 """The highest value of each strength; everything else is a probability, up to 1."""
-
-_TEXTS = ("L", "R", "L", "R", "AP", "PA", "LAT", "ERECT", "SUPINE", "PORTABLE")
-_MAX_DEPTH, _MAX_TILT = 0.16, 0.12  # of a collimation border: share of the side, and radians
-_NOISE = (0.01, 0.04)  # deviation as a share of the range of grays
-_COARSE = (1.5, 3.5)  # how many times fewer pixels a side
-_LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
-_SMALLEST = 16  # pixels a side of what can be cropped
-_LEAST_GRAYS = 0.3  # how far grays go towards another image's
-_SLIM, _MOST_GAP = (0.4, 0.7), 4  # width by height of half a plate, and pixels between two halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,60 +136,6 @@ def transform(augmentation: Augmentation) -> Change:
     return v2.Compose(steps) if steps else _same
 
 
-def side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Put the pictures of two canvases on one, as two views on one plate: uint8 (1, size, size), as they are.
-
-    Both get the same height; wide ones are often cut to half a plate, and there may be a line between them.
-    """
-    size = left.shape[-1]
-    halves = [_half(image, size) for image in (left, right)]
-    if gap := _one_of(_MOST_GAP):
-        halves.insert(1, torch.full((1, size, gap), 0 if _chance(0.5) else 255, dtype=left.dtype))
-    return _on_canvas(torch.cat(halves, dim=2), size)
-
-
-def with_grays_of(image: Tensor, other: Tensor) -> Tensor:
-    """Match a picture's histogram to that of another, partly, by chance: uint8 (1, size, size), as they are.
-
-    What is beside the pictures on their canvases does not count, and stays.
-    """
-    own, wanted = (_span(canvas[0]) for canvas in (image, other))
-    if min(own[2] - own[0], own[3] - own[1], wanted[2] - wanted[0], wanted[3] - wanted[1]) < _SMALLEST:
-        return image
-    changed = image.clone()
-    picture = changed[0, own[0] : own[2], own[1] : own[3]]
-    levels = torch.searchsorted(
-        _shares(other[0, wanted[0] : wanted[2], wanted[1] : wanted[3]]), _shares(picture)
-    )
-    weight = _uniform(_LEAST_GRAYS, 1)
-    table = (weight * levels.clamp(max=255) + (1 - weight) * torch.arange(256)).round().to(torch.uint8)
-    picture.copy_(table[picture.int()])
-    return changed
-
-
-def _shares(picture: Tensor) -> Tensor:
-    """Return the share of pixels that are no brighter than each gray: float32 (256,)."""
-    counts = torch.bincount(picture.flatten().int(), minlength=256).cumsum(0)
-    return counts / counts[-1]
-
-
-def _half(image: Tensor, size: int) -> Tensor:
-    """Cut a picture out of its canvas, at times in width, and make it `size` pixels high."""
-    top, left, bottom, right = _span(image[0])
-    if min(bottom - top, right - left) < _SMALLEST:
-        top, left, bottom, right = 0, 0, size, size
-    width, slim = right - left, round((bottom - top) * _uniform(*_SLIM))
-    if slim < width and _chance(0.7):
-        left += int((width - slim) * _uniform(0.25, 0.75))
-        width = slim
-    half: Tensor = functional.resize(
-        image[:, top:bottom, left : left + width],
-        [size, max(1, round(width * size / (bottom - top)))],
-        antialias=True,
-    )
-    return half
-
-
 def shown(image: Canvas, augmentation: Augmentation, copies: int, seed: int) -> list[Canvas]:
     """Return an image, uint8 (size, size), and some changed copies of it, the same for the same seed.
 
@@ -209,7 +151,7 @@ def _same(image: Tensor) -> Tensor:
 
 
 def _geometry(amount: Augmentation) -> list[Any]:
-    steps = _some((_Crop(), amount.crop), (_Stretch(), amount.stretch), (_Quarter(), amount.quarter))
+    steps = _some((Crop(), amount.crop), (Stretch(), amount.stretch), (Quarter(), amount.quarter))
     if amount.flip:
         steps.append(v2.RandomHorizontalFlip(amount.flip))
     if amount.upside_down:
@@ -226,11 +168,11 @@ def _some(*changes: tuple[v2.Transform, float]) -> list[Any]:
 
 
 def _tone(amount: Augmentation) -> list[Any]:
-    steps = _some((_Equalise(), amount.equalise))
+    steps = _some((Equalize(), amount.equalise))
     if amount.brightness or amount.contrast:
         steps.append(v2.ColorJitter(brightness=amount.brightness, contrast=amount.contrast))
     if amount.gamma:
-        steps.append(_Gamma(amount.gamma))
+        steps.append(Gamma(amount.gamma))
     if amount.blur:
         steps.append(v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.5))], p=amount.blur))
     if amount.invert:
@@ -240,201 +182,9 @@ def _tone(amount: Augmentation) -> list[Any]:
 
 def _finish(amount: Augmentation) -> list[Any]:
     return _some(
-        (_Margins(), amount.margins),
-        (_Borders(), amount.borders),
-        (_Marker(), amount.markers),
-        (_Coarse(), amount.resolution),
-        (_Noise(), amount.noise),
+        (Margins(), amount.margins),
+        (Borders(), amount.borders),
+        (Marker(), amount.markers),
+        (Coarse(), amount.resolution),
+        (Noise(), amount.noise),
     )
-
-
-def _uniform(low: float, high: float) -> float:
-    return float(torch.empty(1).uniform_(low, high).item())
-
-
-def _chance(probability: float) -> bool:
-    return bool(torch.rand(1).item() < probability)
-
-
-def _one_of(count: int) -> int:
-    return int(torch.randint(count, (1,)).item())
-
-
-def _span(image: Tensor) -> Span:
-    """Find the picture on its canvas: (size, size) without the edges that are all as the corner is."""
-    differs = image != image[0, 0]
-    rows, columns = differs.any(dim=1).nonzero(), differs.any(dim=0).nonzero()
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _on_canvas(picture: Tensor, size: int) -> Tensor:
-    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and centre it."""
-    rows, columns = picture.shape[1:]
-    height, width = fitted_shape(rows, columns, size)
-    canvas = torch.zeros((1, size, size), dtype=picture.dtype)
-    top, left = (size - height) // 2, (size - width) // 2
-    canvas[:, top : top + height, left : left + width] = functional.resize(
-        picture, [height, width], antialias=True
-    )
-    return canvas
-
-
-class _Crop(v2.Transform):  # type: ignore[misc]
-    """A part of the picture, as a narrower collimator shows it; its sides are 0.6 to 1 of those before."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        top, left, bottom, right = _span(inpt[0])
-        if min(bottom - top, right - left) < _SMALLEST:
-            return inpt
-        rows, above = _piece(bottom - top)
-        columns, before = _piece(right - left)
-        picture = inpt[:, top + above : top + above + rows, left + before : left + before + columns]
-        return _on_canvas(picture, inpt.shape[-1])
-
-
-def _piece(side: int) -> tuple[int, int]:
-    """Choose a part of a side: its length, and what lies before it."""
-    length = round(side * _uniform(_LEAST_CROP, 1))
-    return length, int(_uniform(0, 1) * (side - length))
-
-
-class _Stretch(v2.Transform):  # type: ignore[misc]
-    """Height against width changes by up to half an octave, as where pixels are not square."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        octaves, size = _uniform(-_MOST_STRETCH, _MOST_STRETCH), inpt.shape[-1]
-        height, width = round(size * 2 ** min(octaves, 0)), round(size * 2 ** min(-octaves, 0))
-        return _on_canvas(functional.resize(inpt, [height, width], antialias=True), size)
-
-
-class _Quarter(v2.Transform):  # type: ignore[misc]
-    """Turned by one, two or three quarters."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        return torch.rot90(inpt, 1 + _one_of(3), (1, 2))
-
-
-class _Equalise(v2.Transform):  # type: ignore[misc]
-    """Grays evenly used, or spread from black to white, as some makers' processing does."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        changed: Tensor = functional.equalize(inpt) if _chance(0.5) else functional.autocontrast(inpt)
-        return changed
-
-
-class _Margins(v2.Transform):  # type: ignore[misc]
-    """The canvas lies smaller on a ground of one gray, as in a screenshot or on a film that was scanned."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        size = inpt.shape[-1]
-        side = round(size * min(_uniform(_LEAST_MARGIN, 1), _uniform(_LEAST_MARGIN, 1)))
-        gray = 0 if _chance(0.6) else 255 if _chance(0.6) else _one_of(256)
-        ground = torch.full_like(inpt, gray)
-        top, left = int(_uniform(0, 1) * (size - side)), int(_uniform(0, 1) * (size - side))
-        ground[:, top : top + side, left : left + side] = functional.resize(
-            inpt, [side, side], antialias=True
-        )
-        return ground
-
-
-class _Gamma(v2.Transform):  # type: ignore[misc]
-    """Another gamma curve: dark or bright parts are spread at the cost of the others."""
-
-    def __init__(self, octaves: float) -> None:
-        super().__init__()
-        self._octaves = octaves
-        self._grays = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 256)
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        exponent = 2 ** _uniform(-self._octaves, self._octaves)
-        table: Tensor = functional.adjust_gamma(self._grays, exponent).flatten()
-        return table[inpt.int()]
-
-
-class _Borders(v2.Transform):  # type: ignore[misc]
-    """One to four edges of the picture black or white, all tilted alike, as a turned collimator does."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        image = inpt.clone()
-        top, left, bottom, right = _span(image[0])
-        tilt = math.tan(_uniform(-_MAX_TILT, _MAX_TILT)) if _chance(0.5) else 0.0
-        gray, first = 0 if _chance(0.75) else 255, _one_of(4)
-        picture = image[0, top:bottom, left:right]
-        for turns in range(4):
-            if turns == first or _chance(0.5):
-                rows, columns = picture.shape if turns % 2 == 0 else picture.shape[::-1]
-                picture.masked_fill_(torch.rot90(_shutter(rows, columns, tilt), turns), gray)
-        return image
-
-
-def _shutter(rows: int, columns: int, tilt: float) -> Tensor:
-    """Return what covers the upper edge of a picture: bool (rows, columns)."""
-    depth = _uniform(0.02, _MAX_DEPTH) * rows
-    across = (torch.arange(columns) - columns / 2) * tilt
-    return torch.arange(rows).unsqueeze(1) < depth + across
-
-
-class _Marker(v2.Transform):  # type: ignore[misc]
-    """Letters, or a bar, near an edge of the picture: black on bright ground and white on dark."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        image = inpt.clone()
-        top, left, bottom, right = _span(image[0])
-        ink = self._ink(max(6, round(_uniform(0.04, 0.08) * image.shape[-1])))
-        place = image[0, top:bottom, left:right]
-        if ink.shape[0] >= place.shape[0] or ink.shape[1] >= place.shape[1]:
-            return image
-        top, left = _near_an_edge(place.shape[0] - ink.shape[0], place.shape[1] - ink.shape[1])
-        ground = place[top : top + ink.shape[0], left : left + ink.shape[1]]
-        gray = 0.0 if float(ground.float().mean()) > 140 else 255.0
-        if _chance(0.25):
-            ground.fill_(round(255 - gray))
-        ground.copy_((ground + (gray - ground) * ink).round())
-        return image
-
-    def _ink(self, height: int) -> Tensor:
-        if _chance(0.25):
-            return torch.ones(max(2, height // 3), round(height * _uniform(1, 4)))
-        return _letters(_TEXTS[_one_of(len(_TEXTS))], height)
-
-
-def _near_an_edge(rows: int, columns: int) -> tuple[int, int]:
-    """Choose a place in the outer tenth of a height or width, but not at the very edge."""
-    outer, along = _uniform(0.02, 0.1), _uniform(0.02, 0.98)
-    outer = 1 - outer if _chance(0.5) else outer
-    down, across = (outer, along) if _chance(0.6) else (along, outer)
-    return int(rows * down), int(columns * across)
-
-
-@lru_cache(maxsize=512)
-def _letters(text: str, height: int) -> Tensor:
-    """Draw a word: float32 (about height, width), 1 where there is ink."""
-    font = ImageFont.load_default(height)
-    left, top, right, bottom = font.getbbox(text)
-    drawn = Image.new("L", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 2))
-    ImageDraw.Draw(drawn).text((1 - left, 1 - top), text, fill=255, font=font)
-    greys = torch.frombuffer(bytearray(drawn.tobytes()), dtype=torch.uint8)
-    return greys.reshape(drawn.height, drawn.width) / 255
-
-
-class _Coarse(v2.Transform):  # type: ignore[misc]
-    """A picture that once had fewer pixels."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        size = list(inpt.shape[-2:])
-        fewer = _uniform(*_COARSE)
-        small = functional.resize(inpt, [max(1, round(side / fewer)) for side in size], antialias=True)
-        large: Tensor = functional.resize(small, size, antialias=True)
-        return large
-
-
-class _Noise(v2.Transform):  # type: ignore[misc]
-    """Gaussian noise, partly the same everywhere and partly more where it is bright, as few photons make."""
-
-    def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
-        deviation, photons = 255 * _uniform(*_NOISE), _uniform(0, 1)
-        image = inpt.float()
-        spread = (image * (2 * photons / 255)).add_(1 - photons).sqrt_().mul_(deviation)
-        return image.addcmul_(spread, torch.randn_like(image)).round_().clamp_(0, 255).to(torch.uint8)

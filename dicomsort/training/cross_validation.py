@@ -18,13 +18,13 @@ from dicomsort.data.dataset import TEST, Sample, Unread, listed
 from dicomsort.data.splits import Fold
 from dicomsort.data.targets import split_by_head, truth_matrix, truth_text
 from dicomsort.errors import TargetError
-from dicomsort.evaluation.evaluate import answers_of
 from dicomsort.evaluation.metrics import Predictions, measure
+from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.heads import Head, answer_columns, decide_all
+from dicomsort.model.heads import Head, decide_all, prediction_columns
 from dicomsort.system.escaping import cell, escape
-from dicomsort.training import train
+from dicomsort.training import finish, train
 from dicomsort.training.loader import images_of
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
@@ -62,7 +62,9 @@ def cross_validate(
     """
     for fold in folds:
         folder = work.place.folder / _folder_name(fold.name)
-        before = train.finished(folder, recipe, samples, heads, fold.split) if work.place.resume else None
+        before = (
+            finish.finished_bundle(folder, recipe, samples, heads, fold.split) if work.place.resume else None
+        )
         bundle = before or _train(samples, heads, fold, recipe, work)
         bad = {sample.sha256 for sample, _ in work.unread}
         members = [sample for sample in listed(samples, fold.split, TEST) if sample.sha256 not in bad]
@@ -80,7 +82,7 @@ class Work:
     cache: Cache
     unread: tuple[Unread, ...]
     place: RunContext
-    watch: Any = None
+    on_epoch: Any = None
 
 
 def _train(
@@ -91,11 +93,11 @@ def _train(
         folder.mkdir(parents=True, exist_ok=True)
     prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe.auxiliary)
 
-    watch = None if work.watch is None else partial(work.watch, fold.name)
-    with TrainingLog(folder, watch) as log:
+    on_epoch = None if work.on_epoch is None else partial(work.on_epoch, fold.name)
+    with TrainingLog(folder, on_epoch) as log:
         bundle = train.train(folder.name, prepared, recipe, replace(work.place, folder=folder), log)
     if work.place.ranks.is_main:
-        train.finish(bundle, folder)
+        finish.save(bundle, folder)
     return bundle
 
 
@@ -118,7 +120,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the folds say together. pooled: figures of all answers as one set, by head."""
+    """What the folds say together. pooled: figures of all predictions as one set, by head."""
 
     folds: tuple[str, ...]
     figures: dict[str, dict[str, Spread]]
@@ -138,22 +140,22 @@ class Summary:
 
 
 def summarise(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
-    """Return each figure by fold, with mean and spread, and the figures of all answers together."""
+    """Return each figure by fold, with mean and spread, and the figures of all predictions together."""
     figures: dict[str, dict[str, Spread]] = {}
     pooled: dict[str, dict[str, Any]] = {}
     for at, head in enumerate(rounds[0].bundle.heads):
-        of_folds = [measure(_answers([one], at), bootstrap=0).overall for one in rounds]
+        of_folds = [measure(_predictions([one], at), bootstrap=0).overall for one in rounds]
         figures[head.name] = {name: _spread([each[name].value for each in of_folds]) for name in of_folds[0]}
-        pooled[head.name] = measure(_answers(rounds, at), bootstrap, seed).as_dict()
+        pooled[head.name] = measure(_predictions(rounds, at), bootstrap, seed).as_dict()
     return Summary(tuple(one.fold for one in rounds), figures, pooled)
 
 
-def _answers(rounds: Sequence[FoldResult], at: int) -> Predictions:
+def _predictions(rounds: Sequence[FoldResult], at: int) -> Predictions:
     """Set the scores of a head against the truth, patients as clusters; thresholds are each fold's own."""
     parts = [_of_round(one, at) for one in rounds]
     names = [group for _, groups in parts for group in groups]
     _, clusters = np.unique(np.array(names), return_inverse=True)
-    each = [answers for answers, _ in parts]
+    each = [predictions for predictions, _ in parts]
     return Predictions(
         each[0].kind, each[0].labels, np.concatenate([one.truth for one in each]),
         np.concatenate([one.chosen for one in each]), np.concatenate([one.scores for one in each]),
@@ -165,7 +167,7 @@ def _of_round(one: FoldResult, at: int) -> tuple[Predictions, list[str]]:
     heads = one.bundle.heads
     part = split_by_head(heads, truth_matrix(one.samples, heads), one.scores)[at]
     groups = [sample.group for sample, known in zip(one.samples, part.known, strict=True) if known]
-    return answers_of(part.head, part.truth, part.values), groups
+    return predictions_of(part.head, part.truth, part.values), groups
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -180,7 +182,7 @@ def _plain(value: float) -> float | None:
 
 
 def write(rounds: Sequence[FoldResult], summary: Summary, folder: Path) -> None:
-    """Write folds.json and predictions.csv, the answers out of fold. Raises TargetError if that fails."""
+    """Write folds.json and predictions.csv, the predictions out of fold. Raises TargetError if that fails."""
     try:
         text = json.dumps(summary.as_dict(), indent=2) + "\n"
         (folder / FIGURES).write_text(text, encoding="utf-8")
@@ -189,7 +191,7 @@ def write(rounds: Sequence[FoldResult], summary: Summary, folder: Path) -> None:
             heads = rounds[0].bundle.heads
             truths = ["truth", *(f"{head.name}.truth" for head in heads[1:])]
             writer.writerow(
-                ["file", "fold", *truths, "label", "confidence", *answer_columns(heads), *_REJECTING]
+                ["file", "fold", *truths, "label", "confidence", *prediction_columns(heads), *_REJECTING]
             )
             writer.writerows(row for one in rounds for row in _rows(one))
     except OSError as error:
@@ -201,7 +203,7 @@ def _rows(one: FoldResult) -> Iterator[list[str]]:
     for sample, scores, reject in zip(one.samples, one.scores, rejects, strict=True):
         heads = one.bundle.heads
         decision = decide_all(scores, heads)
-        truths = [truth_text(text, head) for text, head in zip(sample.cells, heads, strict=True)]
+        truths = [truth_text(text, head) for text, head in zip(sample.targets, heads, strict=True)]
         row = [cell(escape(sample.name)), cell(escape(one.fold)), *truths, decision.label]
         row += [f"{value:.6f}" for value in (decision.confidence, *decision.scores)]
         for further in decision.further:

@@ -14,7 +14,8 @@ from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Sample
 from dicomsort.data.targets import label_counts, stratum, truth_matrix
 from dicomsort.model.heads import Head
-from dicomsort.training.augment import Augmentation, side_by_side, transform, with_grays_of
+from dicomsort.training.augment import Augmentation, transform
+from dicomsort.training.random_transforms import side_by_side, with_grays_of
 
 _BATCH = 64  # images at a time where nothing is learnt
 

@@ -1,14 +1,15 @@
 """What a training writes down as it goes: lines of JSON, curves, and TensorBoard's events."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from matplotlib.figure import Figure
+
 from dicomsort.errors import TargetError
-from dicomsort.training import curves
 from dicomsort.training.run_folder import LOG
 from dicomsort.training.trainer import Epoch
 
@@ -46,7 +47,7 @@ class TrainingLog:
             self._epochs.append(epoch)
             self._file.write(json.dumps(asdict(epoch)) + "\n")
             self._file.flush()
-            curves.draw([asdict(each) for each in self._epochs], self._folder / CURVES)
+            _draw_curves([asdict(each) for each in self._epochs], self._folder / CURVES)
         except OSError as error:
             raise TargetError(f"'{self._folder}' cannot be written: {error.strerror}") from error
         if self._board is not None:
@@ -63,3 +64,25 @@ def _board(folder: Path) -> Any:
 
         return SummaryWriter(str(folder))
     return None
+
+
+def _draw_curves(epochs: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw loss, macro F1 and recall, and the learning rate over the epochs as PNG. Raises OSError."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, 3)
+    numbers = [epoch["number"] for epoch in epochs]
+    for axes, title, names in zip(
+        panels,
+        ("training loss", "validation", "learning rate"),
+        (("loss",), ("f1_macro", "recall_macro"), ("learning_rate",)),
+        strict=True,
+    ):
+        for name in names:
+            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", markersize=3, label=name)
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[1].legend()
+    panels[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    figure.savefig(path, dpi=110, format="png")

@@ -25,7 +25,7 @@ class Recipe:
     clip: greatest norm of a step's gradient, 0 for any. ema: decay of the averaged weights, 0 for none.
     balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
     source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
-    balance_by: the column that tells the sources. adjust: take the shares of the classes out of the answers.
+    balance_by: the column that tells the sources. adjust: take the shares of the classes out of the outputs.
     augment: see `augment.Augmentation.parse`. patience: epochs without a better validation macro F1 after
     which training stops with the best weights; 0 goes to the end and takes the last.
     precision: auto, float32, bfloat16 or float16. concat_by: the column of studies whose images are put

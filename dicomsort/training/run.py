@@ -22,8 +22,8 @@ from dicomsort.model.heads import Head
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
+from dicomsort.training import finish, run_folder
 from dicomsort.training import label_audit as auditing
-from dicomsort.training import run_folder
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
 from dicomsort.training.distributed import ProcessGroup
@@ -120,7 +120,7 @@ class TrainingRun:
         """Train one model; return what became of it, and how many files could not be read."""
         cache, samples, unread, heads = self._read()
         samples, split, unread = self._divided(cache, samples, unread, heads)
-        before = training.finished(self.out, self.recipe, samples, heads, split) if self.resume else None
+        before = finish.finished_bundle(self.out, self.recipe, samples, heads, split) if self.resume else None
         if before is not None:
             self.reporter.warn(f"'{self.out}' holds the finished model already ({before.tag})")
             return self._told(before), len(unread)
@@ -133,7 +133,7 @@ class TrainingRun:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.is_main:
-            training.finish(bundle, self.out)
+            finish.save(bundle, self.out)
             run_folder.write_card(self.out, bundle.training, bundle.metrics)
             targets = "".join(f" --target {target}" for target in self.targets)
             right = "" if self.corrections is None else f" --corrections {self.corrections}"

@@ -19,8 +19,8 @@ from dicomsort.data.dataset import Sample, Unread
 from dicomsort.data.splits import Split
 from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError, UsageError
-from dicomsort.evaluation.evaluate import answers_of
 from dicomsort.evaluation.metrics import macro
+from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
@@ -33,10 +33,10 @@ from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 
 _WARM_UP = 0.1
-_HINTED = 0.2  # weight of the auxiliary heads' loss
+_AUXILIARY = 0.2  # weight of the auxiliary heads' loss
 _FIRST_CYCLE = 7  # of sgdr: one part of seven, then two, then four
 
-Watch = Callable[["Epoch"], None]
+OnEpoch = Callable[["Epoch"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +115,23 @@ class Trainer:
         self._augmentation = Augmentation.parse(recipe.augment)
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
-        content = sorted((sample.sha256, *sample.cells, *sample.hints) for sample in prepared.samples)
+        content = sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in prepared.samples)
         facts = [recipe.as_dict(), content, sorted(prepared.split.items()), place.ranks.world]
         self._checkpoint = Checkpoint(place.folder / CHECKPOINT, fingerprint(facts))
 
-    def epochs(self, watch: Watch | None) -> Iterator[Epoch]:
+    def epochs(self, on_epoch: OnEpoch | None) -> Iterator[Epoch]:
         """Train epoch by epoch, from the checkpoint on, and yield all, also those of an earlier run."""
         if self._place.resume:
             self._load()
         for facts in self._history:
-            self._tell(Epoch(**facts), watch)
+            self._tell(Epoch(**facts), on_epoch)
             yield Epoch(**facts)
         while len(self._history) < self._recipe.epochs and not self._is_over():
             epoch = self._epoch(len(self._history) + 1)
             self._history.append(asdict(epoch))
             if self._place.ranks.is_main:
                 self._checkpoint.save(self._state())
-            self._tell(epoch, watch)
+            self._tell(epoch, on_epoch)
             yield epoch
 
     def best(self) -> Network:
@@ -141,9 +141,9 @@ class Trainer:
             network.load_state_dict(self._best["weights"])
         return network
 
-    def _tell(self, epoch: Epoch, watch: Watch | None) -> None:
-        if watch is not None and self._place.ranks.is_main:
-            watch(epoch)
+    def _tell(self, epoch: Epoch, on_epoch: OnEpoch | None) -> None:
+        if on_epoch is not None and self._place.ranks.is_main:
+            on_epoch(epoch)
 
     def _is_over(self) -> bool:
         patience = self._recipe.patience
@@ -174,8 +174,8 @@ class Trainer:
         logits, truth = logits.float(), truth.to(self._device)
         loss = loss_of(logits[:, :outputs], truth[:, :outputs], self._prepared.heads, smoothing)
         if self._prepared.auxiliary:
-            hint = loss_of(logits[:, outputs:], truth[:, outputs:], self._prepared.auxiliary, smoothing)
-            loss = loss + _HINTED * hint
+            extra = loss_of(logits[:, outputs:], truth[:, outputs:], self._prepared.auxiliary, smoothing)
+            loss = loss + _AUXILIARY * extra
         value = float(loss.detach())
         if not math.isfinite(value):
             raise UsageError("the training loss is no number any more; use a lower --learning-rate")
@@ -290,17 +290,15 @@ def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: flo
     total = logits.sum() * 0.0
     widths = [head.width for head in heads]
     parts = zip(heads, torch.split(logits, widths, 1), torch.split(truth, widths, 1), strict=True)
-    for head, answer, wanted in parts:
+    for head, own, wanted in parts:
         known = ~wanted.isnan().any(dim=1)
         if not bool(known.any()):
             continue
         if head.kind == "multiclass":
-            total = total + nn.functional.cross_entropy(
-                answer[known], wanted[known], label_smoothing=smoothing
-            )
+            total = total + nn.functional.cross_entropy(own[known], wanted[known], label_smoothing=smoothing)
         else:
             smooth = wanted[known] * (1 - smoothing) + smoothing / 2
-            each = nn.functional.binary_cross_entropy_with_logits(answer[known], smooth, reduction="sum")
+            each = nn.functional.binary_cross_entropy_with_logits(own[known], smooth, reduction="sum")
             total = total + each / int(known.sum())
     return total
 
@@ -312,11 +310,11 @@ def predict(
     """Return float32 logits (n, outputs)."""
     network.eval()
     device = next(network.parameters()).device
-    answers = []
+    logits = []
     for batch in images.batches():
         with _autocast(device, precision):
-            answers.append(network(batch.to(device)).float().cpu().numpy())
-    return np.concatenate(answers)
+            logits.append(network(batch.to(device)).float().cpu().numpy())
+    return np.concatenate(logits)
 
 
 def features_of(
@@ -336,7 +334,7 @@ def validation_figures(
 ) -> dict[str, float]:
     """Return macro F1 and recall, averaged over the heads."""
     figures = [
-        macro(answers_of(part.head, part.truth, part.head.scores(part.values)))
+        macro(predictions_of(part.head, part.truth, part.head.scores(part.values)))
         for part in split_by_head(heads, truth, logits)
     ]
     return {name: float(np.mean([each[name] for each in figures])) for name in ("f1_macro", "recall_macro")}

@@ -191,7 +191,7 @@ def test_cells_make_heads(tmp_path: Path) -> None:
     ]
     targets = ("parts", "part", "metal")
     samples = load_data(table(tmp_path, rows), Columns(targets)).samples
-    assert [sample.cells for sample in samples] == [
+    assert [sample.targets for sample in samples] == [
         ("hand|wrist", "hand", "1"), ("hand", "foot", "0"), ("hand|wrist", "", "1"),
     ]  # fmt: skip
     heads = heads_of(samples, targets)
@@ -200,7 +200,7 @@ def test_cells_make_heads(tmp_path: Path) -> None:
         ("part", "multiclass", ("foot", "hand")),
         ("metal", "binary", ("no_metal", "metal")),
     ]
-    assert [encode(cell, head).tolist() for cell, head in zip(samples[1].cells, heads, strict=True)] == [
+    assert [encode(cell, head).tolist() for cell, head in zip(samples[1].targets, heads, strict=True)] == [
         [1.0, 0.0], [1.0, 0.0], [0.0],
     ]  # fmt: skip
     assert np.isnan(encode("", heads[0])).all()
@@ -239,7 +239,7 @@ def test_a_column_may_give_the_split(tmp_path: Path) -> None:
 
 
 def with_facts(samples: list[Sample], values: list[str]) -> list[Sample]:
-    return [replace(sample, facts={"site": value}) for sample, value in zip(samples, values, strict=True)]
+    return [replace(sample, metadata={"site": value}) for sample, value in zip(samples, values, strict=True)]
 
 
 def test_whole_sources_are_held_out() -> None:
@@ -248,7 +248,7 @@ def test_whole_sources_are_held_out() -> None:
     heads = heads_of(samples, ())
     split = held_out(samples, heads, ["site=x"], seed=0)
     test = {sample.name for sample in samples if split[sample.sha256] == "test"}
-    assert {sample.name for sample in samples if sample.facts["site"] == "x"} <= test
+    assert {sample.name for sample in samples if sample.metadata["site"] == "x"} <= test
     assert len(test) == 20  # the other picture of each of these patients as well
     assert set(split.values()) == {"train", "validation", "test"}
     with pytest.raises(UsageError, match="site=z: no file has that value"):
@@ -296,7 +296,7 @@ def test_a_file_says_which_values_make_one_fold(tmp_path: Path) -> None:
     rounds = make_folds(samples, heads_of(samples, ()), read_folds(file), seed=0)
     assert [one.name for one in rounds] == ["far", "near"]
     for one in rounds:
-        held = {sample.facts["site"] for sample in samples if one.split[sample.sha256] == "test"}
+        held = {sample.metadata["site"] for sample in samples if one.split[sample.sha256] == "test"}
         assert held == ({"s2"} if one.name == "far" else {"s0", "s1"})
 
 
@@ -333,9 +333,9 @@ def test_corrections_put_labels_right_and_touch_nothing_else(tmp_path: Path) -> 
     )
     right, count = corrected(samples, ("group",), read_corrections(file))
     assert count == 2
-    assert [sample.cells for sample in right] == [("b",), ("a",), ("a",), ("b",), ("b",)]
+    assert [sample.targets for sample in right] == [("b",), ("a",), ("a",), ("b",), ("b",)]
     assert [sample.name for sample in right] == [samples[n].name for n in (0, 2, 3, 4, 5)]
-    assert samples[0].cells == ("a",)
+    assert samples[0].targets == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -365,14 +365,14 @@ def test_a_correction_may_give_a_label_where_there_is_none(tmp_path: Path) -> No
     file.write_text(HEAD + f"{content_hash(tmp_path / 'b.png')},metal,,0,looked at\n", encoding="utf-8")
     found, count = load_corrected(data, Columns(("metal",)), file)
     assert count == 1
-    assert {sample.name: sample.cells for sample in found.samples} == {"a.png": ("1",), "b.png": ("0",)}
+    assert {sample.name: sample.targets for sample in found.samples} == {"a.png": ("1",), "b.png": ("0",)}
     with pytest.raises(UsageError, match="not of a folder of classes"):
         load_corrected(tmp_path, Columns(()), file)
 
 
 def test_each_label_of_an_image_that_comes_twice_can_be_corrected(tmp_path: Path) -> None:
     first, second, *_ = samples_of({"a": 2, "b": 2})
-    twins = [first, replace(second, sha256=first.sha256, cells=("b",))]
+    twins = [first, replace(second, sha256=first.sha256, targets=("b",))]
     file, one = tmp_path / "corrections.csv", first.sha256
     for rows, cells in (
         (f"{one},group,a,b,why\n", [("b",), ("b",)]),
@@ -381,9 +381,11 @@ def test_each_label_of_an_image_that_comes_twice_can_be_corrected(tmp_path: Path
     ):
         file.write_text(HEAD + rows, encoding="utf-8")
         right, _ = corrected(twins, ("group",), read_corrections(file))
-        assert [sample.cells for sample in right] == cells
+        assert [sample.targets for sample in right] == cells
     file.write_text(HEAD + f"{one},group,a,c,why\n", encoding="utf-8")
-    assert len(corrected([first, replace(twins[1], cells=("",))], ("group",), read_corrections(file))[0]) == 1
+    assert (
+        len(corrected([first, replace(twins[1], targets=("",))], ("group",), read_corrections(file))[0]) == 1
+    )
     with pytest.raises(UsageError, match="has 'b' in column 'group', not 'a'"):
         corrected(twins, ("group",), read_corrections(file))
 
@@ -408,7 +410,7 @@ def test_corrections_leave_studies_as_they_are(tmp_path: Path) -> None:
     columns = Columns(("metal",), concat="study", auxiliary=("view",))
     plain, _ = load_corrected(data, columns, None)
     assert load_corrected(data, columns, file) == (plain, 0)
-    assert [(sample.name, len(sample.more), sample.hints) for sample in plain.samples] == [
+    assert [(sample.name, len(sample.views), sample.auxiliary) for sample in plain.samples] == [
         ("a.png", 1, ("",))
     ]
 
@@ -423,14 +425,14 @@ def test_a_file_of_corrections_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_holds_every_label_of_every_head() -> None:
     samples = [
-        replace(sample, cells=("a|rare" if n < 6 else "a" if n % 2 else "b", str(n % 5 // 4)))
+        replace(sample, targets=("a|rare" if n < 6 else "a" if n % 2 else "b", str(n % 5 // 4)))
         for n, sample in enumerate(samples_of({"x": 120}))
     ]
     heads = heads_of(samples, ("parts", "metal"))
     assert [head.kind for head in heads] == ["multilabel", "binary"]
     split = split_of(samples, heads)
     for part in ("train", "validation", "test"):
-        cells = [sample.cells for sample in samples if split[sample.sha256] == part]
+        cells = [sample.targets for sample in samples if split[sample.sha256] == part]
         assert {label for cell, _ in cells for label in cell.split("|")} == {"a", "b", "rare"}
         assert {metal for _, metal in cells} == {"0", "1"}
 
@@ -438,7 +440,7 @@ def test_a_split_holds_every_label_of_every_head() -> None:
 def test_the_files_of_a_study_become_one_sample(tmp_path: Path) -> None:
     rows = [{"file": f"{n}.png", "group": "ab"[n // 2], "study": f"s{n // 2}"} for n in range(4)]
     samples = load(table(tmp_path, rows), "group", concat="study").samples
-    assert [(sample.name, sample.label, len(sample.more)) for sample in samples] == [
+    assert [(sample.name, sample.label, len(sample.views)) for sample in samples] == [
         ("0.png", "a", 1), ("2.png", "b", 1),
     ]  # fmt: skip
     rows[1]["group"] = "b"
@@ -636,7 +638,7 @@ def test_numbers_that_pandas_has_written_are_what_they_were(
     rows = [{"file": f"{n}.png", "metal": cell, "hint": cell} for n, cell in enumerate(cells)]
     data = load(table(tmp_path, rows), "metal", auxiliary=("hint",))
     assert [sample.label for sample in data.samples] == read
-    assert [sample.hints for sample in data.samples] == [(cell,) for cell in read]
+    assert [sample.auxiliary for sample in data.samples] == [(cell,) for cell in read]
     assert heads_of(data.samples, ("metal",))[0].kind == kind
 
 
@@ -658,7 +660,7 @@ def test_numbers_of_studies_are_the_same_with_a_point(tmp_path: Path) -> None:
         {"file": f"{n}.png", "group": "a", "study": text} for n, text in enumerate(("7", "7.0", "nan", "nan"))
     ]
     samples = load(table(tmp_path, rows), "group", concat="study").samples
-    assert [(sample.name, len(sample.more)) for sample in samples] == [
+    assert [(sample.name, len(sample.views)) for sample in samples] == [
         ("0.png", 1),
         ("2.png", 0),
         ("3.png", 0),
@@ -672,7 +674,7 @@ def test_corrections_are_read_as_the_cells_are(was: str, becomes: str, tmp_path:
         file = tmp_path / "corrections.csv"
         file.write_text(HEAD + f"{content_hash(tmp_path / '0.png')},metal,{was},{becomes},why\n")
         found, count = load_corrected(data, Columns(("metal",)), file)
-        assert (count, [sample.cells for sample in found.samples]) == (1, [("0",), ("0",)])
+        assert (count, [sample.targets for sample in found.samples]) == (1, [("0",), ("0",)])
 
 
 def test_a_class_is_known_with_and_without_a_point() -> None:

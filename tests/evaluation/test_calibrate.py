@@ -14,17 +14,8 @@ from program import Ran, inside
 
 from dicomsort.data.dataset import Sample
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.evaluation.calibrate import (
-    CalibrationSettings,
-    Logits,
-    calibrate,
-    fit_temperature,
-    fitted_head,
-    logits_of,
-    review_threshold,
-    right,
-    store,
-)
+from dicomsort.evaluation.calibrate import CalibrationSettings, Logits, calibrate, logits_of, store
+from dicomsort.evaluation.thresholds import fit_temperature, fitted_head, review_threshold, right
 from dicomsort.model import bundle as bundles
 from dicomsort.model import load
 from dicomsort.model.bundle import Bundle
@@ -134,7 +125,7 @@ def test_a_precision_out_of_reach_is_said(small_bundle: Bundle) -> None:
     assert not done.reached
     assert changed.further[0].review_below == 0.25
     assert changed.head == twice.head
-    nobody = tuple(replace(sample, cells=("",)) for sample in samples)
+    nobody = tuple(replace(sample, targets=("",)) for sample in samples)
     with pytest.raises(UsageError, match="no image that can be read has a label"):
         calibrate(small_bundle, (), Logits(nobody, logits, ()), CalibrationSettings())
 

@@ -12,9 +12,11 @@ from predictors import ROUTER_LABELS, FixedPredictor
 from program import inside
 
 from dicomsort.data.dataset import Columns, load
+from dicomsort.data.table import columns_of
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.evaluation import baselines, evaluate
-from dicomsort.evaluation.evaluate import answer, judge, questions, stand, worst
+from dicomsort.evaluation import baselines
+from dicomsort.evaluation.evaluate import compare, evaluate, worst
+from dicomsort.evaluation.predictions import predict_samples, questions
 from dicomsort.evaluation.subgroups import REST, UNKNOWN, groups_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
@@ -49,8 +51,8 @@ def several(small_bundle: Bundle) -> Several:
 
 
 def test_figures_are_those_of_a_count_by_hand(labelled: Path, predictor: FixedPredictor) -> None:
-    answered = answer(predictor, samples_of(labelled, "group"), FAST)
-    (found,) = judge([answered], ("group",), FAST)
+    answered = predict_samples(predictor, samples_of(labelled, "group"), FAST)
+    (found,) = evaluate([answered], ("group",), FAST)
     figures = found.measured[0].figures
     assert figures.images == len(answered.predictions) == 20
     assert figures.overall["accuracy"].value == pytest.approx(16 / 20)
@@ -63,11 +65,11 @@ def test_figures_are_those_of_a_count_by_hand(labelled: Path, predictor: FixedPr
 
 
 def test_patients_are_resampled_with_all_their_images(labelled: Path, predictor: FixedPredictor) -> None:
-    answered = answer(predictor, samples_of(labelled, "group", facts=("ward",)), FAST)
+    answered = predict_samples(predictor, samples_of(labelled, "group", facts=("ward",)), FAST)
 
     def interval(cluster: str | None) -> tuple[int | None, float]:
         settings = replace(FAST, cluster=cluster, bootstrap=2000)
-        figures = judge([answered], ("group",), settings)[0].measured[0].figures
+        figures = evaluate([answered], ("group",), settings)[0].measured[0].figures
         return figures.clusters, figures.overall["accuracy"].low
 
     assert interval("patient")[0] == 10
@@ -77,9 +79,11 @@ def test_patients_are_resampled_with_all_their_images(labelled: Path, predictor:
 
 
 def test_groups_have_figures_of_their_own(labelled: Path, predictor: FixedPredictor) -> None:
-    answered = answer(predictor, samples_of(labelled, "group", facts=("age", "source", "ward")), FAST)
+    answered = predict_samples(
+        predictor, samples_of(labelled, "group", facts=("age", "source", "ward")), FAST
+    )
     settings = replace(FAST, by=("age", "source", "ward", "transfer_syntax"))
-    (found,) = judge([answered], ("group",), settings)
+    (found,) = evaluate([answered], ("group",), settings)
     groups = found.measured[0].groups
     assert {name: figures.images for name, figures in groups["age"].items()} == {
         "0-2": 1, "3-12": 3, "13-17": 1, "18-39": 5, "40-64": 7, "65+": 3,
@@ -98,9 +102,9 @@ def test_the_header_tells_what_the_csv_does_not(archive: Path, tmp_path: Path, p
         {"file": str(path), "group": "spine", "modality": f"m{index % 2}"} for index, path in enumerate(files)
     ]
     samples = samples_of(write_csv(tmp_path / "d.csv", rows), "group", facts=("modality",))
-    answered = answer(predictor, samples, FAST)
+    answered = predict_samples(predictor, samples, FAST)
     settings = replace(FAST, by=("transfer_syntax", "modality", "photometric_interpretation"))
-    groups = judge([answered], ("group",), settings)[0].measured[0].groups
+    groups = evaluate([answered], ("group",), settings)[0].measured[0].groups
     assert set(groups["modality"]) == {"m0", "m1"}
     assert len(groups["transfer_syntax"]) > 1
     assert all(name.startswith("1.2.840.10008.1.2") for name in groups["transfer_syntax"])
@@ -109,17 +113,17 @@ def test_the_header_tells_what_the_csv_does_not(archive: Path, tmp_path: Path, p
 
 def test_each_head_has_its_own_figures(labelled: Path, several: Several) -> None:
     samples = samples_of(labelled, "group", "signs", "ill")
-    (found,) = judge([answer(several, samples, FAST)], ("group", "signs", "ill"), FAST)
+    (found,) = evaluate([predict_samples(several, samples, FAST)], ("group", "signs", "ill"), FAST)
     group, signs, ill = found.measured
     assert group.figures.overall["accuracy"].value == pytest.approx(0.8)
-    known = [sample for sample in samples if sample.cells[1] and sample.name != "broken.png"]
+    known = [sample for sample in samples if sample.targets[1] and sample.name != "broken.png"]
     assert signs.figures.images == len(known) == 14
     bright = {f"{number}.png" for number in range(20) if (LEVELS[(number % 5) + (number % 5 == 0)]) > 100}
-    right = sum(one.cells[1] == "x" and one.name in bright for one in known)
+    right = sum(one.targets[1] == "x" and one.name in bright for one in known)
     assert signs.figures.overall["subset_accuracy"].value == pytest.approx(right / 14), (
         "y is never above 0.99"
     )
-    hits = sum((one.name in bright) == (one.cells[2] == "1") for one in samples if one.name != "broken.png")
+    hits = sum((one.name in bright) == (one.targets[2] == "1") for one in samples if one.name != "broken.png")
     assert ill.figures.overall["accuracy"].value == pytest.approx(hits / 20)
     assert ill.figures.labels == ("no_ill", "ill")
     wrong = worst(signs)
@@ -142,15 +146,15 @@ def test_models_are_compared_on_the_images_that_all_can_read(
     labelled: Path, predictor: FixedPredictor, small_bundle: Bundle
 ) -> None:
     samples = samples_of(labelled, "group")
-    one = answer(predictor, samples, FAST)
+    one = predict_samples(predictor, samples, FAST)
     turned = replace(small_bundle.head, labels=ROUTER_LABELS[::-1])
-    other = answer(FixedPredictor(replace(small_bundle, head=turned)), samples, FAST)
+    other = predict_samples(FixedPredictor(replace(small_bundle, head=turned)), samples, FAST)
     other = replace(other, predictions=other.predictions[2:])
-    found = judge([one, other], ("group",), FAST)
+    found = evaluate([one, other], ("group",), FAST)
     assert [each.unshared for each in found] == [2, 0]
     first, second = (each.measured[0] for each in found)
     assert first.figures.images == second.figures.images == 18
-    rows = stand({"one": first.answers, "other": second.answers}, first.figures, FAST)
+    rows = compare({"one": first.predictions, "other": second.predictions}, first.figures, FAST)
     assert rows[0].differences == {}
     assert rows[1].figures.labels == ROUTER_LABELS
     lost = rows[1].figures.overall["accuracy"].value - rows[0].figures.overall["accuracy"].value
@@ -158,35 +162,39 @@ def test_models_are_compared_on_the_images_that_all_can_read(
     assert rows[1].figures.overall["accuracy"].value == pytest.approx(
         second.figures.overall["accuracy"].value
     )
-    same = stand({"one": first.answers, "again": first.answers}, first.figures, FAST)[1]
+    same = compare({"one": first.predictions, "again": first.predictions}, first.figures, FAST)[1]
     assert same.differences["f1_macro"] == type(same.differences["f1_macro"])(0.0, 0.0, 0.0)
     with pytest.raises(UsageError, match="do not choose among the same labels"):
-        stand({"a": first.answers, "b": replace(first.answers, labels=tuple("abcde"))}, first.figures, FAST)
+        compare(
+            {"a": first.predictions, "b": replace(first.predictions, labels=tuple("abcde"))},
+            first.figures,
+            FAST,
+        )
 
 
 def test_baselines_learn_from_the_training_part(labelled: Path, several: Several) -> None:
     targets = ("group", "signs", "ill")
     samples = samples_of(labelled, *targets)
-    (found,) = judge([answer(several, samples, FAST)], targets, FAST)
+    (found,) = evaluate([predict_samples(several, samples, FAST)], targets, FAST)
     trained = [sample for sample in samples if sample.name not in ("0.png", "5.png", "broken.png")]
     pixels = baselines.read_pixels(samples, FAST)
     assert len(pixels) == 20
     group, signs, ill = (baselines.baselines(one, trained, pixels) for one in found.measured)
     for made in (group, signs, ill):
-        assert set(made.answers) == {"majority", "logistic"}
+        assert set(made.predictions) == {"majority", "logistic"}
         assert made.remarks == ()
-    assert len(set(group.answers["majority"].chosen.tolist())) == 1
-    right = np.mean(group.answers["logistic"].chosen == group.answers["logistic"].truth)
+    assert len(set(group.predictions["majority"].chosen.tolist())) == 1
+    right = np.mean(group.predictions["logistic"].chosen == group.predictions["logistic"].truth)
     assert right >= found.measured[0].figures.overall["accuracy"].value
-    share = np.mean([one.cells[1] == "x|y" for one in trained if one.cells[1]])
-    assert signs.answers["majority"].scores == pytest.approx(np.array([[1, share]] * 14))
-    assert group.answers["logistic"].scores.sum(axis=1) == pytest.approx(np.ones(20))
+    share = np.mean([one.targets[1] == "x|y" for one in trained if one.targets[1]])
+    assert signs.predictions["majority"].scores == pytest.approx(np.array([[1, share]] * 14))
+    assert group.predictions["logistic"].scores.sum(axis=1) == pytest.approx(np.ones(20))
 
     nothing = baselines.baselines(found.measured[0], [], {})
-    assert set(nothing.answers) == {"majority"}
+    assert set(nothing.predictions) == {"majority"}
     assert "of the images evaluated" in nothing.remarks[0]
     alike = baselines.baselines(found.measured[0], [trained[0]], pixels)
-    assert set(alike.answers) == {"majority"}
+    assert set(alike.predictions) == {"majority"}
     assert "no logistic row" in alike.remarks[0]
 
 
@@ -265,11 +273,11 @@ def test_patients_of_another_column_are_resampled_and_unknown_ones_told(
 def test_nothing_readable_is_said(tmp_path: Path, predictor: FixedPredictor) -> None:
     (tmp_path / "spine").mkdir()
     (tmp_path / "spine" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
-    answered = answer(predictor, load(tmp_path, Columns()).samples, FAST)
+    answered = predict_samples(predictor, load(tmp_path, Columns()).samples, FAST)
     with pytest.raises(UsageError, match="none of the 1 files can be read"):
-        judge([answered], (), FAST)
+        evaluate([answered], (), FAST)
 
 
 def test_columns_of_what_is_no_csv(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
-    assert evaluate.columns_of(tmp_path / "x.csv") == evaluate.columns_of(tmp_path) == ()
+    assert columns_of(tmp_path / "x.csv") == columns_of(tmp_path) == ()

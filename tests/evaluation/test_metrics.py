@@ -11,18 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
-from dicomsort.evaluation import metrics
-from dicomsort.evaluation.metrics import (
-    Estimate,
-    Metrics,
-    Predictions,
-    best_thresholds,
-    compare,
-    confusion,
-    macro,
-    measure,
-    threshold_for_precision,
-)
+from dicomsort.evaluation import bootstrap, metrics
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.metrics import Metrics, Predictions, confusion, differences, macro, measure
+from dicomsort.evaluation.thresholds import best_thresholds, threshold_for_precision
 
 KINDS = ("multiclass", "binary", "multilabel")
 LABELS = ("a", "b", "c", "d")
@@ -164,8 +156,8 @@ def test_a_resample_is_scored_as_its_images(kind: str, patients: int | None) -> 
     given = made_up(kind, 7, patients=patients)
     patient, units = metrics._patients(given)
     counts = np.random.default_rng(0).integers(0, 3, (3, units)).astype(np.int32)
-    counted = metrics._counted(given, patient, *metrics._cells(given))
-    judged = metrics._judged(given, patient, units)
+    counted = metrics._confusion_metrics(given, patient, *metrics._cells(given))
+    judged = metrics._score_metrics(given, patient, units)
     got = counted.scores(counts) | judged.scores(counts)
     for row, drawn in enumerate(counts):
         again = measure(given.take(np.repeat(np.arange(len(patient)), drawn[patient])), bootstrap=0)
@@ -180,7 +172,7 @@ def test_patients_with_the_same_matrix_are_grouped() -> None:
     given = made_up("multiclass", 1, images=300, patients=150)
     patient, units = metrics._patients(given)
     cell, _ = metrics._cells(given)
-    frequency, group, cells = metrics._alike(cell, patient)
+    frequency, group, cells = bootstrap.group_alike(cell, patient)
     wanted = Counter(tuple(sorted(cell[patient == one])) for one in range(units))
     shown = {
         tuple(sorted(cells[group == one])): int(frequency[one]) for one in range(len(frequency))
@@ -191,7 +183,7 @@ def test_patients_with_the_same_matrix_are_grouped() -> None:
 
 def test_a_draw_is_a_multinomial() -> None:
     frequency = np.array([400, 1, 30, 5, 1, 0, 63])
-    drawn = metrics._draw(frequency, 20_000, np.random.default_rng(0))
+    drawn = bootstrap.draw(frequency, 20_000, np.random.default_rng(0))
     shares = frequency / 500
     assert (drawn.sum(axis=1) == 500).all()
     assert drawn.mean(axis=0) == pytest.approx(frequency, rel=0.03)
@@ -216,8 +208,8 @@ def test_intervals_hold_their_estimate_and_are_reproducible(kind: str, patients:
 
 
 def test_an_interval_holds_an_estimate_that_lies_outside_of_the_resamples() -> None:
-    assert metrics._figure(0.5, np.array([0.7, 0.8, np.nan])).low == 0.5
-    assert metrics._figure(0.9, np.array([0.7, 0.8, np.nan])).high == 0.9
+    assert bootstrap.estimate(0.5, np.array([0.7, 0.8, np.nan])).low == 0.5
+    assert bootstrap.estimate(0.9, np.array([0.7, 0.8, np.nan])).high == 0.9
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -311,7 +303,7 @@ def test_quick_figures_are_the_same(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_does_not_differ_from_itself(kind: str, patients: int | None) -> None:
     given = made_up(kind, 2, patients=patients)
-    got = compare(given, given, bootstrap=50)
+    got = differences(given, given, bootstrap=50)
     assert set(got.values()) == {Estimate(0.0, 0.0, 0.0)}
     names = {"f1_macro", "recall_macro", "precision_macro", "log_loss", "auc_macro"}
     assert set(got) == names | ({"subset_accuracy"} if kind == "multilabel" else {"accuracy", "kappa"})
@@ -327,7 +319,7 @@ def test_a_better_model_is_told_and_pairs_tell_it_more_sharply() -> None:
         scores /= scores.sum(axis=1, keepdims=True)
         models.append(Predictions("multiclass", ("a", "b", "c"), truth, scores.argmax(axis=1), scores))
     worse, better = models
-    got = compare(worse, better, bootstrap=500)
+    got = differences(worse, better, bootstrap=500)
     one, other = (measure(each, bootstrap=500).overall for each in (worse, better))
     for name, figure in got.items():
         assert figure.value == pytest.approx(other[name].value - one[name].value, abs=1e-12)
@@ -335,17 +327,17 @@ def test_a_better_model_is_told_and_pairs_tell_it_more_sharply() -> None:
         assert figure.high < 0 if name == "log_loss" else figure.low > 0
         apart = np.hypot(one[name].high - one[name].low, other[name].high - other[name].low)
         assert figure.high - figure.low < 0.8 * apart
-    assert got == compare(worse, better, bootstrap=500)
+    assert got == differences(worse, better, bootstrap=500)
 
 
 def test_models_that_saw_other_images_are_not_compared() -> None:
     given = made_up("multiclass", 0, patients=20)
     with pytest.raises(ValueError, match="truth"):
-        compare(given, made_up("multiclass", 1, patients=20))
+        differences(given, made_up("multiclass", 1, patients=20))
     with pytest.raises(ValueError, match="patients"):
-        compare(given, replace(given, clusters=None))
+        differences(given, replace(given, clusters=None))
     with pytest.raises(ValueError, match="labels"):
-        compare(given, made_up("binary", 0, patients=20))
+        differences(given, made_up("binary", 0, patients=20))
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 6])

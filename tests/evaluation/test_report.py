@@ -20,9 +20,11 @@ from program import inside
 from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError
 from dicomsort.evaluation import report
-from dicomsort.evaluation.evaluate import answer, judge
-from dicomsort.evaluation.metrics import Estimate, Predictions, measure
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import evaluate
+from dicomsort.evaluation.metrics import Predictions, measure
 from dicomsort.evaluation.plots import draw as plots
+from dicomsort.evaluation.predictions import predict_samples
 from dicomsort.evaluation.report import Results
 from dicomsort.model import load as loading
 from dicomsort.model.bundle import Bundle
@@ -176,7 +178,7 @@ def test_further_heads_have_columns_plots_and_tables(
 ) -> None:
     targets = ("group", "signs", "ill")
     samples = samples_of(pictures, *targets)
-    found = judge([answer(several, samples, FAST)], targets, FAST)
+    found = evaluate([predict_samples(several, samples, FAST)], targets, FAST)
     results = Results(found, {}, ({},), "all", FAST)
     report.write(results, tmp_path)
     assert {f"{prefix}{name}" for prefix in ("", "signs.", "ill.") for name in PLOTS} < {
@@ -204,7 +206,7 @@ def test_a_folder_that_cannot_be_written_has_one_line(
     tmp_path: Path, predictor: FixedPredictor, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     draw(tmp_path / "data" / "spine" / "a.png", 200)
-    found = judge([answer(predictor, load(tmp_path / "data", Columns()).samples, FAST)], (), FAST)
+    found = evaluate([predict_samples(predictor, load(tmp_path / "data", Columns()).samples, FAST)], (), FAST)
     (tmp_path / "file").touch()
     with pytest.raises(TargetError, match="cannot be written"):
         report.write(Results(found, {}, ({},), "all", FAST), tmp_path / "file")
@@ -243,10 +245,10 @@ def test_every_kind_can_be_drawn(kind: str, images: int) -> None:
     if kind == "multilabel":
         truth, chosen = scores > generator.random((images, k)), scores > 0.2
     labels = tuple(f"label_{index}" for index in range(k))
-    answers = Predictions(kind, labels, truth, chosen, scores)
-    one = plots(answers, measure(answers, 0))
+    predictions = Predictions(kind, labels, truth, chosen, scores)
+    one = plots(predictions, measure(predictions, 0))
     if kind == "binary":
-        assert one == plots(answers, measure(answers, 0))
+        assert one == plots(predictions, measure(predictions, 0))
     assert [drawing.name for drawing in one] == DRAWINGS
 
 

@@ -17,6 +17,7 @@ from dicomsort.model.bundle import Bundle, NetworkSpec
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.devices import choose_device
 from dicomsort.model.heads import Head, decide
+from dicomsort.training import pretrained
 
 
 def test_round_trip(small_bundle: Bundle, small_model: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_gray_network_answers_as_its_color_original(tmp_path: Path) -> None:
     color: Any = timm.create_model(spec.timm, num_classes=5, **spec.options).eval()
     save_file(color.state_dict(), tmp_path / "colour.safetensors")
     gray = networks.Network(spec, 5)
-    networks.start_from(gray, tmp_path / "colour.safetensors")
+    pretrained.start_from(gray, tmp_path / "colour.safetensors")
     gray.eval().body.classifier.load_state_dict(color.get_classifier().state_dict())
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
     wanted = color((images.float() / 255 - 0.5).div(0.5).unsqueeze(1).repeat(1, 3, 1, 1))
@@ -176,13 +177,13 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path) -> None:
     network = networks.Network(networks.spec_for("mobilenet_v1"), 5)
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UsageError, match="cannot be read as safetensors"):
-        networks.start_from(network, tmp_path / "x.safetensors")
+        pretrained.start_from(network, tmp_path / "x.safetensors")
     other = networks.Network(networks.spec_for("resnet18"), 5)
     from safetensors.torch import save_file
 
     save_file(other.body.state_dict(), tmp_path / "resnet.safetensors")
     with pytest.raises(UsageError, match="of another network"):
-        networks.start_from(network, tmp_path / "resnet.safetensors")
+        pretrained.start_from(network, tmp_path / "resnet.safetensors")
 
 
 ODD_HEADS: list[dict[str, Any]] = [

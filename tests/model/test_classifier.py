@@ -22,7 +22,7 @@ from dicomsort.model.batching import predict
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.devices import choose_devices, choose_precision
-from dicomsort.model.fusion import _fold, folded, fused
+from dicomsort.model.fusion import _fold, fold_batch_norm, fuse_activations
 from dicomsort.model.multi_gpu import MultiGpuClassifier
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 from dicomsort.system.timing import StageTimer
@@ -80,10 +80,10 @@ def test_folding_changes_no_answer(name: str, options: dict[str, Any], size: int
     body = lived_in(timm.create_model(name, in_chans=1, num_classes=3, **options))
     example = torch.randn(2, 1, size, size, generator=torch.Generator().manual_seed(2))
     other = torch.randn(3, 1, size, size, generator=torch.Generator().manual_seed(3))
-    plain = folded(body, example)
+    plain = fold_batch_norm(body, example)
     assert isinstance(plain, torch.fx.GraphModule)
     assert not any(isinstance(module, nn.BatchNorm2d | Conv2dSame) for module in plain.modules())
-    quick = fused(plain, example)
+    quick = fuse_activations(plain, example)
     assert quick is not plain
     with torch.no_grad():
         want = body(other)
@@ -101,16 +101,16 @@ def test_what_cannot_be_folded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) ->
             return self.norm(self.conv(images)) if images.mean() > 0 else images
 
     choosing, example = Choosing().eval(), torch.ones(1, 1, 8, 8)
-    assert folded(choosing, example) is choosing
+    assert fold_batch_norm(choosing, example) is choosing
     body = lived_in(timm.create_model("resnet18", in_chans=1, num_classes=3))
     example = torch.randn(1, 1, 64, 64)
     monkeypatch.setattr(
         "dicomsort.model.fusion._fold", lambda network, _: nn.Sequential(network, nn.Softmax(dim=1))
     )
-    assert folded(body, example) is body, "other answers are not taken"
+    assert fold_batch_norm(body, example) is body, "other answers are not taken"
     plain = _fold(body, example)
     monkeypatch.setattr("dicomsort.model.fusion._ACTIVATIONS", {nn.ReLU: ("no such thing", [])})
-    assert fused(plain, example) is plain
+    assert fuse_activations(plain, example) is plain
 
 
 def test_every_precision_gives_the_labels_of_the_plain_network(router5: Bundle, radiographs: Images) -> None:
@@ -266,14 +266,14 @@ def test_failures_do_not_wait_for_batches_and_few_pictures_are_held(small_bundle
 
     results: Iterator[Any] = predict(readings(), gate, 2, StageTimer())
     first = next(results)
-    assert (first.item, first.answer) == (1, None)
+    assert (first.item, first.output) == (1, None)
     for _ in range(3):
-        assert next(results).answer is None
+        assert next(results).output is None
     assert max(taken) < 20, "only a few are read ahead of a network that does not answer"
     gate.open.set()
     rest = list(results)
     assert sorted([1, 4, 7, 10] + [result.item for result in rest]) == list(range(1000))
     for result in rest:
-        if result.answer is not None:
-            assert int(np.argmax(result.answer)) == result.item % 5
+        if result.output is not None:
+            assert int(np.argmax(result.output)) == result.item % 5
     assert closed.is_set()

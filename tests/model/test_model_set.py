@@ -20,7 +20,7 @@ from dicomsort.dicom import reader
 from dicomsort.dicom.pixel_data import ImagePixelDescription
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
-from dicomsort.evaluation.evaluate import EvalSettings, answer
+from dicomsort.evaluation.predictions import EvalSettings, predict_samples
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.manifest.table import columns
 from dicomsort.model import bundle as bundles
@@ -77,12 +77,12 @@ def test_each_model_says_what_it_says_alone(
         sort(settings(archive, out, pool=ONE_BY_ONE), Classifier(bundle, "cpu", "float32"))
         alone = rows(out)
         assert alone.keys() == together.keys()
-        answers = ["label", "confidence", *(name for name in next(iter(alone.values()))
+        columns = ["label", "confidence", *(name for name in next(iter(alone.values()))
                                             if "score_" in name or "." in name)]  # fmt: skip
         for path, row in alone.items():
             if row["status"] == "duplicate":
                 continue
-            for name in answers:
+            for name in columns:
                 there = f"{bundle.name}.{name}" if place else name
                 assert together[path][there] == row[name], (path, there)
                 seen[there] += bool(row[name])
@@ -398,9 +398,9 @@ def test_the_reject_score_of_a_further_model_does_not_count(
 
 def test_an_infinite_doubt_is_a_doubt(small_bundle: Bundle) -> None:
     bundle = replace(small_bundle, reject=Reject(1.0))
-    answers = np.zeros((3, 6), np.float32)
-    answers[:, 5] = (1.0, 1.5, np.nan)
-    assert [Reason.UNLIKE in one.why for one in bundle.decisions(answers, 0.0)] == [False, True, True]
+    outputs = np.zeros((3, 6), np.float32)
+    outputs[:, 5] = (1.0, 1.5, np.nan)
+    assert [Reason.UNLIKE in one.why for one in bundle.decisions(outputs, 0.0)] == [False, True, True]
 
 
 def test_a_bundle_keeps_its_reject_score(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def samples(inbox: Path, small_bundle: Bundle) -> list[Sample]:
 def test_eval_measures_the_logits_only(samples: list[Sample], small_bundle: Bundle) -> None:
     fast = EvalSettings(bootstrap=0, pool=ONE_BY_ONE)
     with_it, without = (
-        answer(one, samples, fast) for one in (Rejecting(small_bundle), FixedPredictor(small_bundle))
+        predict_samples(one, samples, fast) for one in (Rejecting(small_bundle), FixedPredictor(small_bundle))
     )
     for one, other in zip(with_it.predictions, without.predictions, strict=True):
         assert np.array_equal(one.scores, other.scores)

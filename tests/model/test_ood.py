@@ -16,7 +16,8 @@ from dicomsort.model import networks, ood
 from dicomsort.model.bundle import Bundle, Reject, compact
 from dicomsort.model.classifier import Classifier
 from dicomsort.model.heads import Head
-from dicomsort.training.train import FALSE_REJECTIONS, rejecting
+from dicomsort.training.finish import FALSE_REJECTIONS, with_reject_score
+from dicomsort.training.pretrained import start_from
 
 HEAD = Head("label", ("a", "b", "c"))
 Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -54,7 +55,7 @@ def rejecting_bundle(small_bundle: Bundle) -> Bundle:
         np.float32
     )
     logits += generator.normal(size=logits.shape).astype(np.float32)
-    return rejecting(small_bundle, (features[:20], logits[:20]), (features[20:], logits[20:]))
+    return with_reject_score(small_bundle, (features[:20], logits[:20]), (features[20:], logits[20:]))
 
 
 def test_what_lies_where_the_training_lay_scores_about_0_and_the_rest_more() -> None:
@@ -114,7 +115,7 @@ def test_few_or_narrow_features_are_enough(shape: tuple[int, int]) -> None:
 
 def test_so_many_radiographs_are_rejected_as_it_says(small_bundle: Bundle) -> None:
     unseen = plane(2000, 2)
-    bundle = rejecting(small_bundle, plane(400, 1), unseen)
+    bundle = with_reject_score(small_bundle, plane(400, 1), unseen)
     assert bundle.reject is not None
     rejected = scores(kept_of(bundle), unseen, small_bundle.head) > bundle.reject.threshold
     assert rejected.mean() == pytest.approx(FALSE_REJECTIONS, abs=0.001)
@@ -152,7 +153,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
     plain = Bundle("m", spec, Preprocessing(size=64), HEAD, compact(networks.weights_of(network)))
     features, logits = (part.numpy() for part in networks.build(plain).eval().features(images))
     assert (features.shape, logits.shape) == ((24, 256), (24, 3))
-    bundle = rejecting(plain, (features, logits), (features, logits))
+    bundle = with_reject_score(plain, (features, logits), (features, logits))
     expected = ood.scores(kept_of(bundle), features, logits, HEAD)
     answers = Classifier(bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (24, 4)
@@ -163,7 +164,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
 def test_a_bundle_with_a_score_is_a_start_for_others(rejecting_bundle: Bundle, tmp_path: Path) -> None:
     rejecting_bundle.save(tmp_path)
     network = networks.Network(rejecting_bundle.network, 2)
-    networks.start_from(network, tmp_path / bundles.WEIGHTS)
+    start_from(network, tmp_path / bundles.WEIGHTS)
     name = next(name for name, value in network.body.named_parameters() if value.ndim == 4)
     expected = np.asarray(rejecting_bundle.weights[name], np.float32)
     assert np.array_equal(network.body.get_parameter(name).detach().numpy(), expected)

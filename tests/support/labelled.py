@@ -11,7 +11,7 @@ from PIL import Image
 from predictors import ROUTER_LABELS, FixedPredictor
 
 from dicomsort.data.dataset import Columns, Sample, load
-from dicomsort.evaluation.evaluate import EvalSettings
+from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.system.worker_pool import PoolSettings
 
 LEVELS = np.linspace(20, 200, len(ROUTER_LABELS))
@@ -44,7 +44,7 @@ def draw_pictures(folder: Path, count: int = 12) -> None:
 
 
 def samples_of(path: Path, *targets: str, facts: Sequence[str] = ()) -> tuple[Sample, ...]:
-    return load(path, Columns(targets, facts=tuple(facts))).samples
+    return load(path, Columns(targets, metadata=tuple(facts))).samples
 
 
 class Several(FixedPredictor):

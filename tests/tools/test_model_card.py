@@ -156,9 +156,9 @@ def test_only_pictures_with_a_free_licence_are_shown(
     ],
 )  # fmt: skip
 def test_free_licences(licence: str, free: bool) -> None:
-    sample = Sample(Path("a.png"), "a.png", ("x",), "a.png", "0" * 16, facts={"licence": licence})
+    sample = Sample(Path("a.png"), "a.png", ("x",), "a.png", "0" * 16, metadata={"licence": licence})
     assert model_card.may_be_shown(sample) == free
-    assert not model_card.may_be_shown(replace(sample, more=(Path("b.png"),)))
+    assert not model_card.may_be_shown(replace(sample, views=(Path("b.png"),)))
 
 
 def test_the_picture_stays_small() -> None:

@@ -15,7 +15,7 @@ import sources
 import told
 from candidates import Run
 
-from dicomsort.evaluation.metrics import Estimate
+from dicomsort.evaluation.bootstrap import Estimate
 
 LABELS = ("adult_chest", "pediatric_chest")
 FOLDS = ("east", "east", "east", "east", "west", "west", "west", "west")

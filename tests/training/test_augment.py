@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dicomsort.errors import UsageError
-from dicomsort.training.augment import PRESETS, Augmentation, shown, side_by_side, transform, with_grays_of
+from dicomsort.training.augment import PRESETS, Augmentation, shown, transform
+from dicomsort.training.random_transforms import side_by_side, with_grays_of
 
 NONE = PRESETS["none"]
 

@@ -37,7 +37,7 @@ from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.devices import choose_device
 from dicomsort.model.heads import Head
 from dicomsort.system.worker_pool import PoolSettings
-from dicomsort.training import train
+from dicomsort.training import finish, pretrained, train
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint
 from dicomsort.training.cross_validation import FoldResult
@@ -131,7 +131,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     again = train.train("m", prepared, recipe, place(tmp_path / "cut", True), lambda e: seen.append(e.number))
     assert again.tag == whole.tag
     assert seen[:2] == [1, 2]
-    train.finish(again, tmp_path / "cut")
+    finish.save(again, tmp_path / "cut")
     assert not (tmp_path / "cut" / CHECKPOINT).exists()
 
 
@@ -241,15 +241,15 @@ def test_several_heads_learn_together(pictures: Path, tmp_path: Path) -> None:
 def test_every_parameter_learns(pictures: Path, tmp_path: Path) -> None:
     prepared = prepared_from(pictures, tmp_path / "cache")
     before: dict[str, Any] = {}
-    original = networks.begin
+    original = pretrained.create_for_training
 
-    def begin(*arguments: Any) -> Any:
+    def create_for_training(*arguments: Any) -> Any:
         network, spec = original(*arguments)
         before.update({name: value.detach().clone() for name, value in network.named_parameters()})
         return network, spec
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "begin", begin)
+        patch.setattr(pretrained, "create_for_training", create_for_training)
         bundle = train.train("m", prepared, replace(RECIPE, ema=0.0, epochs=1), place(tmp_path / "m"))
     after = {f"body.{name}": torch.from_numpy(value).float() for name, value in bundle.weights.items()}
     still = [name for name, value in before.items() if torch.allclose(value, after[name], atol=1e-6)]
@@ -261,7 +261,7 @@ def test_a_training_can_start_from_another_bundle(pictures: Path, tmp_path: Path
     first = train.train("m", prepared, replace(RECIPE, epochs=1), place(tmp_path / "m"))
     first.save(tmp_path / "m")
     weights = str(tmp_path / "m" / bundles.WEIGHTS)
-    network, _ = networks.begin(RECIPE.arch, RECIPE.size, 1, weights)
+    network, _ = pretrained.create_for_training(RECIPE.arch, RECIPE.size, 1, weights)
     started = networks.weights_of(network)
     classifier = network.body.pretrained_cfg["classifier"]
     for name, value in first.weights.items():
@@ -310,7 +310,7 @@ def test_auxiliary_columns_teach_and_are_gone_at_the_end(
 def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
     prepared = prepared_from(pictures, tmp_path / "c")
-    start = networks.begin(RECIPE.arch, RECIPE.size, 1, None)[0]
+    start = pretrained.create_for_training(RECIPE.arch, RECIPE.size, 1, None)[0]
     save_file({name: value.clone() for name, value in start.body.state_dict().items()}, weights)
     recipe = replace(RECIPE, pretrained=str(weights), freeze=2, epochs=1)
     bundle = train.train("m", prepared, recipe, place(tmp_path))
@@ -333,7 +333,7 @@ def test_frozen_stages_keep_weights_and_statistics(pictures: Path, tmp_path: Pat
 
 
 def test_a_network_whose_stages_nobody_tells_can_be_trained_but_not_frozen() -> None:
-    network = networks.begin("pit_ti_224", 224, 2, None)[0]
+    network = pretrained.create_for_training("pit_ti_224", 224, 2, None)[0]
     network.freeze(0)
     assert all(value.requires_grad for value in network.parameters())
     with pytest.raises(UsageError, match="timm does not tell the stages"):
@@ -434,7 +434,7 @@ def test_classes_count_alike_after_training(pictures: Path, tmp_path: Path) -> N
     drawn = 0.25 / 2  # half of the rare class, which is drawn in proportion to the root of its size
     with torch.no_grad():
         network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25, drawn / (1 - drawn)]))
-    train.adjust_logits(network, replace(prepared, train=images), balance=0.5)
+    finish.adjust_logits(network, replace(prepared, train=images), balance=0.5)
     first, second, third = network.body.get_classifier().bias.tolist()
     assert first == pytest.approx(second, abs=1e-6)
     assert third == pytest.approx(np.log(0.05 / 0.95), abs=1e-5)
@@ -553,10 +553,10 @@ def test_folds_and_audit(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert len(accuracy["values"]) == 3
     assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
     assert accuracy["deviation"] == pytest.approx(np.std(accuracy["values"], ddof=1))
-    answers = read_csv(out / "predictions.csv")
-    assert len(answers) == len({row["file"] for row in answers}) == 24
-    assert {row["fold"] for row in answers} == {"fold-1", "fold-2", "fold-3"}
-    right = np.mean([row["truth"] == row["label"] for row in answers])
+    predictions = read_csv(out / "predictions.csv")
+    assert len(predictions) == len({row["file"] for row in predictions}) == 24
+    assert {row["fold"] for row in predictions} == {"fold-1", "fold-2", "fold-3"}
+    right = np.mean([row["truth"] == row["label"] for row in predictions])
     assert ran.json["pooled"]["light"]["overall"]["accuracy"]["value"] == pytest.approx(right)
     assert ran.json["pooled"]["light"]["clusters"] == 12
     assert read_csv(audit)[0]["file"] == "5.png"
@@ -726,7 +726,7 @@ def test_weights_from_the_hub_without_a_network_connection(
 
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(UsageError, match="cannot be fetched; without a network connection"):
-        networks.begin("resnet18", 64, 2, "hub")
+        pretrained.create_for_training("resnet18", 64, 2, "hub")
 
 
 def test_a_model_of_whole_studies_is_measured_on_whole_studies(

@@ -1,0 +1,220 @@
+"""What models are asked, and what they predict for each sample."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
+from dicomsort.data.table import PATIENT, names_people
+from dicomsort.data.targets import encode
+from dicomsort.errors import UsageError
+from dicomsort.evaluation.metrics import Predictions
+from dicomsort.model.batching import Predictor, predict
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Decision, Head, decide_all
+from dicomsort.outcome import Failure, Header, ReadImage
+from dicomsort.system.reporting import Count
+from dicomsort.system.timing import StageTimer
+from dicomsort.system.worker_pool import PoolSettings
+
+HEADER_FACTS = (
+    "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",
+)  # fmt: skip
+"""What a DICOM header can tell for `--by` where the CSV has no such column."""
+
+_MOST_TIMED = 256
+_BATCHES_TIMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSettings:
+    """How to evaluate.
+
+    bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
+    (Sample.group), another column (Sample.metadata), or None for single images. by: columns (of
+    Sample.metadata or HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits
+    the device.
+    corrections: a file of labels to put right. patient: see `table.Columns`.
+    """
+
+    bootstrap: int = 10_000
+    seed: int = 0
+    cluster: str | None = None
+    by: tuple[str, ...] = ()
+    batch_size: int | None = None
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    corrections: Path | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A target column, where it stands in Sample.targets, and the head (`at` its place) that answers it."""
+
+    target: str
+    cell: int
+    at: int
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An image that was read, and the scores of all heads in a row: float32 (labels of all heads,)."""
+
+    sample: Sample
+    header: Header
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPredictions:
+    """What a model says of samples, in their order, and those that could not be read.
+
+    seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
+    network alone, see `predict_samples`. remarked: what was odd about files that could be read.
+    """
+
+    bundle: Bundle
+    tag: str
+    predictions: tuple[Prediction, ...]
+    failures: tuple[Unread, ...]
+    seconds_per_image: float
+    network_seconds_per_image: float
+    device: str
+    precision: str
+    remarked: tuple[Remarked, ...] = ()
+
+
+def metadata_needed(
+    columns: Sequence[str], cluster: str | None, by: Iterable[str], patient: str | None = None
+) -> tuple[str, ...]:
+    """Name the columns that must be asked for; what only the header knows is not among them.
+
+    columns: those of the CSV. patient: that of patients, if it was asked for. Raises UsageError for a column
+    that there is not, and for groups by patient: nothing that names one belongs in an output.
+    """
+    wanted = [name for name in by if name in columns or name not in HEADER_FACTS]
+    if people := [name for name in wanted if names_people(name) or name == patient]:
+        raise UsageError(f"--by {people[0]} would name people; use --cluster {people[0]} to resample them")
+    if cluster not in (None, PATIENT):
+        wanted.append(str(cluster))
+    for name in (*wanted, *([PATIENT] if cluster == PATIENT and patient is None else [])):
+        if name not in columns:
+            raise UsageError(f"the data have no column '{name}'; they have: {', '.join(columns) or 'none'}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def questions(heads: Sequence[Head], targets: Sequence[str]) -> tuple[Question, ...]:
+    """Find the head for each target: the one of that name, or else the one in the same place.
+
+    targets: none for a folder of classes, which the first head answers. Raises UsageError if there is no
+    head for a target, or one for two.
+    """
+    names = tuple(targets) or (heads[0].name,)
+    by_name = {head.name: at for at, head in enumerate(heads)}
+    found = []
+    for cell, name in enumerate(names):
+        at = by_name.get(name, cell)
+        if at >= len(heads):
+            raise UsageError(
+                f"the model has no answer to target '{name}'; its heads are: {', '.join(by_name)}"
+            )
+        if targets and name != heads[at].name and heads[at].kind == "binary":
+            raise UsageError(f"the model answers '{heads[at].name}', not '{name}'; choose that --target")
+        found.append(Question(name, cell, at, heads[at]))
+    if len({question.at for question in found}) < len(found):
+        raise UsageError(f"two targets belong to one head; name them like the heads: {', '.join(by_name)}")
+    return tuple(found)
+
+
+def check(heads: Sequence[Head], targets: Sequence[str], samples: Iterable[Sample]) -> None:
+    """Raise UsageError unless the heads know every label of the samples."""
+    asked = questions(heads, targets)
+    cells = {(question.cell, sample.targets[question.cell]) for sample in samples for question in asked}
+    for cell, text in sorted(cells):
+        encode(text, asked[cell].head)
+
+
+def predict_samples(
+    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, progress: Count | None = None
+) -> ModelPredictions:
+    """Predict every sample. Files that cannot be read are told apart, never dropped silently.
+
+    The network alone is timed afterwards: some of the pictures (at most 256) are predicted once more out of
+    memory, in all lanes, while no worker reads.
+    """
+    batch_size = settings.batch_size or predictor.batch_size
+    timed = min(_MOST_TIMED, _BATCHES_TIMED * predictor.concurrency * batch_size)
+    order = {id(sample): index for index, sample in enumerate(samples)}
+    predictions: list[Prediction] = []
+    failures: list[Unread] = []
+    pictures: list[ReadImage] = []
+    remarked: list[Remarked] = []
+    started = time.perf_counter()
+    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
+    for sample, reading, scores in predict(readings, predictor, batch_size, StageTimer()):
+        if isinstance(reading, Failure):
+            failures.append((sample, reading))
+        elif scores is not None:
+            predictions.append(Prediction(sample, reading.header, scores))
+            if len(pictures) < timed:
+                pictures.append(reading)
+        if progress is not None:
+            progress(1)
+    seconds = time.perf_counter() - started
+    return ModelPredictions(
+        bundle=predictor.bundle,
+        tag=predictor.bundle.tag,
+        predictions=tuple(sorted(predictions, key=lambda prediction: order[id(prediction.sample)])),
+        failures=tuple(sorted(failures, key=lambda failure: order[id(failure[0])])),
+        seconds_per_image=seconds / max(len(samples), 1),
+        network_seconds_per_image=_network_seconds(predictor, pictures, batch_size),
+        device=predictor.name,
+        precision=predictor.precision,
+        remarked=tuple(remarked),
+    )
+
+
+def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
+    started = time.perf_counter()
+    for _ in predict(((None, picture) for picture in pictures), predictor, batch_size, StageTimer()):
+        pass
+    return (time.perf_counter() - started) / max(len(pictures), 1)
+
+
+def predictions_of(
+    head: Head,
+    truth: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    clusters: NDArray[np.int64] | None = None,
+) -> Predictions:
+    """Put truth (n, head.width) as `encode` gives it, none NaN, and scores (n, labels) side by side."""
+    known: NDArray[np.int64] | NDArray[np.bool_] = truth.argmax(axis=1)
+    if head.kind != "multiclass":
+        known = truth > 0.5 if head.kind == "multilabel" else truth[:, 0].astype(np.int64)
+    return Predictions(
+        head.kind, head.labels, known, head.chosen(scores), scores.astype(np.float64), clusters
+    )
+
+
+def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int64] | None:
+    """Give images that are resampled as one the same number: (n,); None for single images.
+
+    An empty cell stands for its file.
+    """
+    if column is None:
+        return None
+    names = [
+        sample.group if column == PATIENT else sample.metadata.get(column) or f"file {sample.name}"
+        for sample in samples
+    ]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
+
+
+def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:
+    """Decide what the scores of all heads say."""
+    return decide_all(prediction.scores, heads)

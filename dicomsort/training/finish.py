@@ -1,0 +1,120 @@
+"""From a trained network to a whole bundle: shares of classes, calibration, reject score, and the files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dicomsort.data.dataset import Sample, data_hash
+from dicomsort.data.splits import Split
+from dicomsort.data.targets import split_by_head
+from dicomsort.errors import ModelError
+from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, review_threshold, right
+from dicomsort.model import bundle as bundles
+from dicomsort.model import ood
+from dicomsort.model.bundle import Bundle, Reject
+from dicomsort.model.heads import Head, split_columns
+from dicomsort.model.networks import Network
+from dicomsort.training.loader import sampling_weights
+from dicomsort.training.recipe import Recipe
+from dicomsort.training.run_folder import CHECKPOINT
+from dicomsort.training.trainer import Prepared
+
+FALSE_REJECTIONS = 0.01
+"""The share of radiographs, of validation, that the reject score may send to review."""
+
+_LEAST = 1e-6  # share of a class, so that its logarithm is a number
+
+
+def save(bundle: Bundle, folder: Path) -> None:
+    """Save a bundle, and forget the training's state only then. Raises TargetError if that fails."""
+    bundle.save(folder)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def finished_bundle(
+    folder: Path, recipe: Recipe, samples: Sequence[Sample], heads: Sequence[Head], split: Split
+) -> Bundle | None:
+    """Return the bundle that an earlier training of the same settings and data has left, whole, if it has."""
+    try:
+        bundle = bundles.load(folder)
+    except ModelError:
+        return None
+    facts = (bundle.training.get("recipe"), bundle.training.get("data_sha256"), bundle.split)
+    named = [(head.name, head.kind, head.labels) for head in bundle.heads]
+    wanted = [(head.name, head.kind, head.labels) for head in heads]
+    return bundle if facts == (recipe.as_dict(), data_hash(samples), split) and named == wanted else None
+
+
+def with_calibration(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
+    """Fit temperatures and thresholds on images that were not trained on: logits and truth (n, outputs).
+
+    The threshold for review is that of 99.5 % right predictions among these images, without a margin; where
+    none reaches that, it is the highest possible.
+    """
+    heads, facts = [], []
+    for head, _, wanted, own in split_by_head(bundle.heads, truth, logits):
+        fitted = fitted_head(head, own, wanted)
+        scores = fitted.scores(own)
+        confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted)
+        threshold = review_threshold(confidence, correct, REVIEW_PRECISION)
+        heads.append(replace(fitted, review_below=threshold))
+        facts.append(
+            {
+                "head": head.name,
+                "images": len(correct),
+                "accuracy": float(correct.mean()),
+                "review_precision": REVIEW_PRECISION,
+                "coverage": float((confidence >= threshold).mean()),
+            }
+        )
+    return replace(bundle, head=heads[0], further=tuple(heads[1:]), metrics={"validation": facts})
+
+
+Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Features (n, dimensions) and logits (n, outputs) of images."""
+
+
+def with_reject_score(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
+    """Give a bundle a reject score, fitted to its training images, with a threshold.
+
+    known: the training images; unseen: radiographs that it was not trained on, of which FALSE_REJECTIONS lie
+    above the threshold.
+    """
+    weights = ood.fit(*known, bundle.head)
+    found = ood.scores(weights, *unseen, bundle.head)
+    threshold = float(np.quantile(found, 1 - FALSE_REJECTIONS))
+    return replace(bundle, weights={**bundle.weights, **weights}, reject=Reject(round(threshold, 4)))
+
+
+def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
+    """Take what was seen how often out of the outputs (Menon et al. 2021, logit adjustment).
+
+    A network learns to prefer what it has seen often. In a multiclass head what counts is the mean of the
+    classes' recalls, so all classes become alike; in the others the balanced drawing is undone.
+    """
+    images = prepared.train
+    weights = np.array(sampling_weights(images.strata, images.sources, balance))
+    bias = network.body.get_classifier().bias
+    shifts = [
+        _shift(head, truth, weights)
+        for head, truth in zip(
+            prepared.heads,
+            split_columns(images.truth[:, : prepared.outputs], [head.width for head in prepared.heads]),
+            strict=True,
+        )
+    ]
+    with torch.no_grad():
+        bias -= torch.from_numpy(np.concatenate(shifts)).to(bias)
+
+
+def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(truth).any(axis=1)
+    drawn = np.clip(np.average(truth[known], axis=0, weights=weights[known]), _LEAST, 1 - _LEAST)
+    if head.kind == "multiclass":
+        return np.asarray(np.log(drawn))
+    natural = np.clip(truth[known].mean(axis=0), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(drawn / (1 - drawn)) - np.log(natural / (1 - natural)))
