@@ -1,4 +1,4 @@
-"""Rebuild router5 as its card states it: two trainings from the same weights, and the mean of what they learned.
+"""Rebuild router5 as its card states it: two trainings from the same weights, and the mean of both.
 
     python tools/rebuild_router5.py DATA --weights mobilenetv1_100.safetensors [--runs runs] [--dry-run]
 
