@@ -3,11 +3,11 @@
     pip install '.[bench]' && python benchmarks/agree.py FOLDER... [--frames 3] [--workers 2] [--verbose]
 
 Of every DICOM file under the folders, the first, the middle and the last frames are decoded, and with them
-streams that are made with every option of their kind, whose pixels are known (`tests/made.py`,
-`tests/jpeg_lossless.py`, `tests/streams.py`). Each decoding runs in a worker process, for some of these
-decoders crash: those of imagecodecs, Pillow, pydicom's plug-ins as far as they are installed, and dcmtk's
-commands. All are compared, gray value by gray value (of colors, their brightness), with what is known, or
-with what `dicom.codecs` chooses to do. Lossless syntaxes must be equal. Values of a lossy one may differ
+streams that are made with every option of their kind, whose pixels are known (`made.py`, `jpeg_lossless.py`
+and `streams.py` in tests/support). Each decoding runs in a worker process, for some of these decoders crash:
+those of imagecodecs, Pillow, pydicom's plug-ins as far as they are installed, and dcmtk's commands. All are
+compared, gray value by gray value (of colors, their brightness), with what is known, or with what
+`dicom.codecs` chooses to do. Lossless syntaxes must be equal. Values of a lossy one may differ
 by 2 steps, by 3 from what went into an encoder; the brightness of lossy colors by 2 of 256 on average, for
 sub-sampled ones are smoothed in one way or another.
 

@@ -1,6 +1,6 @@
 """Seconds for the intervals of the figures, on one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/figures.py [--bootstrap 10000] [--predictions 100000] [--ranked 6000]
+    OMP_NUM_THREADS=1 python benchmarks/bootstrap.py [--bootstrap 10000] [--predictions 100000] [--ranked N]
 
 Five classes. Predictions are right in 95 %, the truth of each image is drawn on its own, so that few patients
 are alike: the hard case. Confusion figures: accuracy, kappa, precision, recall and F1. Rank figures: AUC and

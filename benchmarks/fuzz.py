@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py [--mutants 5000] [--seed 0] [--workers 2] [--timeout 20]
 
-Mutants of the files in tests/archive and tests/broken: bits flipped, ends cut off, lengths of elements
+Mutants of the files in tests/archive and tests/data/broken: bits flipped, ends cut off, lengths of elements
 changed, stretches swapped, zeroed or repeated, fragments swapped. Every mutant must end exactly once, as a
 picture or as a failure, within the time limit; no header value that names a person may come out. Ends with
 exit code 1 otherwise. A mutant depends on the seed and its number alone: `--only NUMBER --keep FILE` writes

@@ -3,10 +3,10 @@
     pip install '.[bench]' && python benchmarks/parity.py FOLDER... [--size 224]
 
 For every radiograph under the folders: the mean and the greatest difference, in gray levels of 255, between
-`dicomsort.read_image` and `tests/reference.py`, which decodes every pixel with pydicom, applies pydicom's
-modality and VOI functions, and averages areas exactly. What is no radiograph is left out; what the reference
-cannot decode is compared with what is right, and the table says why. Ends with exit code 1 if a mean is
-beyond 1.5 or a file could not be compared.
+`dicomsort.read_image` and `tests/support/reference.py`, which decodes every pixel with pydicom, applies
+pydicom's modality and VOI functions, and averages areas exactly. What is no radiograph is left out; what the
+reference cannot decode is compared with what is right, and the table says why. Ends with exit code 1 if a
+mean is beyond 1.5 or a file could not be compared.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Small DICOM files that are easy to read wrongly, each with the picture that the standard asks for.
 
-All are the radiograph of tests/archive/2019/ABD/a0001.dcm (CC BY 4.0, see tests/DATA.md), 384 x 308 pixels of
-12 bits, stored anew; the right picture follows from how it was stored, without any reader. Used by
-other_tools.py.
+All are the radiograph of tests/archive/2019/ABD/a0001.dcm (CC BY 4.0, see tests/data/DATA.md), 384 x 308
+pixels of 12 bits, stored anew; the right picture follows from how it was stored, without any reader. Used
+by other_tools.py.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Make pictures that are no radiographs of a person, to measure whether a model tells them apart.
 
-    python benchmarks/negatives.py DICOM_FOLDER --out FOLDER [--each 48] [--sheets]
+    python studies/negatives.py DICOM_FOLDER --out FOLDER [--each 48] [--sheets]
 
 DICOM_FOLDER holds collected files in `other`, `broken` and `xray`, named OWNER__REPOSITORY__FILE. Those
 listed in REAL are rendered as an archive's captures would be, up to six pictures each: frames, CT windows,

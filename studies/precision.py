@@ -1,6 +1,6 @@
 """How much a model's answers change with the precision of the network.
 
-    python benchmarks/precision.py labels.csv --target group [--model router5] [--precision bfloat16]
+    python studies/precision.py labels.csv --target group [--model router5] [--precision bfloat16]
 
 Reads every image of a labelled data set (see `dicomsort train`), runs the network in float32 and in the other
 precision, and prints on how many images both give the same label, on how many the same decision (label or

@@ -1,6 +1,6 @@
 """Classify a folder of real DICOM files with known contents and print what went wrong.
 
-python benchmarks/real_dicom.py FOLDER [--model NAME_OR_FOLDER] [--sheet WRONG.png]
+python studies/real_dicom.py FOLDER [--model NAME_OR_FOLDER] [--sheet WRONG.png]
 
 FOLDER holds manifest.csv with the columns `file` and `label5` (the class that a person sees). Prints the
 statuses, then every radiograph whose label differs from what a person sees, with its confidence; --sheet

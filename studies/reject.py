@@ -1,8 +1,8 @@
 """Whether a model's reject score tells radiographs from other pictures.
 
-    python benchmarks/reject.py labels.csv negatives.csv --model router5 [--dicom FOLDER] --out FOLDER
+    python studies/reject.py labels.csv negatives.csv --model router5 [--dicom FOLDER] --out FOLDER
 
-negatives.csv is what benchmarks/negatives.py has written. Radiographs are the validation and test parts of
+negatives.csv is what studies/negatives.py has written. Radiographs are the validation and test parts of
 labels.csv by the model's own split (files of no split count as test; what is ambiguous is a radiograph, too),
 and those of a folder of DICOM files with manifest.csv (rows of the groups xray and derived whose `label5` is
 known, no mammography), read as `dicomsort classify --include-secondary-capture` would. The test part is also

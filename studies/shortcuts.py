@@ -1,6 +1,6 @@
 """What a five-class model answers when only what should not matter has changed.
 
-    python benchmarks/shortcuts.py labels.csv [--model router5] [--split-part test] [--limit N] --out FOLDER
+    python studies/shortcuts.py labels.csv [--model router5] [--split-part test] [--limit N] --out FOLDER
 
 Takes the part of the data that the model's own split names (files of no split count as test), without those
 marked `ambiguous`, changes each picture in its own pixels, before it is fitted to the canvas, and asks the

@@ -1,6 +1,6 @@
 """The table of the Imaging Router paper on one fixed split: several networks, trained the same way.
 
-    python benchmarks/zoo.py labels.csv --weights FOLDER --out runs/zoo
+    python studies/zoo.py labels.csv --weights FOLDER --out runs/zoo
 
 Trains each network that has no bundle under --out yet (about an hour in all on two cores with bfloat16),
 evaluates all of them on the test part of models/xray-split.csv, and prints the table as Markdown. --weights

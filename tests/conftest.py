@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the pr
 
 import pytest
 import torch
+import trainings
 import written
 from committed import ARCHIVE, BROKEN, expected_rows
 from predictors import ROUTER_LABELS, FixedPredictor
@@ -82,3 +83,14 @@ def inbox(tmp_path: Path, write_dicom: Callable[..., Path]) -> Path:
     write_dicom(folder / "ct.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT")
     (folder / "notes.txt").write_text("no picture")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four pictures, bright and dark in turn, and their table: to be read, not to be changed."""
+    folder = tmp_path_factory.mktemp("pictures")
+    columns = {
+        "patient": [f"p{n // 2}" for n in range(24)], "site": ["x", "x", "y", "y", "z", "z"],
+        "level": ["10|200", "10", "200"], "metal": ["0", "0", "1", "", "1"],
+    }  # fmt: skip
+    return trainings.table(folder, 24, **columns)

@@ -1,7 +1,7 @@
 """Average the weights of two models of one network, start and question, and fit what follows from them anew.
 
-    python benchmarks/average.py labels.csv A B --corrections models/corrections.csv --out C
-    python benchmarks/average.py labels.csv A B --folds --out C
+    python tools/average_weights.py labels.csv A B --corrections models/corrections.csv --out C
+    python tools/average_weights.py labels.csv A B --folds --out C
 
 Networks that were trained from the same weights in different ways lie close enough together that the mean of
 their weights is a network too, often one that is better on data like the training data and on other data
@@ -9,7 +9,7 @@ their weights is a network too, often one that is better on data like the traini
 B's split, the reject score on its training part, as `dicomsort train` does it; A must have seen no more.
 
 --folds: A and B are what `dicomsort train --folds` has written, of the same folds; C gets the answers of each
-fold's mean to what both have left out, for benchmarks/sources.py. Its temperatures are the means of theirs,
+fold's mean to what both have left out, for studies/sources.py. Its temperatures are the means of theirs,
 its folds, thresholds and rejections those of A.
 """
 

@@ -1,6 +1,6 @@
 """Measure a bundle on its own test part, and write what comes of it into the bundle's card, its README.md.
 
-    python benchmarks/card.py labels.csv --model models/router5 --target group
+    python tools/model_card.py labels.csv --model models/router5 --target group
 
 Rewrites what stands between `<!-- BEGIN figures -->` and `<!-- END figures -->` (what was measured) and
 between `<!-- BEGIN data -->` and `<!-- END data -->` (where the pictures come from, counted); the rest of the
@@ -151,7 +151,7 @@ def _introduction(work: Work) -> str:
         f"{__version__}, by"
     )
     command = (
-        f"python benchmarks/card.py {work.data.name} --model models/{work.folder.resolve().name} "
+        f"python tools/model_card.py {work.data.name} --model models/{work.folder.resolve().name} "
         f"--target {work.target}{corrected}"
     )
     return f"{_wrapped(text)}\n\n    {command}"

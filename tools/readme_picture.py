@@ -1,6 +1,6 @@
 """Draw the README's picture: what became of an archive's radiographs, one row of the sheet per folder.
 
-python benchmarks/picture.py OUT_OF_A_RUN SHEET.png
+python tools/readme_picture.py OUT_OF_A_RUN SHEET.png
 """
 
 import csv

@@ -26,7 +26,7 @@ RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.
 JPEG, JPEG_SV1 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
 
 
-def _rle(pixels: NDArray[Any]) -> bytes:
+def rle(pixels: NDArray[Any]) -> bytes:
     options: dict[str, Any] = {
         "rows": pixels.shape[0], "columns": pixels.shape[1], "samples_per_pixel": 1, "bits_allocated": 8,
         "bits_stored": 8, "pixel_representation": 0, "number_of_frames": 1,
@@ -36,7 +36,7 @@ def _rle(pixels: NDArray[Any]) -> bytes:
 
 
 ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {
-    RLE: _rle,
+    RLE: rle,
     JPEG: lambda pixels: bytes(imagecodecs.jpeg8_encode(pixels, level=100)),
     JPEG_SV1: lambda pixels: bytes(imagecodecs.ljpeg_encode(pixels)),
     JPEG_LS: lambda pixels: bytes(imagecodecs.jpegls_encode(pixels)),

@@ -1,27 +1,36 @@
 """What a header says about the look of its values: each rule of PS3.3 on a small file with a known answer."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import pydicom
 import pytest
+import reference
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from readings import SMOOTH, SMOOTH8, Write, decoded_alike, image_of, picture_of, read
 
-from dicomsort import Preprocessing, ReadSettings
+from dicomsort import ReadSettings
 from dicomsort.dicom import reader
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import ReadImage, Reason, Status
 
-Write = Callable[..., Path]
 ROWS, COLUMNS = 64, 64
+
 CR, XA = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.12.1"
+
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+
 ENHANCED_XA = "1.2.840.10008.5.1.4.1.1.12.1.1"
 
 RAMP = np.linspace(0, 4095, ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(np.uint16)
 """Every value from 0 to 4095 once, from the upper left to the lower right."""
+
 RAMP8 = (RAMP >> 4).astype(np.uint8)
+
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
@@ -332,3 +341,100 @@ def test_the_spacing_of_enhanced_objects(
 def test_nonsense_about_pixels_is_ignored(nonsense: list[str], tmp_path: Path, write_dicom: Write) -> None:
     plain = image(write_dicom(tmp_path / "plain.dcm", RAMP))
     assert np.array_equal(image(write_dicom(tmp_path / "x.dcm", RAMP, PixelSpacing=nonsense)), plain)
+
+
+def test_monochrome1_and_inverse_presentation_are_inverted_once(tmp_path: Path, write_dicom: Write) -> None:
+    plain = image_of(write_dicom(tmp_path / "plain.dcm", SMOOTH))
+    inside = plain[:, 8:-8].astype(int)
+    for number, (photometric, shape) in enumerate(
+        [("MONOCHROME1", None), ("MONOCHROME1", "INVERSE"), (None, "INVERSE")]
+    ):
+        path = tmp_path / f"inverse{number}.dcm"
+        write_dicom(path, SMOOTH, PhotometricInterpretation=photometric, PresentationLUTShape=shape)
+        assert picture_of(path).remarks == ()
+        assert np.abs(255 - image_of(path)[:, 8:-8].astype(int) - inside).max() <= 1
+
+
+def test_pixel_aspect_ratio_is_honoured(tmp_path: Path, write_dicom: Write) -> None:
+    wanted = image_of(write_dicom(tmp_path / "plain.dcm", SMOOTH))
+    flat = (SMOOTH[::2] + SMOOTH[1::2]) // 2
+    path = write_dicom(tmp_path / "flat.dcm", flat, PixelAspectRatio=["2", "1"])
+    assert np.abs(image_of(path).astype(int) - wanted).mean() < 1
+
+
+def test_color_is_read_as_brightness(tmp_path: Path, write_dicom: Write) -> None:
+    wanted = image_of(write_dicom(tmp_path / "plain.dcm", SMOOTH8))
+    rgb = np.stack([SMOOTH8] * 3, axis=-1)
+    color: dict[str, Any] = {"SamplesPerPixel": 3, "Rows": 96, "Columns": 80, "PlanarConfiguration": 0}
+    path = write_dicom(tmp_path / "rgb.dcm", rgb, PhotometricInterpretation="RGB", **color)
+    assert np.abs(image_of(path).astype(int) - wanted).max() <= 1
+    planes = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
+    color["PlanarConfiguration"] = 1
+    path = write_dicom(tmp_path / "planar.dcm", planes, PhotometricInterpretation="RGB", **color)
+    assert np.abs(image_of(path).astype(int) - wanted).max() <= 1
+    planes[1:] = 128
+    path = write_dicom(tmp_path / "ybr.dcm", planes, PhotometricInterpretation="YBR_FULL", **color)
+    assert np.array_equal(image_of(path), wanted)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"])
+@pytest.mark.parametrize("value", [0, 4095])
+def test_padding_in_a_compressed_image(value: int, syntax: str, tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((6, 6))).astype(np.uint16)
+    rows, columns = np.indices(large.shape)
+    large[np.hypot(rows - large.shape[0] / 2, columns - large.shape[1] / 2) > 200] = value
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, PixelPaddingValue=value)
+    if syntax.endswith("90"):
+        frame = imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True)
+    else:
+        frame = imagecodecs.htj2k_encode(large)
+    data = encapsulate([bytes(frame)])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, syntax, BitsStored=12, PixelPaddingValue=value, PixelData=data
+    )
+    decoded_alike(path, plain, 0.1)
+    expected = reference.picture(reference.load(plain), 64)
+    assert np.abs(image_of(plain) - expected).mean() <= 1.5
+
+
+def test_a_table_with_a_sharp_bend_is_looked_up_pixel_by_pixel(tmp_path: Path, write_dicom: Write) -> None:
+    rng = np.random.default_rng(0)
+    large = (
+        (np.kron(SMOOTH, np.ones((4, 4))) + rng.normal(0, 300, (384, 320))).clip(0, 4095).astype(np.uint16)
+    )
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.add_new("LUTData", "OW", np.where(np.arange(4096) % 1000 < 500, 0, 65535).astype("<u2").tobytes())
+    frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, VOILUTSequence=[item])
+    data = encapsulate([frame])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, "1.2.840.10008.1.2.4.90", BitsStored=12,
+        VOILUTSequence=[item], PixelData=data,
+    )  # fmt: skip
+    decoded_alike(path, plain, 0)
+
+
+@pytest.mark.parametrize("photometric", ["LO", "SH"])
+def test_the_polarity_does_not_depend_on_a_vr(photometric: str, tmp_path: Path, write_dicom: Write) -> None:
+    path = write_dicom(tmp_path / "x.dcm", SMOOTH, PhotometricInterpretation="MONOCHROME1")
+    wanted = image_of(path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x28\x00\x04\x00CS", b"\x28\x00\x04\x00" + photometric.encode()))
+    assert np.array_equal(image_of(path), wanted)
+    assert read(path).header.photometric_interpretation == ""
+
+
+def test_a_smooth_table_is_looked_up_at_reduced_size(tmp_path: Path, write_dicom: Write) -> None:
+    large = np.kron(SMOOTH, np.ones((4, 4))).astype(np.uint16)
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    curve = 65535 / (1 + np.exp(-(np.arange(4096) - 2000) / 500))
+    item.add_new("LUTData", "OW", curve.astype("<u2").tobytes())
+    frame = bytes(imagecodecs.jpeg2k_encode(large, level=0, codecformat="j2k", reversible=True))
+    plain = write_dicom(tmp_path / "plain.dcm", large, BitsStored=12, VOILUTSequence=[item])
+    path = write_dicom(
+        tmp_path / "x.dcm", large, "1.2.840.10008.1.2.4.90", BitsStored=12,
+        VOILUTSequence=[item], PixelData=encapsulate([frame]),
+    )  # fmt: skip
+    decoded_alike(path, plain, 1.5)

@@ -13,28 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs import behave, corrupting, large, pid_after_a_while, process_id, unsendable
 
 from dicomsort.errors import InternalError
 from dicomsort.system import worker, worker_pool
 from dicomsort.system.worker_pool import Lost, PoolSettings, run
-
-
-def behave(item: str) -> str:
-    """Do what the item says."""
-    kind = item.split(":", 1)[0]
-    if kind == "segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif kind == "abort":
-        os.abort()
-    elif kind == "hang":
-        time.sleep(600)
-    elif kind == "hog":
-        return str(len(bytearray(64 << 30)))
-    elif kind == "raise":
-        raise StopIteration("PATIENT^NAME")
-    elif kind == "slow":
-        time.sleep(0.3)
-    return f"done {item}"
 
 
 def outcomes(items: list[str], **settings: float) -> dict[str, str | Lost]:
@@ -91,10 +74,6 @@ def test_a_slow_consumer_is_not_the_items_fault() -> None:
 def test_workers_are_recycled() -> None:
     results = run(process_id, range(30), PoolSettings(workers=1, recycle_after=10))
     assert sorted(Counter(result for _, result in results).values()) == [10, 10, 10]
-
-
-def process_id(item: int) -> int:
-    return os.getpid()
 
 
 def test_items_are_taken_only_as_there_is_room() -> None:
@@ -177,11 +156,6 @@ def test_crashes_side_by_side_among_quick_items_cost_only_themselves() -> None:
     assert sum(result == f"done {item}" for item, result in found.items()) == 300
 
 
-def pid_after_a_while(item: int) -> int:
-    time.sleep(0.002)
-    return os.getpid()
-
-
 def test_workers_killed_from_outside_lose_nothing() -> None:
     killed: set[int] = set()
     results: list[tuple[int, int | Lost]] = []
@@ -222,14 +196,6 @@ def test_quick_results_share_a_message_and_slow_ones_do_not_wait(pause: float) -
     assert gauge == [0.0, 100]
 
 
-def corrupting(item: int) -> int:
-    """Come back from item 0, but leave a process that dies at the next."""
-    if corrupting.__dict__.get("spoiled"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    corrupting.__dict__["spoiled"] = item == 0
-    return item
-
-
 def test_an_item_that_spoils_its_process_is_run_alone_soon() -> None:
     started = time.monotonic()
     results = list(run(corrupting, range(300), PoolSettings(workers=2)))
@@ -238,25 +204,10 @@ def test_an_item_that_spoils_its_process_is_run_alone_soon() -> None:
     assert time.monotonic() - started < 20
 
 
-class Unsendable:
-    """What cannot travel."""
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        raise MemoryError
-
-
-def unsendable(item: int) -> object:
-    return Unsendable() if item == 3 else item
-
-
 def test_a_result_that_cannot_be_sent_costs_its_own_item() -> None:
     results = dict(run(unsendable, range(100), PoolSettings(workers=2, ahead=16)))
     assert [item for item, result in results.items() if isinstance(result, Lost)] == [3]
     assert len(results) == 100
-
-
-def large(item: bytes) -> bytes:
-    return bytes(50_000)
 
 
 def test_large_items_and_large_results_do_not_wait_for_each_other() -> None:

@@ -1,0 +1,40 @@
+"""Recipes: what papers say, what is given beside them, and how grays are normalized."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from trainings import RECIPE, place, prepared_from
+
+from dicomsort.errors import UsageError
+from dicomsort.training import train
+from dicomsort.training.recipe import RECIPES, make_recipe
+
+
+def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
+    recipe = make_recipe("imaging-router", {"epochs": 3, "size": None})
+    assert (recipe.size, recipe.epochs, recipe.schedule) == (512, 3, "sgdr")
+    assert make_recipe("unifesp", {}).normalise == "unit"
+    assert make_recipe("registry", {}).normalise == "data"
+    assert make_recipe(None, {}).learning_rate == 1e-4
+    for name in RECIPES:
+        make_recipe(name, {})
+    for given, message in (({"optimizer": "sgd"}, "--optimizer 'sgd' is unknown"),
+                           ({"ema": 1.0}, "--ema must lie")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            make_recipe(None, given)
+    with pytest.raises(UsageError, match="--recipe 'vindr' is unknown"):
+        make_recipe("vindr", {})
+
+
+@pytest.mark.parametrize(("normalise", "mean", "std"), [("unit", 0.0, 1.0), ("data", None, None)])
+def test_grays_are_normalised_as_asked(
+    normalise: str, mean: float | None, std: float | None, pictures: Path, tmp_path: Path
+) -> None:
+    prepared = prepared_from(pictures, tmp_path / "cache")
+    bundle = train.train("m", prepared, replace(RECIPE, normalise=normalise, epochs=1), place(tmp_path / "m"))
+    if mean is None:
+        pixels = torch.cat(list(prepared.train.batches())).numpy() / 255
+        mean, std = pixels.mean(), pixels.std()
+    assert (bundle.network.mean, bundle.network.std) == pytest.approx((mean, std), abs=1e-4)
