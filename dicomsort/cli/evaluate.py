@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dicomsort.evaluation.calibrate import HeadCalibration
     from dicomsort.evaluation.evaluate import Comparison, Evaluation
     from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
-    from dicomsort.evaluation.report import Results, Table
+    from dicomsort.evaluation.report import Results
+    from dicomsort.evaluation.tables import Table
     from dicomsort.model.bundle import Bundle
 
 Models = Annotated[
@@ -337,15 +338,15 @@ def _overlaps(bundles: Sequence["Bundle"], samples: Sequence["Sample"]) -> tuple
 
 
 def _tell(results: "Results", out: Path | None) -> None:
-    from dicomsort.evaluation import report  # noqa: PLC0415
+    from dicomsort.evaluation import report, tables  # noqa: PLC0415
 
     for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
         console.say(f"{name} on {results.part}, with 95 % bootstrap intervals")
         for measured in one.measured:
-            for table in report.tables_of(measured):
+            for table in tables.tables_of(measured):
                 _show(table)
     for target, comparisons in results.comparisons.items():
-        _show(report.comparison_table(target, comparisons))
+        _show(tables.comparison_table(target, comparisons))
     if out is not None:
         console.say(
             f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"

@@ -1,6 +1,5 @@
 """Labelled images: which files, and what is known of each."""
 
-import csv
 import errno
 import hashlib
 import json
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dicomsort.data.table import FILE, NONE, Columns, Table, names_people
+from dicomsort.data.table import FILE, NONE, Columns, Table, names_people, opened
 from dicomsort.data.table import read as read_table
 from dicomsort.dicom import reader
 from dicomsort.errors import UsageError
@@ -261,13 +260,11 @@ def _checked(label: str, where: str) -> str:
 
 def load_split(path: Path) -> dict[str, str]:
     """Read a split file (`sha256,part`). Raises UsageError if it is none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened(path, f"split '{path}'") as file:
+        try:
             return read_split(file)
-    except OSError as error:
-        raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error
-    except (ValueError, csv.Error) as error:
-        raise UsageError(f"split '{path}': {error}") from error
+        except ValueError as error:
+            raise UsageError(f"split '{path}': {error}") from error
 
 
 def in_part(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:

@@ -18,7 +18,7 @@ from dicomsort.data.dataset import PARTS, Data, Remarked, Sample, Unread
 from dicomsort.data.targets import label_counts, stratum
 from dicomsort.dicom.reader import PICTURE_FORMATS
 from dicomsort.errors import TargetError
-from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.canvas import Preprocessing, picture_on
 from dicomsort.outcome import Failure, ReadImage
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -216,11 +216,8 @@ class _Seen:
 
 def _margin(canvas: NDArray[np.uint8], fill: int) -> int:
     """Count the pixels in the rows and columns at the edges that are nothing but padding."""
-    other = canvas != fill
-    rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
-    if not rows.size:
-        return 0
-    return int(canvas.size - (rows[-1] + 1 - rows[0]) * (columns[-1] + 1 - columns[0]))
+    top, left, bottom, right = picture_on(canvas, fill)
+    return int(canvas.size - (bottom - top) * (right - left)) if bottom else 0
 
 
 def _picture_size(path: Path) -> tuple[int, int]:

@@ -5,8 +5,10 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
@@ -72,27 +74,40 @@ class Table:
     remarks: tuple[str, ...] = ()
 
 
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[TextIO]:
+    """Open a UTF-8 CSV file, in messages called `what`. Raises UsageError if it cannot be read as one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{what} cannot be read: not a UTF-8 CSV file: {error}") from error
+
+
+def check_width(row: Mapping[str, str | None], where: str) -> None:
+    """Raise UsageError unless a row has as many cells as there are columns."""
+    if None in row or None in row.values():
+        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+
+
 def read(path: Path, columns: Columns) -> Table:
     """Read the columns of a CSV that are used, each cell without spaces around it; labels in order.
 
     Raises UsageError with one line for what is no such CSV, two columns of one name, a column that is not
-    there, one that looks like `patient` without being called so, and impossible labels; OSError.
+    there, one that looks like `patient` without being called so, and impossible labels.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = tuple(reader.fieldnames or ())
-            patient = _check(path, names, columns)
-            beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
-            wanted = dict.fromkeys(
-                name for name in (FILE, *columns.used, patient, *beside) if name is not None
-            )
-            lines, rows = [], []
-            for row in reader:
-                lines.append(reader.line_num)
-                rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{path}' is not a UTF-8 CSV file: {error}") from error
+    with opened(path, f"'{path}'") as file:
+        reader = csv.DictReader(file, strict=True)
+        names = tuple(reader.fieldnames or ())
+        patient = _check(path, names, columns)
+        beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
+        wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
+        lines, rows = [], []
+        for row in reader:
+            lines.append(reader.line_num)
+            rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
     written = {name: [row[at] for row in rows] for at, name in enumerate(wanted)}
     return _understood(path, Table(tuple(lines), written, patient), columns, beside)
 
@@ -254,8 +269,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _row(row: Mapping[str, str | None], wanted: Iterable[str], where: str) -> list[str]:
-    if None in row or None in row.values():
-        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+    check_width(row, where)
     if not row[FILE]:
         raise UsageError(f"{where}: the column '{FILE}' is empty")
     return [row[name] or "" for name in wanted]

@@ -11,10 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from dicomsort.imaging.canvas import fitted_shape
-
-Span = tuple[int, int, int, int]
-"""Top, left, bottom, right of a part of an image in pixels; bottom and right lie outside of it."""
+from dicomsort.imaging.canvas import Span, fitted_shape, picture_on
 
 _TEXTS = ("L", "R", "L", "R", "AP", "PA", "LAT", "ERECT", "SUPINE", "PORTABLE")
 _MAX_DEPTH, _MAX_TILT = 0.16, 0.12  # of a collimation border: share of the side, and radians
@@ -94,11 +91,7 @@ def _one_of(count: int) -> int:
 
 def _span(image: Tensor) -> Span:
     """Find the picture on its canvas: (size, size) without the edges that are all as the corner is."""
-    differs = image != image[0, 0]
-    rows, columns = differs.any(dim=1).nonzero(), differs.any(dim=0).nonzero()
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+    return picture_on(image.numpy(), int(image[0, 0]))
 
 
 def _on_canvas(picture: Tensor, size: int) -> Tensor:
