@@ -14,7 +14,8 @@ from dicomsort.system import locks
 def test_a_lock_that_was_removed_while_it_was_taken_is_taken_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, removed = fcntl.flock, []
+    removed: list[bool] = []
+    real = fcntl.flock
 
     def flock(file: Any, how: int) -> None:
         real(file, how)

@@ -37,6 +37,14 @@ class Results:
     settings: EvalSettings
     remarks: tuple[str, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `metrics.json` holds, as JSON values."""
+        return as_json(self)
+
+    def save(self, folder: Path) -> None:
+        """Write everything into a folder, as `write` does. Raises TargetError if that fails."""
+        write(self, folder)
+
 
 def names_of(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
     """Name the models, each with a name of its own."""
