@@ -356,18 +356,8 @@ def test_the_library_measures_as_the_command_does(
     results.save(tmp_path / "library")
     assert capfd.readouterr() == ("", "")
     words: list[str | Path] = ["eval", labelled, "--target", "group", "--model", tmp_path / "small"]
-    ran = inside(
-        capfd,
-        *words,
-        "--part",
-        "all",
-        "--quiet",
-        "--bootstrap",
-        "50",
-        "--baseline",
-        "--out",
-        tmp_path / "command",
-    )
+    words += ["--part", "all", "--quiet", "--bootstrap", "50", "--baseline"]
+    ran = inside(capfd, *words, "--out", tmp_path / "command")
     assert ran.code == ExitCode.SOME_FAILED
     for name in ("predictions.csv", "not_read.csv", "confusion.png"):
         assert (tmp_path / "library" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()

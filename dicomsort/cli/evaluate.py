@@ -211,7 +211,7 @@ def _show(table: "Table") -> None:
 
 
 def _tell_trouble(results: "Results", briefly: bool) -> None:
-    """Tell what the figures must not be taken for, and what could not be read: that ends with code 3."""
+    """Print what the figures must not be taken for, and unread files, which end the command with code 3."""
     from dicomsort.evaluation import report  # noqa: PLC0415
 
     for line in report.lines_of(results):

@@ -15,7 +15,7 @@ COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a column says of an image, and what it should say; nothing, where nobody can tell.
+    """What a column says of an image, and what it should say; empty where that is unknown.
 
     sha256: first 16 hex digits of the content's hash. was, becomes: a cell, several labels with `|` between.
     """
@@ -39,7 +39,7 @@ def load(
     if data.is_dir():
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
     given = read(path)
-    found = dataset.load(data, columns, hash_of, unlabelled=True)
+    found = dataset.load(data, columns, hash_of, unlabeled=True)
     corrections = [_as_read(one) if one.column in found.whole else one for one in given]
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:

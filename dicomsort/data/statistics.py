@@ -29,7 +29,7 @@ _NO_PART = "none"
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """How many files have a label, of how many patients (None: nobody knows), and in which part."""
+    """How many files have a label, of how many patients (None: unknown), and in which part."""
 
     images: int
     patients: int | None
@@ -96,7 +96,7 @@ class Unreadable:
 class Stats:
     """What a data set holds.
 
-    files: all, of which `read` could be read. patients: None if nobody knows. per_patient: files of each.
+    files: all, of which `read` could be read. patients: None if unknown. per_patient: files of each.
     rows, columns: of the frames as they are stored, before they are fitted; sized: for how many files the
     size is known. canvas: grays of the whole square that a network sees; picture: of that without the
     edges that are all padding or as black. remarks: how the table and the files were read, in lines.
@@ -202,9 +202,9 @@ class _Seen:
     columns: Counter[int] = field(default_factory=Counter)
 
     def add(self, sample: Sample, reading: ReadImage) -> None:
-        greys = np.bincount(reading.image.ravel(), minlength=256)
-        self.canvas += greys
-        self.picture += greys
+        grays = np.bincount(reading.image.ravel(), minlength=256)
+        self.canvas += grays
+        self.picture += grays
         self.picture[self.fill] -= _margin(reading.image, self.fill)
         rows, columns = reading.header.rows, reading.header.columns
         if rows is None or columns is None:

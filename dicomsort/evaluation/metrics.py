@@ -181,7 +181,7 @@ def _matrix(predictions: Predictions) -> Counts:
 
 
 def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    """Tell tn, fp, fn and tp, each (n, k)."""
+    """Return tn, fp, fn and tp, each bool (n, k)."""
     return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
 
 

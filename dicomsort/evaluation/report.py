@@ -57,7 +57,7 @@ def names_of(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
 
 
 def lines_of(results: Results) -> list[str]:
-    """Say what the tables do not: times, what was not read, and what the figures must not be taken for."""
+    """List what the tables leave out: times, unread files, and what the figures must not be taken for."""
     lines = []
     for name, one, overlap in zip(
         names_of(results.evaluations), results.evaluations, results.overlaps, strict=True

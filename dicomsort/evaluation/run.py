@@ -1,4 +1,4 @@
-"""One evaluation, from labelled images to figures: load, predict, evaluate, compare."""
+"""One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ def evaluate_models(
     settings: EvalSettings | None = None,
     reporter: Reporter | None = None,
 ) -> Results:
-    """Measure a model, or compare several with the first, on the labelled images of a CSV or a folder.
+    """Measure a model, or compare several with the first, on the labeled images of a CSV or a folder.
 
     models: the split of the first says which files belong to `settings.part`. targets: the columns that hold
     the labels; none for a folder of classes. settings.cluster: here None means `patient` where the data tell

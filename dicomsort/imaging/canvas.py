@@ -160,7 +160,7 @@ def to_bytes(image: GrayFloat) -> Canvas:
 
 
 def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
-    """Centre an image of values 0..255 on the square canvas.
+    """Center an image of values 0..255 on the square canvas.
 
     image: float32, at most (size, size). Returns uint8 (size, size).
     """
@@ -173,7 +173,7 @@ def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
 
 
 def fit(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
-    """Shrink a (rows, columns) image of values 0..255 and centre it on the canvas: uint8 (size, size)."""
+    """Shrink a (rows, columns) image of values 0..255 and center it on the canvas: uint8 (size, size)."""
     shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
     return to_canvas(shrink(image, shape), preprocessing)
 

@@ -106,7 +106,7 @@ class GrayscaleTransform:
         return tuple(table for table in (self.modality_lut, self.voi_lut) if table is not None)
 
     def is_padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell of each stored value whether it is padding."""
+        """Return for each stored value whether it is padding."""
         if self.padding is None:
             return np.zeros(stored.shape, np.bool_)
         low, high = self.padding
@@ -278,7 +278,7 @@ def _window(
 
 
 def _shows(window: Window, low: float, high: float) -> bool:
-    """Tell whether a window shows an image of values low to high.
+    """Return whether a window shows an image of values low to high.
 
     It must neither lie beside them (a window of another image) nor squeeze them into a few grays (a CT
     window on a radiograph).
@@ -306,7 +306,7 @@ def _bounds(judged: _View) -> tuple[float, float]:
 
 
 def _grown(mask: Mask) -> Mask:
-    """Add the eight neighbours of every pixel of a mask."""
+    """Add the eight neighbors of every pixel of a mask."""
     for _ in range(2):
         grown = mask.copy()
         grown[1:] |= mask[:-1]

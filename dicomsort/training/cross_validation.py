@@ -132,7 +132,7 @@ class Summary:
         return whole
 
 
-def summarise(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
+def summarize(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
     """Return each figure by fold, with mean and spread, and the figures of all predictions together."""
     figures: dict[str, dict[str, Spread]] = {}
     pooled: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""The changes that an augmentation is made of; all chance comes from the global generator of torch."""
+"""The changes that an augmentation is made of; all randomness comes from torch's global generator."""
 
 import math
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def _span(image: Tensor) -> Span:
 
 
 def _on_canvas(picture: Tensor, size: int) -> Tensor:
-    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and centre it."""
+    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and center it."""
     rows, columns = picture.shape[1:]
     height, width = fitted_shape(rows, columns, size)
     canvas = torch.zeros((1, size, size), dtype=picture.dtype)
@@ -251,8 +251,8 @@ def _letters(text: str, height: int) -> Tensor:
     left, top, right, bottom = font.getbbox(text)
     drawn = Image.new("L", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 2))
     ImageDraw.Draw(drawn).text((1 - left, 1 - top), text, fill=255, font=font)
-    greys = torch.frombuffer(bytearray(drawn.tobytes()), dtype=torch.uint8)
-    return greys.reshape(drawn.height, drawn.width) / 255
+    grays = torch.frombuffer(bytearray(drawn.tobytes()), dtype=torch.uint8)
+    return grays.reshape(drawn.height, drawn.width) / 255
 
 
 class Coarse(_Step):

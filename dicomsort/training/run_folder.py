@@ -1,4 +1,4 @@
-"""The folder that a training writes into: nothing of somebody else's is replaced, and one works at a time."""
+"""The folder that a training writes into: nothing else is replaced, and one training at a time uses it."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ AUDIT_COLUMNS = (
 def prepare(out: Path, resume: bool, cache: Path) -> None:
     """Make the folder of a new bundle now, not after hours of training.
 
-    Raises UsageError for a folder with anything but the files of a training to go on with, a name that no
+    Raises UsageError for a folder with anything but the files of a training to resume, a name that no
     model can have, or a cache of pictures inside the model; TargetError if it cannot be made.
     """
     try:
@@ -48,7 +48,10 @@ def prepare(out: Path, resume: bool, cache: Path) -> None:
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keep a second training out of a folder. Raises UsageError if one is there, TargetError."""
+    """Keep a second training out of a folder.
+
+    Raises UsageError if another one has it, TargetError if it cannot be written.
+    """
     try:
         file = locks.take(str(out), doing="training")
     except OSError as error:
@@ -82,7 +85,7 @@ def _is_an_audit(path: Path) -> bool:
 
 
 def holds_another_model(out: Path) -> bool:
-    """Tell whether there is a finished model in a folder."""
+    """Return whether there is a finished model in a folder."""
     return (out / CONFIG).exists() and not (out / CHECKPOINT).exists()
 
 
