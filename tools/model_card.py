@@ -35,7 +35,7 @@ from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import Measured, Mistake
 from dicomsort.evaluation.metrics import Metrics, Predictions, measure
 from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
-from dicomsort.evaluation.report import figure_text
+from dicomsort.evaluation.tables import figure_text
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import bundle as bundles

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,11 @@ from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
-    from dicomsort.data.dataset import Data, Sample
     from dicomsort.evaluation.calibrate import HeadCalibration
-    from dicomsort.evaluation.evaluate import Comparison, Evaluation
-    from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
-    from dicomsort.evaluation.report import Results, Table
+    from dicomsort.evaluation.report import Results
+    from dicomsort.evaluation.tables import Table
     from dicomsort.model.bundle import Bundle
+
 
 Models = Annotated[
     list[str] | None,
@@ -75,10 +74,9 @@ def evaluate(
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
     with options.exit_codes():
-        from dicomsort.data import caveats  # noqa: PLC0415
-        from dicomsort.data.table import NONE, PATIENT  # noqa: PLC0415
-        from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
-        from dicomsort.evaluation import predictions, report  # noqa: PLC0415
+        from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
+        from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415
+        from dicomsort.model import bundle as bundles  # noqa: PLC0415
         from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
         if out is not None:
@@ -86,37 +84,20 @@ def evaluate(
                 raise UsageError(f"--out '{out}' is where the data lie; choose another folder")
             options.make_folder(out)
         warm_up()
-        bundles = [_bundle(name) for name in model or ["router5"]]
+        models = [bundles.load(bundles.locate(name)) for name in model or ["router5"]]
+        settings = EvalSettings(
+            bootstrap=bootstrap, seed=seed, cluster=cluster, by=tuple(by or ()), batch_size=batch_size,
+            pool=pool_settings(workers), corrections=corrections, patient=patient, part=part,
+            baseline=baseline, device=device, precision=precision,
+        )  # fmt: skip
         targets = tuple(dict.fromkeys(target or ()))
-        settings = predictions.EvalSettings(
-            bootstrap,
-            seed,
-            _cluster(data, cluster, patient),
-            tuple(by or ()),
-            batch_size,
-            pool_settings(workers),
-            corrections,
-            _patient(data, cluster, patient),
-        )
-        everything, samples = _samples(data, targets, bundles, part, settings)
-        console.report_lines(everything.remarks)
-        alone = settings.cluster in (None, PATIENT) and not everything.has_patients
-        if alone:
-            settings = replace(settings, cluster=None)
-        predicted = _predicted(bundles, samples, settings, (device, precision), quiet)
-        found = evaluation.evaluate(_with_unread(predicted, everything, part), targets, settings)
-        wanted = len(bundles) > 1 if baseline is None else baseline
-        comparisons, remarks = _comparisons(found, everything, settings, wanted, quiet)
-        if alone and bootstrap and NONE not in (cluster, patient):
-            remarks = (*remarks, caveats.RESAMPLED)
-        remarks = (*remarks, *caveats.lines_of(one for each in predicted for one in each.remarked))
-        results = report.Results(found, comparisons, _overlaps(bundles, samples), part, settings, remarks)
+        results = evaluate_models(data, models, targets, settings, console.ConsoleReporter(quiet))
         if out is not None:
-            report.write(results, out)
+            results.save(out)
         if json:
-            console.print_json(report.as_json(results))
+            console.print_json(results.as_dict())
         elif not quiet:
-            _report(results, out)
+            _tell(results, out)
         _tell_trouble(results, quiet or json)
 
 
@@ -149,6 +130,7 @@ def calibrate(
     with options.exit_codes():
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
+        from dicomsort.evaluation import run  # noqa: PLC0415
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
         from dicomsort.model import load  # noqa: PLC0415
@@ -158,9 +140,9 @@ def calibrate(
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, pool_settings(workers))
         targets = tuple(dict.fromkeys(target or ()))
-        asked = EvalSettings(corrections=corrections, patient=patient)
-        everything, samples = _samples(data, targets, [bundle], part, asked)
-        console.report_lines(everything.remarks)
+        asked = EvalSettings(corrections=corrections, patient=patient, part=part)
+        loaded, samples = run.load_part(data, targets, [bundle], asked)
+        console.report_lines(loaded.remarks)
         with (
             load.predictor_for(bundle, device, precision) as predictor,
             console.counting("reading", len(samples), quiet) as count,
@@ -169,7 +151,7 @@ def calibrate(
         console.report_lines(caveats.lines_of(logits.remarked))
         changed, heads = calibration.calibrate(bundle, targets, logits, settings)
         changed = _stored(changed, folder, out)
-        overlap = _overlaps([bundle], samples)[0]
+        overlap = run.overlaps([bundle], samples)[0]
         if json:
             report = {"model": changed.tag, "part": part, "heads": [asdict(head) for head in heads]}
             console.print_json({**report, "overlap_with_training": overlap["train"]})
@@ -177,7 +159,7 @@ def calibrate(
             _tell_calibration(heads, changed.tag, out or folder)
         if overlap["train"]:
             console.info(f"warning: {overlap['train']} of these files are in the train part of the split")
-        failures = [*logits.failures, *_unread(everything, part)]
+        failures = [*logits.failures, *run.unread_in(loaded, part)]
         console.report_failures(failures)
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
@@ -207,145 +189,16 @@ def _check_folders(folder: Path, model: str, out: Path | None) -> None:
         )
 
 
-def _bundle(name: str) -> "Bundle":
-    from dicomsort.model import bundle as bundles  # noqa: PLC0415
-
-    return bundles.load(bundles.locate(name))
-
-
-def _cluster(data: Path, cluster: str | None, patient: str | None) -> str | None:
-    """Name the column of what is resampled: as asked, else `patient`, whatever column tells them apart."""
-    from dicomsort.data.table import NONE, PATIENT, columns_of, named  # noqa: PLC0415
-
-    if cluster == PATIENT and patient == NONE:
-        raise UsageError(f"--cluster {PATIENT} and --patient {NONE} exclude each other")
-    if cluster is None:
-        columns = columns_of(data)
-        known = PATIENT in columns if patient is None else named(patient, columns) is not None
-        return PATIENT if known and patient != NONE else None
-    return None if cluster == NONE else cluster
-
-
-def _patient(data: Path, cluster: str | None, patient: str | None) -> str | None:
-    """Name the column of patients; who says what is resampled need not say also which they are."""
-    from dicomsort.data.table import NONE, PATIENT, columns_of  # noqa: PLC0415
-
-    if patient is not None or cluster in (None, PATIENT) or not data.is_file():
-        return patient
-    return PATIENT if PATIENT in columns_of(data) else NONE
-
-
-def _samples(
-    data: Path, targets: tuple[str, ...], bundles: Sequence["Bundle"], part: str, settings: "EvalSettings"
-) -> "tuple[Data, Sequence[Sample]]":
-    """Load a data set, and select a part of it by the first model's split. Raises UsageError if unfit."""
-    from dicomsort.data import corrections, dataset  # noqa: PLC0415
-    from dicomsort.data.table import columns_of  # noqa: PLC0415
-    from dicomsort.evaluation import predictions  # noqa: PLC0415
-
-    if part not in (*dataset.PARTS, "all"):
-        raise UsageError(f"--part '{part}' is unknown: use {', '.join(dataset.PARTS)} or all")
-    facts: tuple[str, ...] = ()
-    if data.exists():
-        facts = predictions.metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
-    concat = {bundle.concat_by for bundle in bundles}
-    if len(concat) > 1:
-        raise UsageError(
-            "some of the models look at whole studies, others at single images; measure them apart"
-        )
-    columns = dataset.Columns(targets, concat=concat.pop(), metadata=facts, patient=settings.patient)
-    everything, _ = corrections.load(data, columns, settings.corrections)
-    if data.is_dir() and targets:
-        raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
-    samples = dataset.in_part(everything.samples, bundles[0].split, part)
-    if not samples:
-        raise UsageError(f"no file of '{data}' is in the {part} part of the model's split; see --part")
-    for bundle in bundles:
-        predictions.check(bundle.heads, targets, samples)
-    return everything, samples
-
-
-def _predicted(
-    bundles: Sequence["Bundle"],
-    samples: Sequence["Sample"],
-    settings: "EvalSettings",
-    device: tuple[str, str],
-    quiet: bool,
-) -> list["ModelPredictions"]:
-    from dicomsort.evaluation import predictions  # noqa: PLC0415
-    from dicomsort.model import load  # noqa: PLC0415
-
-    predicted = []
-    with console.counting("evaluating", len(bundles) * len(samples), quiet) as count:
-        for bundle in bundles:
-            with load.predictor_for(bundle, *device) as predictor:
-                predicted.append(predictions.predict_samples(predictor, samples, settings, count))
-    return predicted
-
-
-def _unread(everything: "Data", part: str) -> Sequence[Any]:
-    """Return the files that could not even be hashed; nobody knows their part, so they count for `test`."""
-    return everything.unread if part in ("test", "all") else ()
-
-
-def _with_unread(
-    predicted: Sequence["ModelPredictions"], everything: "Data", part: str
-) -> list["ModelPredictions"]:
-    more = tuple(_unread(everything, part))
-    return [replace(each, failures=(*each.failures, *more)) for each in predicted]
-
-
-def _comparisons(
-    found: Sequence["Evaluation"], everything: "Data", settings: "EvalSettings", baseline: bool, quiet: bool
-) -> "tuple[dict[str, tuple[Comparison, ...]], tuple[str, ...]]":
-    """Compare several models, and baselines if they are wanted; nothing for one model alone."""
-    from dicomsort.evaluation import evaluate as evaluation  # noqa: PLC0415
-    from dicomsort.evaluation import report  # noqa: PLC0415
-
-    extra, remarks = _baselines(found[0], everything, settings, quiet) if baseline else ([], ())
-    if len(found) == 1 and not extra:
-        return {}, remarks
-    names, comparisons = report.names_of(found), {}
-    for index, first in enumerate(found[0].measured):
-        contenders = {name: one.measured[index].predictions for name, one in zip(names, found, strict=True)}
-        contenders |= extra[index] if extra else {}
-        comparisons[first.question.target] = evaluation.compare(contenders, first.figures, settings)
-    return comparisons, remarks
-
-
-def _baselines(
-    first: "Evaluation", everything: "Data", settings: "EvalSettings", quiet: bool
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    from dicomsort.data import dataset  # noqa: PLC0415
-    from dicomsort.evaluation import baselines as base  # noqa: PLC0415
-
-    trained = dataset.listed(everything.samples, first.predicted.bundle.split, dataset.TRAIN)
-    needed = {id(one.sample): one.sample for one in first.predicted.predictions} if trained else {}
-    needed |= {id(sample): sample for sample in trained}
-    with console.counting("reading for the baseline", len(needed), quiet) as count:
-        pixels = base.read_pixels(list(needed.values()), settings, count)
-    made = [base.baselines(measured, trained, pixels) for measured in first.measured]
-    return [one.predictions for one in made], tuple(remark for one in made for remark in one.remarks)
-
-
-def _overlaps(bundles: Sequence["Bundle"], samples: Sequence["Sample"]) -> tuple[dict[str, int], ...]:
-    """Count for each model the samples that it has seen."""
-    from dicomsort.data import dataset  # noqa: PLC0415
-
-    seen = (dataset.TRAIN, dataset.VALIDATION)
-    return tuple({part: len(dataset.listed(samples, one.split, part)) for part in seen} for one in bundles)
-
-
-def _report(results: "Results", out: Path | None) -> None:
-    from dicomsort.evaluation import report  # noqa: PLC0415
+def _tell(results: "Results", out: Path | None) -> None:
+    from dicomsort.evaluation import report, tables  # noqa: PLC0415
 
     for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
         console.info(f"{name} on {results.part}, with 95 % bootstrap intervals")
         for measured in one.measured:
-            for table in report.tables_of(measured):
+            for table in tables.tables_of(measured):
                 _show(table)
     for target, comparisons in results.comparisons.items():
-        _show(report.comparison_table(target, comparisons))
+        _show(tables.comparison_table(target, comparisons))
     if out is not None:
         console.info(
             f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"
@@ -358,7 +211,7 @@ def _show(table: "Table") -> None:
 
 
 def _tell_trouble(results: "Results", briefly: bool) -> None:
-    """Tell what the figures must not be taken for, and what could not be read: that ends with code 3."""
+    """Print what the figures must not be taken for, and unread files, which end the command with code 3."""
     from dicomsort.evaluation import report  # noqa: PLC0415
 
     for line in report.lines_of(results):

@@ -16,7 +16,7 @@ RESAMPLED = (
 
 
 def lines_of(remarked: Iterable[Remarked]) -> tuple[str, ...]:
-    """Say once what is odd about many files: how many there are, such as which, and what helps."""
+    """Report each oddity once: how many files show it, an example, and what helps."""
     told = list(remarked)
     return (*_shallow(_with(Reason.SHALLOW, told)), *_turned(_with(Reason.POLARITY, told)))
 

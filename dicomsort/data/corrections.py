@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicomsort.data import dataset
 from dicomsort.data.dataset import Columns, Data, Sample, content_hash
-from dicomsort.data.table import as_whole, tidy
+from dicomsort.data.table import as_whole, check_width, opened, tidy
 from dicomsort.errors import UsageError
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
@@ -15,7 +15,7 @@ COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a column says of an image, and what it should say; nothing, where nobody can tell.
+    """What a column says of an image, and what it should say; empty where that is unknown.
 
     sha256: first 16 hex digits of the content's hash. was, becomes: a cell, several labels with `|` between.
     """
@@ -39,7 +39,7 @@ def load(
     if data.is_dir():
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
     given = read(path)
-    found = dataset.load(data, columns, hash_of, unlabelled=True)
+    found = dataset.load(data, columns, hash_of, unlabeled=True)
     corrections = [_as_read(one) if one.column in found.whole else one for one in given]
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:
@@ -52,21 +52,16 @@ def load(
 
 def read(path: Path) -> tuple[Correction, ...]:
     """Read a file of corrections. Raises UsageError with one line that says what is wrong and where."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if reader.fieldnames != COLUMNS:
-                raise UsageError(f"corrections '{path}' must have the columns {','.join(COLUMNS)}")
-            return tuple(_correction(row, f"corrections '{path}' line {reader.line_num}") for row in reader)
-    except OSError as error:
-        raise UsageError(f"corrections '{path}' cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"corrections '{path}' are not a UTF-8 CSV file: {error}") from error
+    what = f"corrections '{path}'"
+    with opened(path, what) as file:
+        reader = csv.DictReader(file, strict=True)
+        if reader.fieldnames != COLUMNS:
+            raise UsageError(f"{what} must have the columns {','.join(COLUMNS)}")
+        return tuple(_correction(row, f"{what} line {reader.line_num}") for row in reader)
 
 
 def _correction(row: dict[str, str], where: str) -> Correction:
-    if None in row or None in row.values():
-        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+    check_width(row, where)
     if not row["reason"].strip():
         raise UsageError(f"{where}: it gives no reason")
     cells = {name: tidy(row[name]) for name in ("was", "becomes")}

@@ -1,6 +1,5 @@
 """Labelled images: which files, and what is known of each."""
 
-import csv
 import errno
 import hashlib
 import json
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dicomsort.data.table import FILE, NONE, Columns, Table, names_people
+from dicomsort.data.table import FILE, NONE, Columns, Table, names_people, opened
 from dicomsort.data.table import read as read_table
 from dicomsort.dicom import reader
 from dicomsort.errors import UsageError
@@ -33,7 +32,7 @@ _ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A labelled image, called `name` in its data set.
+    """A labeled image, called `name` in its data set.
 
     targets: what the target columns say of it, empty where unknown; several labels have `|` between them.
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
@@ -92,11 +91,11 @@ def load(
     columns: Columns,
     hash_of: Callable[[Path], str] = content_hash,
     *,
-    unlabelled: bool = False,
+    unlabeled: bool = False,
 ) -> Data:
     """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
 
-    A row without any label is left out, unless `unlabelled` ones are wanted and it is of no labelled study.
+    A row without any label is left out, unless `unlabeled` ones are wanted and it is of no labeled study.
     The column of patients groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
@@ -108,10 +107,8 @@ def load(
         ) from error
     except ValueError as error:
         raise UsageError(f"no data at '{escape(str(data))}': no file has such a name") from error
-    labelled = {row.study or row.name for row in rows if any(row.targets)}
-    rows = [
-        row for row in rows if any(row.targets) or (unlabelled and (row.study or row.name) not in labelled)
-    ]
+    labeled = {row.study or row.name for row in rows if any(row.targets)}
+    rows = [row for row in rows if any(row.targets) or (unlabeled and (row.study or row.name) not in labeled)]
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
     studies = _studies(rows) if columns.concat else [[row] for row in rows]
@@ -261,13 +258,11 @@ def _checked(label: str, where: str) -> str:
 
 def load_split(path: Path) -> dict[str, str]:
     """Read a split file (`sha256,part`). Raises UsageError if it is none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened(path, f"split '{path}'") as file:
+        try:
             return read_split(file)
-    except OSError as error:
-        raise UsageError(f"split '{path}' cannot be read: {error.strerror}") from error
-    except (ValueError, csv.Error) as error:
-        raise UsageError(f"split '{path}': {error}") from error
+        except ValueError as error:
+            raise UsageError(f"split '{path}': {error}") from error
 
 
 def in_part(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> list[Sample]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample
+from dicomsort.data.table import opened
 from dicomsort.data.targets import label_counts, labels_in, stratum
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import Head
@@ -115,11 +116,8 @@ def read_folds(path: Path) -> ByColumn:
 
     Raises UsageError for another file, or a value that stands in it twice.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"--folds '{path}' cannot be read as CSV: {error}") from error
+    with opened(path, f"--folds '{path}'") as file:
+        lines = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
     names, *rows = lines or [[]]
     if not rows or names[1:] != ["fold"] or any(len(row) != 2 for row in rows):
         raise UsageError(f"--folds '{path}' needs two columns, one of the data and 'fold', and its lines")

@@ -18,7 +18,7 @@ from dicomsort.data.dataset import PARTS, Data, Remarked, Sample, Unread
 from dicomsort.data.targets import label_counts, stratum
 from dicomsort.dicom.reader import PICTURE_FORMATS
 from dicomsort.errors import TargetError
-from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.canvas import Preprocessing, picture_on
 from dicomsort.outcome import Failure, ReadImage
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -29,7 +29,7 @@ _NO_PART = "none"
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """How many files have a label, of how many patients (None: nobody knows), and in which part."""
+    """How many files have a label, of how many patients (None: unknown), and in which part."""
 
     images: int
     patients: int | None
@@ -96,7 +96,7 @@ class Unreadable:
 class Stats:
     """What a data set holds.
 
-    files: all, of which `read` could be read. patients: None if nobody knows. per_patient: files of each.
+    files: all, of which `read` could be read. patients: None if unknown. per_patient: files of each.
     rows, columns: of the frames as they are stored, before they are fitted; sized: for how many files the
     size is known. canvas: grays of the whole square that a network sees; picture: of that without the
     edges that are all padding or as black. remarks: how the table and the files were read, in lines.
@@ -202,9 +202,9 @@ class _Seen:
     columns: Counter[int] = field(default_factory=Counter)
 
     def add(self, sample: Sample, reading: ReadImage) -> None:
-        greys = np.bincount(reading.image.ravel(), minlength=256)
-        self.canvas += greys
-        self.picture += greys
+        grays = np.bincount(reading.image.ravel(), minlength=256)
+        self.canvas += grays
+        self.picture += grays
         self.picture[self.fill] -= _margin(reading.image, self.fill)
         rows, columns = reading.header.rows, reading.header.columns
         if rows is None or columns is None:
@@ -216,11 +216,8 @@ class _Seen:
 
 def _margin(canvas: NDArray[np.uint8], fill: int) -> int:
     """Count the pixels in the rows and columns at the edges that are nothing but padding."""
-    other = canvas != fill
-    rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
-    if not rows.size:
-        return 0
-    return int(canvas.size - (rows[-1] + 1 - rows[0]) * (columns[-1] + 1 - columns[0]))
+    top, left, bottom, right = picture_on(canvas, fill)
+    return int(canvas.size - (bottom - top) * (right - left)) if bottom else 0
 
 
 def _picture_size(path: Path) -> tuple[int, int]:

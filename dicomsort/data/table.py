@@ -5,8 +5,10 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
@@ -17,7 +19,7 @@ UNKNOWN = frozenset({"nan", "<na>", "nat"})
 """What pandas writes for a missing value turned into text, in lower case; read like an empty cell."""
 
 _NOTHING = frozenset({"none", "null", "na", "n/a", "unknown"})
-"""What may mean that nobody knows, or be a class: read as a class, and told where all others are numbers."""
+"""What may mean "unknown", or be a class: read as a class, with a remark where all others are numbers."""
 
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?")
 _NUMBERED = r"(?:id|ids|identifier|uid|no|nr|num|number|key|code|hash|index|idx|name|mrn)"
@@ -59,7 +61,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The cells of a CSV's columns, by column; empty where nobody knows. lines: where each row ends.
+    """The cells of a CSV's columns, by column; empty where unknown. lines: where each row ends.
 
     patient: the column that tells patients apart, None if there is none. whole: the label columns that hold
     nothing but whole numbers. remarks: what was read otherwise than it is written, in lines.
@@ -72,33 +74,46 @@ class Table:
     remarks: tuple[str, ...] = ()
 
 
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[TextIO]:
+    """Open a UTF-8 CSV file, in messages called `what`. Raises UsageError if it cannot be read as one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{what} cannot be read: not a UTF-8 CSV file: {error}") from error
+
+
+def check_width(row: Mapping[str, str | None], where: str) -> None:
+    """Raise UsageError unless a row has as many cells as there are columns."""
+    if None in row or None in row.values():
+        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+
+
 def read(path: Path, columns: Columns) -> Table:
     """Read the columns of a CSV that are used, each cell without spaces around it; labels in order.
 
     Raises UsageError with one line for what is no such CSV, two columns of one name, a column that is not
-    there, one that looks like `patient` without being called so, and impossible labels; OSError.
+    there, one that looks like `patient` without being called so, and impossible labels.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = tuple(reader.fieldnames or ())
-            patient = _check(path, names, columns)
-            beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
-            wanted = dict.fromkeys(
-                name for name in (FILE, *columns.used, patient, *beside) if name is not None
-            )
-            lines, rows = [], []
-            for row in reader:
-                lines.append(reader.line_num)
-                rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{path}' is not a UTF-8 CSV file: {error}") from error
+    with opened(path, f"'{path}'") as file:
+        reader = csv.DictReader(file, strict=True)
+        names = tuple(reader.fieldnames or ())
+        patient = _check(path, names, columns)
+        beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
+        wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
+        lines, rows = [], []
+        for row in reader:
+            lines.append(reader.line_num)
+            rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
     written = {name: [row[at] for row in rows] for at, name in enumerate(wanted)}
     return _understood(path, Table(tuple(lines), written, patient), columns, beside)
 
 
 def _understood(path: Path, table: Table, columns: Columns, beside: Sequence[str]) -> Table:
-    """Take cells for what they mean. beside: columns that look like patients, next to that which is used."""
+    """Interpret the cells. beside: columns that look like patients, in addition to the one that is used."""
     cells, remarks = dict(table.cells), list(table.remarks)
     for name in (name for name in cells if name not in (FILE, *columns.labels)):
         cells[name] = [_known(cell.strip()) for cell in table.cells[name]]
@@ -115,7 +130,7 @@ def _understood(path: Path, table: Table, columns: Columns, beside: Sequence[str
 def _labels(
     path: Path, table: Table, columns: Columns
 ) -> tuple[dict[str, list[str]], frozenset[str], list[str]]:
-    """Return the cells of the label columns, which of these hold whole numbers, and what to tell of them."""
+    """Return the cells of the label columns, which of these hold whole numbers, and remarks on them."""
     cells, remarks = {name: [tidy(cell) for cell in table.cells[name]] for name in columns.labels}, []
     for name, found in cells.items():
         words = (word.strip() for cell in table.cells[name] for word in cell.split("|"))
@@ -245,7 +260,7 @@ def _visible(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """List names; one with spaces around it in quotation marks, or nobody would see them."""
+    """List names; one with spaces around it in quotation marks, so that they can be seen."""
     return ", ".join(name if name == name.strip() else f"'{name}'" for name in names)
 
 
@@ -254,8 +269,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _row(row: Mapping[str, str | None], wanted: Iterable[str], where: str) -> list[str]:
-    if None in row or None in row.values():
-        raise UsageError(f"{where}: it has more or fewer cells than the first line has columns")
+    check_width(row, where)
     if not row[FILE]:
         raise UsageError(f"{where}: the column '{FILE}' is empty")
     return [row[name] or "" for name in wanted]
@@ -274,13 +288,13 @@ def _check_labels(cell: str, where: str) -> None:
 
 
 def _told_unknown(name: str, words: Iterable[str]) -> Iterator[str]:
-    """Tell how many cells of a column hold a word that counts as none."""
+    """Report how many cells of a column hold a word that counts as empty."""
     if found := [word for word in words if word and not _known(word)]:
         yield f"column '{name}' says '{found[0]}' {len(found)} times: read as an empty cell, nobody knows"
 
 
 def _told_labels(name: str, cells: Sequence[str]) -> Iterator[str]:
-    """Tell of labels that are read otherwise than they are written, or perhaps than they are meant."""
+    """Report labels that are read differently from how they are written, or perhaps meant."""
     labels = sorted({label for cell in cells for label in cell.split("|")} - {""})
     numbers = [label for label in labels if _WHOLE.fullmatch(label)]
     others = [label for label in labels if label not in numbers]

@@ -43,7 +43,7 @@ def _head(name: str, cells: set[str]) -> Head:
 
 
 def encode(cell: str, head: Head) -> NDArray[np.float32]:
-    """Return what a network should answer: float32 (head.width,) of 0 and 1, NaN where nobody knows.
+    """Return what a network should answer: float32 (head.width,) of 0 and 1, NaN where unknown.
 
     Raises UsageError for a label that the head does not have.
     """
@@ -71,7 +71,7 @@ def _alike(name: str, head: Head) -> str:
 
 
 def truth_text(cell: str, head: Head) -> str:
-    """Name what is true in the words of the head; empty where nobody knows. Raises UsageError."""
+    """Name what is true in the words of the head; empty where unknown. Raises UsageError."""
     truth = encode(cell, head)
     if np.isnan(truth).any():
         return ""

@@ -1,4 +1,4 @@
-"""Models against labelled images: predictions, figures, groups, and what could not be read."""
+"""Models against labeled images: predictions, figures, groups, and what could not be read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from dicomsort.evaluation.bootstrap import Counts, Estimate, Scores, Values, Weights, estimates, group_alike
 
-_BINS = 15
+BINS = 15
 _EACH = ("precision", "recall", "f1", "auc", "ap")
 _COMPARED = (
     "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
@@ -65,7 +65,7 @@ class Metrics:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values; NaN becomes None."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
         return plain
 
 
@@ -181,7 +181,7 @@ def _matrix(predictions: Predictions) -> Counts:
 
 
 def _outcomes(truth: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    """Tell tn, fp, fn and tp, each (n, k)."""
+    """Return tn, fp, fn and tp, each bool (n, k)."""
     return ~truth & ~chosen, ~truth & chosen, truth & ~chosen, truth & chosen
 
 
@@ -354,7 +354,7 @@ def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _Score
         predictions.truth if predictions.kind == "multilabel" else predictions.truth[:, None] == np.arange(k)
     )
     rankings = tuple(map(_ranking, known.T, predictions.scores.T, [unit] * k))
-    sums = np.zeros((units, 3 + _BINS))
+    sums = np.zeros((units, 3 + BINS))
     np.add.at(
         sums, unit, np.column_stack([np.ones(len(unit)), _losses(predictions, known), _gaps(predictions)])
     )
@@ -380,15 +380,21 @@ def _gaps(predictions: Predictions) -> Values:
     else:
         confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)
         right = (predictions.truth == predictions.chosen)[:, None]
-    bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], confidence)
-    gaps = np.zeros((len(confidence), _BINS))
+    bins = bins_of(confidence)
+    gaps = np.zeros((len(confidence), BINS))
     np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])
     return gaps
 
 
-def _without_nan(value: Any) -> Any:
+def bins_of(confidence: Values) -> Counts:
+    """Return in which of the 15 bins of equal width of the calibration error each confidence 0..1 lies."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
+
+
+def without_nan(value: Any) -> Any:
+    """Return dicts, lists and numbers for JSON: NaN becomes None, a tuple a list."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value

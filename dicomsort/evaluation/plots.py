@@ -14,9 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dicomsort.evaluation.metrics import Metrics, Predictions
+from dicomsort.evaluation.metrics import BINS, Metrics, Predictions, bins_of
 
-_BINS = 15
 _MOST_NAMED, _MOST_POINTS = 12, 1000
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito 2008, Color Universal Design: told apart by the color-blind too."""
@@ -189,14 +188,14 @@ def _reliability(predictions: Predictions, figures: Metrics) -> Drawing:
     else:
         confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)[:, 0]
         hit = predictions.truth == predictions.chosen
-    edges = np.linspace(0, 1, _BINS + 1)
-    place = np.searchsorted(edges[1:-1], confidence)
-    counts = np.bincount(place, minlength=_BINS)
+    edges = np.linspace(0, 1, BINS + 1)
+    place = bins_of(confidence)
+    counts = np.bincount(place, minlength=BINS)
     filled = counts > 0
-    share = np.bincount(place, hit, _BINS)[filled] / counts[filled]
-    sure = np.bincount(place, confidence, _BINS)[filled] / counts[filled]
+    share = np.bincount(place, hit, BINS)[filled] / counts[filled]
+    sure = np.bincount(place, confidence, BINS)[filled] / counts[filled]
     figure, (panel, below) = _blank(5.6, 5.4, (3, 1))
-    panel.bar((edges[:-1] + edges[1:])[filled] / 2, share, 0.92 / _BINS, color="#A6CEE3", label="right")
+    panel.bar((edges[:-1] + edges[1:])[filled] / 2, share, 0.92 / BINS, color="#A6CEE3", label="right")
     panel.plot([0, 1], [0, 1], color=_GRAY, linewidth=0.8, linestyle=":", label="as sure as right")
     panel.plot(sure, share, "o-", color=_COLORS[1], markersize=4, linewidth=1.2, label="mean of the bin")
     panel.set_xlim(0, 1)
@@ -206,7 +205,7 @@ def _reliability(predictions: Predictions, figures: Metrics) -> Drawing:
     panel.set_title(
         f"Reliability, expected calibration error {figures.overall['ece'].value:.3f}", fontsize=11
     )
-    below.bar((edges[:-1] + edges[1:]) / 2, counts, 0.92 / _BINS, color=_GRAY)
+    below.bar((edges[:-1] + edges[1:]) / 2, counts, 0.92 / BINS, color=_GRAY)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.set_ylabel("scores" if several else "images")
     below.set_xlabel("score of the label" if several else "confidence")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
+from dicomsort.data.dataset import TEST, Remarked, Sample, Unread, read_all
 from dicomsort.data.table import PATIENT, names_people
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
@@ -37,8 +37,9 @@ class EvalSettings:
     bootstrap: resamples; seed: theirs. cluster: what is resampled with all its images: `patient`
     (Sample.group), another column (Sample.metadata), or None for single images. by: columns (of
     Sample.metadata or HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits
-    the device.
-    corrections: a file of labels to put right. patient: see `table.Columns`.
+    the device. corrections: a file of labels to put right. patient: see `table.Columns`. part: train,
+    validation, test or all, by the model's split. baseline: whether to compare with the most common class and
+    a regression, None for where several models are compared. device, precision: as the command line has them.
     """
 
     bootstrap: int = 10_000
@@ -49,6 +50,10 @@ class EvalSettings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     corrections: Path | None = None
     patient: str | None = None
+    part: str = TEST
+    baseline: bool | None = None
+    device: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

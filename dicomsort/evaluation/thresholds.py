@@ -40,7 +40,7 @@ def best_thresholds(truth: NDArray[np.bool_], scores: Values) -> tuple[float, ..
     """Return for each label the score from which on it should count for its F1 on these data to be highest.
 
     truth, scores: (n, k). Looks at 0.0100, 0.0101 ... 0.9900; of several best ones the middle of the longest
-    row of neighbours; 0.5 for a label that does not occur.
+    row of neighbors; 0.5 for a label that does not occur.
     """
     return tuple(map(_best_threshold, np.asarray(truth, np.bool_).T, np.asarray(scores, np.float64).T))
 
@@ -61,7 +61,7 @@ def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
 def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
     """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
 
-    truth: what `truth.encode` gives, NaN where nobody knows.
+    truth: what `targets.encode` gives, NaN where unknown.
     """
     known = ~np.isnan(truth).any(axis=1)
     fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
@@ -99,9 +99,9 @@ def reaches(
 
 
 def fit_temperature(kind: str, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the temperature, 0.05 to 20, that minimises the log loss; 1 without data.
+    """Return the temperature, 0.05 to 20, that minimizes the log loss; 1 without data.
 
-    logits, truth: (n, width), truth 0 and 1 as `truth.encode` gives it; rows with NaN do not count. The
+    logits, truth: (n, width), truth 0 and 1 as `targets.encode` gives it; rows with NaN do not count. The
     loss is convex in 1 / temperature, so its slope is halved down: softmax for multiclass, else the logistic
     function of every logit.
     """

@@ -75,6 +75,10 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom of the part of an image that counts, in its pixels; fractions are allowed."""
 
 
+Span = tuple[int, int, int, int]
+"""Top, left, bottom, right of a part of an image in whole pixels; bottom and right lie outside of it."""
+
+
 def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GrayFloat:
     """Resize a (rows, columns) image of any number type to `shape`; values keep their unit.
 
@@ -156,7 +160,7 @@ def to_bytes(image: GrayFloat) -> Canvas:
 
 
 def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
-    """Centre an image of values 0..255 on the square canvas.
+    """Center an image of values 0..255 on the square canvas.
 
     image: float32, at most (size, size). Returns uint8 (size, size).
     """
@@ -169,7 +173,7 @@ def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
 
 
 def fit(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
-    """Shrink a (rows, columns) image of values 0..255 and centre it on the canvas: uint8 (size, size)."""
+    """Shrink a (rows, columns) image of values 0..255 and center it on the canvas: uint8 (size, size)."""
     shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
     return to_canvas(shrink(image, shape), preprocessing)
 
@@ -187,8 +191,17 @@ def beside(canvases: Sequence[Canvas], preprocessing: Preprocessing) -> Canvas:
 
 
 def _without_margins(canvas: Canvas, fill: int) -> Canvas:
-    filled = canvas != fill
-    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    top, left, bottom, right = picture_on(canvas, fill)
+    return canvas[top:bottom, left:right] if bottom else canvas
+
+
+def picture_on(canvas: Canvas, fill: int) -> Span:
+    """Find the picture on its canvas (rows, columns): all but the edges that are nothing but `fill`.
+
+    Four zeros if there is nothing else.
+    """
+    other = canvas != fill
+    rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
     if not rows.size:
-        return canvas
-    return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -77,7 +77,7 @@ def save(sheet: Image.Image, path: Path) -> None:
 
 
 def _paste(sheet: Image.Image, image: Gray, corner: tuple[int, int], side: int) -> None:
-    """Centre a picture in a square; one that already has its size stays as it is, pixel by pixel."""
+    """Center a picture in a square; one that already has its size stays as it is, pixel by pixel."""
     scale = side / max(image.shape)
     width, height = (max(1, round(length * scale)) for length in reversed(image.shape))
     picture = Image.fromarray(image)

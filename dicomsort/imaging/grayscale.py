@@ -306,7 +306,7 @@ def _bounds(judged: _View) -> tuple[float, float]:
 
 
 def _grown(mask: Mask) -> Mask:
-    """Add the eight neighbours of every pixel of a mask."""
+    """Add the eight neighbors of every pixel of a mask."""
     for _ in range(2):
         grown = mask.copy()
         grown[1:] |= mask[:-1]

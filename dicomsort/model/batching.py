@@ -26,8 +26,8 @@ Ask = Callable[[Sequence[ReadImage]], Iterable[Output]]
 class Predictor(Protocol):
     """What turns images into logits; `classifier.Classifier` and `fleet.MultiGpuClassifier` do.
 
-    name: of the device. precision: float32, bfloat16 or float16. lanes: how many threads may call `logits` at
-    a time. batch_size: images that it takes best at a time.
+    name: of the device. precision: float32, bfloat16 or float16. concurrency: how many threads may call
+    `logits` at a time. batch_size: how many images at a time suit it best.
     """
 
     bundle: Bundle
@@ -44,7 +44,7 @@ class Predictor(Protocol):
 
 
 class Predicted(NamedTuple, Generic[Item, Output]):
-    """An item, how it was read, and what was answered; None for a failure."""
+    """An item, how it was read, and its output; None for a failure."""
 
     item: Item
     reading: ReadImage | Failure
@@ -58,9 +58,9 @@ def predict(
     spent: StageTimer,
     scoring: Scoring | None = None,
 ) -> Generator[Predicted[Item, NDArray[np.float32]], None, None]:
-    """Answer every picture with the calibrated scores of all heads in a row; see `ask_all`.
+    """Return for every picture the calibrated scores of all heads in a row; see `ask_all`.
 
-    meaning: what makes scores of logits, by default the bundle's own.
+    scoring: what makes scores of logits, by default the bundle's own.
     """
 
     def ask(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
@@ -77,11 +77,10 @@ def ask_all(
     concurrency: int,
     batch_size: int,
 ) -> Generator[Predicted[Item, Output], None, None]:
-    """Yield every item once: failures as they come, pictures when their batch has been answered.
+    """Yield every item once: failures as they come, pictures when their batch has been computed.
 
-    ask: called by `concurrency` threads at a time.
-    As many batches as there are lanes are computed at a time, and one more is kept ready; then no more
-    readings are taken. Closing this closes `readings`.
+    ask: called by `concurrency` threads at a time. As many batches are computed concurrently, and one more
+    is kept ready; then no more readings are taken. Closing this closes `readings`.
     """
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="predict")
     waiting: deque[Future[list[Predicted[Item, Output]]]] = deque()

@@ -71,7 +71,7 @@ def choose_precision(name: str, devices: Sequence[torch.device]) -> str:
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device has bfloat16 in its circuits; to imitate it would be slower than float32."""
+    """Return whether a device has bfloat16 in hardware; emulating it would be slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     told = hasattr(torch.cpu, "get_capabilities")  # by newer releases of PyTorch

@@ -132,7 +132,7 @@ def _with_fixed_padding(conv: Conv2dSame, size: list[int]) -> nn.Conv2d:
 
 
 def _pairs(network: nn.Module, *kinds: type[nn.Module]) -> Iterator[tuple[fx.Node, Any, Any]]:
-    """Find modules of some kinds right behind a convolution whose output nobody else uses.
+    """Find modules of some kinds right after a convolution whose output nothing else uses.
 
     Yields the node of the module, the convolution, and the module.
     """

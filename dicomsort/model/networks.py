@@ -1,4 +1,4 @@
-"""Architectures by name; normalising is their first layer."""
+"""Architectures by name; normalizing is their first layer."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -43,9 +43,9 @@ _OPTIONS = {"pad_type", "img_size"}
 class Network(nn.Module):
     """A timm network for one gray channel that takes gray values 0..255 as they come.
 
-    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type, and, with a
-    novelty, the reject score as one more column. precision: the type in which the body computes; grays are
-    normalised in float32.
+    forward: (n, size, size) of uint8 or float -> logits (n, outputs) in the network's own type, and, with an
+    `ood_score`, the reject score as one more column. precision: the type in which the body computes; grays
+    are normalized in float32.
     """
 
     def __init__(self, spec: NetworkSpec, outputs: int) -> None:
@@ -56,7 +56,7 @@ class Network(nn.Module):
         if not spec.std > 0:
             raise UsageError("a network's standard deviation of grey values must be above 0")
         self.precision = torch.float32
-        self.normalise(spec)
+        self.normalize(spec)
         try:
             if not timm.is_model(spec.timm) or not set(spec.options) <= _OPTIONS:
                 raise TypeError("not a plain network of timm")  # noqa: TRY301  (never a hub or a file)
@@ -70,7 +70,7 @@ class Network(nn.Module):
                 f"no network '{spec.timm}': use {known}, or a name of timm {timm.__version__}"
             ) from error
 
-    def normalise(self, spec: NetworkSpec) -> None:
+    def normalize(self, spec: NetworkSpec) -> None:
         """Take mean and deviation of the grays from a spec."""
         self.scale, self.shift = 1.0 / (255.0 * spec.std), -spec.mean / spec.std
 
@@ -94,7 +94,7 @@ class Network(nn.Module):
 
     @torch.inference_mode()
     def features(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the last layer is given and gives: float32 (n, dimensions) and (n, outputs)."""
+        """Return the inputs and outputs of the last layer: float32 (n, dimensions) and (n, outputs)."""
         seen: list[Tensor] = []
         layer = self.body.get_classifier()
         with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
@@ -102,7 +102,7 @@ class Network(nn.Module):
         return seen[0].flatten(1), logits.float()
 
     def attach_ood_score(self, layer: nn.Module, ood_score: VimScore) -> None:
-        """Let the last layer give the reject score of its features behind its logits."""
+        """Let the last layer append the reject score of its features to its logits."""
 
         def both(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
             score = ood_score(inputs[0].flatten(1), logits.flatten(1)).to(logits.dtype)
@@ -111,7 +111,7 @@ class Network(nn.Module):
         self.ood_score, self._watching = ood_score, layer.register_forward_hook(both)
 
     def detach_ood_score(self) -> VimScore | None:
-        """Let the last layer give its logits alone; return what gave the reject score."""
+        """Let the last layer give its logits alone; return the reject score."""
         if self._watching is not None:
             self._watching.remove()
         ood_score, self.ood_score, self._watching = self.ood_score, None, None
@@ -147,7 +147,7 @@ def _start_small(classifier: nn.Module) -> None:
 
 
 def spec_for(name: str, size: int | None = None) -> NetworkSpec:
-    """Look up an alias, else take the name as timm's with its own normalisation.
+    """Look up an alias, else take the name as timm's with its own normalization.
 
     size: of the images, for networks that are made for one size. Raises UsageError if timm does not know it.
     """

@@ -54,8 +54,8 @@ class VimScore(nn.Module):
 
     def parts(self, features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the norm of what the components leave over, and the first head's energy: (n,) each."""
-        centred = features.float() - self.mean
-        rest = centred - centred @ self.basis @ self.basis.T
+        centered = features.float() - self.mean
+        rest = centered - centered @ self.basis @ self.basis.T
         own = logits[:, : self._head.width].float()
         if self._head.kind == "multiclass":
             return rest.norm(dim=1), own.logsumexp(dim=1)

@@ -1,4 +1,4 @@
-"""Change training images a little every time they are seen, within what radiographs look like."""
+"""Change training images a little every time they are seen, but not beyond what radiographs look like."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -33,21 +33,21 @@ _HIGHEST = {"rotation": 180.0, "shift": 0.5, "zoom": 0.9, "brightness": 1.0, "co
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How much training images are changed; each time an image is seen it is changed anew.
+    """How much training images are changed, differently each time they are seen.
 
     rotation: degrees, evenly within +-. shift: share of the side, within +- for each direction. zoom: size
     within 1 +- zoom. brightness, contrast: factors within 1 +- the value. gamma: exponents 2 ** -gamma to
     2 ** gamma. All others are probabilities:
 
     flip, upside_down: left for right, and top for bottom; flip must be 0 where the side matters. crop: a part
-    of the picture fills the canvas. stretch: the aspect ratio is another. quarter: turned by 90, 180 or 270
-    degrees. pair: another image of the same labels stands beside it, as two views on one plate do. greys: its
-    grays become as frequent as those of any other image, so that a source cannot be told by its processing.
-    equalise: the histogram is spread, or made even. invert: polarity. margins: the picture lies
-    smaller, anywhere on a black, white or gray ground. borders: edges of the picture are black or white, as
-    behind a collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L
-    or R by chance, so 0 where the side matters.
-    noise: grain of photons and of electronics. blur: a Gaussian. resolution: of a coarser picture.
+    of the picture fills the canvas. stretch: the aspect ratio changes. quarter: turned by 90, 180 or 270
+    degrees. pair: another image of the same labels is put next to it, like two views on one plate. greys: its
+    histogram is matched to that of another image, so that its processing does not give away its source.
+    equalise: the histogram is stretched or equalized. invert: polarity. margins: the picture is smaller, and
+    anywhere on a black, white or gray ground. borders: edges of the picture are black or white, as behind a
+    collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L or R by
+    chance, so 0 where the side matters. noise: of photons and of electronics. blur: a Gaussian. resolution:
+    of a coarser picture.
     """
 
     rotation: float = 12.0
@@ -84,9 +84,9 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> "Augmentation":
-        """Read a preset's name, or what is to differ from one: `strong`, `strong,flip=0`, `rotation=20`.
+        """Read a preset's name, or changes to one: `strong`, `strong,flip=0`, `rotation=20`.
 
-        Without a name the rest is that of `standard`. Raises UsageError with one line that tells what exists.
+        Without a name the rest is that of `standard`. Raises UsageError with one line of what there is.
         """
         words = [word.strip() for word in text.split(",")]
         preset = words.pop(0) if "=" not in words[0] else "standard"
@@ -127,10 +127,10 @@ PRESETS: Mapping[str, Augmentation] = MappingProxyType(
 
 
 def transform(augmentation: Augmentation) -> Change:
-    """Return what changes an image: uint8 (1, size, size) to the same, 0 where nothing was.
+    """Return a function of an image, uint8 (1, size, size) to the same, 0 where it was empty.
 
-    All chance comes from torch's global generator, so `torch.manual_seed` makes it repeatable. Where the
-    patient lies comes first, then gray values and polarity, then what is put on the finished picture.
+    All randomness comes from torch's global generator, so `torch.manual_seed` makes it repeatable. Geometry
+    comes first, then gray values and polarity, then what is put on the finished picture.
     """
     steps = [*_geometry(augmentation), *_tone(augmentation), *_finish(augmentation)]
     return v2.Compose(steps) if steps else _same
@@ -163,7 +163,7 @@ def _geometry(amount: Augmentation) -> list[Any]:
 
 
 def _some(*changes: tuple[v2.Transform, float]) -> list[Any]:
-    """Return changes that happen with a probability, without those that never do."""
+    """Return changes with their probabilities, without those that never happen."""
     return [v2.RandomApply([change], p=probability) for change, probability in changes if probability]
 
 

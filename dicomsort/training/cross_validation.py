@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dicomsort.data.dataset import TEST, Sample, Unread, listed
 from dicomsort.data.splits import Fold
 from dicomsort.data.targets import split_by_head, truth_matrix, truth_text
 from dicomsort.errors import TargetError
-from dicomsort.evaluation.metrics import Predictions, measure
+from dicomsort.evaluation.metrics import Predictions, measure, without_nan
 from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
@@ -128,18 +128,11 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON values."""
-        spreads = {
-            head: {
-                name: {"mean": _plain(each.mean), "deviation": _plain(each.deviation),
-                       "values": [_plain(value) for value in each.values]}
-                for name, each in figures.items()
-            }
-            for head, figures in self.figures.items()
-        }  # fmt: skip
-        return {"folds": list(self.folds), "figures": spreads, "pooled": self.pooled}
+        whole: dict[str, Any] = without_nan(asdict(self))
+        return whole
 
 
-def summarise(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
+def summarize(rounds: Sequence[FoldResult], bootstrap: int, seed: int) -> Summary:
     """Return each figure by fold, with mean and spread, and the figures of all predictions together."""
     figures: dict[str, dict[str, Spread]] = {}
     pooled: dict[str, dict[str, Any]] = {}
@@ -175,10 +168,6 @@ def _spread(values: Sequence[float]) -> Spread:
     mean = float(known.mean()) if known.size else float("nan")
     deviation = float(known.std(ddof=1)) if known.size > 1 else float("nan")
     return Spread(mean, deviation, tuple(values))
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def write(rounds: Sequence[FoldResult], summary: Summary, folder: Path) -> None:

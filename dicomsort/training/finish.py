@@ -91,7 +91,7 @@ def with_reject_score(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
 
 
 def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
-    """Take what was seen how often out of the outputs (Menon et al. 2021, logit adjustment).
+    """Take the classes' frequencies in training out of the outputs (Menon et al. 2021, logit adjustment).
 
     A network learns to prefer what it has seen often. In a multiclass head what counts is the mean of the
     classes' recalls, so all classes become alike; in the others the balanced drawing is undone.

@@ -38,7 +38,7 @@ def doubts(rounds: Sequence[FoldResult]) -> list[Doubt]:
     """List the labels that the models of other folds contradict, the most doubtful first.
 
     Confident learning (Northcutt et al. 2021): a class is confidently predicted for an image if its score
-    reaches the mean score that images labelled with it get; where the surest such class is not the given one,
+    reaches the mean score that images labeled with it get; where the surest such class is not the given one,
     the label is in doubt. A label of several, or a yes or no, is a question of two classes of its own.
     """
     found = [doubt for at in range(len(rounds[0].bundle.heads)) for doubt in _of_head(rounds, at)]
@@ -67,9 +67,9 @@ def _contradicted(
     given: NDArray[np.float32] | NDArray[np.int64],
     scores: NDArray[np.float32],
 ) -> Iterator[Doubt]:
-    labelled = np.asarray(given, np.int64)
-    for index, best in _off_diagonal(labelled, scores):
-        own = int(labelled[index])
+    labeled = np.asarray(given, np.int64)
+    for index, best in _off_diagonal(labeled, scores):
+        own = int(labeled[index])
         yield Doubt(
             samples[index], head.name, labels[own], labels[best],
             float(scores[index, own]), float(scores[index, best]),

@@ -1,4 +1,4 @@
-"""Labelled images in the cache: what they should be answered, and in which order they are seen."""
+"""Labelled images in the cache: what a network should say of them, and in which order it sees them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ from dicomsort.model.heads import Head
 from dicomsort.training.augment import Augmentation, transform
 from dicomsort.training.random_transforms import side_by_side, with_grays_of
 
-_BATCH = 64  # images at a time where nothing is learnt
+_BATCH = 64  # images at a time where nothing is learned
 
 
 @dataclass(frozen=True, slots=True)
 class CachedImages:
     """Labelled images in the cache.
 
-    keys: content hashes. truth: float32 (n, outputs), what the network should answer, NaN where nobody knows.
+    keys: content hashes. truth: float32 (n, outputs), what the network should say, NaN where unknown.
     strata: the class that each counts for when classes are balanced. sources: where each is from.
     """
 

@@ -113,7 +113,7 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _positions(embedding: Tensor, body: Any) -> Tensor:
-    """Fit a transformer's positions, learnt at another image size, to its own grid."""
+    """Fit a transformer's positions, learned at another image size, to its own grid."""
     return cast(
         "Tensor",
         resample_abs_pos_embed(

@@ -1,4 +1,4 @@
-"""The changes that an augmentation is made of; all chance comes from the global generator of torch."""
+"""The changes that an augmentation is made of; all randomness comes from torch's global generator."""
 
 import math
 from collections.abc import Mapping
@@ -11,10 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from dicomsort.imaging.canvas import fitted_shape
-
-Span = tuple[int, int, int, int]
-"""Top, left, bottom, right of a part of an image in pixels; bottom and right lie outside of it."""
+from dicomsort.imaging.canvas import Span, fitted_shape, picture_on
 
 _TEXTS = ("L", "R", "L", "R", "AP", "PA", "LAT", "ERECT", "SUPINE", "PORTABLE")
 _MAX_DEPTH, _MAX_TILT = 0.16, 0.12  # of a collimation border: share of the side, and radians
@@ -94,15 +91,11 @@ def _one_of(count: int) -> int:
 
 def _span(image: Tensor) -> Span:
     """Find the picture on its canvas: (size, size) without the edges that are all as the corner is."""
-    differs = image != image[0, 0]
-    rows, columns = differs.any(dim=1).nonzero(), differs.any(dim=0).nonzero()
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+    return picture_on(image.numpy(), int(image[0, 0]))
 
 
 def _on_canvas(picture: Tensor, size: int) -> Tensor:
-    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and centre it."""
+    """Scale a picture (1, rows, columns) so that it fills a black canvas (1, size, size), and center it."""
     rows, columns = picture.shape[1:]
     height, width = fitted_shape(rows, columns, size)
     canvas = torch.zeros((1, size, size), dtype=picture.dtype)
@@ -258,8 +251,8 @@ def _letters(text: str, height: int) -> Tensor:
     left, top, right, bottom = font.getbbox(text)
     drawn = Image.new("L", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 2))
     ImageDraw.Draw(drawn).text((1 - left, 1 - top), text, fill=255, font=font)
-    greys = torch.frombuffer(bytearray(drawn.tobytes()), dtype=torch.uint8)
-    return greys.reshape(drawn.height, drawn.width) / 255
+    grays = torch.frombuffer(bytearray(drawn.tobytes()), dtype=torch.uint8)
+    return grays.reshape(drawn.height, drawn.width) / 255
 
 
 class Coarse(_Step):

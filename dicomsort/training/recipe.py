@@ -16,21 +16,23 @@ NO_WEIGHTS = "none"
 class Recipe:
     """How to train.
 
-    size: side of the canvas in pixels. smooth: filter of the canvas. normalise: `network` as the network was
-    made for, `data` by mean and deviation of the training images, `unit` to 0..1. pretrained: a safetensors
-    file, `hub` for timm's own weights, None for a random start.
-    freeze: so many of the first stages keep the weights they start from.
+    size: side of the canvas in pixels. smooth: filter of the canvas. normalise: `network` as the network
+    expects, `data` by mean and deviation of the training images, `unit` to 0..1. pretrained: a safetensors
+    file, `hub` for timm's own weights, None for a random start. freeze: how many of the first stages keep the
+    weights they start from.
+
     schedule: `onecycle` (Smith 2018), `sgdr`, cosine with warm restarts (Loshchilov and Hutter 2017) in
-    three cycles, each twice as long as the one before, or `constant`; learning_rate is the highest.
-    clip: greatest norm of a step's gradient, 0 for any. ema: decay of the averaged weights, 0 for none.
+    three cycles, each twice as long as the one before, or `constant`; learning_rate is the highest. clip:
+    greatest norm of a step's gradient, 0 for no limit. ema: decay of the averaged weights, 0 for none.
+
     balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
     source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
-    balance_by: the column that tells the sources. adjust: take the shares of the classes out of the outputs.
-    augment: see `augment.Augmentation.parse`. patience: epochs without a better validation macro F1 after
-    which training stops with the best weights; 0 goes to the end and takes the last.
-    precision: auto, float32, bfloat16 or float16. concat_by: the column of studies whose images are put
-    side by side. auxiliary: columns to learn from, with a fifth of the weight, that the model does not answer
-    (Caruana 1997, Multitask Learning).
+    balance_by: the column of the sources. adjust: take the shares of the classes out of the outputs. augment:
+    see `augment.Augmentation.parse`. patience: training stops with the best weights after so many epochs
+    without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
+    float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
+    auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
+    1997, Multitask Learning).
     """
 
     arch: str = "mobilenet_v1"
@@ -103,11 +105,11 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
         "X-ray registry: ImageNet weights (give --pretrained) tuned on the data's own mean and deviation",
     ),
 }  # fmt: skip
-"""Settings by paper, and what to say of them. What a paper leaves open is filled in sensibly."""
+"""Settings by paper, and their description. What a paper leaves open is filled in sensibly."""
 
 
 def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:
-    """Make a recipe of a paper's settings and what was given beside them; None counts as not given.
+    """Make a recipe of a paper's settings and of what was given in addition; None counts as not given.
 
     Raises UsageError for an unknown name or value.
     """

@@ -1,4 +1,4 @@
-"""One training, from the data to the bundle: what is read, how it is divided, and what is left behind."""
+"""One training, from the data to the bundle: what is read, how it is split, and what is written."""
 
 import shlex
 import signal
@@ -36,7 +36,7 @@ _MOST_SHOWN = 60  # doubtful labels on the contact sheet
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How the data are to be divided; at most one of these is given."""
+    """How to split the data; at most one of these is given."""
 
     split: Path | None
     column: str | None
@@ -68,35 +68,35 @@ class SplitOptions:
 
 
 class TrainingReporter(Reporter, Protocol):
-    """Told how a training goes."""
+    """Receives the progress of a training."""
 
     def unread(self, found: Sequence[Unread]) -> None:
-        """Take the samples whose files could not be read."""
+        """Receive the samples whose files could not be read."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """Take the figures of an epoch that has ended."""
+        """Receive the figures of an epoch that has ended."""
 
     def fold_epoch(self, fold: str, epoch: Epoch) -> None:
-        """Take the figures of an epoch of one fold."""
+        """Receive the figures of an epoch of one fold."""
 
     def folds(self, summary: Summary) -> None:
-        """Take the figures of a cross-validation."""
+        """Receive the figures of a cross-validation."""
 
 
 class SilentTraining(Silent):
-    """A reporter of a training that keeps still."""
+    """A reporter of a training that is silent."""
 
     def unread(self, found: Sequence[Unread]) -> None:
-        """Let it go."""
+        """Ignore it."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """Let it go."""
+        """Ignore it."""
 
     def fold_epoch(self, fold: str, epoch: Epoch) -> None:
-        """Let it go."""
+        """Ignore it."""
 
     def folds(self, summary: Summary) -> None:
-        """Let it go."""
+        """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class TrainingRun:
     reporter: TrainingReporter = field(default_factory=SilentTraining)
 
     def train(self) -> tuple[dict[str, Any], int]:
-        """Train one model; return what became of it, and how many files could not be read."""
+        """Train one model; return the facts of the model, and how many files could not be read."""
         cache, samples, unread, heads = self._read()
         samples, split, unread = self._divided(cache, samples, unread, heads)
         before = finish.finished_bundle(self.out, self.recipe, samples, heads, split) if self.resume else None
@@ -149,7 +149,7 @@ class TrainingRun:
         unread: list[Unread],
         heads: tuple[Head, ...],
     ) -> tuple[list[Sample], Split, list[Unread]]:
-        """Split, and read what is to be trained on; a split of our own is made again of what can be read."""
+        """Split, and read what is to be trained on; a split made here is redone if files are unreadable."""
         split: Split = self.ranks.on_main(lambda: self._split(samples, heads))
         unread = self._fill(cache, samples, split, unread)
         given = self.division.split is not None or any(sample.part for sample in samples)
@@ -162,7 +162,7 @@ class TrainingRun:
         return samples, split, unread
 
     def _tell_read(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> None:
-        """Tell what was odd about files that were read, and which could not be."""
+        """Report what was odd about files that were read, and which could not be."""
         if not self.ranks.is_main:
             return
         read = (sample for sample in samples if split.get(sample.sha256) != TEST)
@@ -178,7 +178,7 @@ class TrainingRun:
     def cross_validate(self, audit: Path | None) -> tuple[dict[str, Any], int]:
         """Train a model for each fold, measure what they say of their folds, and list doubtful labels.
 
-        Returns what to tell, and how many files could not be read.
+        Returns the summary, and how many files could not be read.
         """
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.on_main(lambda: self._folds(samples, heads))
@@ -187,7 +187,7 @@ class TrainingRun:
         with self._counting(None) as count:
             work = validation.Work(cache, tuple(unread), self._place(count), self.reporter.fold_epoch)
             rounds = list(validation.cross_validate(samples, heads, folds, self.recipe, work))
-        summary = validation.summarise(rounds, 1000, self.recipe.seed)
+        summary = validation.summarize(rounds, 1000, self.recipe.seed)
         told = {"out": str(self.out), **summary.as_dict()}
         if self.ranks.is_main:
             validation.write(rounds, summary, self.out)
@@ -227,7 +227,7 @@ class TrainingRun:
         return cache, samples, list(found.unread), heads
 
     def _tell_of(self, found: Data) -> None:
-        """Tell how the table was read, and where a split of our own cannot keep patients together."""
+        """Report how the table was read, and whether a split made here cannot keep patients together."""
         for line in found.remarks:
             self.reporter.warn(line)
         given = self.division.split is not None or any(sample.part for sample in found.samples)
@@ -291,7 +291,7 @@ class TrainingRun:
 
     @contextmanager
     def _counting(self, total: int | None) -> Iterator[Any]:
-        """Count images while the block trains; Ctrl-C and SIGTERM end it after the step that is going on."""
+        """Count images while the block trains; Ctrl-C and SIGTERM end it after the current step."""
         with (
             _stopping() as stop,
             self.reporter.counting("training", total) as count,

@@ -1,7 +1,6 @@
-"""The folder that a training writes into: nothing of somebody else's is replaced, and one works at a time."""
+"""The folder that a training writes into: nothing else is replaced, and one training at a time uses it."""
 
 import csv
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +11,10 @@ from dicomsort import __version__
 from dicomsort.data.dataset import Unread
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.model.bundle import CONFIG, check_name
+from dicomsort.system import locks
 from dicomsort.system.escaping import cell, escape
 
-CHECKPOINT, LOG, UNREAD, LOCK = "checkpoint.pt", "log.jsonl", "unreadable.csv", ".dicomsort.lock"
+CHECKPOINT, LOG, UNREAD = "checkpoint.pt", "log.jsonl", "unreadable.csv"
 CARD, FOLD_ANSWERS = "README.md", "predictions.csv"
 AUDIT_COLUMNS = (
     "file", "target", "given", "suggested", "confidence_given", "confidence_suggested", "margin",
@@ -24,13 +24,13 @@ AUDIT_COLUMNS = (
 def prepare(out: Path, resume: bool, cache: Path) -> None:
     """Make the folder of a new bundle now, not after hours of training.
 
-    Raises UsageError for a folder with anything but the files of a training to go on with, a name that no
+    Raises UsageError for a folder with anything but the files of a training to resume, a name that no
     model can have, or a cache of pictures inside the model; TargetError if it cannot be made.
     """
     try:
         check_name(out.resolve().name)
         out.mkdir(parents=True, exist_ok=True)
-        held = {path.name for path in out.iterdir()} - {UNREAD, LOCK}
+        held = {path.name for path in out.iterdir()} - {UNREAD, locks.LOCK}
         begun = any(any(out.glob(f"{below}{name}")) for below in ("", "*/") for name in (CHECKPOINT, LOG))
     except ValueError as error:
         raise UsageError(f"--out: {error}") from error
@@ -48,21 +48,17 @@ def prepare(out: Path, resume: bool, cache: Path) -> None:
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keep a second training out of a folder. Raises UsageError if one is there, TargetError."""
+    """Keep a second training out of a folder.
+
+    Raises UsageError if another one has it, TargetError if it cannot be written.
+    """
     try:
-        file = (out / LOCK).open("w", encoding="utf-8")
+        file = locks.take(str(out), doing="training")
     except OSError as error:
         raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another training is writing into '{out}'; choose another --out") from error
-        except OSError:  # a file system without locks: go on without
-            pass
         yield
-        with suppress(OSError):
-            (out / LOCK).unlink()
+        locks.remove(str(out))
 
 
 def check_audit(audit: Path | None, folds: str | None, out: Path) -> None:
@@ -89,7 +85,7 @@ def _is_an_audit(path: Path) -> bool:
 
 
 def holds_another_model(out: Path) -> bool:
-    """Tell whether there is a finished model in a folder."""
+    """Return whether there is a finished model in a folder."""
     return (out / CONFIG).exists() and not (out / CHECKPOINT).exists()
 
 

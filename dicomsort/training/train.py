@@ -47,9 +47,8 @@ def prepare(
 ) -> Prepared:
     """Gather the training and validation images of a split, all of which `cache` has been filled with.
 
-    auxiliary: the columns of the samples' auxiliary cells.
-    unread: samples that are not in the cache. Raises UsageError if a class has no readable image in one of
-    the two parts.
+    auxiliary: the columns of the samples' auxiliary cells. unread: samples that are not in the cache. Raises
+    UsageError if a class has no readable image in one of the two parts.
     """
     if missing := missing_class(samples, heads, split, unread):
         raise UsageError(f"class '{missing[0]}' has no readable image in the {missing[1]} part of the split")
@@ -88,9 +87,10 @@ def train(
 ) -> Bundle:
     """Train a network and return its bundle, with the weights averaged over the last steps.
 
-    Without patience the end is taken and validation chooses no epoch: it serves for temperature and
+    Without patience the last epoch is taken: validation then chooses no epoch, and serves for temperature and
     thresholds alone. Deterministic for a given seed, data, machine and library versions, with and without
     interruption.
+
     Raises UsageError for an unknown network or device, unsuitable pretrained weights, or a loss that is no
     number; ModelError for a damaged checkpoint; TargetError if none can be written.
     """
@@ -100,8 +100,8 @@ def train(
     outputs = sum(head.width for head in (*prepared.heads, *prepared.auxiliary))
     network, spec = pretrained.create_for_training(recipe.arch, recipe.size, outputs, recipe.pretrained)
     if recipe.normalise != "network":
-        spec = replace(spec, **_normalising(prepared.train, recipe))
-        network.normalise(spec)
+        spec = replace(spec, **_normalization(prepared.train, recipe))
+        network.normalize(spec)
     network.freeze(recipe.freeze)
     trainer = Trainer(network, prepared, recipe, place)
     epochs = list(trainer.epochs(on_epoch))
@@ -125,7 +125,7 @@ def train(
     return with_reject_score(with_calibration(bundle, unseen[1], prepared.validation.truth), known, unseen)
 
 
-def _normalising(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
+def _normalization(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
     """Return mean and deviation of the grays that a network is to expect, both 0..1."""
     if recipe.normalise == "unit":
         return {"mean": 0.0, "std": 1.0}
@@ -139,7 +139,7 @@ def _normalising(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
 
 
 def _record(prepared: Prepared, recipe: Recipe, epochs: Sequence[Epoch]) -> dict[str, Any]:
-    """Tell how the weights came about; no path of the machine goes into a bundle."""
+    """Return how the weights came about; no path of the machine goes into a bundle."""
     parts = Counter(prepared.split[sample.sha256] for sample in prepared.samples)
     return {
         "recipe": recipe.as_dict(),

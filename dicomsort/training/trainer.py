@@ -55,8 +55,8 @@ class Epoch:
 class Prepared:
     """A data set ready to train on, and the files that could not be read.
 
-    auxiliary: heads that learn, too, and are cut off at the end; their truth stands behind that of `heads` in
-    the training images.
+    auxiliary: heads that are trained too, and cut off at the end; in the training images their truth follows
+    that of `heads`.
     """
 
     heads: tuple[Head, ...]
@@ -75,9 +75,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """Where a training works: its folder, its processes, and those that read and change images.
+    """Where a training runs: its folder, its processes, and those that read and augment images.
 
-    count: told of every image that was learnt from.
+    count: called with the number of images of every step.
     """
 
     folder: Path
@@ -88,7 +88,7 @@ class RunContext:
 
 
 class Trainer:
-    """A network on its way: weights, their average, optimizer, schedule, and the epochs so far."""
+    """The state of a training: weights, their average, optimizer, schedule, and the epochs so far."""
 
     def __init__(self, network: Network, prepared: Prepared, recipe: Recipe, place: RunContext) -> None:
         self._prepared, self._recipe, self._place = prepared, recipe, place
@@ -284,8 +284,7 @@ def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: flo
     """Return the sum over heads of the mean loss over the images of which the truth is known.
 
     Cross entropy for multiclass heads, binary cross entropy, summed over labels, for the others, both with
-    label smoothing
-    (Szegedy et al. 2016). logits, truth: (n, outputs), NaN where nobody knows.
+    label smoothing (Szegedy et al. 2016). logits, truth: (n, outputs), truth NaN where unknown.
     """
     total = logits.sum() * 0.0
     widths = [head.width for head in heads]
@@ -320,7 +319,7 @@ def predict(
 def features_of(
     network: Network, images: CachedImages, precision: torch.dtype = torch.float32
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what the last layer is given and gives: float32 (n, dimensions) and logits (n, outputs)."""
+    """Return the inputs and outputs of the last layer: float32 (n, dimensions) and logits (n, outputs)."""
     device = next(network.parameters()).device
     network.eval()
     with _autocast(device, precision):

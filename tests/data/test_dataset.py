@@ -468,7 +468,7 @@ def test_a_folder_has_no_columns_and_no_odd_part(tmp_path: Path) -> None:
     for columns in (
         {"target": "x"},
         {"target": None, "source": "site"},
-        {"target": None, "facts": ("site",)},
+        {"target": None, "metadata": ("site",)},
     ):
         with pytest.raises(UsageError, match="names a column of a CSV"):
             load(tmp_path, **columns)

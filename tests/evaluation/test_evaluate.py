@@ -1,6 +1,9 @@
 """Models against labelled images: whose figures, of which images, resampled how, and what is told apart."""
 
+import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,17 @@ from dicomsort.data.table import columns_of
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.evaluation import baselines
 from dicomsort.evaluation.evaluate import compare, evaluate, worst
-from dicomsort.evaluation.predictions import predict_samples, questions
+from dicomsort.evaluation.predictions import EvalSettings, predict_samples, questions
+from dicomsort.evaluation.run import evaluate_models
 from dicomsort.evaluation.subgroups import REST, UNKNOWN, groups_of
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.bundle import load as load_bundle
 from dicomsort.model.heads import Head
 from dicomsort.outcome import Reason
+from dicomsort.system.reporting import Count
+from dicomsort.system.worker_pool import PoolSettings
+
+POOL = PoolSettings(workers=1, timeout=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +290,52 @@ def test_nothing_readable_is_said(tmp_path: Path, predictor: FixedPredictor) -> 
 def test_columns_of_what_is_no_csv(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     assert columns_of(tmp_path / "x.csv") == columns_of(tmp_path) == ()
+
+
+class Listening:
+    """A reporter that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.counted: dict[str, list[int]] = {}
+
+    def info(self, line: str) -> None:
+        self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+    @contextmanager
+    def counting(self, what: str, total: int | None) -> Iterator[Count]:
+        self.counted[what] = [total or 0, 0]
+
+        def count(steps: int) -> None:
+            self.counted[what][1] += steps
+
+        yield count
+
+
+def test_the_library_measures_as_the_command_does(
+    labelled: Path, small_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small_bundle.save(tmp_path / "small")
+    reporter, settings = Listening(), EvalSettings(bootstrap=50, pool=POOL, part="all", baseline=True)
+    results = evaluate_models(labelled, [load_bundle(tmp_path / "small")], ["group"], settings, reporter)
+    assert results.settings.cluster == "patient", "patients are known, so they are what is resampled"
+    assert reporter.counted["evaluating"] == [21, 21]
+    results.save(tmp_path / "library")
+    assert capfd.readouterr() == ("", "")
+    words: list[str | Path] = ["eval", labelled, "--target", "group", "--model", tmp_path / "small"]
+    words += ["--part", "all", "--quiet", "--bootstrap", "50", "--baseline"]
+    ran = inside(capfd, *words, "--out", tmp_path / "command")
+    assert ran.code == ExitCode.SOME_FAILED
+    for name in ("predictions.csv", "not_read.csv", "confusion.png"):
+        assert (tmp_path / "library" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+    library, command = (
+        json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in ("library", "command")
+    )
+    for found in (library, command):
+        assert found.pop("seconds_per_image") > found.pop("network_seconds_per_image") > 0
+    assert library == command
+    assert [row["model"] for row in library["comparison"]["group"]][1:] == ["majority"]
+    assert library["remarks"] == list(results.remarks)

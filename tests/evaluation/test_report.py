@@ -19,7 +19,7 @@ from program import inside
 
 from dicomsort.data.dataset import Columns, content_hash, load
 from dicomsort.errors import ExitCode, TargetError
-from dicomsort.evaluation import report
+from dicomsort.evaluation import report, tables
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import evaluate
 from dicomsort.evaluation.metrics import Predictions, measure
@@ -190,7 +190,7 @@ def test_further_heads_have_columns_plots_and_tables(
     assert rows[1]["ill.truth"] == "ill"
     assert {row["ill.label"] for row in rows} == {"ill", "no_ill"}
     assert {"signs.score_x", "signs.score_y", "signs.confidence", "ill.score_no_ill"} < set(rows[0])
-    classes, _, confusion = report.tables_of(found[0].measured[1])
+    classes, _, confusion = tables.tables_of(found[0].measured[1])
     assert "threshold" in classes.columns
     assert classes.rows[1][2] == "0.990"
     assert confusion.columns[1:] == ("rightly left out", "wrongly chosen", "missed", "found")
@@ -228,10 +228,10 @@ def test_a_single_image_of_a_folder_is_told_without_a_crash(
 
 def test_figures_are_written_for_people() -> None:
     nan = float("nan")
-    assert report.figure_text(Estimate(0.5, 0.25, 0.75)) == "0.500 (0.250 to 0.750)"
-    assert report.figure_text(Estimate(0.5, nan, nan)) == "0.500"
-    assert report.figure_text(Estimate(1, 1, 1)) == "1.000"
-    assert report.figure_text(Estimate(nan, nan, nan)) == "-"
+    assert tables.figure_text(Estimate(0.5, 0.25, 0.75)) == "0.500 (0.250 to 0.750)"
+    assert tables.figure_text(Estimate(0.5, nan, nan)) == "0.500"
+    assert tables.figure_text(Estimate(1, 1, 1)) == "1.000"
+    assert tables.figure_text(Estimate(nan, nan, nan)) == "-"
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])

@@ -72,9 +72,9 @@ def test_a_fold_without_truth_has_no_figures_and_shifts_no_others() -> None:
             for n, cell in enumerate(cells)
         )
         rounds.append(FoldResult(fold, bundle, samples, scores))
-    from dicomsort.training.cross_validation import summarise
+    from dicomsort.training.cross_validation import summarize
 
-    summary = summarise(rounds, 10, 0)
+    summary = summarize(rounds, 10, 0)
     told = json.loads(json.dumps(summary.as_dict(), allow_nan=False))
     assert told["figures"]["metal"]["accuracy"]["values"] == [1.0, None, 0.5]
     assert told["figures"]["metal"]["accuracy"]["mean"] == 0.75

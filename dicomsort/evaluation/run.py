@@ -1,0 +1,162 @@
+"""One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dicomsort.data import caveats, corrections, dataset
+from dicomsort.data.dataset import Data, Sample, Unread
+from dicomsort.data.table import NONE, PATIENT, columns_of, named
+from dicomsort.errors import UsageError
+from dicomsort.evaluation import baselines
+from dicomsort.evaluation.evaluate import Comparison, Evaluation, compare, evaluate
+from dicomsort.evaluation.metrics import Predictions
+from dicomsort.evaluation.predictions import (
+    EvalSettings,
+    ModelPredictions,
+    check,
+    metadata_needed,
+    predict_samples,
+)
+from dicomsort.evaluation.report import Results, names_of
+from dicomsort.model import load
+from dicomsort.model.bundle import Bundle
+from dicomsort.system.reporting import Reporter, Silent
+
+Comparisons = dict[str, tuple[Comparison, ...]]
+
+
+def evaluate_models(
+    data: Path,
+    models: Sequence[Bundle],
+    targets: Sequence[str] = (),
+    settings: EvalSettings | None = None,
+    reporter: Reporter | None = None,
+) -> Results:
+    """Measure a model, or compare several with the first, on the labeled images of a CSV or a folder.
+
+    models: the split of the first says which files belong to `settings.part`. targets: the columns that hold
+    the labels; none for a folder of classes. settings.cluster: here None means `patient` where the data tell
+    patients apart, and `none` single images. reporter: told of progress, and of what a person should know.
+    Nothing is written before `Results.save`.
+    Raises UsageError for data, columns or models that do not fit each other, ModelError for a model that does
+    not run.
+    """
+    asked, reporter = settings or EvalSettings(), reporter or Silent()
+    settings = replace(asked, cluster=_cluster(data, asked), patient=_patient(data, asked))
+    loaded, samples = load_part(data, targets, models, settings)
+    for line in loaded.remarks:
+        reporter.warn(line)
+    alone = settings.cluster in (None, PATIENT) and not loaded.has_patients
+    if alone:
+        settings = replace(settings, cluster=None)
+    predicted = _predict(models, samples, settings, reporter)
+    remarks = caveats.lines_of(one for each in predicted for one in each.remarked)
+    if alone and settings.bootstrap and NONE not in (asked.cluster, asked.patient):
+        remarks = (caveats.RESAMPLED, *remarks)
+    more = unread_in(loaded, settings.part)
+    predicted = [replace(each, failures=(*each.failures, *more)) for each in predicted]
+    evaluations = evaluate(predicted, targets, settings)
+    comparisons, said = _compare(evaluations, loaded, settings, reporter)
+    seen = overlaps(models, samples)
+    return Results(evaluations, comparisons, seen, settings.part, settings, (*said, *remarks))
+
+
+def load_part(
+    data: Path, targets: Sequence[str], models: Sequence[Bundle], settings: EvalSettings
+) -> tuple[Data, list[Sample]]:
+    """Load a data set, and select `settings.part` of it by the first model's split. Raises UsageError."""
+    if settings.part not in (*dataset.PARTS, "all"):
+        raise UsageError(f"--part '{settings.part}' is unknown: use {', '.join(dataset.PARTS)} or all")
+    metadata: tuple[str, ...] = ()
+    if data.exists():
+        metadata = metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
+    concat = {model.concat_by for model in models}
+    if len(concat) > 1:
+        raise UsageError(
+            "some of the models look at whole studies, others at single images; measure them apart"
+        )
+    columns = dataset.Columns(
+        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient
+    )
+    loaded, _ = corrections.load(data, columns, settings.corrections)
+    if data.is_dir() and targets:
+        raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
+    samples = dataset.in_part(loaded.samples, models[0].split, settings.part)
+    if not samples:
+        raise UsageError(
+            f"no file of '{data}' is in the {settings.part} part of the model's split; see --part"
+        )
+    for model in models:
+        check(model.heads, targets, samples)
+    return loaded, samples
+
+
+def unread_in(loaded: Data, part: str) -> Sequence[Unread]:
+    """Return the files that could not even be hashed; their part is unknown, so they count for `test`."""
+    return loaded.unread if part in (dataset.TEST, "all") else ()
+
+
+def overlaps(models: Sequence[Bundle], samples: Sequence[Sample]) -> tuple[dict[str, int], ...]:
+    """Count for each model the samples that it has seen, by part: train and validation."""
+    seen = (dataset.TRAIN, dataset.VALIDATION)
+    return tuple({part: len(dataset.listed(samples, one.split, part)) for part in seen} for one in models)
+
+
+def _cluster(data: Path, asked: EvalSettings) -> str | None:
+    """Name the column of what is resampled: as asked, else `patient`, whatever column tells them apart."""
+    if asked.cluster == PATIENT and asked.patient == NONE:
+        raise UsageError(f"--cluster {PATIENT} and --patient {NONE} exclude each other")
+    if asked.cluster is None:
+        columns = columns_of(data)
+        known = PATIENT in columns if asked.patient is None else named(asked.patient, columns) is not None
+        return PATIENT if known and asked.patient != NONE else None
+    return None if asked.cluster == NONE else asked.cluster
+
+
+def _patient(data: Path, asked: EvalSettings) -> str | None:
+    """Name the column of patients; who says what is resampled need not say also which they are."""
+    if asked.patient is not None or asked.cluster in (None, PATIENT) or not data.is_file():
+        return asked.patient
+    return PATIENT if PATIENT in columns_of(data) else NONE
+
+
+def _predict(
+    models: Sequence[Bundle], samples: Sequence[Sample], settings: EvalSettings, reporter: Reporter
+) -> list[ModelPredictions]:
+    predicted = []
+    with reporter.counting("evaluating", len(models) * len(samples)) as count:
+        for model in models:
+            with load.predictor_for(model, settings.device, settings.precision) as predictor:
+                predicted.append(predict_samples(predictor, samples, settings, count))
+    return predicted
+
+
+def _compare(
+    evaluations: Sequence[Evaluation], loaded: Data, settings: EvalSettings, reporter: Reporter
+) -> tuple[Comparisons, tuple[str, ...]]:
+    """Compare several models, and baselines if they are wanted; nothing for one model alone."""
+    wanted = len(evaluations) > 1 if settings.baseline is None else settings.baseline
+    extra, remarks = _baselines(evaluations[0], loaded, settings, reporter) if wanted else ([], ())
+    if len(evaluations) == 1 and not extra:
+        return {}, remarks
+    names, comparisons = names_of(evaluations), {}
+    for index, first in enumerate(evaluations[0].measured):
+        contenders = {
+            name: one.measured[index].predictions for name, one in zip(names, evaluations, strict=True)
+        }
+        contenders |= extra[index] if extra else {}
+        comparisons[first.question.target] = compare(contenders, first.figures, settings)
+    return comparisons, remarks
+
+
+def _baselines(
+    first: Evaluation, loaded: Data, settings: EvalSettings, reporter: Reporter
+) -> tuple[list[Mapping[str, Predictions]], tuple[str, ...]]:
+    trained = dataset.listed(loaded.samples, first.predicted.bundle.split, dataset.TRAIN)
+    needed = {id(one.sample): one.sample for one in first.predicted.predictions} if trained else {}
+    needed |= {id(sample): sample for sample in trained}
+    with reporter.counting("reading for the baseline", len(needed)) as count:
+        pixels = baselines.read_pixels(list(needed.values()), settings, count)
+    made = [baselines.baselines(measured, trained, pixels) for measured in first.measured]
+    return [one.predictions for one in made], tuple(remark for one in made for remark in one.remarks)
