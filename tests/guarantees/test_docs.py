@@ -188,6 +188,22 @@ def test_the_architecture_names_the_rooms_and_the_import_rule_as_they_are() -> N
     assert rule["cli"] == set(rule) - {"cli"}
 
 
+def named_paths(page: Path) -> set[Path]:
+    """The files and folders that a page names: `tools/x.py`, or `room/module` of the package."""
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/[\w.-]*)`", FENCE.sub("", text(page)))
+    package = {ROOT / "dicomsort" / f"{name}.py" for name in names if name.split("/")[0] in layers()}
+    folders = {path.name for path in ROOT.iterdir()}
+    return package | {ROOT / name for name in names if name.split("/")[0] in folders}
+
+
+@pytest.mark.parametrize("name", ["architecture", "reading-dicom", "sort", "CONTRIBUTING"])
+def test_every_file_that_a_page_names_is_there(name: str) -> None:
+    (page,) = (page for page in PAGES if page.stem == name)
+    named = named_paths(page)
+    assert named
+    assert not [path for path in sorted(named) if not path.exists()]
+
+
 def test_every_finding_has_its_line() -> None:
     scripts = {path.name for path in (ROOT / "findings").glob("*.sh")}
     assert set(re.findall(r"^\| \[([\w.-]+)\]\(\1\) \|", text("findings/README.md"), re.MULTILINE)) == scripts
