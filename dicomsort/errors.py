@@ -8,7 +8,7 @@ from dicomsort import __version__
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command; documented in the README."""
+    """Exit codes of every command; see docs/reference/statuses-and-exit-codes.md."""
 
     DONE = 0
     INTERNAL = 1

@@ -1,4 +1,4 @@
-"""The program as a user meets it: messages, exit codes, JSON, privacy, and the README's promises."""
+"""The program as a user meets it: messages, exit codes, JSON and privacy."""
 
 import csv
 import errno
@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer.main
-from committed import ARCHIVE, BROKEN, ROOT, TESTS, committed, name_of
+from committed import ARCHIVE, BROKEN, committed, name_of
 from labelled import draw_pictures
 from outputs import tree
 from PIL import Image
@@ -433,40 +432,6 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
     assert last.code == 0, last.err
     assert last.json["already_done"] > 0
     assert last.json["found"] == 180
-
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_names_every_option_status_exit_code_and_column() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    options = {option for one in commands.values() for parameter in one.params for option in parameter.opts
-               if option.startswith("--")}  # fmt: skip
-    missing = [option for option in sorted(options) if f"`{option}" not in README]
-    missing += [status.value for status in Status if f"`{status.value}`" not in README]
-    missing += [str(int(code)) for code in ExitCode if f"| {int(code)} |" not in README]
-    missing += [column for column in columns((), rejects=True) if f"`{column}`" not in README]
-    assert not missing
-    assert set(commands) == set(re.findall(r"^### `dicomsort (\w+)", README, re.MULTILINE))
-
-
-def test_the_readme_holds_the_two_commands() -> None:
-    for rest in (
-        "install . && .venv/bin/dicomsort classify tests/archive --out sorted",
-        "install '.[test]' && .venv/bin/pytest",
-    ):
-        assert f"\n    python3 -m venv .venv && .venv/bin/pip {rest}\n" in README
-
-
-def test_every_ending_that_the_readme_tells_is_tested() -> None:
-    table = README.split("## How it ends")[1].split("\n## ")[0]
-    lines = [line for line in table.splitlines() if line.startswith("|")][2:]
-    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
-    for line in lines:
-        names = re.findall(r"`(test_\w+)`", line.split("|")[3])
-        assert names, line
-        assert all(f"def {name}(" in sources for name in names), line
-    assert len(lines) >= 15
 
 
 def test_plan_apply_and_undo(

@@ -1,6 +1,6 @@
 """What a radiograph should look like: pydicom's own gray-scale at full size, then an exact area average.
 
-Written apart from the program, from the standard and the README; it imports nothing of dicomsort. Slow and
+Written apart from the program, from the standard and docs/; it imports nothing of dicomsort. Slow and
 simple: every pixel is decoded, every value is a float64, the picture is shrunk last.
 """
 
@@ -186,7 +186,7 @@ def window_to_gray(values: Float, holder: Dataset) -> Float:
 
 
 def _shows(holder: Dataset, small: Float, shown: NDArray[np.bool_]) -> bool:
-    """Tell a window that shows the image; the README says when it does not."""
+    """Tell a window that shows the image; docs/explanation/reading-dicom.md says when it does not."""
     center, width = _first(holder, "WindowCenter"), _first(holder, "WindowWidth")
     if center is None or width is None or width <= 0:
         return False
