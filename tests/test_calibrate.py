@@ -205,7 +205,7 @@ def test_calibrate_can_leave_the_model_alone(run: Any, model: Path, data: Path, 
     words = ("--target", "group", "--target", "signs", "--target-precision", "0.5", "--part", "all")
     ran = run(model, data, *words, "--out", out)
     assert ran.code == 0, ran.err
-    assert "beware: 4 of these files are in the train part" in ran.err
+    assert "warning: 4 of these files are in the train part" in ran.err
     assert "calibration of copy@" in ran.err
     assert "thresholds of 'signs'" in ran.err
     assert (model / "config.json").read_bytes() == config

@@ -320,7 +320,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
     out = tmp_path / "figures"
     ran = inside(capfd, "eval", tmp_path / "data", "--model", model, "--part", "all", "--out", out)
     assert ran.code == ExitCode.SOME_FAILED
-    assert "beware" in ran.err
+    assert "warning" in ran.err
     with (out / "predictions.csv").open(newline="") as file:
         predictions = list(csv.DictReader(file))
     assert len(predictions) == 40

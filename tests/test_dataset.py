@@ -612,7 +612,7 @@ def test_empty_patients_are_counted_and_stand_alone(tmp_path: Path) -> None:
     assert some.has_patients
     assert some.remarks == (
         "column 'patient' says 'nan' 1 times: read as an empty cell, nobody knows",
-        "beware: 2 of 6 files have no patient in column 'patient' and stand alone",
+        "warning: 2 of 6 files have no patient in column 'patient' and stand alone",
     )
     none = load(of_patients(tmp_path, "patient", ["", " ", "NaN"]), "group")
     assert not none.has_patients
@@ -652,7 +652,7 @@ def test_what_was_read_otherwise_than_written_is_told_once_a_column(tmp_path: Pa
     )
     rows = [{"file": f"{n}.png", "metal": cell} for n, cell in enumerate(("0", "1", "None"))]
     (remark,) = load(table(tmp_path, rows), "metal").remarks
-    assert remark.startswith("beware: column 'metal' holds numbers and 'None', which counts as a class")
+    assert remark.startswith("warning: column 'metal' holds numbers and 'None', which counts as a class")
 
 
 def test_numbers_of_studies_are_the_same_with_a_point(tmp_path: Path) -> None:
@@ -691,6 +691,6 @@ def test_files_whose_polarity_is_in_doubt_are_told(tmp_path: Path) -> None:
     told = caveats.lines_of([(samples[0], Reason.POLARITY), (samples[1], Reason.POLARITY)])
     assert told == caveats.lines_of([(samples[1], str(Reason.POLARITY)), (samples[0], Reason.POLARITY)])
     assert len(told) == 1
-    assert told[0].startswith("beware: 2 files leave it in doubt")
+    assert told[0].startswith("warning: 2 files leave it in doubt")
     assert "such as a.dcm:" in told[0]
     assert caveats.lines_of([(samples[2], Reason.OFFSET_TABLE)]) == ()

@@ -305,7 +305,7 @@ def test_patients_of_another_column_are_resampled_and_unknown_ones_told(
         options = ("--target", "group", "--model", small_model, "--bootstrap", "20", "--json")
         ran = inside(capfd, "eval", data, *options, *words)
         assert ran.code == ExitCode.SOME_FAILED, ran.err
-        assert ran.err.count("beware: no patient is known") == told
+        assert ran.err.count("warning: no patient is known") == told
         assert ran.json["heads"]["label"]["clusters"] == clusters
 
 

@@ -159,7 +159,7 @@ def test_several_models_and_baselines_stand_in_one_table(
     words = ("--target", "group", "--bootstrap", "50", "--out", out, "--part", "all", "--workers", "1")
     ran = inside(capfd, "eval", pictures, "--model", tmp_path / "one", "--model", tmp_path / "two", *words)
     assert ran.code == ExitCode.SOME_FAILED, ran.err
-    assert ran.err.count("beware: 11 of these files are in the train part") == 2
+    assert ran.err.count("warning: 11 of these files are in the train part") == 2
     metrics = json.loads((out / "metrics.json").read_text())
     rows = metrics["comparison"]["group"]
     assert [row["model"].split("@")[0] for row in rows] == ["one", "two", "majority", "logistic"]

@@ -743,7 +743,7 @@ def test_a_model_of_whole_studies_is_measured_on_whole_studies(
     places = ("--out", tmp_path / "o", "--model", tmp_path / "m", "--dry-run")
     ran = inside(capfd, "classify", TESTS / "archive" / "2020", *places)
     assert ran.code == 0
-    assert "beware: m@" in ran.err
+    assert "warning: m@" in ran.err
 
 
 def test_a_model_of_several_heads_answers_in_columns_of_its_own(
@@ -877,7 +877,7 @@ def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.Ca
     data = table(tmp_path / "data", 24)
     shutil.copy(tmp_path / "data" / "0.png", tmp_path / "data" / "1.png")
     ran = inside(capfd, "train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
-    assert "beware: 1 images occur more than once and with different labels" in ran.err
+    assert "warning: 1 images occur more than once and with different labels" in ran.err
     assert f"dicomsort eval {data} --target light --model" in ran.err
 
 
@@ -910,7 +910,7 @@ def test_no_patient_is_on_two_sides_for_want_of_a_name(
         out = tmp_path / "n"
         ran = inside(capfd, "train", data, "--target", "light", "--out", out, *SMALL, "--epochs", "1", *words)
         assert ran.code == 0, ran.err
-        assert "beware" not in ran.err
+        assert "warning" not in ran.err
         assert f" --patient {shlex.quote(words[1])} --model" in ran.err
         parts = {row["sha256"]: row["part"] for row in read_csv(out / "split.csv")}
         hashes = [dataset.content_hash(tmp_path / "data" / f"{n}.png") for n in range(24)]
@@ -949,7 +949,7 @@ def test_pictures_that_are_nearly_black_are_told_once_each_time(
         gray[0, :2] = 0, 4095
         Image.fromarray(gray).save(tmp_path / "data" / f"{n}.png")
     wanted = (
-        r"beware: (\d+) files are 16-bit pictures that use less than a quarter of their range, such as \d+."
+        r"warning: (\d+) files are 16-bit pictures that use less than a quarter of their range, such as \d+."
         r"png \(values from 0 to 4095 of 65535\): they are read nearly black; stretch them to 0..65535"
     )
     words = (data, "--target", "light", "--quiet")

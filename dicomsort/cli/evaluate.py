@@ -158,7 +158,7 @@ def calibrate(
         elif not quiet:
             _tell_calibration(heads, changed.tag, out or folder)
         if overlap["train"]:
-            console.say(f"beware: {overlap['train']} of these files are in the train part of the split")
+            console.say(f"warning: {overlap['train']} of these files are in the train part of the split")
         failures = [*logits.failures, *run.unread_in(loaded, part)]
         tell.failures(failures)
         if failures:
@@ -215,7 +215,7 @@ def _tell_trouble(results: "Results", briefly: bool) -> None:
     from dicomsort.evaluation import report  # noqa: PLC0415
 
     for line in report.lines_of(results):
-        if not briefly or line.startswith("beware"):
+        if not briefly or line.startswith("warning"):
             console.say(line)
     failures = {sample.name: (sample, failure) for one in results.evaluations
                 for sample, failure in one.predicted.failures}  # fmt: skip

@@ -7,11 +7,11 @@ from dicomsort.dicom.reader import picture_range
 from dicomsort.outcome import Reason
 
 DIVIDED = (
-    "beware: no patient is known, so images of one may be on two sides of the split: "
+    "warning: no patient is known, so images of one may be on two sides of the split: "
     "give --patient COLUMN, or none if there are no such images"
 )
 RESAMPLED = (
-    "beware: no patient is known, so every image counts as one of its own in the intervals; see --patient"
+    "warning: no patient is known, so every image counts as one of its own in the intervals; see --patient"
 )
 
 
@@ -34,7 +34,7 @@ def _shallow(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     least, most = min((each for each in ranges if each), key=lambda each: each[1], default=(0, 0))
     values = f" (values from {least} to {most} of 65535)" if most else ""
     return (
-        f"beware: {len(samples)} files are 16-bit pictures that use less than a quarter of their range, "
+        f"warning: {len(samples)} files are 16-bit pictures that use less than a quarter of their range, "
         f"such as {first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the "
         "DICOM files they come from",
     )
@@ -44,6 +44,6 @@ def _turned(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     if not samples:
         return ()
     return (
-        f"beware: {len(samples)} files leave it in doubt which end of their greys is white, such as "
+        f"warning: {len(samples)} files leave it in doubt which end of their greys is white, such as "
         f"{min(samples)}: look at them (dicomsort render), and leave out those that are negatives",
     )

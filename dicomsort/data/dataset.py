@@ -120,7 +120,7 @@ def load(
     remarks, alone = read.remarks, sum(row.alone for row in rows)
     if read.patient is not None and 0 < alone < len(rows):
         told = f"{alone} of {len(rows)} files have no patient in column '{read.patient}' and stand alone"
-        remarks = (*remarks, f"beware: {told}")
+        remarks = (*remarks, f"warning: {told}")
     return Data(samples, unread, alone < len(rows), read.whole, remarks)
 
 

@@ -302,6 +302,6 @@ def _told_labels(name: str, cells: Sequence[str]) -> Iterator[str]:
         yield f"column '{name}' holds whole numbers: '{changed[0]}' is read as '{as_whole(changed[0])}'"
     if numbers and len(others) == 1 and others[0].casefold() in _NOTHING:
         yield (
-            f"beware: column '{name}' holds numbers and '{others[0]}', which counts as a class; "
+            f"warning: column '{name}' holds numbers and '{others[0]}', which counts as a class; "
             "leave the cell empty where nobody knows"
         )

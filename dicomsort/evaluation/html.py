@@ -32,7 +32,7 @@ th:first-child,td:first-child{text-align:left}
 figure{margin:0}
 .mistakes figure{width:160px;font-size:12px;overflow-wrap:anywhere}
 .mistakes img{background:#000;display:block}
-.beware{color:#8a3b00}
+.warning{color:#8a3b00}
 """
 
 
@@ -72,7 +72,7 @@ def _text(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    kind = ' class="beware"' if line.startswith("beware") else ""
+    kind = ' class="warning"' if line.startswith("beware") else ""
     return f"<p{kind}>{_text(line)}</p>"
 
 

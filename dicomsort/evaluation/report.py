@@ -73,7 +73,7 @@ def lines_of(results: Results) -> list[str]:
         if one.unshared:
             lines.append(f"{name}: {one.unshared} images left out that another model cannot read")
         lines += [
-            f"beware: {count} of these files are in the {seen} part of the split of {name}"
+            f"warning: {count} of these files are in the {seen} part of the split of {name}"
             for seen, count in overlap.items()
             if count
         ]

@@ -222,7 +222,7 @@ class TrainingRun:
         self._tell_of(found)
         if twice := targets.contradictions(samples):
             self.reporter.warn(
-                f"beware: {twice} images occur more than once and with different labels; see stats"
+                f"warning: {twice} images occur more than once and with different labels; see stats"
             )
         return cache, samples, list(found.unread), heads
 
@@ -270,7 +270,7 @@ class TrainingRun:
             split = splits.make_split(samples, heads, seed)
         if crossing := splits.across(samples, split):
             self.reporter.warn(
-                f"beware: {crossing} patients are on two sides of this split; figures will be too good"
+                f"warning: {crossing} patients are on two sides of this split; figures will be too good"
             )
         return split
 
