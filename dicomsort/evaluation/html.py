@@ -72,7 +72,7 @@ def _text(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    kind = ' class="warning"' if line.startswith("beware") else ""
+    kind = ' class="warning"' if line.startswith("warning") else ""
     return f"<p{kind}>{_text(line)}</p>"
 
 
