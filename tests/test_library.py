@@ -4,10 +4,12 @@ import csv
 import inspect
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -74,6 +76,16 @@ def test_every_error_is_a_dicomsort_error_with_an_exit_code() -> None:
         if name.endswith("Error"):
             assert issubclass(getattr(dicomsort, name), dicomsort.DicomsortError)
     assert dicomsort.ModelError.exit_code is dicomsort.ExitCode.MODEL
+
+
+def test_the_page_of_the_docs_names_everything() -> None:
+    page = (EXAMPLES.parent / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page))))
+    assert set(NAMES) - {"__version__"} <= words
+    for function in (dicomsort.sort, dicomsort.train, dicomsort.evaluate, dicomsort.load_model):
+        assert set(inspect.signature(function).parameters) - {"settings"} <= words
+    members = {name for name in vars(Model) if not name.startswith("_")}
+    assert members | {field.name for field in fields(dicomsort.ManifestRow)} <= words
 
 
 # --- models

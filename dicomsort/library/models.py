@@ -144,12 +144,13 @@ class Model:
         The width is the network's own, such as 1024 of MobileNet-V1. Computed in float32, whatever the
         model's precision. images, read: see `predict`. Raises as `scores` does.
         """
+        extractor = self._extractor  # made once, before the threads that ask it
 
         def features(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
-            return self._extractor.features(_stacked(pictures))
+            return extractor.features(_stacked(pictures))
 
         rows = self._ask(self._read(images, read), features, max(1, self.predictor.batch_size // 2))
-        return np.array(rows, np.float32).reshape(len(rows), self._extractor.width)
+        return np.array(rows, np.float32).reshape(len(rows), extractor.width)
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:
