@@ -1,25 +1,94 @@
 """Sort DICOM archives: each X-ray into a folder per body-part class, one manifest row for every file.
 
-from dicomsort import Preprocessing, read_image
+import dicomsort
 
-picture = read_image("a.dcm", Preprocessing(size=224))
+model = dicomsort.load_model("router5")
+model.predict(["a.dcm"])                             # [Decision(label="spine", confidence=0.99, ...)]
+dicomsort.sort("/archive", "sorted", models=model)
+
+docs/reference/python-api.md tells shapes, types, units and errors.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dicomsort.dicom.reader import UnreadableError, read_image
     from dicomsort.dicom.sop_classes import ReadSettings
+    from dicomsort.errors import (
+        DicomsortError,
+        ExitCode,
+        InternalError,
+        ModelError,
+        NothingFoundError,
+        TargetError,
+        UsageError,
+    )
     from dicomsort.imaging.canvas import Preprocessing
+    from dicomsort.library.evaluation import EvaluationResult, evaluate
+    from dicomsort.library.models import Model, load_model
+    from dicomsort.library.sorting import sort
+    from dicomsort.library.training import TrainingResult, train
+    from dicomsort.manifest.reading import ManifestRow, read_manifest
+    from dicomsort.model.heads import Decision
+    from dicomsort.outcome import Action, Reason, Status
+    from dicomsort.sorting.summary import SortSummary
 
-__all__ = ["Preprocessing", "ReadSettings", "UnreadableError", "__version__", "read_image"]
+__all__ = [
+    "Action",
+    "Decision",
+    "DicomsortError",
+    "EvaluationResult",
+    "ExitCode",
+    "InternalError",
+    "ManifestRow",
+    "Model",
+    "ModelError",
+    "NothingFoundError",
+    "Preprocessing",
+    "ReadSettings",
+    "Reason",
+    "SortSummary",
+    "Status",
+    "TargetError",
+    "TrainingResult",
+    "UnreadableError",
+    "UsageError",
+    "__version__",
+    "evaluate",
+    "load_model",
+    "read_image",
+    "read_manifest",
+    "sort",
+    "train",
+]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "dicom.reader": "UnreadableError read_image",
+    "dicom.sop_classes": "ReadSettings",
+    "errors": "DicomsortError ExitCode InternalError ModelError NothingFoundError TargetError UsageError",
+    "imaging.canvas": "Preprocessing",
+    "library.evaluation": "EvaluationResult evaluate",
+    "library.models": "Model load_model",
+    "library.sorting": "sort",
+    "library.training": "TrainingResult train",
+    "manifest.reading": "ManifestRow read_manifest",
+    "model.heads": "Decision",
+    "outcome": "Action Reason Status",
+    "sorting.summary": "SortSummary",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are asked for: the command line starts without NumPy."""
-    if name not in __all__:
+    """Import a public name when it is asked for: the command line starts without NumPy."""
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'dicomsort' has no attribute '{name}'")
-    from dicomsort.dicom import reader  # noqa: PLC0415
+    value = getattr(importlib.import_module(f"dicomsort.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
-    return getattr(reader, name)
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})

@@ -1,6 +1,7 @@
 """One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from dicomsort.evaluation.predictions import (
 )
 from dicomsort.evaluation.report import Results, names_of
 from dicomsort.model import load
+from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.system.reporting import Reporter, Silent
 
+Ready = Callable[[int], AbstractContextManager[Predictor]]
 Comparisons = dict[str, tuple[Comparison, ...]]
 
 
@@ -32,12 +35,14 @@ def evaluate_models(
     targets: Sequence[str] = (),
     settings: EvalSettings | None = None,
     reporter: Reporter | None = None,
+    ready: Ready | None = None,
 ) -> Results:
     """Measure a model, or compare several with the first, on the labeled images of a CSV or a folder.
 
     models: the split of the first says which files belong to `settings.part`. targets: the columns that hold
     the labels; none for a folder of classes. settings.cluster: here None means `patient` where the data tell
     patients apart, and `none` single images. reporter: told of progress, and of what a person should know.
+    ready: makes the model of a place in `models` ready to run; None to load each as the settings say.
     Nothing is written before `Results.save`.
     Raises UsageError for data, columns or models that do not fit each other, ModelError for a model that does
     not run.
@@ -50,7 +55,9 @@ def evaluate_models(
     alone = settings.cluster in (None, PATIENT) and not loaded.has_patients
     if alone:
         settings = replace(settings, cluster=None)
-    predicted = _predict(models, samples, settings, reporter)
+    if not models:
+        raise UsageError("name at least one model")
+    predicted = _predict(len(models), ready or _loading(models, settings), samples, settings, reporter)
     remarks = caveats.lines_of(one for each in predicted for one in each.remarked)
     if alone and settings.bootstrap and NONE not in (asked.cluster, asked.patient):
         remarks = (caveats.RESAMPLED, *remarks)
@@ -121,13 +128,17 @@ def _patient(data: Path, asked: EvalSettings) -> str | None:
     return PATIENT if PATIENT in columns_of(data) else NONE
 
 
+def _loading(models: Sequence[Bundle], settings: EvalSettings) -> Ready:
+    return lambda place: load.predictor_for(models[place], settings.device, settings.precision)
+
+
 def _predict(
-    models: Sequence[Bundle], samples: Sequence[Sample], settings: EvalSettings, reporter: Reporter
+    models: int, ready: Ready, samples: Sequence[Sample], settings: EvalSettings, reporter: Reporter
 ) -> list[ModelPredictions]:
     predicted = []
-    with reporter.counting("evaluating", len(models) * len(samples)) as count:
-        for model in models:
-            with load.predictor_for(model, settings.device, settings.precision) as predictor:
+    with reporter.counting("evaluating", models * len(samples)) as count:
+        for place in range(models):
+            with ready(place) as predictor:
                 predicted.append(predict_samples(predictor, samples, settings, count))
     return predicted
 

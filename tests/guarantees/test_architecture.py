@@ -23,6 +23,7 @@ LAYERS = {
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
+    "library": "system imaging dicom model manifest sorting cluster data evaluation training",
     "cli": "system imaging dicom model manifest sorting cluster data evaluation training",
 }
 
@@ -30,7 +31,7 @@ LAYERS = {
 DOORS = {
     "pydicom": "dicom/",
     "imagecodecs": "dicom/codecs.py",
-    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/ library/",
     "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/"
     " training/random_transforms.py",
     "torch": "model/ training/",

@@ -1,0 +1,123 @@
+"""Measure models from Python: what `dicomsort eval` does, told to a function instead of a terminal."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dicomsort.errors import UsageError
+from dicomsort.evaluation import report
+from dicomsort.evaluation.evaluate import Comparison
+from dicomsort.evaluation.metrics import Metrics
+from dicomsort.evaluation.predictions import EvalSettings
+from dicomsort.evaluation.report import Results
+from dicomsort.evaluation.run import evaluate_models
+from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
+from dicomsort.library.models import Model, Models, bundles_of, predictor_of
+from dicomsort.model.batching import Predictor
+from dicomsort.system.reporting import Reporter, Silent
+from dicomsort.system.worker_pool import pool_settings, warm_up
+
+_SILENT = Silent()
+_RANGES = {
+    "bootstrap": (0, 1_000_000),
+    "seed": (0, 2**32 - 10**5),
+    "batch_size": (1, 4096),
+    "workers": (1, float("inf")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """The figures of one or several models on labelled images."""
+
+    results: Results
+    data: Path
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """The first model's figures by target, such as `metrics["group"].overall["accuracy"].value`.
+
+        `low` and `high` beside `value` are its 95 % interval.
+        """
+        return {one.question.target: one.figures for one in self.results.evaluations[0].measured}
+
+    @property
+    def comparison(self) -> Mapping[str, tuple[Comparison, ...]]:
+        """Models and baselines with their differences to the first, by target; empty for a model alone."""
+        return self.results.comparisons
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know before trusting the figures, in lines."""
+        return report.lines_of(self.results)
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """The files that could not be read, with `status: reason`; no figure counts them."""
+        failures = (one for each in self.results.evaluations for one in each.predicted.failures)
+        return {sample.name: f"{failure.status}: {failure.reason}" for sample, failure in failures}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `eval --json` prints, and metrics.json holds."""
+        return self.results.as_dict()
+
+    def save(self, folder: PathLike) -> None:
+        """Make a folder with report.html, metrics.json, predictions.csv, not_read.csv and the plots.
+
+        Raises TargetError if it cannot be written, UsageError if it is the folder of the data.
+        """
+        if self.data.suffix == ".csv" and self.data.resolve().parent == Path(folder).resolve():
+            raise UsageError(f"'{folder}' is where the data lie; choose another folder")
+        self.results.save(Path(folder))
+
+
+def evaluate(
+    data: PathLike,
+    models: Models = "router5",
+    *,
+    target: Paths | None = None,
+    patient: str | None = None,
+    part: str = "test",
+    by: Paths | None = None,
+    cluster: str | None = None,
+    bootstrap: int = 10_000,
+    seed: int = 0,
+    baseline: bool | None = None,
+    corrections: PathLike | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int | None = None,
+    reporter: Reporter = _SILENT,
+) -> EvaluationResult:
+    """Measure a model, or compare several, on labelled images.
+
+    Does what `dicomsort eval` does with the option of the same name; writes nothing until `save` is called.
+
+    data: a CSV with a column `file`, or a folder with one folder per class. models: names, folders or loaded
+    models; several are compared with the first. target: the column of labels, or several. part: train,
+    validation, test or all, by the first model's split. by: columns or header fields whose values have
+    figures of their own. bootstrap: resamples for the 95 % intervals. baseline: None for True with several
+    models. device, precision: for models that are not loaded yet. reporter: told of warnings and of progress.
+
+    Raises UsageError, ModelError or InternalError; files that cannot be read are in `unread`.
+    """
+    check_is_no_worker()
+    limits = {"bootstrap": bootstrap, "seed": seed, "batch_size": batch_size, "workers": workers}
+    check_all(limits, _RANGES)
+    warm_up()
+    path, targets = Path(data), tuple(dict.fromkeys(texts(target)))
+    settings = EvalSettings(
+        bootstrap=bootstrap, seed=seed, cluster=cluster, by=texts(by), batch_size=batch_size,
+        pool=pool_settings(workers), corrections=None if corrections is None else Path(corrections),
+        patient=patient, part=part, baseline=baseline,
+    )  # fmt: skip
+    given = bundles_of(models)
+    bundles = [each.bundle if isinstance(each, Model) else each for each in given]
+
+    def ready(place: int) -> AbstractContextManager[Predictor]:
+        return predictor_of(given[place], device, precision)
+
+    return EvaluationResult(evaluate_models(path, bundles, targets, settings, reporter, ready), path)

@@ -1,0 +1,114 @@
+"""Sort an archive from Python: what `dicomsort classify` does, told to a function instead of a terminal."""
+
+import os
+from typing import TYPE_CHECKING
+
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.errors import UsageError
+from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
+from dicomsort.outcome import Action
+from dicomsort.sorting import pipeline
+from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
+from dicomsort.sorting.pipeline import SortSettings
+from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.system.reporting import Reporter, Silent
+from dicomsort.system.worker_pool import pool_settings, warm_up
+
+if TYPE_CHECKING:
+    from dicomsort.library.models import Models
+
+_READ, _SILENT = ReadSettings(), Silent()
+_RANGES = {
+    "review_below": (0.0, 1.0),
+    "workers": (1, float("inf")),
+    "timeout": (0.1, 86400),
+    "batch_size": (1, 4096),
+}
+
+
+def sort(
+    inputs: Paths | None,
+    out: PathLike,
+    *,
+    models: "Models" = "router5",
+    action: str = "copy",
+    relative: bool = False,
+    layout: str = DEFAULT_LAYOUT,
+    verify: bool = False,
+    review_below: float | None = None,
+    dry_run: bool = False,
+    restart: bool = False,
+    keep_duplicates: bool = False,
+    follow_links: bool = False,
+    retry_failed: bool = False,
+    from_list: PathLike | None = None,
+    shard: str | None = None,
+    read: ReadSettings = _READ,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Watch | None = None,
+    reporter: Reporter = _SILENT,
+) -> SortSummary:
+    """Sort the radiographs under `inputs` into a folder per class below `out`, with a manifest of every file.
+
+    Does what `dicomsort classify` does with the option of the same name, in this process and in worker
+    processes of its own. The same call again does only what is missing, also after an exception or Ctrl-C.
+
+    inputs: folders or files; None for any file that `from_list` names. models: names, folders or loaded
+    models; the first decides, others answer in columns of their own. device, precision: for models that are
+    not loaded yet. action: copy, symlink, hardlink or reflink. review_below: confidence 0..1 under which a
+    file goes to review, None for the model's own. shard: `i/n` for one share. timeout: seconds that one file
+    may take. workers: reading processes, None for one a processor. progress: called in this thread after
+    every file with the summary so far, which is always the same object. reporter: told what a person should
+    know before the run; see `system.reporting`.
+
+    Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
+    raise nothing: they have their row, and `summary.exit_code` tells of them.
+    """
+    check_is_no_worker()
+    limits = {"review_below": review_below, "workers": workers, "timeout": timeout, "batch_size": batch_size}
+    check_all(limits, _RANGES)
+    settings = SortSettings(
+        roots=_roots(inputs, from_list), out=os.fspath(out),
+        from_list=None if from_list is None else os.fspath(from_list), shard=_shard(shard, restart),
+        placing=PlacementSettings(_action(action), verify, relative), layout=layout, restart=restart,
+        keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size, review_below=review_below,
+        follow_links=follow_links, retry_failed=retry_failed, read=read, pool=pool_settings(workers, timeout),
+    )  # fmt: skip
+    pipeline.check(settings)
+    warm_up()
+    from dicomsort.library.models import predictors_of  # noqa: PLC0415  (workers may import this module)
+
+    with predictors_of(models, device, precision) as (first, *further):
+        for bundle in (each.bundle for each in (first, *further)):
+            if bundle.concat_by:
+                reporter.warn(
+                    f"beware: {bundle.tag} was trained on whole studies, and sees single images here"
+                )
+        return pipeline.sort(settings, first, progress, further)
+
+
+def _roots(inputs: Paths | None, from_list: PathLike | None) -> tuple[str, ...]:
+    """Return what to sort; a list without folders may name any file, and keeps its whole path."""
+    found = texts(inputs)
+    if not found and from_list is None:
+        raise UsageError("name the folders or files to sort, or a list of them (from_list)")
+    return found or (os.sep,)
+
+
+def _shard(shard: str | None, restart: bool) -> Shard | None:
+    if shard is not None and restart:
+        raise UsageError("restart does not go with shard: the shards fill one output together")
+    return None if shard is None else Shard.parse(shard)
+
+
+def _action(name: str) -> Action:
+    try:
+        return Action(name)
+    except ValueError as error:
+        raise UsageError(f"action='{name}' is unknown: use {', '.join(Action)}") from error
