@@ -120,10 +120,12 @@ def test_json_is_one_object_and_adds_up(sorted_archive: tuple[Path, Ran]) -> Non
     assert re.fullmatch(r"router5@[0-9a-f]{12}", summary["model"])
 
 
-def test_a_second_run_says_that_all_is_done(sorted_archive: tuple[Path, Ran]) -> None:
+def test_a_second_run_says_that_all_is_done(
+    sorted_archive: tuple[Path, Ran], capfd: pytest.CaptureFixture[str]
+) -> None:
     out, first = sorted_archive
     before = tree(out)
-    ran = command("classify", ARCHIVE, "--out", out)
+    ran = inside(capfd, "classify", ARCHIVE, "--out", out)
     assert ran.code == ExitCode.DONE
     assert f"{first.json['found']} already done" in ran.err
     assert tree(out) == before
@@ -328,14 +330,16 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
     assert Counter(row["status"] for row in rows(tmp_path / "out").values()) in ({"sorted": 1}, {"review": 1})
 
 
-def test_render_writes_what_the_network_sees(tmp_path: Path, write_dicom: Any) -> None:
+def test_render_writes_what_the_network_sees(
+    tmp_path: Path, write_dicom: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     names = ("a/one.dcm", "b/one.dcm", "two", "one.dcm.2")
     for name in names:
         write_dicom(tmp_path / name, PixelAspectRatio=["2", "1"])
     (tmp_path / "text.dcm").write_text("nothing")
     files = [tmp_path / name for name in (*names, "text.dcm")]
     out = tmp_path / "pictures"
-    ran = command("render", *files, "--out", out, "--size", "96")
+    ran = inside(capfd, "render", *files, "--out", out, "--size", "96")
     assert ran.code == ExitCode.SOME_FAILED
     assert f"not written: {tmp_path / 'text.dcm'}: not_dicom: {Reason.NO_DICOM}" in ran.err
     drawn = {path.name: np.asarray(Image.open(io.BytesIO(path.read_bytes()))) for path in out.iterdir()}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
-from program import command
+from program import command, inside
 from written import picture
 
 from dicomsort import __version__
@@ -126,7 +126,9 @@ def dask(folder: Path) -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
             program.communicate()
 
 
-def test_a_dask_worker_that_is_killed_costs_nothing(words: Words, single: Path, tmp_path: Path) -> None:
+def test_a_dask_worker_that_is_killed_costs_nothing(
+    words: Words, single: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     with dask(tmp_path) as (address, workers):
         driver = start("dicomsort", *words, "--backend", "dask", "--address", address, "--shard-size", "10")
@@ -140,9 +142,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing(words: Words, single: Path, 
     assert {status: count for status, count in tally["statuses"].items() if count} == {
         "sorted": 30, "duplicate": 6, "decode_error": 1, "not_dicom": 1, "io_error": 1
     }  # fmt: skip
-    assert tally["labels"] == json.loads(
-        command("merge", single, "--json").out
-    )["labels"]  # fmt: skip
+    assert tally["labels"] == inside(capfd, "merge", single, "--json").json["labels"]
 
 
 @pytest.mark.slow
