@@ -13,8 +13,9 @@ from conftest import FixedPredictor, check_places, rows, settings, tree
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
+from dicomsort.manifest.rows import Row, columns
 from dicomsort.manifest.run_file import RunFacts
-from dicomsort.manifest.table import Manifest, Row, columns
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.inputs import Shard

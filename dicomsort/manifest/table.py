@@ -6,82 +6,21 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TextIO
 
-from dicomsort import __version__
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
-from dicomsort.manifest.history import DAMAGE, History, IsThere, Record
+from dicomsort.manifest.history import DAMAGE, History, IsThere
+from dicomsort.manifest.rows import FIRST, REJECT, Record, Row, answers_of, columns
 from dicomsort.manifest.run_file import RunFacts, RunFile
-from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, FileStamp, Header, Status
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
-from dicomsort.system.escaping import SEPARATORS, cell, escape
+from dicomsort.system.escaping import SEPARATORS, escape
 
 MANIFEST = "manifest.csv"
 
-_HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
-_LEADING = ("path", "status", "reason", "label", "confidence")
-_REJECT = "reject_score"
-_PLACES = ("action", "destination", "duplicate_of")
 _CHUNK = 1 << 20
-_TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the manifest.
-
-    destination: relative to the output folder. scores: one per label. further: what the model's other heads
-    say, and other models. sha256: of the bytes that were placed and read again, in hex.
-    """
-
-    path: str
-    status: Status
-    reasons: tuple[str, ...] = ()
-    label: str = ""
-    confidence: float | None = None
-    action: str = ""
-    destination: str = ""
-    duplicate_of: str = ""
-    header: Header = field(default_factory=Header)
-    scores: tuple[float, ...] = ()
-    further: tuple[Decision, ...] = ()
-    reject_score: float | None = None
-    stamp: FileStamp | None = None
-    sha256: str = ""
-
-
-def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
-    """Return the manifest's columns, with those of the models' answers (`panel.columns_of`) inside.
-
-    rejects: whether there is a reject score.
-    """
-    return [*_LEADING, *([_REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
-
-
-def _answer_cells(row: Row) -> list[str]:
-    cells = [_number(score) for score in row.scores]
-    for decision in row.further:
-        cells += [decision.label, _number(decision.confidence), *map(_number, decision.scores)]
-    return cells
-
-
-def joined(reasons: Iterable[str]) -> str:
-    """Write several reasons in one cell."""
-    return "; ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
-
-
-def status_when_placed(reasons: Iterable[str]) -> Status:
-    """Tell from the reasons of a row whether its file goes to a person or to its class."""
-    return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
 
 
 class Manifest:
@@ -122,8 +61,7 @@ class Manifest:
 
     @classmethod
     def _of(cls, path: str, folder: str, names: list[str], run: RunFacts | None) -> "Manifest":
-        rejects = _REJECT in names
-        answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
+        rejects, answers = REJECT in names, answers_of(names)
         _check_separator(path, names)
         if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
@@ -182,7 +120,7 @@ class Manifest:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
-        self._append(self._cells(row) for row in rows)
+        self._append(row.cells(len(self._answers), self._rejects, self._model) for row in rows)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""
@@ -219,25 +157,8 @@ class Manifest:
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
-    def _cells(self, row: Row) -> list[str]:
-        answers = _answer_cells(row) if row.scores else [""] * len(self._answers)
-        values = (getattr(row.header, name) for name in _HEADER_COLUMNS)
-        header = ["" if value is None else str(value) for value in values]
-        stamp = [str(row.stamp.size), str(row.stamp.mtime_ns)] if row.stamp else ["", ""]
-        leading = [
-            escape(row.path),
-            row.status.value,
-            joined(row.reasons),
-            row.label,
-            _number(row.confidence),
-        ]
-        reject = [_number(row.reject_score)] if self._rejects else []
-        places = [row.action, escape(row.destination), escape(row.duplicate_of)]
-        texts = [cell(text) for text in [*places, *header, *answers, self._model]]
-        return [*map(cell, leading), *reject, *texts, *stamp, row.sha256, __version__]
-
     def records(self) -> Iterator[Record]:
-        """Yield every line as text by column, names still escaped."""
+        """Yield every line, older ones of the same file included."""
         return history.records(self._path)
 
     def history(
@@ -285,7 +206,7 @@ class Manifest:
 def _check_separator(path: str, names: Sequence[str]) -> None:
     """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
     for mark, called in SEPARATORS.items():
-        if names and names[0].startswith(f"{_LEADING[0]}{mark}"):
+        if names and names[0].startswith(f"{FIRST}{mark}"):
             raise UsageError(
                 f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
             )

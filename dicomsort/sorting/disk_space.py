@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from dicomsort.errors import DicomsortError
-from dicomsort.manifest.table import Row
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import Action, SourceFile
 
 _LOOK_EVERY = 100

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
-from dicomsort.manifest.history import Record, last_rows, path_of, placement_of
+from dicomsort.manifest.history import last_rows
+from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RUN, RunFile
-from dicomsort.manifest.table import MANIFEST, Manifest, joined
-from dicomsort.outcome import TROUBLE, Action, Reason, Status
+from dicomsort.manifest.table import MANIFEST, Manifest
+from dicomsort.outcome import TROUBLE, Action, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
@@ -30,17 +31,17 @@ class MergeResult:
     rows: int = 0
     shards: int = 0
     missing: list[str] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     archives: int = 0
 
     def count(self, record: Record) -> None:
         """Count a row; labels are those of radiographs that are in the output, or would be."""
         self.rows += 1
-        self.statuses[record["status"]] += 1
-        self.archives += record["reason"] == Reason.ARCHIVE
-        if record["label"] and record["status"] in _SHOWN:
-            self.labels[record["label"]] += 1
+        self.statuses[record.status] += 1
+        self.archives += record.is_archive
+        if record.label and record.status in _SHOWN:
+            self.labels[record.label] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -48,7 +49,7 @@ class MergeResult:
             "rows": self.rows,
             "parts": self.shards,
             "missing": self.missing,
-            "statuses": {status.value: self.statuses[status.value] for status in Status},
+            "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
             "archives": self.archives,
             "exit_code": int(self.exit_code),
@@ -57,7 +58,7 @@ class MergeResult:
     @property
     def exit_code(self) -> ExitCode:
         """DONE, or SOME_FAILED if a shard is missing or a file ended in trouble."""
-        failed = self.missing or any(self.statuses[status.value] for status in TROUBLE)
+        failed = self.missing or any(self.statuses[status] for status in TROUBLE)
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
@@ -142,31 +143,26 @@ def _give_to_one(manifest: Manifest, out: str) -> None:
 
     It stays with the first by path of those whose copy it still is; others have found it taken.
     """
-    counts = Counter(hash(record["destination"]) for record in manifest.records() if record["action"])
+    counts = Counter(hash(record.destination) for record in manifest.records() if record.action)
     twice = {destination for destination, count in counts.items() if count > 1}
     if not twice:
         return
     rivals: dict[str, list[Record]] = defaultdict(list)
     for record in manifest.records():
-        if record["action"] and hash(record["destination"]) in twice:
-            rivals[record["destination"]].append(record)
-    losers = {record["path"] for group in rivals.values() for record in _losers(group, out)}
-    manifest.compact(lambda record: _refused(record) if record["path"] in losers else record)
+        if record.action and hash(record.destination) in twice:
+            rivals[record.destination].append(record)
+    losers = {record.key for group in rivals.values() for record in _losers(group, out)}
+    manifest.compact(lambda record: record.refused() if record.key in losers else record)
 
 
 def _losers(group: list[Record], out: str) -> list[Record]:
-    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record["path"]))
+    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record.key))
     return others
 
 
 def _is_its_own(record: Record, out: str) -> bool:
-    placement = placement_of(record)
-    return is_untouched(path_of(record), os.path.join(out, placement.destination), placement)
-
-
-def _refused(record: Record) -> Record:
-    reason = "; ".join(text for text in (joined([Reason.DESTINATION_TAKEN]), record["reason"]) if text)
-    return {**record, "status": Status.IO_ERROR.value, "reason": reason, "action": "", "sha256": ""}
+    placement = record.placement
+    return is_untouched(record.path, os.path.join(out, placement.destination), placement)
 
 
 def _check(out: str) -> None:

@@ -15,10 +15,11 @@ from dicomsort.dicom import reader
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.manifest.history import History, Record, placement_of
+from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
+from dicomsort.manifest.rows import Record, Row
 from dicomsort.manifest.run_file import RunFacts
-from dicomsort.manifest.table import Manifest, Row
+from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
@@ -273,10 +274,10 @@ def _read_found(
 
 
 def _is_there(record: Record, out: str) -> bool:
-    """Tell whether what a row says was placed still stands there; true if nothing was placed."""
-    if not record["action"] or not record["destination"]:
+    """Return whether what a row says was placed is still there; True if nothing was placed."""
+    if not record.is_placed:
         return True
-    placement = placement_of(record)
+    placement = record.placement
     return stands(os.path.join(out, placement.destination), placement)
 
 
@@ -292,9 +293,7 @@ def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
 def _census(manifest: Manifest) -> Counter[str]:
     """Count the radiographs of the output by label."""
     shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
-    return Counter(
-        record["label"] for record in manifest.records() if record["label"] and record["status"] in shown
-    )
+    return Counter(record.label for record in manifest.records() if record.label and record.status in shown)
 
 
 def check_ended(tally: SortSummary) -> None:
