@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\x
              "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip
 
 
-def manifest(folder: Path, dry_run: bool = False, **fixed: Any) -> Manifest:
-    return Manifest(str(folder), ANSWERS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
+def manifest(folder: Path, dry_run: bool = False, **fixed: Any) -> AbstractContextManager[Manifest]:
+    return Manifest.open(str(folder), ANSWERS, "m@1", RunFacts({**FIXED, **fixed}, {"dry_run": dry_run}))
 
 
 def lines(folder: Path) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
 
 Moved = Callable[[Status, Status], None]
-"""Told when a file's status changes from one to another."""
+"""Called when a file's status changes from one to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,6 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     First the manifest says what is a duplicate, then its copy goes, then its place is forgotten and, where
     it stood in the way of the first one, given to that: whenever this is cut short, the next run finishes it.
     """
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     if manifest.run_file.settled:
         return
     repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), settings.pool)
@@ -86,7 +85,7 @@ def _judgeable(manifest: Manifest, dry_run: bool) -> Iterator[Record]:
 
 
 def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:
-    """Say of a row what the comparison of images has found; its copy stays for now."""
+    """Return a row with what the comparison of images has found; its copy stays for now."""
     key, status = record.key, record.status
     if key in repeats.first:
         if not _may_go(record, out):

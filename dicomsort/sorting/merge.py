@@ -3,14 +3,16 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
 from dicomsort.manifest.history import last_rows
+from dicomsort.manifest.names import MANIFEST, RUN
 from dicomsort.manifest.rows import Record
-from dicomsort.manifest.run_file import RUN, RunFile
-from dicomsort.manifest.table import MANIFEST, Manifest
+from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
@@ -73,7 +75,7 @@ def merge(
     """
     out = os.path.abspath(out)
     names = shards.waiting(out)
-    with _whole(out, names) as manifest:
+    with _opened(out, names) as manifest:
         for name in names:
             _join(manifest, out, name)
             step()
@@ -88,21 +90,20 @@ def merge(
     return merged
 
 
-def _whole(out: str, names: Iterable[str]) -> Manifest:
-    """Return the manifest of all: the one that is there, or a new one with the columns of the shards."""
+def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
+    """Open the manifest of all: the one that is there, or a new one with the columns of the shards."""
     path = os.path.join(out, MANIFEST)
     if os.path.exists(path):
-        return Manifest.existing(path)
+        return Manifest.open_existing(path)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
-    return Manifest.like(first, out, shards.agreed_on(out))
+    return Manifest.open_like(first, out, shards.agreed_on(out))
 
 
 def _join(manifest: Manifest, out: str, name: str) -> None:
     """Append the rows of a shard; those that stand there already count once in the end."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     folder = shards.folder_of(out, name)
     with shards.take(out, name, _PATIENCE):
         if os.path.exists(os.path.join(folder, MANIFEST)):
@@ -114,7 +115,6 @@ def _join(manifest: Manifest, out: str, name: str) -> None:
 
 def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
     """Name the shards that are still to be done: not begun, or cut short."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     numbered = {name: shard for name in names if (shard := shards.shard_of(name))}
     for shard in numbered.values():
         manifest.run_file.shards.setdefault(str(shard.of), [])
@@ -124,7 +124,6 @@ def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
     """Judge over all rows what a single run judges at its end."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return

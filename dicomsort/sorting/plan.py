@@ -47,8 +47,7 @@ def apply(
     before anything is done if copies would not fit.
     """
     shards.check_merged(os.path.dirname(path))
-    with Manifest.existing(path) as manifest:
-        assert manifest.run_file is not None  # noqa: S101  (entered)
+    with Manifest.open_existing(path) as manifest:
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
         placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
         _check_space(manifest, out, placing.action)
@@ -126,8 +125,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     touched.
     """
     shards.check_merged(os.path.dirname(path))
-    with Manifest.existing(path) as manifest:
-        assert manifest.run_file is not None  # noqa: S101  (entered)
+    with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
         done = PlanResult()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
