@@ -15,8 +15,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def take(folder: str, shared: bool = False) -> TextIO:
     """Lock a folder until the file that is returned is closed, or this process ends.
 
-    shared: others may share it, but nobody may have it alone. A file system without locks is gone on with.
-    Raises UsageError if somebody else is in the way, OSError if the folder cannot be written.
+    shared: others may share it, but none may have it alone. On a file system without locks nothing is locked.
+    Raises UsageError if another process holds it, OSError if the folder cannot be written.
     """
     file = open(os.path.join(folder, LOCK), "a+", encoding="utf-8")  # noqa: SIM115
     try:
@@ -34,7 +34,7 @@ def take(folder: str, shared: bool = False) -> TextIO:
 
 
 def claim(path: str) -> TextIO | None:
-    """Lock a file of its own for a thing that only one may use; None if somebody else has it."""
+    """Lock a file of its own for a thing that only one may use; None if another process has it."""
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError:

@@ -100,11 +100,11 @@ class _Worker(Generic[Item]):
         return most - len(self.tasks) if 2 * len(self.tasks) <= most else 0
 
     def serves_suspects(self) -> bool:
-        """Tell whether the process is fresh, or runs a suspect and will give way to a fresh one."""
+        """Return whether the process is fresh, or runs a suspect and will give way to a fresh one."""
         return self.done == 0 and (not self.tasks or self.tasks[0].suspect)
 
     def is_late(self) -> bool:
-        """Tell whether the process has not even come up, a long time after its start."""
+        """Return whether the process has not even come up, a long time after its start."""
         return not self.ready and time.monotonic() - self.born > _START_SECONDS and not self.pipe.poll()
 
     def over_time(self, settings: PoolSettings, awake: float) -> _Task[Item] | None:
@@ -158,8 +158,8 @@ def run(
 def warm_up() -> Any:
     """Return the context in which workers are started.
 
-    Lets the process from which they are forked load what they need, beside whatever comes next. It knows no
-    Ctrl-C: that is the main process's.
+    Lets the process from which they are forked load what they need in the background. It ignores
+    Ctrl-C, which is for the main process.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -248,7 +248,7 @@ class _Pool(Generic[Item, Result]):
         while len(self._workers) < self._settings.workers and not self._finished():
             self._workers.append(self._start())
         if self._suspects and not any(worker.serves_suspects() for worker in self._workers):
-            return  # somebody will have nothing to do soon, and give way to a fresh one
+            return  # a worker will have nothing to do soon, and give way to a fresh one
         while worker := self._idlest():
             tasks = self._next(worker, source)
             if not tasks:
