@@ -1,4 +1,4 @@
-"""A sorting run as it was asked for: in this process, or on the nodes of an engine."""
+"""A sorting run as it was asked for: in this process, or on the nodes of a cluster."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from dicomsort.model import bundle, model_set
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.inputs import Files, Shard
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
@@ -61,7 +61,7 @@ def shard_of(shard: str | None, restart: bool, engine: Backend | None) -> Shard 
 def engine_of(
     backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
 ) -> Backend | None:
-    """Return who runs the tasks of a distributed run; None for a run of this process alone."""
+    """Return what runs the tasks of a distributed run; None for a run of this process alone."""
     if backend is not None:
         return Backend(backend, address, tasks, shard_size, device)
     if address or tasks or shard_size:
@@ -70,34 +70,35 @@ def engine_of(
 
 
 def run(settings: SortSettings, how: How, engine: Backend | None) -> tuple[str, SortSummary]:
-    """Do it; returns the `model` column and the tally. Raises as `pipeline.sort` does, and ModelError."""
-    pipeline.check(settings)
+    """Run it; returns the `model` column and the summary. Raises as `pipeline.sort` does, and ModelError."""
+    files = pipeline.archive_of(settings)
     if engine is not None and working_folder_is_gone():
         raise UsageError("--backend: the current folder has been removed, change to another one")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
     if engine is None:
-        return tag, _here(settings, bundles, how, tag)
+        return tag, _here(settings, bundles, how, files)
     job = _job(settings, engine, how)
     with console.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, engine, watch, console.info)
+        return tag, driver.sort(job, engine, watch, console.info, files)
 
 
-def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, tag: str) -> SortSummary:
+def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
     warm_up()
     with predictors_for(bundles, how.device, how.precision) as (predictor, *further):
         if how.verbose:
             size = settings.batch_size or min(each.batch_size for each in (predictor, *further))
+            tag = "+".join(each.tag for each in bundles)
             console.info(
                 f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
                 f"{settings.pool.workers} workers"
             )
         with console.sorting(how.quiet) as watch:
-            return pipeline.sort(settings, predictor, watch, further)
+            return pipeline.sort(settings, predictor, watch, further, files)
 
 
 def _job(settings: SortSettings, engine: Backend, how: How) -> Job:
-    """Say what all nodes are to do, in names that mean the same on each."""
+    """Return what all nodes are to do, in names that mean the same on each."""
     roots = tuple(map(os.path.abspath, settings.roots))
     own = replace(settings, roots=roots, out=os.path.abspath(settings.out), restart=False)
     names = tuple(str(Path(name).resolve()) if Path(name).is_dir() else name for name in how.names)

@@ -1,4 +1,4 @@
-"""Engines that run tasks on many nodes, all through joblib: loky on this machine, a dask or a ray cluster."""
+"""What runs tasks on many nodes, always through joblib: loky on this machine, a dask or a ray cluster."""
 
 import importlib
 import sys
@@ -84,7 +84,7 @@ def _dask(engine: Backend) -> Iterator[Cluster]:
 
 @contextmanager
 def _ray(engine: Backend) -> Iterator[Cluster]:
-    with redirect_stdout(sys.stderr):  # ray tells of its troubles on the stdout of whoever asked it
+    with redirect_stdout(sys.stderr):  # ray prints its troubles to the stdout of whoever called it
         yield from _on_ray(engine, _library("ray", "ray"))
 
 

@@ -21,9 +21,10 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
-from dicomsort.manifest.table import MANIFEST
+from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import SourceFile, Status
 from dicomsort.sorting import pipeline, shards
+from dicomsort.sorting.inputs import Files
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks
@@ -42,15 +43,22 @@ _FATAL: dict[int, type[DicomsortError]] = {
 }
 
 
-def sort(job: Job, engine: Backend, watch: Watch | None = None, note: Note = lambda _: None) -> SortSummary:
+def sort(
+    job: Job,
+    engine: Backend,
+    watch: Watch | None = None,
+    note: Note = lambda _: None,
+    files: Files | None = None,
+) -> SortSummary:
     """Sort as `pipeline.sort` does, on all nodes of an engine; the manifest is whole in the end.
 
     A lost node costs its shards, which are done again. Whatever ends the run, what was done is merged as far
     as that can be, and the same call goes on from there, on as many nodes as there are then.
-    note: told of lost nodes, in a line. Raises as `pipeline.sort` does.
+    note: called with a line for each loss of nodes. files: what to sort; None for what the settings name.
+    Raises as `pipeline.sort` does.
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
-    files, tally = pipeline.archive_of(job.settings), SortSummary()
+    files, tally = files or pipeline.archive_of(job.settings), SortSummary()
     if shards.waiting(out):
         merge(out, job.settings.pool)
     try:
@@ -75,7 +83,7 @@ def sort(job: Job, engine: Backend, watch: Watch | None = None, note: Note = lam
 
 @contextmanager
 def _driving(out: str) -> Iterator[None]:
-    """Have the output to ourselves and our tasks; when the block ends, they end."""
+    """Keep the output to this run and its tasks; when the block ends, they end."""
     driver = os.path.join(shards.folder_of(out), DRIVER)
     try:
         os.makedirs(shards.folder_of(out), exist_ok=True)
@@ -145,7 +153,7 @@ def _sum(summaries: Sequence[Summary]) -> dict[str, float]:
 
 
 class _Progress:
-    """Keeps the driver's file fresh, and reads from the shards how far the tasks are, in a thread of its own.
+    """Keeps the driver's file fresh, and reads how far the tasks are from their shards, in its own thread.
 
     An error that would meet every task ends all of them: the driver's file goes.
     """

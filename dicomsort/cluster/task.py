@@ -207,7 +207,7 @@ def _end(program: "subprocess.Popen[bytes]") -> None:
 
 
 class _Driver:
-    """Tells whether the driver lives: its file is there, and was touched within two minutes of our clock."""
+    """Knows whether the driver lives: its file is there, and was touched within two minutes of our clock."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.errors import UsageError
-from dicomsort.outcome import TROUBLE, FileStamp, Placement, Reason, Status
-from dicomsort.system.escaping import escape, uncell, unescape
-
-Record = dict[str, str]
-"""A line of a manifest by column, names still escaped."""
+from dicomsort.manifest.rows import Record
+from dicomsort.outcome import TROUBLE, FileStamp, Placement, Status
+from dicomsort.system.escaping import escape
 
 IsThere = Callable[[Record], bool]
-"""Tells whether what a row says was placed still stands in its place."""
+"""Returns whether what a row says was placed is still in its place."""
 
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
@@ -77,9 +74,8 @@ class History:
         at = int(np.searchsorted(self._hashes, hash(name)))
         while at < len(self._hashes) and self._hashes[at] == hash(name):
             record = self._record(int(self._offsets[at]))
-            if record["path"] == name:
-                placed = record["action"] and record["destination"]
-                return placement_of(record) if placed else None
+            if record.key == name:
+                return record.placement if record.is_placed else None
             at += 1
         return self._earlier.placement(path) if self._earlier else None
 
@@ -87,7 +83,9 @@ class History:
         with open(self._path, "rb") as file:
             header = file.readline().decode("utf-8-sig")
             file.seek(offset)
-            return next(csv.DictReader([header, file.readline().decode("utf-8")]))
+            line = file.readline().decode("utf-8")
+        names, values = csv.reader([header, line])
+        return Record(zip(names, values, strict=True))
 
 
 def held(
@@ -108,15 +106,15 @@ def held(
         for counts, (offset, record) in zip(last_rows(path), _records_with_offsets(path), strict=True):
             if not counts:
                 continue
-            hashes.append(hash(record["path"]))
+            hashes.append(hash(record.key))
             offsets.append(offset)
             key, there = _key_of(record), is_there(record)
-            if record["action"] and there:
+            if record.action and there:
                 standing.append(hashes[-1])
-            if record["status"] == Status.DUPLICATE:
-                originals.append(hash(record["duplicate_of"]))
+            if record.is_duplicate:
+                originals.append(hash(record.duplicate_of))
                 repeats.append(key)
-            elif record["mtime_ns"] and record["status"] not in again and there:
+            elif key and record["status"] not in again and there:
                 keys.append(key)
     except DAMAGE as error:
         raise damaged(path) from error
@@ -126,12 +124,12 @@ def held(
 
 
 def damaged(path: str) -> UsageError:
-    """Say that a manifest cannot be used."""
+    """Return the error that a manifest cannot be used."""
     return UsageError(f"'{escape(path)}' is damaged; restore it, or use another --out")
 
 
 def records(path: str) -> Iterator[Record]:
-    """Yield every line of a manifest as text by column, names still escaped.
+    """Yield every line of a manifest.
 
     Raises UsageError at a line that is none.
     """
@@ -140,7 +138,7 @@ def records(path: str) -> Iterator[Record]:
             lines = csv.reader(file)
             names = next(lines, [])
             for values in lines:
-                yield dict(zip(names, values, strict=True))
+                yield Record(zip(names, values, strict=True))
         except DAMAGE as error:
             raise damaged(path) from error
 
@@ -151,12 +149,12 @@ def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
         offset = file.tell()
         for line in file:
             values = next(csv.reader([line.decode("utf-8")]), [])
-            yield offset, dict(zip(names, values, strict=True))
+            yield offset, Record(zip(names, values, strict=True))
             offset += len(line)
 
 
 def last_rows(path: str) -> NDArray[np.bool_]:
-    """Tell of each row of a manifest whether it is the last of its file: bool, (rows,)."""
+    """Return for each row of a manifest whether it is the last of its file: bool, (rows,)."""
     with open(path, "rb") as file:
         next(file, b"")
         hashes = np.fromiter((hash(_first_cell(line)) for line in file), np.int64)
@@ -174,36 +172,13 @@ def _first_cell(line: bytes) -> bytes:
     return next(csv.reader([line.decode("utf-8", "surrogateescape")]))[0].encode("utf-8", "surrogateescape")
 
 
-def path_of(record: Record) -> str:
-    """Return the source of a row, as the system knows it."""
-    return unescape(uncell(record["path"]))
-
-
-def placement_of(record: Record) -> Placement:
-    """Return what a row says was placed. Raises UsageError if that lies outside the output folder."""
-    stamp = _stamp_of(record)
-    destination = unescape(uncell(record["destination"]))
-    if os.path.isabs(destination) or os.pardir in destination.split(os.sep):
-        raise UsageError(f"the manifest has been changed: '{record['destination']}' lies outside the output")
-    return Placement(destination, record["action"], stamp, record["sha256"])
-
-
-def _stamp_of(record: Record) -> FileStamp:
-    try:
-        return FileStamp(int(record["size"]), int(record["mtime_ns"]))
-    except ValueError as error:
-        raise UsageError(
-            "the manifest has been changed: a size or time is no whole number any more; restore it "
-            "(a spreadsheet may have rounded it)"
-        ) from error
-
-
 def _key_of(record: Record) -> int:
-    if not record["mtime_ns"]:  # never seen on the disk
+    """Return 0 for a file that was never seen on the disk."""
+    stamp = record.stamp
+    if stamp is None:
         return 0
-    archive = record["reason"] == Reason.ARCHIVE
-    code = _ARCHIVE if archive else _STATUSES.index(Status(record["status"]))
-    return _key(path_of(record), _stamp_of(record)) | code
+    code = _ARCHIVE if record.is_archive else _STATUSES.index(record.status)
+    return _key(record.path, stamp) | code
 
 
 def _key(path: str, stamp: FileStamp) -> int:

@@ -4,7 +4,8 @@ import os
 import threading
 from collections.abc import Sequence
 
-from dicomsort.manifest.table import Manifest, Row
+from dicomsort.manifest.rows import Row
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action
 from dicomsort.system import durable
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
-from dicomsort.manifest.table import MANIFEST, columns
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.rows import columns
 from dicomsort.outcome import FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.manifest.names import RUN
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
-
-RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)

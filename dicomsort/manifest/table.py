@@ -5,164 +5,109 @@ import csv
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TextIO
 
-from dicomsort import __version__
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
-from dicomsort.manifest.history import DAMAGE, History, IsThere, Record
+from dicomsort.manifest.history import DAMAGE, History, IsThere
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.rows import FIRST, REJECT, Record, Row, answers_of, columns
 from dicomsort.manifest.run_file import RunFacts, RunFile
-from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, FileStamp, Header, Status
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
-from dicomsort.system.escaping import SEPARATORS, cell, escape
+from dicomsort.system.escaping import SEPARATORS, escape
 
-MANIFEST = "manifest.csv"
-
-_HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
-_LEADING = ("path", "status", "reason", "label", "confidence")
-_REJECT = "reject_score"
-_PLACES = ("action", "destination", "duplicate_of")
 _CHUNK = 1 << 20
-_TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the manifest.
-
-    destination: relative to the output folder. scores: one per label. further: what the model's other heads
-    say, and other models. sha256: of the bytes that were placed and read again, in hex.
-    """
-
-    path: str
-    status: Status
-    reasons: tuple[str, ...] = ()
-    label: str = ""
-    confidence: float | None = None
-    action: str = ""
-    destination: str = ""
-    duplicate_of: str = ""
-    header: Header = field(default_factory=Header)
-    scores: tuple[float, ...] = ()
-    further: tuple[Decision, ...] = ()
-    reject_score: float | None = None
-    stamp: FileStamp | None = None
-    sha256: str = ""
-
-
-def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
-    """Return the manifest's columns, with those of the models' answers (`panel.columns_of`) inside.
-
-    rejects: whether there is a reject score.
-    """
-    return [*_LEADING, *([_REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
-
-
-def _answer_cells(row: Row) -> list[str]:
-    cells = [_number(score) for score in row.scores]
-    for decision in row.further:
-        cells += [decision.label, _number(decision.confidence), *map(_number, decision.scores)]
-    return cells
-
-
-def joined(reasons: Iterable[str]) -> str:
-    """Write several reasons in one cell."""
-    return "; ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
-
-
-def status_when_placed(reasons: Iterable[str]) -> Status:
-    """Tell from the reasons of a row whether its file goes to a person or to its class."""
-    return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
 
 
 class Manifest:
     """The journal of an output folder. A file done again appends a row; the last row of a file counts.
 
-    answers, rejects: see `columns`.
+    Use `open`, `open_existing` or `open_like`: context managers that lock the folder, check run.json, cut off
+    a torn last line, compact, and in the end close and unlock. What a spreadsheet has saved, with other line
+    ends or a byte order mark, is written again as it was. All of them raise TargetError if the folder cannot
+    be written, UsageError if another run is busy there or the folder was filled with another model or other
+    settings that change results.
     """
 
     def __init__(
-        self, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, rejects: bool = False
+        self, folder: str, answers: Sequence[str], model: str, rejects: bool, run_file: RunFile
     ) -> None:
-        self._folder, self._model, self._run = folder, model, run
+        self._folder, self._model, self.run_file = folder, model, run_file
         self._answers, self._rejects = tuple(answers), rejects
         self._columns = columns(answers, rejects)
         self._path = os.path.join(folder, MANIFEST)
-        self._file: TextIO | None = None
-        self._lock: TextIO | None = None
-        self.run_file: RunFile | None = None
+        self._mend()
+        self._file = self._for_appending()
 
     @classmethod
-    def existing(cls, path: str) -> "Manifest":
-        """Return the manifest at `path`, to work on its rows without a new run.
+    @contextmanager
+    def open(
+        cls, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, rejects: bool = False
+    ) -> Iterator["Manifest"]:
+        """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
+
+        answers, rejects: see `columns`. model: the column of that name.
+        """
+        with ExitStack() as stack:
+            try:
+                os.makedirs(folder, exist_ok=True)
+                stack.callback(_close, locks.take(folder))
+                run_file = RunFile(folder)
+                if run is not None:
+                    run_file.add(run)
+                manifest = cls(folder, answers, model, rejects, run_file)
+                stack.callback(lambda: _close(manifest._file))
+                manifest._begin()
+                manifest.compact()
+            except OSError as error:
+                raise TargetError(f"'{escape(folder)}' cannot be written: {error.strerror}") from error
+            yield manifest
+
+    @classmethod
+    def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
+        """Open the manifest at `path`, to work on its rows without a new run.
 
         Raises UsageError if there is none, or it is no manifest.
         """
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                names = next(csv.reader(file), [])
+            names = _names_in(path)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
-        return cls._of(path, os.path.dirname(os.path.realpath(path)), names, None)
+        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), names, None)
 
     @classmethod
-    def like(cls, path: str, folder: str, run: RunFacts) -> "Manifest":
-        """Return a manifest for another folder, with the columns of the one at `path`."""
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return cls._of(path, folder, next(csv.reader(file), []), run)
+    def open_like(cls, path: str, folder: str, run: RunFacts) -> AbstractContextManager["Manifest"]:
+        """Open a manifest in another folder, with the columns of the one at `path`."""
+        return cls._open_with(path, folder, _names_in(path), run)
 
     @classmethod
-    def _of(cls, path: str, folder: str, names: list[str], run: RunFacts | None) -> "Manifest":
-        rejects = _REJECT in names
-        answers = names[len(columns((), rejects)) - len(_TRAILING) : -len(_TRAILING)]
+    def _open_with(
+        cls, path: str, folder: str, names: list[str], run: RunFacts | None
+    ) -> AbstractContextManager["Manifest"]:
+        rejects, answers = REJECT in names, answers_of(names)
         _check_separator(path, names)
         if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls(folder, answers, "", run, rejects)
+        return cls.open(folder, answers, "", run, rejects)
 
-    def __enter__(self) -> "Manifest":
-        """Lock the output folder, check run.json, cut a torn last line, compact, and open for appending.
-
-        What a spreadsheet has saved, with other line ends or a byte order mark, is written again as it was.
-
-        Raises TargetError if the folder cannot be written, UsageError if another run is busy there or the
-        folder was filled with another model or other settings that change results.
-        """
-        try:
-            os.makedirs(self._folder, exist_ok=True)
-            self._lock = locks.take(self._folder)
-            self.run_file = RunFile(self._folder)
-            if self._run is not None:
-                self.run_file.add(self._run)
-            self._open()
-            self.compact()
-        except OSError as error:
-            self._close()
-            raise TargetError(f"'{escape(self._folder)}' cannot be written: {error.strerror}") from error
-        except (UsageError, TargetError):
-            self._close()
-            raise
-        return self
-
-    def _open(self) -> None:
+    def _mend(self) -> None:
         _mend_line_ends(self._path)
         _cut_torn_line(self._path)
-        self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+        if os.path.exists(self._path):
+            with open(self._path, "rb") as old:
+                self._check_columns(self._path, old.readline())
+
+    def _begin(self) -> None:
+        """Write the names of the columns, if there is nothing yet."""
         if self._file.tell() == 0:
             csv.writer(self._file, lineterminator="\n").writerow(self._columns)
             self._file.flush()
-        else:
-            with open(self._path, "rb") as file:
-                self._check_columns(self._path, file.readline())
+
+    def _for_appending(self) -> TextIO:
+        return open(self._path, "a", encoding="utf-8", newline="")
 
     def _check_columns(self, path: str, header: bytes) -> None:
         names = next(csv.reader([header.decode("utf-8", "replace")]), []) if header else self._columns
@@ -170,19 +115,9 @@ class Manifest:
         if names != self._columns:
             raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
 
-    def __exit__(self, *_: object) -> None:
-        """Close and unlock."""
-        self._close()
-
-    def _close(self) -> None:
-        for file in (self._file, self._lock):
-            if file is not None:
-                with suppress(OSError):
-                    file.close()
-
     def append(self, rows: Iterable[Row]) -> None:
         """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
-        self._append(self._cells(row) for row in rows)
+        self._append(row.cells(len(self._answers), self._rejects, self._model) for row in rows)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""
@@ -193,8 +128,6 @@ class Manifest:
 
         Raises UsageError if the columns differ, TargetError.
         """
-        assert self._file is not None  # noqa: S101  (entered)
-        assert self.run_file is not None  # noqa: S101
         self.run_file.settled = False
         try:
             _mend_line_ends(path)
@@ -209,8 +142,6 @@ class Manifest:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
     def _append(self, lines: Iterable[Iterable[str]]) -> None:
-        assert self._file is not None  # noqa: S101  (entered)
-        assert self.run_file is not None  # noqa: S101
         self.run_file.settled = False
         try:
             csv.writer(self._file, lineterminator="\n").writerows(lines)
@@ -219,25 +150,8 @@ class Manifest:
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
-    def _cells(self, row: Row) -> list[str]:
-        answers = _answer_cells(row) if row.scores else [""] * len(self._answers)
-        values = (getattr(row.header, name) for name in _HEADER_COLUMNS)
-        header = ["" if value is None else str(value) for value in values]
-        stamp = [str(row.stamp.size), str(row.stamp.mtime_ns)] if row.stamp else ["", ""]
-        leading = [
-            escape(row.path),
-            row.status.value,
-            joined(row.reasons),
-            row.label,
-            _number(row.confidence),
-        ]
-        reject = [_number(row.reject_score)] if self._rejects else []
-        places = [row.action, escape(row.destination), escape(row.duplicate_of)]
-        texts = [cell(text) for text in [*places, *header, *answers, self._model]]
-        return [*map(cell, leading), *reject, *texts, *stamp, row.sha256, __version__]
-
     def records(self) -> Iterator[Record]:
-        """Yield every line as text by column, names still escaped."""
+        """Yield every line, older ones of the same file included."""
         return history.records(self._path)
 
     def history(
@@ -277,15 +191,24 @@ class Manifest:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
 
     def _reopen(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = open(self._path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+        self._file.close()
+        self._file = self._for_appending()
+
+
+def _close(file: TextIO) -> None:
+    with suppress(OSError):
+        file.close()
+
+
+def _names_in(path: str) -> list[str]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _check_separator(path: str, names: Sequence[str]) -> None:
     """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
     for mark, called in SEPARATORS.items():
-        if names and names[0].startswith(f"{_LEADING[0]}{mark}"):
+        if names and names[0].startswith(f"{FIRST}{mark}"):
             raise UsageError(
                 f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
             )

@@ -14,8 +14,8 @@ from functools import partial
 from itertools import pairwise
 
 from dicomsort.dicom import pixel_data
-from dicomsort.manifest.history import Record, path_of, placement_of
-from dicomsort.manifest.table import Manifest, joined, status_when_placed
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting.place import PlacementSettings, is_untouched, place, remove, stands
 from dicomsort.system import durable, worker_pool
@@ -23,7 +23,7 @@ from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
 
 Moved = Callable[[Status, Status], None]
-"""Told when a file's status changes from one to another."""
+"""Called when a file's status changes from one to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,10 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     First the manifest says what is a duplicate, then its copy goes, then its place is forgotten and, where
     it stood in the way of the first one, given to that: whenever this is cut short, the next run finishes it.
     """
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     if manifest.run_file.settled:
         return
-    repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), _is_late, settings.pool)
-    if repeats.first or repeats.namesakes or any(_is_duplicate(record) for record in manifest.records()):
+    repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), settings.pool)
+    if repeats.first or repeats.namesakes or any(record.is_duplicate for record in manifest.records()):
         manifest.compact(partial(_judged, repeats=repeats, out=settings.out, moved=moved))
         standing = _standing_firsts(manifest, settings.out)
         firsts = frozenset(repeats.first.values())
@@ -82,65 +81,51 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
 def _judgeable(manifest: Manifest, dry_run: bool) -> Iterator[Record]:
     """Yield the rows of images that are placed, would be, or wanted the place of another."""
     statuses = {Status.SORTED, Status.REVIEW, Status.DUPLICATE, *([Status.PLANNED] if dry_run else [])}
-    return (record for record in manifest.records() if record["status"] in statuses or _is_late(record))
-
-
-def _is_late(record: Record) -> bool:
-    taken = Reason.DESTINATION_TAKEN.value in record["reason"]
-    return taken and record["status"] == Status.IO_ERROR and not record["action"]
-
-
-def _is_duplicate(record: Record) -> bool:
-    return record["status"] == Status.DUPLICATE
+    return (record for record in manifest.records() if record.status in statuses or record.is_refused)
 
 
 def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:
-    """Say of a row what the comparison of images has found; its copy stays for now."""
-    path, status = record["path"], Status(record["status"])
-    if path in repeats.first:
+    """Return a row with what the comparison of images has found; its copy stays for now."""
+    key, status = record.key, record.status
+    if key in repeats.first:
         if not _may_go(record, out):
             return record
         moved(status, Status.DUPLICATE)
-        found = {"reason": joined([Reason.SAME_IMAGE]), "duplicate_of": repeats.first[path]}
-        return {**record, "status": Status.DUPLICATE.value, **found}
-    if status is Status.DUPLICATE and not {path, record["duplicate_of"]} & repeats.unread:
+        return record.repeating(repeats.first[key])
+    if status is Status.DUPLICATE and not {key, record.duplicate_of} & repeats.unread:
         moved(status, Status.PLANNED)
-        reason = joined([Reason.ORIGINAL_GONE])
-        return {**record, "status": Status.PLANNED.value, "reason": reason, "duplicate_of": ""}
-    if path in repeats.namesakes and Reason.SAME_UID.value not in record["reason"]:
-        reasons = [text for text in (record["reason"], Reason.SAME_UID.value) if text]
-        return {**record, "reason": "; ".join(reasons)}
-    return record
+        return record.repeating_nothing()
+    return record.with_reason(Reason.SAME_UID) if key in repeats.namesakes else record
 
 
 def _may_go(record: Record, out: str) -> bool:
-    """Tell whether there is no copy of this file, or one that nobody has changed."""
-    if not record["destination"] or not record["action"]:
+    """Return whether there is no copy of this file, or one that has not been changed since."""
+    if not record.is_placed:
         return True
-    placement = placement_of(record)
+    placement = record.placement
     target = os.path.join(out, placement.destination)
-    return not os.path.lexists(target) or is_untouched(path_of(record), target, placement)
+    return not os.path.lexists(target) or is_untouched(record.path, target, placement)
 
 
 def _standing_firsts(manifest: Manifest, out: str) -> frozenset[str]:
     """Return the paths of files that others repeat and that stand in the output, or are planned."""
-    wanted = {record["duplicate_of"] for record in manifest.records() if _is_duplicate(record)}
-    found = (record for record in manifest.records() if record["path"] in wanted)
-    return frozenset(record["path"] for record in found if _stands(record, out))
+    wanted = {record.duplicate_of for record in manifest.records() if record.is_duplicate}
+    found = (record for record in manifest.records() if record.key in wanted)
+    return frozenset(record.key for record in found if _stands(record, out))
 
 
 def _stands(record: Record, out: str) -> bool:
-    if not record["action"]:
-        return record["status"] == Status.PLANNED
-    placement = placement_of(record)
+    if not record.action:
+        return record.status is Status.PLANNED
+    placement = record.placement
     return stands(os.path.join(out, placement.destination), placement)
 
 
 def _held(manifest: Manifest, paths: frozenset[str]) -> frozenset[str]:
     """Return those of the paths whose destination another file still has."""
-    wanted = {record["destination"]: record["path"] for record in manifest.records()
-              if record["path"] in paths and _is_late(record)}  # fmt: skip
-    placed = (record["destination"] for record in manifest.records() if record["action"])
+    wanted = {record.destination: record.key for record in manifest.records()
+              if record.key in paths and record.is_refused}  # fmt: skip
+    placed = (record.destination for record in manifest.records() if record.action)
     return frozenset(wanted[destination] for destination in placed if destination in wanted)
 
 
@@ -150,67 +135,65 @@ def _taken_back(record: Record, out: str, firsts: frozenset[str]) -> Record:
     firsts: files that were compared just now, or whose copy stands; of any other original this may be the
     last copy.
     """
-    if not _is_duplicate(record) or not record["destination"] or record["duplicate_of"] not in firsts:
+    if not record.is_duplicate or not record.destination or record.duplicate_of not in firsts:
         return record
-    if record["action"]:
-        placement = placement_of(record)
+    if record.action:
+        placement = record.placement
         target = os.path.join(out, placement.destination)
         with suppress(OSError):
-            remove(path_of(record), target, placement)
+            remove(record.path, target, placement)
         if os.path.lexists(target):
             return record
-    return {**record, "action": "", "destination": ""}
+    return record.withdrawn()
 
 
 def _placed_late(record: Record, firsts: frozenset[str], settings: SettleSettings, moved: Moved) -> Record:
     """Place the first of several files of one image, if another of them had its place before."""
-    if record["path"] not in firsts or not _is_late(record):
+    if record.key not in firsts or not record.is_refused:
         return record
-    reasons = [text for text in record["reason"].split("; ") if text != Reason.DESTINATION_TAKEN.value]
-    status = status_when_placed(reasons)
-    action, sha256 = "", ""
-    if settings.dry_run:
-        status = Status.PLANNED
-    else:
-        planned = placement_of(record)
-        target = os.path.join(settings.out, planned.destination)
-        placed = place(path_of(record), target, settings.placing, planned.stamp)
-        if placed.action is None:
-            return record
-        durable.sync([] if placed.action is Action.SYMLINK else [target], [target], settings.out)
-        action, sha256 = placed.action.value, placed.sha256
-    moved(Status.IO_ERROR, status)
-    found = {"status": status.value, "reason": "; ".join(reasons), "action": action, "sha256": sha256}
-    return {**record, **found}
+    late = record.without_reason(Reason.DESTINATION_TAKEN)
+    row = late.planned() if settings.dry_run else _placed_now(late, settings)
+    if row is None:
+        return record
+    moved(Status.IO_ERROR, row.status)
+    return row
+
+
+def _placed_now(record: Record, settings: SettleSettings) -> Record | None:
+    """Place a file and wait until the disk holds it; returns its row, or None if that fails."""
+    planned = record.placement
+    target = os.path.join(settings.out, planned.destination)
+    placed = place(record.path, target, settings.placing, planned.stamp)
+    if placed.action is None:
+        return None
+    durable.sync([] if placed.action is Action.SYMLINK else [target], [target], settings.out)
+    return record.placed(placed.action, placed.sha256)
 
 
 def find_repeats(
     records: Callable[[], Iterable[Record]],
-    is_refused: Callable[[Record], bool],
     settings: PoolSettings,
 ) -> Repeats:
     """Compare the files whose SOP Instance UID repeats. records: gives the rows that may be images.
 
-    is_refused: whether a file found its destination taken; it can be the first of an image only if another
-    file of that image holds the place and will make way. Only 8 bytes a row are kept in memory, and only
+    A file that found its destination taken can be the first of an image only if another file of that image
+    holds the place and will make way. Only 8 bytes a row are kept in memory, and only
     files with a repeated UID are read, in workers. The answer does not depend on the order of the rows. A
     file that cannot be read any more is no duplicate.
     """
-    repeated = _repeated(hash(record["sop_instance_uid"]) for record in _with_uid(records()))
+    repeated = _repeated(hash(record.sop_instance_uid) for record in _with_uid(records()))
     if not repeated:
         return Repeats({}, frozenset())
     groups: dict[str, dict[str, _Member]] = defaultdict(dict)
     for record in _with_uid(records()):
-        if hash(record["sop_instance_uid"]) in repeated:
-            member = _Member(
-                record["path"], record["destination"], bool(record["action"]), is_refused(record)
-            )
-            groups[record["sop_instance_uid"]][member.path] = member
+        if hash(record.sop_instance_uid) in repeated:
+            member = _Member(record.key, record.destination, bool(record.action), record.is_refused)
+            groups[record.sop_instance_uid][member.path] = member
     return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings)
 
 
 def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
-    return (record for record in records if record["sop_instance_uid"])
+    return (record for record in records if record.sop_instance_uid)
 
 
 def _repeated(hashes: Iterable[int]) -> set[int]:

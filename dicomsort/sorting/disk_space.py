@@ -1,4 +1,4 @@
-"""Count what is still to come beside a run, so that the time and the space left can be told."""
+"""Count what is still to come while a run goes on, to show how much time and space it still needs."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from dicomsort.errors import DicomsortError
-from dicomsort.manifest.table import Row
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import Action, SourceFile
 
 _LOOK_EVERY = 100
@@ -18,7 +18,7 @@ class Forecast:
 
     Used as a context manager around the run. files: how many there are, None until all are counted.
     missing_bytes: how much more space the copies will probably need than there is. found: None if they cannot
-    be gone through twice; then nothing is foretold.
+    be gone through twice; then nothing is forecast.
     """
 
     def __init__(self, found: Iterable[SourceFile] | None, out: str, copies: bool) -> None:

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
-from dicomsort.manifest.history import placement_of
-from dicomsort.manifest.table import Manifest, Row
+from dicomsort.manifest.rows import Row
+from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predicted
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, SourceFile, Status
@@ -134,9 +134,7 @@ class _Placer:
 def _destinations(manifest: Manifest, settings: FilingSettings) -> Destinations:
     needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
     records = manifest.records() if needed or folds else iter(())
-    return Destinations(
-        needed, folds, (placement_of(record).destination for record in records if record["action"])
-    )
+    return Destinations(needed, folds, (record.placement.destination for record in records if record.action))
 
 
 def _withdraw(found: SourceFile, out: str) -> None:

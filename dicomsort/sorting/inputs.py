@@ -108,7 +108,7 @@ class Archive:
         return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
 
     def _relative(self, path: str) -> str | None:
-        """Return a listed file's path as the walk would tell it; None if it lies under no root."""
+        """Return a listed file's path as the walk would yield it; None if it lies under no root."""
         for root in self.roots:
             if path == root.path:
                 return os.path.join(root.name, os.path.basename(path))
@@ -195,7 +195,7 @@ def _check_is_no_table(first: bytes, names: Sequence[str], source: str) -> None:
 
 
 def _is_titled(names: Sequence[str]) -> bool:
-    """Tell whether these are names of columns, one of which we know, rather than a path with commas in it."""
+    """Return whether these are names of columns, one of them known, rather than a path with commas in it."""
     return (
         len(names) > 1 and any(name.casefold() in _KNOWN for name in names) and os.sep not in "".join(names)
     )

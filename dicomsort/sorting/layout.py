@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest.names import OWN
 from dicomsort.outcome import Header
 from dicomsort.system.atomic import TEMPORARY
 
@@ -21,7 +22,6 @@ FIELDS = (
 _APART = ("relpath", "sop_instance_uid")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _UNSAFE = re.compile(r'[\0/\\<>:"|?*\x01-\x1f]')
-_OWN = ("manifest.csv", "run.json", "manifest.csv.part", "run.json.part", ".dicomsort.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Layout:
             for text, name, default in self._parts()
         )
         first, slash, rest = path.partition("/")
-        path = (_not_ours(first) if first.casefold() in _OWN else first) + slash + rest
+        path = (_not_ours(first) if first.casefold() in OWN else first) + slash + rest
         folder, slash, name = path.rpartition("/")
         return folder + slash + (_not_ours(name) if name.startswith(TEMPORARY) else name)
 

@@ -3,14 +3,17 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
-from dicomsort.manifest.history import Record, last_rows, path_of, placement_of
-from dicomsort.manifest.run_file import RUN, RunFile
-from dicomsort.manifest.table import MANIFEST, Manifest, joined
-from dicomsort.outcome import TROUBLE, Action, Reason, Status
+from dicomsort.manifest.history import last_rows
+from dicomsort.manifest.names import MANIFEST, RUN
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import TROUBLE, Action, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
@@ -30,17 +33,17 @@ class MergeResult:
     rows: int = 0
     shards: int = 0
     missing: list[str] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     archives: int = 0
 
     def count(self, record: Record) -> None:
         """Count a row; labels are those of radiographs that are in the output, or would be."""
         self.rows += 1
-        self.statuses[record["status"]] += 1
-        self.archives += record["reason"] == Reason.ARCHIVE
-        if record["label"] and record["status"] in _SHOWN:
-            self.labels[record["label"]] += 1
+        self.statuses[record.status] += 1
+        self.archives += record.is_archive
+        if record.label and record.status in _SHOWN:
+            self.labels[record.label] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -48,7 +51,7 @@ class MergeResult:
             "rows": self.rows,
             "parts": self.shards,
             "missing": self.missing,
-            "statuses": {status.value: self.statuses[status.value] for status in Status},
+            "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
             "archives": self.archives,
             "exit_code": int(self.exit_code),
@@ -57,7 +60,7 @@ class MergeResult:
     @property
     def exit_code(self) -> ExitCode:
         """DONE, or SOME_FAILED if a shard is missing or a file ended in trouble."""
-        failed = self.missing or any(self.statuses[status.value] for status in TROUBLE)
+        failed = self.missing or any(self.statuses[status] for status in TROUBLE)
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
@@ -72,7 +75,7 @@ def merge(
     """
     out = os.path.abspath(out)
     names = shards.waiting(out)
-    with _whole(out, names) as manifest:
+    with _opened(out, names) as manifest:
         for name in names:
             _join(manifest, out, name)
             step()
@@ -87,21 +90,20 @@ def merge(
     return merged
 
 
-def _whole(out: str, names: Iterable[str]) -> Manifest:
-    """Return the manifest of all: the one that is there, or a new one with the columns of the shards."""
+def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
+    """Open the manifest of all: the one that is there, or a new one with the columns of the shards."""
     path = os.path.join(out, MANIFEST)
     if os.path.exists(path):
-        return Manifest.existing(path)
+        return Manifest.open_existing(path)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
-    return Manifest.like(first, out, shards.agreed_on(out))
+    return Manifest.open_like(first, out, shards.agreed_on(out))
 
 
 def _join(manifest: Manifest, out: str, name: str) -> None:
     """Append the rows of a shard; those that stand there already count once in the end."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     folder = shards.folder_of(out, name)
     with shards.take(out, name, _PATIENCE):
         if os.path.exists(os.path.join(folder, MANIFEST)):
@@ -113,7 +115,6 @@ def _join(manifest: Manifest, out: str, name: str) -> None:
 
 def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
     """Name the shards that are still to be done: not begun, or cut short."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     numbered = {name: shard for name in names if (shard := shards.shard_of(name))}
     for shard in numbered.values():
         manifest.run_file.shards.setdefault(str(shard.of), [])
@@ -123,7 +124,6 @@ def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
     """Judge over all rows what a single run judges at its end."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return
@@ -142,31 +142,26 @@ def _give_to_one(manifest: Manifest, out: str) -> None:
 
     It stays with the first by path of those whose copy it still is; others have found it taken.
     """
-    counts = Counter(hash(record["destination"]) for record in manifest.records() if record["action"])
+    counts = Counter(hash(record.destination) for record in manifest.records() if record.action)
     twice = {destination for destination, count in counts.items() if count > 1}
     if not twice:
         return
     rivals: dict[str, list[Record]] = defaultdict(list)
     for record in manifest.records():
-        if record["action"] and hash(record["destination"]) in twice:
-            rivals[record["destination"]].append(record)
-    losers = {record["path"] for group in rivals.values() for record in _losers(group, out)}
-    manifest.compact(lambda record: _refused(record) if record["path"] in losers else record)
+        if record.action and hash(record.destination) in twice:
+            rivals[record.destination].append(record)
+    losers = {record.key for group in rivals.values() for record in _losers(group, out)}
+    manifest.compact(lambda record: record.refused() if record.key in losers else record)
 
 
 def _losers(group: list[Record], out: str) -> list[Record]:
-    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record["path"]))
+    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record.key))
     return others
 
 
 def _is_its_own(record: Record, out: str) -> bool:
-    placement = placement_of(record)
-    return is_untouched(path_of(record), os.path.join(out, placement.destination), placement)
-
-
-def _refused(record: Record) -> Record:
-    reason = "; ".join(text for text in (joined([Reason.DESTINATION_TAKEN]), record["reason"]) if text)
-    return {**record, "status": Status.IO_ERROR.value, "reason": reason, "action": "", "sha256": ""}
+    placement = record.placement
+    return is_untouched(record.path, os.path.join(out, placement.destination), placement)
 
 
 def _check(out: str) -> None:

@@ -15,10 +15,11 @@ from dicomsort.dicom import reader
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.manifest.history import History, Record, placement_of
+from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
+from dicomsort.manifest.rows import Record, Row
 from dicomsort.manifest.run_file import RunFacts
-from dicomsort.manifest.table import Manifest, Row
+from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
@@ -52,7 +53,7 @@ class SortSettings:
     layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
     must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
     the device. from_list: sort only what is listed there, see `inputs.listed_paths`. shard: sort one shard
-    only, and write its manifest. task: write the manifest of this task of a cluster, on its behalf.
+    only, and write its manifest. task: write the manifest of this task of a cluster.
     """
 
     roots: tuple[str, ...]
@@ -80,26 +81,20 @@ def sort(
     further: Sequence[Predictor] = (),
     files: Files | None = None,
 ) -> SortSummary:
-    """Sort the files under the roots into the output folder; the manifest tells of every one.
+    """Sort the files under the roots into the output folder; the manifest has a row for every one.
 
-    further: models that are asked about every radiograph too, and answer in columns of their own.
-    files: what to sort; None for what the settings name. Raises NothingFoundError, TargetError, UsageError or
-    InternalError; whatever ends it, every row that was written stands, and the same call goes on from there.
+    watch: called with the summary so far, after every file. further: models that are asked about every
+    radiograph too, and answer in columns of their own. files: what to sort; None for what the settings name.
+    Raises NothingFoundError, TargetError, UsageError or InternalError; whatever ends it, every row that was
+    written stands, and the same call goes on from there.
     """
     started = time.monotonic()
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
     panel = ModelSet((predictor, *further))
-    batch_size, answers = settings.batch_size or panel.batch_size, columns_of(panel.bundles)
-    run = _run_facts(settings, panel)
-    with (
-        _journal_folder(settings, out, run) as folder,
-        Manifest(folder, answers, panel.tag, run, panel.rejects) as manifest,
-    ):
-        is_there = partial(_is_there, out=out)
-        before = shards.earlier(out, settings.retry_failed, is_there) if settings.shard else None
-        history = manifest.history(settings.retry_failed, is_there, before)
+    batch_size = settings.batch_size or panel.batch_size
+    with _output(settings, out, panel) as (manifest, history):
         todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
@@ -133,6 +128,19 @@ def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[
 
 
 @contextmanager
+def _output(settings: SortSettings, out: str, panel: ModelSet) -> Iterator[tuple[Manifest, History]]:
+    """Lock the output and open its manifest for a run; yields it, and what need not be done again."""
+    run, answers = _run_facts(settings, panel), columns_of(panel.bundles)
+    is_there = partial(_is_there, out=out)
+    with (
+        _journal_folder(settings, out, run) as folder,
+        Manifest.open(folder, answers, panel.tag, run, panel.rejects) as manifest,
+    ):
+        before = shards.earlier(out, settings.retry_failed, is_there) if settings.shard else None
+        yield manifest, manifest.history(settings.retry_failed, is_there, before)
+
+
+@contextmanager
 def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator[str]:
     """Yield the folder of the manifest that this run writes: the output's, or that of its shard."""
     if settings.shard is not None:
@@ -149,7 +157,6 @@ def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator
 
 def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None:
     """Make the manifest whole: every file once, duplicates judged, unless that is for all shards together."""
-    assert manifest.run_file is not None  # noqa: S101  (entered)
     manifest.compact()
     if settings.shard or settings.task:
         check_ended(tally)
@@ -273,10 +280,10 @@ def _read_found(
 
 
 def _is_there(record: Record, out: str) -> bool:
-    """Tell whether what a row says was placed still stands there; true if nothing was placed."""
-    if not record["action"] or not record["destination"]:
+    """Return whether what a row says was placed is still there; True if nothing was placed."""
+    if not record.is_placed:
         return True
-    placement = placement_of(record)
+    placement = record.placement
     return stands(os.path.join(out, placement.destination), placement)
 
 
@@ -292,9 +299,7 @@ def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
 def _census(manifest: Manifest) -> Counter[str]:
     """Count the radiographs of the output by label."""
     shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
-    return Counter(
-        record["label"] for record in manifest.records() if record["label"] and record["status"] in shown
-    )
+    return Counter(record.label for record in manifest.records() if record.label and record.status in shown)
 
 
 def check_ended(tally: SortSummary) -> None:

@@ -121,7 +121,7 @@ def remove(source: str, target: str, placement: Placement, verify: bool = False)
 
 
 def is_untouched(source: str, target: str, placement: Placement) -> bool:
-    """Tell whether `target` still is what was placed: by link target, inode, or size and time of the copy.
+    """Return whether `target` is still what was placed: by link target, inode, or size and time of the copy.
 
     Times may differ by two seconds, which is what FAT can store. The source itself is never meant.
     """
@@ -140,7 +140,7 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
 
 
 def stands(target: str, placement: Placement) -> bool:
-    """Tell whether something of the right kind and size is at `target`."""
+    """Return whether something of the right kind and size is at `target`."""
     try:
         if placement.action == Action.SYMLINK:
             return os.path.islink(target) and os.path.exists(target)

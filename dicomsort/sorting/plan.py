@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.manifest.history import Record, path_of, placement_of
-from dicomsort.manifest.table import Manifest, status_when_placed
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import PlacementSettings, place, remove
@@ -47,8 +47,7 @@ def apply(
     before anything is done if copies would not fit.
     """
     shards.check_merged(os.path.dirname(path))
-    with Manifest.existing(path) as manifest:
-        assert manifest.run_file is not None  # noqa: S101  (entered)
+    with Manifest.open_existing(path) as manifest:
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
         placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
         _check_space(manifest, out, placing.action)
@@ -56,7 +55,7 @@ def apply(
         applying = _Applying(manifest, out, placing)
         try:
             for record in manifest.records():
-                if _is_planned(record):
+                if record.is_planned:
                     applying.place(record)
                     step()
         finally:
@@ -75,8 +74,8 @@ def _action_of(facts: dict[str, Any]) -> Action:
 def _check_space(manifest: Manifest, out: str, action: Action) -> None:
     files, size = 0, 0
     for record in manifest.records():
-        if _is_planned(record):
-            planned = placement_of(record)
+        if record.is_planned:
+            planned = record.placement
             there = os.path.lexists(os.path.join(out, planned.destination))
             files, size = files + 1, size + (0 if there else planned.stamp.size)
     if not files:
@@ -89,10 +88,6 @@ def _check_space(manifest: Manifest, out: str, action: Action) -> None:
         )
 
 
-def _is_planned(record: Record) -> bool:
-    return record["status"] == Status.PLANNED and bool(record["destination"] and record["mtime_ns"])
-
-
 class _Applying:
     """Places planned files; every second rows are written, after the disk holds what they tell of."""
 
@@ -103,24 +98,21 @@ class _Applying:
         self.done = PlanResult()
 
     def place(self, record: Record) -> None:
-        planned = placement_of(record)
+        planned = record.placement
         target = os.path.join(self._out, planned.destination)
-        placed = place(path_of(record), target, self._placing, planned.stamp)
+        placed = place(record.path, target, self._placing, planned.stamp)
         if placed.action is None:
             self.done.left[placed.reason.value] += 1
-            reason = "; ".join(text for text in (placed.reason.value, record["reason"]) if text)
-            found = {"status": Status.IO_ERROR.value, "reason": reason, "destination": ""}
+            self._waiting.append(record.failed(placed.reason))
         else:
             self.done.done += 1
-            status = status_when_placed(record["reason"].split("; "))
-            found = {"status": status.value, "action": placed.action.value, "sha256": placed.sha256}
-        self._waiting.append({**record, **found})
+            self._waiting.append(record.placed(placed.action, placed.sha256))
         if time.monotonic() - self._written > _SECONDS:
             self.write()
 
     def write(self) -> None:
         rows, self._waiting, self._written = self._waiting, [], time.monotonic()
-        placed = [os.path.join(self._out, placement_of(row).destination) for row in rows if row["action"]]
+        placed = [os.path.join(self._out, row.placement.destination) for row in rows if row.action]
         durable.sync(placed if self._placing.action in _COPIES else (), placed, self._out)
         self._manifest.append_records(rows)
 
@@ -133,8 +125,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     touched.
     """
     shards.check_merged(os.path.dirname(path))
-    with Manifest.existing(path) as manifest:
-        assert manifest.run_file is not None  # noqa: S101  (entered)
+    with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
         done = PlanResult()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
@@ -143,10 +134,10 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
 
 
 def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step) -> Record:
-    if not record["action"] or not record["destination"]:
+    if not record.is_placed:
         return record
-    placement = placement_of(record)
-    source, target = path_of(record), os.path.join(out, placement.destination)
+    placement = record.placement
+    source, target = record.path, os.path.join(out, placement.destination)
     step()
     try:
         if os.path.lexists(target):
@@ -160,6 +151,4 @@ def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step
     except OSError:
         done.left[Reason.CHANGED_COPY.value] += 1
         return record
-    if record["status"] in _PLACED:
-        return {**record, "status": Status.PLANNED.value, "action": "", "sha256": ""}
-    return {**record, "action": "", "sha256": "", "destination": ""}
+    return record.planned() if record.status in _PLACED else record.withdrawn().without_checksum()

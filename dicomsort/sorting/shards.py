@@ -11,13 +11,12 @@ from typing import TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.history import History, IsThere, held
-from dicomsort.manifest.run_file import RUN, RunFacts, RunFile
-from dicomsort.manifest.table import MANIFEST
+from dicomsort.manifest.names import MANIFEST, RUN, SHARDS
+from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting.inputs import Shard
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 
-PARTS = "manifest.parts"
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
 
@@ -35,7 +34,7 @@ def shard_of(name: str) -> Shard | None:
 
 def folder_of(out: str, name: str = "") -> str:
     """Return the folder of one shard, or of all."""
-    return os.path.join(out, PARTS, name) if name else os.path.join(out, PARTS)
+    return os.path.join(out, SHARDS, name) if name else os.path.join(out, SHARDS)
 
 
 def waiting(out: str) -> list[str]:

@@ -48,7 +48,7 @@ def _unique(base: str, taken: set[str]) -> str:
 
 
 def lies_under(path: str, folder: str) -> bool:
-    """Tell whether an absolute path lies below a folder, by its name alone."""
+    """Return whether an absolute path lies below a folder, by its name alone."""
     return path != folder and path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
@@ -113,7 +113,7 @@ def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _is_barred(entry: "os.DirEntry[str]", above: frozenset[_Inode | None], forbidden: str) -> bool:
-    """Tell the output folder, a link into it, and a link back to a folder on the way down."""
+    """Return whether this is the output folder, a link into it, or a link back to a folder above."""
     if not entry.is_symlink() and entry.name != os.path.basename(forbidden):
         return False
     real = os.path.realpath(entry.path)

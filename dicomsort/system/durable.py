@@ -15,7 +15,7 @@ _NOT_OURS = (FileNotFoundError, PermissionError, NotADirectoryError)
 def sync(files: Collection[str], names: Collection[str], root: str) -> None:
     """Wait until the content of `files` and the directory entries of `names` are on the disk.
 
-    Both lie under `root`. A file system that cannot promise it is believed; what somebody has removed is
+    Both lie under `root`. A file system that cannot promise it is believed; what was removed meanwhile is
     passed over. Raises TargetError if the disk is full or fails.
     """
     folders = {folder for name in names for folder in _ways_down(os.path.dirname(name), root)}

@@ -55,7 +55,7 @@ def remove(folder: str) -> None:
 
 
 def claim(path: str) -> TextIO | None:
-    """Lock a file of its own for a thing that only one may use; None if somebody else has it."""
+    """Lock a file of its own for a thing that only one may use; None if another process has it."""
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError:

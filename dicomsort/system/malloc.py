@@ -9,7 +9,7 @@ _BYTES, _OLD_BYTES = 1 << 30, 32 << 20  # older libraries refuse more than 32 Mi
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library to keep what is freed, up to a GiB; without effect but on Linux with glibc.
+    """Make the C library keep what is freed, up to a GiB; without effect but on Linux with glibc.
 
     Images and activations of 5 to 50 MB come and go many times a second. By default each is mapped anew, and
     the system fills every page of it with zeros first, which takes up to half of the time of a run. All

@@ -1,4 +1,4 @@
-"""Who is told how a piece of work goes: nobody, unless a reporter is handed in."""
+"""Where progress is reported to: nowhere, unless a reporter is handed in."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,7 @@ Count = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """Told of progress, and of what a person should know."""
+    """Receives progress, and what a person should know."""
 
     def info(self, line: str) -> None:
         """Take a line that a quiet run leaves out."""
@@ -22,14 +22,14 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that keeps still."""
+    """A reporter that reports nothing."""
 
     def info(self, line: str) -> None:
-        """Let it go."""
+        """Ignore it."""
 
     def warn(self, line: str) -> None:
-        """Let it go."""
+        """Ignore it."""
 
     def counting(self, what: str, total: int | None) -> AbstractContextManager[Count]:  # noqa: ARG002
-        """Count for nobody."""
+        """Count without showing it."""
         return nullcontext(lambda _: None)

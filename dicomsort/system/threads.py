@@ -38,7 +38,7 @@ class LazyThreadPool(Generic[Item, Result]):
         self._executor.shutdown(cancel_futures=True)
 
     def submit(self, item: Item) -> Future[Result]:
-        """Give an item to the crew; ask for its result by `result`."""
+        """Queue an item; get what the function returns for it with `result`."""
         future: Future[Result] = Future()
         self._queue.append((item, future))
         self._busy = [one for one in self._busy if not one.done()]
@@ -59,7 +59,7 @@ class LazyThreadPool(Generic[Item, Result]):
         while self._queue:
             try:
                 item, future = self._queue.popleft()
-            except IndexError:  # somebody else has taken it
+            except IndexError:  # another thread has taken it
                 return
             try:
                 future.set_result(self._function(item))

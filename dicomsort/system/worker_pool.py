@@ -158,8 +158,8 @@ def run(
 def warm_up() -> Any:
     """Return the context in which workers are started.
 
-    Lets the process from which they are forked load what they need, beside whatever comes next. It knows no
-    Ctrl-C: that is the main process's.
+    Lets the process from which they are forked load what they need in the background. It ignores
+    Ctrl-C, which is for the main process.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -248,7 +248,7 @@ class _Pool(Generic[Item, Result]):
         while len(self._workers) < self._settings.workers and not self._finished():
             self._workers.append(self._start())
         if self._suspects and not any(worker.serves_suspects() for worker in self._workers):
-            return  # another process will have nothing to do soon, and give way to a fresh one
+            return  # a worker will have nothing to do soon, and give way to a fresh one
         while worker := self._idlest():
             tasks = self._next(worker, source)
             if not tasks:

@@ -28,7 +28,7 @@ from dicomsort import Preprocessing, ReadSettings, read_image
 from dicomsort.cli.main import app
 from dicomsort.dicom import render
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.table import columns
+from dicomsort.manifest.rows import columns
 from dicomsort.outcome import Failure, Reason, Status
 
 CANARIES = ("CANARY", "19330303")

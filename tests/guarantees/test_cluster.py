@@ -31,6 +31,7 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
+from dicomsort.manifest.names import SHARDS
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
@@ -82,7 +83,7 @@ def check_equal(out: Path, single: Path) -> None:
     assert {name: data for name, data in tree(out).items() if name not in ("manifest.csv", "run.json")} == {
         name: data for name, data in tree(single).items() if name not in ("manifest.csv", "run.json")
     }
-    assert not (out / shards.PARTS).exists()
+    assert not (out / SHARDS).exists()
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
@@ -102,7 +103,7 @@ def wait_for(happened: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def begun(out: Path) -> list[Path]:
-    return list((out / shards.PARTS).glob("task-*/manifest.csv"))
+    return list((out / SHARDS).glob("task-*/manifest.csv"))
 
 
 @contextmanager
@@ -157,7 +158,7 @@ def test_an_interrupted_run_is_merged_and_goes_on_elsewhere(
     assert driver.returncode == ExitCode.INTERRUPTED, err
     assert "goes on" in err
     assert "Traceback" not in err
-    assert not (out / shards.PARTS).exists()
+    assert not (out / SHARDS).exists()
     before = len(rows(out))
     assert before < 39
     again = command(*words, "--backend", "loky", "--shard-size", "7", "--tasks", "2")
@@ -320,7 +321,7 @@ def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingFoundError):
         driver.sort(replace(job, settings=replace(job.settings, roots=(str(tmp_path / "empty"),))), HERE)
-    assert not (tmp_path / "out" / shards.PARTS).exists()
+    assert not (tmp_path / "out" / SHARDS).exists()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from program import command, inside
 from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.manifest.names import SHARDS
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting import plan, shards
 from dicomsort.sorting.inputs import Shard
@@ -90,7 +91,7 @@ def test_shards_make_what_a_single_run_makes(
     assert merged.statuses[Status.DUPLICATE] == 12
     assert rows(tmp_path / "out") == rows(tmp_path / "one")
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
-    assert not (tmp_path / "out" / shards.PARTS).exists()
+    assert not (tmp_path / "out" / SHARDS).exists()
 
 
 def test_merging_again_changes_nothing(twins: Path, tmp_path: Path, predictor: FixedPredictor) -> None:

@@ -11,7 +11,8 @@ from manifests import manifest
 from dicomsort.errors import TargetError
 from dicomsort.manifest import journal as journals
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.table import Manifest, Row
+from dicomsort.manifest.rows import Row
+from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import FileStamp, Status
 from dicomsort.system import durable
 

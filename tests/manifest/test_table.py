@@ -14,7 +14,7 @@ from predictors import FixedPredictor
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
-from dicomsort.manifest.table import Row, columns
+from dicomsort.manifest.rows import Row, columns
 from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.inputs import Shard

@@ -1,0 +1,258 @@
+"""A row of the manifest: typed on its way out, and typed again on its way back."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+from dicomsort import __version__
+from dicomsort.errors import UsageError
+from dicomsort.model.heads import Decision
+from dicomsort.outcome import FOR_REVIEW, Action, FileStamp, Header, Placement, Reason, Status
+from dicomsort.system.escaping import cell, escape, uncell, unescape
+
+REJECT = "reject_score"
+FIRST = "path"
+
+_HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
+_LEADING = (FIRST, "status", "reason", "label", "confidence")
+_PLACES = ("action", "destination", "duplicate_of")
+_TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
+_BETWEEN = "; "
+
+
+def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
+    """Return the manifest's columns, with those of the models' answers (`model_set.columns_of`) inside.
+
+    rejects: whether there is a reject score.
+    """
+    return [*_LEADING, *([REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+
+
+def answers_of(names: Sequence[str]) -> list[str]:
+    """Return the columns of the models' answers among all of a manifest's; the inverse of `columns`."""
+    return list(names[len(columns((), REJECT in names)) - len(_TRAILING) : -len(_TRAILING)])
+
+
+def join_reasons(reasons: Iterable[str]) -> str:
+    """Return several reasons as one cell, each of them once."""
+    return _BETWEEN.join(dict.fromkeys(str(reason) for reason in reasons if reason))
+
+
+def split_reasons(text: str) -> tuple[str, ...]:
+    """Return the reasons of a cell; the inverse of `join_reasons`."""
+    return tuple(text.split(_BETWEEN)) if text else ()
+
+
+def status_when_placed(reasons: Iterable[str]) -> Status:
+    """Return REVIEW if one of a row's reasons asks for a person, else SORTED."""
+    return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the manifest, to be written.
+
+    destination: relative to the output folder. scores: one per label. further: what the model's other heads
+    say, and other models. sha256: of the bytes that were placed and read again, in hex.
+    """
+
+    path: str
+    status: Status
+    reasons: tuple[str, ...] = ()
+    label: str = ""
+    confidence: float | None = None
+    action: str = ""
+    destination: str = ""
+    duplicate_of: str = ""
+    header: Header = field(default_factory=Header)
+    scores: tuple[float, ...] = ()
+    further: tuple[Decision, ...] = ()
+    reject_score: float | None = None
+    stamp: FileStamp | None = None
+    sha256: str = ""
+
+    def cells(self, answers: int, rejects: bool, model: str) -> list[str]:
+        """Return the line as text, in the order of `columns`.
+
+        answers: how many columns of answers there are. rejects: whether there is one of a reject score.
+        """
+        values = (getattr(self.header, name) for name in _HEADER_COLUMNS)
+        header = ["" if value is None else str(value) for value in values]
+        scores = self._answers() if self.scores else [""] * answers
+        leading = [escape(self.path), self.status.value, join_reasons(self.reasons), self.label]
+        places = [self.action, escape(self.destination), escape(self.duplicate_of)]
+        numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
+        stamp = [str(self.stamp.size), str(self.stamp.mtime_ns)] if self.stamp else ["", ""]
+        texts = [cell(text) for text in [*places, *header, *scores, model]]
+        return [*map(cell, leading), *numbers, *texts, *stamp, self.sha256, __version__]
+
+    def _answers(self) -> list[str]:
+        cells = [_number(score) for score in self.scores]
+        for decision in self.further:
+            cells += [decision.label, _number(decision.confidence), *map(_number, decision.scores)]
+        return cells
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+class Record(dict[str, str]):
+    """One line of a manifest as it was read: text by column, and what the columns mean.
+
+    What changes a record returns another one.
+    """
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str:
+        """The path as the manifest writes it, by which its rows refer to each other."""
+        return self["path"]
+
+    @property
+    def path(self) -> str:
+        """The source, as the system knows it."""
+        return unescape(uncell(self["path"]))
+
+    @property
+    def status(self) -> Status:
+        """How the file ended. Raises UsageError if that is none of ours."""
+        try:
+            return Status(self["status"])
+        except ValueError as error:
+            raise UsageError("the manifest has been changed: a status is unknown; restore it") from error
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in the order in which they are written."""
+        return split_reasons(self["reason"])
+
+    @property
+    def label(self) -> str:
+        """The class that the model decided on, or nothing."""
+        return self["label"]
+
+    @property
+    def action(self) -> str:
+        """How the file was placed, or nothing."""
+        return self["action"]
+
+    @property
+    def destination(self) -> str:
+        """Where it was placed, or would be, relative to the output; or nothing."""
+        return unescape(uncell(self["destination"]))
+
+    @property
+    def duplicate_of(self) -> str:
+        """The `key` of the file that this one repeats, or nothing."""
+        return self["duplicate_of"]
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The SOP Instance UID, or nothing."""
+        return self["sop_instance_uid"]
+
+    @property
+    def stamp(self) -> FileStamp | None:
+        """The source's size and time; None if it was never seen on the disk.
+
+        Raises UsageError if they are no numbers any more.
+        """
+        return self._stamp() if self["mtime_ns"] else None
+
+    def _stamp(self) -> FileStamp:
+        try:
+            return FileStamp(int(self["size"]), int(self["mtime_ns"]))
+        except ValueError as error:
+            raise UsageError(
+                "the manifest has been changed: a size or time is no whole number any more; restore it "
+                "(a spreadsheet may have rounded it)"
+            ) from error
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether a copy or a link of the file was put somewhere."""
+        return bool(self["action"] and self["destination"])
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the file waits to be placed, by `dicomsort apply` or the next run."""
+        return self["status"] == Status.PLANNED and bool(self["destination"] and self["mtime_ns"])
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether the file was found to repeat another one."""
+        return self["status"] == Status.DUPLICATE
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether the file holds others, which were not read."""
+        return self["reason"] == Reason.ARCHIVE
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the file was not placed because another one has its destination."""
+        return (
+            self["status"] == Status.IO_ERROR
+            and not self["action"]
+            and Reason.DESTINATION_TAKEN.value in self.reasons
+        )
+
+    @property
+    def placement(self) -> Placement:
+        """What was placed, or would be. Raises UsageError if that lies outside the output folder."""
+        destination, stamp = self.destination, self._stamp()
+        if os.path.isabs(destination) or os.pardir in destination.split(os.sep):
+            raise UsageError(
+                f"the manifest has been changed: '{self['destination']}' lies outside the output"
+            )
+        return Placement(destination, self["action"], stamp, self["sha256"])
+
+    def _changed(self, **cells: str) -> "Record":
+        return Record({**self, **cells})
+
+    def with_reason(self, reason: Reason, first: bool = False) -> "Record":
+        """Return the row with one more reason, unless it is there already. first: in front of the others."""
+        reasons = (reason, *self.reasons) if first else (*self.reasons, reason)
+        return self._changed(reason=join_reasons(reasons))
+
+    def without_reason(self, reason: Reason) -> "Record":
+        """Return the row without this reason."""
+        return self._changed(reason=join_reasons(one for one in self.reasons if one != reason.value))
+
+    def planned(self) -> "Record":
+        """Return the row as a plan: nothing is placed, and the destination is where it would be."""
+        return self._changed(status=Status.PLANNED.value, action="", sha256="")
+
+    def placed(self, action: Action, sha256: str = "") -> "Record":
+        """Return the row of a file that is placed now: in its class, or in review if a reason asks for it."""
+        status = status_when_placed(self.reasons)
+        return self._changed(status=status.value, action=action.value, sha256=sha256)
+
+    def failed(self, reason: Reason) -> "Record":
+        """Return the row of a planned file that could not be placed, the reason in front of the others."""
+        return self.with_reason(reason, first=True)._changed(status=Status.IO_ERROR.value, destination="")
+
+    def refused(self) -> "Record":
+        """Return the row of a file whose destination belongs to another one."""
+        row = self.with_reason(Reason.DESTINATION_TAKEN, first=True)
+        return row._changed(status=Status.IO_ERROR.value, action="", sha256="")
+
+    def repeating(self, original: str) -> "Record":
+        """Return the row of a file that was found to repeat the one with this `key`."""
+        reason = Reason.SAME_IMAGE.value
+        return self._changed(status=Status.DUPLICATE.value, reason=reason, duplicate_of=original)
+
+    def repeating_nothing(self) -> "Record":
+        """Return the row of a duplicate whose original is gone or has changed: the next run places it."""
+        reason = Reason.ORIGINAL_GONE.value
+        return self._changed(status=Status.PLANNED.value, reason=reason, duplicate_of="")
+
+    def withdrawn(self) -> "Record":
+        """Return the row of a file whose copy or link was removed, and which has no place any more."""
+        return self._changed(action="", destination="")
+
+    def without_checksum(self) -> "Record":
+        """Return the row without the checksum of what was placed."""
+        return self._changed(sha256="")
