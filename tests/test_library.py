@@ -71,6 +71,12 @@ def test_importing_dicomsort_loads_none_of_its_modules() -> None:
     )
 
 
+def test_a_script_that_imports_sort_does_not_load_torch_into_its_workers() -> None:
+    code = "from dicomsort import read_image, read_manifest, sort; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_every_error_is_a_dicomsort_error_with_an_exit_code() -> None:
     for name in NAMES:
         if name.endswith("Error"):
