@@ -74,6 +74,12 @@ def test_importing_dicomsort_loads_none_of_its_modules() -> None:
     )
 
 
+def test_a_script_that_imports_sort_does_not_load_torch_into_its_workers() -> None:
+    code = "from dicomsort import read_image, read_manifest, sort; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_every_error_is_a_dicomsort_error_with_an_exit_code() -> None:
     for name in NAMES:
         if name.endswith("Error"):
@@ -351,7 +357,7 @@ def test_a_damaged_manifest_is_named_as_such(inbox: Path, tmp_path: Path, model:
     dicomsort.sort(inbox, tmp_path / "out", models=model, workers=2)
     path = tmp_path / "out" / "manifest.csv"
     path.write_text(path.read_text().replace(",sorted,", ",filed,"))
-    with pytest.raises(dicomsort.UsageError, match="damaged"):
+    with pytest.raises(dicomsort.UsageError, match="restore it"):
         list(dicomsort.read_manifest(path))
 
 
@@ -470,7 +476,7 @@ def test_train_refuses_what_the_command_refuses(data: Path, tmp_path: Path) -> N
     with pytest.raises(dicomsort.UsageError, match="exclude each other"):
         dicomsort.train(data, tmp_path / "x", split="a.csv", hold_out="a=b")
     assert not (tmp_path / "x").exists()
-    with pytest.raises(dicomsort.UsageError, match="part='half' is unknown"):
+    with pytest.raises(dicomsort.UsageError, match="'half' is unknown"):
         dicomsort.evaluate(data, part="half")
 
 
