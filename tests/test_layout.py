@@ -68,7 +68,9 @@ def test_files_without_uid_stay_apart() -> None:
     assert one.startswith("spine/unknown-")
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "run.json.part/x", "manifest.parts/x", "Manifest.CSV", ".dicomsort-1.part"])
+@pytest.mark.parametrize(
+    "name", ["manifest.csv", "run.json.part/x", "manifest.parts/x", "Manifest.CSV", ".dicomsort-1.part"]
+)
 def test_the_program_s_own_names_are_never_a_destination(name: str) -> None:
     destination = Layout("{relpath}").destination("spine", name, HEADER)
     assert destination.split("/")[0] != name.split("/", maxsplit=1)[0]
