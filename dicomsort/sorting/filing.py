@@ -2,9 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dicomsort.manifest.rows import Row
@@ -15,7 +15,6 @@ from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason,
 from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
-from dicomsort.system.threads import LazyThreadPool
 from dicomsort.system.timing import StageTimer
 
 _THREADS = 4
@@ -41,14 +40,24 @@ def file_all(
     """Place each file in a thread; rows come in the order of the decisions, at most 128 behind."""
     placer = _Placer(settings, _destinations(manifest, settings), spent)
     waiting: deque[Future[Row]] = deque()
-    with LazyThreadPool(placer.row, _THREADS, "place") as threads, closing(decided):
+    with _threads() as threads, closing(decided):
         for one in decided:
             idle = placer.has_nothing_to_do(one)
-            waiting.append(_done(placer.row(one)) if idle else threads.submit(one))
+            waiting.append(_done(placer.row(one)) if idle else threads.submit(placer.row, one))
             while waiting and (waiting[0].done() or len(waiting) > _WINDOW):
-                yield threads.result(waiting.popleft())
+                yield waiting.popleft().result()
         while waiting:
-            yield threads.result(waiting.popleft())
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Yield the threads that place; when the block ends, what has not been begun is forgotten."""
+    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="place")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _done(row: Row) -> Future[Row]:
