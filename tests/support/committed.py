@@ -1,6 +1,7 @@
 """The files that are committed with the tests, and what must become of each."""
 
 import csv
+import os
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -16,9 +17,9 @@ def committed(name: str) -> Path:
 
 
 def name_of(path: str | Path) -> str:
-    """The name by which `expected.csv` knows a file."""
+    """The name by which `expected.csv` knows a file; of any other, the way to it from the tests."""
     below = BROKEN if Path(path).is_relative_to(BROKEN) else ARCHIVE
-    return Path(path).relative_to(below.parent).as_posix()
+    return os.path.relpath(path, below.parent)
 
 
 def expected_rows() -> list[dict[str, str]]:
