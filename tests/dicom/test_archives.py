@@ -138,10 +138,10 @@ def test_archives_of_all_shards_are_counted_by_the_merge(
     packed: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    shares = [sort(settings(packed, out, share=Shard(number, 2)), predictor).archives for number in (1, 2)]
+    shares = [sort(settings(packed, out, shard=Shard(number, 2)), predictor).archives for number in (1, 2)]
     assert sum(shares) == 3
     assert merge(str(out), PoolSettings(2, 20)).archives == 3
-    merged = sort(settings(packed, out, share=Shard(1, 2)), predictor)
+    merged = sort(settings(packed, out, shard=Shard(1, 2)), predictor)
     assert merged.archives == shares[0], "known from the merged manifest, too"
 
 

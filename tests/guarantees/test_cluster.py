@@ -127,6 +127,7 @@ def dask(folder: Path) -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
             program.communicate()
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_is_killed_costs_nothing(
     words: Words, single: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

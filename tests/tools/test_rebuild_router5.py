@@ -28,8 +28,8 @@ def test_router5_is_rebuilt_by_the_commands_of_its_card(tmp_path: Path) -> None:
         "--dry-run",
     ]
     printed = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    plain = printed.replace(f"{tmp_path}/", "").replace(f"{ROOT}/", "")
-    plain = plain.replace(f"{sys.executable} -m ", "").replace(sys.executable, "python")
+    plain = printed.replace(f"{sys.executable} -m ", "").replace(sys.executable, "python")
+    plain = plain.replace(f"{tmp_path}/", "").replace(f"{ROOT}/", "")
     assert [shlex.split(line) for line in plain.splitlines()] == told_by_the_card()
     assert len(told_by_the_card()) == 3
     assert not list(tmp_path.iterdir())
