@@ -36,7 +36,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from dicomsort.dicom.header import Rejected, header_of, read_header
-from dicomsort.dicom.pixel_data import ImagePixelDescription, PixelSource
+from dicomsort.dicom.pixel_data import ImagePixelDescription
+from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import fitted_shape, to_bytes

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dicomsort.dicom.blank import has_blank_part
 from dicomsort.dicom.jpeg import LOSSLESS, JpegStream, read_stream
+from dicomsort.dicom.jpeg_xl import jpeg_xl_size
 from dicomsort.imaging.canvas import Box
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -350,31 +351,10 @@ def _tile_parts(frame: bytes, start: int) -> tuple[dict[int, set[int]], dict[int
     return parts, counts
 
 
-def _size_of_jpeg_xl(frame: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) of a JPEG XL stream, bare or in boxes (ISO/IEC 18181-1 D.2, 18181-2 9)."""
-    start = 0 if frame.startswith(b"\xff\x0a") else frame.find(b"\xff\x0a", 0, 4096)
-    if start < 0:
-        return None
-    bits = int.from_bytes(frame[start + 2 : start + 12], "little")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value, bits = bits & ((1 << count) - 1), bits >> count
-        return value
-
-    def side(small: bool) -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    small = bool(take(1))
-    rows, ratio = side(small), take(3)
-    over, under = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
-    return rows, rows * over // under if ratio else side(small)
-
-
 _KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
     **dict.fromkeys(_JPEG | JPEG_LS, _keeps_to_jpeg),
     **dict.fromkeys(_JPEG_2000 | _HTJ2K, _keeps_to_jpeg_2000),
-    **dict.fromkeys(_JPEG_XL, lambda frame, shape: _size_of_jpeg_xl(frame) == shape),
+    **dict.fromkeys(_JPEG_XL, lambda frame, shape: jpeg_xl_size(frame) == shape),
 }
 """What is cut off within a tile-part or a JPEG XL stream is left to the decoders."""
 

@@ -23,7 +23,8 @@ from dicomsort.dicom.header import (
     read_header,
     sop_class,
 )
-from dicomsort.dicom.pixel_data import ImagePixelDescription, PixelSource, StoredValues
+from dicomsort.dicom.pixel_data import ImagePixelDescription, StoredValues
+from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_on
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from dicomsort.dicom import pixel_data
+from dicomsort.dicom import pixel_source
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
@@ -233,4 +233,4 @@ def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:
 
 
 def _digest(path: str) -> str:
-    return pixel_data.pixel_digest(unescape(path))
+    return pixel_source.pixel_digest(unescape(path))

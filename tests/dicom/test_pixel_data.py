@@ -13,8 +13,8 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from readings import CANVAS, ENCODERS, SMOOTH, SMOOTH8, Write, decoded_alike, image_of
 
 from dicomsort import ReadSettings
-from dicomsort.dicom import header, pixel_data, reader
-from dicomsort.dicom.pixel_data import pixel_digest
+from dicomsort.dicom import header, pixel_source, reader
+from dicomsort.dicom.pixel_source import pixel_digest
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
 
@@ -80,7 +80,7 @@ def test_uncompressed_pixels_are_mapped_and_only_one_frame_of_them(
     path = write_dicom(tmp_path / "x.dcm", SMOOTH, NumberOfFrames=3, PixelData=SMOOTH.tobytes() * 3)
     with path.open("rb") as file:
         dataset, stream = header.read_header(file)
-        source = pixel_data.PixelSource(stream, dataset)
+        source = pixel_source.PixelSource(stream, dataset)
         source.open()
         frame = source.native_frame(1, SMOOTH.nbytes)
         base: Any = frame
