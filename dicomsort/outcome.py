@@ -121,6 +121,10 @@ class Action(StrEnum):
     REFLINK = "reflink"
 
 
+COPIES = (Action.COPY, Action.REFLINK)
+"""Actions whose result has bytes of its own."""
+
+
 class _Lean:
     """Travels between processes by its fields alone, several times quicker than a dataclass does."""
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import Action
+from dicomsort.outcome import COPIES
 from dicomsort.system import durable
 
 _SECONDS = 1.0
 _MOST_WAITING = 20_000
-_COPIES = (Action.COPY, Action.REFLINK)
 
 
 class Journal:
@@ -71,6 +70,6 @@ class Journal:
             return
         placed = [row for row in rows if row.action]
         names = [os.path.join(self._folder, row.destination) for row in placed]
-        copies = [name for name, row in zip(names, placed, strict=True) if row.action in _COPIES]
+        copies = [name for name, row in zip(names, placed, strict=True) if row.action in COPIES]
         durable.sync(copies, names, self._folder)
         self._manifest.append(rows)

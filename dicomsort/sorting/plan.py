@@ -12,13 +12,12 @@ from typing import Any
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import Action, Reason, Status
+from dicomsort.outcome import COPIES, Action, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import PlacementSettings, place, remove
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 
-_COPIES = (Action.COPY, Action.REFLINK)
 _SECONDS = 1.0
 _PLACED = (Status.SORTED, Status.REVIEW)
 
@@ -81,7 +80,7 @@ def _check_space(manifest: Manifest, out: str, action: Action) -> None:
     if not files:
         raise UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
     free = shutil.disk_usage(out).free
-    if action in _COPIES and size > free:
+    if action in COPIES and size > free:
         raise TargetError(
             f"the plan needs {size / 1e9:.3f} GB, and '{escape(out)}' has {free / 1e9:.3f} GB free: "
             "free some, or link with --action"
@@ -113,7 +112,7 @@ class _Applying:
     def write(self) -> None:
         rows, self._waiting, self._written = self._waiting, [], time.monotonic()
         placed = [os.path.join(self._out, row.placement.destination) for row in rows if row.action]
-        durable.sync(placed if self._placing.action in _COPIES else (), placed, self._out)
+        durable.sync(placed if self._placing.action in COPIES else (), placed, self._out)
         self._manifest.append_records(rows)
 
 
@@ -141,7 +140,7 @@ def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step
     step()
     try:
         if os.path.lexists(target):
-            if placement.action in _COPIES and not os.path.exists(source):
+            if placement.action in COPIES and not os.path.exists(source):
                 done.left[Reason.LAST_COPY.value] += 1
                 return record
             if not remove(source, target, placement, verify):
