@@ -191,9 +191,7 @@ def named_paths(page: Path) -> set[Path]:
     """The files and folders that a page names: `tools/x.py`, or `room/module` of the package."""
     names = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/[\w.-]*)`", FENCE.sub("", text(page)))
     package = {ROOT / "dicomsort" / f"{name}.py" for name in names if name.split("/")[0] in layers()}
-    folders = set(
-        ["dicomsort", "tests", "models", "benchmarks", "tools", "studies", "docs", "examples", "findings"]
-    )
+    folders = {"dicomsort", "tests", "models", "benchmarks", "tools", "studies", "docs", "examples"}
     return package | {ROOT / name for name in names if name.split("/")[0] in folders}
 
 
