@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
-from dicomsort.model.classifier import Classifier
-from dicomsort.model.devices import THREADS
+from dicomsort.model.engines.devices import THREADS
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.system.malloc import keep_freed_memory
 
 BATCHES = (1, 8, 32, 128)
@@ -73,10 +73,10 @@ def main() -> None:
         "plain float32": (plain(bundle, given.device), 1)
     }
     for precision in ("float32", "bfloat16", *(["float16"] if given.device.startswith("cuda") else [])):
-        classifier = Classifier(bundle, given.device, precision)
+        classifier = TorchClassifier(bundle, given.device, precision)
         share = max(1, THREADS // classifier.concurrency)
 
-        def run(images: Images, classifier: Classifier = classifier, share: int = share) -> object:
+        def run(images: Images, classifier: TorchClassifier = classifier, share: int = share) -> object:
             torch.set_num_threads(share)
             return classifier.logits(images)
 

@@ -39,7 +39,7 @@ from scale import peak
 from dicomsort.dicom import reader
 from dicomsort.model.batching import predict
 from dicomsort.model.bundle import load, locate
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.outcome import ReadImage
 from dicomsort.system.malloc import keep_freed_memory
 from dicomsort.system.timing import StageTimer
@@ -117,7 +117,7 @@ def build(folder: Path, archive: str, files: int) -> list[Path]:
 def floor(paths: list[Path], files: int) -> dict[str, float]:
     """Return what nobody can save: seconds for all names, from the distinct files."""
     keep_freed_memory()
-    classifier = Classifier(load(locate("router5")), "cpu")
+    classifier = TorchClassifier(load(locate("router5")), "cpu")
     preprocessing, scale = classifier.bundle.preprocessing, files / len(paths)
     buffer = bytearray(max(path.stat().st_size for path in paths))
 

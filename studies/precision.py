@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 
 from dicomsort.data import dataset
 from dicomsort.model import bundle as bundles
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import decide
 from dicomsort.outcome import Failure
 from dicomsort.system.worker_pool import PoolSettings
 
 
-def scores(classifier: Classifier, images: NDArray[np.uint8], batch: int) -> NDArray[np.float64]:
+def scores(classifier: TorchClassifier, images: NDArray[np.uint8], batch: int) -> NDArray[np.float64]:
     """Return calibrated probabilities (n, labels)."""
     logits = [classifier.logits(images[at : at + batch]) for at in range(0, len(images), batch)]
     return np.asarray(classifier.bundle.scores(np.concatenate(logits)))
 
 
-def compare(name: str, ours: NDArray[np.float64], exact: NDArray[np.float64], classifier: Classifier) -> None:
+def compare(
+    name: str, ours: NDArray[np.float64], exact: NDArray[np.float64], classifier: TorchClassifier
+) -> None:
     """Print how far two sets of probabilities (n, labels) lie apart."""
     head = classifier.bundle.head
     decisions = [[decide(row, head) for row in rows] for rows in (ours, exact)]
@@ -63,9 +65,9 @@ def main() -> None:
     readings = dataset.read_all(samples, bundle.preprocessing, PoolSettings())
     images = np.stack([reading.image for _, reading in readings if not isinstance(reading, Failure)])
     print(f"{len(images)} images of {len(samples)} files, {bundle.tag}, {given.device}")
-    exact = Classifier(bundle, given.device, "float32")
+    exact = TorchClassifier(bundle, given.device, "float32")
     reference = scores(exact, images, 8)
-    other = Classifier(bundle, given.device, given.precision)
+    other = TorchClassifier(bundle, given.device, given.precision)
     compare(f"{other.precision} against float32", scores(other, images, 8), reference, other)
     some = images[:640]
     compare("float32, batches of 1 against 64", scores(exact, some, 1), scores(exact, some, 64), exact)

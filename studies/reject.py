@@ -35,7 +35,7 @@ from dicomsort.evaluation import metrics
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.metrics import Predictions
 from dicomsort.model import bundle as bundles
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 
 FALSE = 0.01
 """The share of the test part that the threshold beside the model's own rejects."""
@@ -327,7 +327,7 @@ def main() -> None:
     if bundle.reject is None:
         raise SystemExit(f"{bundle.tag} has no reject score: there is nothing to measure")
     samples = load_samples(given.data, given.target, given.source)
-    asked = ask_all(Classifier(bundle, given.device), negatives.load(given.negatives), samples, given)
+    asked = ask_all(TorchClassifier(bundle, given.device), negatives.load(given.negatives), samples, given)
     report = report_on(asked, given.dicom, given.bootstrap)
     given.out.mkdir(parents=True, exist_ok=True)
     facts = {"model": bundle.tag, "threshold": asked.threshold, **asdict(report)}

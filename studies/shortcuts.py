@@ -37,7 +37,7 @@ from dicomsort.imaging.canvas import fit
 from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import split_columns
 
 Gray = NDArray[np.float32]
@@ -467,7 +467,7 @@ def main() -> None:
     bundle = bundles.load(bundles.locate(given.model))
     known = load(given.data, given.target, given.source)
     samples = _some(dataset.in_part(known, bundle.split, given.split_part), given.limit)
-    answered = measure_conditions(Classifier(bundle, given.device), samples, given.target)
+    answered = measure_conditions(TorchClassifier(bundle, given.device), samples, given.target)
     given.out.mkdir(parents=True, exist_ok=True)
     report = as_json(answered, known, bundle) | {"part": given.split_part}
     (given.out / "shortcuts.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

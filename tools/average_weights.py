@@ -30,7 +30,7 @@ from dicomsort.data.dataset import TRAIN, Columns
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import CONFIG, Bundle
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.ood import PREFIX
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation, finish, train
@@ -110,7 +110,7 @@ def answered(
     weights = averaged(replace(one, split={}), other)
     temperature = (one.head.temperature + other.head.temperature) / 2
     head = replace(one.head, temperature=temperature)
-    classifier = Classifier(replace(one, weights=weights, reject=None, head=head), "cpu", "bfloat16")
+    classifier = TorchClassifier(replace(one, weights=weights, reject=None, head=head), "cpu", "bfloat16")
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder), one.preprocessing)
         found, _ = corrections.load(data, Columns((target,)), None, cache.hash_of)

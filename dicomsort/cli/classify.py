@@ -30,6 +30,7 @@ class How:
     models: Sequence[str] | None
     device: str
     precision: str
+    engine: str
     workers: int | None
     quiet: bool
     verbose: bool
@@ -47,18 +48,18 @@ def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, 
     return tuple(inputs or [os.sep])
 
 
-def shard_of(shard: str | None, restart: bool, engine: Backend | None) -> Shard | None:
+def shard_of(shard: str | None, restart: bool, cluster: Backend | None) -> Shard | None:
     """Return the shard to sort. Raises UsageError if it is none, or goes with what contradicts it."""
     if shard is None:
         return None
     if restart:
         raise UsageError("--restart does not go with --shard: the shards fill one output together")
-    if engine is not None:
+    if cluster is not None:
         raise UsageError("--shard does not go with --backend, which divides the files itself")
     return Shard.parse(shard)
 
 
-def engine_of(
+def cluster_of(
     backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
 ) -> Backend | None:
     """Return what runs the tasks of a distributed run; None for a run of this process alone."""
@@ -69,43 +70,43 @@ def engine_of(
     return None
 
 
-def run(settings: SortSettings, how: How, engine: Backend | None) -> tuple[str, SortSummary]:
+def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str, SortSummary]:
     """Run it; returns the `model` column and the summary. Raises as `pipeline.sort` does, and ModelError."""
     files = pipeline.archive_of(settings)
-    if engine is not None and working_folder_is_gone():
+    if cluster is not None and working_folder_is_gone():
         raise UsageError("--backend: the current folder has been removed, change to another one")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
-    if engine is None:
+    if cluster is None:
         return tag, _here(settings, bundles, how, files)
-    job = _job(settings, engine, how)
+    job = _job(settings, cluster, how)
     with console.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, engine, watch, console.info, files)
+        return tag, driver.sort(job, cluster, watch, console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
     warm_up()
-    with predictors_for(bundles, how.device, how.precision) as (predictor, *further):
+    with predictors_for(bundles, how.device, how.precision, how.engine) as (predictor, *further):
         if how.verbose:
             size = settings.batch_size or min(each.batch_size for each in (predictor, *further))
             tag = "+".join(each.tag for each in bundles)
             console.info(
-                f"model {tag} on {predictor.name} in {predictor.precision}, batches of {size}, "
-                f"{settings.pool.workers} workers"
+                f"model {tag} on {predictor.name} by {predictor.engine} in {predictor.precision}, "
+                f"batches of {size}, {settings.pool.workers} workers"
             )
         with console.sorting(how.quiet) as watch:
             return pipeline.sort(settings, predictor, watch, further, files)
 
 
-def _job(settings: SortSettings, engine: Backend, how: How) -> Job:
+def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:
     """Return what all nodes are to do, in names that mean the same on each."""
     roots = tuple(map(os.path.abspath, settings.roots))
     own = replace(settings, roots=roots, out=os.path.abspath(settings.out), restart=False)
     names = tuple(str(Path(name).resolve()) if Path(name).is_dir() else name for name in how.names)
     workers = how.workers
-    if workers is None and engine.backend == "loky":
-        workers = max(1, settings.pool.workers // (engine.tasks or 1))
-    return Job(own, names, how.device, how.precision, __version__, workers)
+    if workers is None and cluster.backend == "loky":
+        workers = max(1, settings.pool.workers // (cluster.tasks or 1))
+    return Job(own, names, how.device, how.precision, how.engine, __version__, workers)
 
 
 def _bundles(names: Sequence[str]) -> list[Bundle]:

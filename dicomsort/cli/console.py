@@ -187,9 +187,13 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
 
 def report_spent(tally: "SortSummary") -> None:
     """Print where the time went."""
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in tally.spent.items() if stage != "wait")
-    waited = tally.spent.get("wait", 0.0)
-    info(f"processor seconds: {stages}; waited {waited:.1f} of {tally.seconds:.1f} s for files to be read")
+    spent = dict(tally.spent)
+    waited, network = spent.pop("wait", 0.0), spent.pop("network", 0.0)
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
+    info(
+        f"processor seconds: {stages}; network {network:.1f} s in its lanes; "
+        f"waited {waited:.1f} of {tally.seconds:.1f} s for files to be read"
+    )
 
 
 def report_done(done: str, left: Mapping[str, int], quiet: bool) -> None:

@@ -65,6 +65,7 @@ def evaluate(
     batch_size: options.BatchSize = None,
     device: options.Devices = "auto",
     precision: options.Precision = "auto",
+    engine: options.Engine = "auto",
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -88,7 +89,7 @@ def evaluate(
         settings = EvalSettings(
             bootstrap=bootstrap, seed=seed, cluster=cluster, by=tuple(by or ()), batch_size=batch_size,
             pool=pool_settings(workers), corrections=corrections, patient=patient, part=part,
-            baseline=baseline, device=device, precision=precision,
+            baseline=baseline, device=device, precision=precision, engine=engine,
         )  # fmt: skip
         targets = tuple(dict.fromkeys(target or ()))
         results = evaluate_models(data, models, targets, settings, console.ConsoleReporter(quiet))
@@ -119,6 +120,7 @@ def calibrate(
     batch_size: options.BatchSize = None,
     device: options.Devices = "auto",
     precision: options.Precision = "auto",
+    engine: options.Engine = "auto",
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -144,7 +146,7 @@ def calibrate(
         loaded, samples = run.load_part(data, targets, [bundle], asked)
         console.report_lines(loaded.remarks)
         with (
-            load.predictor_for(bundle, device, precision) as predictor,
+            load.predictor_for(bundle, device, precision, engine) as predictor,
             console.counting("reading", len(samples), quiet) as count,
         ):
             logits = calibration.logits_of(predictor, samples, settings, count)

@@ -10,10 +10,12 @@ import typer
 
 from dicomsort import __version__
 from dicomsort.cli import console, evaluate, inspect, train
+from dicomsort.cli import model as model_commands
 from dicomsort.cli.options import (
     READ,
     BatchSize,
     Devices,
+    Engine,
     FromList,
     Json,
     MaxPixels,
@@ -141,6 +143,7 @@ def classify(
     batch_size: BatchSize = None,
     device: Devices = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     timeout: Timeout = 60.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -157,18 +160,18 @@ def classify(
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
-        engine = classify.engine_of(backend, address, tasks, shard_size, device)
+        cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
-            shard=classify.shard_of(shard, restart, engine),
+            shard=classify.shard_of(shard, restart, cluster),
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
             pool=pool_settings(workers, timeout),
         )  # fmt: skip
-        how = classify.How(model, device, precision, workers, quiet, verbose)
-        tag, tally = classify.run(settings, how, engine)
+        how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        tag, tally = classify.run(settings, how, cluster)
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
@@ -310,5 +313,5 @@ def _canvas(model: str, size: int | None) -> Any:
     return preprocessing if size is None else replace(preprocessing, size=size)
 
 
-for _commands in (train, evaluate, inspect):
+for _commands in (train, evaluate, inspect, model_commands):
     _commands.register(app)

@@ -28,6 +28,9 @@ Devices = Annotated[
 Precision = Annotated[
     str, typer.Option(help="Of the network: auto, float32, bfloat16 or float16; auto goes by the device.")
 ]
+Engine = Annotated[
+    str, typer.Option(help="What runs the network: auto, openvino or torch; auto goes by the device.")
+]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
 ]

@@ -147,6 +147,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted training of the same settings was.")
     ] = False,
+    graph: Annotated[
+        bool,
+        typer.Option("--graph/--no-graph", help="Write graph.onnx, for processors without PyTorch."),
+    ] = True,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = None,
@@ -188,7 +192,7 @@ def train(
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
-                console.ConsoleReporter(quiet) if mine.is_main else SilentTraining(),
+                console.ConsoleReporter(quiet) if mine.is_main else SilentTraining(), graph,
             )  # fmt: skip
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -18,7 +18,7 @@ from dicomsort import __version__
 from dicomsort.cluster.task import Summary, Task, TaskFiles, write_summary
 from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal
 from dicomsort.model import bundle
-from dicomsort.model.devices import visible_gpus
+from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline, shards
 from dicomsort.system import locks, streams
@@ -62,7 +62,10 @@ def _sorted(task: Task) -> Summary:
     own = replace(job.settings, task=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     warm_up()
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]
-    with _own_device(job.device) as device, predictors_for(bundles, device, job.precision) as predictors:
+    with (
+        _own_device("cpu" if job.engine == "openvino" else job.device) as device,
+        predictors_for(bundles, device, job.precision, job.engine) as predictors,
+    ):
         first, *further = predictors
         tally = pipeline.sort(own, first, None, further, TaskFiles(task))
     statuses = Counter({status.value: count for status, count in tally.statuses.items()})

@@ -33,13 +33,14 @@ class Job:
     """What all tasks of a run have in common.
 
     settings: of the run, with absolute paths. workers: reading processes a task; None for as many as a node
-    has processors. models, device and precision: as on the command line.
+    has processors. models, device, precision and engine: as on the command line.
     """
 
     settings: SortSettings
     models: tuple[str, ...]
     device: str
     precision: str
+    engine: str
     version: str
     workers: int | None = None
 

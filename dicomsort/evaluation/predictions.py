@@ -39,7 +39,8 @@ class EvalSettings:
     Sample.metadata or HEADER_FACTS) whose values have figures of their own. batch_size: None for what suits
     the device. corrections: a file of labels to put right. patient: see `table.Columns`. part: train,
     validation, test or all, by the model's split. baseline: whether to compare with the most common class and
-    a regression, None for where several models are compared. device, precision: as the command line has them.
+    a regression, None for where several models are compared. device, precision, engine: as for the command
+    line.
     """
 
     bootstrap: int = 10_000
@@ -54,6 +55,7 @@ class EvalSettings:
     baseline: bool | None = None
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,9 @@ def _patient(data: Path, asked: EvalSettings) -> str | None:
 
 
 def _loading(models: Sequence[Bundle], settings: EvalSettings) -> Ready:
-    return lambda place: load.predictor_for(models[place], settings.device, settings.precision)
+    return lambda place: load.predictor_for(
+        models[place], settings.device, settings.precision, settings.engine
+    )
 
 
 def _predict(

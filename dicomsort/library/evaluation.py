@@ -89,6 +89,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     workers: int | None = None,
     reporter: Reporter = _SILENT,
 ) -> EvaluationResult:
@@ -100,7 +101,8 @@ def evaluate(
     models; several are compared with the first. target: the column of labels, or several. part: train,
     validation, test or all, by the first model's split. by: columns or header fields whose values have
     figures of their own. bootstrap: resamples for the 95 % intervals. baseline: None for True with several
-    models. device, precision: for models that are not loaded yet. reporter: told of warnings and of progress.
+    models. device, precision, engine: for models that are not loaded yet. reporter: told of warnings and
+    of progress.
 
     Raises UsageError, ModelError or InternalError; files that cannot be read are in `unread`.
     """
@@ -118,6 +120,6 @@ def evaluate(
     bundles = [each.bundle if isinstance(each, Model) else each for each in given]
 
     def ready(place: int) -> AbstractContextManager[Predictor]:
-        return predictor_of(given[place], device, precision)
+        return predictor_of(given[place], device, precision, engine)
 
     return EvaluationResult(evaluate_models(path, bundles, targets, settings, reporter, ready), path)

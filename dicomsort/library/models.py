@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,14 @@ from dicomsort.library.arguments import PathLike, check_between
 from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.classifier import Classifier
-from dicomsort.model.features import FeatureExtractor
 from dicomsort.model.heads import Decision, Head, split_columns
-from dicomsort.model.load import predictor_for
+from dicomsort.model.load import classifier_for, predictor_for
 from dicomsort.model.model_set import columns_of
 from dicomsort.outcome import Failure, ReadImage
+
+if TYPE_CHECKING:
+    from dicomsort.model.engines.openvino import OpenVinoClassifier
+    from dicomsort.model.engines.torch import TorchClassifier
 
 Image = NDArray[np.uint8]
 Images = PathLike | Image | Iterable[PathLike | Image]
@@ -40,7 +41,7 @@ class Model:
     bundle: what it is on disk. predictor: what runs its network.
     """
 
-    def __init__(self, bundle: Bundle, predictor: Classifier) -> None:
+    def __init__(self, bundle: Bundle, predictor: "OpenVinoClassifier | TorchClassifier") -> None:
         self.bundle, self.predictor = bundle, predictor
 
     def __repr__(self) -> str:
@@ -70,6 +71,11 @@ class Model:
     def device(self) -> str:
         """Where it runs: cpu, cuda, cuda:n or mps."""
         return self.predictor.name
+
+    @property
+    def engine(self) -> str:
+        """What runs it: openvino or torch."""
+        return self.predictor.engine
 
     @property
     def precision(self) -> str:
@@ -144,17 +150,14 @@ class Model:
         The width is the network's own, such as 1024 of MobileNet-V1. Computed in float32, whatever the
         model's precision. images, read: see `predict`. Raises as `scores` does.
         """
-        extractor = self._extractor  # made once, before the threads that ask it
+        black = np.zeros((1, self.canvas.size, self.canvas.size), np.uint8)
+        width = self.predictor.features(black).shape[1]
 
         def features(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
-            return extractor.features(_stacked(pictures))
+            return self.predictor.features(_stacked(pictures))
 
         rows = self._ask(self._read(images, read), features, max(1, self.predictor.batch_size // 2))
-        return np.array(rows, np.float32).reshape(len(rows), extractor.width)
-
-    @cached_property
-    def _extractor(self) -> FeatureExtractor:
-        return FeatureExtractor(self.bundle, self.predictor.device)
+        return np.array(rows, np.float32).reshape(len(rows), width)
 
     def _head_at(self, name: str | None) -> int:
         names = [head.name for head in self.heads]
@@ -205,21 +208,26 @@ def _stacked(pictures: Sequence[ReadImage]) -> Image:
     return np.stack([picture.image for picture in pictures])
 
 
-def load_model(name_or_folder: PathLike, device: str = "auto", precision: str = "auto") -> Model:
+def load_model(
+    name_or_folder: PathLike, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Model:
     """Load a model and make it ready on a device.
 
     name_or_folder: a shipped model's name, such as `router5`, or a bundle's folder. device: auto, cpu, cuda,
-    cuda:n or mps. precision: auto, float32, bfloat16 or float16; auto goes by the device.
+    cuda:n or mps. precision: auto, float32, bfloat16 or float16; auto goes by the device. engine: auto,
+    openvino or torch; auto is openvino on a processor, for models with a graph, and torch elsewhere.
 
-    On a processor PyTorch's number of threads is set for this process, so that several batches run at a time.
+    On a processor torch's number of threads is set for this process, so that several batches run at a time.
     Raises ModelError if there is no such model or it is damaged, UsageError for a device that is not there.
     """
     bundle = bundles.load(bundles.locate(os.fspath(name_or_folder)))
-    return Model(bundle, Classifier(bundle, device, precision))
+    return Model(bundle, classifier_for(bundle, device, precision, engine))
 
 
 @contextmanager
-def predictors_of(models: "Models", device: str, precision: str) -> Iterator[list[Predictor]]:
+def predictors_of(
+    models: "Models", device: str, precision: str, engine: str = "auto"
+) -> Iterator[list[Predictor]]:
     """Make models ready that are not; those that were loaded stay where they are.
 
     Raises UsageError if there is none, or two have one name; else as `load_model` does.
@@ -229,16 +237,18 @@ def predictors_of(models: "Models", device: str, precision: str) -> Iterator[lis
         raise UsageError("name at least one model")
     columns_of([each.bundle if isinstance(each, Model) else each for each in given])
     with ExitStack() as stack:
-        yield [stack.enter_context(predictor_of(each, device, precision)) for each in given]
+        yield [stack.enter_context(predictor_of(each, device, precision, engine)) for each in given]
 
 
 @contextmanager
-def predictor_of(model: Bundle | Model, device: str, precision: str) -> Iterator[Predictor]:
+def predictor_of(
+    model: Bundle | Model, device: str, precision: str, engine: str = "auto"
+) -> Iterator[Predictor]:
     """Make a model ready, if it is not. Raises UsageError or ModelError."""
     if isinstance(model, Model):
         yield model.predictor
         return
-    with predictor_for(model, device, precision) as predictor:
+    with predictor_for(model, device, precision, engine) as predictor:
         yield predictor
 
 

@@ -51,6 +51,7 @@ def sort(
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     progress: Watch | None = None,
     reporter: Reporter = _SILENT,
 ) -> SortSummary:
@@ -60,12 +61,12 @@ def sort(
     processes of its own. The same call again does only what is missing, also after an exception or Ctrl-C.
 
     inputs: folders or files; None for any file that `from_list` names. models: names, folders or loaded
-    models; the first decides, others answer in columns of their own. device, precision: for models that are
-    not loaded yet. action: copy, symlink, hardlink or reflink. review_below: confidence 0..1 under which a
-    file goes to review, None for the model's own. shard: `i/n` for one share. timeout: seconds that one file
-    may take. workers: reading processes, None for one a processor. progress: called in this thread after
-    every file with the summary so far, which is always the same object. reporter: told what a person should
-    know before the run; see `system.reporting`.
+    models; the first decides, others answer in columns of their own. device, precision, engine: for models
+    that are not loaded yet. action: copy, symlink, hardlink or reflink. review_below: confidence 0..1 under
+    which a file goes to review, None for the model's own. shard: `i/n` for one share. timeout: seconds that
+    one file may take. workers: reading processes, None for one a processor. progress: called in this thread
+    after every file with the summary so far, which is always the same object. reporter: told what a person
+    should know before the run; see `system.reporting`.
 
     Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
     raise nothing: they have their row, and `summary.exit_code` tells of them.
@@ -84,7 +85,7 @@ def sort(
     warm_up()
     from dicomsort.library.models import predictors_of  # noqa: PLC0415  (workers may import this module)
 
-    with predictors_of(models, device, precision) as (first, *further):
+    with predictors_of(models, device, precision, engine) as (first, *further):
         for bundle in (each.bundle for each in (first, *further)):
             if bundle.concat_by:
                 reporter.warn(

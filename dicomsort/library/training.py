@@ -89,6 +89,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     workers: int | None = None,
+    graph: bool = True,
     reporter: TrainingReporter = _SILENT,
     **settings: Unpack[RecipeSettings],
 ) -> TrainingResult:
@@ -101,7 +102,8 @@ def train(
     several. recipe: a paper's settings, by name. settings: what differs from the recipe, by the fields of
     `training.recipe.Recipe`, such as epochs=5. hold_out: `COLUMN=VALUE`, or several. folds: cross-validate
     instead of training one model. cache: folder of decoded pictures, None for `cache` beside `out`.
-    reporter: told of warnings, files that could not be read, and every epoch.
+    graph: whether to write graph.onnx, for processors without PyTorch. reporter: told of warnings, files that
+    could not be read, and every epoch.
 
     Raises UsageError, TargetError or ModelError; TypeError for a setting that there is not.
     """
@@ -118,7 +120,7 @@ def train(
     with ranks(device) as mine:
         run = TrainingRun(
             Path(data), Path(out), store, made, mine, texts(target), division, workers, resume,
-            _path(corrections), patient, reporter if mine.is_main else _SILENT,
+            _path(corrections), patient, reporter if mine.is_main else _SILENT, graph,
         )  # fmt: skip
         with run_folder.alone(Path(out)) if mine.is_main else nullcontext():
             facts, unread = run.train() if folds is None else run.cross_validate(_path(audit))

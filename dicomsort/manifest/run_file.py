@@ -11,6 +11,9 @@ from dicomsort.manifest.names import RUN
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
+_BEFORE = {"engine": "torch"}
+"""What folders of earlier versions were filled with, which did not write it down."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -68,8 +71,8 @@ class RunFile:
         with a plan after the deed. Raises UsageError with advice.
         """
         for name, value in run.fixed.items() if self.runs else ():
-            if (was := self.fixed.get(name)) != value:
-                same = f"--precision {was}" if name == "precision" and was else "the same settings"
+            if (was := self.fixed.get(name, _BEFORE.get(name))) != value:
+                same = f"--{name} {was}" if name in ("engine", "precision") and was else "the same settings"
                 raise UsageError(
                     f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "
                     f"use another --out, or {same}"

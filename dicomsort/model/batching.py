@@ -1,5 +1,6 @@
 """Pictures in batches to outputs, several batches at the same time."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,13 +25,14 @@ Ask = Callable[[Sequence[ReadImage]], Iterable[Output]]
 
 
 class Predictor(Protocol):
-    """What turns images into logits; `classifier.Classifier` and `fleet.MultiGpuClassifier` do.
+    """What turns images into logits; the classifiers of `model.engines` do.
 
-    name: of the device. precision: float32, bfloat16 or float16. concurrency: how many threads may call
-    `logits` at a time. batch_size: how many images at a time suit it best.
+    engine: openvino or torch. name: of the device. precision: float32, bfloat16 or float16. concurrency: how
+    many threads may call `logits` at a time. batch_size: how many images at a time suit it best.
     """
 
     bundle: Bundle
+    engine: str
     name: str
     precision: str
     concurrency: int
@@ -64,7 +66,7 @@ def predict(
     """
 
     def ask(pictures: Sequence[ReadImage]) -> NDArray[np.float32]:
-        with spent.busy("network"):
+        with spent.busy("network", time.monotonic):
             logits = predictor.logits(np.stack([picture.image for picture in pictures]))
         return (scoring or predictor.bundle.scores)(logits)
 

@@ -20,12 +20,14 @@ from safetensors.numpy import save as save_tensors
 from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
+from dicomsort.system.atomic import replacing
 
 FORMAT = 1
-WEIGHTS, CONFIG, SPLIT = "model.safetensors", "config.json", "split.csv"
+WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", "config.json", "split.csv"
 
 _KEYS = {
-    "format", "name", "network", "preprocessing", "heads", "weights_sha256", "training", "metrics", "reject",
+    "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
+    "training", "metrics", "reject",
 }  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -63,6 +65,8 @@ class Bundle:
 
     head: the one that decides where a file goes; further: others, which answer in columns of their own.
     reject: set if the network gives a reject score, one more column after the logits.
+    graph: the network as `graph.resolved` takes it; None for one that runs on PyTorch alone. It adds nothing
+    to the digest: it is the network and the weights once more.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Bundle:
     split: dict[str, str] = field(default_factory=dict)
     further: tuple[Head, ...] = ()
     reject: Reject | None = None
+    graph: bytes | None = None
 
     def __post_init__(self) -> None:
         if len({head.name.casefold() for head in self.heads}) < len(self.heads):
@@ -143,9 +148,25 @@ class Bundle:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / WEIGHTS).write_bytes(weights)
+            if self.graph is not None:
+                (folder / GRAPH).write_bytes(self.graph)
             (folder / CONFIG).write_text(json.dumps(self._config(weights), indent=2) + "\n", encoding="utf-8")
             with (folder / SPLIT).open("w", encoding="utf-8", newline="") as file:
                 write_split(self.split, file)
+        except OSError as error:
+            raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+    def save_graph(self, folder: Path) -> None:
+        """Add the graph to the bundle in `folder`; all else there stays. Raises TargetError."""
+        if self.graph is None:
+            raise ValueError("there is no graph to save")
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config["graph_sha256"] = hashlib.sha256(self.graph).hexdigest()
+            with replacing(folder / GRAPH, "wb") as file:
+                file.write(self.graph)
+            with replacing(folder / CONFIG) as file:
+                file.write(json.dumps(config, indent=2) + "\n")
         except OSError as error:
             raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
@@ -157,6 +178,7 @@ class Bundle:
             "preprocessing": self.preprocessing.as_dict(),
             "heads": [head.as_dict() for head in self.heads],
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            **({} if self.graph is None else {"graph_sha256": hashlib.sha256(self.graph).hexdigest()}),
             "training": self.training,
             "metrics": self.metrics,
             **({} if self.reject is None else {"reject": asdict(self.reject)}),
@@ -188,15 +210,17 @@ def locate(name_or_folder: str) -> Path:
     )
 
 
-def load(folder: Path) -> Bundle:
-    """Read a bundle and check it against its own hash.
+def load(folder: Path, with_graph: bool = True) -> Bundle:
+    """Read a bundle and check it against its own hashes.
 
+    with_graph: whether to read its graph, if it has one.
     Raises ModelError for a missing or damaged file, an unknown format or key, or a wrong hash.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = (folder / WEIGHTS).read_bytes()
-        return _assemble(config, weights, _load_split(folder / SPLIT))
+        graph = (folder / GRAPH).read_bytes() if with_graph and "graph_sha256" in config else None
+        return _assemble(config, weights, graph, _load_split(folder / SPLIT))
     except OSError as error:
         raise ModelError(f"model '{folder}' cannot be read: {error.strerror}: {error.filename}") from error
     except (
@@ -212,13 +236,15 @@ def load(folder: Path) -> Bundle:
         raise ModelError(f"model '{folder}' is damaged: {error}. Restore it, or train it again") from error
 
 
-def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> Bundle:
+def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split: dict[str, str]) -> Bundle:
     if config.get("format") != FORMAT:
         raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
     if unknown := set(config) - _KEYS:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
+    if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
+        raise ValueError(f"{GRAPH} does not have the hash that {CONFIG} records")
     check_name(str(config["name"]))
     if not config["heads"]:
         raise ValueError("it needs at least one head")
@@ -234,6 +260,7 @@ def _assemble(config: dict[str, Any], weights: bytes, split: dict[str, str]) -> 
         split=split,
         further=tuple(further),
         reject=None if config.get("reject") is None else Reject(**config["reject"]),
+        graph=graph,
     )
 
 

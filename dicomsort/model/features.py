@@ -12,18 +12,13 @@ from dicomsort.model.bundle import Bundle
 
 
 class FeatureExtractor:
-    """A bundle's network in float32 on one device; `features` may be called by several threads.
-
-    width: how many features there are.
-    """
+    """A bundle's network in float32 on one device; `features` may be called by several threads."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self._device = device
         self._network = networks.build(bundle).eval().to(device)
         self._given = threading.local()
         self._network.body.get_classifier().register_forward_pre_hook(self._note)
-        size = bundle.preprocessing.size
-        self.width = self.features(np.zeros((1, size, size), np.uint8)).shape[1]
 
     def _note(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         self._given.features = inputs[0]

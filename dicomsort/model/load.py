@@ -1,31 +1,60 @@
-"""A bundle made ready to run: on one device, or on several GPUs."""
+"""A bundle made ready to run: on a processor, on one GPU, or on several."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
+from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.classifier import Classifier
-from dicomsort.model.devices import choose_devices
-from dicomsort.model.multi_gpu import MultiGpuClassifier
+from dicomsort.model.engines.selection import Choice, choose_engine
 from dicomsort.system.malloc import keep_freed_memory
+
+if TYPE_CHECKING:
+    from dicomsort.model.engines.openvino import OpenVinoClassifier
+    from dicomsort.model.engines.torch import TorchClassifier
 
 
 @contextmanager
-def predictor_for(bundle: Bundle, device: str, precision: str) -> Iterator[Classifier | MultiGpuClassifier]:
+def predictor_for(bundle: Bundle, device: str, precision: str, engine: str = "auto") -> Iterator[Predictor]:
     """Make the network ready on its device, or on several, and try it. Raises UsageError or ModelError."""
-    keep_freed_memory()
-    devices = choose_devices(device)
-    if len(devices) > 1:
-        with MultiGpuClassifier(bundle, devices, precision) as fleet:
-            yield fleet
-    else:
-        yield Classifier(bundle, str(devices[0]), precision)
+    with predictors_for([bundle], device, precision, engine) as [predictor]:
+        yield predictor
 
 
 @contextmanager
 def predictors_for(
-    bundles: Sequence[Bundle], device: str, precision: str
-) -> Iterator[list[Classifier | MultiGpuClassifier]]:
-    """Make several networks ready, as `predictor_for` does each."""
+    bundles: Sequence[Bundle], device: str, precision: str, engine: str = "auto"
+) -> Iterator[list[Predictor]]:
+    """Make several networks ready, all on one engine, as `predictor_for` does each."""
+    keep_freed_memory()
+    choice = choose_engine(engine, device, bundles)
     with ExitStack() as stack:
-        yield [stack.enter_context(predictor_for(bundle, device, precision)) for bundle in bundles]
+        yield [_ready(bundle, choice, precision, stack) for bundle in bundles]
+
+
+def classifier_for(
+    bundle: Bundle, device: str, precision: str, engine: str = "auto"
+) -> "OpenVinoClassifier | TorchClassifier":
+    """Make the network ready on one device, and try it. Raises UsageError or ModelError."""
+    keep_freed_memory()
+    return _on_one_device(bundle, choose_engine(engine, device, [bundle]), precision)
+
+
+def _ready(bundle: Bundle, choice: Choice, precision: str, stack: ExitStack) -> Predictor:
+    if not choice.is_several:
+        return _on_one_device(bundle, choice, precision)
+    from dicomsort.model.engines.devices import choose_devices  # noqa: PLC0415
+    from dicomsort.model.engines.multi_gpu import MultiGpuClassifier  # noqa: PLC0415
+
+    return stack.enter_context(MultiGpuClassifier(bundle, choose_devices(choice.device), precision))
+
+
+def _on_one_device(bundle: Bundle, choice: Choice, precision: str) -> "OpenVinoClassifier | TorchClassifier":
+    """Load the engine that was chosen, and no other."""
+    if choice.engine == "openvino":
+        from dicomsort.model.engines.openvino import OpenVinoClassifier  # noqa: PLC0415
+
+        return OpenVinoClassifier(bundle, precision)
+    from dicomsort.model.engines.torch import TorchClassifier  # noqa: PLC0415
+
+    return TorchClassifier(bundle, choice.device, precision)

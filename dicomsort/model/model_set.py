@@ -1,5 +1,6 @@
 """Several models that look at the same files: what they need to see, and what all of them say."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ class ModelSet:
     def _logits(self, pictures: Sequence[ReadImage], spent: StageTimer) -> list[NDArray[np.float32]]:
         drawn = zip(*((picture.image, *picture.further) for picture in pictures), strict=True)
         images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
-        with spent.busy("network"):
+        with spent.busy("network", time.monotonic):
             return [each.logits(images[each.bundle.preprocessing]) for each in self.predictors]
 
 

@@ -38,7 +38,7 @@ from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 _PACKAGES = (
-    *("imagecodecs", "numpy", "pillow", "pydicom", "torch"),
+    *("imagecodecs", "numpy", "pillow", "pydicom", "openvino", "torch"),
     *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
 )
 _READ_AHEAD = 128
@@ -205,6 +205,7 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "review_below": threshold,
             "layout": settings.layout,
             "keep_duplicates": settings.keep_duplicates,
+            "engine": predictor.engine,
             "precision": predictor.precision,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,

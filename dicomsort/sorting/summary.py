@@ -15,8 +15,8 @@ class SortSummary:
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
     there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
-    divided among nodes. spent: processor seconds by stage, and, as `wait`, seconds without a file that had
-    been read.
+    divided among nodes. spent: processor seconds by stage, and by the clock `network`, of all its lanes, and
+    `wait`, without a file that had been read.
     """
 
     found: int = 0

@@ -1,5 +1,6 @@
-"""A thread that runs a generator ahead of its user, by a bounded number of items."""
+"""How many threads there may be, and one that runs a generator ahead of its user, by a bounded number."""
 
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -7,6 +8,12 @@ from contextlib import closing, suppress
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ours or 1
 
 
 class _Buffer(Generic[Item]):

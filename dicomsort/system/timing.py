@@ -26,13 +26,13 @@ class StageTimer:
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     @contextmanager
-    def busy(self, stage: str) -> Iterator[None]:
-        """Add the processor time that this thread spends in the block."""
-        started = time.thread_time()
+    def busy(self, stage: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+        """Add the time that this thread spends in the block: processor time, or another clock's."""
+        started = clock()
         try:
             yield
         finally:
-            self.add(stage, time.thread_time() - started)
+            self.add(stage, clock() - started)
 
     def making(
         self, stage: str, items: Iterable[Item], clock: Callable[[], float] = time.thread_time

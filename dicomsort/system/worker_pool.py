@@ -16,6 +16,7 @@ from multiprocessing import connection, forkserver
 from typing import Any, Generic, TypeVar
 
 from dicomsort.errors import InternalError
+from dicomsort.system.threads import processors
 from dicomsort.system.worker import ENDED, STARTED, work
 
 Item = TypeVar("Item")
@@ -58,8 +59,7 @@ class PoolSettings:
 
 def pool_settings(workers: int | None = None, timeout: float = 60.0) -> PoolSettings:
     """Return how many processes read; by default one for each processor that this one may use."""
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return PoolSettings(workers=workers or ours or 1, timeout=timeout)
+    return PoolSettings(workers=workers or processors(), timeout=timeout)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import distributed, nn
 
 from dicomsort.errors import DicomsortError, InternalError
-from dicomsort.model.devices import choose_device
+from dicomsort.model.engines.devices import choose_device
 
 Value = TypeVar("Value")
 

@@ -14,10 +14,11 @@ from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.data.table import NONE, names_people
-from dicomsort.errors import UsageError
+from dicomsort.errors import ModelError, UsageError
 from dicomsort.imaging.canvas import canvas_of
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.export import with_graph
 from dicomsort.model.heads import Head
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings
@@ -101,7 +102,10 @@ class SilentTraining(Silent):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """One call of `train`: where the data are, where all goes, and how."""
+    """One call of `train`: where the data are, where all goes, and how.
+
+    graph: whether the bundle gets its graph, for processors without PyTorch.
+    """
 
     data: Path
     out: Path
@@ -115,6 +119,7 @@ class TrainingRun:
     corrections: Path | None = None
     patient: str | None = None
     reporter: TrainingReporter = field(default_factory=SilentTraining)
+    graph: bool = True
 
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return the facts of the model, and how many files could not be read."""
@@ -133,7 +138,7 @@ class TrainingRun:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.is_main:
-            finish.save(bundle, self.out)
+            finish.save(self._exported(bundle), self.out)
             run_folder.write_card(self.out, bundle.training, bundle.metrics)
             targets = "".join(f" --target {target}" for target in self.targets)
             right = "" if self.corrections is None else f" --corrections {self.corrections}"
@@ -141,6 +146,14 @@ class TrainingRun:
             measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
+
+    def _exported(self, bundle: Bundle) -> Bundle:
+        """Return a bundle with its graph, if it is to have one and can."""
+        try:
+            return with_graph(bundle) if self.graph else bundle
+        except ModelError as error:
+            self.reporter.warn(f"warning: {error}")
+            return bundle
 
     def _divided(
         self,

@@ -16,7 +16,7 @@ from dicomsort.data.targets import heads_of, labels_in, truth_matrix
 from dicomsort.errors import UsageError
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, compact
-from dicomsort.model.devices import PRECISIONS, THREADS, choose_precision
+from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.training import pretrained
 from dicomsort.training.augment import Augmentation

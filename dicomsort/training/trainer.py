@@ -21,7 +21,7 @@ from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluation.metrics import macro
 from dicomsort.evaluation.predictions import predictions_of
-from dicomsort.model.devices import PRECISIONS, choose_precision
+from dicomsort.model.engines.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
 from dicomsort.system.worker_pool import PoolSettings

@@ -162,7 +162,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> A
     from contextlib import contextmanager
 
     @contextmanager
-    def predictor_for(bundle: Bundle, device: str, precision: str) -> Any:
+    def predictor_for(bundle: Bundle, device: str, precision: str, engine: str = "auto") -> Any:
         yield Several(bundle)
 
     monkeypatch.setattr(load, "predictor_for", predictor_for)

@@ -74,7 +74,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import contextmanager
 
     @contextmanager
-    def predictor_for(bundle: Bundle, device: str, precision: str) -> Any:
+    def predictor_for(bundle: Bundle, device: str, precision: str, engine: str = "auto") -> Any:
         yield Several(bundle) if bundle.further else FixedPredictor(bundle)
 
     monkeypatch.setattr(loading, "predictor_for", predictor_for)

@@ -35,6 +35,9 @@ DOORS = {
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/ library/",
     "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/"
     " training/random_transforms.py",
+    "openvino": "model/engines/openvino.py",
+    "onnx": "model/graph.py model/export.py",
+    "google": "model/graph.py",
     "torch": "model/ training/",
     "torchvision": "training/augment.py training/random_transforms.py",
     "timm": "model/ training/distributed.py training/pretrained.py",

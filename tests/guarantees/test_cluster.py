@@ -214,7 +214,7 @@ def _parent(process: int) -> int:
 @pytest.fixture
 def job(archive_: Path, small_model: Path, tmp_path: Path) -> task.Job:
     run = settings(archive_, tmp_path / "out")
-    return task.Job(run, (str(small_model),), "cpu", "float32", __version__, 1)
+    return task.Job(run, (str(small_model),), "cpu", "float32", "auto", __version__, 1)
 
 
 class Nodes:

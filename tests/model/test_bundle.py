@@ -14,8 +14,8 @@ from dicomsort.errors import ModelError, UsageError
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, NetworkSpec
-from dicomsort.model.classifier import Classifier
-from dicomsort.model.devices import choose_device
+from dicomsort.model.engines.devices import choose_device
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import Head, decide
 from dicomsort.training import pretrained
 
@@ -28,7 +28,7 @@ def test_round_trip(small_bundle: Bundle, small_model: Path) -> None:
     )  # fmt: skip
     assert loaded.split == small_bundle.split
     images = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
-    first, second = (Classifier(one, "cpu").logits(images) for one in (small_bundle, loaded))
+    first, second = (TorchClassifier(one, "cpu").logits(images) for one in (small_bundle, loaded))
     assert first.shape == (3, 5)
     assert np.array_equal(first, second)
 
@@ -128,7 +128,7 @@ def test_a_bundle_can_neither_fetch_nor_load_other_files(small_bundle: Bundle, s
 def test_weights_that_are_no_numbers_are_refused(small_bundle: Bundle) -> None:
     spoiled = {**small_bundle.weights, "classifier.bias": np.full(5, np.nan, np.float32)}
     with pytest.raises(ModelError, match="no usable scores"):
-        Classifier(replace(small_bundle, weights=spoiled), "cpu").check()
+        TorchClassifier(replace(small_bundle, weights=spoiled), "cpu").check()
 
 
 def test_unknown_models_and_devices() -> None:

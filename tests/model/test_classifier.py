@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from dicomsort.dicom.reader import read_dicom
 from dicomsort.errors import InternalError, ModelError, UsageError
 from dicomsort.model import bundle as bundles
-from dicomsort.model import devices, networks
+from dicomsort.model import networks
 from dicomsort.model.batching import predict
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.classifier import Classifier
-from dicomsort.model.devices import choose_devices, choose_precision
+from dicomsort.model.engines import devices
+from dicomsort.model.engines.devices import choose_devices, choose_precision
+from dicomsort.model.engines.multi_gpu import MultiGpuClassifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.fusion import _fold, fold_batch_norm, fuse_activations
-from dicomsort.model.multi_gpu import MultiGpuClassifier
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 from dicomsort.system.timing import StageTimer
 
@@ -119,7 +120,7 @@ def test_every_precision_gives_the_labels_of_the_plain_network(router5: Bundle, 
         want = router5.scores(plain(torch.from_numpy(radiographs)).numpy())
     assert len(want) >= 8
     for precision, far in (("float32", 1e-4), ("bfloat16", 0.1)):
-        classifier = Classifier(router5, "cpu", precision)
+        classifier = TorchClassifier(router5, "cpu", precision)
         assert classifier.precision == precision
         scores = router5.scores(classifier.logits(radiographs))
         assert np.abs(scores - want).max() < far
@@ -129,7 +130,7 @@ def test_every_precision_gives_the_labels_of_the_plain_network(router5: Bundle, 
 
 
 def test_batches_and_threads_change_nothing(router5: Bundle, radiographs: Images) -> None:
-    classifier = Classifier(router5, "cpu", "float32")
+    classifier = TorchClassifier(router5, "cpu", "float32")
     many = np.concatenate([radiographs] * 8)[:64]
     at_once = classifier.logits(many)
     with ThreadPoolExecutor(4) as threads:
@@ -142,7 +143,7 @@ def test_batches_and_threads_change_nothing(router5: Bundle, radiographs: Images
 class Narrow:
     """A device whose memory holds a few images."""
 
-    def __init__(self, classifier: Classifier, most: int) -> None:
+    def __init__(self, classifier: TorchClassifier, most: int) -> None:
         self.run, self.most, self.asked = classifier._run, most, list[int]()
 
     def __call__(self, network: nn.Module, images: Images) -> NDArray[np.float32]:
@@ -155,7 +156,7 @@ class Narrow:
 def test_what_does_not_fit_into_memory_is_halved_from_then_on(
     small_bundle: Bundle, noise: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier = Classifier(small_bundle, "cpu", "float32")
+    classifier = TorchClassifier(small_bundle, "cpu", "float32")
     want = classifier.logits(noise)
     narrow = Narrow(classifier, 3)
     monkeypatch.setattr(classifier, "_run", narrow)
@@ -170,8 +171,8 @@ def test_what_does_not_fit_into_memory_is_halved_from_then_on(
 
 
 def test_an_answer_beyond_a_precision_is_computed_in_float32(small_bundle: Bundle, noise: Images) -> None:
-    exact = Classifier(small_bundle, "cpu", "float32").logits(noise)
-    classifier = Classifier(small_bundle, "cpu", "bfloat16")
+    exact = TorchClassifier(small_bundle, "cpu", "float32").logits(noise)
+    classifier = TorchClassifier(small_bundle, "cpu", "bfloat16")
     with torch.no_grad():
         next(classifier._network.parameters()).fill_(torch.inf)
     assert np.allclose(classifier.logits(noise), exact, atol=1e-5)
@@ -209,13 +210,13 @@ def test_several_devices_have_one_precision_and_no_device_comes_twice(
 
 
 def test_a_fleet_answers_as_one_classifier_does(small_bundle: Bundle, noise: Images) -> None:
-    want = Classifier(small_bundle, "cpu", "float32").logits(noise)
+    want = TorchClassifier(small_bundle, "cpu", "float32").logits(noise)
     with (
         MultiGpuClassifier(small_bundle, [CPU, CPU], "float32") as fleet,
         ThreadPoolExecutor(fleet.concurrency) as threads,
     ):
         assert fleet.concurrency == 4
-        assert fleet.batch_size == Classifier(small_bundle, "cpu", "float32").batch_size
+        assert fleet.batch_size == TorchClassifier(small_bundle, "cpu", "float32").batch_size
         for answer in threads.map(fleet.logits, [noise] * 12):
             assert np.allclose(answer, want, atol=1e-5)
         for process in fleet._processes:
@@ -239,7 +240,7 @@ def test_a_fleet_tells_what_is_wrong_with_a_model(small_bundle: Bundle) -> None:
 class Gate:
     """A predictor that waits until it is let go, and counts who is in it."""
 
-    name, precision, concurrency, batch_size = "cpu", "float32", 2, 2
+    engine, name, precision, concurrency, batch_size = "none", "cpu", "float32", 2, 2
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.open = bundle, threading.Event()

@@ -26,7 +26,7 @@ from dicomsort.manifest.rows import columns
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, Reject
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import Head
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import FOR_REVIEW, Failure, ReadImage, Reason
@@ -63,7 +63,7 @@ def trio(small_bundle: Bundle) -> tuple[Bundle, Bundle, Bundle]:
 @pytest.fixture(scope="module")
 def one_pass(archive: Path, trio: tuple[Bundle, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("panel") / "out"
-    first, *further = (Classifier(bundle, "cpu", "float32") for bundle in trio)
+    first, *further = (TorchClassifier(bundle, "cpu", "float32") for bundle in trio)
     sort(settings(archive, out, pool=ONE_BY_ONE), first, further=further)
     return out
 
@@ -74,7 +74,7 @@ def test_each_model_says_what_it_says_alone(
     together, seen = rows(one_pass), Counter[str]()
     for place, bundle in enumerate(trio):
         out = tmp_path / bundle.name
-        sort(settings(archive, out, pool=ONE_BY_ONE), Classifier(bundle, "cpu", "float32"))
+        sort(settings(archive, out, pool=ONE_BY_ONE), TorchClassifier(bundle, "cpu", "float32"))
         alone = rows(out)
         assert alone.keys() == together.keys()
         columns = ["label", "confidence", *(name for name in next(iter(alone.values()))
@@ -95,7 +95,7 @@ def test_each_model_says_what_it_says_alone(
 def test_the_first_model_alone_makes_the_folders(
     one_pass: Path, archive: Path, trio: tuple[Bundle, ...], tmp_path: Path
 ) -> None:
-    sort(settings(archive, tmp_path / "out", pool=ONE_BY_ONE), Classifier(trio[0], "cpu", "float32"))
+    sort(settings(archive, tmp_path / "out", pool=ONE_BY_ONE), TorchClassifier(trio[0], "cpu", "float32"))
     skipped = {"manifest.csv", "run.json"}
     trees = [{k: v for k, v in tree(out).items() if k not in skipped} for out in (one_pass, tmp_path / "out")]
     assert trees[0] == trees[1]
@@ -424,17 +424,17 @@ def test_a_bundle_keeps_its_reject_score(small_bundle: Bundle, tmp_path: Path) -
 def test_a_network_must_give_as_many_numbers_as_its_bundle_says(
     small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Classifier._run
+    run = TorchClassifier._run
 
     def with_one_more(*arguments: Any) -> NDArray[np.float32]:
         logits = run(*arguments)
         return np.concatenate([logits, logits[:, :1]], axis=1)
 
-    monkeypatch.setattr(Classifier, "_run", with_one_more)
+    monkeypatch.setattr(TorchClassifier, "_run", with_one_more)
     with pytest.raises(ModelError, match="no usable scores"):
-        Classifier(small_bundle, "cpu", "float32")
+        TorchClassifier(small_bundle, "cpu", "float32")
     with pytest.raises(ModelError, match="the reject score has the weights"):
-        Classifier(replace(small_bundle, reject=Reject(0.0)), "cpu", "float32")
+        TorchClassifier(replace(small_bundle, reject=Reject(0.0)), "cpu", "float32")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks, ood
 from dicomsort.model.bundle import Bundle, Reject, compact
-from dicomsort.model.classifier import Classifier
+from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import Head
 from dicomsort.training.finish import FALSE_REJECTIONS, with_reject_score
 from dicomsort.training.pretrained import start_from
@@ -128,8 +128,8 @@ def test_a_network_gives_the_score_behind_its_logits(
     images = random_images(6)
     features, logits = (part.numpy() for part in networks.build(small_bundle).eval().features(images))
     expected = ood.scores(kept_of(rejecting_bundle), features, logits, small_bundle.head)
-    answers = Classifier(rejecting_bundle, "cpu", precision).logits(images.numpy())
-    alone = Classifier(small_bundle, "cpu", precision).logits(images.numpy())
+    answers = TorchClassifier(rejecting_bundle, "cpu", precision).logits(images.numpy())
+    alone = TorchClassifier(small_bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (6, small_bundle.outputs + 1)
     assert np.array_equal(answers[:, :-1], alone)
     assert answers[:, -1] == pytest.approx(expected, rel=tolerance, abs=tolerance)
@@ -155,7 +155,7 @@ def test_a_network_that_ends_in_a_convolution_has_a_score_too(precision: str) ->
     assert (features.shape, logits.shape) == ((24, 256), (24, 3))
     bundle = with_reject_score(plain, (features, logits), (features, logits))
     expected = ood.scores(kept_of(bundle), features, logits, HEAD)
-    answers = Classifier(bundle, "cpu", precision).logits(images.numpy())
+    answers = TorchClassifier(bundle, "cpu", precision).logits(images.numpy())
     assert answers.shape == (24, 4)
     if precision == "float32":  # (an untrained network's small differences are lost in bfloat16)
         assert answers[:, -1] == pytest.approx(expected, abs=1e-3 * float(expected.std()))

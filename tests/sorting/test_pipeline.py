@@ -391,13 +391,13 @@ def test_impossible_folders_are_refused(inbox: Path, tmp_path: Path, predictor: 
 def test_workers_and_batches_do_not_change_the_answers(
     inbox: Path, tmp_path: Path, small_bundle: Bundle
 ) -> None:
-    from dicomsort.model.classifier import Classifier
+    from dicomsort.model.engines.torch import TorchClassifier
 
     answers = []
     for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
         out = tmp_path / f"out{number}"
         changes = {"pool": PoolSettings(workers, 20), "batch_size": batch}
-        sort(settings(inbox, out, **changes), Classifier(small_bundle, "cpu", "float32"))
+        sort(settings(inbox, out, **changes), TorchClassifier(small_bundle, "cpu", "float32"))
         answers.append(rows(out))
     for path, row in answers[0].items():
         other = answers[1][path]

@@ -12,7 +12,7 @@ ROUTER_LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine
 class FixedPredictor:
     """Stands for a network where the road is tested, not the answer: it looks at the brightness."""
 
-    name, precision, concurrency, batch_size = "cpu", "float32", 2, 8
+    engine, name, precision, concurrency, batch_size = "none", "cpu", "float32", 2, 8
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle

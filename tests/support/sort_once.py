@@ -35,7 +35,7 @@ _read_found = pipeline._read_found
 class Predictor:
     """Tells classes by brightness."""
 
-    name, precision, concurrency, batch_size = "cpu", "float32", 1, 8
+    engine, name, precision, concurrency, batch_size = "none", "cpu", "float32", 1, 8
     bundle = Bundle("fixed", NetworkSpec("none"), Preprocessing(size=64), Head("label", LABELS), weights={})
 
     def logits(self, images: Any) -> Any:

@@ -12,7 +12,7 @@ from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Columns
 from dicomsort.data.targets import heads_of
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.model.devices import choose_device
+from dicomsort.model.engines.devices import choose_device
 from dicomsort.model.heads import Head
 from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training import train

@@ -1,6 +1,7 @@
-"""A batch of uint8 images to logits, on a device."""
+"""A bundle's network on a GPU, or on a processor, by PyTorch."""
 
 import threading
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from dicomsort.errors import InternalError, ModelError
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.devices import PRECISIONS, THREADS, choose_device, choose_precision
+from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_device, choose_precision
+from dicomsort.model.features import FeatureExtractor
 
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -24,7 +26,7 @@ _MEMORY_SHARE = 0.5
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
-class Classifier:
+class TorchClassifier:
     """A bundle's network, ready on a device; `logits` may be called by `concurrency` threads at a time.
 
     On a processor each lane has its share of the threads, which costs less than to share out every
@@ -33,6 +35,8 @@ class Classifier:
     name: the device. precision: float32, bfloat16 or float16. batch_size: images at a time that suit the
     device. Raises UsageError for a device or precision that there is not, ModelError as `check` does.
     """
+
+    engine = "torch"
 
     def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
         self.bundle = bundle
@@ -61,6 +65,14 @@ class Classifier:
             parts.append(self._part(images[done : done + self._most]))
             done += len(parts[-1])
         return np.concatenate(parts)
+
+    def features(self, images: Images) -> NDArray[np.float32]:
+        """Return what the last layer is given, float32 (n, dimensions), computed in float32."""
+        return self._extractor.features(images)
+
+    @cached_property
+    def _extractor(self) -> FeatureExtractor:
+        return FeatureExtractor(self.bundle, self.device)
 
     def check(self) -> None:
         """Run one black image. Raises ModelError unless it gives as many finite numbers as it should."""

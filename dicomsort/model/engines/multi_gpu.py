@@ -13,8 +13,8 @@ import torch
 
 from dicomsort.errors import DicomsortError, InternalError
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.classifier import Classifier, Images, Logits
-from dicomsort.model.devices import choose_precision
+from dicomsort.model.engines.devices import choose_precision
+from dicomsort.model.engines.torch import Images, Logits, TorchClassifier
 from dicomsort.system.worker_pool import somewhere
 
 _LANES = 2  # of a device: one batch travels while another is computed
@@ -26,6 +26,8 @@ class MultiGpuClassifier:
     Used as a context manager, whose end ends the processes. All devices compute in one precision, so that it
     does not matter which of them has seen an image.
     """
+
+    engine = "torch"
 
     def __init__(self, bundle: Bundle, devices: Sequence[torch.device], precision: str = "auto") -> None:
         self.bundle = bundle
@@ -105,9 +107,9 @@ def _ask(pipe: Any, question: Any) -> Any:
 def _serve(pipes: Sequence[Any], bundle: Bundle, device: str, precision: str) -> None:
     """Answer on every pipe until it closes: None with the batch size, images with logits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipes
-    classifier: Classifier | Exception
+    classifier: TorchClassifier | Exception
     try:
-        classifier = Classifier(bundle, device, precision)
+        classifier = TorchClassifier(bundle, device, precision)
     except Exception as error:  # noqa: BLE001  (raised again where it was asked for)
         classifier = error
     threads = [threading.Thread(target=_answer, args=(pipe, classifier)) for pipe in pipes]
@@ -117,14 +119,14 @@ def _serve(pipes: Sequence[Any], bundle: Bundle, device: str, precision: str) ->
         thread.join()
 
 
-def _answer(pipe: Any, classifier: Classifier | Exception) -> None:
+def _answer(pipe: Any, classifier: TorchClassifier | Exception) -> None:
     with closing(pipe), suppress(EOFError, OSError):
         while True:
             question = pipe.recv()
             pipe.send(_reply(classifier, question))
 
 
-def _reply(classifier: Classifier | Exception, question: Images | None) -> Any:
+def _reply(classifier: TorchClassifier | Exception, question: Images | None) -> Any:
     if isinstance(classifier, Exception):
         return classifier
     try:
