@@ -42,7 +42,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
-from dicomsort.dicom import codecs, reader
+from dicomsort.dicom import codecs, isolation
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -489,7 +489,7 @@ def compare(cases: Iterator[Case], settings: PoolSettings) -> Table:
     pending: dict[str, tuple[Case, dict[str, Values | Failure]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         items = _written(Path(folder), cases, pending)
-        for (path, name), result in reader.read_all(attempt, items, settings):
+        for (path, name), result in isolation.read_all(attempt, items, settings):
             case, found = pending[path]
             found[name] = result if isinstance(result, Failure) else np.load(result)
             if not isinstance(result, Failure):

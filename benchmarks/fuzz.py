@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dicomsort.dicom import reader
+from dicomsort.dicom import isolation, reader
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.worker_pool import PoolSettings
@@ -136,7 +136,7 @@ def fuzz(sources: list[Path], given: argparse.Namespace) -> bool:
     started = last = now = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         paths = written(Path(folder), sources, given.seed, range(given.mutants))
-        for path, result in reader.read_all(read, paths, settings):
+        for path, result in isolation.read_all(read, paths, settings):
             now = time.monotonic()
             slow, last = max(slow, now - last), now
             seen[path] += 1

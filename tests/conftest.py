@@ -10,7 +10,7 @@ import pytest
 import torch
 import trainings
 import written
-from committed import ARCHIVE, BROKEN, expected_rows
+from committed import ARCHIVE, BROKEN, SMALL_GRAPH, expected_rows
 from predictors import ROUTER_LABELS, FixedPredictor
 from written import picture
 
@@ -43,7 +43,10 @@ def pool() -> PoolSettings:
 
 @pytest.fixture(scope="session")
 def small_bundle() -> Bundle:
-    """A network with random weights: its answers mean nothing, but they are always the same."""
+    """A network with random weights: its answers mean nothing, but they are always the same.
+
+    Its graph holds no weights, and is the same for all of them; test_export.py compares it with a new one.
+    """
     torch.manual_seed(0)
     spec = networks.spec_for("mobilenet_v1")
     network = networks.Network(spec, len(ROUTER_LABELS))
@@ -54,6 +57,7 @@ def small_bundle() -> Bundle:
         head=Head("label", ROUTER_LABELS),
         weights=compact(networks.weights_of(network)),
         split={"0" * 16: "train"},
+        graph=SMALL_GRAPH.read_bytes(),
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dicomsort import __version__
 from dicomsort.cli import console
-from dicomsort.cluster import driver
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
@@ -18,7 +17,7 @@ from dicomsort.sorting import pipeline
 from dicomsort.sorting.inputs import Files, Shard
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
-from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
+from dicomsort.system.worker_pool import working_folder_is_gone
 
 _DEFAULT = "router5"
 
@@ -79,13 +78,14 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     tag = "+".join(each.tag for each in bundles)
     if cluster is None:
         return tag, _here(settings, bundles, how, files)
+    from dicomsort.cluster import driver  # noqa: PLC0415
+
     job = _job(settings, cluster, how)
     with console.sorting(how.quiet) as watch:
         return tag, driver.sort(job, cluster, watch, console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
-    warm_up()
     with predictors_for(bundles, how.device, how.precision, how.engine) as (predictor, *further):
         if how.verbose:
             size = settings.batch_size or min(each.batch_size for each in (predictor, *further))

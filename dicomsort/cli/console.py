@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status as Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -78,6 +79,34 @@ def table(
     console().print(drawn)
 
 
+class _Loading:
+    """The spinner of a command that is still loading, until there is something else to show."""
+
+    def __init__(self) -> None:
+        self._spinner: Spinner | None = None
+
+    @contextmanager
+    def __call__(self, quiet: bool) -> Iterator[None]:
+        """Tell on a terminal that the command is loading, until the block or `done` ends that."""
+        screen = console()
+        if not quiet and screen.is_terminal:
+            self._spinner = Spinner("loading", console=screen)
+            self._spinner.start()
+        try:
+            yield
+        finally:
+            self.done()
+
+    def done(self) -> None:
+        """Take the spinner away, if there is one."""
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+
+loading = _Loading()
+
+
 class Counter:
     """Counts steps, of a known number or not: a bar on a terminal, else a line every now and then."""
 
@@ -100,6 +129,7 @@ class Counter:
 @contextmanager
 def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
     """Show the counting of `total` steps (None: unknown) while the block runs."""
+    loading.done()
     screen = console()
     if quiet or not screen.is_terminal:
         yield Counter(None, total, what)
@@ -155,6 +185,7 @@ class _Sorting:
 @contextmanager
 def sorting(quiet: bool) -> Iterator[_Sorting]:
     """Show a sorting run while the block runs."""
+    loading.done()
     screen = console()
     if quiet or not screen.is_terminal:
         yield _Sorting(None, quiet)

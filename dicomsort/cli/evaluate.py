@@ -9,7 +9,7 @@ import typer
 
 from dicomsort.cli import console, options
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.calibrate import HeadCalibration
@@ -74,17 +74,16 @@ def evaluate(
 
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
-    with options.exit_codes():
+    with options.exit_codes(), console.loading(quiet or json):
+        warm_up()
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
-        from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
         if out is not None:
             if data.resolve().parent == out.resolve() and data.suffix == ".csv":
                 raise UsageError(f"--out '{out}' is where the data lie; choose another folder")
             options.make_folder(out)
-        warm_up()
         models = [bundles.load(bundles.locate(name)) for name in model or ["router5"]]
         settings = EvalSettings(
             bootstrap=bootstrap, seed=seed, cluster=cluster, by=tuple(by or ()), batch_size=batch_size,
@@ -129,7 +128,8 @@ def calibrate(
 
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
     """
-    with options.exit_codes():
+    with options.exit_codes(), console.loading(quiet or json):
+        warm_up()
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
         from dicomsort.evaluation import run  # noqa: PLC0415

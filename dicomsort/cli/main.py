@@ -1,6 +1,5 @@
 """Words to settings, results to words, exit codes."""
 
-import importlib
 import signal
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.outcome import Action
 from dicomsort.sorting.place import PlacementSettings
-from dicomsort.system.worker_pool import pool_settings, somewhere, working_folder_is_gone
+from dicomsort.system.worker_pool import pool_settings, warm_up
 
 app = typer.Typer(
     add_completion=False,
@@ -64,9 +63,6 @@ def main() -> NoReturn:
     """Run the command line; the entry point of `dicomsort`. SIGTERM ends it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if working_folder_is_gone():
-            with somewhere():
-                importlib.import_module("dicomsort.model.networks")  # torch and its MKL ask where they are
         app(prog_name="dicomsort")
     except KeyboardInterrupt:
         console.info("interrupted")
@@ -156,7 +152,9 @@ def classify(
     The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
     4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
     """
-    with exit_codes("interrupted; the same command goes on where this one stopped"):
+    resumable = "interrupted; the same command goes on where this one stopped"
+    with exit_codes(resumable), console.loading(quiet or json):
+        warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 

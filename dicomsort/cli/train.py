@@ -20,6 +20,7 @@ from dicomsort.cli.options import (
     exit_codes,
 )
 from dicomsort.errors import ExitCode
+from dicomsort.system.worker_pool import somewhere
 
 
 def register(app: typer.Typer) -> None:
@@ -164,7 +165,8 @@ def train(
         run_folder.check_audit(audit, folds, out)
         store = cache or out.resolve().parent / "cache"
         run_folder.prepare(out, resume, store)
-        from dicomsort.training.distributed import ranks  # noqa: PLC0415
+        with somewhere():  # PyTorch and its MKL ask where they are
+            from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.pretrained import HUB  # noqa: PLC0415
         from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
         from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415

@@ -7,8 +7,6 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import joblib
-
 from dicomsort.errors import UsageError
 from dicomsort.system.escaping import escape
 
@@ -56,6 +54,8 @@ class Cluster:
 
     def do(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
         """Call a function with each item, somewhere. Raises what the engine raises if it loses a node."""
+        import joblib  # noqa: PLC0415  (only for a run on several nodes)
+
         with joblib.parallel_config(n_jobs=self.nodes, **self.options):
             parallel = joblib.Parallel(batch_size=1, pre_dispatch=self.nodes)
             parallel(joblib.delayed(function)(item) for item in items)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dicomsort.data.table import FILE, NONE, Columns, Table, names_people, opened
 from dicomsort.data.table import read as read_table
-from dicomsort.dicom import reader
+from dicomsort.dicom import isolation, reader
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing, beside
 from dicomsort.model.bundle import read_split
@@ -294,7 +294,7 @@ def read_all(
     remarked: gets what a person should know of how pictures were read.
     """
     read = partial(_read_sample, preprocessing=preprocessing)
-    for sample, reading in reader.read_all(read, samples, pool):
+    for sample, reading in isolation.read_all(read, samples, pool):
         if remarked is not None and isinstance(reading, ReadImage):
             remarked.extend((sample, remark) for remark in reading.remarks)
         yield sample, reading

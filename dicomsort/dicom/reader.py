@@ -2,11 +2,10 @@
 
 import os
 import re
-import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
-from dicomsort.system import worker_pool
 
 READING = 2
 """Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
@@ -33,14 +31,7 @@ _OTHER_PICTURE = re.compile(
 _TARGA = b"TRUEVISION-XFILE.\0"
 _SHALLOW = 1 << 14  # a quarter of what 16 bits hold
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 _CANVAS, _DEFAULTS = Preprocessing(), ReadSettings()
-_LOST = {
-    worker_pool.Lost.CRASH: Failure(Status.CRASH, Reason.WORKER_DIED),
-    worker_pool.Lost.TIMEOUT: Failure(Status.TIMEOUT, Reason.TOO_SLOW),
-}
 
 
 class UnreadableError(DicomsortError):
@@ -99,20 +90,6 @@ def read_any(path: str, preprocessing: Preprocessing) -> ReadImage | Failure:
     if isinstance(reading, Failure) and reading.status is Status.NOT_DICOM:
         return _read_picture(path, preprocessing)
     return reading
-
-
-def read_all(
-    read: Callable[[Item], Result | Failure],
-    items: Iterable[Item],
-    settings: worker_pool.PoolSettings,
-    stop: threading.Event | None = None,
-) -> Generator[tuple[Item, Result | Failure], None, None]:
-    """Read many files in worker processes, in the order of completion; a lost worker is a Failure too.
-
-    read: picklable; what to do with an item. See `workers.run`.
-    """
-    for item, result in worker_pool.run(read, items, settings, stop):
-        yield item, _LOST[result] if isinstance(result, worker_pool.Lost) else result
 
 
 def _read_picture(path: str, preprocessing: Preprocessing) -> ReadImage | Failure:

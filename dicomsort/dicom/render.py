@@ -10,7 +10,7 @@ from itertools import chain, count
 
 from PIL import Image
 
-from dicomsort.dicom import reader
+from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure, Reason, Status
@@ -53,7 +53,7 @@ def write_all(
     .png behind it; a name that comes again gets a number.
     """
     write = partial(_write, preprocessing=settings.preprocessing, settings=settings.read)
-    return reader.read_all(write, _named(paths, folder), settings.pool)
+    return isolation.read_all(write, _named(paths, folder), settings.pool)
 
 
 def _named(paths: Iterable[str], folder: str) -> Iterator[Wanted]:

@@ -244,7 +244,9 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
-        raise ValueError(f"{GRAPH} does not have the hash that {CONFIG} records")
+        raise ValueError(
+            f"{GRAPH} does not have the hash that {CONFIG} records (`dicomsort model export` writes it anew)"
+        )
     check_name(str(config["name"]))
     if not config["heads"]:
         raise ValueError("it needs at least one head")

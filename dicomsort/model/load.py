@@ -8,6 +8,7 @@ from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.selection import Choice, choose_engine
 from dicomsort.system.malloc import keep_freed_memory
+from dicomsort.system.worker_pool import somewhere
 
 if TYPE_CHECKING:
     from dicomsort.model.engines.openvino import OpenVinoClassifier
@@ -43,8 +44,9 @@ def classifier_for(
 def _ready(bundle: Bundle, choice: Choice, precision: str, stack: ExitStack) -> Predictor:
     if not choice.is_several:
         return _on_one_device(bundle, choice, precision)
-    from dicomsort.model.engines.devices import choose_devices  # noqa: PLC0415
-    from dicomsort.model.engines.multi_gpu import MultiGpuClassifier  # noqa: PLC0415
+    with somewhere():
+        from dicomsort.model.engines.devices import choose_devices  # noqa: PLC0415
+        from dicomsort.model.engines.multi_gpu import MultiGpuClassifier  # noqa: PLC0415
 
     return stack.enter_context(MultiGpuClassifier(bundle, choose_devices(choice.device), precision))
 
@@ -55,6 +57,7 @@ def _on_one_device(bundle: Bundle, choice: Choice, precision: str) -> "OpenVinoC
         from dicomsort.model.engines.openvino import OpenVinoClassifier  # noqa: PLC0415
 
         return OpenVinoClassifier(bundle, precision)
-    from dicomsort.model.engines.torch import TorchClassifier  # noqa: PLC0415
+    with somewhere():  # PyTorch and its MKL ask where they are
+        from dicomsort.model.engines.torch import TorchClassifier  # noqa: PLC0415
 
     return TorchClassifier(bundle, choice.device, precision)

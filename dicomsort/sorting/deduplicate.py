@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from dicomsort.dicom import pixel_source
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
@@ -233,4 +232,6 @@ def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:
 
 
 def _digest(path: str) -> str:
+    from dicomsort.dicom import pixel_source  # noqa: PLC0415  (in a worker, which has it loaded)
+
     return pixel_source.pixel_digest(unescape(path))

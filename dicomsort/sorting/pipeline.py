@@ -11,7 +11,7 @@ from functools import partial
 from importlib import metadata
 
 from dicomsort import __version__
-from dicomsort.dicom import reader
+from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
@@ -266,7 +266,7 @@ def _read(
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
     read = partial(_read_found, canvases=canvases, settings=settings.read)
-    readings = reader.read_all(read, todo, settings.pool, stop)
+    readings = isolation.read_all(read, todo, settings.pool, stop)
     with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)
@@ -277,6 +277,8 @@ def _read(
 def _read_found(
     found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
 ) -> ReadImage | Failure:
+    from dicomsort.dicom import reader  # noqa: PLC0415  (in a worker, which has it loaded)
+
     return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
 
 

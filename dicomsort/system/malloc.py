@@ -1,8 +1,10 @@
-"""Keep freed memory for the next image instead of giving it back to the system."""
+"""What memory a process may take, and keep."""
 
 import ctypes
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h of the GNU C library
 _BYTES, _OLD_BYTES = 1 << 30, 32 << 20  # older libraries refuse more than 32 MiB
@@ -21,3 +23,24 @@ def keep_freed_memory() -> None:
             if any(library.mallopt(_MMAP_THRESHOLD, size) for size in (_BYTES, _OLD_BYTES)):
                 library.mallopt(_TRIM_THRESHOLD, _BYTES)
                 library.mallopt(_ARENA_MAX, 1)
+
+
+@contextmanager
+def memory_for(more: int) -> Iterator[None]:
+    """Let this process map so many bytes more while the block runs, and no more: what asks for them fails.
+
+    Without effect but on Linux. Threads that are started in the block have to fit, too.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource  # noqa: PLC0415  (of Unix alone)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([mapped + more, *limits]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

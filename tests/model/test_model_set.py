@@ -16,7 +16,7 @@ from predictors import FixedPredictor
 from program import inside
 
 from dicomsort.data.dataset import Sample
-from dicomsort.dicom import reader
+from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.pixel_data import ImagePixelDescription
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
@@ -153,7 +153,7 @@ class Counted:
 
         monkeypatch.setattr(ImagePixelDescription, "stored_values", count_decoded)
         monkeypatch.setattr(reader, "read_dicom", count_read)
-        monkeypatch.setattr(reader, "read_all", read_all)
+        monkeypatch.setattr(isolation, "read_all", read_all)
 
 
 @pytest.mark.parametrize("sizes", [(64, 64, 64), (64, 96, 32)])

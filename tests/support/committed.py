@@ -8,6 +8,7 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 ARCHIVE, DATA = TESTS / "archive", TESTS / "data"
 BROKEN = DATA / "broken"
+SMALL_GRAPH = DATA / "small-graph.onnx"
 SORT_ONCE = TESTS / "support" / "sort_once.py"
 
 

@@ -1,6 +1,7 @@
 """A bundle's graph on a processor, by OpenVINO."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import WEIGHTS, Bundle
 from dicomsort.model.graph import FEATURES, IMAGES, OUTPUTS, resolved
+from dicomsort.system.malloc import memory_for
 from dicomsort.system.threads import processors
 
 Images = NDArray[np.uint8]
@@ -21,7 +23,9 @@ _BATCH = 4  # larger ones do not fit the caches of a processor
 _HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 """OpenVINO's words for a precision: what to ask for, and what a processor that has it tells."""
 
-_MOST_ELEMENTS = 1 << 28  # of one tensor: a GB in float32
+_MOST_ELEMENTS = 1 << 27  # of one tensor: half a GB in float32
+_MOST_MEMORY, _COPIES = 1 << 30, 8  # while a graph is read: bytes, and so many times those of its weights
+_LOADING = threading.Lock()  # a graph is read within bounds that another's compiler must not meet
 _DEVICE = "CPU"
 
 
@@ -48,15 +52,17 @@ class OpenVinoClassifier:
         )
         self.concurrency = min(processors(), _MOST_LANES)
         self.batch_size = _BATCH
-        self._network = _Compiled(self._core, bundle, OUTPUTS, self.precision, self.concurrency)
-        self.check()
+        model = _model_of(self._core, bundle)
+        executor = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._network = executor.submit(self._checked, model)
+        executor.shutdown(wait=False)
 
     def logits(self, images: Images) -> Floats:
         """Return float32 logits (n, bundle.width) for uint8 images (n, size, size).
 
         An answer beyond the range of the precision is computed again in float32.
         """
-        answer = self._network.run(images)
+        answer = self._network.result().run(images)
         beyond = ~np.isfinite(answer).all(axis=1)
         if self.precision != "float32" and beyond.any():
             answer[beyond] = self._in_float32.run(images[beyond])
@@ -66,20 +72,28 @@ class OpenVinoClassifier:
         """Return what the last layer is given, float32 (n, dimensions), computed in float32."""
         return self._features.run(images)
 
-    def check(self) -> None:
-        """Run one black image. Raises ModelError unless it gives as many finite numbers as it should."""
+    def _checked(self, model: Any) -> "_Compiled":
+        """Compile, and run one black image. Raises ModelError unless it gives finite numbers."""
         size = self.bundle.preprocessing.size
-        answer = self.logits(np.zeros((1, size, size), np.uint8))
-        if answer.shape != (1, self.bundle.width) or not np.isfinite(answer).all():
+        network = self._compiled(model, OUTPUTS, self.precision)
+        if not np.isfinite(network.run(np.zeros((1, size, size), np.uint8))).all():
             raise ModelError(f"model '{self.bundle.name}' gives no usable scores: its weights are damaged")
+        return network
+
+    def _compiled(self, model: Any, output: str, precision: str) -> "_Compiled":
+        try:
+            with _LOADING:
+                return _Compiled(self._core, _parts(model, output), precision, self.concurrency)
+        except RuntimeError as error:
+            raise _damaged(self.bundle, error) from error
 
     @cached_property
     def _in_float32(self) -> "_Compiled":
-        return _Compiled(self._core, self.bundle, OUTPUTS, "float32", self.concurrency)
+        return self._compiled(_model_of(self._core, self.bundle), OUTPUTS, "float32")
 
     @cached_property
     def _features(self) -> "_Compiled":
-        return _Compiled(self._core, self.bundle, FEATURES, "float32", self.concurrency)
+        return self._compiled(_model_of(self._core, self.bundle), FEATURES, "float32")
 
 
 def choose_precision(name: str, capabilities: Any) -> str:
@@ -102,19 +116,12 @@ def choose_precision(name: str, capabilities: Any) -> str:
 class _Compiled:
     """A graph in one precision, from images to one of its outputs; `run` may be called by several threads."""
 
-    def __init__(self, core: Any, bundle: Bundle, output: str, precision: str, streams: int) -> None:
+    def __init__(self, core: Any, parts: list[Any], precision: str, streams: int) -> None:
         self._requests = threading.local()
-        try:
-            parts = _parts(_model_of(core, bundle), output)
-            self._parts = [
-                core.compile_model(part, _DEVICE, _settings(kind, streams))
-                for part, kind in zip(parts, (precision, "float32"), strict=False)
-            ]
-        except (RuntimeError, ValueError, TypeError) as error:
-            first_line = str(error).strip().splitlines()[-1]
-            raise ModelError(
-                f"model '{bundle.name}' is damaged: {first_line}. Restore it, or run `dicomsort model export`"
-            ) from error
+        self._parts = [
+            core.compile_model(part, _DEVICE, _settings(kind, streams))
+            for part, kind in zip(parts, (precision, "float32"), strict=False)
+        ]
 
     def run(self, images: Images) -> Floats:
         """Return the output, float32 (n, width), for uint8 images (n, size, size)."""
@@ -156,8 +163,20 @@ def _model_of(core: Any, bundle: Bundle) -> Any:
         raise ModelError(
             f"model '{bundle.name}' has no graph: `dicomsort model export` adds it, or use --engine torch"
         )
+    try:
+        whole = resolved(bundle.graph, bundle.weights, WEIGHTS)
+        bounds = memory_for(_MOST_MEMORY + _COPIES * len(whole))  # OpenVINO computes shapes as it reads
+        with _LOADING, bounds:
+            model = core.read_model(whole)
+            _fit(model, bundle)
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        raise _damaged(bundle, error) from error
+    return model
+
+
+def _fit(model: Any, bundle: Bundle) -> None:
+    """Fit a graph to batches of one size. Raises ValueError or RuntimeError unless it fits its bundle."""
     size = bundle.preprocessing.size
-    model = core.read_model(resolved(bundle.graph, bundle.weights, WEIGHTS))
     if model.input(IMAGES).get_element_type() != openvino.Type.u8:
         raise ValueError("the graph does not take bytes")
     model.reshape({IMAGES: [_BATCH, size, size]})
@@ -165,7 +184,13 @@ def _model_of(core: Any, bundle: Bundle) -> Any:
     wanted = [_BATCH, bundle.width]
     if list(model.output(OUTPUTS).shape) != wanted or len(model.output(FEATURES).shape) != 2:
         raise ValueError(f"the graph gives {list(model.output(OUTPUTS).shape)} numbers instead of {wanted}")
-    return model
+
+
+def _damaged(bundle: Bundle, error: Exception) -> ModelError:
+    last_line = (str(error).strip().splitlines() or ["it is too large"])[-1].removeprefix("-- ")
+    return ModelError(
+        f"model '{bundle.name}' has a damaged graph: {last_line}. Restore it, or run `dicomsort model export`"
+    )
 
 
 def _check_sizes(model: Any) -> None:

@@ -1,0 +1,30 @@
+"""Files read in worker processes; whoever asks for that loads nothing of what reads them."""
+
+import threading
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeVar
+
+from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.system import worker_pool
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LOST = {
+    worker_pool.Lost.CRASH: Failure(Status.CRASH, Reason.WORKER_DIED),
+    worker_pool.Lost.TIMEOUT: Failure(Status.TIMEOUT, Reason.TOO_SLOW),
+}
+
+
+def read_all(
+    read: Callable[[Item], Result | Failure],
+    items: Iterable[Item],
+    settings: worker_pool.PoolSettings,
+    stop: threading.Event | None = None,
+) -> Generator[tuple[Item, Result | Failure], None, None]:
+    """Read many files in worker processes, in the order of completion; a lost worker is a Failure too.
+
+    read: picklable; what to do with an item. See `worker_pool.run`.
+    """
+    for item, result in worker_pool.run(read, items, settings, stop):
+        yield item, _LOST[result] if isinstance(result, worker_pool.Lost) else result
