@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 from program import command
 
@@ -72,7 +73,9 @@ def through(kind: str, *shape: int) -> Change:
     """Send the outputs through a tensor of that shape."""
 
     def change(model: ModelProto) -> None:
-        given = {"shape": np.array(shape, np.int64), "one": np.ones((1,) * len(shape), np.float32)}
+        given: dict[str, NDArray[Any]] = {
+            "shape": np.array(shape, np.int64), "one": np.ones((1,) * len(shape), np.float32),
+        }  # fmt: skip
         model.graph.initializer.extend(numpy_helper.from_array(each, name) for name, each in given.items())
         [last] = [node for node in model.graph.node if "outputs" in node.output]
         last.output[0] = "before"
@@ -89,7 +92,7 @@ def through(kind: str, *shape: int) -> Change:
 
 def shape_from_many_numbers(model: ModelProto) -> None:
     """Take the shape of the outputs from the first of 2**30 numbers, which a compiler may want to lay out."""
-    given = {"many": [1 << 30], "four": [4], "none": [0], "rest": [-1]}
+    given: dict[str, list[int]] = {"many": [1 << 30], "four": [4], "none": [0], "rest": [-1]}
     model.graph.initializer.extend(
         numpy_helper.from_array(np.array(each, np.int64), name) for name, each in given.items()
     )

@@ -73,10 +73,14 @@ class OpenVinoClassifier:
         return self._features.run(images)
 
     def _checked(self, model: Any) -> "_Compiled":
-        """Compile, and run one black image. Raises ModelError unless it gives finite numbers."""
+        """Compile, and run one black image. Raises ModelError unless that and all weights are finite.
+
+        OpenVINO may clip what is no number to a number.
+        """
         size = self.bundle.preprocessing.size
         network = self._compiled(model, OUTPUTS, self.precision)
-        if not np.isfinite(network.run(np.zeros((1, size, size), np.uint8))).all():
+        values = [network.run(np.zeros((1, size, size), np.uint8)), *self.bundle.weights.values()]
+        if not all(np.isfinite(each).all() for each in values):
             raise ModelError(f"model '{self.bundle.name}' gives no usable scores: its weights are damaged")
         return network
 
