@@ -37,7 +37,7 @@ class Kind:
 
     def not_slower(self) -> "Kind":
         """Return the same with no other goal than to take no longer, or to do no less a second."""
-        goals = {"s": Goal(1.0), "images/s": Goal(1.0, at_least=True)}
+        goals = {"s": Goal(1.0), "ms": Goal(1.0), "images/s": Goal(1.0, at_least=True)}
         return replace(self, goal=goals.get(self.unit))
 
 
@@ -136,4 +136,4 @@ def _pairs(cpuinfo: str) -> Iterator[tuple[str, str]]:
 def _line(cells: tuple[str, ...]) -> str:
     first, unit, *numbers, goal, reached = cells
     aligned = [f"{cell:>{width}}" for cell, width in zip(numbers, (8, 8, 6, 12), strict=True)]
-    return f"{first:46} {unit:8} {' '.join(aligned)}  {goal:15} {reached}".rstrip()
+    return f"{first:46} {unit:8} {' '.join(aligned)}  {goal:18} {reached}".rstrip()
