@@ -284,13 +284,18 @@ def measured(line: Line, builds: Sequence[Build], given: Given) -> list[Comparis
     ]
 
 
+def python_of(environment: Path) -> Path:
+    """Return a virtual environment's interpreter, not what its link leads to."""
+    return environment.absolute() / "bin" / "python"
+
+
 def find_builds(other: Path, folder: Path, torch: bool) -> tuple[list[Build], dict[str, Any]]:
     """Return the builds to compare, and what they are. Ends the program if they are the same."""
     path = os.pathsep.join(
         str(Path(part).absolute()) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part
     )
     builds = [
-        Build("older", other.absolute() / "bin" / "python"),
+        Build("older", python_of(other)),
         Build("newer", Path(sys.executable), path=path),
     ]
     about = {build.name: build.told(build.start(folder, "-c", ABOUT)) for build in builds}
@@ -347,7 +352,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-torch", action="store_true", help="leave out the newer build's --engine torch")
     parser.add_argument("--folder", type=Path, help="for the archives; best in memory")
     parser.add_argument("--json", type=Path, help="write all figures there, after each line")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if not python_of(given.other).exists():
+        parser.error(f"{given.other} is no virtual environment: it has no bin/python")
+    return given
 
 
 def main() -> None:
