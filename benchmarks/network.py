@@ -9,12 +9,11 @@ VinDr DICOM Imaging Router (2021) tells 0.0295 s an image, 34 a second.
 """
 
 import argparse
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from alone import rate
 from numpy.typing import NDArray
 
 from dicomsort.model import bundle as bundles
@@ -25,24 +24,6 @@ from dicomsort.system.malloc import keep_freed_memory
 
 BATCHES = (1, 8, 32, 128)
 Images = NDArray[np.uint8]
-
-
-def rate(run: Callable[[Images], object], concurrency: int, batch: Images, seconds: float) -> float:
-    """Return images a second of `concurrency` threads that do nothing else."""
-    run(batch)
-    end = time.perf_counter() + seconds
-
-    def lane(_: int) -> int:
-        done = 0
-        while time.perf_counter() < end:
-            run(batch)
-            done += len(batch)
-        return done
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(concurrency) as threads:
-        done = sum(threads.map(lane, range(concurrency)))
-    return done / (time.perf_counter() - started)
 
 
 def plain(bundle: bundles.Bundle, device: str) -> Callable[[Images], object]:

@@ -107,11 +107,16 @@ def build(folder: Path, archive: str, files: int) -> list[Path]:
             other(path, kind, number)
         else:
             write(path, np.roll(gray, 200 * number, axis=0), kind)
+    link(paths, target, files)
+    return paths
+
+
+def link(paths: list[Path], target: Path, files: int) -> None:
+    """Give a few files many names."""
     for number in range(files):
         place = target / f"{number // 500:04d}"
         place.mkdir(parents=True, exist_ok=True)
         os.link(paths[number % len(paths)], place / f"{number:07d}.dcm")
-    return paths
 
 
 def floor(paths: list[Path], files: int) -> dict[str, float]:
