@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, options
-from dicomsort.errors import ExitCode, UsageError
+from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def evaluate(
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
     with options.exit_codes():
+        if out is not None:
+            check_installed("--out (report.html and the plots)", "matplotlib", "sklearn")
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
