@@ -155,7 +155,7 @@ def made(
         sort(settings(folder / "in", folder / "shards", shard=Shard(number, 2)), predictor)
     manifests = {name: folder / name / "manifest.csv" for name in ("sorted", "planned")}
     more = {"file": folder / "in" / "0.dcm", "model": small_model, "labels": pictures}
-    return {**manifests, **more, "shards": folder / "shards", "new": folder / "new"}
+    return {**manifests, **more, "shards": folder / "shards"}
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=lambda words: words.split()[0])
@@ -163,7 +163,9 @@ def test_what_needs_no_pytorch_loads_none_nor_scikit_learn_nor_matplotlib(
     words: str, made: dict[str, Path], tmp_path: Path
 ) -> None:
     """Also in its worker processes."""
-    ran = command(*(word.format_map(made) for word in words.split()), env=without(tmp_path, *NOT_FOR_SORTING))
+    places = {**made, "new": tmp_path / "new"}
+    hidden = without(tmp_path, *NOT_FOR_SORTING)
+    ran = command(*(word.format_map(places) for word in words.split()), env=hidden)
     assert ran.code == 0, ran.err
 
 
