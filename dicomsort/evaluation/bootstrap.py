@@ -18,6 +18,9 @@ _INTERVAL = (2.5, 97.5)
 _ELEMENTS = 1 << 20
 """Array elements of the resamples that are drawn at a time."""
 
+_DRAWN = 1 << 16
+"""Units of the resamples that are drawn at a time one by one: as many as a processor has close at hand."""
+
 _OFTEN = 12
 """Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
 
@@ -61,9 +64,13 @@ def draw(frequency: Counts, size: int, generator: np.random.Generator) -> Weight
     drawn = generator.multinomial(units, np.append(len(rare), frequency[often]) / units, size=size)
     counts = np.zeros((size, groups), np.int32)
     counts[:, often] = drawn[:, 1:]
-    if rare.size:
-        for index, several in enumerate(drawn[:, 0]):
-            counts[index] += np.bincount(rare[generator.integers(len(rare), size=several)], minlength=groups)
+    rows = max(1, _DRAWN // max(len(rare), groups))
+    for start in range(0, size if len(rare) else 0, rows):
+        several = drawn[start : start + rows, 0]
+        group = rare[generator.integers(len(rare), size=int(several.sum()))]
+        cell = np.repeat(np.arange(0, len(several) * groups, groups), several) + group
+        found = np.bincount(cell, minlength=len(several) * groups)
+        counts[start : start + rows] += found.reshape(-1, groups)
     return counts
 
 
