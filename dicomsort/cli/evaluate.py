@@ -136,9 +136,11 @@ def calibrate(
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
         from dicomsort.model import load  # noqa: PLC0415
+        from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
         folder = bundles.locate(model)
         _check_folders(folder, model, out)
+        warm_up()
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, pool_settings(workers))
         targets = tuple(dict.fromkeys(target or ()))

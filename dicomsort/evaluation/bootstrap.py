@@ -3,7 +3,9 @@
 Intervals are 95 % percentile intervals of the bootstrap (Efron 1979).
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,9 @@ _ELEMENTS = 1 << 20
 
 _DRAWN = 1 << 16
 """Units of the resamples that are drawn at a time one by one: as many as a processor has close at hand."""
+
+_THREADS = 2
+"""Threads that score while the main one draws, which is nearly half of the work."""
 
 _OFTEN = 12
 """Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
@@ -89,14 +94,25 @@ def estimates(
     first = score(frequency[None].astype(np.int32))
     size, chunks = max(1, _ELEMENTS // max(width, 1)), [first]
     if bootstrap and frequency.size:
-        starts = range(0, bootstrap, size)
-        chunks = [score(draw(frequency, min(size, bootstrap - start), generator)) for start in starts]
+        sizes = (min(size, bootstrap - start) for start in range(0, bootstrap, size))
+        chunks = list(_scored((draw(frequency, each, generator) for each in sizes), score))
     found = {}
     for name, values in first.items():
         resampled = np.concatenate([chunk[name] for chunk in chunks])
         columns = resampled.reshape(len(resampled), -1).T
         found[name] = [estimate(*pair) for pair in zip(map(float, values.ravel()), columns, strict=True)]
     return found
+
+
+def _scored(draws: Iterable[Weights], score: Callable[[Weights], Scores]) -> Iterator[Scores]:
+    """Score resamples in threads, in their order; few are kept at a time."""
+    waiting: deque[Future[Scores]] = deque()
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="bootstrap") as executor:
+        for drawn in draws:
+            waiting.append(executor.submit(score, drawn))
+            if len(waiting) > _THREADS:
+                yield waiting.popleft().result()
+        yield from (each.result() for each in waiting)
 
 
 def estimate(value: float, resampled: Values) -> Estimate:
