@@ -3,6 +3,7 @@
 import importlib
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -63,7 +64,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if working_folder_is_gone():
-            with somewhere():
+            with somewhere(), suppress(ModuleNotFoundError):  # whoever needs it says that it is not there
                 importlib.import_module("dicomsort.model.networks")  # torch and its MKL ask where they are
         app(prog_name="dicomsort")
     except KeyboardInterrupt:
