@@ -96,9 +96,10 @@ def names_missing_libraries() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in _OPTIONAL:
+        library = (error.name or "").partition(".")[0]
+        if library not in _OPTIONAL or _is_installed(library):
             raise
-        raise MissingLibraryError.of([error.name]) from None
+        raise MissingLibraryError.of([library]) from None
 
 
 def _is_installed(library: str) -> bool:
