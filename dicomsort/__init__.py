@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DicomsortError,
         ExitCode,
         InternalError,
+        MissingLibraryError,
         ModelError,
         NothingFoundError,
         TargetError,
@@ -42,6 +43,7 @@ __all__ = [
     "ExitCode",
     "InternalError",
     "ManifestRow",
+    "MissingLibraryError",
     "Model",
     "ModelError",
     "NothingFoundError",
@@ -67,7 +69,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "dicom.reader": "UnreadableError read_image",
     "dicom.sop_classes": "ReadSettings",
-    "errors": "DicomsortError ExitCode InternalError ModelError NothingFoundError TargetError UsageError",
+    "errors": "DicomsortError ExitCode InternalError MissingLibraryError ModelError NothingFoundError "
+    "TargetError UsageError",
     "imaging.canvas": "Preprocessing",
     "library.evaluation": "EvaluationResult evaluate",
     "library.models": "Model load_model",
@@ -85,7 +88,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for: the command line starts without NumPy."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'dicomsort' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"dicomsort.{_HOME_OF[name]}"), name)
+    errors = importlib.import_module("dicomsort.errors")
+    with errors.names_missing_libraries():
+        value = getattr(importlib.import_module(f"dicomsort.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,10 +1,26 @@
 """What ends a run, and the exit code each end has."""
 
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from dicomsort import __version__
+
+_PYTORCH = "torch torchvision timm"
+_OPTIONAL = {
+    "torch": ("PyTorch", _PYTORCH),
+    "torchvision": ("torchvision", _PYTORCH),
+    "timm": ("timm", _PYTORCH),
+    "sklearn": ("scikit-learn", "scikit-learn"),
+    "matplotlib": ("matplotlib", "matplotlib"),
+    "openvino": ("OpenVINO", "openvino"),
+    "onnx": ("ONNX", "onnx"),
+    "onnxscript": ("onnxscript", "onnxscript"),
+}
+"""By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
 
 
 class ExitCode(IntEnum):
@@ -36,6 +52,20 @@ class UsageError(DicomsortError):
     exit_code = ExitCode.USAGE
 
 
+class MissingLibraryError(UsageError, ImportError):
+    """What was asked for needs a library that is not installed here, as on a machine that only sorts."""
+
+    @classmethod
+    def of(cls, libraries: Sequence[str], what: str = "this") -> "MissingLibraryError":
+        """Return the error that names libraries, given by their modules, and says how to install them."""
+        names, packages = zip(*(_OPTIONAL[library] for library in libraries), strict=True)
+        are = "is" if len(names) == 1 else "are"
+        return cls(
+            f"{what} needs {_listed(names)}, which {are} not installed here: "
+            f"pip install {' '.join(dict.fromkeys(packages))} (see docs/how-to/install-light.md)"
+        )
+
+
 class NothingFoundError(DicomsortError):
     """There is no file under the given folders."""
 
@@ -52,6 +82,39 @@ class ModelError(DicomsortError):
     """The model bundle is missing, damaged, or of an unknown format."""
 
     exit_code = ExitCode.MODEL
+
+
+def check_installed(what: str, *libraries: str) -> None:
+    """Raise MissingLibraryError unless libraries are installed; loads none of them.
+
+    what: in words what needs them, such as `training`. libraries: the names of their modules.
+    """
+    if missing := [library for library in libraries if not _is_installed(library)]:
+        raise MissingLibraryError.of(missing, what)
+
+
+@contextmanager
+def names_missing_libraries() -> Iterator[None]:
+    """Turn the import of a library that is not installed into a MissingLibraryError; also a decorator."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _OPTIONAL or _is_installed(library):
+            raise
+        raise MissingLibraryError.of([library]) from None
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def internal(error: Exception) -> str:

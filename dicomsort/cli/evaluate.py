@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, options
-from dicomsort.errors import ExitCode, UsageError
+from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def evaluate(
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
     with options.exit_codes(), console.loading(quiet or json):
+        if out is not None:
+            check_installed("--out (report.html and the plots)", "matplotlib", "sklearn")
         warm_up()
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsort.cli import console, options
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, check_installed
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +31,7 @@ def export(
     Exit codes: 0 done, 5 bundle not writable, 6 model damaged, or not to be exported: it stays on torch.
     """
     with options.exit_codes():
+        check_installed("an export", "torch", "timm", "onnxscript", "openvino")
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
 
         folder = bundles.locate(model)

@@ -9,7 +9,7 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import DicomsortError, ExitCode, TargetError, internal
+from dicomsort.errors import DicomsortError, ExitCode, TargetError, internal, names_missing_libraries
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ Smooth = Annotated[str, typer.Option(help="Filter of the canvas: none, gaussian 
 def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
     try:
-        yield
+        with names_missing_libraries():
+            yield
     except DicomsortError as error:
         console.info(str(error))
         raise typer.Exit(error.exit_code) from None

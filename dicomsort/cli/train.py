@@ -19,7 +19,7 @@ from dicomsort.cli.options import (
     Workers,
     exit_codes,
 )
-from dicomsort.errors import ExitCode
+from dicomsort.errors import ExitCode, check_installed
 from dicomsort.system.worker_pool import somewhere
 
 
@@ -162,6 +162,7 @@ def train(
     with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
         from dicomsort.training import run_folder  # noqa: PLC0415
 
+        check_installed("training", "torch", "torchvision", "timm", "sklearn", "matplotlib")
         run_folder.check_audit(audit, folds, out)
         store = cache or out.resolve().parent / "cache"
         run_folder.prepare(out, resume, store)

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from dicomsort import __version__
 from dicomsort.cluster.task import Summary, Task, TaskFiles, write_summary
-from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal
+from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal, names_missing_libraries
 from dicomsort.model import bundle
 from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
@@ -33,7 +33,8 @@ def main() -> int:
     task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301  (from the process that has started this one)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        summary = _sorted(task)
+        with names_missing_libraries():
+            summary = _sorted(task)
     except DicomsortError as error:
         summary = Summary(task.name, error=str(error), exit_code=int(error.exit_code))
     except KeyboardInterrupt:

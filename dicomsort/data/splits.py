@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample
 from dicomsort.data.table import opened
@@ -204,6 +203,8 @@ def _strata(samples: Sequence[Sample]) -> list[str]:
 
 def _in_folds(strata: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold of each sample: (n,)."""
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415  (a second that readers need not)
+
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     member = np.zeros(len(strata), np.int64)
     with warnings.catch_warnings():

@@ -7,10 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import encode
@@ -110,6 +106,11 @@ def _logistic(
 def _fitted(
     pixels: NDArray[np.float32], truth: NDArray[np.int64], images: NDArray[np.float32], classes: int
 ) -> NDArray[np.float64]:
+    from sklearn.dummy import DummyClassifier  # noqa: PLC0415  (few evaluations fit anything)
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
     several = len(np.unique(truth)) > 1
     last: Any = LogisticRegression(C=_REGULARISATION, max_iter=_STEPS) if several else DummyClassifier()
     model = make_pipeline(StandardScaler(), last)

@@ -3,7 +3,9 @@
 Intervals are 95 % percentile intervals of the bootstrap (Efron 1979).
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,12 @@ Scores = dict[str, Values]
 _INTERVAL = (2.5, 97.5)
 _ELEMENTS = 1 << 20
 """Array elements of the resamples that are drawn at a time."""
+
+_DRAWN = 1 << 16
+"""Units of the resamples that are drawn at a time one by one: as many as a processor has close at hand."""
+
+_THREADS = 2
+"""Threads that score while the main one draws, which is nearly half of the work."""
 
 _OFTEN = 12
 """Groups of at least so many units are drawn as a whole: a binomial costs as much as a dozen indices."""
@@ -61,9 +69,13 @@ def draw(frequency: Counts, size: int, generator: np.random.Generator) -> Weight
     drawn = generator.multinomial(units, np.append(len(rare), frequency[often]) / units, size=size)
     counts = np.zeros((size, groups), np.int32)
     counts[:, often] = drawn[:, 1:]
-    if rare.size:
-        for index, several in enumerate(drawn[:, 0]):
-            counts[index] += np.bincount(rare[generator.integers(len(rare), size=several)], minlength=groups)
+    rows = max(1, _DRAWN // max(len(rare), groups))
+    for start in range(0, size if len(rare) else 0, rows):
+        several = drawn[start : start + rows, 0]
+        group = rare[generator.integers(len(rare), size=int(several.sum()))]
+        cell = np.repeat(np.arange(0, len(several) * groups, groups), several) + group
+        found = np.bincount(cell, minlength=len(several) * groups)
+        counts[start : start + rows] += found.reshape(-1, groups)
     return counts
 
 
@@ -82,14 +94,25 @@ def estimates(
     first = score(frequency[None].astype(np.int32))
     size, chunks = max(1, _ELEMENTS // max(width, 1)), [first]
     if bootstrap and frequency.size:
-        starts = range(0, bootstrap, size)
-        chunks = [score(draw(frequency, min(size, bootstrap - start), generator)) for start in starts]
+        sizes = (min(size, bootstrap - start) for start in range(0, bootstrap, size))
+        chunks = list(_scored((draw(frequency, each, generator) for each in sizes), score))
     found = {}
     for name, values in first.items():
         resampled = np.concatenate([chunk[name] for chunk in chunks])
         columns = resampled.reshape(len(resampled), -1).T
         found[name] = [estimate(*pair) for pair in zip(map(float, values.ravel()), columns, strict=True)]
     return found
+
+
+def _scored(draws: Iterable[Weights], score: Callable[[Weights], Scores]) -> Iterator[Scores]:
+    """Score resamples in threads, in their order; few are kept at a time."""
+    waiting: deque[Future[Scores]] = deque()
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="bootstrap") as executor:
+        for drawn in draws:
+            waiting.append(executor.submit(score, drawn))
+            if len(waiting) > _THREADS:
+                yield waiting.popleft().result()
+        yield from (each.result() for each in waiting)
 
 
 def estimate(value: float, resampled: Values) -> Estimate:

@@ -5,18 +5,21 @@ import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from dicomsort import __version__
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.evaluation.evaluate import Evaluation, Measured, Mistake, worst
-from dicomsort.evaluation.plots import Drawing
 from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.tables import Table, tables_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.escaping import escape
+
+if TYPE_CHECKING:
+    from dicomsort.evaluation.plots import Drawing
 
 _THUMBNAIL = 160
 _MOST_LISTED = 50
@@ -84,7 +87,7 @@ def _table(table: Table) -> str:
 
 
 def section(
-    name: str, one: Evaluation, drawn: Mapping[str, Sequence[Drawing]], settings: EvalSettings
+    name: str, one: Evaluation, drawn: Mapping[str, "Sequence[Drawing]"], settings: EvalSettings
 ) -> str:
     """Write a model's part of the page; the files of its worst mistakes are read again."""
     parts = [f"<h2>{_text(name)}</h2>"]
@@ -105,7 +108,7 @@ def section(
     return "\n".join(parts)
 
 
-def _plot(drawing: Drawing) -> str:
+def _plot(drawing: "Drawing") -> str:
     title = _text(drawing.title)
     return f'<img alt="{title}" width="{drawing.width}" src="{_data("png", drawing.png)}">'
 

@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dicomsort import __version__
 from dicomsort.data.targets import truth_text
-from dicomsort.errors import TargetError
+from dicomsort.errors import TargetError, names_missing_libraries
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import Comparison, Evaluation
 from dicomsort.evaluation.html import Page, page, section
 from dicomsort.evaluation.metrics import without_nan
-from dicomsort.evaluation.plots import Drawing, draw
 from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.evaluation.tables import comparison_table
 from dicomsort.system.escaping import cell, escape
+
+if TYPE_CHECKING:
+    from dicomsort.evaluation.plots import Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,11 @@ def write(results: Results, folder: Path) -> None:
     """Write metrics.json, predictions.csv, not_read.csv, the plots and report.html into a folder.
 
     Further models have their predictions and plots in folders of their names. Raises TargetError if something
-    cannot be written.
+    cannot be written, and MissingLibraryError without matplotlib and scikit-learn, which only drawing needs.
     """
+    with names_missing_libraries():
+        from dicomsort.evaluation.plots import draw  # noqa: PLC0415  (drawing alone needs matplotlib)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(as_json(results), indent=2) + "\n", encoding="utf-8")
@@ -213,7 +218,7 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
             writer.writerow([cell(escape(sample.name)), failure.status, failure.reason])
 
 
-def _write_plots(one: Evaluation, drawn: Mapping[str, Sequence[Drawing]], folder: Path) -> None:
+def _write_plots(one: Evaluation, drawn: "Mapping[str, Sequence[Drawing]]", folder: Path) -> None:
     for number, measured in enumerate(one.measured):
         head = re.sub(r"[^A-Za-z0-9_-]", "_", measured.question.head.name)
         prefix = f"{head}." if number else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from dicomsort.data import caveats, corrections, dataset
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, named
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, check_installed
 from dicomsort.evaluation import baselines
 from dicomsort.evaluation.evaluate import Comparison, Evaluation, compare, evaluate
 from dicomsort.evaluation.metrics import Predictions
@@ -45,10 +45,12 @@ def evaluate_models(
     ready: makes the model of a place in `models` ready to run; None to load each as the settings say.
     Nothing is written before `Results.save`.
     Raises UsageError for data, columns or models that do not fit each other, ModelError for a model that does
-    not run.
+    not run, MissingLibraryError for baselines without scikit-learn.
     """
     asked, reporter = settings or EvalSettings(), reporter or Silent()
     settings = replace(asked, cluster=_cluster(data, asked), patient=_patient(data, asked))
+    if _wants_baselines(settings, len(models)):
+        check_installed("the baseline (which --no-baseline leaves out)", "sklearn")
     loaded, samples = load_part(data, targets, models, settings)
     for line in loaded.remarks:
         reporter.warn(line)
@@ -149,7 +151,7 @@ def _compare(
     evaluations: Sequence[Evaluation], loaded: Data, settings: EvalSettings, reporter: Reporter
 ) -> tuple[Comparisons, tuple[str, ...]]:
     """Compare several models, and baselines if they are wanted; nothing for one model alone."""
-    wanted = len(evaluations) > 1 if settings.baseline is None else settings.baseline
+    wanted = _wants_baselines(settings, len(evaluations))
     extra, remarks = _baselines(evaluations[0], loaded, settings, reporter) if wanted else ([], ())
     if len(evaluations) == 1 and not extra:
         return {}, remarks
@@ -161,6 +163,10 @@ def _compare(
         contenders |= extra[index] if extra else {}
         comparisons[first.question.target] = compare(contenders, first.figures, settings)
     return comparisons, remarks
+
+
+def _wants_baselines(settings: EvalSettings, models: int) -> bool:
+    return models > 1 if settings.baseline is None else settings.baseline
 
 
 def _baselines(

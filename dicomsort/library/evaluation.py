@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.evaluation import report
 from dicomsort.evaluation.evaluate import Comparison
 from dicomsort.evaluation.metrics import Metrics
@@ -66,13 +66,15 @@ class EvaluationResult:
     def save(self, folder: PathLike) -> None:
         """Make a folder with report.html, metrics.json, predictions.csv, not_read.csv and the plots.
 
-        Raises TargetError if it cannot be written, UsageError if it is the folder of the data.
+        Raises TargetError if it cannot be written, UsageError if it is the folder of the data,
+        MissingLibraryError without matplotlib and scikit-learn, which draw the plots.
         """
         if self.data.suffix == ".csv" and self.data.resolve().parent == Path(folder).resolve():
             raise UsageError(f"'{folder}' is where the data lie; choose another folder")
         self.results.save(Path(folder))
 
 
+@names_missing_libraries()
 def evaluate(
     data: PathLike,
     models: Models = "router5",
@@ -104,7 +106,8 @@ def evaluate(
     models. device, precision, engine: for models that are not loaded yet. reporter: told of warnings and
     of progress.
 
-    Raises UsageError, ModelError or InternalError; files that cannot be read are in `unread`.
+    Raises UsageError, ModelError or InternalError, MissingLibraryError for baselines without scikit-learn;
+    files that cannot be read are in `unread`.
     """
     check_is_no_worker()
     limits = {"bootstrap": bootstrap, "seed": seed, "batch_size": batch_size, "workers": workers}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dicomsort.dicom.reader import UnreadableError, read_image
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.library.arguments import PathLike, check_between
 from dicomsort.model import bundle as bundles
@@ -208,6 +208,7 @@ def _stacked(pictures: Sequence[ReadImage]) -> Image:
     return np.stack([picture.image for picture in pictures])
 
 
+@names_missing_libraries()
 def load_model(
     name_or_folder: PathLike, device: str = "auto", precision: str = "auto", engine: str = "auto"
 ) -> Model:
@@ -218,7 +219,8 @@ def load_model(
     openvino or torch; auto is openvino on a processor, for models with a graph, and torch elsewhere.
 
     On a processor torch's number of threads is set for this process, so that several batches run at a time.
-    Raises ModelError if there is no such model or it is damaged, UsageError for a device that is not there.
+    Raises ModelError if there is no such model or it is damaged, UsageError for a device that is not there,
+    MissingLibraryError for an engine that is not installed.
     """
     bundle = bundles.load(bundles.locate(os.fspath(name_or_folder)))
     return Model(bundle, classifier_for(bundle, device, precision, engine))

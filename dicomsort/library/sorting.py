@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
 from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
@@ -28,6 +28,7 @@ _RANGES = {
 }
 
 
+@names_missing_libraries()
 def sort(
     inputs: Paths | None,
     out: PathLike,

@@ -181,6 +181,26 @@ def test_patients_with_the_same_matrix_are_grouped() -> None:
     assert max(wanted.values()) > 1
 
 
+@pytest.mark.parametrize("frequency", [[1] * 40, [2, 30, 1, 11, 500], [3], [20, 40]])
+def test_resamples_that_are_drawn_together_are_those_drawn_one_by_one(
+    frequency: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a figure of an earlier version can be found again, to its last digit."""
+    monkeypatch.setattr(bootstrap, "_DRAWN", 100)
+    counts, generator = np.array(frequency), np.random.default_rng(1)
+    often = counts >= 12
+    rare = np.repeat(np.flatnonzero(~often), counts[~often])
+    several, *others = generator.multinomial(
+        counts.sum(), np.append(len(rare), counts[often]) / counts.sum(), 23
+    ).T
+    wanted = np.zeros((23, len(counts)), np.int32)
+    wanted[:, often] = np.transpose(others)
+    for row, count in enumerate(several if len(rare) else ()):
+        for unit in rare[generator.integers(len(rare), size=count)]:
+            wanted[row, unit] += 1
+    assert np.array_equal(bootstrap.draw(counts, 23, np.random.default_rng(1)), wanted)
+
+
 def test_a_draw_is_a_multinomial() -> None:
     frequency = np.array([400, 1, 30, 5, 1, 0, 63])
     drawn = bootstrap.draw(frequency, 20_000, np.random.default_rng(0))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,7 +19,7 @@ from predictors import ROUTER_LABELS, FixedPredictor
 from program import inside
 
 from dicomsort.data.dataset import Columns, content_hash, load
-from dicomsort.errors import ExitCode, TargetError
+from dicomsort.errors import ExitCode, MissingLibraryError, TargetError
 from dicomsort.evaluation import report, tables
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import evaluate
@@ -200,6 +201,22 @@ def test_further_heads_have_columns_plots_and_tables(
 def several(small_bundle: Bundle) -> Several:
     signs = Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.5, 0.99))
     return Several(replace(small_bundle, further=(signs, Head("ill", ("no_ill", "ill"), kind="binary"))))
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "sklearn"])
+def test_without_what_draws_the_figures_are_there_and_no_folder_is_made(
+    library: str, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "data" / "spine" / "a.png", 200)
+    found = evaluate([predict_samples(predictor, load(tmp_path / "data", Columns()).samples, FAST)], (), FAST)
+    monkeypatch.setitem(sys.modules, library, None)
+    for loaded in ("sklearn.metrics", "dicomsort.evaluation.plots"):
+        monkeypatch.delitem(sys.modules, loaded)
+    results = Results(found, {}, ({},), "all", FAST)
+    assert results.as_dict()["images"] == 1
+    with pytest.raises(MissingLibraryError, match="pip install"):
+        results.save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_written_has_one_line(

@@ -3,12 +3,21 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from outputs import settings
+from predictors import FixedPredictor
+from program import command, without
+from written import picture, write_dicom
 
 import dicomsort
+from dicomsort.model.bundle import Bundle
+from dicomsort.model.heads import Head
+from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.pipeline import sort
 
 PACKAGE = Path(dicomsort.__file__).parent
 
@@ -52,6 +61,20 @@ IN_WORKERS = [
     *("dicom.reader", "dicom.render", "dicom.archives", "imaging.grayscale", "imaging.canvas"),
     *("system.worker_pool", "system.worker", "outcome"),
 ]
+LIGHT = [
+    "classify {archive} --out {new} --model {model} --model {other} --device cpu",
+    "classify {archive} --out {new} --model {model} --device cpu --shard 1/2",
+    "classify {archive} --out {new} --model {model} --device cpu --backend loky --tasks 1",
+    "eval {labels} --target light --model {other} --part all --bootstrap 100 --device cpu",
+    "calibrate {other} {labels} --target light --part all --target-precision 0.01 --out {new} --device cpu",
+    "render {file} --out {new} --model {model}",
+    "apply {planned}",
+    "undo {sorted}",
+    "merge {shards}",
+    "stats {labels} --target light",
+]
+"""Commands, on what `made` has made, that run where these are not installed."""
+NOT_FOR_SORTING = ("torch", "torchvision", "timm", "sklearn", "matplotlib")
 SPEAKS = ("print", "sys.exit", "exit", "quit", "input", "os.getenv", "os._exit")
 HEAVY = {"torch", "pydicom", "numpy", "PIL", "sklearn", "timm", "imagecodecs", "matplotlib", "joblib"}
 
@@ -126,6 +149,37 @@ def test_help_loads_nothing_heavy() -> None:
 def test_workers_never_load_torch() -> None:
     code = "\n".join(f"import dicomsort.{module}" for module in IN_WORKERS)
     assert not loaded_by(code) & {"torch", "torchvision", "timm", "sklearn", "typer", "rich"}
+
+
+@pytest.fixture(scope="module")
+def made(
+    pictures: Path, small_bundle: Bundle, small_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """An archive that was sorted, planned and sorted in shards, and labeled pictures."""
+    folder, predictor = tmp_path_factory.mktemp("made"), FixedPredictor(small_bundle)
+    for number in range(3):
+        write_dicom(folder / "in" / f"{number}.dcm", picture(number))
+    for name, changes in {"sorted": {}, "planned": {"dry_run": True}}.items():
+        sort(settings(folder / "in", folder / name, **changes), predictor)
+    for number in (1, 2):
+        sort(settings(folder / "in", folder / "shards", shard=Shard(number, 2)), predictor)
+    manifests = {name: folder / name / "manifest.csv" for name in ("sorted", "planned")}
+    labels = ("bright", "dark", "a", "b", "c")
+    replace(small_bundle, name="other", head=Head("light", labels)).save(folder / "other")
+    more = {"file": folder / "in" / "0.dcm", "archive": folder / "in", "labels": pictures}
+    more |= {"model": small_model, "other": folder / "other"}
+    return {**manifests, **more, "shards": folder / "shards"}
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=lambda words: words.split()[0])
+def test_what_needs_no_pytorch_loads_none_nor_scikit_learn_nor_matplotlib(
+    words: str, made: dict[str, Path], tmp_path: Path
+) -> None:
+    """Also in its worker processes."""
+    places = {**made, "new": tmp_path / "new"}
+    hidden = without(tmp_path, *NOT_FOR_SORTING)
+    ran = command(*(word.format_map(places) for word in words.split()), env=hidden)
+    assert ran.code == 0, ran.err
 
 
 def module_of(file: str) -> str:

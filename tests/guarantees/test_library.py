@@ -34,9 +34,9 @@ Write = Callable[..., Path]
 
 NAMES = [
     "Action", "Decision", "DicomsortError", "EvaluationResult", "ExitCode", "InternalError", "ManifestRow",
-    "Model", "ModelError", "NothingFoundError", "Preprocessing", "ReadSettings", "Reason", "SortSummary",
-    "Status", "TargetError", "TrainingResult", "UnreadableError", "UsageError", "__version__", "evaluate",
-    "load_model", "read_image", "read_manifest", "sort", "train",
+    "MissingLibraryError", "Model", "ModelError", "NothingFoundError", "Preprocessing", "ReadSettings",
+    "Reason", "SortSummary", "Status", "TargetError", "TrainingResult", "UnreadableError", "UsageError",
+    "__version__", "evaluate", "load_model", "read_image", "read_manifest", "sort", "train",
 ]  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

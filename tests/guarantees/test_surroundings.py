@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from outputs import rows, settings
 from predictors import FixedPredictor
-from program import Ran, inside
+from program import Ran, inside, without
 from written import picture
 
 from dicomsort.errors import ExitCode
@@ -132,6 +132,15 @@ def test_other_commands_work_in_a_folder_that_is_gone(
     assert ran.code == ExitCode.DONE, ran.err
     sort(settings(few, tmp_path / "out"), predictor)
     ran = shell(gone(tmp_path / "gone"), "undo", tmp_path / "out" / "manifest.csv")
+    assert (ran.code, ran.err) == (ExitCode.DONE, "dicomsort: 4 removed\n")
+
+
+def test_a_folder_that_is_gone_asks_for_no_pytorch(
+    few: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    sort(settings(few, tmp_path / "out"), predictor)
+    hidden = without(tmp_path, "torch", "timm")
+    ran = shell(gone(tmp_path / "gone"), "undo", tmp_path / "out" / "manifest.csv", **hidden)
     assert (ran.code, ran.err) == (ExitCode.DONE, "dicomsort: 4 removed\n")
 
 

@@ -1,6 +1,7 @@
 """The program, run as a user would or in this process, and how it ended."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,28 @@ class Ran:
     def json(self) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(self.out)
         return value
+
+
+_HIDE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Blind(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {libraries!r} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Blind
+"""
+
+
+def without(folder: Path, *libraries: str) -> dict[str, str]:
+    """Return an environment whose Python programs, and their workers, find none of these libraries.
+
+    folder: gets a `sitecustomize`, which every Python imports as it starts.
+    """
+    (folder / "sitecustomize.py").write_text(_HIDE.format(libraries=libraries))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path[1:]])}
 
 
 def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
