@@ -24,8 +24,9 @@ SMOOTHING: dict[str, ImageFilter.Filter | None] = {
 """Filters of the finished canvas: a Gaussian of 1 pixel, or the median of 3 x 3."""
 
 _GAP = 3.0  # whole-pixel averaging leaves at least this factor to the filter
-_STRIP_ROWS = 128
+_STRIP_ROWS = 256
 _MOST_IN_32_BITS = 181  # squares of this many 16-bit values a side
+_MOST_IN_A_FLOAT = 16  # the same, for whole numbers up to 2**24: float32 holds them, and divides as exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,10 @@ def _average(image: NDArray[Any], factor: int) -> GrayFloat:
 
 
 def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Add up squares of `factor` pixels, rows first: those lie side by side, and fit a narrow type."""
+    """Add up squares of `factor` pixels, rows first: those lie side by side, and fit a narrow type.
+
+    The sums are float32 where that holds them exactly, for NumPy divides other numbers as float64.
+    """
     kind, whole = _sum_type(strip, factor), len(strip) // factor * factor
     tall = np.add.reduce(strip[:whole].reshape(-1, factor, strip.shape[1]), axis=1, dtype=kind)
     if whole < len(strip):
@@ -140,7 +144,8 @@ def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
     for offset in range(1, factor):
         part = tall[:, offset::factor]
         wide[:, : part.shape[1]] += part
-    return np.asarray(wide)
+    exact = kind is not np.int64 and factor <= _MOST_IN_A_FLOAT
+    return np.asarray(wide, np.float32 if exact else None)
 
 
 def _sum_type(strip: NDArray[Any], factor: int) -> Any:
