@@ -14,7 +14,7 @@ from pydicom.uid import UID
 
 from dicomsort.dicom import codecs
 from dicomsort.dicom.codecs import DamagedError, DecodedFrame
-from dicomsort.dicom.header import Rejected, integer, numbers, raw_text
+from dicomsort.dicom.header import Rejected, numbers, raw_text
 from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.outcome import Header, Reason, Status
 
@@ -57,14 +57,15 @@ class ImagePixelDescription:
     def __init__(self, dataset: Dataset, header: Header) -> None:
         self.rows, self.columns = header.rows or 0, header.columns or 0
         self.frames = max(header.frames or 1, 1)
-        self.remarks = [remark for keyword in _NUMBERS for remark in numbers(dataset, keyword).remarks]
-        self.samples = integer(dataset, "SamplesPerPixel") or 1
-        self.bits_allocated = integer(dataset, "BitsAllocated") or 0
-        self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
-        high_bit = integer(dataset, "HighBit")
+        found = {keyword: numbers(dataset, keyword) for keyword in _NUMBERS}
+        self.remarks = [remark for each in found.values() for remark in each.remarks]
+        self.samples = found["SamplesPerPixel"].integer or 1
+        self.bits_allocated = found["BitsAllocated"].integer or 0
+        self.bits_stored = found["BitsStored"].integer or self.bits_allocated
+        high_bit = found["HighBit"].integer
         self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
-        self.signed = integer(dataset, "PixelRepresentation") == 1
-        self.planar = integer(dataset, "PlanarConfiguration") == 1
+        self.signed = found["PixelRepresentation"].integer == 1
+        self.planar = found["PlanarConfiguration"].integer == 1
         self.photometric, odd = _photometric(dataset, self.samples)
         self.remarks += odd
         self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
