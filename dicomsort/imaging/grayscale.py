@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.imaging.canvas import Box, GrayFloat, coarsen, fitted_shape, shrink
+from dicomsort.imaging.canvas import Box, GrayFloat, coarsen, fitted_shape, lower_bits, shrink
 from dicomsort.outcome import Reason
 
 Mask = NDArray[np.bool_]
@@ -145,22 +145,26 @@ def render(
     shape: tuple[int, int],
     box: Box | None = None,
     judged: tuple[int, int] | None = None,
+    bits: int | None = None,
 ) -> tuple[GrayFloat, bool]:
     """Turn stored values (rows, columns) into a float image of `shape` with grays 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
     only look-up tables are applied at full size. box: the part of `stored` that counts. judged: the shape at
-    which the window is found, see `window_shape`; None for `shape`. Returns the image and whether the file's
-    own window or LUT could be used or none was given (False: it was unusable, a percentile window took its
-    place). Raises ConstantImageError.
+    which the window is found, see `window_shape`; None for `shape`. bits: see `lower_bits`. Returns the image
+    and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
+    percentile window took its place). Raises ConstantImageError.
     """
-    values, part = coarsen(_looked_up(stored, scale), max(shape, judged or shape), box)
+    if scale.tables or scale.padding is not None:
+        stored, bits = lower_bits(stored, bits), None
+    values, part = coarsen(_looked_up(stored, scale), max(shape, judged or shape), box, bits)
 
     def view(size: tuple[int, int]) -> _View:
         return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box))
 
     small = view(shape)
-    if small.counted.min() == small.counted.max() or _is_constant(stored, scale):
+    counted = small.counted
+    if counted.min() == counted.max() or _is_constant(stored, scale):
         if not scale.tables:
             raise ConstantImageError
         return render(stored, scale.without_a_table, shape, box, judged)
@@ -208,8 +212,8 @@ def _rescaled(small: GrayFloat, scale: GrayscaleTransform) -> NDArray[Any]:
         return small
     with np.errstate(over="ignore", invalid="ignore"):
         values = small * np.float64(scale.slope) + scale.intercept
-    sane = np.isfinite(values).all() and np.ptp(values) > 0
-    return values if sane and np.abs(values).max() < _ABSURD else small
+        low, high = values.min(), values.max()
+    return values if -_ABSURD < low < high < _ABSURD else small
 
 
 def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
