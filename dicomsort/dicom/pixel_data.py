@@ -249,8 +249,10 @@ class ImagePixelDescription:
         spare = 8 * pixels.itemsize - self.bits_stored
         if spare < 0:  # a stream of fewer bits does not reach the sign
             return pixels.astype(np.int16)
-        shifted = np.left_shift(pixels, spare) if spare else pixels
-        return np.asarray(np.right_shift(shifted.view(f"i{pixels.itemsize}"), spare))
+        if not spare:
+            return pixels.view(f"i{pixels.itemsize}")
+        shifted = np.left_shift(pixels, spare).view(f"i{pixels.itemsize}")
+        return np.asarray(np.right_shift(shifted, spare, out=shifted))
 
     @property
     def _has_luma(self) -> bool:

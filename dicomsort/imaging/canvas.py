@@ -80,16 +80,18 @@ Span = tuple[int, int, int, int]
 """Top, left, bottom, right of a part of an image in whole pixels; bottom and right lie outside of it."""
 
 
-def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GrayFloat:
+def shrink(
+    image: NDArray[Any], shape: tuple[int, int], box: Box | None = None, bits: int | None = None
+) -> GrayFloat:
     """Resize a (rows, columns) image of any number type to `shape`; values keep their unit.
 
     Shrinking averages over the source area: whole pixels first, a strip at a time so that no float copy of
     the full image is made, then Pillow's Hamming filter; within 0.4 of 255 gray levels of an exact area
-    average on radiographs. Growing interpolates.
+    average on radiographs. Growing interpolates. bits: see `lower_bits`.
     """
     if box is None and shape == image.shape:
-        return np.ascontiguousarray(image, np.float32)
-    image, box = coarsen(image, shape, box)
+        return np.ascontiguousarray(lower_bits(image, bits), np.float32)
+    image, box = coarsen(image, shape, box, bits)
     grows = shape[0] > box[3] - box[1] or shape[1] > box[2] - box[0]
     filter_ = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
     whole = Image.fromarray(np.ascontiguousarray(image, np.float32))
@@ -164,9 +166,12 @@ def _sum_type(strip: NDArray[Any], factor: int, bits: int | None) -> Any:
         return np.float32
     if strip.itemsize > 2 or factor > _MOST_IN_32_BITS:
         return np.int64
-    if strip.dtype.kind != "u":
-        return np.int32
+    if strip.dtype.kind == "i":
+        greatest = max(int(strip.max()), -int(strip.min()))
+        return np.int16 if strip.itemsize == 2 and greatest * factor <= 0x7FFF else np.int32
     most = (1 << min(bits or 16, 8 * strip.itemsize)) - 1
+    if strip.itemsize == 1 and most * factor <= 0xFF:
+        return np.uint8
     return np.uint16 if most * factor <= 0xFFFF or int(strip.max()) * factor <= 0xFFFF else np.int32
 
 

@@ -1,6 +1,6 @@
 """Stored values to gray levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,8 +180,18 @@ def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform) -> bool:
     """Return whether all pixels beside the padding, if there is any, have one value."""
     if scale.padding is None:
         return False
-    image = stored[~scale.is_padding(stored)]
-    return image.size > 0 and bool(image.min() == image.max())
+    seen: set[Any] = set()
+    for strip in _strips(stored):
+        image = stored[strip][~scale.is_padding(stored[strip])]
+        seen |= {image.min(), image.max()} if image.size else set()
+        if len(seen) > 1:
+            return False
+    return len(seen) == 1
+
+
+def _strips(image: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of so many rows that the processor keeps them at hand."""
+    return (slice(top, top + _STRIP_ROWS) for top in range(0, len(image), _STRIP_ROWS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +245,18 @@ def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
     if scale.voi_lut is not None:
         values = scale.voi_lut.apply(values)
     looked_up = np.empty(stored.shape, values.dtype)
-    for top in range(0, len(stored), _STRIP_ROWS):  # NumPy makes 8-byte indices of what it looks up
-        strip = slice(top, top + _STRIP_ROWS)
-        looked_up[strip] = values[stored[strip].view(pattern)]
+    for strip in _strips(stored):  # NumPy makes 8-byte indices of what it looks up
+        np.take(values, stored[strip].view(pattern), out=looked_up[strip], mode="wrap")  # none lies outside
     return looked_up
 
 
 def _shown(stored: NDArray[Any], scale: GrayscaleTransform, shape: tuple[int, int], box: Box | None) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
     if scale.padding is not None:
-        shown = shrink(scale.is_padding(stored), shape, box) <= 0.5
+        padding = np.empty(stored.shape, np.uint8)
+        for strip in _strips(stored):
+            padding[strip] = scale.is_padding(stored[strip])
+        shown = shrink(padding, shape, box, bits=1) <= 0.5 if padding.any() else padding
         if shown.any():
             return np.asarray(shown)
     return np.ones(shape, np.bool_)
