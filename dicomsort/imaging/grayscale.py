@@ -155,19 +155,19 @@ def render(
     and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
     percentile window took its place). Raises ConstantImageError.
     """
-    if scale.tables or scale.padding is not None:
-        stored, bits = lower_bits(stored, bits), None
-    values, part = coarsen(_looked_up(stored, scale), max(shape, judged or shape), box, bits)
+    values, part = coarsen(
+        _looked_up(stored, scale, bits), max(shape, judged or shape), box, None if scale.tables else bits
+    )
 
     def view(size: tuple[int, int]) -> _View:
-        return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box))
+        return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box, bits))
 
     small = view(shape)
     counted = small.counted
-    if counted.min() == counted.max() or _is_constant(stored, scale):
+    if counted.min() == counted.max() or _is_constant(stored, scale, bits):
         if not scale.tables:
             raise ConstantImageError
-        return render(stored, scale.without_a_table, shape, box, judged)
+        return render(stored, scale.without_a_table, shape, box, judged, bits)
     if scale.voi_lut is not None:
         gray, window_used = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
     else:
@@ -176,13 +176,14 @@ def render(
     return np.where(small.shown, gray, np.float32(0)), window_used
 
 
-def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform) -> bool:
+def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform, bits: int | None) -> bool:
     """Return whether all pixels beside the padding, if there is any, have one value."""
     if scale.padding is None:
         return False
     seen: set[Any] = set()
     for strip in _strips(stored):
-        image = stored[strip][~scale.is_padding(stored[strip])]
+        pixels = lower_bits(stored[strip], bits)
+        image = pixels[~scale.is_padding(pixels)]
         seen |= {image.min(), image.max()} if image.size else set()
         if len(seen) > 1:
             return False
@@ -226,7 +227,7 @@ def _rescaled(small: GrayFloat, scale: GrayscaleTransform) -> NDArray[Any]:
     return values if -_ABSURD < low < high < _ABSURD else small
 
 
-def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
+def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform, bits: int | None) -> NDArray[Any]:
     """Apply the tables to every value that can be, once, then look each pixel up: uint16, or `stored` itself.
 
     The rescale is left for later unless a VOI LUT expects it.
@@ -237,7 +238,7 @@ def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
         kind = np.int16 if stored.min() < 0 else np.uint16
         stored = np.rint(stored).clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
     pattern = np.dtype(f"u{stored.dtype.itemsize}")
-    values: NDArray[Any] = np.arange(1 << 8 * pattern.itemsize, dtype=pattern).view(stored.dtype)
+    values = lower_bits(np.arange(1 << 8 * pattern.itemsize, dtype=pattern).view(stored.dtype), bits)
     if scale.modality_lut is not None:
         values = scale.modality_lut.apply(values)
     elif scale.voi_lut is not None:
@@ -250,12 +251,18 @@ def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
     return looked_up
 
 
-def _shown(stored: NDArray[Any], scale: GrayscaleTransform, shape: tuple[int, int], box: Box | None) -> Mask:
+def _shown(
+    stored: NDArray[Any],
+    scale: GrayscaleTransform,
+    shape: tuple[int, int],
+    box: Box | None,
+    bits: int | None,
+) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
     if scale.padding is not None:
         padding = np.empty(stored.shape, np.uint8)
         for strip in _strips(stored):
-            padding[strip] = scale.is_padding(stored[strip])
+            padding[strip] = scale.is_padding(lower_bits(stored[strip], bits))
         shown = shrink(padding, shape, box, bits=1) <= 0.5 if padding.any() else padding
         if shown.any():
             return np.asarray(shown)
