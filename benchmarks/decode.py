@@ -1,20 +1,24 @@
 """Time from a file to the small picture, syntax by syntax, against the usual way with pydicom.
 
-    pip install '.[bench]' && python benchmarks/decode.py [--runs 9]
+    pip install '.[bench]' && python benchmarks/decode.py [--runs 9] [--floor]
 
 The image is the radiograph of tests/archive/WG04/RG2_JPLY, enlarged to 3000 x 2400 pixels, 12 bits, with the
 noise of a detector (its variance grows with the signal). The usual way: pydicom's `pixel_array` with the
 plug-in that comes first in pydicom's own order, a window from the 0.5th to the 99.5th percentile, a resize
 with Pillow.
 Both ways take turns in one process; a figure is the median of the runs, a ratio that of medians.
+
+--floor: processor time instead, for a canvas of 224 pixels, of the codec's own call for all pixels, of what
+dicomsort has decoded (marker check included), and of the whole read, from the file to the canvas.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +28,15 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import UID
 
 import dicomsort
+from dicomsort.dicom import codecs
+from dicomsort.imaging.canvas import fitted_shape
+from dicomsort.system.malloc import keep_freed_memory
 
 SOURCE = Path(__file__).resolve().parents[1] / "tests" / "archive" / "WG04" / "RG2_JPLY"
 ROWS, COLUMNS = 3000, 2400
@@ -69,6 +76,17 @@ SYNTAXES: dict[str, tuple[str, int, Callable[[Gray], bytes | bytearray] | None]]
         lambda gray: _jpeg_2000(gray, level=56, reversible=False),
     ),
     "HTJ2K lossless": ("1.2.840.10008.1.2.4.201", 12, imagecodecs.htj2k_encode),
+}
+
+
+_ALONE: dict[str, Callable[[bytes], object]] = {
+    "RLE": lambda frame: imagecodecs.dicomrle_decode(frame, "<u2"),
+    "JPEG baseline": imagecodecs.jpeg8_decode,
+    "JPEG lossless SV1": imagecodecs.jpeg8_decode,
+    "JPEG-LS": imagecodecs.jpegls_decode,
+    "JPEG 2000 lossless": imagecodecs.jpeg2k_decode,
+    "JPEG 2000 lossy": imagecodecs.jpeg2k_decode,
+    "HTJ2K lossless": imagecodecs.htj2k_decode,
 }
 
 
@@ -124,21 +142,47 @@ def plugin(path: Path) -> str:
     return "pydicom"
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Time one call."""
-    started = time.perf_counter()
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
+
+
+def medians(
+    ways: Sequence[Callable[[], object]], runs: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Return the median seconds of each way, taking turns."""
+    for way in ways:
+        way()
+    times = [[seconds(way, clock) for way in ways] for _ in range(runs)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def compare(path: Path, size: int, runs: int) -> tuple[float, float]:
-    """Return the median seconds of the usual way and of ours, taking turns."""
-    ways = (lambda: usual(path, size), lambda: dicomsort.read_image(path, dicomsort.Preprocessing(size=size)))
-    for way in ways:
-        way()
-    times = [[seconds(way) for way in ways] for _ in range(runs)]
-    before, after = (statistics.median(column) for column in zip(*times, strict=True))
+    """Return the median seconds of the usual way and of ours."""
+    canvas = dicomsort.Preprocessing(size=size)
+    before, after = medians([lambda: usual(path, size), lambda: dicomsort.read_image(path, canvas)], runs)
     return before, after
+
+
+def floor(path: Path, name: str, runs: int) -> list[float]:
+    """Return the median processor seconds of the codec alone, of our decoding and of the whole read."""
+    whole: Callable[[], object] = lambda: dicomsort.read_image(path)  # noqa: E731
+    if name not in _ALONE:
+        return medians([whole], runs, time.process_time)
+    syntax, bits, _ = SYNTAXES[name]
+    wanted = codecs.DecodeRequest((ROWS, COLUMNS), fitted_shape(ROWS, COLUMNS, 224), bits)
+    (frame,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    frames = itertools.cycle((frame, bytes(bytearray(frame))))  # or the marker check would be remembered
+    ways = [lambda: _ALONE[name](frame), lambda: _decoded(next(frames), syntax, wanted), whole]
+    return medians(ways, runs, time.process_time)
+
+
+def _decoded(frame: bytes, syntax: str, wanted: codecs.DecodeRequest) -> object:
+    if syntax == codecs.RLE:
+        return codecs.decode_rle(frame, ROWS, COLUMNS, 1, 16)
+    return codecs.keeps_to(frame, syntax, wanted.shape) and codecs.decode(frame, syntax, wanted)
 
 
 def main() -> None:
@@ -147,25 +191,37 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=9)
-    runs = parser.parse_args().runs
+    parser.add_argument("--floor", action="store_true")
+    given = parser.parse_args()
     versions = " ".join(f"{module.__name__} {module.__version__}" for module in (pydicom, imagecodecs, np))
-    print(
-        f"{versions}, Python {sys.version.split()[0]}; {ROWS} x {COLUMNS} pixels; milliseconds; {runs} runs"
-    )
-    print(
-        f"{'syntax':20} {'plug-in':10} {'MB':>5}"
-        + "".join(f" {size:>6} px: usual  ours ratio" for size in SIZES)
-    )
+    pixels = f"{ROWS} x {COLUMNS} pixels"
+    print(f"{versions}, Python {sys.version.split()[0]}; {pixels}; milliseconds; {given.runs} runs")
+    if given.floor:
+        keep_freed_memory()  # as the reading processes do
+        print(f"{'syntax':20} {'codec alone':>12} {'ours, decoding':>15} {'whole':>8}")
+    else:
+        sizes = "".join(f" {size:>6} px: usual  ours ratio" for size in SIZES)
+        print(f"{'syntax':20} {'plug-in':10} {'MB':>5}{sizes}")
     gray = radiograph()
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.dcm"
         for name in SYNTAXES:
-            path = Path(folder) / "x.dcm"
             write(path, gray, name)
-            line = f"{name:20} {plugin(path):10} {path.stat().st_size / 1e6:5.1f}"
-            for size in SIZES:
-                before, after = compare(path, size, runs)
-                line += f" {1e3 * before:16.1f} {1e3 * after:5.1f} {before / after:5.1f}"
-            print(line, flush=True)
+            print((_floor_line if given.floor else _line)(path, name, given.runs), flush=True)
+
+
+def _line(path: Path, name: str, runs: int) -> str:
+    line = f"{name:20} {plugin(path):10} {path.stat().st_size / 1e6:5.1f}"
+    for size in SIZES:
+        before, after = compare(path, size, runs)
+        line += f" {1e3 * before:16.1f} {1e3 * after:5.1f} {before / after:5.1f}"
+    return line
+
+
+def _floor_line(path: Path, name: str, runs: int) -> str:
+    *codec, whole = (f"{1e3 * each:.1f}" for each in floor(path, name, runs))
+    alone, ours = codec or ("", "")
+    return f"{name:20} {alone:>12} {ours:>15} {whole:>8}"
 
 
 if __name__ == "__main__":

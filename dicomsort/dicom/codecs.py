@@ -16,7 +16,7 @@ from PIL import Image
 from dicomsort.dicom.blank import has_blank_part
 from dicomsort.dicom.jpeg import LOSSLESS, JpegStream, read_stream
 from dicomsort.dicom.jpeg_xl import jpeg_xl_size
-from dicomsort.imaging.canvas import Box
+from dicomsort.imaging.canvas import Box, lower_bits
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -43,19 +43,26 @@ _STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJX
 class DecodedFrame:
     """Pixels (rows, columns) or (rows, columns, samples), and how they lie over the full image.
 
-    step: full pixels a side that one of these stands for. shift: how far the picture lies to the right and
-    down, in these pixels; the low-pass image of a wavelet is sampled at the corner of its pixels, not in
+    words: the pixels; unsigned gray ones perhaps with more above the lower `bits`, which are those that
+    count. step: full pixels a side that one of these stands for. shift: how far the picture lies to the right
+    and down, in these pixels; the low-pass image of a wavelet is sampled at the corner of its pixels, not in
     their middle. luma: whether the first of three samples is Y, or they are RGB; None if only the header can
     tell. contradicts: whether the stream says RGB or YCbCr, and the header the other. precision: bits of a
     sample by the stream's own word; None if it says nothing.
     """
 
-    pixels: Pixels
+    words: Pixels
     step: int = 1
     shift: float = 0.0
     luma: bool | None = None
     contradicts: bool = False
     precision: int | None = None
+    bits: int | None = None
+
+    @property
+    def pixels(self) -> Pixels:
+        """The pixels without the bits that do not count, for which all have to be looked at."""
+        return lower_bits(self.words, self.bits)
 
     def box(self, rows: int, columns: int) -> Box | None:
         """Return where the full image of (rows, columns) lies, in these pixels; a sliver may lie outside.
@@ -257,7 +264,7 @@ def _reduced_jpeg2000(frame: bytes, halvings: int, wanted: DecodeRequest) -> Dec
     """Leave out resolution levels (Pillow with OpenJPEG, HTJ2K too); images of one component only.
 
     Values whose sign is not what the header says are bit patterns, and those have no average: see
-    `ImagePixelDescription._as_said`.
+    `ImagePixelDescription._gray`.
     """
     end = frame.rfind(b"\xff\xd9")
     depth = _depth(frame)

@@ -201,8 +201,9 @@ def _drawn(
     shapes = [_shape(layout, aspect.ratio, canvas) for canvas in canvases]
     judged = window_shape(layout.rows, layout.columns, aspect.ratio)
     stored = _stored(layout, source, frame, scale, max(*shapes, judged))
+    words, bits = stored.decoded.words, stored.decoded.bits
     box = stored.decoded.box(layout.rows, layout.columns)
-    pictures = {shape: render(stored.decoded.pixels, scale, shape, box, judged) for shape in set(shapes)}
+    pictures = {shape: render(words, scale, shape, box, judged, bits) for shape in set(shapes)}
     images = [
         to_canvas(pictures[shape][0], canvas) if canvas else to_bytes(pictures[shape][0])
         for shape, canvas in zip(shapes, canvases, strict=True)

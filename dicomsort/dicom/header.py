@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cache
 from typing import Any, BinaryIO, NamedTuple
 
 import pydicom
@@ -205,10 +206,7 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
 
     Anything else could be a name that a broken file has moved here.
     """
-    tag = Tag(keyword)
-    if tag not in dataset:
-        return ""
-    element = dataset.get_item(tag)
+    element = dataset.get_item(_tag(keyword))
     if element is None or element.VR not in (vr, None, "UN"):
         return ""
     value = element.value
@@ -246,6 +244,11 @@ class Numbers(NamedTuple):
         return self.values[0] if self.values else None
 
     @property
+    def integer(self) -> int | None:
+        """The first value, cut to an integer."""
+        return None if self.first is None else int(self.first)
+
+    @property
     def remarks(self) -> list[Reason]:
         """What a person should know of how they were read."""
         unreadable, comma = [Reason.NUMBER_UNREADABLE], [Reason.DECIMAL_COMMA]
@@ -272,7 +275,9 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
     Decimal and integer strings come as they stand in the file, for pydicom guesses at what is none.
     """
     try:
-        item: Any = dataset.get_item(Tag(keyword))
+        item: Any = dataset.get_item(_tag(keyword))
+        if item is None:
+            return []
         stored = getattr(item, "value", None)
         if isinstance(stored, bytes) and _is_number_string(keyword, getattr(item, "VR", None)):
             return list(stored.decode("ascii", "replace").split("\\"))
@@ -284,17 +289,17 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
     return list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    """Look a keyword up once, of the few that are asked for; pydicom takes longer than for a value."""
+    return Tag(keyword)
+
+
 def _is_number_string(keyword: str, vr: str | None) -> bool:
     strings = ("DS", "IS")
     return vr in strings or (vr in (None, "UN") and dictionary_VR(keyword) in strings)
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first value of a numeric element, or None if it is missing, empty or cannot be read."""
-    return numbers(dataset, keyword).first
-
-
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the first value of a numeric element cut to an integer, or None."""
-    value = number(dataset, keyword)
-    return None if value is None else int(value)
+    """Return the first value of a numeric element cut to an integer; None if there is none to read."""
+    return numbers(dataset, keyword).integer

@@ -14,8 +14,9 @@ from pydicom.uid import UID
 
 from dicomsort.dicom import codecs
 from dicomsort.dicom.codecs import DamagedError, DecodedFrame
-from dicomsort.dicom.header import Rejected, integer, numbers, raw_text
+from dicomsort.dicom.header import Rejected, numbers, raw_text
 from dicomsort.dicom.pixel_source import PixelSource
+from dicomsort.imaging.canvas import lower_bits
 from dicomsort.outcome import Header, Reason, Status
 
 _PHOTOMETRIC = {
@@ -29,8 +30,6 @@ _NUMBERS = (
     *("NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PlanarConfiguration"),
 )
-_NO_STRAY_BITS = codecs.LOSSY | codecs.NATIVE | codecs.RAW_FRAMES | {codecs.RLE}
-"""Syntaxes whose values have been masked already, or may be a little off."""
 _OTHER_PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm")
 _MAKES_UP = {("pylibjpeg", syntax) for syntax in codecs.JPEG_LS}
 """libjpeg gives a picture without an error for JPEG-LS streams that are cut off or overwritten."""
@@ -57,14 +56,15 @@ class ImagePixelDescription:
     def __init__(self, dataset: Dataset, header: Header) -> None:
         self.rows, self.columns = header.rows or 0, header.columns or 0
         self.frames = max(header.frames or 1, 1)
-        self.remarks = [remark for keyword in _NUMBERS for remark in numbers(dataset, keyword).remarks]
-        self.samples = integer(dataset, "SamplesPerPixel") or 1
-        self.bits_allocated = integer(dataset, "BitsAllocated") or 0
-        self.bits_stored = integer(dataset, "BitsStored") or self.bits_allocated
-        high_bit = integer(dataset, "HighBit")
+        found = {keyword: numbers(dataset, keyword) for keyword in _NUMBERS}
+        self.remarks = [remark for each in found.values() for remark in each.remarks]
+        self.samples = found["SamplesPerPixel"].integer or 1
+        self.bits_allocated = found["BitsAllocated"].integer or 0
+        self.bits_stored = found["BitsStored"].integer or self.bits_allocated
+        high_bit = found["HighBit"].integer
         self.high_bit = self.bits_stored - 1 if high_bit is None else high_bit
-        self.signed = integer(dataset, "PixelRepresentation") == 1
-        self.planar = integer(dataset, "PlanarConfiguration") == 1
+        self.signed = found["PixelRepresentation"].integer == 1
+        self.planar = found["PlanarConfiguration"].integer == 1
         self.photometric, odd = _photometric(dataset, self.samples)
         self.remarks += odd
         self.syntax = header.transfer_syntax or _guessed_syntax(dataset)
@@ -120,14 +120,24 @@ class ImagePixelDescription:
             raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
         native = source.is_native
         stored = self._native(source, frame) if native else self._compressed(source, frame, enough)
-        pixels, step = stored.decoded.pixels, stored.decoded.step
+        step = stored.decoded.step
         shape = -(-self.rows // step), -(-self.columns // step)
-        if pixels.shape not in (shape, (*shape, 3)):
+        if stored.decoded.words.shape not in (shape, (*shape, 3)):
             raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_DAMAGED)
-        luma = self._has_luma if stored.decoded.luma is None else stored.decoded.luma
-        pixels = self._lowered(pixels, stored.decoded.precision)
-        gray = _brightness(pixels, luma) if pixels.ndim == 3 else self._as_said(pixels)
-        return replace(stored, decoded=replace(stored.decoded, pixels=gray))
+        return replace(stored, decoded=self._gray(stored.decoded))
+
+    def _gray(self, decoded: DecodedFrame) -> DecodedFrame:
+        """Return the gray values of what was decoded, signed or not as Pixel Representation says."""
+        words = self._lowered(decoded.words, decoded.precision)
+        if words.ndim == 3:
+            luma = self._has_luma if decoded.luma is None else decoded.luma
+            return replace(decoded, words=_brightness(words, luma))
+        if self.signed:
+            return replace(decoded, words=self._with_sign(words))
+        if words.dtype.kind == "i":
+            return replace(decoded, words=words.view(f"u{words.itemsize}"), bits=self.bits_stored)
+        exact = words.dtype.kind == "u" and self.syntax not in codecs.LOSSY
+        return replace(decoded, words=words, bits=self.bits_stored if exact else None)
 
     def _native(self, source: PixelSource, frame: int) -> StoredValues:
         halved = self._halved_color(source.length // self.frames)
@@ -142,7 +152,7 @@ class ImagePixelDescription:
         frame = source.encapsulated_frame(number, self.frames, self.syntax)
         if self.syntax == codecs.RLE:
             pixels = codecs.decode_rle(frame, self.rows, self.columns, self.samples, self.bits_allocated)
-            return StoredValues(DecodedFrame(self._masked(pixels)))
+            return StoredValues(DecodedFrame(self._in_order(pixels)))
         if self.syntax in codecs.RAW_FRAMES:
             return StoredValues(DecodedFrame(self._raw_frame(frame)))
         if not codecs.keeps_to(frame, self.syntax, (self.rows, self.columns)):
@@ -204,10 +214,10 @@ class ImagePixelDescription:
     def _in_word(self, words: NDArray[Any]) -> NDArray[Any]:
         """Return the values as (rows, columns) or (rows, columns, samples)."""
         if self.samples == 1:
-            return self._masked(words.reshape(self.rows, self.columns))
+            return self._in_order(words.reshape(self.rows, self.columns))
         if self.planar:
-            return self._masked(np.moveaxis(words.reshape(self.samples, self.rows, self.columns), 0, -1))
-        return self._masked(words.reshape(self.rows, self.columns, self.samples))
+            return self._in_order(np.moveaxis(words.reshape(self.samples, self.rows, self.columns), 0, -1))
+        return self._in_order(words.reshape(self.rows, self.columns, self.samples))
 
     @property
     def _spare(self) -> int:
@@ -223,30 +233,26 @@ class ImagePixelDescription:
             return pixels
         return np.asarray(np.right_shift(pixels.view(f"u{pixels.itemsize}"), self._spare))
 
-    def _masked(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Take BitsStored bits up to HighBit out of each word; what lies beside them may be overlays."""
+    def _in_order(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return words in the machine's byte order, without what lies below the stored bits.
+
+        What lies above them, which may be overlays, is taken from colors only; see `DecodedFrame`.
+        """
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        return self._within(np.right_shift(native, self._spare) if self._spare else native)
+        native = np.right_shift(native, self._spare) if self._spare else native
+        return lower_bits(native, self.bits_stored) if native.ndim == 3 else native
 
-    def _within(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return unsigned values without bits above BitsStored."""
-        full = self.bits_stored >= 8 * pixels.itemsize
-        if full or int(pixels.max(initial=0)) >> self.bits_stored == 0:
+    def _with_sign(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return signed values, whatever the decoder took them for."""
+        if pixels.dtype.kind == "i":
             return pixels
-        return np.asarray(np.bitwise_and(pixels, pixels.dtype.type((1 << self.bits_stored) - 1)))
-
-    def _as_said(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return values signed or not as Pixel Representation says, whatever the decoder took them for."""
-        signed = pixels.dtype.kind == "i"
-        if self.signed == signed:
-            return pixels if signed or self.syntax in _NO_STRAY_BITS else self._within(pixels)
-        if not self.signed:
-            return self._within(pixels.view(f"u{pixels.itemsize}"))
         spare = 8 * pixels.itemsize - self.bits_stored
         if spare < 0:  # a stream of fewer bits does not reach the sign
             return pixels.astype(np.int16)
-        shifted = np.left_shift(pixels, spare) if spare else pixels
-        return np.asarray(np.right_shift(shifted.view(f"i{pixels.itemsize}"), spare))
+        if not spare:
+            return pixels.view(f"i{pixels.itemsize}")
+        shifted = np.left_shift(pixels, spare).view(f"i{pixels.itemsize}")
+        return np.asarray(np.right_shift(shifted, spare, out=shifted))
 
     @property
     def _has_luma(self) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import mmap
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -68,7 +69,7 @@ class PixelSource:
             self._stream.seek(start)
             data = np.frombuffer(self._stream.read(frame_bytes), np.uint8)
         elif start + frame_bytes <= self._stream.seek(0, io.SEEK_END):
-            data = np.asarray(np.memmap(self._stream, np.uint8, "r", start, (frame_bytes,)))
+            data = _mapped(self._stream, start, frame_bytes)
         else:
             data = np.empty(0, np.uint8)
         if data.size < frame_bytes:
@@ -160,6 +161,13 @@ class PixelSource:
                 raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
             hasher.update(chunk)
             length -= len(chunk)
+
+
+def _mapped(stream: BinaryIO, start: int, length: int) -> NDArray[np.uint8]:
+    """Map a part of a file into memory; NumPy's own `memmap` takes longer than the pages do."""
+    page = start - start % mmap.ALLOCATIONGRANULARITY
+    mapped = mmap.mmap(stream.fileno(), start + length - page, access=mmap.ACCESS_READ, offset=page)
+    return np.ndarray(length, np.uint8, mapped, start - page)
 
 
 def _words(table: bytes, size: int) -> list[int]:

@@ -24,8 +24,9 @@ SMOOTHING: dict[str, ImageFilter.Filter | None] = {
 """Filters of the finished canvas: a Gaussian of 1 pixel, or the median of 3 x 3."""
 
 _GAP = 3.0  # whole-pixel averaging leaves at least this factor to the filter
-_STRIP_ROWS = 128
+_STRIP_ROWS = 256
 _MOST_IN_32_BITS = 181  # squares of this many 16-bit values a side
+_MOST_IN_A_FLOAT = 16  # the same, for whole numbers up to 2**24: float32 holds them, and divides as exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +80,45 @@ Span = tuple[int, int, int, int]
 """Top, left, bottom, right of a part of an image in whole pixels; bottom and right lie outside of it."""
 
 
-def shrink(image: NDArray[Any], shape: tuple[int, int], box: Box | None = None) -> GrayFloat:
+def shrink(
+    image: NDArray[Any], shape: tuple[int, int], box: Box | None = None, bits: int | None = None
+) -> GrayFloat:
     """Resize a (rows, columns) image of any number type to `shape`; values keep their unit.
 
     Shrinking averages over the source area: whole pixels first, a strip at a time so that no float copy of
     the full image is made, then Pillow's Hamming filter; within 0.4 of 255 gray levels of an exact area
-    average on radiographs. Growing interpolates.
+    average on radiographs. Growing interpolates. bits: see `lower_bits`.
     """
     if box is None and shape == image.shape:
-        return np.ascontiguousarray(image, np.float32)
-    image, box = coarsen(image, shape, box)
+        return np.ascontiguousarray(lower_bits(image, bits), np.float32)
+    image, box = coarsen(image, shape, box, bits)
     grows = shape[0] > box[3] - box[1] or shape[1] > box[2] - box[0]
     filter_ = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
     whole = Image.fromarray(np.ascontiguousarray(image, np.float32))
     return np.asarray(whole.resize((shape[1], shape[0]), filter_, box=box), dtype=np.float32)
 
 
-def coarsen(image: NDArray[Any], shape: tuple[int, int], box: Box | None) -> tuple[NDArray[Any], Box]:
+def coarsen(
+    image: NDArray[Any], shape: tuple[int, int], box: Box | None, bits: int | None = None
+) -> tuple[NDArray[Any], Box]:
     """Average whole pixels, so many that `shrink` can still make an image of `shape`, or a smaller one.
 
-    Returns the image, and the part of it that counts.
+    bits: see `lower_bits`. Returns the image, and the part of it that counts.
     """
     box = box or (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
     image = _with_margin(image, box)
     factor = int(min((box[3] - box[1]) / shape[0], (box[2] - box[0]) / shape[1]) / _GAP)
     if factor <= 1:
-        return image, box
+        return lower_bits(image, bits), box
     left, top, right, bottom = (edge / factor for edge in box)
-    return _average(image, factor), (left, top, right, bottom)
+    return _average(image, factor, bits), (left, top, right, bottom)
+
+
+def lower_bits(image: NDArray[Any], bits: int | None) -> NDArray[Any]:
+    """Return unsigned values without what they may hold above their lower bits; all as they are if None."""
+    if bits is None or bits >= 8 * image.itemsize or int(image.max(initial=0)) >> bits == 0:
+        return image
+    return np.asarray(np.bitwise_and(image, image.dtype.type((1 << bits) - 1)))
 
 
 def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
@@ -117,7 +129,7 @@ def _with_margin(image: NDArray[Any], box: Box) -> NDArray[Any]:
     return np.pad(image, ((0, max(0, down)), (0, max(0, right))), mode="edge")
 
 
-def _average(image: NDArray[Any], factor: int) -> GrayFloat:
+def _average(image: NDArray[Any], factor: int, bits: int | None = None) -> GrayFloat:
     """Average squares of `factor` pixels; those at the right and lower edges may be cut."""
     height, width = (
         np.minimum(factor, side - np.arange(0, side, factor), dtype=np.float32) for side in image.shape
@@ -126,13 +138,17 @@ def _average(image: NDArray[Any], factor: int) -> GrayFloat:
     means = np.empty((height.size, width.size), np.float32)
     for top in range(0, image.shape[0], strip):
         at = slice(top // factor, (top + strip) // factor)
-        np.divide(_sums(image[top : top + strip], factor), height[at, None] * width, out=means[at])
+        pixels = lower_bits(image[top : top + strip], bits)
+        np.divide(_sums(pixels, factor, bits), height[at, None] * width, out=means[at])
     return means
 
 
-def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Add up squares of `factor` pixels, rows first: those lie side by side, and fit a narrow type."""
-    kind, whole = _sum_type(strip, factor), len(strip) // factor * factor
+def _sums(strip: NDArray[Any], factor: int, bits: int | None) -> NDArray[Any]:
+    """Add up squares of `factor` pixels, rows first: those lie side by side, and fit a narrow type.
+
+    The sums are float32 where that holds them exactly, for NumPy divides other numbers as float64.
+    """
+    kind, whole = _sum_type(strip, factor, bits), len(strip) // factor * factor
     tall = np.add.reduce(strip[:whole].reshape(-1, factor, strip.shape[1]), axis=1, dtype=kind)
     if whole < len(strip):
         tall = np.concatenate([tall, np.add.reduce(strip[whole:], axis=0, dtype=kind, keepdims=True)])
@@ -140,18 +156,23 @@ def _sums(strip: NDArray[Any], factor: int) -> NDArray[Any]:
     for offset in range(1, factor):
         part = tall[:, offset::factor]
         wide[:, : part.shape[1]] += part
-    return np.asarray(wide)
+    exact = kind is not np.int64 and factor <= _MOST_IN_A_FLOAT
+    return np.asarray(wide, np.float32 if exact else None)
 
 
-def _sum_type(strip: NDArray[Any], factor: int) -> Any:
+def _sum_type(strip: NDArray[Any], factor: int, bits: int | None) -> Any:
     """Name the narrowest type that holds the sum of `factor` values."""
     if strip.dtype.kind == "f":
         return np.float32
     if strip.itemsize > 2 or factor > _MOST_IN_32_BITS:
         return np.int64
-    if strip.dtype.kind == "u" and strip.itemsize <= 2 and int(strip.max()) * factor <= 0xFFFF:
-        return np.uint16
-    return np.int32
+    if strip.dtype.kind == "i":
+        greatest = max(int(strip.max()), -int(strip.min()))
+        return np.int16 if strip.itemsize == 2 and greatest * factor <= 0x7FFF else np.int32
+    most = (1 << min(bits or 16, 8 * strip.itemsize)) - 1
+    if strip.itemsize == 1 and most * factor <= 0xFF:
+        return np.uint8
+    return np.uint16 if most * factor <= 0xFFFF or int(strip.max()) * factor <= 0xFFFF else np.int32
 
 
 def to_bytes(image: GrayFloat) -> Canvas:

@@ -1,13 +1,13 @@
 """Stored values to gray levels, in the standard's order (PS3.4 N.2): modality, VOI, 0..255, polarity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.imaging.canvas import Box, GrayFloat, coarsen, fitted_shape, shrink
+from dicomsort.imaging.canvas import Box, GrayFloat, coarsen, fitted_shape, lower_bits, shrink
 from dicomsort.outcome import Reason
 
 Mask = NDArray[np.bool_]
@@ -145,25 +145,29 @@ def render(
     shape: tuple[int, int],
     box: Box | None = None,
     judged: tuple[int, int] | None = None,
+    bits: int | None = None,
 ) -> tuple[GrayFloat, bool]:
     """Turn stored values (rows, columns) into a float image of `shape` with grays 0..255.
 
     Averaging commutes with everything linear, so the image is shrunk before the rescale and the window;
     only look-up tables are applied at full size. box: the part of `stored` that counts. judged: the shape at
-    which the window is found, see `window_shape`; None for `shape`. Returns the image and whether the file's
-    own window or LUT could be used or none was given (False: it was unusable, a percentile window took its
-    place). Raises ConstantImageError.
+    which the window is found, see `window_shape`; None for `shape`. bits: see `lower_bits`. Returns the image
+    and whether the file's own window or LUT could be used or none was given (False: it was unusable, a
+    percentile window took its place). Raises ConstantImageError.
     """
-    values, part = coarsen(_looked_up(stored, scale), max(shape, judged or shape), box)
+    values, part = coarsen(
+        _looked_up(stored, scale, bits), max(shape, judged or shape), box, None if scale.tables else bits
+    )
 
     def view(size: tuple[int, int]) -> _View:
-        return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box))
+        return _View(_rescaled(shrink(values, size, part), scale), _shown(stored, scale, size, box, bits))
 
     small = view(shape)
-    if small.counted.min() == small.counted.max() or _is_constant(stored, scale):
+    counted = small.counted
+    if counted.min() == counted.max() or _is_constant(stored, scale, bits):
         if not scale.tables:
             raise ConstantImageError
-        return render(stored, scale.without_a_table, shape, box, judged)
+        return render(stored, scale.without_a_table, shape, box, judged, bits)
     if scale.voi_lut is not None:
         gray, window_used = small.values * np.float32(255 / max(scale.voi_lut.top, 1)), True
     else:
@@ -172,12 +176,23 @@ def render(
     return np.where(small.shown, gray, np.float32(0)), window_used
 
 
-def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform) -> bool:
+def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform, bits: int | None) -> bool:
     """Return whether all pixels beside the padding, if there is any, have one value."""
     if scale.padding is None:
         return False
-    image = stored[~scale.is_padding(stored)]
-    return image.size > 0 and bool(image.min() == image.max())
+    seen: set[Any] = set()
+    for strip in _strips(stored):
+        pixels = lower_bits(stored[strip], bits)
+        image = pixels[~scale.is_padding(pixels)]
+        seen |= {image.min(), image.max()} if image.size else set()
+        if len(seen) > 1:
+            return False
+    return len(seen) == 1
+
+
+def _strips(image: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of so many rows that the processor keeps them at hand."""
+    return (slice(top, top + _STRIP_ROWS) for top in range(0, len(image), _STRIP_ROWS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +223,11 @@ def _rescaled(small: GrayFloat, scale: GrayscaleTransform) -> NDArray[Any]:
         return small
     with np.errstate(over="ignore", invalid="ignore"):
         values = small * np.float64(scale.slope) + scale.intercept
-    sane = np.isfinite(values).all() and np.ptp(values) > 0
-    return values if sane and np.abs(values).max() < _ABSURD else small
+        low, high = values.min(), values.max()
+    return values if -_ABSURD < low < high < _ABSURD else small
 
 
-def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
+def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform, bits: int | None) -> NDArray[Any]:
     """Apply the tables to every value that can be, once, then look each pixel up: uint16, or `stored` itself.
 
     The rescale is left for later unless a VOI LUT expects it.
@@ -223,7 +238,7 @@ def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
         kind = np.int16 if stored.min() < 0 else np.uint16
         stored = np.rint(stored).clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
     pattern = np.dtype(f"u{stored.dtype.itemsize}")
-    values: NDArray[Any] = np.arange(1 << 8 * pattern.itemsize, dtype=pattern).view(stored.dtype)
+    values = lower_bits(np.arange(1 << 8 * pattern.itemsize, dtype=pattern).view(stored.dtype), bits)
     if scale.modality_lut is not None:
         values = scale.modality_lut.apply(values)
     elif scale.voi_lut is not None:
@@ -231,16 +246,24 @@ def _looked_up(stored: NDArray[Any], scale: GrayscaleTransform) -> NDArray[Any]:
     if scale.voi_lut is not None:
         values = scale.voi_lut.apply(values)
     looked_up = np.empty(stored.shape, values.dtype)
-    for top in range(0, len(stored), _STRIP_ROWS):  # NumPy makes 8-byte indices of what it looks up
-        strip = slice(top, top + _STRIP_ROWS)
-        looked_up[strip] = values[stored[strip].view(pattern)]
+    for strip in _strips(stored):  # NumPy makes 8-byte indices of what it looks up
+        np.take(values, stored[strip].view(pattern), out=looked_up[strip], mode="wrap")  # none lies outside
     return looked_up
 
 
-def _shown(stored: NDArray[Any], scale: GrayscaleTransform, shape: tuple[int, int], box: Box | None) -> Mask:
+def _shown(
+    stored: NDArray[Any],
+    scale: GrayscaleTransform,
+    shape: tuple[int, int],
+    box: Box | None,
+    bits: int | None,
+) -> Mask:
     """Find the pixels of the small image that are not mostly padding; all, if that would leave none."""
     if scale.padding is not None:
-        shown = shrink(scale.is_padding(stored), shape, box) <= 0.5
+        padding = np.empty(stored.shape, np.uint8)
+        for strip in _strips(stored):
+            padding[strip] = scale.is_padding(lower_bits(stored[strip], bits))
+        shown = shrink(padding, shape, box, bits=1) <= 0.5 if padding.any() else padding
         if shown.any():
             return np.asarray(shown)
     return np.ones(shape, np.bool_)

@@ -64,24 +64,36 @@ def test_impossible_sizes_are_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2", ">u2", "i2", "i1", "i4", "f4"])
+@pytest.mark.parametrize("bits", [None, 12, 1], ids=["all bits", "12 bits", "1 bit"])
 @pytest.mark.parametrize("shape", [(301, 240), (7, 900), (130, 131)])
-def test_squares_are_averaged_exactly(kind: str, shape: tuple[int, int]) -> None:
+def test_squares_are_averaged_exactly(kind: str, bits: int | None, shape: tuple[int, int]) -> None:
     """Sums are made in narrow types; none may overflow, at the edges neither."""
-    if kind == "f4":
-        image = np.random.default_rng(0).normal(0, 1000, shape).astype(kind)
-    else:
-        limits = np.iinfo(kind)
-        image = (
-            np.random.default_rng(0)
-            .integers(limits.min, limits.max, shape, np.int64, endpoint=True)
-            .astype(kind)
-        )
-        image[: shape[0] // 2] = limits.max
-    for factor in (2, 3, 5, 130, 200):
+    image = _extremes(kind, bits, shape)
+    unsigned_bits = bits if "u" in kind else None
+    for factor in (2, 3, 5, 9, 16, 17, 130, 200):
         sides = [np.arange(0, side, factor) for side in shape]
         sums = np.add.reduceat(np.add.reduceat(image.astype(np.float64), sides[0], axis=0), sides[1], axis=1)
         counts = np.outer(*(np.diff([*starts, side]) for starts, side in zip(sides, shape, strict=True)))
-        assert np.allclose(_average(image, factor), sums / counts, rtol=1e-5, atol=1e-3)
+        means = _average(image, factor, unsigned_bits)
+        assert np.allclose(means, sums / counts, rtol=1e-5, atol=1e-3)
+        assert kind == "f4" or (means == (sums / counts).astype(np.float32)).all()
+
+
+def _extremes(kind: str, bits: int | None, shape: tuple[int, int]) -> np.ndarray:
+    """Return random values of a type, of so many bits, and rows of the lowest and the highest of them."""
+    random = np.random.default_rng(0)
+    if kind == "f4":
+        return random.normal(0, 1000, shape).astype(kind)
+    limits = np.iinfo(kind)
+    low, high = (
+        (max(limits.min, 1 - (1 << bits)), min(limits.max, (1 << bits) - 1))
+        if bits
+        else (limits.min, limits.max)
+    )
+    image = random.integers(low, high, shape, np.int64, endpoint=True)
+    image[: shape[0] // 2] = high
+    image[-shape[0] // 4 :] = low
+    return image.astype(kind)
 
 
 def test_a_very_long_image_of_the_highest_value_stays_white() -> None:

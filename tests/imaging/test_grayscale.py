@@ -84,3 +84,25 @@ def test_modality_lut_replaces_the_rescale() -> None:
 def test_a_constant_image_is_refused(scale: GrayscaleTransform) -> None:
     with pytest.raises(ConstantImageError):
         render(np.full((9, 9), 77, np.uint16), scale, (9, 9))
+
+
+@pytest.mark.parametrize("shape", [(350, 300), (70, 50)], ids=["full", "averaged in strips"])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        GrayscaleTransform(),
+        GrayscaleTransform(padding=(0, 400)),
+        GrayscaleTransform(voi_lut=LookUpTable(0, np.arange(4096, dtype=np.uint16), 12)),
+    ],
+    ids=["plain", "with padding", "with a table"],
+)
+def test_bits_above_those_that_count_change_nothing(
+    shape: tuple[int, int], scale: GrayscaleTransform
+) -> None:
+    clean = np.linspace(0, 4095, 700 * 600).reshape(700, 600).astype(np.uint16)
+    drawn_over = clean.copy()
+    drawn_over[:100] |= 1 << 12
+    drawn_over[-1, -1] |= 1 << 15
+    wanted = render(clean, scale, shape)[0]
+    assert np.array_equal(wanted, render(drawn_over, scale, shape, bits=12)[0])
+    assert not np.array_equal(wanted, render(drawn_over, scale, shape)[0])
