@@ -23,8 +23,11 @@ codes](statuses-and-exit-codes.md) the endings.
 
 
 def commands() -> list[str]:
-    """Return the names of the program's commands, in the order of its help."""
-    return list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    """Return the names of the program's commands, in the order of its help; of a group, also its own."""
+    found: list[str] = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
+    return found
 
 
 def help_of(*command: str) -> str:
@@ -38,7 +41,7 @@ def help_of(*command: str) -> str:
 def page() -> str:
     """Return the whole page, in Markdown."""
     parts = [f"## dicomsort\n\n```text\n{help_of()}\n```\n"]
-    parts += [f"## dicomsort {name}\n\n```text\n{help_of(name)}\n```\n" for name in commands()]
+    parts += [f"## dicomsort {name}\n\n```text\n{help_of(*name.split())}\n```\n" for name in commands()]
     return "\n".join([_HEAD, *parts])
 
 

@@ -288,6 +288,7 @@ def test_train_eval_classify(tmp_path: Path, write_dicom: Any, capfd: pytest.Cap
     assert ran.code == ExitCode.SOME_FAILED, ran.err
     assert {path.name for path in model.iterdir()} == {
         "model.safetensors",
+        "graph.onnx",
         "config.json",
         "split.csv",
         "README.md",

@@ -34,8 +34,14 @@ def text(page: Path | str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def options_of(command: click.Command) -> set[str]:
+    inner = getattr(command, "commands", {}).values()
+    own = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+    return own.union(*(options_of(each) for each in inner))
+
+
 def options(name: str) -> set[str]:
-    return {option for one in COMMANDS[name].params for option in (*one.opts, *one.secondary_opts)}
+    return options_of(COMMANDS[name])
 
 
 def anchors(page: Path) -> set[str]:
@@ -65,6 +71,7 @@ def test_the_page_of_the_command_line_is_what_help_prints() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
     assert done.stdout == text(CLI), "run: python tools/cli_reference.py > docs/reference/cli.md"
     assert re.findall(r"^## dicomsort (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)
+    assert "## dicomsort model export\n" in done.stdout
 
 
 def test_the_readme_is_short() -> None:
@@ -110,8 +117,11 @@ def test_the_commands_shown_exist_with_their_options(page: Path) -> None:
             assert name in ("--version", "--help")
             continue
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert name in COMMANDS, name
-        assert given <= {*options(name), "--help"}, (name, given)
+        command = COMMANDS.get(name)
+        assert command is not None, name
+        inner = getattr(command, "commands", {})
+        assert not inner or words[0] in inner, words
+        assert given <= {*options_of(inner[words[0]] if inner else command), "--help"}, (name, given)
 
 
 def test_commands_are_shown() -> None:
