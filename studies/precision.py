@@ -4,7 +4,7 @@
 
 Reads the images of a labeled data set (see `dicomsort train`), or one part of the split, and asks
 the network by both engines in float32 and in bfloat16, on a processor. Prints for each pair on how many
-images both give the same label and the same decision (label or review), how far probabilities and reject scores lie
+images both give the same label and decision (label or review), how far probabilities and scores lie
 apart, and every image whose label differs; for each alone its accuracy and macro recall and precision.
 """
 
