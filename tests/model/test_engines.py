@@ -1,6 +1,8 @@
 """Which engine runs a network, and that both say the same."""
 
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -235,3 +237,23 @@ def test_a_folder_of_an_earlier_version_was_filled_by_torch(
     assert refused.code == ExitCode.USAGE
     assert "(torch, now openvino); use another --out, or --engine torch" in refused.err
     assert command(*words, "--engine", "torch").code == 0
+
+
+def test_a_signal_finds_its_handler_after_another_thread_has_dropped_a_classifier(small_model: Path) -> None:
+    """OpenVINO 2026.4 left the first thread a stack for signal handlers that was no longer there."""
+    script = f"""
+import gc, signal, threading
+from pathlib import Path
+import numpy as np
+from dicomsort.model.bundle import load
+from dicomsort.model.engines.openvino import OpenVinoClassifier
+held = [OpenVinoClassifier(load(Path({str(small_model)!r})))]
+held[0].logits(np.zeros((1, 64, 64), np.uint8))
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n")

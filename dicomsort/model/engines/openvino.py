@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -46,13 +46,12 @@ class OpenVinoClassifier:
 
     def __init__(self, bundle: Bundle, precision: str = "auto") -> None:
         self.bundle = bundle
-        self._core = openvino.Core()
         self.precision = choose_precision(
-            precision, self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+            precision, core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         )
         self.concurrency = min(processors(), _MOST_LANES)
         self.batch_size = _BATCH
-        model = _model_of(self._core, bundle)
+        model = _model_of(bundle)
         executor = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._network = executor.submit(self._checked, model)
         executor.shutdown(wait=False)
@@ -87,17 +86,17 @@ class OpenVinoClassifier:
     def _compiled(self, model: Any, output: str, precision: str) -> "_Compiled":
         try:
             with _LOADING:
-                return _Compiled(self._core, _parts(model, output), precision, self.concurrency)
+                return _Compiled(_parts(model, output), precision, self.concurrency)
         except RuntimeError as error:
             raise _damaged(self.bundle, error) from error
 
     @cached_property
     def _in_float32(self) -> "_Compiled":
-        return self._compiled(_model_of(self._core, self.bundle), OUTPUTS, "float32")
+        return self._compiled(_model_of(self.bundle), OUTPUTS, "float32")
 
     @cached_property
     def _features(self) -> "_Compiled":
-        return self._compiled(_model_of(self._core, self.bundle), FEATURES, "float32")
+        return self._compiled(_model_of(self.bundle), FEATURES, "float32")
 
 
 def choose_precision(name: str, capabilities: Any) -> str:
@@ -117,13 +116,23 @@ def choose_precision(name: str, capabilities: Any) -> str:
     return name
 
 
+@cache
+def core() -> Any:
+    """Return OpenVINO's core, which stays until the program ends.
+
+    It gives the thread that first asks it a stack for signal handlers, and takes that back in the thread that
+    drops it: the first one would keep a stack that is no longer there, and a Ctrl-C would end in a crash.
+    """
+    return openvino.Core()
+
+
 class _Compiled:
     """A graph in one precision, from images to one of its outputs; `run` may be called by several threads."""
 
-    def __init__(self, core: Any, parts: list[Any], precision: str, streams: int) -> None:
+    def __init__(self, parts: list[Any], precision: str, streams: int) -> None:
         self._requests = threading.local()
         self._parts = [
-            core.compile_model(part, _DEVICE, _settings(kind, streams))
+            core().compile_model(part, _DEVICE, _settings(kind, streams))
             for part, kind in zip(parts, (precision, "float32"), strict=False)
         ]
 
@@ -161,7 +170,7 @@ def _settings(precision: str, streams: int) -> dict[str, Any]:
     }
 
 
-def _model_of(core: Any, bundle: Bundle) -> Any:
+def _model_of(bundle: Bundle) -> Any:
     """Read a bundle's graph for batches of one size, and check what it would compute."""
     if bundle.graph is None:
         raise ModelError(
@@ -171,7 +180,7 @@ def _model_of(core: Any, bundle: Bundle) -> Any:
         whole = resolved(bundle.graph, bundle.weights, WEIGHTS)
         bounds = memory_for(_MOST_MEMORY + _COPIES * len(whole))  # OpenVINO computes shapes as it reads
         with _LOADING, bounds:
-            model = core.read_model(whole)
+            model = core().read_model(whole)
             _fit(model, bundle)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise _damaged(bundle, error) from error
