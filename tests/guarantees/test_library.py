@@ -402,7 +402,9 @@ class Listening(SilentTraining):
 def trained(data: Path) -> tuple[dicomsort.TrainingResult, Listening]:
     heard = Listening()
     out = data.parent.parent / f"{data.parent.name}-models" / "light"
-    result = dicomsort.train(data, out, target="light", device="cpu", workers=1, reporter=heard, **SMALL)
+    result = dicomsort.train(
+        data, out, target="light", device="cpu", workers=1, reporter=heard, graph=False, **SMALL
+    )
     return result, heard
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from program import command
+from program import inside
 
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.model import features
@@ -188,55 +188,29 @@ def test_several_models_run_on_one_engine(small_bundle: Bundle) -> None:
 
 
 def test_a_folder_goes_on_with_the_engine_that_filled_it(
-    small_model: Path, inbox: Path, tmp_path: Path
+    small_model: Path, inbox: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = (
-        "classify",
-        inbox,
-        "--out",
-        tmp_path / "out",
-        "--model",
-        small_model,
-        "--device",
-        "cpu",
-        "--quiet",
-    )
-    assert command(*words).code == 0
-    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    """Folders of earlier versions, which did not write it down, were filled by torch."""
+    out = tmp_path / "out"
+    words = ("classify", inbox, "--out", out, "--model", small_model, "--device", "cpu", "--quiet")
+    assert inside(capfd, *words).code == 0
+    run = json.loads((out / "run.json").read_text())
     assert run["fixed"]["engine"] == "openvino"
     assert {"openvino", "torch"} <= set(run["runs"][-1]["versions"])
-    other = command(*words, "--engine", "torch")
+    other = inside(capfd, *words, "--engine", "torch")
     assert other.code == ExitCode.USAGE
     assert (
-        "was filled with another engine (openvino, now torch); use another --out, or --engine openvino"
+        "filled with another engine (openvino, now torch); use another --out, or --engine openvino"
         in other.err
     )
-    assert command(*words).code == 0
+    assert inside(capfd, *words).code == 0
 
-
-def test_a_folder_of_an_earlier_version_was_filled_by_torch(
-    small_model: Path, inbox: Path, tmp_path: Path
-) -> None:
-    words = (
-        "classify",
-        inbox,
-        "--out",
-        tmp_path / "out",
-        "--model",
-        small_model,
-        "--device",
-        "cpu",
-        "--quiet",
-    )
-    assert command(*words, "--engine", "torch").code == 0
-    path = tmp_path / "out" / "run.json"
-    run = json.loads(path.read_text())
     del run["fixed"]["engine"]
-    path.write_text(json.dumps(run))
-    refused = command(*words)
+    (out / "run.json").write_text(json.dumps(run))
+    refused = inside(capfd, *words)
     assert refused.code == ExitCode.USAGE
     assert "(torch, now openvino); use another --out, or --engine torch" in refused.err
-    assert command(*words, "--engine", "torch").code == 0
+    assert inside(capfd, *words, "--engine", "torch").code == 0
 
 
 def test_a_signal_finds_its_handler_after_another_thread_has_dropped_a_classifier(small_model: Path) -> None:

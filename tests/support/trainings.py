@@ -20,8 +20,19 @@ from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.trainer import Prepared, RunContext
 
-SMALL = ("--arch", "test_resnet", "--size", "32", "--batch-size", "8", "--augment", "light", "--workers", "1",
-         "--no-graph")  # fmt: skip
+OPTIONS = (
+    "--arch",
+    "test_resnet",
+    "--size",
+    "32",
+    "--batch-size",
+    "8",
+    "--augment",
+    "light",
+    "--workers",
+    "1",
+)
+SMALL = (*OPTIONS, "--no-graph")
 
 LEVELS = {"dark": 50, "bright": 200}
 RECIPE = Recipe(arch="test_resnet", size=32, epochs=3, batch_size=8, learning_rate=3e-3, augment="light")

@@ -14,7 +14,7 @@ import torch
 from committed import ARCHIVE, committed, expected_rows
 from PIL import Image
 from program import command, inside
-from trainings import SMALL, read_csv, table, width_of
+from trainings import OPTIONS, SMALL, read_csv, table, width_of
 
 from dicomsort.data import dataset
 from dicomsort.errors import ExitCode, UsageError
@@ -95,7 +95,9 @@ def test_wrong_input_gets_one_clear_line(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    base = dict(zip(SMALL[::2], SMALL[1::2], strict=True)) | dict(zip(words[::2], words[1::2], strict=True))
+    base = dict(zip(OPTIONS[::2], OPTIONS[1::2], strict=True)) | dict(
+        zip(words[::2], words[1::2], strict=True)
+    )
     flat = [word for pair in base.items() for word in pair]
     cache = pictures.parent.parent / "shared-cache"
     ran = inside(capfd, "train", pictures, "--out", tmp_path / "m", "--cache", cache, "--quiet", *flat)
