@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -228,3 +229,13 @@ def test_the_shipped_models_are_those_of_the_tables() -> None:
 def test_the_citation_and_the_changelog_know_the_version() -> None:
     assert f"\nversion: {__version__}\n" in text("CITATION.cff")
     assert re.search(r"^## \[Unreleased\]$", text("CHANGELOG.md"), re.MULTILINE)
+
+
+def test_the_light_installation_names_what_the_package_needs_but_for_the_heavy_ones() -> None:
+    """Each with the lower bound of the package, and an upper one."""
+    light = dict(re.findall(r"^([\w-]+)>=([\d.]+),<\d+$", text("requirements/classify.txt"), re.MULTILINE))
+    assert len(light) == len(re.findall(r"^[^#\s]", text("requirements/classify.txt"), re.MULTILINE))
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    whole = dict(line.split(">=") for line in project["dependencies"])
+    heavy = {"matplotlib", "onnxscript", "scikit-learn", "timm", "torch", "torchvision"}
+    assert light == {name: version for name, version in whole.items() if name not in heavy}
