@@ -31,6 +31,7 @@ from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import CONFIG, Bundle
 from dicomsort.model.engines.torch import TorchClassifier
+from dicomsort.model.export import with_graph
 from dicomsort.model.ood import PREFIX
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation, finish, train
@@ -70,7 +71,7 @@ def shipped(data: Path, models: list[Path], target: str, right: Path | None, out
         network = networks.build(mean)
         known, unseen = (features_of(network, images) for images in (prepared.train, prepared.validation))
     fitted = finish.with_calibration(mean, unseen[1], prepared.validation.truth)
-    finish.with_reject_score(fitted, known, unseen).save(out)
+    with_graph(finish.with_reject_score(fitted, known, unseen)).save(out)
 
 
 def out_of_fold(data: Path, runs: list[Path], target: str, out: Path) -> None:

@@ -87,7 +87,8 @@ def with_reject_score(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
     weights = ood.fit(*known, bundle.head)
     found = ood.scores(weights, *unseen, bundle.head)
     threshold = float(np.quantile(found, 1 - FALSE_REJECTIONS))
-    return replace(bundle, weights={**bundle.weights, **weights}, reject=Reject(round(threshold, 4)))
+    weights = {**bundle.weights, **weights}
+    return replace(bundle, weights=weights, reject=Reject(round(threshold, 4)), graph=None)
 
 
 def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
