@@ -15,8 +15,8 @@ from program import inside
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.model import features
 from dicomsort.model.bundle import Bundle, load, locate
+from dicomsort.model.engines import devices, selection
 from dicomsort.model.engines import openvino as engine
-from dicomsort.model.engines import selection
 from dicomsort.model.engines.openvino import OpenVinoClassifier
 from dicomsort.model.engines.selection import Choice, choose_engine
 from dicomsort.model.engines.torch import TorchClassifier
@@ -38,7 +38,7 @@ def noise(small_bundle: Bundle) -> NDArray[np.uint8]:
 def test_auto_goes_by_the_device_alone(
     has_gpu: bool, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "gpu_in_sight", lambda: has_gpu)
+    monkeypatch.setattr(selection, "has_gpu", lambda: has_gpu)
     assert choose_engine("auto", "cpu", [small_bundle]) == Choice("openvino", "cpu")
     for device in ("cuda", "cuda:1", "cuda:0,cuda:1", "cuda:all", "mps"):
         assert choose_engine("auto", device, [small_bundle]) == Choice("torch", device)
@@ -68,6 +68,15 @@ def test_without_torch_no_gpu_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(selection, "_is_installed", lambda library: library != "torch")
     assert not selection.gpu_in_sight()
     assert selection.visible_gpus() == []
+
+
+def test_a_driver_without_a_gpu_for_torch_is_no_gpu(
+    small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_cuda_devices", lambda: 1)
+    monkeypatch.setattr(devices, "_cuda_devices", lambda: 0)
+    assert not selection.has_gpu()
+    assert choose_engine("auto", "auto", [small_bundle]) == Choice("openvino", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def choose_engine(engine: str, device: str, bundles: Sequence[Bundle]) -> Choice
         return Choice("torch", device)
     if engine == "openvino" and device not in ("auto", "cpu"):
         raise UsageError(f"--engine openvino runs on the processor; for --device {device} use --engine torch")
-    on_processor = device == "cpu" or (device == "auto" and (engine == "openvino" or not gpu_in_sight()))
+    on_processor = device == "cpu" or (device == "auto" and (engine == "openvino" or not has_gpu()))
     without = [bundle.name for bundle in bundles if bundle.graph is None]
     if engine == "openvino" and without:
         raise UsageError(
@@ -53,6 +53,15 @@ def choose_engine(engine: str, device: str, bundles: Sequence[Bundle]) -> Choice
         )
     runs = on_processor and not without and _is_installed("openvino")
     return Choice("openvino", "cpu") if runs or engine == "openvino" else Choice("torch", device)
+
+
+def has_gpu() -> bool:
+    """Return whether there is a GPU for PyTorch; PyTorch is asked, and loaded, only where that may be."""
+    if not gpu_in_sight():
+        return False
+    from dicomsort.model.engines import devices  # noqa: PLC0415
+
+    return devices.choose_device("auto").type != "cpu"
 
 
 def gpu_in_sight() -> bool:
