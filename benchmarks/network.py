@@ -1,4 +1,4 @@
-"""Images a second of the network alone, by precision and batch size, on any device.
+"""Images a second of the network alone, by engine, precision and batch size, on any device.
 
     python benchmarks/network.py [--model router5] [--device cpu] [--seconds 3]
 
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
+from dicomsort.model.batching import Predictor
 from dicomsort.model.engines.devices import THREADS
-from dicomsort.model.engines.torch import TorchClassifier
+from dicomsort.model.load import classifier_for
 from dicomsort.system.malloc import keep_freed_memory
 
 BATCHES = (1, 8, 32, 128)
@@ -53,15 +54,17 @@ def main() -> None:
     ways: dict[str, tuple[Callable[[Images], object], int]] = {
         "plain float32": (plain(bundle, given.device), 1)
     }
-    for precision in ("float32", "bfloat16", *(["float16"] if given.device.startswith("cuda") else [])):
-        classifier = TorchClassifier(bundle, given.device, precision)
-        share = max(1, THREADS // classifier.concurrency)
+    on_gpu = given.device.startswith("cuda")
+    for engine in ("torch",) if on_gpu else ("torch", "openvino"):
+        for precision in ("float32", "bfloat16", *(["float16"] if on_gpu else [])):
+            classifier = classifier_for(bundle, given.device, precision, engine)
+            share = max(1, THREADS // classifier.concurrency)
 
-        def run(images: Images, classifier: TorchClassifier = classifier, share: int = share) -> object:
-            torch.set_num_threads(share)
-            return classifier.logits(images)
+            def run(images: Images, classifier: Predictor = classifier, share: int = share) -> object:
+                torch.set_num_threads(share)
+                return classifier.logits(images)
 
-        ways[f"{precision}, {classifier.concurrency} lanes"] = run, classifier.concurrency
+            ways[f"{engine} {precision}, {classifier.concurrency} lanes"] = run, classifier.concurrency
     best = {(name, batch): 0.0 for name in ways for batch in BATCHES}
     for _ in range(3):
         for batch in BATCHES:
@@ -69,9 +72,9 @@ def main() -> None:
             for name, (way, concurrency) in ways.items():
                 best[name, batch] = max(best[name, batch], rate(way, concurrency, images, given.seconds))
     print(f"{bundle.tag} on {given.device}, {size} pixels, {THREADS} threads, torch {torch.__version__}")
-    print(f"{'images/s, batches of':24}" + "".join(f"{batch:8}" for batch in BATCHES))
+    print(f"{'images/s, batches of':30}" + "".join(f"{batch:8}" for batch in BATCHES))
     for name in ways:
-        print(f"{name:24}" + "".join(f"{best[name, batch]:8.0f}" for batch in BATCHES))
+        print(f"{name:30}" + "".join(f"{best[name, batch]:8.0f}" for batch in BATCHES))
 
 
 if __name__ == "__main__":
