@@ -39,7 +39,7 @@ from scale import peak
 from dicomsort.dicom import reader
 from dicomsort.model.batching import predict
 from dicomsort.model.bundle import load, locate
-from dicomsort.model.engines.torch import TorchClassifier
+from dicomsort.model.load import classifier_for
 from dicomsort.outcome import ReadImage
 from dicomsort.system.malloc import keep_freed_memory
 from dicomsort.system.timing import StageTimer
@@ -122,7 +122,7 @@ def link(paths: list[Path], target: Path, files: int) -> None:
 def floor(paths: list[Path], files: int) -> dict[str, float]:
     """Return what nobody can save: seconds for all names, from the distinct files."""
     keep_freed_memory()
-    classifier = TorchClassifier(load(locate("router5")), "cpu")
+    classifier = classifier_for(load(locate("router5")), "cpu", "auto")
     preprocessing, scale = classifier.bundle.preprocessing, files / len(paths)
     buffer = bytearray(max(path.stat().st_size for path in paths))
 

@@ -1,6 +1,7 @@
 """A bundle's graph on a processor, by OpenVINO."""
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any
@@ -51,6 +52,7 @@ class OpenVinoClassifier:
         )
         self.concurrency = min(processors(), _MOST_LANES)
         self.batch_size = _BATCH
+        _check_finite(bundle, bundle.weights.values())
         model = _model_of(bundle)
         executor = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._network = executor.submit(self._checked, model)
@@ -72,15 +74,10 @@ class OpenVinoClassifier:
         return self._features.run(images)
 
     def _checked(self, model: Any) -> "_Compiled":
-        """Compile, and run one black image. Raises ModelError unless that and all weights are finite.
-
-        OpenVINO may clip what is no number to a number.
-        """
+        """Compile, and run one black image. Raises ModelError unless that gives finite numbers."""
         size = self.bundle.preprocessing.size
         network = self._compiled(model, OUTPUTS, self.precision)
-        values = [network.run(np.zeros((1, size, size), np.uint8)), *self.bundle.weights.values()]
-        if not all(np.isfinite(each).all() for each in values):
-            raise ModelError(f"model '{self.bundle.name}' gives no usable scores: its weights are damaged")
+        _check_finite(self.bundle, [network.run(np.zeros((1, size, size), np.uint8))])
         return network
 
     def _compiled(self, model: Any, output: str, precision: str) -> "_Compiled":
@@ -197,6 +194,12 @@ def _fit(model: Any, bundle: Bundle) -> None:
     wanted = [_BATCH, bundle.width]
     if list(model.output(OUTPUTS).shape) != wanted or len(model.output(FEATURES).shape) != 2:
         raise ValueError(f"the graph gives {list(model.output(OUTPUTS).shape)} numbers instead of {wanted}")
+
+
+def _check_finite(bundle: Bundle, values: Iterable[NDArray[Any]]) -> None:
+    """Raise ModelError if a weight or an answer is no number: OpenVINO's ReLU would make 0 of it."""
+    if not all(np.isfinite(each).all() for each in values):
+        raise ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
 
 
 def _damaged(bundle: Bundle, error: Exception) -> ModelError:
