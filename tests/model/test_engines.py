@@ -175,11 +175,12 @@ def test_what_half_precision_cannot_hold_is_computed_again(
     assert np.array_equal(found[:4], spoiled[:4])
 
 
-def test_damaged_weights_are_told_at_the_first_answer(small_bundle: Bundle, noise: NDArray[np.uint8]) -> None:
+def test_damaged_weights_are_refused_before_anything_is_done(small_bundle: Bundle) -> None:
+    """OpenVINO 2026.4 makes 0 of them in ReLU, and gives plausible scores."""
     weights = dict(small_bundle.weights)
     weights["conv_stem.weight"] = np.full_like(weights["conv_stem.weight"], np.nan)
     with pytest.raises(ModelError, match="no usable scores: its weights are damaged"):
-        OpenVinoClassifier(replace(small_bundle, weights=weights)).logits(noise)
+        OpenVinoClassifier(replace(small_bundle, weights=weights))
 
 
 def test_a_graph_with_other_outputs_than_its_heads_is_refused(small_bundle: Bundle) -> None:
