@@ -1,6 +1,7 @@
 """Which engine runs a network, and that both say the same."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from program import inside
+from program import command, inside
 
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.model import features
@@ -241,3 +242,26 @@ signal.raise_signal(signal.SIGINT)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n")
+
+
+def test_no_engine_reports_who_uses_it(small_model: Path, inbox: Path, tmp_path: Path) -> None:
+    """An import of OpenVINO 2026.4 asks for www.google-analytics.com, and leaves an id in the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(home)}
+    words = (
+        "classify",
+        inbox,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    assert command(*words, env=environment).code == 0
+    assert not list(home.iterdir())
+    script = "import sys; import dicomsort.model.engines.openvino; print('openvino_telemetry' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -7,14 +7,17 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import WEIGHTS, Bundle
 from dicomsort.model.graph import FEATURES, IMAGES, OUTPUTS, resolved
+from dicomsort.system.imports import without
 from dicomsort.system.malloc import memory_for
 from dicomsort.system.threads import processors
+
+with without("openvino_telemetry"):  # an import would report itself to Google, and write into the home folder
+    import openvino
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
