@@ -72,7 +72,8 @@ class RunFile:
         """
         for name, value in run.fixed.items() if self.runs else ():
             if (was := self.fixed.get(name, _BEFORE.get(name))) != value:
-                same = f"--{name} {was}" if name in ("engine", "precision") and was else "the same settings"
+                told = name in ("engine", "precision") and isinstance(was, str)
+                same = f"--{name} {was}" if told else "the same settings"
                 raise UsageError(
                     f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "
                     f"use another --out, or {same}"

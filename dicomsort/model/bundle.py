@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -23,12 +24,17 @@ from dicomsort.model.heads import Decision, Head, decide_all, split_columns, wit
 from dicomsort.system.atomic import replacing
 
 FORMAT = 1
+MOST_GRAPH = 16 << 20
+"""How many bytes a graph may have; those of the networks in `networks.ALIASES` take 30 to 140 kB."""
+
 WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", "config.json", "split.csv"
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
     "training", "metrics", "reject",
 }  # fmt: skip
+_ANEW = "`dicomsort model export` writes it anew"
+_MOST_CONFIG = 64 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Weights = Mapping[str, NDArray[Any]]
@@ -217,9 +223,9 @@ def load(folder: Path, with_graph: bool = True) -> Bundle:
     Raises ModelError for a missing or damaged file, an unknown format or key, or a wrong hash.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = (folder / WEIGHTS).read_bytes()
-        graph = (folder / GRAPH).read_bytes() if with_graph and "graph_sha256" in config else None
+        config = json.loads(_content(folder / CONFIG, _MOST_CONFIG))
+        weights = _content(folder / WEIGHTS)
+        graph = _graph(folder) if with_graph and "graph_sha256" in config else None
         return _assemble(config, weights, graph, _load_split(folder / SPLIT))
     except OSError as error:
         raise ModelError(f"model '{folder}' cannot be read: {error.strerror}: {error.filename}") from error
@@ -236,6 +242,25 @@ def load(folder: Path, with_graph: bool = True) -> Bundle:
         raise ModelError(f"model '{folder}' is damaged: {error}. Restore it, or train it again") from error
 
 
+def _content(path: Path, most: int | None = None) -> bytes:
+    """Read a file of a bundle. Raises OSError, or ValueError for another kind of file or one too large."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError(f"{path.name} is no ordinary file")
+    if most is not None and facts.st_size > most:
+        raise ValueError(f"{path.name} has {facts.st_size} bytes, and may have {most}")
+    return path.read_bytes()
+
+
+def _graph(folder: Path) -> bytes:
+    """Read a bundle's graph, which can be written anew. Raises ValueError if it cannot be."""
+    try:
+        return _content(folder / GRAPH, MOST_GRAPH)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{GRAPH} cannot be read: {why} ({_ANEW})") from error
+
+
 def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split: dict[str, str]) -> Bundle:
     if config.get("format") != FORMAT:
         raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
@@ -244,9 +269,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
-        raise ValueError(
-            f"{GRAPH} does not have the hash that {CONFIG} records (`dicomsort model export` writes it anew)"
-        )
+        raise ValueError(f"{GRAPH} does not have the hash that {CONFIG} records ({_ANEW})")
     check_name(str(config["name"]))
     if not config["heads"]:
         raise ValueError("it needs at least one head")

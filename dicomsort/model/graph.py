@@ -18,9 +18,6 @@ from safetensors.numpy import save as save_tensors
 IMAGES, OUTPUTS, FEATURES = "images", "outputs", "features"
 """Names in the graph: uint8 (n, size, size) in; float32 (n, width) and (n, dimensions) out."""
 
-MOST_BYTES = 16 << 20
-"""How large a graph may be; those of the networks in `networks.ALIASES` take 30 to 400 kB."""
-
 _MOST_INLINE = 1 << 20  # bytes of numbers that stand in the graph itself
 _DOMAINS = ("", "ai.onnx")
 _TYPES = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT, "I64": TensorProto.INT64}
@@ -162,8 +159,6 @@ def resolved(graph: bytes, weights: Weights, location: str) -> bytes:
     Raises ValueError for what is no graph, has an operator or a form that no network needs, or refers to
     anything but whole tensors of `weights` in the file `location`.
     """
-    if len(graph) > MOST_BYTES:
-        raise ValueError(f"the graph has more than {MOST_BYTES >> 20} MB")
     try:
         model = onnx.load_model_from_string(graph)
     except DecodeError as error:

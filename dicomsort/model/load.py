@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from dicomsort.errors import check_installed
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.selection import Choice, choose_engine
@@ -44,6 +45,7 @@ def classifier_for(
 def _ready(bundle: Bundle, choice: Choice, precision: str, stack: ExitStack) -> Predictor:
     if not choice.is_several:
         return _on_one_device(bundle, choice, precision)
+    check_installed("several GPUs", "torch", "timm")
     with somewhere():
         from dicomsort.model.engines.devices import choose_devices  # noqa: PLC0415
         from dicomsort.model.engines.multi_gpu import MultiGpuClassifier  # noqa: PLC0415
@@ -57,6 +59,7 @@ def _on_one_device(bundle: Bundle, choice: Choice, precision: str) -> "OpenVinoC
         from dicomsort.model.engines.openvino import OpenVinoClassifier  # noqa: PLC0415
 
         return OpenVinoClassifier(bundle, precision)
+    check_installed("a network on torch (--engine torch, a GPU, or a model without a graph)", "torch", "timm")
     with somewhere():  # PyTorch and its MKL ask where they are
         from dicomsort.model.engines.torch import TorchClassifier  # noqa: PLC0415
 

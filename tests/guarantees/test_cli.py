@@ -439,6 +439,34 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
     assert last.json["found"] == 180
 
 
+def children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children")
+    return [int(one) for one in found.read_text().split()] if found.exists() else []
+
+
+def is_forkserver(process: int) -> bool:
+    try:
+        return b"forkserver" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ctrl_c_while_the_program_is_loading_is_one_line(tmp_path: Path, small_model: Path) -> None:
+    """A terminal sends it to all processes: also to the one from which workers will be forked."""
+    words = ["classify", str(ARCHIVE), "--out", str(tmp_path / "out"), "--model", str(small_model), "--quiet"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dicomsort", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(is_forkserver(one) for one in children(running.pid)):
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == ExitCode.INTERRUPTED, err
+    assert err == "dicomsort: interrupted; the same command goes on where this one stopped\n"
+
+
 def test_plan_apply_and_undo(
     tmp_path: Path, write_dicom: Any, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

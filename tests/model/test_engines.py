@@ -182,6 +182,10 @@ def test_damaged_weights_are_refused_before_anything_is_done(small_bundle: Bundl
     weights["conv_stem.weight"] = np.full_like(weights["conv_stem.weight"], np.nan)
     with pytest.raises(ModelError, match="no usable scores: its weights are damaged"):
         OpenVinoClassifier(replace(small_bundle, weights=weights))
+    weights = dict(small_bundle.weights)
+    weights["bn1.running_var"] = -1 - np.abs(weights["bn1.running_var"])
+    with pytest.raises(ModelError, match="no usable scores: its weights are damaged"):
+        OpenVinoClassifier(replace(small_bundle, weights=weights))
 
 
 def test_a_graph_with_other_outputs_than_its_heads_is_refused(small_bundle: Bundle) -> None:

@@ -1,5 +1,6 @@
 """graph.onnx: its weights are those of the bundle, and what is no plain network is refused in one line."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -197,3 +198,32 @@ def test_others_can_read_the_graph_of_a_bundle_where_it_lies(small_model: Path, 
     found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     assert np.array_equal(found["body.conv_stem.weight.stored"], small_bundle.weights["conv_stem.weight"])
     assert np.array_equal(found["body.bn1.bias"], small_bundle.weights["bn1.bias"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nothing", "graph.onnx cannot be read: No such file or directory"),
+        ("folder", "is no ordinary file"),
+        ("pipe", "is no ordinary file"),
+        ("device", "is no ordinary file"),
+        ("large", "may have 16777216"),
+    ],
+)
+def test_a_graph_that_is_no_file_of_sane_size_is_not_read(
+    kind: str, message: str, small_bundle: Bundle, tmp_path: Path
+) -> None:
+    small_bundle.save(tmp_path / "small")
+    graph = tmp_path / "small" / "graph.onnx"
+    graph.unlink()
+    if kind == "folder":
+        graph.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(graph)
+    elif kind == "device":
+        graph.symlink_to("/dev/zero")
+    elif kind == "large":
+        with graph.open("wb") as file:
+            file.truncate(50 << 30)
+    with pytest.raises(ModelError, match=rf"{message}.*`dicomsort model export` writes it anew"):
+        load(tmp_path / "small")

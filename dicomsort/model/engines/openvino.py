@@ -56,6 +56,7 @@ class OpenVinoClassifier:
         self.concurrency = min(processors(), _MOST_LANES)
         self.batch_size = _BATCH
         _check_finite(bundle, bundle.weights.values())
+        _check_variances(bundle)
         model = _model_of(bundle)
         executor = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._network = executor.submit(self._checked, model)
@@ -202,6 +203,13 @@ def _fit(model: Any, bundle: Bundle) -> None:
 def _check_finite(bundle: Bundle, values: Iterable[NDArray[Any]]) -> None:
     """Raise ModelError if a weight or an answer is no number: OpenVINO's ReLU would make 0 of it."""
     if not all(np.isfinite(each).all() for each in values):
+        raise ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
+
+
+def _check_variances(bundle: Bundle) -> None:
+    """Raise ModelError if a batch norm would take the root of a negative number."""
+    found = (value for name, value in bundle.weights.items() if name.endswith("running_var"))
+    if any((value < 0).any() for value in found):
         raise ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
 
 
