@@ -5,9 +5,10 @@
 
 Needs nncf beside dicomsort. Quantizes the body of the model's graph in the ways of WAYS, calibrated on
 images of the training part, as OpenVINO models into FOLDER, which are used again; the last layer and the
-reject score stay in float32. Prints tables: the figures of each on the test part against float32, with the
-model's own temperature and thresholds and with those fitted anew to the validation part; and what an image
-costs, all ways in turn. The second line makes OpenVINO pass over instructions that older processors lack.
+reject score stay in float32. Prints tables: what an image costs, all ways in turn; the figures of each on the
+test part against float32, with the model's own temperature and thresholds and with those fitted anew to the
+validation part; and with `--negatives negatives.csv` (see studies/negatives.py) how many pictures that are no
+radiographs are rejected. The second line makes OpenVINO pass over instructions that older processors lack.
 """
 
 import argparse
@@ -23,11 +24,13 @@ from typing import Any
 
 import numpy as np
 import openvino
+from negatives import load as load_negatives
 from numpy.typing import NDArray
 from openvino._offline_transformations import apply_moc_transformations
 
 from dicomsort.data import dataset
 from dicomsort.data.dataset import Sample
+from dicomsort.dicom import reader
 from dicomsort.evaluation import calibrate, metrics
 from dicomsort.evaluation.metrics import Predictions
 from dicomsort.model import bundle as bundles
@@ -43,6 +46,7 @@ Floats = NDArray[np.float32]
 Lane = Callable[[Images], Floats]
 
 BATCH = 4
+LIMIT = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
 _FIGURES = ("accuracy", "recall_macro", "precision_macro", "f1_macro", "ece")
 _CALLS = 8  # of a batch, in each lane, in each turn
 
@@ -68,6 +72,7 @@ WAYS = {
     "mixed, bias": Way(fast=False),
     "mixed, bias, ends float32": Way(fast=False, first=1, last=2),
     "mixed, bias, half range": Way(fast=False, half=True),
+    "mixed, bias, ends float32, half range": Way(fast=False, first=1, last=2, half=True),
 }
 
 
@@ -164,9 +169,12 @@ def compiled(core: Any, body: Any, tail: Any, precision: str) -> Network:
 
 
 def all_compiled(core: Any, found: dict[str, Any], tail: Any) -> dict[str, Network]:
-    """Compile every body and, as a yardstick where the processor has it, the one in float32 in bfloat16."""
+    """Compile every body and, where the processor has it, the one in float32 in bfloat16: a yardstick.
+
+    Not under a limit of instructions, of which OpenVINO's answer to what the processor has knows nothing.
+    """
     networks = {name: compiled(core, body, tail, "f32") for name, body in found.items()}
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not LIMIT and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         networks["bfloat16"] = compiled(core, found["float32"], tail, "bf16")
     return networks
 
@@ -317,6 +325,18 @@ def show_costs(networks: dict[str, Network], images: Images, turns: int) -> None
     )
 
 
+def show_rejected(bundle: Bundle, networks: dict[str, Network], negatives: Path) -> None:
+    """Print which share of what is no radiograph the model's own thresholds reject, and send to review."""
+    readings = [reader.read_any(str(one.path), bundle.preprocessing) for one in load_negatives(negatives)]
+    images = np.stack([reading.image for reading in readings if not isinstance(reading, Failure)])
+    rows = []
+    for name, network in networks.items():
+        decisions = bundle.decisions(network.outputs(images))
+        unlike = np.mean([Reason.UNLIKE in one.why for one in decisions])
+        rows.append([name, f"{unlike:.1%}", f"{np.mean([one.review for one in decisions]):.1%}"])
+    table(f"{len(images)} pictures | rejected | in review", rows)
+
+
 def main() -> None:
     """Quantize, and print the tables."""
     parser = argparse.ArgumentParser(
@@ -327,6 +347,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--model", default="router5")
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--negatives", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--turns", type=int, default=25)
@@ -342,9 +363,11 @@ def main() -> None:
     found = bodies(core, body, given.ways, given.keep, seen.images)
     networks = all_compiled(core, found, tail)
     print(f"{bundle.tag}: calibrated on {len(seen.samples)} images; {len(parts[1].samples)} of test; "
-          f"{processors()} lanes; ONEDNN_MAX_CPU_ISA={os.environ.get('ONEDNN_MAX_CPU_ISA', '')}")  # fmt: skip
+          f"{processors()} lanes; instructions {LIMIT or 'all'}")  # fmt: skip
     show_costs(networks, parts[1].images[:BATCH], given.turns)
     show_figures(bundle, given.target, networks, (parts[0], parts[1]))
+    if given.negatives:
+        show_rejected(bundle, networks, given.negatives)
 
 
 if __name__ == "__main__":
