@@ -72,7 +72,6 @@ WAYS = {
     "mixed, bias": Way(fast=False),
     "mixed, bias, ends float32": Way(fast=False, first=1, last=2),
     "mixed, bias, half range": Way(fast=False, half=True),
-    "mixed, bias, ends float32, half range": Way(fast=False, first=1, last=2, half=True),
 }
 
 
