@@ -186,8 +186,8 @@ def _run(task: Task) -> Summary:
         with suppress(BrokenPipeError):
             pickle.dump(task, program.stdin)
             program.stdin.flush()
-        while program.poll() is None and alive.is_there():
-            time.sleep(_POLL_SECONDS)
+        while not _has_ended(program, _POLL_SECONDS) and alive.is_there():
+            pass
         with suppress(BrokenPipeError):
             program.stdin.close()
         _end(program)
@@ -197,6 +197,13 @@ def _run(task: Task) -> Summary:
         exit_code=int(ExitCode.INTERNAL),
     )
     return summary_of(task) or died
+
+
+def _has_ended(program: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait so long at most for a program; return whether it has ended."""
+    with suppress(subprocess.TimeoutExpired):
+        program.wait(seconds)
+    return program.returncode is not None
 
 
 def _end(program: "subprocess.Popen[bytes]") -> None:
