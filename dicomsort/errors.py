@@ -89,7 +89,7 @@ def check_installed(what: str, *libraries: str) -> None:
 
     what: in words what needs them, such as `training`. libraries: the names of their modules.
     """
-    if missing := [library for library in libraries if not _is_installed(library)]:
+    if missing := [library for library in libraries if not is_installed(library)]:
         raise MissingLibraryError.of(missing, what)
 
 
@@ -100,12 +100,13 @@ def names_missing_libraries() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in _OPTIONAL or _is_installed(library):
+        if library not in _OPTIONAL or is_installed(library):
             raise
         raise MissingLibraryError.of([library]) from None
 
 
-def _is_installed(library: str) -> bool:
+def is_installed(library: str) -> bool:
+    """Return whether a module can be found, without loading it."""
     try:
         return find_spec(library) is not None
     except ModuleNotFoundError:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dicomsort.dicom.blank import has_blank_part
 from dicomsort.dicom.jpeg import LOSSLESS, JpegStream, read_stream
+from dicomsort.dicom.jpeg_2000 import SIZ, has_all_tiles, jpeg_2000_size
 from dicomsort.dicom.jpeg_xl import jpeg_xl_size
 from dicomsort.imaging.canvas import Box, lower_bits
 
@@ -33,10 +34,9 @@ RAW_FRAMES = frozenset({ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES})
 Pixels = NDArray[Any]
 
 _MOST_HALVINGS = 5
-_SIZ, _SOT = b"\xff\x4f\xff\x51", b"\xff\x90\0\x0a"
 _SYCC = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # T.800 I.5.3.3, Table I.10
 _COD = b"\xff\x52"
-_STARTS = (b"\xff\xd8\xff", _SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+_STARTS = (b"\xff\xd8\xff", SIZ, b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _jpeg_xl(frame: bytes, _: DecodeRequest) -> DecodedFrame:
 
 def _jpeg_2000(frame: bytes, _: DecodeRequest) -> DecodedFrame:
     """Decode JPEG 2000; colors that are sub-sampled, or called sYCC by a JP2 file, come out as RGB."""
-    siz, cod = frame.find(_SIZ), frame.find(_COD)
+    siz, cod = frame.find(SIZ), frame.find(_COD)
     is_sycc = _SYCC.search(frame, 0, siz) is not None or frame[siz + 46 : siz + 47] not in (b"\1", b"")
     components = int.from_bytes(frame[siz + 40 : siz + 42], "big")
     luma = False if components == 3 and (is_sycc or _is_transformed(frame, cod)) else None
@@ -179,7 +179,7 @@ def _jpeg_2000(frame: bytes, _: DecodeRequest) -> DecodedFrame:
 
 
 def _htj2k(frame: bytes, _: DecodeRequest) -> DecodedFrame:
-    siz, cod = frame.find(_SIZ), frame.find(_COD)
+    siz, cod = frame.find(SIZ), frame.find(_COD)
     luma = False if _is_transformed(frame, cod) else None
     return DecodedFrame(imagecodecs.htj2k_decode(frame), luma=luma, precision=(frame[siz + 42] & 0x7F) + 1)
 
@@ -314,48 +314,9 @@ def _keeps_to_jpeg(frame: bytes, shape: tuple[int, int]) -> bool:
     return stream is not None and (stream.rows, stream.columns) == shape and stream.is_whole
 
 
-def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) of a JPEG 2000 stream, bare or in a JP2 file (ITU-T T.800 A.5.1, I.5.4)."""
-    start = 0 if frame.startswith(_SIZ) else frame.find(b"jp2c" + _SIZ) + 4
-    if not frame.startswith(_SIZ, start) or len(frame) < start + 24:
-        return None
-    right, down, left, up = struct.unpack_from(">4I", frame, start + 8)
-    return down - up, right - left
-
-
 def _keeps_to_jpeg_2000(frame: bytes, shape: tuple[int, int]) -> bool:
     """Look at the size of a JPEG 2000 stream, and whether all of its tiles are there."""
-    return _size_of_jpeg_2000(frame) == shape and _has_all_tiles(frame)
-
-
-def _has_all_tiles(frame: bytes) -> bool:
-    """Return whether every tile has its tile-parts, and these their lengths (ITU-T T.800 A.4.2, B.3).
-
-    Decoders leave a tile black that they do not find, and HTJ2K ones leave it coarse where it is cut off.
-    """
-    siz = frame.find(_SIZ)
-    right, down, _, _, width, height, left, top = struct.unpack_from(">8I", frame, siz + 8)
-    if not width or not height:
-        return False
-    tiles = -(-(right - left) // width) * -(-(down - top) // height)
-    parts, counts = _tile_parts(frame, siz)
-    in_order = all(found == set(range(len(found))) for found in parts.values())
-    return len(parts) == tiles and in_order and all(len(parts[tile]) >= counts[tile] for tile in parts)
-
-
-def _tile_parts(frame: bytes, start: int) -> tuple[dict[int, set[int]], dict[int, int]]:
-    """Return by tile the numbers of the tile-parts that are whole, and how many it says there are."""
-    parts: dict[int, set[int]] = {}
-    counts: dict[int, int] = {}
-    at = frame.find(_SOT, start)
-    while at >= 0 and frame.startswith(_SOT, at) and at + 14 <= len(frame):
-        tile, length, part, count = struct.unpack_from(">HIBB", frame, at + 4)
-        at += length or len(frame) - at  # 0 says that it is the last one, up to the end
-        if 0 < length < 14 or at > len(frame):
-            break
-        parts.setdefault(tile, set()).add(part)
-        counts[tile] = max(counts.get(tile, 0), count)
-    return parts, counts
+    return jpeg_2000_size(frame) == shape and has_all_tiles(frame)
 
 
 _KEEPS_TO: dict[str, Callable[[bytes, tuple[int, int]], bool]] = {
@@ -373,7 +334,7 @@ class _Depth(NamedTuple):
 
 def _depth(frame: bytes) -> _Depth | None:
     """Return the bit depth of a code stream of one component (ITU-T T.800 A.5.1), else None."""
-    start = frame.find(_SIZ, 0, 4096)
+    start = frame.find(SIZ, 0, 4096)
     if start < 0 or len(frame) < start + 43:
         return None
     components, depth = struct.unpack_from(">HB", frame, start + 40)

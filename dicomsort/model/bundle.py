@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Reject:
             raise ValueError("the threshold of the reject score must be a finite number")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bundle:
     """A trained model. `digest` (sha256, hex) covers all that changes its outputs.
 
@@ -134,7 +135,7 @@ class Bundle:
             with_rejection(one, float(row[-1]), threshold) for one, row in zip(decided, outputs, strict=True)
         ]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Sha256 (hex) over all that changes outputs: equal digests give equal outputs."""
         parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]

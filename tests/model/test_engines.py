@@ -59,14 +59,14 @@ def test_one_model_without_a_graph_puts_all_on_torch(small_bundle: Bundle) -> No
 def test_without_openvino_a_processor_takes_torch(
     small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "_is_installed", lambda library: library != "openvino")
+    monkeypatch.setattr(selection, "is_installed", lambda library: library != "openvino")
     assert choose_engine("auto", "cpu", [small_bundle]) == Choice("torch", "cpu")
 
 
 def test_without_torch_no_gpu_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_cuda_devices", lambda: 2)
     assert selection.gpu_in_sight()
-    monkeypatch.setattr(selection, "_is_installed", lambda library: library != "torch")
+    monkeypatch.setattr(selection, "is_installed", lambda library: library != "torch")
     assert not selection.gpu_in_sight()
     assert selection.visible_gpus() == []
 

@@ -1,7 +1,6 @@
 """A bundle's graph on a processor, by OpenVINO."""
 
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any
@@ -55,8 +54,7 @@ class OpenVinoClassifier:
         )
         self.concurrency = min(processors(), _MOST_LANES)
         self.batch_size = _BATCH
-        _check_finite(bundle, bundle.weights.values())
-        _check_variances(bundle)
+        _check_weights(bundle)
         model = _model_of(bundle)
         executor = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._network = executor.submit(self._checked, model)
@@ -81,7 +79,8 @@ class OpenVinoClassifier:
         """Compile, and run one black image. Raises ModelError unless that gives finite numbers."""
         size = self.bundle.preprocessing.size
         network = self._compiled(model, OUTPUTS, self.precision)
-        _check_finite(self.bundle, [network.run(np.zeros((1, size, size), np.uint8))])
+        if not np.isfinite(network.run(np.zeros((1, size, size), np.uint8))).all():
+            raise _useless(self.bundle)
         return network
 
     def _compiled(self, model: Any, output: str, precision: str) -> "_Compiled":
@@ -200,17 +199,15 @@ def _fit(model: Any, bundle: Bundle) -> None:
         raise ValueError(f"the graph gives {list(model.output(OUTPUTS).shape)} numbers instead of {wanted}")
 
 
-def _check_finite(bundle: Bundle, values: Iterable[NDArray[Any]]) -> None:
-    """Raise ModelError if a weight or an answer is no number: OpenVINO's ReLU would make 0 of it."""
-    if not all(np.isfinite(each).all() for each in values):
-        raise ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
+def _check_weights(bundle: Bundle) -> None:
+    """Raise ModelError for a weight that is no number, or a negative variance: ReLU may make 0 of these."""
+    for name, value in bundle.weights.items():
+        if not np.isfinite(value).all() or (name.endswith("running_var") and (value < 0).any()):
+            raise _useless(bundle)
 
 
-def _check_variances(bundle: Bundle) -> None:
-    """Raise ModelError if a batch norm would take the root of a negative number."""
-    found = (value for name, value in bundle.weights.items() if name.endswith("running_var"))
-    if any((value < 0).any() for value in found):
-        raise ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
+def _useless(bundle: Bundle) -> ModelError:
+    return ModelError(f"model '{bundle.name}' gives no usable scores: its weights are damaged")
 
 
 def _damaged(bundle: Bundle, error: Exception) -> ModelError:

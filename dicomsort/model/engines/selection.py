@@ -1,14 +1,13 @@
 """Which engine runs a network, and where: decided before any of them is loaded."""
 
 import ctypes
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import UsageError, is_installed
 from dicomsort.model.bundle import Bundle
 
 ENGINES = ("openvino", "torch")
@@ -51,7 +50,7 @@ def choose_engine(engine: str, device: str, bundles: Sequence[Bundle]) -> Choice
             f"model '{without[0]}' has no graph for --engine openvino: "
             "`dicomsort model export` adds one, or use --engine torch"
         )
-    runs = on_processor and not without and _is_installed("openvino")
+    runs = on_processor and not without and is_installed("openvino")
     return Choice("openvino", "cpu") if runs or engine == "openvino" else Choice("torch", device)
 
 
@@ -66,7 +65,7 @@ def has_gpu() -> bool:
 
 def gpu_in_sight() -> bool:
     """Return whether the system may have a GPU that PyTorch can use, without loading PyTorch."""
-    if not _is_installed("torch"):
+    if not is_installed("torch"):
         return False
     return sys.platform == "darwin" or os.path.exists(_AMD_DRIVER) or _cuda_devices() > 0
 
@@ -88,7 +87,3 @@ def _cuda_devices() -> int:
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     return 0
-
-
-def _is_installed(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
