@@ -67,6 +67,46 @@ def train(
             help="Weights to start from: a safetensors file, hub (fetched) or none.", show_default="none"
         ),
     ] = None,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Fit the last layer to the start's features first (LP-FT).",
+            show_default="no-probe",
+        ),
+    ] = None,
+    interpolate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Weight of what was trained in the mean with the start (WiSE-FT).",
+            show_default="1",
+        ),
+    ] = None,
+    turned: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of images turned by quarters, which a head 'rotation' learns to tell.",
+            show_default="0: no such head",
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scores of the first target to learn from, too (distillation): CSV file,score_LABEL."
+        ),
+    ] = None,
+    teaching: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Weight of the teacher against the labels.", show_default="0.5"),
+    ] = None,
+    further: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=100.0, help="Weight of every target but the first.", show_default="1"),
+    ] = None,
     freeze: Annotated[
         int | None,
         typer.Option(min=0, max=99, help="So many first stages keep their weights.", show_default="0"),
@@ -184,6 +224,8 @@ def train(
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
+                "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
+                "teacher": None if teacher is None else str(teacher), "teaching": teaching,
             },
         )  # fmt: skip
         with ranks(device) as mine:

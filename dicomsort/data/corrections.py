@@ -11,13 +11,15 @@ from dicomsort.data.table import as_whole, check_width, opened, tidy
 from dicomsort.errors import UsageError
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
+EVERY = "*"
+"""In the place of a hash: every image whose column says that, and that has no correction of its own there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What a column says of an image, and what it should say; empty where that is unknown.
 
-    sha256: first 16 hex digits of the content's hash. was, becomes: a cell, several labels with `|` between.
+    sha256: first 16 hex digits of the content's hash, or EVERY. was, becomes: a cell, several labels with `|` between.
     """
 
     sha256: str
@@ -67,6 +69,8 @@ def _correction(row: dict[str, str], where: str) -> Correction:
     cells = {name: tidy(row[name]) for name in ("was", "becomes")}
     if cells["was"] == cells["becomes"]:
         raise UsageError(f"{where}: it changes nothing")
+    if row["sha256"] == EVERY and not cells["was"]:
+        raise UsageError(f"{where}: it gives a label to every image without one")
     return Correction(row["sha256"], row["column"], reason=row["reason"], **cells)
 
 
@@ -100,7 +104,10 @@ def corrected(
         before, after = (*sample.targets, *sample.auxiliary), []
         for column, cell in zip(columns, before, strict=True):
             key, fact = (sample.sha256, column), f"'{sample.name}' has '{cell}' in column '{column}'"
-            after.append(_right(fact, cell, wanted.get(key, {}), said[key]))
+            general = wanted.get((EVERY, column), {})
+            after.append(
+                _right(fact, cell, wanted[key], said[key]) if key in wanted else general.get(cell, cell)
+            )
         count += sum(old != new for old, new in zip(before, after, strict=True))
         if any(after[: len(targets)]):
             put_right = (tuple(after[: len(targets)]), tuple(after[len(targets) :]))

@@ -25,6 +25,9 @@ ALIASES: dict[str, NetworkSpec] = {
     "resnet18": NetworkSpec("resnet18", {}, *_IMAGENET),
     "resnet34": NetworkSpec("resnet34", {}, *_IMAGENET),
     "resnet101": NetworkSpec("resnet101", {}, *_IMAGENET),
+    # EfficientNet-Lite comes from TensorFlow, too; its timm name says so.
+    "efficientnet_lite0": NetworkSpec("tf_efficientnet_lite0", {}, 0.5, 0.5),
+    "efficientnet_lite2": NetworkSpec("tf_efficientnet_lite2", {}, 0.5, 0.5),
     "efficientnet_b0": NetworkSpec("efficientnet_b0", {}, *_IMAGENET),
     "efficientnet_b1": NetworkSpec("efficientnet_b1", {}, *_IMAGENET),
     "efficientnet_b2": NetworkSpec("efficientnet_b2", {}, *_IMAGENET),

@@ -43,6 +43,7 @@ class Augmentation:
     of the picture fills the canvas. stretch: the aspect ratio changes. quarter: turned by 90, 180 or 270
     degrees. pair: another image of the same labels is put next to it, like two views on one plate. greys: its
     histogram is matched to that of another image, so that its processing does not give away its source.
+    spectrum: its coarse waves get the amplitudes of another image's.
     equalise: the histogram is stretched or equalized. invert: polarity. margins: the picture is smaller, and
     anywhere on a black, white or gray ground. borders: edges of the picture are black or white, as behind a
     collimator or shutter, straight or slanting. markers: letters or bars are burned in; they say L or R by
@@ -60,6 +61,7 @@ class Augmentation:
     quarter: float = 0.0
     pair: float = 0.0
     greys: float = 0.0
+    spectrum: float = 0.0
     equalise: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.4

@@ -91,7 +91,7 @@ def _train(
     folder = work.place.folder / _folder_name(fold.name)
     if work.place.ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe.auxiliary)
+    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe)
 
     on_epoch = None if work.on_epoch is None else partial(work.on_epoch, fold.name)
     with TrainingLog(folder, on_epoch) as log:

@@ -18,7 +18,7 @@ from dicomsort.model import ood
 from dicomsort.model.bundle import Bundle, Reject
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.model.networks import Network
-from dicomsort.training.loader import sampling_weights
+from dicomsort.training.loader import ROTATION, sampling_weights
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 from dicomsort.training.trainer import Prepared
@@ -101,7 +101,7 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
     bias = network.body.get_classifier().bias
     shifts = [
-        _shift(head, truth, weights)
+        _shift(head, truth, weights) if head != ROTATION else np.zeros(head.width)
         for head, truth in zip(
             prepared.heads,
             split_columns(images.truth[:, : prepared.outputs], [head.width for head in prepared.heads]),

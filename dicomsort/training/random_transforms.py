@@ -19,6 +19,7 @@ _NOISE = (0.01, 0.04)  # deviation as a share of the range of grays
 _COARSE = (1.5, 3.5)  # how many times fewer pixels a side
 _LEAST_CROP, _MOST_STRETCH, _LEAST_MARGIN = 0.6, 0.5, 0.65  # share of a side, octaves, share of a side
 _SMALLEST = 16  # pixels a side of what can be cropped
+_COARSE_WAVES = 0.05  # share of a side's waves
 _LEAST_GRAYS = 0.3  # how far grays go towards another image's
 _SLIM, _MOST_GAP = (0.4, 0.7), 4  # width by height of half a plate, and pixels between two halves
 
@@ -52,6 +53,21 @@ def with_grays_of(image: Tensor, other: Tensor) -> Tensor:
     table = (weight * levels.clamp(max=255) + (1 - weight) * torch.arange(256)).round().to(torch.uint8)
     picture.copy_(table[picture.int()])
     return changed
+
+
+def with_spectrum_of(image: Tensor, other: Tensor) -> Tensor:
+    """Give a picture the coarse amplitudes of another one's spectrum, partly: uint8 (1, size, size).
+
+    Phases, which hold the shapes, stay (Yang and Soatto 2020, FDA: Fourier Domain Adaptation).
+    """
+    own, wanted = (torch.fft.rfft2(canvas[0].float()) for canvas in (image, other))
+    weight = torch.zeros(own.shape)
+    depth = max(1, round(_COARSE_WAVES * _uniform(0.2, 1) * image.shape[-1]))
+    share = _uniform(0, 1)
+    weight[:depth, :depth] = weight[-depth:, :depth] = share
+    amplitude = (1 - weight) * own.abs() + weight * wanted.abs()
+    mixed: Tensor = torch.fft.irfft2(torch.polar(amplitude, own.angle()), s=image.shape[-2:])
+    return mixed.round_().clamp_(0, 255).to(torch.uint8).unsqueeze(0)
 
 
 def _shares(picture: Tensor) -> Tensor:

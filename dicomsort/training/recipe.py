@@ -32,7 +32,14 @@ class Recipe:
     without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
     float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
     auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
-    1997, Multitask Learning).
+    1997, Multitask Learning). further: the weight of the loss of every target but the first.
+
+    probe: the last layer is first fitted to what the network it starts from knows (linear probing, then fine
+    tuning: Kumar et al. 2022). interpolate: the weight of what was trained in the mean with what it started
+    from (WiSE-FT, Wortsman et al. 2022, Robust fine-tuning); 1 takes it as it is. turned: the share of images
+    that are turned by 90, 180 or 270 degrees; the model learns to tell by how much, in a head `rotation`.
+    teacher: a CSV of another model's scores of the training images, which the first target learns in part
+    instead of the labels (distillation, Hinton et al. 2015); teaching: in which part.
     """
 
     arch: str = "mobilenet_v1"
@@ -59,6 +66,12 @@ class Recipe:
     precision: str = "auto"
     concat_by: str | None = None
     auxiliary: tuple[str, ...] = ()
+    further: float = 1.0
+    probe: bool = False
+    interpolate: float = 1.0
+    turned: float = 0.0
+    teacher: str | None = None
+    teaching: float = 0.5
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -66,14 +79,18 @@ class Recipe:
                 raise UsageError(f"--{name} '{getattr(self, name)}' is unknown: use {', '.join(known)}")
         if self.freeze and self.pretrained is None:
             raise UsageError("--freeze keeps weights that are there already: give --pretrained, too")
-        for name in ("label_smoothing", "ema", "balance"):
-            if not 0 <= getattr(self, name) <= 1 or (name != "balance" and getattr(self, name) == 1):
+        if (self.probe or self.interpolate < 1) and self.pretrained is None:
+            raise UsageError("--probe and --interpolate want weights to start from: give --pretrained, too")
+        for name in ("label_smoothing", "ema", "balance", "interpolate", "turned", "teaching"):
+            whole = name in ("balance", "interpolate", "teaching")
+            if not 0 <= getattr(self, name) <= 1 or (not whole and getattr(self, name) == 1):
                 raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values; of a path of this machine only the name."""
-        known = Path(self.pretrained).name if self.pretrained else None
-        return {**asdict(self), "pretrained": known, "auxiliary": list(self.auxiliary)}
+        paths = {name: getattr(self, name) for name in ("pretrained", "teacher")}
+        names = {name: Path(path).name if path else None for name, path in paths.items()}
+        return {**asdict(self), **names, "auxiliary": list(self.auxiliary)}
 
 
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from dicomsort.training import label_audit as auditing
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
 from dicomsort.training.distributed import ProcessGroup
+from dicomsort.training.loader import ROTATION
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.trainer import Epoch, RunContext
@@ -131,7 +132,7 @@ class TrainingRun:
             return self._told(before), len(unread)
         if self.ranks.is_main and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
-        prepared = training.prepare(samples, heads, split, cache, unread, self.recipe.auxiliary)
+        prepared = training.prepare(samples, heads, split, cache, unread, self.recipe)
         images, batch = len(prepared.train), self.recipe.batch_size
         total = self.recipe.epochs * (images // batch * batch if images > batch else images)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -232,6 +233,9 @@ class TrainingRun:
             self.reporter.info(f"{count} labels are corrected by {self.corrections}")
         samples = list(found.samples)
         heads = targets.heads_of(samples, self.targets)
+        if self.recipe.turned:
+            samples = [replace(one, targets=(*one.targets, ROTATION.labels[0])) for one in samples]
+            heads = (*heads, ROTATION)
         self._tell_of(found)
         if twice := targets.contradictions(samples):
             self.reporter.warn(

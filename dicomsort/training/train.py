@@ -1,12 +1,14 @@
 """Labels and images to a bundle."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dicomsort import __version__
 from dicomsort.data.cache import Cache
@@ -18,10 +20,11 @@ from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_precision
 from dicomsort.model.heads import Head
-from dicomsort.training import pretrained
+from dicomsort.model.networks import Network
+from dicomsort.training import pretrained, probe, teacher
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.finish import adjust_logits, with_calibration, with_reject_score
-from dicomsort.training.loader import CachedImages, images_of
+from dicomsort.training.loader import CachedImages, images_of, turning_of
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.trainer import Epoch, OnEpoch, Prepared, RunContext, Trainer, features_of
 
@@ -43,25 +46,35 @@ def prepare(
     split: Split,
     cache: Cache,
     unread: Sequence[Unread],
-    auxiliary: Sequence[str] = (),
+    recipe: Recipe | None = None,
 ) -> Prepared:
     """Gather the training and validation images of a split, all of which `cache` has been filled with.
 
-    auxiliary: the columns of the samples' auxiliary cells. unread: samples that are not in the cache. Raises
-    UsageError if a class has no readable image in one of the two parts.
+    recipe: says which columns the samples' auxiliary cells are of, how many images are turned, and who
+    teaches. unread: samples that are not in the cache. Raises UsageError if a class has no readable image in
+    one of the two parts, or the teacher's scores do not fit.
     """
+    recipe = recipe or Recipe()
     if missing := missing_class(samples, heads, split, unread):
         raise UsageError(f"class '{missing[0]}' has no readable image in the {missing[1]} part of the split")
     readable = _readable(samples, unread)
     parts = {part: images_of(listed(readable, split, part), heads, cache) for part in (TRAIN, VALIDATION)}
     with_auxiliary = [replace(sample, targets=sample.auxiliary) for sample in listed(readable, split, TRAIN)]
-    further = heads_of(with_auxiliary, auxiliary) if auxiliary else ()
+    further = heads_of(with_auxiliary, recipe.auxiliary) if recipe.auxiliary else ()
     if further:
         truth = [parts[TRAIN].truth, truth_matrix(with_auxiliary, further)]
         parts[TRAIN] = replace(parts[TRAIN], truth=np.concatenate(truth, axis=1))
+    if recipe.teacher is not None:
+        lessons = teacher.read(Path(recipe.teacher), heads[0])
+        taught = teacher.taught(listed(readable, split, TRAIN), parts[TRAIN].truth, lessons, recipe.teaching)
+        parts[TRAIN] = replace(parts[TRAIN], taught=taught)
+    turning = turning_of(heads, recipe.turned)
+    if turning is not None:
+        parts[VALIDATION] = turning.with_turned(parts[VALIDATION])
     return Prepared(
-        tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread), further
-    )
+        tuple(heads), parts[TRAIN], parts[VALIDATION], dict(split), tuple(samples), tuple(unread), further,
+        turning,
+    )  # fmt: skip
 
 
 def missing_class(
@@ -103,9 +116,16 @@ def train(
         spec = replace(spec, **_normalization(prepared.train, recipe))
         network.normalize(spec)
     network.freeze(recipe.freeze)
+    quick = PRECISIONS[choose_precision(recipe.precision, [place.ranks.device])]
+    if recipe.probe:
+        network.to(place.ranks.device).to(memory_format=torch.channels_last)
+        probe.fit(network, prepared.train, (*prepared.heads, *prepared.auxiliary), recipe, quick)
+    start = {name: value.detach().clone() for name, value in network.state_dict().items()}
     trainer = Trainer(network, prepared, recipe, place)
     epochs = list(trainer.epochs(on_epoch))
     best = trainer.best()
+    if recipe.interpolate < 1:
+        interpolate(best, start, recipe.interpolate)
     best.keep(prepared.outputs)
     if recipe.adjust:
         adjust_logits(best, prepared, recipe.balance)
@@ -120,9 +140,20 @@ def train(
         split=prepared.split,
     )
     network = networks.build(bundle).to(place.ranks.device)
-    quick = PRECISIONS[choose_precision(recipe.precision, [place.ranks.device])]
     known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)
-    return with_reject_score(with_calibration(bundle, unseen[1], prepared.validation.truth), known, unseen)
+    calibrated = with_calibration(bundle, unseen[1], prepared.validation.truth)
+    upright = prepared.validation.turns.count(0) or len(prepared.validation)
+    return with_reject_score(calibrated, known, (unseen[0][:upright], unseen[1][:upright]))
+
+
+def interpolate(network: Network, start: Mapping[str, Tensor], share: float) -> None:
+    """Take the mean of a network's weights and those that it started from; share: of its own, 0..1."""
+    state = network.state_dict()
+    mixed = {
+        name: start[name].to(value).lerp(value, share) if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+    network.load_state_dict(mixed)
 
 
 def _normalization(images: CachedImages, recipe: Recipe) -> dict[str, Any]:

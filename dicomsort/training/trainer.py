@@ -28,7 +28,7 @@ from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
 from dicomsort.training.distributed import ProcessGroup
-from dicomsort.training.loader import AugmentedImages, CachedImages, sampling_weights, seed_of
+from dicomsort.training.loader import AugmentedImages, CachedImages, Turning, sampling_weights, seed_of
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 
@@ -56,7 +56,7 @@ class Prepared:
     """A data set ready to train on, and the files that could not be read.
 
     auxiliary: heads that are trained too, and cut off at the end; in the training images their truth follows
-    that of `heads`.
+    that of `heads`. turning: how images are turned in training, if a head is to tell that.
     """
 
     heads: tuple[Head, ...]
@@ -66,6 +66,7 @@ class Prepared:
     samples: tuple[Sample, ...]
     unread: tuple[Unread, ...]
     auxiliary: tuple[Head, ...] = ()
+    turning: Turning | None = None
 
     @property
     def outputs(self) -> int:
@@ -172,7 +173,8 @@ class Trainer:
             logits = self._together(images.to(self._device, non_blocking=True))
         smoothing, outputs = self._recipe.label_smoothing, self._prepared.outputs
         logits, truth = logits.float(), truth.to(self._device)
-        loss = loss_of(logits[:, :outputs], truth[:, :outputs], self._prepared.heads, smoothing)
+        further = self._recipe.further
+        loss = loss_of(logits[:, :outputs], truth[:, :outputs], self._prepared.heads, smoothing, further)
         if self._prepared.auxiliary:
             extra = loss_of(logits[:, outputs:], truth[:, outputs:], self._prepared.auxiliary, smoothing)
             loss = loss + _AUXILIARY * extra
@@ -203,7 +205,7 @@ class Trainer:
         cuda = self._device.type == "cuda"
         seed = seed_of(recipe.seed, number, 2 + ranks.rank)
         return DataLoader(
-            AugmentedImages(images, own, self._augmentation, seed), self._size,
+            AugmentedImages(images, own, self._augmentation, seed, self._prepared.turning), self._size,
             drop_last=whole, num_workers=self._place.pool.workers if cuda else 0, pin_memory=cuda,
         )  # fmt: skip
 
@@ -255,7 +257,7 @@ def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": vectors, "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.learning_rate)
+    return kind(groups, lr=recipe.learning_rate, fused=True)
 
 
 def _schedule(
@@ -280,26 +282,31 @@ def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMa
     return torch.autocast(device.type, precision)
 
 
-def loss_of(logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: float) -> Tensor:
+def loss_of(
+    logits: Tensor, truth: Tensor, heads: Sequence[Head], smoothing: float, further: float = 1.0
+) -> Tensor:
     """Return the sum over heads of the mean loss over the images of which the truth is known.
 
     Cross entropy for multiclass heads, binary cross entropy, summed over labels, for the others, both with
-    label smoothing (Szegedy et al. 2016). logits, truth: (n, outputs), truth NaN where unknown.
+    label smoothing (Szegedy et al. 2016). logits, truth: (n, outputs), truth NaN where unknown. further: the
+    weight of every head but the first.
     """
     total = logits.sum() * 0.0
     widths = [head.width for head in heads]
     parts = zip(heads, torch.split(logits, widths, 1), torch.split(truth, widths, 1), strict=True)
-    for head, own, wanted in parts:
+    for at, (head, own, wanted) in enumerate(parts):
         known = ~wanted.isnan().any(dim=1)
-        if not bool(known.any()):
-            continue
-        if head.kind == "multiclass":
-            total = total + nn.functional.cross_entropy(own[known], wanted[known], label_smoothing=smoothing)
-        else:
-            smooth = wanted[known] * (1 - smoothing) + smoothing / 2
-            each = nn.functional.binary_cross_entropy_with_logits(own[known], smooth, reduction="sum")
-            total = total + each / int(known.sum())
+        if bool(known.any()):
+            total = total + (further if at else 1.0) * _loss_of(head, own[known], wanted[known], smoothing)
     return total
+
+
+def _loss_of(head: Head, logits: Tensor, truth: Tensor, smoothing: float) -> Tensor:
+    if head.kind == "multiclass":
+        return nn.functional.cross_entropy(logits, truth, label_smoothing=smoothing)
+    smooth = truth * (1 - smoothing) + smoothing / 2
+    each = nn.functional.binary_cross_entropy_with_logits(logits, smooth, reduction="sum")
+    return each / len(truth)
 
 
 @torch.inference_mode()

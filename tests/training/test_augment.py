@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from dicomsort.errors import UsageError
 from dicomsort.training.augment import PRESETS, Augmentation, shown, transform
-from dicomsort.training.random_transforms import side_by_side, with_grays_of
+from dicomsort.training.random_transforms import side_by_side, with_grays_of, with_spectrum_of
 
 NONE = PRESETS["none"]
 
@@ -341,3 +341,18 @@ def test_what_cannot_be_meant_is_said_in_one_line(text: str, message: str) -> No
         Augmentation.parse(text)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_coarse_spectrum_of_another_picture_moves_no_edges(seed: int) -> None:
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    own = np.full((64, 64), 60, np.uint8)
+    own[20:40, 24:48] = 180
+    other = np.clip(np.add.outer(np.arange(64), np.arange(64)) * 2 + generator.normal(0, 5, (64, 64)), 0, 255)
+    image = torch.from_numpy(own).unsqueeze(0)
+    changed = with_spectrum_of(image, torch.from_numpy(other.astype(np.uint8)).unsqueeze(0))
+    assert (changed.shape, changed.dtype) == (image.shape, torch.uint8)
+    assert torch.equal(with_spectrum_of(image, image), image)
+    steps = np.abs(np.diff(changed[0].numpy().astype(int), axis=1))[30]
+    assert set(np.argsort(steps)[-2:]) == {23, 47}  # where the square begins and ends

@@ -1,15 +1,21 @@
 """What a network is fed: which pictures stand side by side, and how often each is drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from trainings import LEVELS, prepared_from
 
+from dicomsort.data.cache import Cache
+from dicomsort.data.dataset import Sample
 from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.model.heads import Head
+from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
-from dicomsort.training.loader import AugmentedImages, sampling_weights
+from dicomsort.training.loader import ROTATION, AugmentedImages, images_of, sampling_weights, turning_of
 
 
 def test_only_images_with_the_same_labels_stand_side_by_side(pictures: Path, tmp_path: Path) -> None:
@@ -47,3 +53,47 @@ def test_views_of_a_study_lie_side_by_side() -> None:
     middle = both[32]
     assert (middle[2:11] == 100).all()
     assert (middle[15:62] == 200).all()
+
+
+def test_a_turned_picture_says_by_how_much_it_is_turned_clockwise(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", Preprocessing(size=32))
+    gray = np.zeros((32, 32), np.uint8)
+    gray[:8, :8] = 200  # a mark in the upper left corner
+    Image.fromarray(gray).save(tmp_path / "mark.png")
+    sample = Sample(tmp_path / "mark.png", "mark.png", ("a", "0"), "p", "k" * 16)
+    assert not cache.fill([sample], PoolSettings(1, 30))
+    head = Head("part", ("a", "b"))
+    images = images_of([sample], (head, ROTATION), cache)
+    turning = turning_of((head, ROTATION), share=1.0)
+    assert turning is not None
+    shown = AugmentedImages(images, [0] * 30, Augmentation.parse("none"), seed=0, turning=turning)
+    corner = {"90": (0, 31), "180": (31, 31), "270": (31, 0)}  # where a clockwise turn takes the upper left
+    seen = set()
+    for at in range(30):
+        picture, truth = shown[at]
+        label = ROTATION.labels[int(truth[2:].argmax())]
+        assert picture[corner[label]] == 200
+        assert truth[:2].tolist() == [1, 0]
+        seen.add(label)
+    assert seen == set(corner)
+
+
+def test_what_validates_is_upright_and_turned_and_turned_ones_tell_nothing_else(
+    pictures: Path, tmp_path: Path
+) -> None:
+    upright = prepared_from(pictures, tmp_path / "c").validation
+    heads = (Head("light", ("bright", "dark")), ROTATION)
+    truth = np.concatenate([upright.truth, np.eye(4, dtype=np.float32)[[0] * len(upright)]], axis=1)
+    turning = turning_of(heads, 0.2)
+    assert turning is not None
+    both = turning.with_turned(replace(upright, truth=truth))
+    assert len(both) == 2 * len(upright)
+    for at in range(len(upright)):
+        assert torch.equal(both.pixels(at), upright.pixels(at))
+        quarters = int(both.truth[len(upright) + at, 2:].argmax())
+        assert quarters == 1 + at % 3
+        assert np.array_equal(
+            np.rot90(both.pixels(len(upright) + at).numpy(), quarters), upright.pixels(at).numpy()
+        )
+    assert np.isnan(both.truth[len(upright) :, :2]).all()
+    assert turning_of(heads[:1], 0.2) is None
