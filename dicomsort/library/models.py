@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import numpy as np
@@ -17,7 +17,7 @@ from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, Head, split_columns
-from dicomsort.model.load import classifier_for, predictor_for
+from dicomsort.model.load import classifier_for, predictor_for, predictors_for
 from dicomsort.model.model_set import columns_of
 from dicomsort.outcome import Failure, ReadImage
 
@@ -230,7 +230,7 @@ def load_model(
 def predictors_of(
     models: "Models", device: str, precision: str, engine: str = "auto"
 ) -> Iterator[list[Predictor]]:
-    """Make models ready that are not; those that were loaded stay where they are.
+    """Make models ready that are not, all on one engine; those that were loaded stay where they are.
 
     Raises UsageError if there is none, or two have one name; else as `load_model` does.
     """
@@ -238,8 +238,10 @@ def predictors_of(
     if not given:
         raise UsageError("name at least one model")
     columns_of([each.bundle if isinstance(each, Model) else each for each in given])
-    with ExitStack() as stack:
-        yield [stack.enter_context(predictor_of(each, device, precision, engine)) for each in given]
+    unloaded = [each for each in given if isinstance(each, Bundle)]
+    with predictors_for(unloaded, device, precision, engine) if unloaded else nullcontext([]) as made:
+        rest = iter(made)
+        yield [each.predictor if isinstance(each, Model) else next(rest) for each in given]
 
 
 @contextmanager

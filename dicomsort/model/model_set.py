@@ -13,6 +13,7 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, prediction_columns
+from dicomsort.model.joined import outputs_of
 from dicomsort.outcome import ReadImage
 from dicomsort.system.timing import StageTimer
 
@@ -103,7 +104,7 @@ class ModelSet:
         drawn = zip(*((picture.image, *picture.further) for picture in pictures), strict=True)
         images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
         with spent.busy("network", time.monotonic):
-            return [each.logits(images[each.bundle.preprocessing]) for each in self.predictors]
+            return outputs_of(self.predictors, lambda each: each.logits(images[each.bundle.preprocessing]))
 
 
 def _joined(first: Decision, *others: Decision) -> Decision:
