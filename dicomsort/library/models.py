@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import numpy as np
@@ -18,8 +18,9 @@ from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, Head, split_columns
 from dicomsort.model.load import classifier_for, predictor_for, predictors_for
-from dicomsort.model.model_set import columns_of
+from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Failure, ReadImage
+from dicomsort.system.timing import StageTimer
 
 if TYPE_CHECKING:
     from dicomsort.model.engines.openvino import OpenVinoClassifier
@@ -122,7 +123,7 @@ class Model:
         check_between("review_below", review_below, 0, 1)
 
         def decide(pictures: Sequence[ReadImage]) -> list[Decision]:
-            return self.bundle.decisions(self.predictor.logits(_stacked(pictures)), review_below)
+            return ModelSet((self.predictor,)).decisions(pictures, review_below, StageTimer())
 
         readings = self._read(images, read, strict=unreadable == "raise")
         return self._ask(readings, decide, self.predictor.batch_size)
@@ -239,7 +240,8 @@ def predictors_of(
         raise UsageError("name at least one model")
     columns_of([each.bundle if isinstance(each, Model) else each for each in given])
     unloaded = [each for each in given if isinstance(each, Bundle)]
-    with predictors_for(unloaded, device, precision, engine) if unloaded else nullcontext([]) as made:
+    with ExitStack() as stack:
+        made = stack.enter_context(predictors_for(unloaded, device, precision, engine)) if unloaded else []
         rest = iter(made)
         yield [each.predictor if isinstance(each, Model) else next(rest) for each in given]
 

@@ -109,7 +109,8 @@ class Decision:
 
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
-    image is to the model, if that can tell; higher is less like them.
+    image is to the model, if that can tell; higher is less like them. rotation: by how many degrees,
+    clockwise, the picture is seen turned from upright, if a model is sure: 0, 90, 180 or 270; see `rotation`.
     """
 
     label: str
@@ -118,6 +119,7 @@ class Decision:
     why: tuple[Reason, ...] = ()
     further: "tuple[Decision, ...]" = ()
     reject_score: float | None = None
+    rotation: int | None = None
 
     @property
     def review(self) -> bool:
