@@ -36,6 +36,8 @@ class Head:
     temperature: logits are divided by it (Guo et al. 2017, On Calibration of Modern Neural Networks).
     review_below: confidence 0..1 under which a person should look. thresholds: of multilabel one score per
     label from which it counts, of binary that of the second label; empty means 0.5.
+
+    A multiclass head `rotation` with the labels 0, 90, 180 and 270 tells how a film lies; see `rotation`.
     """
 
     name: str
