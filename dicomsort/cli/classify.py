@@ -12,14 +12,13 @@ from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
 from dicomsort.model import bundle, model_set
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.inputs import Files, Shard
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.worker_pool import working_folder_is_gone
-
-_DEFAULT = "router5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class How:
     @property
     def names(self) -> tuple[str, ...]:
         """The models, the first being the one that decides."""
-        return tuple(self.models or [_DEFAULT])
+        return tuple(self.models or DEFAULT_MODELS)
 
 
 def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, ...]:

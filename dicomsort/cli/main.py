@@ -30,6 +30,7 @@ from dicomsort.cli.options import (
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system.worker_pool import pool_settings, warm_up
@@ -53,7 +54,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         help="A shipped model's name, or a bundle's folder; further ones answer in columns of their own.",
-        show_default="router5",
+        show_default=", ".join(DEFAULT_MODELS),
     ),
 ]
 Plan = Annotated[str, typer.Argument(help="The manifest.csv of an output folder.", metavar="MANIFEST")]

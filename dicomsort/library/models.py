@@ -17,9 +17,10 @@ from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, Head, split_columns
-from dicomsort.model.load import classifier_for, predictor_for
-from dicomsort.model.model_set import columns_of
+from dicomsort.model.load import classifier_for, predictor_for, predictors_for
+from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Failure, ReadImage
+from dicomsort.system.timing import StageTimer
 
 if TYPE_CHECKING:
     from dicomsort.model.engines.openvino import OpenVinoClassifier
@@ -122,7 +123,7 @@ class Model:
         check_between("review_below", review_below, 0, 1)
 
         def decide(pictures: Sequence[ReadImage]) -> list[Decision]:
-            return self.bundle.decisions(self.predictor.logits(_stacked(pictures)), review_below)
+            return ModelSet((self.predictor,)).decisions(pictures, review_below, StageTimer())
 
         readings = self._read(images, read, strict=unreadable == "raise")
         return self._ask(readings, decide, self.predictor.batch_size)
@@ -230,7 +231,7 @@ def load_model(
 def predictors_of(
     models: "Models", device: str, precision: str, engine: str = "auto"
 ) -> Iterator[list[Predictor]]:
-    """Make models ready that are not; those that were loaded stay where they are.
+    """Make models ready that are not, all on one engine; those that were loaded stay where they are.
 
     Raises UsageError if there is none, or two have one name; else as `load_model` does.
     """
@@ -238,8 +239,11 @@ def predictors_of(
     if not given:
         raise UsageError("name at least one model")
     columns_of([each.bundle if isinstance(each, Model) else each for each in given])
+    unloaded = [each for each in given if isinstance(each, Bundle)]
     with ExitStack() as stack:
-        yield [stack.enter_context(predictor_of(each, device, precision, engine)) for each in given]
+        made = stack.enter_context(predictors_for(unloaded, device, precision, engine)) if unloaded else []
+        rest = iter(made)
+        yield [each.predictor if isinstance(each, Model) else next(rest) for each in given]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.inputs import Shard
@@ -33,7 +34,7 @@ def sort(
     inputs: Paths | None,
     out: PathLike,
     *,
-    models: "Models" = "router5",
+    models: "Models" = DEFAULT_MODELS,
     action: str = "copy",
     relative: bool = False,
     layout: str = DEFAULT_LAYOUT,

@@ -12,11 +12,11 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.rows import REJECT, ROTATION, columns
 from dicomsort.outcome import FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
-_REJECT, _SCORE = "reject_score", "score_"
+_SCORE = "score_"
 _LABEL, _CONFIDENCE = ".label", ".confidence"
 _HEADER = Header.__dataclass_fields__
 _NUMBERS = ("rows", "columns", "frames")
@@ -43,6 +43,7 @@ class ManifestRow:
     another frame with its number. label, confidence (0..1), scores (0..1 by label): of the head that decides;
     empty, None and empty where no model was asked. further: what other heads and other models say, by
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
+    rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
     action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to the
     output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each model,
     with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what was
@@ -55,6 +56,7 @@ class ManifestRow:
     label: str = ""
     confidence: float | None = None
     reject_score: float | None = None
+    rotation: int | None = None
     action: str = ""
     destination: str = ""
     duplicate_of: str = ""
@@ -83,7 +85,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     except ValueError:
         start, end = 0, 0
     answers = names[start:end]
-    if not end or names != columns(answers, _REJECT in names):
+    if not end or names != columns(answers, REJECT in names, ROTATION in names):
         raise UsageError(f"'{escape(name)}' is no {MANIFEST} of this version")
     return _rows(name, names, _heads(answers))
 
@@ -140,7 +142,8 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         reasons=tuple(text for text in texts["reason"].split("; ") if text),
         label=texts["label"],
         confidence=_number(texts["confidence"]),
-        reject_score=_number(texts.get(_REJECT, "")),
+        reject_score=_number(texts.get(REJECT, "")),
+        rotation=int(texts[ROTATION]) if texts.get(ROTATION) else None,
         action=texts["action"],
         destination=unescape(texts["destination"]),
         duplicate_of=unescape(texts["duplicate_of"]),

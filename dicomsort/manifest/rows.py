@@ -10,7 +10,7 @@ from dicomsort.model.heads import Decision
 from dicomsort.outcome import FOR_REVIEW, Action, FileStamp, Header, Placement, Reason, Status
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 
-REJECT = "reject_score"
+REJECT, ROTATION = "reject_score", "rotation"
 FIRST = "path"
 
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
@@ -20,17 +20,20 @@ _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 _BETWEEN = "; "
 
 
-def columns(answers: Sequence[str], rejects: bool = False) -> list[str]:
+def columns(answers: Sequence[str], rejects: bool = False, rotates: bool = False) -> list[str]:
     """Return the manifest's columns, with those of the models' answers (`model_set.columns_of`) inside.
 
-    rejects: whether there is a reject score.
+    rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned.
     """
-    return [*_LEADING, *([REJECT] * rejects), *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+    told = [*([REJECT] * rejects), *([ROTATION] * rotates)]
+    return [*_LEADING, *told, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
 
 
 def answers_of(names: Sequence[str]) -> list[str]:
     """Return the columns of the models' answers among all of a manifest's; the inverse of `columns`."""
-    return list(names[len(columns((), REJECT in names)) - len(_TRAILING) : -len(_TRAILING)])
+    return list(
+        names[len(columns((), REJECT in names, ROTATION in names)) - len(_TRAILING) : -len(_TRAILING)]
+    )
 
 
 def join_reasons(reasons: Iterable[str]) -> str:
@@ -53,7 +56,8 @@ class Row:
     """One line of the manifest, to be written.
 
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
-    say, and other models. sha256: of the bytes that were placed and read again, in hex.
+    say, and other models. rotation: by how many degrees, clockwise, it is seen turned. sha256: of the bytes
+    that were placed and read again, in hex.
     """
 
     path: str
@@ -68,13 +72,15 @@ class Row:
     scores: tuple[float, ...] = ()
     further: tuple[Decision, ...] = ()
     reject_score: float | None = None
+    rotation: int | None = None
     stamp: FileStamp | None = None
     sha256: str = ""
 
-    def cells(self, answers: int, rejects: bool, model: str) -> list[str]:
+    def cells(self, answers: int, rejects: bool, model: str, rotates: bool = False) -> list[str]:
         """Return the line as text, in the order of `columns`.
 
-        answers: how many columns of answers there are. rejects: whether there is one of a reject score.
+        answers: how many columns of answers there are. rejects, rotates: whether there is one of a reject
+        score, and of the rotation.
         """
         values = (getattr(self.header, name) for name in _HEADER_COLUMNS)
         header = ["" if value is None else str(value) for value in values]
@@ -82,6 +88,7 @@ class Row:
         leading = [escape(self.path), self.status.value, join_reasons(self.reasons), self.label]
         places = [self.action, escape(self.destination), escape(self.duplicate_of)]
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
+        numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
         stamp = [str(self.stamp.size), str(self.stamp.mtime_ns)] if self.stamp else ["", ""]
         texts = [cell(text) for text in [*places, *header, *scores, model]]
         return [*map(cell, leading), *numbers, *texts, *stamp, self.sha256, __version__]

@@ -7,19 +7,29 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import FIRST, REJECT, Record, Row, answers_of, columns
+from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import SEPARATORS, escape
 
 _CHUNK = 1 << 20
+
+
+class Told(NamedTuple):
+    """Whether the models give a reject score, and tell how pictures are turned."""
+
+    rejects: bool = False
+    rotates: bool = False
+
+
+_NOTHING = Told()
 
 
 class Manifest:
@@ -33,11 +43,11 @@ class Manifest:
     """
 
     def __init__(
-        self, folder: str, answers: Sequence[str], model: str, rejects: bool, run_file: RunFile
+        self, folder: str, answers: Sequence[str], model: str, told: Told, run_file: RunFile
     ) -> None:
         self._folder, self._model, self.run_file = folder, model, run_file
-        self._answers, self._rejects = tuple(answers), rejects
-        self._columns = columns(answers, rejects)
+        self._answers, self._told = tuple(answers), told
+        self._columns = columns(answers, *told)
         self._path = os.path.join(folder, MANIFEST)
         self._mend()
         self._file = self._for_appending()
@@ -45,11 +55,11 @@ class Manifest:
     @classmethod
     @contextmanager
     def open(
-        cls, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, rejects: bool = False
+        cls, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, told: Told = _NOTHING
     ) -> Iterator["Manifest"]:
         """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
 
-        answers, rejects: see `columns`. model: the column of that name.
+        answers: see `columns`. model: the column of that name.
         """
         with ExitStack() as stack:
             try:
@@ -58,7 +68,7 @@ class Manifest:
                 run_file = RunFile(folder)
                 if run is not None:
                     run_file.add(run)
-                manifest = cls(folder, answers, model, rejects, run_file)
+                manifest = cls(folder, answers, model, told, run_file)
                 stack.callback(lambda: _close(manifest._file))
                 manifest._begin()
                 manifest.compact()
@@ -87,11 +97,11 @@ class Manifest:
     def _open_with(
         cls, path: str, folder: str, names: list[str], run: RunFacts | None
     ) -> AbstractContextManager["Manifest"]:
-        rejects, answers = REJECT in names, answers_of(names)
+        told, answers = Told(REJECT in names, ROTATION in names), answers_of(names)
         _check_separator(path, names)
-        if names != columns(answers, rejects) or os.path.basename(path) != MANIFEST:
+        if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls.open(folder, answers, "", run, rejects)
+        return cls.open(folder, answers, "", run, told)
 
     def _mend(self) -> None:
         _mend_line_ends(self._path)
@@ -117,7 +127,9 @@ class Manifest:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
-        self._append(row.cells(len(self._answers), self._rejects, self._model) for row in rows)
+        self._append(
+            row.cells(len(self._answers), self._told.rejects, self._model, self._told.rotates) for row in rows
+        )
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""

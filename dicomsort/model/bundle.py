@@ -126,9 +126,12 @@ class Bundle:
         )
 
     def decisions(self, outputs: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
-        """Turn outputs (n, width) into decisions; `review_below` overrides the first head's own."""
+        """Turn outputs into decisions; `review_below` overrides the first head's own.
+
+        outputs: (n, width), or (n, outputs) without the reject score, which then plays no part.
+        """
         decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(outputs)]
-        if self.reject is None:
+        if self.reject is None or outputs.shape[1] == self.outputs:
             return decided
         threshold = self.reject.threshold
         return [

@@ -153,17 +153,39 @@ def linked(model: ModelProto, weights: Weights, location: str, name_of: Callable
     return graph
 
 
+def widened(graph: bytes, old: Weights, new: Weights, layer: str, location: str) -> bytes:
+    """Return the graph of a network whose last layer has further rows behind its own.
+
+    old, new: its weights before and after, which differ in the rows of `layer`.weight and `layer`.bias.
+    Whatever else looks at the layer's outputs, as the reject score does, goes on seeing the first ones alone.
+    Raises ValueError for a graph whose last layer is none, or which does not fit `old`.
+    """
+    model = _parsed(graph)
+    stored = _moved(model, old, new, location)
+    of_cast = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+
+    def tensors(node: NodeProto) -> list[str | None]:
+        return [stored.get(of_cast.get(name, name)) for name in node.input[1:]]
+
+    wanted = [f"{layer}.weight", f"{layer}.bias"]
+    layers = [node for node in model.graph.node if node.op_type == "Gemm" and tensors(node) == wanted]
+    if len(layers) != 1 or [each.i for each in layers[0].attribute if each.name == "transB"] != [1]:
+        raise ValueError(f"the graph has no single layer '{layer}'")
+    _narrow(model.graph, layers[0], len(old[f"{layer}.bias"]))
+    further = len(new[f"{layer}.bias"]) - len(old[f"{layer}.bias"])
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value += further
+    del model.graph.value_info[:]
+    found: bytes = model.SerializeToString(deterministic=True)
+    return found
+
+
 def resolved(graph: bytes, weights: Weights, location: str) -> bytes:
     """Return the ONNX model of a graph with the tensors of `weights` in it; no file is opened.
 
     Raises ValueError for what is no graph, has an operator or a form that no network needs, or refers to
     anything but whole tensors of `weights` in the file `location`.
     """
-    try:
-        model = onnx.load_model_from_string(graph)
-    except DecodeError as error:
-        raise ValueError("the graph is not an ONNX model") from error
-    _check_form(model)
+    model = _parsed(graph)
     stored = save_tensors(dict(weights))
     by_range = {(place.offset, place.length): place for place in _places(stored).values()}
     inline = 0
@@ -183,20 +205,73 @@ def resolved(graph: bytes, weights: Weights, location: str) -> bytes:
     return found
 
 
+def _parsed(graph: bytes) -> ModelProto:
+    """Return the model that a graph's bytes are. Raises ValueError for one of another form than ours."""
+    try:
+        model = onnx.load_model_from_string(graph)
+    except DecodeError as error:
+        raise ValueError("the graph is not an ONNX model") from error
+    _check_form(model)
+    return model
+
+
+def _moved(model: ModelProto, old: Weights, new: Weights, location: str) -> dict[str, str]:
+    """Let tensors point at where they lie in the new weights; return those of the old by initializer."""
+    names = {(place.offset, place.length): name for name, place in _places(save_tensors(dict(old))).items()}
+    places = _places(save_tensors(dict(new)))
+    stored: dict[str, str] = {}
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            name = names.get(_range_of(tensor, location))
+            if name is None or name not in places:
+                raise ValueError(f"the graph's tensor {tensor.name[:99]!a} is none of the weights")
+            stored[tensor.name] = name
+            _point(tensor, places[name], location)
+            tensor.dims[:] = places[name].shape
+    return stored
+
+
+def _narrow(graph: GraphProto, layer: NodeProto, first: int) -> None:
+    """Show the first outputs of a layer alone to all but the outputs of the graph.
+
+    Raises ValueError if these are neither the layer's own nor begin with them.
+    """
+    whole, few = layer.output[0], f"{layer.output[0]}.first"
+    if whole == OUTPUTS:
+        return
+    for node in graph.node:
+        if OUTPUTS not in node.output:
+            node.input[:] = [few if name == whole else name for name in node.input]
+        elif node.op_type != "Concat" or node.input[0] != whole or whole in node.input[1:]:
+            raise ValueError("the graph's outputs are not those of its last layer")
+    bounds = {f"{few}.start": 0, f"{few}.end": first, f"{few}.axis": 1}
+    cut = [helper.make_node("Constant", [], [name], value_ints=[at]) for name, at in bounds.items()]
+    cut.append(helper.make_node("Slice", [whole, *bounds], [few]))
+    at = list(graph.node).index(layer) + 1
+    nodes = [*graph.node[:at], *cut, *graph.node[at:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def _link(tensor: TensorProto, name: str, place: _Place, location: str) -> list[NodeProto]:
     """Let a tensor point at its place; returns the cast that it needs, if any."""
     if tuple(tensor.dims) != place.shape:
         raise ValueError(f"the graph wants '{name}' in another shape than the weights have")
     for kept in ("raw_data", "float_data", "int64_data"):
         tensor.ClearField(kept)
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", place.offset), ("length", place.length)):
-        tensor.external_data.add(key=key, value=str(value))
+    _point(tensor, place, location)
     wanted, tensor.data_type = tensor.data_type, place.type
     if wanted == place.type:
         return []
     given, tensor.name = tensor.name, f"{tensor.name}.stored"
     return [helper.make_node("Cast", [tensor.name], [given], to=wanted)]
+
+
+def _point(tensor: TensorProto, place: _Place, location: str) -> None:
+    tensor.data_location = TensorProto.EXTERNAL
+    del tensor.external_data[:]
+    for key, value in (("location", location), ("offset", place.offset), ("length", place.length)):
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def _places(stored: bytes) -> dict[str, _Place]:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from dicomsort.errors import check_installed
+from dicomsort.model import joined
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.selection import Choice, choose_engine
@@ -27,11 +28,16 @@ def predictor_for(bundle: Bundle, device: str, precision: str, engine: str = "au
 def predictors_for(
     bundles: Sequence[Bundle], device: str, precision: str, engine: str = "auto"
 ) -> Iterator[list[Predictor]]:
-    """Make several networks ready, all on one engine, as `predictor_for` does each."""
+    """Make several networks ready, all on one engine, as `predictor_for` does each.
+
+    Those that share all but the last layer are computed once; see `joined`.
+    """
     keep_freed_memory()
     choice = choose_engine(engine, device, bundles)
     with ExitStack() as stack:
-        yield [_ready(bundle, choice, precision, stack) for bundle in bundles]
+        yield joined.ready(
+            bundles, lambda each: _ready(each, choice, precision, stack), choice.engine == "openvino"
+        )
 
 
 def classifier_for(

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision, prediction_columns
+from dicomsort.model.joined import outputs_of
+from dicomsort.model.rotation import Compass, compass_of
 from dicomsort.outcome import ReadImage
 from dicomsort.system.timing import StageTimer
 
@@ -72,6 +75,11 @@ class ModelSet:
         return self.first.bundle.reject is not None
 
     @property
+    def compass(self) -> Compass | None:
+        """What tells that a picture is turned, if a model has such a head."""
+        return compass_of([head for bundle in self.bundles for head in bundle.heads])
+
+    @property
     def canvases(self) -> tuple[Preprocessing, ...]:
         """What the models want to see, each once; the first model's stands first."""
         return tuple(dict.fromkeys(bundle.preprocessing for bundle in self.bundles))
@@ -92,7 +100,15 @@ class ModelSet:
         """Ask every model about pictures that were read on its `canvases`; one decision each.
 
         What the others say stands in `further`. `review_below` overrides the first model's own threshold.
+        If a model can tell, what is surely turned is asked about again upright; see `rotation`.
         """
+        ask = partial(self._decisions, review_below=review_below, spent=spent)
+        decided, compass = ask(pictures), self.compass
+        return decided if compass is None else compass.looked_again(pictures, decided, ask)
+
+    def _decisions(
+        self, pictures: Sequence[ReadImage], review_below: float | None, spent: StageTimer
+    ) -> list[Decision]:
         logits = self._logits(pictures, spent)
         first, *others = self.bundles
         decided = first.decisions(logits[0], review_below)
@@ -103,7 +119,7 @@ class ModelSet:
         drawn = zip(*((picture.image, *picture.further) for picture in pictures), strict=True)
         images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
         with spent.busy("network", time.monotonic):
-            return [each.logits(images[each.bundle.preprocessing]) for each in self.predictors]
+            return outputs_of(self.predictors, lambda each: each.logits(images[each.bundle.preprocessing]))
 
 
 def _joined(first: Decision, *others: Decision) -> Decision:

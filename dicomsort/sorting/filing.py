@@ -98,6 +98,7 @@ class _Placer:
             label=decision.label,
             confidence=decision.confidence,
             reject_score=decision.reject_score,
+            rotation=decision.rotation,
             destination=self._layout.destination(decision.folder, found.relpath, reading.header),
             header=reading.header,
             scores=decision.scores,

@@ -19,7 +19,7 @@ from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.rows import Record, Row
 from dicomsort.manifest.run_file import RunFacts
-from dicomsort.manifest.table import Manifest
+from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
@@ -131,10 +131,11 @@ def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[
 def _output(settings: SortSettings, out: str, panel: ModelSet) -> Iterator[tuple[Manifest, History]]:
     """Lock the output and open its manifest for a run; yields it, and what need not be done again."""
     run, answers = _run_facts(settings, panel), columns_of(panel.bundles)
+    told = Told(panel.rejects, panel.compass is not None)
     is_there = partial(_is_there, out=out)
     with (
         _journal_folder(settings, out, run) as folder,
-        Manifest.open(folder, answers, panel.tag, run, panel.rejects) as manifest,
+        Manifest.open(folder, answers, panel.tag, run, told) as manifest,
     ):
         before = shards.earlier(out, settings.retry_failed, is_there) if settings.shard else None
         yield manifest, manifest.history(settings.retry_failed, is_there, before)

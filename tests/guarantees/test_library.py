@@ -22,9 +22,11 @@ from written import picture
 
 import dicomsort
 from dicomsort import Model, SortSummary, Status
+from dicomsort.cli.classify import How
 from dicomsort.cli.main import app
 from dicomsort.library import sorting, training
-from dicomsort.model.bundle import Bundle
+from dicomsort.model.bundle import Bundle, load, locate
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import FileStamp, Reason
 from dicomsort.system.escaping import unescape
 from dicomsort.training.recipe import Recipe
@@ -95,6 +97,16 @@ def test_the_page_of_the_docs_names_everything() -> None:
         assert set(inspect.signature(function).parameters) - {"settings"} <= words
     members = {name for name in vars(Model) if not name.startswith("_")}
     assert members | {field.name for field in fields(dicomsort.ManifestRow)} <= words
+
+
+def test_the_command_and_python_ask_the_same_models_unless_told() -> None:
+    asked = How(None, "cpu", "auto", "auto", None, quiet=True, verbose=False).names
+    assert inspect.signature(dicomsort.sort).parameters["models"].default == asked == DEFAULT_MODELS
+    assert [load(locate(name)).name for name in DEFAULT_MODELS] == list(DEFAULT_MODELS)
+    page = (EXAMPLES.parent / "docs" / "how-to" / "sort.md").read_text(encoding="utf-8")
+    [line] = [line for line in page.splitlines() if line.startswith("| `--model ")]
+    default = line.partition("default ")[2].partition(".")[0]
+    assert tuple(re.findall(r"`(\w+)`", default)) == DEFAULT_MODELS
 
 
 # --- models
