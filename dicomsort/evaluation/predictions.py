@@ -215,10 +215,17 @@ def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int
     """
     if column is None:
         return None
-    names = [
-        sample.group if column == PATIENT else sample.metadata.get(column) or f"file {sample.name}"
-        for sample in samples
-    ]
+    if column == PATIENT:
+        return patients_of(samples)
+    return _numbered([sample.metadata.get(column) or f"file {sample.name}" for sample in samples])
+
+
+def patients_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Give each sample a number (n,) that those of its patient share."""
+    return _numbered([sample.group for sample in samples])
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 

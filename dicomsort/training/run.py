@@ -15,6 +15,7 @@ from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_spl
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.data.table import NONE, names_people
 from dicomsort.errors import ModelError, UsageError
+from dicomsort.evaluation import guarantee
 from dicomsort.imaging.canvas import canvas_of
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.model.bundle import Bundle
@@ -144,6 +145,8 @@ class TrainingRun:
             right = "" if self.corrections is None else f" --corrections {self.corrections}"
             who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
             measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
+            for line in guarantee.lines_of(bundle.metrics):
+                self.reporter.info(line)
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
 

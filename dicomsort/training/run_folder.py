@@ -10,6 +10,7 @@ from typing import Any
 from dicomsort import __version__
 from dicomsort.data.dataset import Unread
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.evaluation import guarantee
 from dicomsort.model.bundle import CONFIG, check_name
 from dicomsort.system import locks
 from dicomsort.system.escaping import cell, escape
@@ -104,7 +105,10 @@ def write_unread(found: Sequence[Unread], out: Path) -> None:
 def write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
     """Write the beginning of a model card. Raises TargetError if that fails."""
     facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
-    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
+    promises = "".join(f"\n* {line}" for line in guarantee.lines_of(metrics))
+    text = (
+        f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n{promises}\n"
+    )
     try:
         (out / CARD).write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
     except OSError as error:
