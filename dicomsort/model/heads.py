@@ -34,8 +34,8 @@ class Head:
     them, each with a score of its own (sigmoid); `binary`, the first label or the second, by the sigmoid of
     one logit, which is the score of the second.
     temperature: logits are divided by it (Guo et al. 2017, On Calibration of Modern Neural Networks).
-    review_below: confidence 0..1 under which a person should look. thresholds: of multilabel one score per
-    label from which it counts, of binary that of the second label; empty means 0.5.
+    review_below: confidence 0..1, as `confidence` gives it, under which a person should look. thresholds: of
+    multilabel one score per label from which it counts, of binary that of the second label; empty means 0.5.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Head:
 
     def chosen(self, scores: Floats) -> NDArray[Any]:
         """Turn scores (n, labels) into choices: class indices (n,), or for multilabel bool (n, labels)."""
+        scores = np.asarray(scores, np.float64)
         if self.kind == "multiclass":
             return np.asarray(scores.argmax(axis=1), np.int64)
         if self.kind == "binary":
@@ -96,17 +97,31 @@ class Head:
         return np.asarray(scores >= np.asarray(self.thresholds or 0.5), np.bool_)
 
     def confidence(self, scores: Floats) -> NDArray[np.float64]:
-        """Return how sure each choice is, 0..1 (n,); of several labels that of the least sure one."""
-        scores, chosen = np.asarray(scores, np.float64), self.chosen(scores)
-        if self.kind == "multilabel":
-            return np.asarray(np.where(chosen, scores, 1 - scores).min(axis=1))
-        return np.asarray(np.take_along_axis(scores, chosen[:, None], axis=1)[:, 0])
+        """Return how sure each choice is, 0..1 (n,); of several labels that of the least sure one.
+
+        Of multiclass the label's score; else see `certainty`.
+        """
+        if self.kind == "multiclass":
+            return np.asarray(np.max(scores, axis=1), np.float64)
+        return np.asarray(self.certainty(scores).min(axis=1))
+
+    def certainty(self, scores: Floats) -> NDArray[np.float64]:
+        """Return how sure each yes or no is that a binary or multilabel head says: 0.5..1 (n, width).
+
+        Relative to the threshold, piecewise linear in the score: 0.5 at the threshold, and 1 for a no at
+        score 0 and for a yes at score 1. With a threshold of 0.5 that is the probability itself.
+        """
+        values = np.asarray(scores, np.float64)[:, -self.width :]
+        limits = np.asarray(self.thresholds or 0.5, np.float64)
+        return np.where(values < limits, 1 - values / (2 * limits), 1 - (1 - values) / (2 * (1 - limits)))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The label of one image, how sure the model is (0..1), every score, and why a person should look, if so.
 
+    confidence: of one label of several its score; of yes and no relative to their threshold, so that it is at
+    least 0.5 (`Head.certainty`).
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
     image is to the model, if that can tell; higher is less like them.
