@@ -108,20 +108,23 @@ class Head:
     def certainty(self, scores: Floats) -> NDArray[np.float64]:
         """Return how sure each yes or no is that a binary or multilabel head says: 0.5..1 (n, width).
 
-        Relative to the threshold, piecewise linear in the score: 0.5 at the threshold, and 1 for a no at
-        score 0 and for a yes at score 1. With a threshold of 0.5 that is the probability itself.
+        Its probability, or its place relative to the threshold, if that is more: 0.5 at the threshold, 1 for
+        a no at score 0 and for a yes at score 1, straight in between. So the answer that a low or high
+        threshold makes easier is never less than half sure, and the other keeps its probability: stretching
+        that, too, would take a score of 0.005 under a threshold of 0.01 for a doubtful no.
         """
         values = np.asarray(scores, np.float64)[:, -self.width :]
         limits = np.asarray(self.thresholds or 0.5, np.float64)
-        return np.where(values < limits, 1 - values / (2 * limits), 1 - (1 - values) / (2 * (1 - limits)))
+        yes = np.maximum(values, 1 - (1 - values) / (2 * (1 - limits)))
+        no = np.maximum(1 - values, 1 - values / (2 * limits))
+        return np.where(values < limits, no, yes)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The label of one image, how sure the model is (0..1), every score, and why a person should look, if so.
 
-    confidence: of one label of several its score; of yes and no relative to their threshold, so that it is at
-    least 0.5 (`Head.certainty`).
+    confidence: of one label of several its score; of yes and no at least 0.5 (`Head.certainty`).
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
     image is to the model, if that can tell; higher is less like them.

@@ -224,9 +224,7 @@ def test_binary_and_multilabel_heads() -> None:
     scores = binary.scores(np.array([[2.0], [0.0], [-800.0]], np.float32))
     assert scores[:, 1] == pytest.approx([1 / (1 + np.exp(-2)), 0.5, 0])
     assert binary.chosen(scores).tolist() == [1, 0, 0]
-    assert binary.confidence(scores) == pytest.approx(
-        [1 - (1 - scores[0, 1]) / (2 * 0.2), 1 - 0.5 / (2 * 0.8), 1]
-    )
+    assert binary.confidence(scores) == pytest.approx([scores[0, 1], 1 - 0.5 / (2 * 0.8), 1])
     parts = Head("parts", ("a", "b", "c"), kind="multilabel", thresholds=(0.5, 0.9, 0.1), review_below=0.7)
     scores = parts.scores(np.array([[3.0, 1.0, -1.0], [-3.0, -3.0, -3.0]], np.float32))
     first, second = (decide(row, parts) for row in scores)
@@ -247,8 +245,14 @@ def test_confidence_says_how_far_a_score_is_from_its_threshold(kind: str, thresh
     sure = head.confidence(rows)
     chosen = head.chosen(rows) == 1 if kind == "binary" else head.chosen(rows)[:, 0]
     assert np.array_equal(chosen, score >= threshold)
-    assert sure.min() == 0.5 == sure[score == threshold][0]
+    assert sure.min() >= 0.5
     assert (sure[0], sure[-1]) == (1, 1)
+    assert (sure >= np.where(chosen, score, 1 - score)).all()
+    assert sure[score == threshold][0] == max(0.5, threshold)
+    easier = chosen == (threshold <= 0.5)
+    distance = np.abs(score - threshold) / np.where(chosen, 1 - threshold, threshold)
+    assert sure[easier] == pytest.approx(0.5 + distance[easier] / 2)
+    assert np.array_equal(sure[~easier], np.where(chosen, score, 1 - score)[~easier])
     assert (np.diff(sure[chosen]) > 0).all()
     assert (np.diff(sure[~chosen]) < 0).all()
     if threshold == 0.5:
