@@ -156,7 +156,7 @@ def _ordered(predictions: Predictions, reference: Predictions, names: str) -> Pr
 
 def worst(measured: Measured, most: int = 24) -> tuple[Mistake, ...]:
     """Return the wrong predictions it was most sure of; of several labels the surest wrong one counts."""
-    predictions, head = measured.predictions, measured.question.head
+    predictions, head = measured.predictions, measured.question.head.answering
     if predictions.kind == "multilabel":
         wrong, sure = predictions.chosen != predictions.truth, head.certainty(predictions.scores)
         confidence = np.where(wrong, sure, -1.0).max(axis=1)

@@ -32,7 +32,7 @@ class Recipe:
     without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
     float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
     auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
-    1997, Multitask Learning).
+    1997, Multitask Learning). tree: pairs of a label and the parent that is answered where it is rare.
     """
 
     arch: str = "mobilenet_v1"
@@ -59,6 +59,7 @@ class Recipe:
     precision: str = "auto"
     concat_by: str | None = None
     auxiliary: tuple[str, ...] = ()
+    tree: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -73,7 +74,12 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values; of a path of this machine only the name."""
         known = Path(self.pretrained).name if self.pretrained else None
-        return {**asdict(self), "pretrained": known, "auxiliary": list(self.auxiliary)}
+        return {
+            **asdict(self),
+            "pretrained": known,
+            "auxiliary": list(self.auxiliary),
+            "tree": list(map(list, self.tree)),
+        }
 
 
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from dicomsort.model.heads import Head
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
-from dicomsort.training import finish, run_folder
+from dicomsort.training import finish, label_tree, run_folder
 from dicomsort.training import label_audit as auditing
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
@@ -133,6 +133,8 @@ class TrainingRun:
         if self.ranks.is_main and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread, self.recipe.auxiliary)
+        known = label_tree.with_tree(prepared.heads, self.recipe.tree, prepared.train.truth)
+        prepared = replace(prepared, heads=known)
         images, batch = len(prepared.train), self.recipe.batch_size
         total = self.recipe.epochs * (images // batch * batch if images > batch else images)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -140,12 +142,12 @@ class TrainingRun:
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.is_main:
             finish.save(self._exported(bundle), self.out)
-            run_folder.write_card(self.out, bundle.training, bundle.metrics)
+            run_folder.write_card(self.out, bundle)
             targets = "".join(f" --target {target}" for target in self.targets)
             right = "" if self.corrections is None else f" --corrections {self.corrections}"
             who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
             measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
-            for line in guarantee.lines_of(bundle.metrics):
+            for line in (*label_tree.lines_of(bundle.heads), *guarantee.lines_of(bundle.metrics)):
                 self.reporter.info(line)
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
@@ -196,6 +198,8 @@ class TrainingRun:
 
         Returns the summary, and how many files could not be read.
         """
+        if self.recipe.tree:
+            raise UsageError("--tree is for one model, --folds compares many: leave one of them away")
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.on_main(lambda: self._folds(samples, heads))
         unread = self._fill(cache, samples, {}, unread)
