@@ -81,7 +81,9 @@ def test_labels_have_thresholds_of_their_own() -> None:
 def test_the_threshold_keeps_its_promise(kind: str, precision: float, small_bundle: Bundle) -> None:
     head, logits, truth = drawn(kind)
     cells = cells_of(head, truth)
-    samples = tuple(Sample(Path("x"), str(index), (cell,), "", "") for index, cell in enumerate(cells))
+    samples = tuple(
+        Sample(Path("x"), str(index), (cell,), str(index // 2), "") for index, cell in enumerate(cells)
+    )
     kept = np.array([bool(cell) for cell in cells])
     bundle = replace(small_bundle, head=head)
     changed, (done,) = calibrate(bundle, (), Logits(samples, logits, ()), CalibrationSettings(precision))
@@ -97,7 +99,10 @@ def test_the_threshold_keeps_its_promise(kind: str, precision: float, small_bund
     promise = done.guarantee
     assert (promise.images, promise.threshold) == (above.sum(), new.review_below)
     assert promise.wrong == (~right(new, scores, truth[kept])[above]).sum()
-    assert promise.guaranteed == (promise.lower_bound >= precision)
+    assert promise.lower_bound >= precision or not promise.guaranteed
+    assert promise.guaranteed or precision > 0.5
+    assert precision < 1 or not promise.guaranteed
+    assert promise.patients == len(set(np.flatnonzero(kept)[above] // 2))
     (line, *_) = lines_of(changed.metrics)
     assert ("WITHOUT GUARANTEE" in line) != promise.guaranteed
     assert changed.digest != bundle.digest
