@@ -70,7 +70,8 @@ def shipped(data: Path, models: list[Path], target: str, right: Path | None, out
         mean = replace(other, name=out.name, weights=averaged(one, other), training=made, reject=None)
         network = networks.build(mean)
         known, unseen = (features_of(network, images) for images in (prepared.train, prepared.validation))
-    fitted = finish.with_calibration(mean, unseen[1], prepared.validation.truth)
+    who = finish.patients_of(prepared)
+    fitted = finish.with_calibration(mean, unseen[1], prepared.validation.truth, who)
     with_graph(finish.with_reject_score(fitted, known, unseen)).save(out)
 
 

@@ -226,7 +226,7 @@ def _chests(work: Work) -> str:
 
 def _multilabel(work: Work) -> list[str]:
     names = ("precision", "recall", "f1", "ap", "auc")
-    figures, head = work.measured.figures, work.measured.question.head
+    figures, head = work.measured.figures, work.measured.question.head.answering
     thresholds = [f"{each:.3f}" for each in head.thresholds or (0.5,) * len(head.labels)]
     rows = _class_rows(work, names)
     for row, threshold in zip(rows, [*thresholds, "", ""], strict=False):

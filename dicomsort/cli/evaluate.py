@@ -229,6 +229,8 @@ def _tell_trouble(results: "Results", briefly: bool) -> None:
 
 
 def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path) -> None:
+    from dicomsort.evaluation import guarantee  # noqa: PLC0415
+
     rows = [
         [
             head.head,
@@ -238,6 +240,7 @@ def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path
             f"{head.log_loss_before:.4f} -> {head.log_loss:.4f}",
             f"{head.review_below:.4f}",
             "-" if head.precision is None else f"{100 * head.precision:.2f} %",
+            f"{100 * head.guarantee.target:g} %" if head.guarantee.guaranteed else "no",
             f"{100 * (1 - head.coverage):.1f} %",
         ]
         for head in heads
@@ -251,12 +254,15 @@ def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path
         "review below",
         "right above",
     ]
-    console.table(f"calibration of {tag}", [*columns, "to review"], rows, right=range(1, 8))
+    columns += ["guaranteed", "to review"]
+    console.table(f"calibration of {tag}", columns, rows, right=range(1, len(columns)))
     for head in heads:
         if not head.reached:
             console.info(
                 f"'{head.head}': no confidence makes enough answers right, its threshold is left as it was"
             )
+        for line in guarantee.said(head.head, head.guarantee):
+            console.info(line)
         if head.thresholds:
             console.info(
                 f"thresholds of '{head.head}': {', '.join(f'{each:.3f}' for each in head.thresholds)}"

@@ -52,6 +52,12 @@ def train(
         list[str] | None,
         typer.Option(help="A CSV column to learn from that the model is not to answer; may be given again."),
     ] = None,
+    tree: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV label,parent: what is answered for labels with fewer than 20 training images."
+        ),
+    ] = None,
     smooth: Annotated[
         str | None, typer.Option(help="Filter of the canvas: none, gaussian, median.", show_default="none")
     ] = None,
@@ -208,6 +214,7 @@ def train(
         run_folder.prepare(out, resume, store)
         with somewhere():  # PyTorch and its MKL ask where they are
             from dicomsort.training.distributed import ranks  # noqa: PLC0415
+        from dicomsort.training.label_tree import read_tree  # noqa: PLC0415
         from dicomsort.training.pretrained import HUB  # noqa: PLC0415
         from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
         from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
@@ -226,6 +233,7 @@ def train(
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
                 "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
                 "teacher": None if teacher is None else str(teacher), "teaching": teaching,
+                "tree": None if tree is None else read_tree(tree),
             },
         )  # fmt: skip
         with ranks(device) as mine:

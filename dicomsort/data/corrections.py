@@ -12,14 +12,14 @@ from dicomsort.errors import UsageError
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 EVERY = "*"
-"""In the place of a hash: every image whose column says that, and that has no correction of its own there."""
+"""In the place of a hash: every image whose column says that and that has no correction of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What a column says of an image, and what it should say; empty where that is unknown.
 
-    sha256: first 16 hex digits of the content's hash, or EVERY. was, becomes: a cell, several labels with `|` between.
+"""In the place of a hash: every image whose column says that, if it has no correction of its own there."""
     """
 
     sha256: str

@@ -71,8 +71,8 @@ def _alike(name: str, head: Head) -> str:
 
 
 def truth_text(cell: str, head: Head) -> str:
-    """Name what is true in the words of the head; empty where unknown. Raises UsageError."""
-    truth = encode(cell, head)
+    """Name what is true in the labels that the head answers; empty where unknown. Raises UsageError."""
+    truth = head.truth(encode(cell, head)[None])[0]
     if np.isnan(truth).any():
         return ""
     if head.kind == "multilabel":

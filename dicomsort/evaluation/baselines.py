@@ -12,7 +12,7 @@ from dicomsort.data.dataset import Sample, read_all
 from dicomsort.data.targets import encode
 from dicomsort.evaluation.evaluate import Measured
 from dicomsort.evaluation.metrics import Predictions
-from dicomsort.evaluation.predictions import EvalSettings, Question
+from dicomsort.evaluation.predictions import EvalSettings, Question, known_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.reporting import Count
@@ -74,9 +74,7 @@ def _truth(samples: Sequence[Sample], question: Question) -> NDArray[Any]:
     """Return class indices (n,), or for multilabel bool (n, labels)."""
     head = question.head
     truth = np.stack([encode(sample.targets[question.cell], head) for sample in samples])
-    if head.kind == "multilabel":
-        return np.asarray(truth > 0.5)
-    return np.asarray(truth.argmax(axis=1) if head.kind == "multiclass" else truth[:, 0], np.int64)
+    return known_of(head, truth)
 
 
 def _of(predictions: Predictions, scores: NDArray[np.float64]) -> Predictions:

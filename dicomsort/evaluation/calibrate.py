@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from dicomsort.data.dataset import Remarked, Sample, Unread, read_all
 from dicomsort.data.targets import encode
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.evaluation.guarantee import Guarantee, guarantee_of, reviewed
 from dicomsort.evaluation.metrics import measure
-from dicomsort.evaluation.predictions import Question, predictions_of, questions
-from dicomsort.evaluation.thresholds import (
-    REVIEW_PRECISION,
-    fitted_head,
-    reaches,
-    review_threshold,
-    right,
-)
+from dicomsort.evaluation.predictions import Question, patients_of, predictions_of, questions
+from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
@@ -59,7 +54,8 @@ class HeadCalibration:
 
     ece_*, log_loss_*: before and after. precision: of the predictions with at least the confidence
     `review_below`, None if there is none; coverage: their share, 0..1; the others go to review. reached:
-    whether the precision asked for is; if not, `review_below` is what it was.
+    whether the precision asked for is, by the guarantee or among these images; if not, `review_below` is what
+    it was. guarantee: what the threshold promises beyond these images.
     """
 
     head: str
@@ -75,6 +71,7 @@ class HeadCalibration:
     precision: float | None
     coverage: float
     reached: bool
+    guarantee: Guarantee
 
 
 def logits_of(
@@ -122,7 +119,10 @@ def calibrate(
             raise UsageError(f"no image that can be read has a label in '{question.target}'")
         truth = np.stack([encode(logits.samples[index].targets[question.cell], question.head)
                           for index in known])  # fmt: skip
-        heads[question.at], what = _calibrated(question, parts[question.at][known], truth, settings)
+        patients = patients_of([logits.samples[index] for index in known])
+        heads[question.at], what = _calibrated(
+            question, parts[question.at][known], truth, patients, settings.target_precision
+        )
         done.append(what)
     first, *further = heads
     facts = {"target_precision": settings.target_precision, "heads": [asdict(what) for what in done]}
@@ -134,28 +134,27 @@ def _calibrated(
     question: Question,
     logits: NDArray[np.float32],
     truth: NDArray[np.float32],
-    settings: CalibrationSettings,
+    patients: NDArray[np.int64],
+    target: float,
 ) -> tuple[Head, HeadCalibration]:
     before = question.head
     fitted = fitted_head(before, logits, truth)
     scores = fitted.scores(logits)
-    confidence, correct = fitted.confidence(scores), right(fitted, scores, truth)
-    threshold = review_threshold(confidence, correct, settings.target_precision)
-    reached = reaches(threshold, confidence, correct, settings.target_precision)
+    found, reached, guaranteed = reviewed(fitted, scores, truth, patients, target)
     if not reached and question.at == 0:
         raise UsageError(
-            f"'{before.name}': even the surest of {len(correct)} answers are not right in "
-            f"{settings.target_precision:g} of the cases; use a lower --target-precision"
+            f"'{before.name}': even the surest of {len(truth)} answers are not right in "
+            f"{target:g} of the cases; use a lower --target-precision"
         )
-    threshold = threshold if reached else before.review_below
-    above = confidence >= threshold
+    fitted = found if reached else replace(fitted, review_below=before.review_below)
+    promise = guarantee_of(fitted, scores, truth, patients, target, guaranteed)
     old, new = (
         measure(predictions_of(head, truth, head.scores(logits)), bootstrap=0).overall
         for head in (before, fitted)
     )
-    return replace(fitted, review_below=threshold), HeadCalibration(
+    return fitted, HeadCalibration(
         head=before.name,
-        images=len(correct),
+        images=len(truth),
         temperature_before=before.temperature,
         temperature=fitted.temperature,
         ece_before=old["ece"].value,
@@ -163,10 +162,11 @@ def _calibrated(
         log_loss_before=old["log_loss"].value,
         log_loss=new["log_loss"].value,
         thresholds=fitted.thresholds,
-        review_below=threshold,
-        precision=float(correct[above].mean()) if above.any() else None,
-        coverage=float(above.mean()),
+        review_below=fitted.review_below,
+        precision=1 - promise.wrong / promise.images if promise.images else None,
+        coverage=promise.coverage,
         reached=reached,
+        guarantee=promise,
     )
 
 

@@ -156,13 +156,12 @@ def _ordered(predictions: Predictions, reference: Predictions, names: str) -> Pr
 
 def worst(measured: Measured, most: int = 24) -> tuple[Mistake, ...]:
     """Return the wrong predictions it was most sure of; of several labels the surest wrong one counts."""
-    predictions, head = measured.predictions, measured.question.head
+    predictions, head = measured.predictions, measured.question.head.answering
     if predictions.kind == "multilabel":
-        sure = np.where(predictions.chosen, predictions.scores, 1 - predictions.scores)
-        wrong = predictions.chosen != predictions.truth
+        wrong, sure = predictions.chosen != predictions.truth, head.certainty(predictions.scores)
         confidence = np.where(wrong, sure, -1.0).max(axis=1)
     else:
-        sure = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)[:, 0]
+        sure = head.confidence(predictions.scores)
         confidence = np.where(predictions.chosen != predictions.truth, sure, -1.0)
     order = [int(index) for index in np.argsort(-confidence, kind="stable")[:most] if confidence[index] >= 0]
     return tuple(

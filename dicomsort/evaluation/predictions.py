@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,13 +200,22 @@ def predictions_of(
     scores: NDArray[np.float32],
     clusters: NDArray[np.int64] | None = None,
 ) -> Predictions:
-    """Put truth (n, head.width) as `encode` gives it, none NaN, and scores (n, labels) side by side."""
-    known: NDArray[np.int64] | NDArray[np.bool_] = truth.argmax(axis=1)
-    if head.kind != "multiclass":
-        known = truth > 0.5 if head.kind == "multilabel" else truth[:, 0].astype(np.int64)
-    return Predictions(
-        head.kind, head.labels, known, head.chosen(scores), scores.astype(np.float64), clusters
-    )
+    """Put truth (n, head.width) as `encode` gives it, none NaN, and scores (n, labels) side by side.
+
+    Of the labels that the head answers: where it merges a rare label into another, that one is true as well.
+    """
+    kept, chosen = head.kept, head.chosen(scores)
+    chosen = chosen[:, kept] if head.kind == "multilabel" else np.searchsorted(kept, chosen)
+    own = scores[:, kept].astype(np.float64)
+    return Predictions(head.kind, head.answering.labels, known_of(head, truth), chosen, own, clusters)
+
+
+def known_of(head: Head, truth: NDArray[np.float32]) -> NDArray[Any]:
+    """Turn truth as `encode` gives it, none NaN, into what `Predictions.truth` holds."""
+    if head.kind == "binary":
+        return truth[:, 0].astype(np.int64)
+    answered = head.truth(truth)[:, head.kept]
+    return answered > 0.5 if head.kind == "multilabel" else answered.argmax(axis=1)
 
 
 def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int64] | None:
@@ -215,10 +225,17 @@ def clusters_of(samples: Sequence[Sample], column: str | None) -> NDArray[np.int
     """
     if column is None:
         return None
-    names = [
-        sample.group if column == PATIENT else sample.metadata.get(column) or f"file {sample.name}"
-        for sample in samples
-    ]
+    if column == PATIENT:
+        return patients_of(samples)
+    return _numbered([sample.metadata.get(column) or f"file {sample.name}" for sample in samples])
+
+
+def patients_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Give each sample a number (n,) that those of its patient share."""
+    return _numbered([sample.group for sample in samples])
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 

@@ -18,6 +18,7 @@ from dicomsort.evaluation.html import Page, page, section
 from dicomsort.evaluation.metrics import without_nan
 from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.evaluation.tables import comparison_table
+from dicomsort.model.heads import Head
 from dicomsort.system.escaping import cell, escape
 
 if TYPE_CHECKING:
@@ -74,12 +75,19 @@ def lines_of(results: Results) -> list[str]:
             lines.append(f"{name}: {len(said.failures)} files could not be read, no figure counts them")
         if one.unshared:
             lines.append(f"{name}: {one.unshared} images left out that another model cannot read")
+        lines += [line for measured in one.measured if (line := _merged(measured.question.head))]
         lines += [
             f"warning: {count} of these files are in the {seen} part of the split of {name}"
             for seen, count in overlap.items()
             if count
         ]
     return [*lines, *results.remarks]
+
+
+def _merged(head: Head) -> str:
+    """Say which rare labels count as others, in truth and answers alike; empty if none does."""
+    pairs = ", ".join(f"{label} as {answered}" for label, answered in head.merged.items())
+    return f"'{head.name}': labels with too few training images count as others: {pairs}" if pairs else ""
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -124,7 +132,8 @@ def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[
         "heads": {
             measured.question.head.name: {
                 "target": measured.question.target,
-                "thresholds": list(measured.question.head.thresholds),
+                "merged": measured.question.head.merged,
+                "thresholds": list(measured.question.head.answering.thresholds),
                 **measured.figures.as_dict(),
                 "by": {
                     column: {group: figures.as_dict() for group, figures in groups.items()}

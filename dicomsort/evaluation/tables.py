@@ -86,7 +86,7 @@ def tables_of(measured: Measured) -> tuple[Table, ...]:
 
 
 def _class_table(measured: Measured) -> Table:
-    figures, thresholds = measured.figures, measured.question.head.thresholds
+    figures, thresholds = measured.figures, measured.question.head.answering.thresholds
     of_label = dict(zip(figures.labels[-len(thresholds) :], thresholds, strict=True)) if thresholds else {}
 
     def threshold(label: str) -> tuple[str, ...]:

@@ -68,12 +68,15 @@ def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float
     if head.kind != "multilabel" or not known.any():
         return fitted
     scores = fitted.scores(logits[known]).astype(np.float64)
-    return replace(fitted, thresholds=best_thresholds(truth[known] > 0.5, scores))
+    return replace(fitted, thresholds=best_thresholds(head.truth(truth[known]) > 0.5, scores))
 
 
 def right(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which predictions are right (n,); with several labels: right in all of them."""
-    chosen = head.chosen(scores)
+    """Return which predictions are right (n,); with several labels: right in all of them.
+
+    An ancestor that a rare label was merged into is right where that label is true.
+    """
+    chosen, truth = head.chosen(scores), head.truth(truth)
     if head.kind == "multilabel":
         return np.asarray((chosen == (truth > 0.5)).all(axis=1))
     return np.asarray(chosen == (truth[:, 0] if head.kind == "binary" else truth.argmax(axis=1)))

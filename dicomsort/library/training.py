@@ -56,6 +56,7 @@ class RecipeSettings(TypedDict, total=False):
     precision: str
     concat_by: str | None
     auxiliary: tuple[str, ...]
+    tree: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

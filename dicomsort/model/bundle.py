@@ -141,7 +141,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """Sha256 (hex) over all that changes outputs: equal digests give equal outputs."""
-        parts = [asdict(self.network), asdict(self.preprocessing), *map(asdict, self.heads)]
+        parts = [asdict(self.network), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
         if self.reject is not None:
             parts.append({"reject": asdict(self.reject)})
         described = json.dumps(parts, sort_keys=True)
@@ -294,7 +294,9 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
 
 
 def _head(values: dict[str, Any]) -> Head:
-    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("labels", "thresholds") if name in values}
+    lists: dict[str, Any] = {
+        name: tuple(values[name]) for name in ("labels", "thresholds", "rare") if name in values
+    }
     return Head(**{**values, **lists})
 
 

@@ -1,8 +1,8 @@
 """What a network's outputs mean: heads, labels, thresholds, decision."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ REVIEW = "review"
 _RESERVED = frozenset({REVIEW, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"})
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
+
+_OPTIONAL = ("parents", "rare")  # of a head; what is empty is not written, so digests stay what they were
 
 _COLDEST = 1e-4  # temperature
 
@@ -34,8 +36,11 @@ class Head:
     them, each with a score of its own (sigmoid); `binary`, the first label or the second, by the sigmoid of
     one logit, which is the score of the second.
     temperature: logits are divided by it (Guo et al. 2017, On Calibration of Modern Neural Networks).
-    review_below: confidence 0..1 under which a person should look. thresholds: of multilabel one score per
-    label from which it counts, of binary that of the second label; empty means 0.5.
+    review_below: confidence 0..1, as `confidence` gives it, under which a person should look. thresholds: of
+    multilabel one score per label from which it counts, of binary that of the second label; empty means 0.5.
+    parents: label -> the label that holds it too, if less exactly (finger -> hand). rare: labels with too few
+    training images to be answered; where they have one that is not rare itself, an ancestor is answered in
+    their place, see `merged`.
 
     A multiclass head `rotation` with the labels 0, 90, 180 and 270 tells how a film lies; see `rotation`.
     """
@@ -46,6 +51,8 @@ class Head:
     review_below: float = 0.0
     kind: str = "multiclass"
     thresholds: tuple[float, ...] = ()
+    parents: Mapping[str, str] = field(default_factory=dict)
+    rare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -68,6 +75,65 @@ class Head:
         wanted = {"multiclass": 0, "binary": 1, "multilabel": len(self.labels)}[self.kind]
         if len(self.thresholds) not in (0, wanted) or not all(0 < each < 1 for each in self.thresholds):
             raise ValueError(f"head '{self.name}' needs {wanted} thresholds between 0 and 1, or none")
+        self._check_tree()
+
+    def _check_tree(self) -> None:
+        """Raise ValueError for unknown labels, a label above itself, or fewer than two that are answered."""
+        named = [*self.parents, *self.parents.values(), *self.rare]
+        if unknown := [label for label in named if label not in self.labels]:
+            raise ValueError(f"head '{self.name}' has no label '{unknown[0]}' for its tree")
+        if self.parents and self.kind == "binary":
+            raise ValueError(f"head '{self.name}' is binary and takes no tree of labels")
+        for label in self.parents:
+            if label in self._above(label):
+                raise ValueError(f"head '{self.name}' has a circle in its tree: '{label}' is above itself")
+        if len(self.labels) - len(self.merged) < 2:
+            raise ValueError(f"head '{self.name}' is left with fewer than two labels that are not rare")
+
+    def _above(self, label: str) -> list[str]:
+        """Return the ancestors of a label, the nearest first; of a circle each once."""
+        found: list[str] = []
+        while (parent := self.parents.get(label)) is not None and parent not in found:
+            found.append(parent)
+            label = parent
+        return found
+
+    @property
+    def merged(self) -> dict[str, str]:
+        """Return the rare labels that another is answered for: the nearest ancestor that is not rare."""
+        if not self.parents or not self.rare:
+            return {}
+        found = {}
+        for label in self.rare:
+            answered = [each for each in self._above(label) if each not in self.rare]
+            if answered:
+                found[label] = answered[0]
+        return found
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """Return the places of the labels that are answered, all but the merged ones."""
+        merged = self.merged
+        return np.array([at for at, label in enumerate(self.labels) if label not in merged], np.int64)
+
+    @property
+    def answering(self) -> "Head":
+        """Return the head with the labels that are answered alone."""
+        if not self.merged:
+            return self
+        labels = tuple(self.labels[at] for at in self.kept)
+        thresholds = tuple(self.thresholds[at] for at in self.kept) if self.thresholds else ()
+        rare = tuple(label for label in self.rare if label in labels)
+        return replace(self, labels=labels, thresholds=thresholds, parents={}, rare=rare)
+
+    def truth(self, known: Floats) -> NDArray[np.float32]:
+        """Let ancestors stand for merged labels in truth (n, width) of 0 and 1, NaN where unknown."""
+        truth = np.array(known, np.float32)
+        for label, answered in self.merged.items():
+            at, place = self.labels.index(label), self.labels.index(answered)
+            truth[:, place] = np.maximum(truth[:, place], truth[:, at])
+            truth[:, at] *= 0
+        return truth
 
     @property
     def width(self) -> int:
@@ -75,11 +141,24 @@ class Head:
         return 1 if self.kind == "binary" else len(self.labels)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the head as JSON values."""
-        return asdict(self)
+        """Return the head as JSON values; without a tree and rare labels if there are none."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
 
     def scores(self, logits: Floats) -> NDArray[np.float32]:
-        """Turn logits (n, width) into calibrated probabilities (n, labels)."""
+        """Turn logits (n, width) into calibrated probabilities (n, labels).
+
+        The score of a label that stands for merged ones too is the sum of theirs and its own (multiclass),
+        or the greatest (multilabel, where they do not exclude each other); theirs stay what they are.
+        """
+        scores = self._own_scores(logits)
+        merge = np.add if self.kind == "multiclass" else np.maximum
+        own = scores.copy() if self.merged else scores
+        for label, answered in self.merged.items():
+            place = self.labels.index(answered)
+            scores[:, place] = merge(scores[:, place], own[:, self.labels.index(label)])
+        return scores
+
+    def _own_scores(self, logits: Floats) -> NDArray[np.float32]:
         scaled = np.asarray(logits, np.float64) / self.temperature
         if self.kind == "multiclass":
             exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
@@ -90,25 +169,48 @@ class Head:
         return np.asarray(positive, np.float32)
 
     def chosen(self, scores: Floats) -> NDArray[Any]:
-        """Turn scores (n, labels) into choices: class indices (n,), or for multilabel bool (n, labels)."""
+        """Turn scores (n, labels) into choices: class indices (n,), or for multilabel bool (n, labels).
+
+        Merged labels are never chosen.
+        """
+        scores = np.asarray(scores, np.float64)
         if self.kind == "multiclass":
-            return np.asarray(scores.argmax(axis=1), np.int64)
+            return np.asarray(self.kept[scores[:, self.kept].argmax(axis=1)], np.int64)
         if self.kind == "binary":
             return np.asarray(scores[:, 1] >= (self.thresholds or (0.5,))[0], np.int64)
-        return np.asarray(scores >= np.asarray(self.thresholds or 0.5), np.bool_)
+        answered = np.isin(np.arange(len(self.labels)), self.kept)
+        return np.asarray((scores >= np.asarray(self.thresholds or 0.5)) & answered, np.bool_)
 
     def confidence(self, scores: Floats) -> NDArray[np.float64]:
-        """Return how sure each choice is, 0..1 (n,); of several labels that of the least sure one."""
-        scores, chosen = np.asarray(scores, np.float64), self.chosen(scores)
-        if self.kind == "multilabel":
-            return np.asarray(np.where(chosen, scores, 1 - scores).min(axis=1))
-        return np.asarray(np.take_along_axis(scores, chosen[:, None], axis=1)[:, 0])
+        """Return how sure each choice is, 0..1 (n,); of several labels that of the least sure one.
+
+        Of multiclass the label's score; else see `certainty`.
+        """
+        if self.kind == "multiclass":
+            return np.asarray(np.max(scores[:, self.kept], axis=1), np.float64)
+        sure = self.certainty(scores)
+        return np.asarray((sure[:, self.kept] if self.kind == "multilabel" else sure).min(axis=1))
+
+    def certainty(self, scores: Floats) -> NDArray[np.float64]:
+        """Return how sure each yes or no is that a binary or multilabel head says: 0.5..1 (n, width).
+
+        Its probability, or its place relative to the threshold, if that is more: 0.5 at the threshold, 1 for
+        a no at score 0 and for a yes at score 1, straight in between. So the answer that a low or high
+        threshold makes easier is never less than half sure, and the other keeps its probability: stretching
+        that, too, would take a score of 0.005 under a threshold of 0.01 for a doubtful no.
+        """
+        values = np.asarray(scores, np.float64)[:, -self.width :]
+        limits = np.asarray(self.thresholds or 0.5, np.float64)
+        yes = np.maximum(values, 1 - (1 - values) / (2 * (1 - limits)))
+        no = np.maximum(1 - values, 1 - values / (2 * limits))
+        return np.where(values < limits, no, yes)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The label of one image, how sure the model is (0..1), every score, and why a person should look, if so.
 
+    confidence: of one label of several its score; of yes and no at least 0.5 (`Head.certainty`).
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
     image is to the model, if that can tell; higher is less like them. rotation: by how many degrees,

@@ -1,7 +1,7 @@
 """From a trained network to a whole bundle: shares of classes, calibration, reject score, and the files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from dicomsort.data.dataset import Sample, data_hash
 from dicomsort.data.splits import Split
 from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError
-from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, review_threshold, right
+from dicomsort.evaluation import predictions
+from dicomsort.evaluation.guarantee import guarantee_of, reviewed
+from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, right
 from dicomsort.model import bundle as bundles
 from dicomsort.model import ood
 from dicomsort.model.bundle import Bundle, Reject
@@ -49,29 +51,39 @@ def finished_bundle(
     return bundle if facts == (recipe.as_dict(), data_hash(samples), split) and named == wanted else None
 
 
-def with_calibration(bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Bundle:
+def with_calibration(
+    bundle: Bundle, logits: NDArray[np.float32], truth: NDArray[np.float32], patients: NDArray[np.int64]
+) -> Bundle:
     """Fit temperatures and thresholds on images that were not trained on: logits and truth (n, outputs).
 
-    The threshold for review is that of 99.5 % right predictions among these images, without a margin; where
-    none reaches that, it is the highest possible.
+    patients: a number for each image (n,), as `patients_of` gives it. The review threshold is the one that
+    guarantees 99.5 % right answers; where none does, that of 99.5 % among these images; where even the surest
+    are not right, the highest possible. `metrics` say which.
     """
     heads, facts = [], []
-    for head, _, wanted, own in split_by_head(bundle.heads, truth, logits):
+    for head, known, wanted, own in split_by_head(bundle.heads, truth, logits):
         fitted = fitted_head(head, own, wanted)
-        scores = fitted.scores(own)
-        confidence, correct = fitted.confidence(scores), right(fitted, scores, wanted)
-        threshold = review_threshold(confidence, correct, REVIEW_PRECISION)
-        heads.append(replace(fitted, review_below=threshold))
+        scores, who = fitted.scores(own), patients[known]
+        found, _, guaranteed = reviewed(fitted, scores, wanted, who, REVIEW_PRECISION)
+        promise = guarantee_of(found, scores, wanted, who, REVIEW_PRECISION, guaranteed)
+        heads.append(found)
         facts.append(
             {
                 "head": head.name,
-                "images": len(correct),
-                "accuracy": float(correct.mean()),
+                "images": len(wanted),
+                "accuracy": float(right(found, scores, wanted).mean()),
                 "review_precision": REVIEW_PRECISION,
-                "coverage": float((confidence >= threshold).mean()),
+                "coverage": promise.coverage,
+                "guarantee": asdict(promise),
             }
         )
     return replace(bundle, head=heads[0], further=tuple(heads[1:]), metrics={"validation": facts})
+
+
+def patients_of(prepared: Prepared) -> NDArray[np.int64]:
+    """Give each validation image (n,) a number that the images of its patient share."""
+    of_key = {sample.sha256: sample for sample in prepared.samples}
+    return predictions.patients_of([of_key[key] for key in prepared.validation.keys])
 
 
 Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -101,7 +113,7 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
     bias = network.body.get_classifier().bias
     shifts = [
-        _shift(head, truth, weights) if head != ROTATION else np.zeros(head.width)
+        _shift(head, truth, weights) if head.name != ROTATION.name else np.zeros(head.width)
         for head, truth in zip(
             prepared.heads,
             split_columns(images.truth[:, : prepared.outputs], [head.width for head in prepared.heads]),

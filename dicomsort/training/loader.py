@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Sample
 from dicomsort.data.targets import label_counts, stratum, truth_matrix
+from dicomsort.model import rotation
 from dicomsort.model.heads import Head
 from dicomsort.training.augment import Augmentation, transform
 from dicomsort.training.random_transforms import side_by_side, with_grays_of, with_spectrum_of
@@ -20,7 +21,7 @@ from dicomsort.training.random_transforms import side_by_side, with_grays_of, wi
 _BATCH = 64  # images at a time where nothing is learned
 
 QUARTERS = 4
-ROTATION = Head("rotation", tuple(str(90 * quarters) for quarters in range(QUARTERS)))
+ROTATION = Head(rotation.ROTATION, rotation.DEGREES)
 """By how many degrees a picture is turned clockwise; what is stored counts as upright."""
 
 
@@ -154,7 +155,7 @@ class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
         return changed, truth
 
     def _picture(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one image, at times as it may be with the help of others, uint8 (1, size, size), and its truth."""
+        """Return one image, as it may be with the help of others, uint8 (1, size, size), and its truth."""
         image, truth = self._images.pixels(index).unsqueeze(0), self._truth[index]
         if _happens(self._augmentation.greys):
             image = with_grays_of(image, self._pixels(_one_of(range(len(self._images)))))

@@ -34,8 +34,9 @@ class Recipe:
     auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
     1997, Multitask Learning). further: the weight of the loss of every target but the first.
 
-    probe: the last layer is first fitted to what the network it starts from knows (linear probing, then fine
-    tuning: Kumar et al. 2022). interpolate: the weight of what was trained in the mean with what it started
+    tree: pairs of a label and the parent that is answered where it is rare. probe: the last layer is first
+    fitted to what the network it starts from knows (linear probing, then fine tuning: Kumar et al. 2022).
+    interpolate: the weight of what was trained in the mean with what it started
     from (WiSE-FT, Wortsman et al. 2022, Robust fine-tuning); 1 takes it as it is. turned: the share of images
     that are turned by 90, 180 or 270 degrees; the model learns to tell by how much, in a head `rotation`.
     teacher: a CSV of another model's scores of the training images, which the first target learns in part
@@ -72,6 +73,7 @@ class Recipe:
     turned: float = 0.0
     teacher: str | None = None
     teaching: float = 0.5
+    tree: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -90,7 +92,8 @@ class Recipe:
         """Return the recipe as JSON values; of a path of this machine only the name."""
         paths = {name: getattr(self, name) for name in ("pretrained", "teacher")}
         names = {name: Path(path).name if path else None for name, path in paths.items()}
-        return {**asdict(self), **names, "auxiliary": list(self.auxiliary)}
+        lists = {"auxiliary": list(self.auxiliary), "tree": list(map(list, self.tree))}
+        return {**asdict(self), **names, **lists}
 
 
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {

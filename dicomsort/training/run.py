@@ -15,6 +15,7 @@ from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_spl
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.data.table import NONE, names_people
 from dicomsort.errors import ModelError, UsageError
+from dicomsort.evaluation import guarantee
 from dicomsort.imaging.canvas import canvas_of
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.model.bundle import Bundle
@@ -23,7 +24,7 @@ from dicomsort.model.heads import Head
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
-from dicomsort.training import finish, run_folder
+from dicomsort.training import finish, label_tree, run_folder
 from dicomsort.training import label_audit as auditing
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
@@ -133,6 +134,8 @@ class TrainingRun:
         if self.ranks.is_main and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread, self.recipe)
+        known = label_tree.with_tree(prepared.heads, self.recipe.tree, prepared.train.truth)
+        prepared = replace(prepared, heads=known)
         images, batch = len(prepared.train), self.recipe.batch_size
         total = self.recipe.epochs * (images // batch * batch if images > batch else images)
         with self._counting(total) as count, self._log(self.out) as log:
@@ -140,11 +143,13 @@ class TrainingRun:
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.is_main:
             finish.save(self._exported(bundle), self.out)
-            run_folder.write_card(self.out, bundle.training, bundle.metrics)
+            run_folder.write_card(self.out, bundle)
             targets = "".join(f" --target {target}" for target in self.targets)
             right = "" if self.corrections is None else f" --corrections {self.corrections}"
             who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
             measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
+            for line in (*label_tree.lines_of(bundle.heads), *guarantee.lines_of(bundle.metrics)):
+                self.reporter.info(line)
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
         return self._told(bundle), len(unread)
 
@@ -194,6 +199,8 @@ class TrainingRun:
 
         Returns the summary, and how many files could not be read.
         """
+        if self.recipe.tree:
+            raise UsageError("--tree is for one model, --folds compares many: leave one of them away")
         cache, samples, unread, heads = self._read()
         folds: list[Fold] = self.ranks.on_main(lambda: self._folds(samples, heads))
         unread = self._fill(cache, samples, {}, unread)

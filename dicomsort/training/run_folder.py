@@ -5,14 +5,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from dicomsort import __version__
 from dicomsort.data.dataset import Unread
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.model.bundle import CONFIG, check_name
+from dicomsort.evaluation import guarantee
+from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.system import locks
 from dicomsort.system.escaping import cell, escape
+from dicomsort.training import label_tree
 
 CHECKPOINT, LOG, UNREAD = "checkpoint.pt", "log.jsonl", "unreadable.csv"
 CARD, FOLD_ANSWERS = "README.md", "predictions.csv"
@@ -101,10 +102,14 @@ def write_unread(found: Sequence[Unread], out: Path) -> None:
         raise TargetError(f"'{out / UNREAD}' cannot be written: {error.strerror}") from error
 
 
-def write_card(out: Path, training: dict[str, Any], metrics: dict[str, Any]) -> None:
+def write_card(out: Path, bundle: Bundle) -> None:
     """Write the beginning of a model card. Raises TargetError if that fails."""
-    facts = json.dumps({"training": training, "metrics": metrics}, indent=2)
-    text = f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n"
+    facts = json.dumps({"training": bundle.training, "metrics": bundle.metrics}, indent=2)
+    lines = (*label_tree.lines_of(bundle.heads), *guarantee.lines_of(bundle.metrics))
+    promises = "".join(f"\n* {line}" for line in lines)
+    text = (
+        f"# {out.resolve().name}\n\nTrained by dicomsort {__version__}. Not a medical device.\n{promises}\n"
+    )
     try:
         (out / CARD).write_text(f"{text}\n```json\n{facts}\n```\n", encoding="utf-8")
     except OSError as error:

@@ -15,6 +15,7 @@ from program import Ran, inside
 from dicomsort.data.dataset import Sample
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, Logits, calibrate, logits_of, store
+from dicomsort.evaluation.guarantee import lines_of
 from dicomsort.evaluation.thresholds import fit_temperature, fitted_head, review_threshold, right
 from dicomsort.model import bundle as bundles
 from dicomsort.model import load
@@ -80,7 +81,9 @@ def test_labels_have_thresholds_of_their_own() -> None:
 def test_the_threshold_keeps_its_promise(kind: str, precision: float, small_bundle: Bundle) -> None:
     head, logits, truth = drawn(kind)
     cells = cells_of(head, truth)
-    samples = tuple(Sample(Path("x"), str(index), (cell,), "", "") for index, cell in enumerate(cells))
+    samples = tuple(
+        Sample(Path("x"), str(index), (cell,), str(index // 2), "") for index, cell in enumerate(cells)
+    )
     kept = np.array([bool(cell) for cell in cells])
     bundle = replace(small_bundle, head=head)
     changed, (done,) = calibrate(bundle, (), Logits(samples, logits, ()), CalibrationSettings(precision))
@@ -93,6 +96,15 @@ def test_the_threshold_keeps_its_promise(kind: str, precision: float, small_bund
     assert done.coverage == pytest.approx(above.mean())
     assert (done.precision or 0) >= precision
     assert changed.metrics["calibration"]["target_precision"] == precision
+    promise = done.guarantee
+    assert (promise.images, promise.threshold) == (above.sum(), new.review_below)
+    assert promise.wrong == (~right(new, scores, truth[kept])[above]).sum()
+    assert promise.lower_bound >= precision or not promise.guaranteed
+    assert promise.guaranteed or precision > 0.5
+    assert precision < 1 or not promise.guaranteed
+    assert promise.patients == len(set(np.flatnonzero(kept)[above] // 2))
+    (line, *_) = lines_of(changed.metrics)
+    assert ("WITHOUT GUARANTEE" in line) != promise.guaranteed
     assert changed.digest != bundle.digest
 
 
@@ -210,6 +222,8 @@ def test_calibrate_can_leave_the_model_alone(run: Any, model: Path, data: Path, 
     assert ran.code == 0, ran.err
     assert "warning: 4 of these files are in the train part" in ran.err
     assert "calibration of copy@" in ran.err
+    assert "'label', review threshold" in ran.err
+    assert "WITHOUT GUARANTEE" in ran.err, "of 20 images"
     assert "thresholds of 'signs'" in ran.err
     assert (model / "config.json").read_bytes() == config
     copy = bundles.load(out)

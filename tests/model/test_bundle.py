@@ -224,11 +224,49 @@ def test_binary_and_multilabel_heads() -> None:
     scores = binary.scores(np.array([[2.0], [0.0], [-800.0]], np.float32))
     assert scores[:, 1] == pytest.approx([1 / (1 + np.exp(-2)), 0.5, 0])
     assert binary.chosen(scores).tolist() == [1, 0, 0]
-    assert binary.confidence(scores) == pytest.approx([scores[0, 1], 0.5, 1])
+    assert binary.confidence(scores) == pytest.approx([scores[0, 1], 1 - 0.5 / (2 * 0.8), 1])
     parts = Head("parts", ("a", "b", "c"), kind="multilabel", thresholds=(0.5, 0.9, 0.1), review_below=0.7)
     scores = parts.scores(np.array([[3.0, 1.0, -1.0], [-3.0, -3.0, -3.0]], np.float32))
     first, second = (decide(row, parts) for row in scores)
     assert (first.label, first.folder, first.review) == ("a|c", "review", True)
-    assert first.confidence == pytest.approx(float(scores[0, 2]))  # the least sure one
+    assert first.confidence == pytest.approx(1 - (1 - scores[0, 2]) / (2 * 0.9))  # the least sure one
     assert (second.label, second.folder, second.review) == ("", "review", True)
     assert decide(scores[0], parts, review_below=0.0).folder == "a+c"
+
+
+@pytest.mark.parametrize("threshold", [0.0106, 0.3, 0.5, 0.8343])
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_confidence_says_how_far_a_score_is_from_its_threshold(kind: str, threshold: float) -> None:
+    labels = ("no_metal", "metal") if kind == "binary" else ("a", "b")
+    head = Head("h", labels, kind=kind, thresholds=(threshold,) if kind == "binary" else (threshold, 0.5))
+    score = np.sort(np.append(np.linspace(0, 1, 1000), threshold))
+    other = 1 - score if kind == "binary" else np.zeros_like(score)
+    rows = np.stack([other, score] if kind == "binary" else [score, other], axis=1)
+    sure = head.confidence(rows)
+    chosen = head.chosen(rows) == 1 if kind == "binary" else head.chosen(rows)[:, 0]
+    assert np.array_equal(chosen, score >= threshold)
+    assert sure.min() >= 0.5
+    assert (sure[0], sure[-1]) == (1, 1)
+    assert (sure >= np.where(chosen, score, 1 - score)).all()
+    assert sure[score == threshold][0] == max(0.5, threshold)
+    easier = chosen == (threshold <= 0.5)
+    distance = np.abs(score - threshold) / np.where(chosen, 1 - threshold, threshold)
+    assert sure[easier] == pytest.approx(0.5 + distance[easier] / 2)
+    assert np.array_equal(sure[~easier], np.where(chosen, score, 1 - score)[~easier])
+    assert (np.diff(sure[chosen]) > 0).all()
+    assert (np.diff(sure[~chosen]) < 0).all()
+    if threshold == 0.5:
+        assert np.array_equal(sure, np.maximum(score, 1 - score))
+
+
+def test_a_score_at_its_threshold_is_chosen_and_half_sure_in_single_precision_too() -> None:
+    for threshold in np.random.default_rng(0).random(200).astype(np.float32):
+        for near in (
+            threshold,
+            np.nextafter(threshold, np.float32(0)),
+            np.nextafter(threshold, np.float32(1)),
+        ):
+            head = Head("h", ("no", "yes"), kind="binary", thresholds=(float(threshold),))
+            decision = decide(np.array([1 - near, near], np.float32), head)
+            assert decision.confidence >= 0.5
+            assert (decision.label == "yes") == (near >= threshold)
