@@ -19,7 +19,8 @@ EVERY = "*"
 class Correction:
     """What a column says of an image, and what it should say; empty where that is unknown.
 
-"""In the place of a hash: every image whose column says that, if it has no correction of its own there."""
+    sha256: first 16 hex digits of the content's hash, or EVERY. was, becomes: a cell, several labels with
+    `|` between.
     """
 
     sha256: str
