@@ -31,6 +31,10 @@ Precision = Annotated[
 Engine = Annotated[
     str, typer.Option(help="What runs the network: auto, openvino or torch; auto goes by the device.")
 ]
+Evidence = Annotated[
+    str,
+    typer.Option(help="What labels rest on: header (pixels, and the header's age and apparatus) or pixels."),
+]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
 ]

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.codecs import SUPPORTED
 from dicomsort.dicom.deflate import InflatesTooFarError
+from dicomsort.dicom.facts import age_group_of, facts_of
 from dicomsort.dicom.header import (
     Rejected,
     header_of,
@@ -95,7 +96,9 @@ class _Reading:
         with open(self.path, "rb", opener=_open) as file:
             self._recognise(file)
             dataset, stream = read_header(file)
-            self.header = header_of(dataset)
+            header = header_of(dataset)
+            facts = facts_of(dataset, header.modality)
+            self.header = replace(header, age_group=age_group_of(facts))
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
             layout = ImagePixelDescription(dataset, self.header)
             if layout.syntax not in SUPPORTED:
@@ -108,7 +111,12 @@ class _Reading:
         remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
         image, *further = drawn.images
         return ReadImage(
-            image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further)
+            image,
+            self.header,
+            self.stamp,
+            tuple(dict.fromkeys(remarks)),
+            further=tuple(further),
+            facts=facts,
         )
 
     def _recognise(self, file: BinaryIO) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import columns
-from dicomsort.outcome import FileStamp, Header, Status
+from dicomsort.manifest.rows import columns, renewed, split_reasons
+from dicomsort.outcome import Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
 _REJECT, _SCORE = "reject_score", "score_"
@@ -43,9 +43,10 @@ class ManifestRow:
     another frame with its number. label, confidence (0..1), scores (0..1 by label): of the head that decides;
     empty, None and empty where no model was asked. further: what other heads and other models say, by
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
-    action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to the
-    output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each model,
-    with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what was
+    pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
+    weighed. action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to
+    the output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each
+    model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what was
     placed was read again. version: of the dicomsort that wrote the row.
     """
 
@@ -55,6 +56,9 @@ class ManifestRow:
     label: str = ""
     confidence: float | None = None
     reject_score: float | None = None
+    pixel_label: str = ""
+    pixel_confidence: float | None = None
+    evidence: Facts = ()
     action: str = ""
     destination: str = ""
     duplicate_of: str = ""
@@ -78,12 +82,13 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     name = os.fspath(path)
     name = os.path.join(name, MANIFEST) if os.path.isdir(name) else name
     names = next(_cells(name), [])
+    wanted = renewed(names)
     try:
-        start, end = names.index("frames") + 1, names.index("model")
+        start, end = wanted.index("age_group") + 1, wanted.index("model")
     except ValueError:
         start, end = 0, 0
-    answers = names[start:end]
-    if not end or names != columns(answers, _REJECT in names):
+    answers = wanted[start:end]
+    if not end or wanted != columns(answers, _REJECT in names):
         raise UsageError(f"'{escape(name)}' is no {MANIFEST} of this version")
     return _rows(name, names, _heads(answers))
 
@@ -97,7 +102,8 @@ def _rows(path: str, names: list[str], heads: Mapping[str, Sequence[str]]) -> It
             again[key] -= 1
             continue
         try:
-            row = _row(dict(zip(names, map(uncell, cells), strict=True)), heads)
+            told = dict(zip(names, map(uncell, cells), strict=True))
+            row = _row({**dict.fromkeys(renewed(names), ""), **told}, heads)
         except DAMAGE as error:
             raise damaged(path) from error
         yield row
@@ -141,6 +147,9 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         label=texts["label"],
         confidence=_number(texts["confidence"]),
         reject_score=_number(texts.get(_REJECT, "")),
+        pixel_label=texts["pixel_label"],
+        pixel_confidence=_number(texts["pixel_confidence"]),
+        evidence=split_reasons(texts["evidence"]),
         action=texts["action"],
         destination=unescape(texts["destination"]),
         duplicate_of=unescape(texts["duplicate_of"]),

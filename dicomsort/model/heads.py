@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.outcome import Reason
+from dicomsort.outcome import Facts, Reason
 
 REVIEW = "review"
 """Folder and status of what a person should look at; no label may have this name."""
@@ -109,7 +109,8 @@ class Decision:
 
     label: of a multilabel head all that were chosen, with `|` between them; empty if none was. further: the
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
-    image is to the model, if that can tell; higher is less like them.
+    image is to the model, if that can tell; higher is less like them. evidence: the facts of the header that
+    were weighed, see `evidence`; pixels: what the pixels alone say, if some were.
     """
 
     label: str
@@ -118,6 +119,18 @@ class Decision:
     why: tuple[Reason, ...] = ()
     further: "tuple[Decision, ...]" = ()
     reject_score: float | None = None
+    evidence: Facts = ()
+    pixels: "Decision | None" = None
+
+    @property
+    def pixel_label(self) -> str:
+        """What the pixels alone say."""
+        return (self.pixels or self).label
+
+    @property
+    def pixel_confidence(self) -> float:
+        """How sure the model is of that by the pixels alone, 0..1."""
+        return (self.pixels or self).confidence
 
     @property
     def review(self) -> bool:

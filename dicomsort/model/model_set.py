@@ -12,6 +12,7 @@ from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import HEADER, PIXELS
 from dicomsort.model.heads import Decision, prediction_columns
 from dicomsort.outcome import ReadImage
 from dicomsort.system.timing import StageTimer
@@ -42,9 +43,13 @@ def _twice(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """Predictors on the same devices; the first decides where a file goes, the others answer beside it."""
+    """Predictors on the same devices; the first decides where a file goes, the others answer beside it.
+
+    evidence: what the first one's label rests on, one of `evidence.SOURCES`; the others see pixels alone.
+    """
 
     predictors: tuple[Predictor, ...]
+    evidence: str = HEADER
 
     @property
     def first(self) -> Predictor:
@@ -72,6 +77,11 @@ class ModelSet:
         return self.first.bundle.reject is not None
 
     @property
+    def rests_on(self) -> str:
+        """What labels rest on: `header` only if it is asked for and the first model has rules for it."""
+        return self.evidence if self.first.bundle.evidence is not None else PIXELS
+
+    @property
     def canvases(self) -> tuple[Preprocessing, ...]:
         """What the models want to see, each once; the first model's stands first."""
         return tuple(dict.fromkeys(bundle.preprocessing for bundle in self.bundles))
@@ -95,7 +105,8 @@ class ModelSet:
         """
         logits = self._logits(pictures, spent)
         first, *others = self.bundles
-        decided = first.decisions(logits[0], review_below)
+        facts = [picture.facts for picture in pictures] if self.rests_on == HEADER else None
+        decided = first.decisions(logits[0], review_below, facts)
         beside = [bundle.decisions(each) for bundle, each in zip(others, logits[1:], strict=True)]
         return [_joined(*row) for row in zip(decided, *beside, strict=True)]
 
