@@ -171,6 +171,13 @@ FACTS = (
 """All that a header can say as evidence of what a picture shows; see `dicom.facts`."""
 
 
+def age_group_of(facts: Facts) -> str:
+    """Return the age group that facts tell: who is under 18 at the study is a child; empty if unknown."""
+    if "age=adult" in facts:
+        return "adult"
+    return "child" if {"age=child", "age=teenager"} & set(facts) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class FileStamp(_Lean):
     """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""

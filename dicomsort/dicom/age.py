@@ -41,11 +41,6 @@ def band_of(years: float | None) -> str:
     return CHILD if years < _TEENS else TEENAGER if years < _ADULTS else ADULT
 
 
-def group_of(band: str) -> str:
-    """Return the group of a band: who is under 18 at the study is a child; empty if unknown."""
-    return CHILD if band == TEENAGER else band
-
-
 def age_of(stated: str, birth: str, taken: Sequence[str]) -> float | None:
     """Return the age in years at the study; None where the header does not tell it, or contradicts itself.
 

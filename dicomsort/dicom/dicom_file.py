@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.codecs import SUPPORTED
 from dicomsort.dicom.deflate import InflatesTooFarError
-from dicomsort.dicom.facts import age_group_of, facts_of
+from dicomsort.dicom.facts import facts_of
 from dicomsort.dicom.header import (
     Rejected,
     header_of,
@@ -30,7 +30,17 @@ from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
-from dicomsort.outcome import Cost, Failure, FileStamp, Header, ReadImage, Reason, Status, frame_remark
+from dicomsort.outcome import (
+    Cost,
+    Failure,
+    FileStamp,
+    Header,
+    ReadImage,
+    Reason,
+    Status,
+    age_group_of,
+    frame_remark,
+)
 from dicomsort.system.retry import retry_transient
 
 _DEFAULTS = ReadSettings()

@@ -6,7 +6,7 @@ RG, with which every part of the body is taken.
 
 from pydicom.dataset import Dataset
 
-from dicomsort.dicom.age import age_of, band_of, group_of, years_of
+from dicomsort.dicom.age import age_of, band_of, years_of
 from dicomsort.dicom.header import plain_text, sop_class
 from dicomsort.dicom.sop_classes import meant_modality
 from dicomsort.outcome import Facts
@@ -39,12 +39,6 @@ def facts_told(age: str = "", modality: str = "", sop_class_uid: str = "") -> Fa
     sop_class_uid: the UID, or one of the words intra-oral, angiography and radiofluoroscopy.
     """
     return _facts(band_of(years_of(age, bare_from=0)), sop_class_uid.strip(), modality.strip())
-
-
-def age_group_of(facts: Facts) -> str:
-    """Return the manifest's age group: child (under 18), adult, or nothing."""
-    bands = [fact.removeprefix("age=") for fact in facts if fact.startswith("age=")]
-    return group_of(bands[0]) if bands else ""
 
 
 def _facts(band: str, sop_class_uid: str, modality: str) -> Facts:

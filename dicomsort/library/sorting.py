@@ -68,8 +68,8 @@ def sort(
     which a file goes to review, None for the model's own. evidence: what labels rest on, `header` (the
     pixels, and the header's age and apparatus) or `pixels` alone. shard: `i/n` for one share. timeout:
     seconds that one file may take. workers: reading processes, None for one a processor. progress: called in
-    this thread after every file with the summary so far, which is always the same object. reporter: told what a person
-    should know before the run; see `system.reporting`.
+    this thread after every file with the summary so far, which is always the same object. reporter: told what
+    a person should know before the run; see `system.reporting`.
 
     Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
     raise nothing: they have their row, and `summary.exit_code` tells of them.

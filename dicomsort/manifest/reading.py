@@ -46,8 +46,8 @@ class ManifestRow:
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
     weighed. action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to
     the output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each
-    model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what was
-    placed was read again. version: of the dicomsort that wrote the row.
+    model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
+    was placed was read again. version: of the dicomsort that wrote the row.
     """
 
     path: str

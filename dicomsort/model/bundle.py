@@ -198,6 +198,16 @@ class Bundle:
         except OSError as error:
             raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
+    def save_evidence(self, folder: Path) -> None:
+        """Put the evidence into the bundle in `folder`; all else there stays. Raises TargetError."""
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config["evidence"] = None if self.evidence is None else self.evidence.as_dict()
+            with replacing(folder / CONFIG) as file:
+                file.write(json.dumps(config, indent=2) + "\n")
+        except OSError as error:
+            raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
     def _config(self, weights: bytes) -> dict[str, Any]:
         return {
             "format": FORMAT,

@@ -127,8 +127,9 @@ def evidence_of(values: Any, head: Head) -> Evidence:
 def weigh(evidence: Evidence, scores: Floats, facts: Facts, head: Head, surely: float) -> Weighed:
     """Weigh a header's facts against the pixels' scores (labels,), 0..1.
 
-    surely: the confidence from which the pixels alone would file the image: their scores then stay. Among the possible labels a score
-    becomes score x ratio, and their sum stays; the others stay as they are (Bayes' rule).
+    surely: the confidence from which the pixels alone would file the image: their scores then stay. Among the
+    possible labels a score becomes score x ratio, and their sum stays; the others stay as they are (Bayes'
+    rule).
     """
     if not (used := evidence.used(facts)):
         return Weighed(scores)

@@ -13,7 +13,7 @@ from dicomsort.data import caveats, corrections, splits, targets
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
-from dicomsort.data.table import NONE, names_people
+from dicomsort.data.table import NONE, evidence_in, names_people
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.imaging.canvas import canvas_of
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
@@ -268,6 +268,7 @@ class TrainingRun:
             tuple(facts),
             recipe.auxiliary,
             self.patient,
+            evidence_in(self.data, (*self.targets, *recipe.auxiliary)),
         )
 
     def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:

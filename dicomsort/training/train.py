@@ -20,7 +20,7 @@ from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_precisio
 from dicomsort.model.heads import Head
 from dicomsort.training import pretrained
 from dicomsort.training.augment import Augmentation
-from dicomsort.training.finish import adjust_logits, with_calibration, with_reject_score
+from dicomsort.training.finish import adjust_logits, with_calibration, with_evidence, with_reject_score
 from dicomsort.training.loader import CachedImages, images_of
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.trainer import Epoch, OnEpoch, Prepared, RunContext, Trainer, features_of
@@ -122,7 +122,8 @@ def train(
     network = networks.build(bundle).to(place.ranks.device)
     quick = PRECISIONS[choose_precision(recipe.precision, [place.ranks.device])]
     known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)
-    return with_reject_score(with_calibration(bundle, unseen[1], prepared.validation.truth), known, unseen)
+    calibrated = with_calibration(bundle, unseen[1], prepared.validation.truth)
+    return with_evidence(with_reject_score(calibrated, known, unseen), prepared)
 
 
 def _normalization(images: CachedImages, recipe: Recipe) -> dict[str, Any]:
