@@ -129,6 +129,6 @@ def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":
 def _tell_rules(bundle: "Bundle", folder: Path) -> None:
     rules = () if bundle.evidence is None else bundle.evidence.rules
     for rule in rules:
-        against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items()]
+        against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
         console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
     console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")

@@ -63,9 +63,10 @@ def stated_rules(labels: Sequence[str]) -> Iterator[Rule]:
     A head of which every label, or none, is ruled out gets no rule.
     """
     for fact, (factors, basis) in STATED.items():
-        against = {label: -math.log(factor) for label in labels if (factor := _factor(label, factors))}
-        if 0 < len(against) < len(labels):
-            yield Rule(fact, {label: round(ratio, 4) for label, ratio in against.items()}, basis)
+        against = {label: _factor(label, factors) for label in labels}
+        if max(against.values()) > 1 and min(against.values()) == 1:
+            ratios = {label: round(-math.log(factor), 4) + 0.0 for label, factor in against.items()}
+            yield Rule(fact, ratios, basis)
 
 
 def age_rules(labels: Sequence[str], known: Iterable[Known]) -> Iterator[Rule]:
@@ -74,8 +75,9 @@ def age_rules(labels: Sequence[str], known: Iterable[Known]) -> Iterator[Rule]:
     counts = Counter((label, fact) for label, facts in known for fact in facts
                      if fact.startswith("age=") and label in concerned)  # fmt: skip
     for fact in (fact for fact in FACTS if fact.startswith("age=")):
-        ratios = {label: ratio for label in concerned if (ratio := _ratio(counts, label, fact)) < 0}
-        if ratios and (seen := sum(count for (_, one), count in counts.items() if one == fact)):
+        ratios = {label: _ratio(counts, label, fact) for label in concerned}
+        seen = sum(count for (_, one), count in counts.items() if one == fact)
+        if seen and min(ratios.values()) < 0:
             basis = f"fitted: {seen} images of this age, {_told(counts)}"
             yield Rule(fact, ratios, basis, counts.total())
 
@@ -89,15 +91,15 @@ def _told(counts: Counter[tuple[str, str]]) -> str:
 
 
 def _ratio(counts: Counter[tuple[str, str]], label: str, fact: str) -> float:
-    """Return the logarithm of observed over expected counts, each plus one; 0 or more is not against it."""
+    """Return the logarithm of observed over expected counts, each plus one; at most 0."""
     of_label = sum(count for (one, _), count in counts.items() if one == label)
     of_fact = sum(count for (_, one), count in counts.items() if one == fact)
     expected = of_label * of_fact / max(counts.total(), 1)
-    return round(math.log((counts[label, fact] + 1) / (expected + 1)), 4)
+    return min(round(math.log((counts[label, fact] + 1) / (expected + 1)), 4), 0.0)
 
 
 def _factor(label: str, factors: Mapping[str, float]) -> float:
-    return max((factors[word] for word in words_of(label) if word in factors), default=0.0)
+    return max((factors[word] for word in words_of(label) if word in factors), default=1.0)
 
 
 def words_of(label: str) -> set[str]:

@@ -39,8 +39,9 @@ class Rule:
     """What one fact says of labels.
 
     fact: one of `outcome.FACTS`. log_ratios: by label the natural logarithm of a likelihood ratio: how much
-    less often the fact comes with this label than with others; 0, or less, and 0 where a label is not named.
-    basis: what it rests on, in words. images: how many images it was fitted to, 0 if it is stated.
+    less often the fact comes with this label than with the others that are named; 0 or less, and 0 for at
+    least one. Probability moves between the named labels alone. basis: what it rests on, in words. images:
+    how many images it was fitted to, 0 if it is stated.
     """
 
     fact: str
@@ -51,8 +52,10 @@ class Rule:
     def __post_init__(self) -> None:
         if self.fact not in FACTS:
             raise ValueError(f"evidence: a rule is for an unknown fact (known are {', '.join(FACTS)})")
-        if not self.log_ratios or not all(_is_ratio(each) for each in self.log_ratios.values()):
-            raise ValueError(f"evidence: a ratio of '{self.fact}' is no number from -{_MOST:g} to 0")
+        ratios = self.log_ratios.values()
+        if 0 not in ratios or not all(map(_is_ratio, ratios)):
+            told = f"numbers from -{_MOST:g} to 0, and 0 for one"
+            raise ValueError(f"evidence: the ratios of '{self.fact}' are not {told}")
         if not isinstance(self.images, int) or isinstance(self.images, bool) or self.images < 0:
             raise ValueError(f"evidence: the images of '{self.fact}' are no whole number")
         if not isinstance(self.basis, str) or not self.basis.isprintable() or len(self.basis) > _LONGEST:
@@ -95,13 +98,10 @@ class Evidence:
         """Return those of a header's facts for which there is a rule."""
         return tuple(rule.fact for rule in self.rules if rule.fact in facts)
 
-    def log_ratios(self, facts: Facts, labels: Sequence[str]) -> NDArray[np.float64]:
-        """Return what the facts say together: (labels,), 0 or less."""
-        ratios = np.zeros(len(labels))
-        for rule in self.rules:
-            if rule.fact in facts:
-                ratios += [rule.log_ratios.get(label, 0.0) for label in labels]
-        return ratios
+    def against(self, facts: Facts, labels: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which labels the facts speak against, by 10 to 1 or more: (labels,)."""
+        told = [rule.log_ratios for rule in self.rules if rule.fact in facts]
+        return np.array([any(ratios.get(label, 0) <= -_RULED_AGAINST for ratios in told) for label in labels])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,28 +127,30 @@ def evidence_of(values: Any, head: Head) -> Evidence:
 def weigh(evidence: Evidence, scores: Floats, facts: Facts, head: Head, surely: float) -> Weighed:
     """Weigh a header's facts against the pixels' scores (labels,), 0..1.
 
-    surely: the confidence from which the pixels alone would file the image: their scores then stay. Among the
-    possible labels a score becomes score x ratio, and their sum stays; the others stay as they are (Bayes'
-    rule).
+    surely: the confidence from which the pixels alone would file the image: their scores then stay. Otherwise
+    one rule after the other turns the scores of the possible labels that it names into score x ratio, whose
+    sum stays (Bayes' rule); all other scores stay as they are.
     """
     if not (used := evidence.used(facts)):
         return Weighed(scores)
-    pixels, ratios = np.asarray(scores, np.float64), evidence.log_ratios(facts, head.labels)
-    against = ratios <= ratios.max() - _RULED_AGAINST
-    first = int(pixels.argmax())
-    if pixels[first] >= surely:
-        return Weighed(scores, used, contradicts=bool(against[first]))
-    weighed = _posterior(pixels, ratios, pixels >= evidence.possible)
+    against = evidence.against(used, head.labels)
+    weighed = np.asarray(scores, np.float64)
+    if weighed.max() < surely:
+        weighed = _posterior(evidence, weighed, used, head.labels)
     return Weighed(weighed, used, contradicts=bool(against[int(weighed.argmax())]))
 
 
 def _posterior(
-    pixels: NDArray[np.float64], ratios: NDArray[np.float64], possible: NDArray[np.bool_]
+    evidence: Evidence, pixels: NDArray[np.float64], used: Facts, labels: Sequence[str]
 ) -> NDArray[np.float64]:
-    weighed = np.where(possible, pixels * np.exp(ratios), 0)
-    if not weighed.any():
-        return pixels
-    return np.where(possible, weighed * (pixels[possible].sum() / weighed.sum()), pixels)
+    weighed = pixels.copy()
+    for ratios in (rule.log_ratios for rule in evidence.rules if rule.fact in used):
+        concerned = np.array([label in ratios for label in labels]) & (pixels >= evidence.possible)
+        if concerned.any():
+            factors = np.exp([ratios.get(label, 0.0) for label in labels])[concerned]
+            told = weighed[concerned] * factors
+            weighed[concerned] = told * (weighed[concerned].sum() / told.sum())
+    return weighed
 
 
 def decide_with(

@@ -24,10 +24,10 @@ HEAD = Head(
 )  # abdominal, adult_chest, others, pediatric_chest, spine
 EVIDENCE = Evidence(
     (
-        Rule("age=adult", {"pediatric_chest": math.log(1 / 40)}, "fitted", 300),
-        Rule("age=child", {"adult_chest": math.log(1 / 40)}, "fitted", 300),
-        Rule("modality=IO", dict.fromkeys(set(ROUTER_LABELS) - {"others"}, math.log(1 / 1000)), "stated"),
-        Rule("modality=XA", {"spine": math.log(1 / 5)}, "stated"),
+        Rule("age=adult", {"adult_chest": 0, "pediatric_chest": math.log(1 / 40)}, "fitted", 300),
+        Rule("age=child", {"adult_chest": math.log(1 / 40), "pediatric_chest": 0}, "fitted", 300),
+        Rule("modality=IO", {**dict.fromkeys(ROUTER_LABELS, math.log(1 / 1000)), "others": 0}, "stated"),
+        Rule("modality=XA", {"spine": math.log(1 / 5), "others": 0, "abdominal": 0}, "stated"),
     )
 )
 
@@ -47,12 +47,21 @@ def test_the_age_decides_where_the_pixels_do_not() -> None:
 
 
 def test_labels_that_the_pixels_find_impossible_stay_where_they_are() -> None:
-    one = decided([0.3, 0.009, 0.091, 0.6, 0], "age=adult")
-    # 0.6 / 40 = 0.015; 0.3, 0.091 and this share 0.991; 0.009 is impossible, and stays
-    left = 0.3 + 0.091 + 0.015
-    wanted = [0.3 * 0.991 / left, 0.009, 0.091 * 0.991 / left, 0.015 * 0.991 / left, 0]
+    one = decided([0.3, 0.009, 0.091, 0.6, 0], "modality=IO")
+    # 0.3, 0.091 and 0.6 are possible, 0.991 together; 0.009 is not, and stays
+    left = 0.3 / 1000 + 0.091 + 0.6 / 1000
+    wanted = [0.0003 * 0.991 / left, 0.009, 0.091 * 0.991 / left, 0.0006 * 0.991 / left, 0]
     assert one.scores == pytest.approx(wanted)
     assert sum(one.scores) == pytest.approx(1)
+
+
+def test_an_age_moves_nothing_to_labels_that_it_says_nothing_of() -> None:
+    one = decided([0.04, 0.8, 0.1, 0.05, 0.01], "age=child")
+    # by hand: 0.8 / 40 = 0.02 against 0.05, of 0.85 together
+    assert one.scores == pytest.approx([0.04, 0.02 * 0.85 / 0.07, 0.1, 0.05 * 0.85 / 0.07, 0.01])
+    stays = decided([0.04, 0.8, 0.15, 0.005, 0.005], "age=child")
+    assert stays.scores == (0.04, 0.8, 0.15, 0.005, 0.005)
+    assert stays.why == (Reason.BELOW_THRESHOLD, Reason.CONTRADICTION)
 
 
 def test_sure_pixels_are_never_overridden_a_person_looks() -> None:
@@ -65,8 +74,6 @@ def test_sure_pixels_are_never_overridden_a_person_looks() -> None:
 
 
 def test_a_label_that_the_header_rules_against_and_that_stays_goes_to_review_whatever_the_threshold() -> None:
-    one = decided([0, 0.8, 0, 0.005, 0.195], "age=child")  # spine may still win: nothing rules it out
-    assert (one.label, one.review) == ("spine", False)
     alone = decided([0.0, 0.994, 0, 0.006, 0.0], "age=child", review_below=0.999)
     assert alone.label == "adult_chest"
     assert Reason.CONTRADICTION in alone.why
@@ -80,8 +87,9 @@ def test_a_weak_rule_tips_but_contradicts_nothing() -> None:
 
 def test_facts_multiply_and_those_without_a_rule_change_nothing() -> None:
     both = decided([0, 0.3, 0.1, 0.6, 0], "age=child", "modality=IO")
-    adult, others, child = 0.3 / 40 / 1000, 0.1, 0.6 / 1000
-    assert both.scores[2] == pytest.approx(others / (adult + others + child))
+    # by hand: first 0.3 / 40 = 0.0075 against 0.6, of 0.9; then these against 0.1
+    chests = (0.0075 + 0.6) * 0.9 / 0.6075 / 1000
+    assert both.scores[2] == pytest.approx(0.1 / (0.1 + chests))
     assert both.evidence == ("age=child", "modality=IO")
     plain = decide(np.array([0, 0.3, 0.1, 0.6, 0]), HEAD)
     assert decide_with(EVIDENCE, plain, ("age=teenager",), HEAD) is plain
@@ -97,10 +105,10 @@ def test_scores_add_up_to_one_and_order_only_changes_as_the_ratios_say() -> None
         one = decided(list(scores), *said)
         assert sum(one.scores) == pytest.approx(1)
         assert min(one.scores) >= 0
-        ratios = EVIDENCE.log_ratios(said, HEAD.labels)
         if one.label != one.pixel_label:
-            assert ratios[HEAD.labels.index(one.label)] > ratios[HEAD.labels.index(one.pixel_label)]
             assert one.pixel_confidence < HEAD.review_below
+            told = [rule.log_ratios for rule in EVIDENCE.rules if rule.fact in said]
+            assert any(ratios.get(one.label) == 0 for ratios in told)
 
 
 def test_a_bundle_keeps_its_evidence_which_is_part_of_its_name(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -122,16 +130,25 @@ def test_a_bundle_without_evidence_looks_at_pixels_alone(small_bundle: Bundle) -
     assert weighing.decisions(outputs, 0.5, facts) != small_bundle.decisions(outputs, 0.5)
 
 
-RULE: dict[str, Any] = {"fact": "age=adult", "log_ratios": {"spine": -1.0}, "basis": "x", "images": 3}
+RULE: dict[str, Any] = {
+    "fact": "age=adult",
+    "log_ratios": {"spine": -1.0, "others": 0},
+    "basis": "x",
+    "images": 3,
+}
 HOSTILE: list[tuple[Any, str]] = [
-    ({"rules": [{**RULE, "log_ratios": {"spine": math.nan}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {"spine": -math.inf}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {"spine": 3}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {"spine": -(10**400)}}]}, "is damaged"),
-    ({"rules": [{**RULE, "log_ratios": {"spine": "-1"}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {"spine": True}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {}}]}, "no number from -20 to 0"),
-    ({"rules": [{**RULE, "log_ratios": {"hand": -1}}]}, "a label that head 'label' does not have"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": math.nan, "others": 0}}]}, "not numbers from -20 to 0"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": -math.inf, "others": 0}}]}, "not numbers from -20 to 0"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": 3, "others": 0}}]}, "not numbers from -20 to 0"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": -(10**400), "others": 0}}]}, "is damaged"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": "-1", "others": 0}}]}, "not numbers from -20 to 0"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": True, "others": 0}}]}, "not numbers from -20 to 0"),
+    ({"rules": [{**RULE, "log_ratios": {"spine": -1, "others": -2}}]}, "and 0 for one"),
+    ({"rules": [{**RULE, "log_ratios": {}}]}, "not numbers from -20 to 0"),
+    (
+        {"rules": [{**RULE, "log_ratios": {"hand": -1, "others": 0}}]},
+        "a label that head 'label' does not have",
+    ),
     ({"rules": [{**RULE, "fact": "body_part_examined=CHEST"}]}, "unknown fact"),
     ({"rules": [{**RULE, "fact": ["age=adult"]}]}, "is damaged"),
     ({"rules": [RULE, RULE]}, "two rules are for one fact"),
