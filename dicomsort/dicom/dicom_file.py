@@ -106,9 +106,10 @@ class _Reading:
         with open(self.path, "rb", opener=_open) as file:
             self._recognise(file)
             dataset, stream = read_header(file)
-            header = header_of(dataset)
-            facts = facts_of(dataset, header.modality)
-            self.header = replace(header, age_group=age_group_of(facts))
+            self.header = header_of(dataset)
+            facts = facts_of(dataset, self.header.modality)
+            if group := age_group_of(facts):
+                self.header = replace(self.header, age_group=group)
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
             layout = ImagePixelDescription(dataset, self.header)
             if layout.syntax not in SUPPORTED:

@@ -27,10 +27,9 @@ _DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
 def facts_of(dataset: Dataset, modality: str) -> Facts:
     """Return the facts of a header. modality: as `header_of` has read it."""
-    dates = [plain_text(dataset, keyword) for keyword in _DATES]
-    birth = plain_text(dataset, "PatientBirthDate")
-    years = age_of(plain_text(dataset, "PatientAge"), birth, dates)
-    return _facts(band_of(years), sop_class(dataset), modality)
+    stated, birth = plain_text(dataset, "PatientAge"), plain_text(dataset, "PatientBirthDate")
+    dates = [plain_text(dataset, keyword) for keyword in _DATES] if birth else []
+    return _facts(band_of(age_of(stated, birth, dates)), sop_class(dataset), modality)
 
 
 def facts_told(age: str = "", modality: str = "", sop_class_uid: str = "") -> Facts:

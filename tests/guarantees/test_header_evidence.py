@@ -273,3 +273,26 @@ def test_an_older_manifest_that_a_spreadsheet_has_saved_is_read(
     with Manifest.open_existing(str(out / "manifest.csv")) as journal:
         assert {record.status for record in journal.records()} == {Status.SORTED, Status.REVIEW}
         assert {record["evidence"] for record in journal.records()} == {""}
+
+
+def test_a_cluster_weighs_as_one_process_does(
+    told: Path, tmp_path: Path, small_bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sure = replace(small_bundle.head, review_below=1.0)
+    rules = [
+        Rule(f"age={age}", {**dict.fromkeys(ROUTER_LABELS, -9.0), "spine": 0}, "x")
+        for age in ("child", "adult")
+    ]
+    replace(small_bundle, head=sure, evidence=Evidence(tuple(rules), possible=1e-6)).save(tmp_path / "m")
+    words = ("classify", told, "--model", tmp_path / "m", "--device", "cpu", "-q")
+    assert inside(capfd, *words, "--out", tmp_path / "one").code == 0
+    ran = command(*words, "--out", tmp_path / "many", "--backend", "loky", "--tasks", "1")
+    assert ran.code == 0, ran.err
+    one, many = named(tmp_path / "one"), named(tmp_path / "many")
+    names = ("label", "confidence", "reason", *NEW)
+    assert {key: [row[name] for name in names] for key, row in one.items()} == {
+        key: [row[name] for name in names] for key, row in many.items()
+    }
+    assert many["unsure"]["label"] == "spine" != many["unsure"]["pixel_label"]
+    fixed = json.loads((tmp_path / "many" / "run.json").read_text())["fixed"]
+    assert fixed["evidence"] == "header"
