@@ -39,6 +39,7 @@ class Reason(StrEnum):
     UNLIKE = "unlike the training data"
     BELOW_THRESHOLD = "confidence below the review threshold"
     NO_LABEL = "no label reaches its threshold"
+    CONTRADICTION = "header contradicts the picture"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
     ORIGINAL_GONE = "the file it repeated has changed, the next run places it"
     SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"
@@ -103,7 +104,9 @@ class Reason(StrEnum):
     OTHER_FRAME = "middle frame is blank, damaged or missing, read instead: frame"
 
 
-FOR_REVIEW = frozenset({Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.POLARITY})
+FOR_REVIEW = frozenset(
+    {Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.CONTRADICTION, Reason.POLARITY}
+)
 """Reasons for which a person should look."""
 
 
@@ -140,6 +143,7 @@ class Header(_Lean):
 
     None of them names a person. UIDs are kept only if they are made of digits and dots, code strings
     only if they are made of the characters the standard allows for CS plus lower case (PS3.5 6.2).
+    age_group: child (under 18 at the study) or adult; the age itself stays in `dicom`.
     """
 
     sop_instance_uid: str = ""
@@ -153,6 +157,25 @@ class Header(_Lean):
     rows: int | None = None
     columns: int | None = None
     frames: int | None = None
+    age_group: str = ""
+
+
+Facts = tuple[str, ...]
+"""Some of FACTS."""
+
+FACTS = (
+    "age=child", "age=teenager", "age=adult",
+    "sop_class=intra-oral", "sop_class=angiography", "sop_class=radiofluoroscopy",
+    "modality=IO", "modality=PX", "modality=XA", "modality=RF",
+)  # fmt: skip
+"""All that a header can say as evidence of what a picture shows; see `dicom.facts`."""
+
+
+def age_group_of(facts: Facts) -> str:
+    """Return the age group that facts tell: who is under 18 at the study is a child; empty if unknown."""
+    if "age=adult" in facts:
+        return "adult"
+    return "child" if {"age=child", "age=teenager"} & set(facts) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +229,7 @@ class ReadImage(_Lean):
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
 
     remarks: what a person should know of how it was read. further: the same frame on the canvases of other
-    models, where these see another one.
+    models, where these see another one. facts: what the header says as evidence.
     """
 
     image: "np.ndarray"
@@ -215,6 +238,7 @@ class ReadImage(_Lean):
     remarks: tuple[str, ...] = ()
     cost: Cost = field(default=_FREE, compare=False)
     further: "tuple[np.ndarray, ...]" = ()
+    facts: Facts = ()
 
 
 @dataclass(frozen=True, slots=True)

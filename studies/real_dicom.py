@@ -3,8 +3,9 @@
 python studies/real_dicom.py FOLDER [--model NAME_OR_FOLDER] [--sheet WRONG.png]
 
 FOLDER holds manifest.csv with the columns `file` and `label5` (the class that a person sees). Prints the
-statuses, then every radiograph whose label differs from what a person sees, with its confidence; --sheet
-draws these.
+statuses, then every radiograph whose label differs from what a person sees, with its confidence, what the
+pixels alone say and which evidence of the header was weighed; then what the header put right, and what it
+contradicted. --sheet draws the wrong ones; --evidence pixels leaves the header out.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from dicomsort.dicom.reader import read_any
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
-from dicomsort.outcome import ReadImage
+from dicomsort.outcome import ReadImage, Reason
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="router5")
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--evidence", default="header", choices=["header", "pixels"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
         words = [
@@ -37,6 +39,8 @@ def main() -> None:
             out,
             "--model",
             given.model,
+            "--evidence",
+            given.evidence,
             "--action",
             "symlink",
             "--include-secondary-capture",
@@ -88,12 +92,24 @@ def _compare(rows: list[dict[str, str]], truth: dict[str, dict[str, str]]) -> Wr
         wrong = [(row, seen) for row, seen in members if row["label"] != seen["label5"]]
         every += wrong
         review = Counter(row["status"] for row, _ in members)["review"]
-        print(f"{group}: {len(members)} with a known class, {len(wrong)} wrong, {review} in review")
-        for row, seen in wrong:
-            print(
-                f"  {seen['label5']} as {row['label']} ({row['confidence']}, {row['status']}): {seen['file']}"
-            )
+        alone = sum(row["pixel_label"] != seen["label5"] for row, seen in members)
+        print(
+            f"{group}: {len(members)} with a known class, {len(wrong)} wrong ({alone} by the pixels alone), "
+            f"{sum(row['status'] == 'review' for row, _ in wrong)} of these in review; {review} in review"
+        )
+        for row, seen in members:
+            moved = row["label"] != row["pixel_label"] or Reason.CONTRADICTION in row["reason"]
+            if row["label"] != seen["label5"] or moved:
+                print(f"  {_told(row, seen)}")
     return every
+
+
+def _told(row: dict[str, str], seen: dict[str, str]) -> str:
+    pixels = f"pixels {row['pixel_label']} {row['pixel_confidence']}"
+    said = (
+        f"{row['label']} {row['confidence']}, {pixels}, {row['evidence'] or 'no evidence'}, {row['status']}"
+    )
+    return f"{seen['label5']} as {said}: {row['reason']}: {seen['file']}"
 
 
 if __name__ == "__main__":

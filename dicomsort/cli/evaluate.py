@@ -25,7 +25,6 @@ Models = Annotated[
         show_default="router5",
     ),
 ]  # fmt: skip
-Part = Annotated[str, typer.Option(help="train, validation, test or all, by the (first) model's split.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +38,7 @@ def evaluate(
     target: options.Targets = None,
     patient: options.Patient = None,
     model: Models = None,
-    part: Part = "test",
+    part: options.Part = "test",
     by: Annotated[
         list[str] | None,
         typer.Option(help="A column, or header field, whose values have figures of their own."),
@@ -53,6 +52,7 @@ def evaluate(
         int, typer.Option(min=0, max=1_000_000, help="Resamples for the 95 % intervals.")
     ] = 10_000,
     seed: options.Seed = 0,
+    evidence: options.Evidence = "header",
     baseline: Annotated[
         bool | None,
         typer.Option("--baseline/--no-baseline", help="Compare with the most common class and a regression.",
@@ -90,7 +90,7 @@ def evaluate(
         settings = EvalSettings(
             bootstrap=bootstrap, seed=seed, cluster=cluster, by=tuple(by or ()), batch_size=batch_size,
             pool=pool_settings(workers), corrections=corrections, patient=patient, part=part,
-            baseline=baseline, device=device, precision=precision, engine=engine,
+            baseline=baseline, device=device, precision=precision, engine=engine, evidence=evidence,
         )  # fmt: skip
         targets = tuple(dict.fromkeys(target or ()))
         results = evaluate_models(data, models, targets, settings, console.ConsoleReporter(quiet))
@@ -110,7 +110,7 @@ def calibrate(
     data: options.Data,
     target: options.Targets = None,
     patient: options.Patient = None,
-    part: Part = "validation",
+    part: options.Part = "validation",
     corrections: options.Corrections = None,
     target_precision: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
@@ -140,7 +140,7 @@ def calibrate(
         from dicomsort.model import load  # noqa: PLC0415
 
         folder = bundles.locate(model)
-        _check_folders(folder, model, out)
+        options.check_folders(folder, model, out)
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, pool_settings(workers))
         targets = tuple(dict.fromkeys(target or ()))
@@ -179,18 +179,6 @@ def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":
     copy = replace(changed, name=out.resolve().name)
     copy.save(out)
     return copy
-
-
-def _check_folders(folder: Path, model: str, out: Path | None) -> None:
-    from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
-    from dicomsort.model.bundle import shipped_models  # noqa: PLC0415
-
-    if out is not None:
-        calibration.check_target(out)
-    elif folder.resolve().parent == shipped_models().resolve():
-        raise UsageError(
-            f"'{model}' is a shipped model and stays as it is; --out FOLDER makes a calibrated copy"
-        )
 
 
 def _tell(results: "Results", out: Path | None) -> None:

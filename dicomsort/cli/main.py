@@ -15,6 +15,7 @@ from dicomsort.cli.options import (
     BatchSize,
     Devices,
     Engine,
+    Evidence,
     FromList,
     Json,
     MaxPixels,
@@ -130,6 +131,7 @@ def classify(
         bool, typer.Option("--dry-run", help="Write the manifest only; place nothing.")
     ] = False,
     review_below: ReviewBelow = None,
+    evidence: Evidence = "header",
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders too.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
@@ -167,7 +169,7 @@ def classify(
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
-            pool=pool_settings(workers, timeout),
+            pool=pool_settings(workers, timeout), evidence=evidence,
         )  # fmt: skip
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
         tag, tally = classify.run(settings, how, cluster)

@@ -1,11 +1,18 @@
-"""The commands on a model itself: `model export`."""
+"""The commands on a model itself: `model export` and `model evidence`."""
 
-from typing import Annotated
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicomsort.cli import console, options
-from dicomsort.errors import UsageError, check_installed
+from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.worker_pool import pool_settings, warm_up
+
+if TYPE_CHECKING:
+    from dicomsort.model.bundle import Bundle
 
 
 def register(app: typer.Typer) -> None:
@@ -13,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Work on a model's bundle.")
     group.callback()(_model)
     group.command("export")(export)
+    group.command("evidence")(evidence)
     app.add_typer(group, name="model")
 
 
@@ -47,3 +55,80 @@ def export(
             console.print_json({"model": exported.tag, "graph": str(folder / bundles.GRAPH), "bytes": size})
         elif not quiet:
             console.info(f"wrote {folder / bundles.GRAPH} ({size / 1000:.0f} kB, {exported.tag})")
+
+
+def evidence(
+    model: Annotated[
+        str, typer.Argument(help="A bundle's folder; it is changed, but for --out.", metavar="BUNDLE")
+    ],
+    data: options.Data,
+    target: options.Target = None,
+    patient: options.Patient = None,
+    part: Annotated[
+        str, typer.Option(help="train, validation, test or all, by the model's split.")
+    ] = "train",
+    corrections: options.Corrections = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of a copy with the rules; the model then stays as it is.")
+    ] = None,
+    workers: options.Workers = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit what a header may say of a model's labels, and put these rules into its bundle.
+
+    Ages come from the headers of DICOM files, or from the columns age, modality and sop_class of the CSV. The
+    network is not run. Exit codes: 0 done, 3 some files could not be read, 5 model or output not writable,
+    6 model unusable.
+    """
+    with options.exit_codes(), console.loading(quiet or json):
+        warm_up()
+        from dicomsort.data.dataset import read_facts  # noqa: PLC0415
+        from dicomsort.evaluation import run  # noqa: PLC0415
+        from dicomsort.evaluation.evidence import fitted  # noqa: PLC0415
+        from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
+        from dicomsort.model import bundle as bundles  # noqa: PLC0415
+        from dicomsort.outcome import Failure  # noqa: PLC0415
+
+        folder = bundles.locate(model)
+        options.check_folders(folder, model, out, "changed")
+        bundle = bundles.load(folder)
+        targets = () if target is None else (target,)
+        asked = EvalSettings(corrections=corrections, patient=patient, part=part)
+        loaded, samples = run.load_part(data, targets, [bundle], asked)
+        console.report_lines(loaded.remarks)
+        known, failures = [], list(run.unread_in(loaded, part))
+        with console.counting("reading", len(samples), quiet) as count:
+            for sample, facts in read_facts(samples, pool_settings(workers)):
+                count(1)
+                if isinstance(facts, Failure):
+                    failures.append((sample, facts))
+                elif sample.label:
+                    known.append((sample.label, facts))
+        changed = _stored(replace(bundle, evidence=fitted(bundle.head, known)), folder, out)
+        rules = [] if changed.evidence is None else changed.evidence.as_dict()["rules"]
+        if json:
+            console.print_json({"model": changed.tag, "part": part, "rules": list(rules)})
+        elif not quiet:
+            _tell_rules(changed, out or folder)
+        console.report_failures(failures)
+        if failures:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":
+    """Write a bundle's evidence where it came from, or all of it as one of another name."""
+    if out is None:
+        changed.save_evidence(folder)
+        return changed
+    copy = replace(changed, name=out.resolve().name)
+    copy.save(out)
+    return copy
+
+
+def _tell_rules(bundle: "Bundle", folder: Path) -> None:
+    rules = () if bundle.evidence is None else bundle.evidence.rules
+    for rule in rules:
+        against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
+        console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
+    console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")

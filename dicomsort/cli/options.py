@@ -9,7 +9,14 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import DicomsortError, ExitCode, TargetError, internal, names_missing_libraries
+from dicomsort.errors import (
+    DicomsortError,
+    ExitCode,
+    TargetError,
+    UsageError,
+    internal,
+    names_missing_libraries,
+)
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 if TYPE_CHECKING:
@@ -30,6 +37,10 @@ Precision = Annotated[
 ]
 Engine = Annotated[
     str, typer.Option(help="What runs the network: auto, openvino or torch; auto goes by the device.")
+]
+Evidence = Annotated[
+    str,
+    typer.Option(help="What labels rest on: header (pixels, and the header's age and apparatus) or pixels."),
 ]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
@@ -73,6 +84,7 @@ Patient = Annotated[
         show_default="patient",
     ),
 ]
+Part = Annotated[str, typer.Option(help="train, validation, test or all, by the (first) model's split.")]
 Corrections = Annotated[
     Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
 ]
@@ -110,3 +122,14 @@ def make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
+
+
+def check_folders(folder: Path, model: str, out: Path | None, what: str = "calibrated") -> None:
+    """Raise UsageError unless a changed bundle may go into its folder, or into that of a copy."""
+    from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
+    from dicomsort.model.bundle import shipped_models  # noqa: PLC0415
+
+    if out is not None:
+        calibration.check_target(out)
+    elif folder.resolve().parent == shipped_models().resolve():
+        raise UsageError(f"'{model}' is a shipped model and stays as it is; --out FOLDER makes a {what} copy")

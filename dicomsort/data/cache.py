@@ -14,7 +14,7 @@ from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_
 from dicomsort.dicom.reader import READING
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Failure
+from dicomsort.outcome import Facts, Failure
 from dicomsort.system.escaping import escape
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -24,6 +24,7 @@ NAME = "pixels.sqlite"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remarks (key TEXT, remark TEXT, PRIMARY KEY (key, remark)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (key TEXT, fact TEXT, PRIMARY KEY (key, fact)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
@@ -78,10 +79,11 @@ class Cache:
             progress(len(samples) - len(missing))
         unread: list[Unread] = []
         remarked: list[Remarked] = []
+        told: list[Remarked] = []
         with self._complaints():
             self._insert("hashes", self._new_hashes)
             self._new_hashes = []
-            self._write(self._read(missing.values(), pool, unread, remarked, progress), remarked)
+            self._write(self._read(missing.values(), pool, unread, remarked, told, progress), remarked, told)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
 
@@ -92,6 +94,13 @@ class Cache:
             file = self._connection()
             found = ((one, file.execute(query, (self._key(one.sha256),)).fetchall()) for one in samples)
             return [(one, remark) for one, rows in found for (remark,) in rows]
+
+    def facts(self, sha256: str) -> Facts:
+        """Return what the header of a sample said as evidence when it was read; nothing of a picture."""
+        query = "SELECT fact FROM facts WHERE key = ? ORDER BY fact"
+        with self._complaints():
+            rows = self._connection().execute(query, (self._key(sha256),)).fetchall()
+        return tuple(str(fact) for (fact,) in rows)
 
     def pixels(self, sha256: str) -> NDArray[np.uint8]:
         """Return one picture, uint8 (size, size). Raises KeyError if it is not there."""
@@ -112,6 +121,7 @@ class Cache:
         pool: PoolSettings,
         unread: list[Unread],
         remarked: list[Remarked],
+        told: list[Remarked],
         progress: Count | None,
     ) -> Iterator[tuple[str, bytes]]:
         for sample, reading in read_all(samples, self.preprocessing, pool, remarked):
@@ -120,16 +130,20 @@ class Cache:
             if isinstance(reading, Failure):
                 unread.append((sample, reading))
             else:
+                told.extend((sample, fact) for fact in reading.facts)
                 yield self._key(sample.sha256), reading.image.tobytes()
 
-    def _write(self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked]) -> None:
-        """Write pictures as they come; what was odd about them stands there before they do."""
+    def _write(
+        self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked], told: list[Remarked]
+    ) -> None:
+        """Write pictures as they come; what was odd about them, and their facts, come first."""
         waiting: list[tuple[str, bytes]] = []
 
         def write() -> None:
-            self._insert("remarks", [(self._key(sample.sha256), str(remark)) for sample, remark in remarked])
+            for table, found in (("remarks", remarked), ("facts", told)):
+                self._insert(table, [(self._key(sample.sha256), str(text)) for sample, text in found])
+                found.clear()
             self._insert("pixels", waiting)
-            remarked.clear()
             waiting.clear()
 
         for row in rows:

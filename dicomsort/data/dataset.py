@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dicomsort.data.table import FILE, NONE, Columns, Table, names_people, opened
+from dicomsort.data.table import EVIDENCE, FILE, NONE, Columns, Table, names_people, opened
 from dicomsort.data.table import read as read_table
 from dicomsort.dicom import isolation, reader
+from dicomsort.dicom.facts import facts_told
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing, beside
 from dicomsort.model.bundle import read_split
 from dicomsort.model.heads import check_label
-from dicomsort.outcome import Failure, ReadImage, Reason, Status
+from dicomsort.outcome import Facts, Failure, ReadImage, Reason, Status
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -39,7 +40,8 @@ class Sample:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. metadata: other columns that were asked for. views: further files of the same
     study, which are shown beside the first. contents: the hashes of all its files. auxiliary: what the
-    auxiliary columns say, as targets do; empty where the files of a study differ.
+    auxiliary columns say, as targets do; empty where the files of a study differ. facts: what the data say of
+    what a header would tell as evidence.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Sample:
     views: tuple[Path, ...] = ()
     contents: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
+    facts: Facts = ()
 
     @property
     def label(self) -> str:
@@ -146,6 +149,7 @@ class _Row(NamedTuple):
     study: str = ""
     metadata: Mapping[str, str] = {}
     auxiliary: tuple[str, ...] = ()
+    facts: Facts = ()
     alone: bool = True
 
 
@@ -164,7 +168,7 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
     return Sample(
         first.path, first.name, first.targets, first.group, hashes[0] if len(hashes) == 1 else several,
         first.source, first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes),
-        auxiliary,
+        auxiliary, first.facts,
     )  # fmt: skip
 
 
@@ -231,6 +235,7 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
     targets = _across(map(column, columns.targets), nothing)
     auxiliary = _across(map(column, columns.auxiliary), nothing)
     metadata = _across(map(column, columns.metadata), nothing)
+    told = _across((column(name if name in columns.evidence else None) for name in EVIDENCE), nothing)
     named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat))
     for at, (name, patient, source, part, study) in enumerate(zip(*named, strict=True)):
         if columns.part and any(targets[at]) and part.casefold() not in _PART_NAMES:
@@ -239,7 +244,8 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
         yield _Row(
             data.parent / name, name, targets[at], patient or name, source,
             _PART_NAMES.get(part.casefold(), ""), study,
-            dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at], not patient,
+            dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at],
+            facts_told(*told[at]), not patient,
         )  # fmt: skip
 
 
@@ -298,6 +304,27 @@ def read_all(
         if remarked is not None and isinstance(reading, ReadImage):
             remarked.extend((sample, remark) for remark in reading.remarks)
         yield sample, reading
+
+
+def read_facts(
+    samples: Iterable[Sample], pool: PoolSettings
+) -> Generator[tuple[Sample, Facts | Failure], None, None]:
+    """Yield what is known of samples as evidence: what the data say, else the headers of DICOM files."""
+    silent = []
+    for sample in samples:
+        if sample.facts:
+            yield sample, sample.facts
+        else:
+            silent.append(sample)
+    for sample, reading in isolation.read_all(_read_header, silent, pool):
+        if isinstance(reading, ReadImage):
+            yield sample, reading.facts
+        else:
+            yield sample, () if reading.status is Status.NOT_DICOM else reading
+
+
+def _read_header(sample: Sample) -> ReadImage | Failure:
+    return reader.read_dicom(str(sample.path), Preprocessing(size=32))
 
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:

@@ -14,6 +14,8 @@ from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
 
 FILE, PATIENT, NONE = "file", "patient", "none"
+EVIDENCE = ("age", "modality", "sop_class")
+"""The columns of a CSV that say what a DICOM header would say as evidence."""
 
 UNKNOWN = frozenset({"nan", "<na>", "nat"})
 """What pandas writes for a missing value turned into text, in lower case; read like an empty cell."""
@@ -35,7 +37,8 @@ _CASES = re.compile(rf"{_NUMBERED}?cases?{_NUMBERED}?")
 class Columns:
     """The columns of a CSV that mean something. concat: files with the same value become one image.
 
-    auxiliary: columns to learn from that are no targets. patient: what no split may divide; None for the
+    auxiliary: columns to learn from that are no targets. evidence: those of EVIDENCE that tell what a header
+    would say. patient: what no split may divide; None for the
     column `patient` if there is one, `none` where every file stands alone on purpose.
     """
 
@@ -46,6 +49,7 @@ class Columns:
     metadata: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     patient: str | None = None
+    evidence: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,7 +60,7 @@ class Columns:
     def used(self) -> tuple[str, ...]:
         """All of them but that of patients."""
         named = (self.source, self.part, self.concat)
-        return (*self.labels, *self.metadata, *(name for name in named if name is not None))
+        return (*self.labels, *self.metadata, *self.evidence, *(name for name in named if name is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,11 @@ def columns_of(path: Path) -> tuple[str, ...]:
             return tuple(csv.DictReader(file).fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error):
         return ()
+
+
+def evidence_in(path: Path, others: Iterable[str] = ()) -> tuple[str, ...]:
+    """Name the columns of a CSV that tell evidence. others: columns that hold labels, which are none."""
+    return tuple(name for name in EVIDENCE if name in columns_of(path) and name not in set(others))
 
 
 def named(column: str, names: Sequence[str]) -> str | None:

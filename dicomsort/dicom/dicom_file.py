@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.codecs import SUPPORTED
 from dicomsort.dicom.deflate import InflatesTooFarError
+from dicomsort.dicom.facts import facts_of
 from dicomsort.dicom.header import (
     Rejected,
     header_of,
@@ -29,7 +30,17 @@ from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
-from dicomsort.outcome import Cost, Failure, FileStamp, Header, ReadImage, Reason, Status, frame_remark
+from dicomsort.outcome import (
+    Cost,
+    Failure,
+    FileStamp,
+    Header,
+    ReadImage,
+    Reason,
+    Status,
+    age_group_of,
+    frame_remark,
+)
 from dicomsort.system.retry import retry_transient
 
 _DEFAULTS = ReadSettings()
@@ -96,6 +107,9 @@ class _Reading:
             self._recognise(file)
             dataset, stream = read_header(file)
             self.header = header_of(dataset)
+            facts = facts_of(dataset, self.header.modality)
+            if group := age_group_of(facts):
+                self.header = replace(self.header, age_group=group)
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
             layout = ImagePixelDescription(dataset, self.header)
             if layout.syntax not in SUPPORTED:
@@ -108,7 +122,12 @@ class _Reading:
         remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
         image, *further = drawn.images
         return ReadImage(
-            image, self.header, self.stamp, tuple(dict.fromkeys(remarks)), further=tuple(further)
+            image,
+            self.header,
+            self.stamp,
+            tuple(dict.fromkeys(remarks)),
+            further=tuple(further),
+            facts=facts,
         )
 
     def _recognise(self, file: BinaryIO) -> None:

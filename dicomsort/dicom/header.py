@@ -33,6 +33,7 @@ _NEEDED = [
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
     "ExtendedOffsetTable",
+    "PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate", "ContentDate",
     "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationship",
     "PixelIntensityRelationshipSign",
@@ -213,6 +214,13 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
     text = text.split("\\")[0].strip(_BLANK)
     return text if _PATTERNS[vr].fullmatch(text) else ""
+
+
+def plain_text(dataset: Dataset, keyword: str) -> str:
+    """Return the first value of an element as it stands in the file, for the eyes of `dicom` alone."""
+    value = getattr(dataset.get_item(_tag(keyword)), "value", None)
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    return text.split("\\")[0].strip(_BLANK)
 
 
 def term(dataset: Dataset, keyword: str, known: frozenset[str]) -> str:

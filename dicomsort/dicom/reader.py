@@ -17,7 +17,7 @@ from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
-READING = 2
+READING = 3
 """Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
@@ -66,12 +66,19 @@ def read_image(
 
     Raises UnreadableError if the file is no DICOM file, no projection radiograph, or damaged; MemoryError.
     """
+    return read_file(path, preprocessing, settings).image
+
+
+def read_file(
+    path: str | os.PathLike[str], preprocessing: Preprocessing | None, settings: ReadSettings
+) -> ReadImage:
+    """Read a radiograph with what its header says; see `read_image`, which raises the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's quote header values
         reading = read_dicom(os.fspath(path), preprocessing, settings)
     if isinstance(reading, Failure):
         raise UnreadableError(reading)
-    return reading.image
+    return reading
 
 
 def read_dicom(

@@ -69,7 +69,7 @@ def exclusion_reason(sop_class: str, modality: str, secondary_capture: bool = Fa
     is a radiograph if its modality is one of CR, DX, RG, RF, XA, PX and IO, in any case, or a retired or
     mistaken term for one; with modality OT or none only if `secondary_capture` asks for it.
     """
-    modality = _meant(modality)
+    modality = meant_modality(modality)
     if sop_class in XRAY_SOP_CLASSES:
         return Reason.MAMMOGRAPHY if modality == "MG" else Reason.NONE
     if not _leaves_it_to_the_modality(sop_class):
@@ -91,7 +91,7 @@ def remarks_on(sop_class: str, modality: str) -> list[Reason]:
     """Return what a person should know of how a radiograph was told, where the standard alone did not."""
     if not _leaves_it_to_the_modality(sop_class):
         return []
-    misspelled = modality != _meant(modality)
+    misspelled = modality != meant_modality(modality)
     return [Reason.BY_MODALITY] * _is_private(sop_class) + [Reason.MODALITY_MEANT] * misspelled
 
 
@@ -104,6 +104,7 @@ def _is_private(sop_class: str) -> bool:
     return bool(sop_class) and not sop_class.startswith(_STANDARD_ROOT)
 
 
-def _meant(modality: str) -> str:
+def meant_modality(modality: str) -> str:
+    """Return the term that a modality means: in capitals, and today's for a retired or mistaken one."""
     modality = modality.upper()
     return _MEANT.get(modality, modality)

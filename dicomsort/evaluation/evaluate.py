@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
@@ -27,7 +28,8 @@ from dicomsort.model.heads import label_of, split_columns
 class Measured:
     """A question's figures. known: the images whose truth is known, in the order of `predictions`.
 
-    groups: column of `--by` -> value -> the figures of these images.
+    groups: column of `--by` -> value -> the figures of these images. pixels: the figures of the pixels alone,
+    None where no header was weighed.
     """
 
     question: Question
@@ -35,6 +37,7 @@ class Measured:
     predictions: Predictions
     figures: Metrics
     groups: dict[str, dict[str, Metrics]]
+    pixels: Metrics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,8 @@ def _measured(
     known = tuple(one for one in read if one.sample.targets[question.cell])
     if not known:
         raise UsageError(f"no image that can be read has a label in '{question.target}'")
-    scores = split_columns(
-        np.stack([one.scores for one in known]), [len(head.labels) for head in bundle.heads]
-    )[question.at]
+    widths = [len(head.labels) for head in bundle.heads]
+    scores = split_columns(np.stack([one.scores for one in known]), widths)[question.at]
     samples = [one.sample for one in known]
     truth = np.stack([encode(sample.targets[question.cell], question.head) for sample in samples])
     predictions = predictions_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
@@ -105,7 +107,24 @@ def _measured(
         predictions,
         measure(predictions, settings.bootstrap, settings.seed),
         {column: _by(column, known, predictions, settings) for column in settings.by},
+        _by_pixels(question, known, truth, widths, settings),
     )
+
+
+def _by_pixels(
+    question: Question,
+    known: Sequence[Prediction],
+    truth: NDArray[np.float32],
+    widths: Sequence[int],
+    settings: EvalSettings,
+) -> Metrics | None:
+    """Return the figures of the pixels alone, if the header was weighed for this head and some images."""
+    if question.at or all(one.pixel_scores is None for one in known):
+        return None
+    every = [one.scores if one.pixel_scores is None else one.pixel_scores for one in known]
+    clusters = clusters_of([one.sample for one in known], settings.cluster)
+    alone = predictions_of(question.head, truth, split_columns(np.stack(every), widths)[0], clusters)
+    return measure(alone, settings.bootstrap, settings.seed)
 
 
 def _by(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,22 @@ from dicomsort.errors import UsageError
 from dicomsort.evaluation.metrics import Predictions
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import HEADER, weigh
 from dicomsort.model.heads import Decision, Head, decide_all
-from dicomsort.outcome import Failure, Header, ReadImage
+from dicomsort.outcome import Facts, Failure, Header, ReadImage, Reason, age_group_of
 from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
 HEADER_FACTS = (
     "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",
+    "age_group",
 )  # fmt: skip
 """What a DICOM header can tell for `--by` where the CSV has no such column."""
 
 _MOST_TIMED = 256
 _BATCHES_TIMED = 4
+_NO_HEADER = Header()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class EvalSettings:
     the device. corrections: a file of labels to put right. patient: see `table.Columns`. part: train,
     validation, test or all, by the model's split. baseline: whether to compare with the most common class and
     a regression, None for where several models are compared. device, precision, engine: as for the command
-    line.
+    line. evidence: what labels rest on, `header` (with the pixels) or `pixels` alone.
     """
 
     bootstrap: int = 10_000
@@ -57,6 +60,7 @@ class EvalSettings:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "auto"
+    evidence: str = HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,18 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An image that was read, and the scores of all heads in a row: float32 (labels of all heads,)."""
+    """An image that was read, and the scores of all heads in a row: float32 (labels of all heads,).
+
+    pixel_scores: those of the pixels alone, None where nothing else was weighed. evidence: the facts that
+    were. contradicted: whether these speak against a label that stays.
+    """
 
     sample: Sample
     header: Header
     scores: NDArray[np.float32]
+    pixel_scores: NDArray[np.float32] | None = None
+    evidence: Facts = ()
+    contradicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,7 @@ def predict_samples(
         if isinstance(reading, Failure):
             failures.append((sample, reading))
         elif scores is not None:
-            predictions.append(Prediction(sample, reading.header, scores))
+            predictions.append(_prediction(predictor.bundle, sample, reading, scores, settings.evidence))
             if len(pictures) < timed:
                 pictures.append(reading)
         if progress is not None:
@@ -185,6 +196,27 @@ def predict_samples(
         precision=predictor.precision,
         remarked=tuple(remarked),
     )
+
+
+def facts_of(sample: Sample, reading: ReadImage) -> Facts:
+    """Return the evidence for a sample: of a DICOM file what its header says, else what the data say."""
+    return sample.facts if reading.header == _NO_HEADER else reading.facts
+
+
+def _prediction(
+    bundle: Bundle, sample: Sample, reading: ReadImage, scores: NDArray[np.float32], source: str
+) -> Prediction:
+    """Weigh the header as `classify` does, if it is asked for."""
+    facts, head = facts_of(sample, reading), bundle.head
+    header = replace(reading.header, age_group=age_group_of(facts))
+    if bundle.evidence is None or source != HEADER:
+        return Prediction(sample, header, scores)
+    own, others = np.split(scores, [len(head.labels)])
+    weighed = weigh(bundle.evidence, own, facts, head, head.review_below)
+    if not weighed.used:
+        return Prediction(sample, header, scores)
+    every = np.concatenate([weighed.scores, others]).astype(np.float32)
+    return Prediction(sample, header, every, scores, weighed.used, weighed.contradicts)
 
 
 def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
@@ -241,4 +273,9 @@ def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
 
 def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:
     """Decide what the scores of all heads say."""
-    return decide_all(prediction.scores, heads)
+    decision = decide_all(prediction.scores, heads)
+    if prediction.pixel_scores is None:
+        return decision
+    pixels = decide_all(prediction.pixel_scores, heads)
+    why = (*decision.why, *[Reason.CONTRADICTION] * prediction.contradicted)
+    return replace(decision, why=why, evidence=prediction.evidence, pixels=pixels)

@@ -15,7 +15,7 @@ from dicomsort.errors import TargetError, names_missing_libraries
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import Comparison, Evaluation
 from dicomsort.evaluation.html import Page, page, section
-from dicomsort.evaluation.metrics import without_nan
+from dicomsort.evaluation.metrics import Metrics, without_nan
 from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.evaluation.tables import comparison_table
 from dicomsort.model.heads import Head
@@ -23,6 +23,9 @@ from dicomsort.system.escaping import cell, escape
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.plots import Drawing
+
+
+_SHORT = {"accuracy": "accuracy", "recall_macro": "macro recall"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def lines_of(results: Results) -> list[str]:
             f"{said.network_seconds_per_image:.4f} s of the network alone, "
             f"on {said.device} in {said.precision}"
         )
+        lines += [f"{name}: {line}" for line in _evidence_lines(one)]
         if said.failures:
             lines.append(f"{name}: {len(said.failures)} files could not be read, no figure counts them")
         if one.unshared:
@@ -90,6 +94,26 @@ def _merged(head: Head) -> str:
     return f"'{head.name}': labels with too few training images count as others: {pairs}" if pairs else ""
 
 
+def _evidence_lines(one: Evaluation) -> list[str]:
+    """Report what the header was weighed for, and the figures without it."""
+    lines = []
+    for measured in (each for each in one.measured if each.pixels is not None):
+        weighed = [each for each in measured.known if each.evidence]
+        counts = Counter(fact for each in weighed for fact in each.evidence)
+        told = ", ".join(f"{fact} {count}" for fact, count in sorted(counts.items()))
+        lines.append(
+            f"header weighed for {len(weighed)} of {len(measured.known)} images ({told}), against the "
+            f"picture {sum(each.contradicted for each in weighed)} times"
+        )
+        lines.append(f"pixels alone: {_short(measured.pixels)}; with the header: {_short(measured.figures)}")
+    return lines
+
+
+def _short(figures: Metrics | None) -> str:
+    overall = figures.overall if figures is not None else {}
+    return ", ".join(f"{said} {overall[name].value:.4f}" for name, said in _SHORT.items() if name in overall)
+
+
 def as_json(results: Results) -> dict[str, Any]:
     """Return what `metrics.json` holds: the first model's figures, the others', the comparison."""
     models = [
@@ -100,6 +124,7 @@ def as_json(results: Results) -> dict[str, Any]:
     return {
         "dicomsort": __version__,
         "part": results.part,
+        "evidence": settings.evidence,
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
         "cluster": settings.cluster,
@@ -135,6 +160,7 @@ def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[
                 "merged": measured.question.head.merged,
                 "thresholds": list(measured.question.head.answering.thresholds),
                 **measured.figures.as_dict(),
+                **({} if measured.pixels is None else {"pixels_alone": measured.pixels.as_dict()}),
                 "by": {
                     column: {group: figures.as_dict() for group, figures in groups.items()}
                     for column, groups in measured.groups.items()
@@ -205,6 +231,7 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
     for at, head in enumerate(heads):
         names = ("truth", "label", "confidence", *(f"score_{label}" for label in head.labels))
         header += [name if at == 0 else f"{head.name}.{name}" for name in names]
+    header += ["pixel_label", "pixel_confidence", "evidence"]
     with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -219,6 +246,7 @@ def _write_predictions(one: Evaluation, folder: Path) -> None:
                     decision.label,
                 ]
                 row += [f"{number:.6f}" for number in (decision.confidence, *decision.scores)]
+            row += [first.pixel_label, f"{first.pixel_confidence:.6f}", "; ".join(first.evidence)]
             writer.writerow(row)
     with (folder / "not_read.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicomsort.data import caveats, corrections, dataset
 from dicomsort.data.dataset import Data, Sample, Unread
-from dicomsort.data.table import NONE, PATIENT, columns_of, named
+from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
 from dicomsort.errors import UsageError, check_installed
 from dicomsort.evaluation import baselines
 from dicomsort.evaluation.evaluate import Comparison, Evaluation, compare, evaluate
@@ -23,6 +23,7 @@ from dicomsort.evaluation.report import Results, names_of
 from dicomsort.model import load
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.system.reporting import Reporter, Silent
 
 Ready = Callable[[int], AbstractContextManager[Predictor]]
@@ -75,6 +76,7 @@ def load_part(
     data: Path, targets: Sequence[str], models: Sequence[Bundle], settings: EvalSettings
 ) -> tuple[Data, list[Sample]]:
     """Load a data set, and select `settings.part` of it by the first model's split. Raises UsageError."""
+    check_source(settings.evidence)
     if settings.part not in (*dataset.PARTS, "all"):
         raise UsageError(f"--part '{settings.part}' is unknown: use {', '.join(dataset.PARTS)} or all")
     metadata: tuple[str, ...] = ()
@@ -86,8 +88,9 @@ def load_part(
             "some of the models look at whole studies, others at single images; measure them apart"
         )
     columns = dataset.Columns(
-        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient
-    )
+        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient,
+        evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
+    )  # fmt: skip
     loaded, _ = corrections.load(data, columns, settings.corrections)
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")

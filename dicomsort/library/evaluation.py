@@ -86,6 +86,7 @@ def evaluate(
     cluster: str | None = None,
     bootstrap: int = 10_000,
     seed: int = 0,
+    evidence: str = "header",
     baseline: bool | None = None,
     corrections: PathLike | None = None,
     batch_size: int | None = None,
@@ -102,9 +103,10 @@ def evaluate(
     data: a CSV with a column `file`, or a folder with one folder per class. models: names, folders or loaded
     models; several are compared with the first. target: the column of labels, or several. part: train,
     validation, test or all, by the first model's split. by: columns or header fields whose values have
-    figures of their own. bootstrap: resamples for the 95 % intervals. baseline: None for True with several
-    models. device, precision, engine: for models that are not loaded yet. reporter: told of warnings and
-    of progress.
+    figures of their own. bootstrap: resamples for the 95 % intervals. evidence: what labels rest on, `header`
+    (with the pixels; of files that are not DICOM the columns age, modality and sop_class) or `pixels` alone.
+    baseline: None for True with several models. device, precision, engine: for models that are not loaded
+    yet. reporter: told of warnings and of progress.
 
     Raises UsageError, ModelError or InternalError, MissingLibraryError for baselines without scikit-learn;
     files that cannot be read are in `unread`.
@@ -117,7 +119,7 @@ def evaluate(
     settings = EvalSettings(
         bootstrap=bootstrap, seed=seed, cluster=cluster, by=texts(by), batch_size=batch_size,
         pool=pool_settings(workers), corrections=None if corrections is None else Path(corrections),
-        patient=patient, part=part, baseline=baseline,
+        patient=patient, part=part, baseline=baseline, evidence=evidence,
     )  # fmt: skip
     given = bundles_of(models)
     bundles = [each.bundle if isinstance(each, Model) else each for each in given]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.dicom.reader import UnreadableError, read_image
+from dicomsort.dicom.reader import UnreadableError, read_file
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.imaging.canvas import Preprocessing
@@ -16,6 +16,7 @@ from dicomsort.library.arguments import PathLike, check_between
 from dicomsort.model import bundle as bundles
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.heads import Decision, Head, split_columns
 from dicomsort.model.load import classifier_for, predictor_for, predictors_for
 from dicomsort.model.model_set import ModelSet, columns_of
@@ -89,6 +90,7 @@ class Model:
         images: Images,
         *,
         review_below: float | None = None,
+        evidence: str = HEADER,
         unreadable: Literal["raise"] = "raise",
         read: ReadSettings = _READ,
     ) -> list[Decision]: ...
@@ -98,6 +100,7 @@ class Model:
         images: Images,
         *,
         review_below: float | None = None,
+        evidence: str = HEADER,
         unreadable: Literal["return"],
         read: ReadSettings = _READ,
     ) -> list[Decision | UnreadableError]: ...
@@ -106,6 +109,7 @@ class Model:
         images: Images,
         *,
         review_below: float | None = None,
+        evidence: str = HEADER,
         unreadable: str = "raise",
         read: ReadSettings = _READ,
     ) -> list[Decision] | list[Decision | UnreadableError]:
@@ -113,17 +117,20 @@ class Model:
 
         images: DICOM files, which are read in this process on the model's canvas, or what `read_image` gives
         for that canvas: uint8 (size, size), or (n, size, size). review_below: confidence 0..1 under which a
-        person should look; None for the model's own. unreadable: `raise` UnreadableError at the first file
-        that cannot be read, or `return` the error in the place of its decision. read: what is read at all.
+        person should look; None for the model's own. evidence: what labels rest on, `header` (the pixels, and
+        of files the header's age and apparatus) or `pixels` alone. unreadable: `raise` UnreadableError at the
+        first file that cannot be read, or `return` the error in the place of its decision. read: what is
+        read at all.
 
         Raises UnreadableError, or UsageError for images of another type or shape.
         """
         if unreadable not in ("raise", "return"):
             raise UsageError(f"unreadable='{unreadable}' is unknown: use raise or return")
         check_between("review_below", review_below, 0, 1)
+        check_source(evidence)
 
         def decide(pictures: Sequence[ReadImage]) -> list[Decision]:
-            return ModelSet((self.predictor,)).decisions(pictures, review_below, StageTimer())
+            return ModelSet((self.predictor,), evidence).decisions(pictures, review_below, StageTimer())
 
         readings = self._read(images, read, strict=unreadable == "raise")
         return self._ask(readings, decide, self.predictor.batch_size)
@@ -132,6 +139,8 @@ class Model:
         self, images: Images, head: str | None = None, *, read: ReadSettings = _READ
     ) -> NDArray[np.float32]:
         """Return calibrated scores 0..1 of images, float32 (n, labels), in the order of the head's labels.
+
+        They are those of the pixels alone.
 
         images, read: see `predict`. head: the name of one of `heads`; None for the one that decides.
         Raises UnreadableError, or UsageError for other images, or a head that the model does not have.
@@ -173,7 +182,7 @@ class Model:
                 yield number, ReadImage(self._checked(image))
                 continue
             try:
-                yield number, ReadImage(read_image(image, self.canvas, read))
+                yield number, read_file(image, self.canvas, read)
             except UnreadableError as error:
                 if strict:
                     error.add_note(f"this is image {number} of those that were given, counted from 0")

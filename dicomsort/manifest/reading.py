@@ -12,8 +12,8 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import REJECT, ROTATION, columns
-from dicomsort.outcome import FileStamp, Header, Status
+from dicomsort.manifest.rows import REJECT, ROTATION, columns, renewed, split_reasons
+from dicomsort.outcome import Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
 _SCORE = "score_"
@@ -44,10 +44,11 @@ class ManifestRow:
     empty, None and empty where no model was asked. further: what other heads and other models say, by
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
-    action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to the
-    output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each model,
-    with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what was
-    placed was read again. version: of the dicomsort that wrote the row.
+    pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
+    weighed. action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to
+    the output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each
+    model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
+    was placed was read again. version: of the dicomsort that wrote the row.
     """
 
     path: str
@@ -57,6 +58,9 @@ class ManifestRow:
     confidence: float | None = None
     reject_score: float | None = None
     rotation: int | None = None
+    pixel_label: str = ""
+    pixel_confidence: float | None = None
+    evidence: Facts = ()
     action: str = ""
     destination: str = ""
     duplicate_of: str = ""
@@ -80,12 +84,13 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     name = os.fspath(path)
     name = os.path.join(name, MANIFEST) if os.path.isdir(name) else name
     names = next(_cells(name), [])
+    wanted = renewed(names)
     try:
-        start, end = names.index("frames") + 1, names.index("model")
+        start, end = wanted.index("age_group") + 1, wanted.index("model")
     except ValueError:
         start, end = 0, 0
-    answers = names[start:end]
-    if not end or names != columns(answers, REJECT in names, ROTATION in names):
+    answers = wanted[start:end]
+    if not end or wanted != columns(answers, REJECT in names, ROTATION in names):
         raise UsageError(f"'{escape(name)}' is no {MANIFEST} of this version")
     return _rows(name, names, _heads(answers))
 
@@ -99,7 +104,8 @@ def _rows(path: str, names: list[str], heads: Mapping[str, Sequence[str]]) -> It
             again[key] -= 1
             continue
         try:
-            row = _row(dict(zip(names, map(uncell, cells), strict=True)), heads)
+            told = dict(zip(names, map(uncell, cells), strict=True))
+            row = _row({**dict.fromkeys(renewed(names), ""), **told}, heads)
         except DAMAGE as error:
             raise damaged(path) from error
         yield row
@@ -144,6 +150,9 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         confidence=_number(texts["confidence"]),
         reject_score=_number(texts.get(REJECT, "")),
         rotation=int(texts[ROTATION]) if texts.get(ROTATION) else None,
+        pixel_label=texts["pixel_label"],
+        pixel_confidence=_number(texts["pixel_confidence"]),
+        evidence=split_reasons(texts["evidence"]),
         action=texts["action"],
         destination=unescape(texts["destination"]),
         duplicate_of=unescape(texts["duplicate_of"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from dicomsort import __version__
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Action, FileStamp, Header, Placement, Reason, Status
+from dicomsort.outcome import FOR_REVIEW, Action, Facts, FileStamp, Header, Placement, Reason, Status
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 
 REJECT, ROTATION = "reject_score", "rotation"
@@ -15,6 +15,7 @@ FIRST = "path"
 
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
 _LEADING = (FIRST, "status", "reason", "label", "confidence")
+_EVIDENCE = ("pixel_label", "pixel_confidence", "evidence")
 _PLACES = ("action", "destination", "duplicate_of")
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 _BETWEEN = "; "
@@ -26,7 +27,7 @@ def columns(answers: Sequence[str], rejects: bool = False, rotates: bool = False
     rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned.
     """
     told = [*([REJECT] * rejects), *([ROTATION] * rotates)]
-    return [*_LEADING, *told, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+    return [*_LEADING, *told, *_EVIDENCE, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
 
 
 def answers_of(names: Sequence[str]) -> list[str]:
@@ -34,6 +35,20 @@ def answers_of(names: Sequence[str]) -> list[str]:
     return list(
         names[len(columns((), REJECT in names, ROTATION in names)) - len(_TRAILING) : -len(_TRAILING)]
     )
+
+
+_NEW = {"age_group": "frames", **dict(zip(_EVIDENCE, ("confidence", *_EVIDENCE), strict=False))}
+"""Columns that manifests of earlier versions do not have, and behind which each of them stands."""
+
+
+def renewed(names: Sequence[str]) -> list[str]:
+    """Return the columns of a manifest with those that an earlier version did not write, in their places."""
+    found = list(names)
+    for new, before in _NEW.items():
+        place = REJECT if before == "confidence" and REJECT in found else before
+        if new not in found and place in found:
+            found.insert(found.index(place) + 1, new)
+    return found
 
 
 def join_reasons(reasons: Iterable[str]) -> str:
@@ -56,8 +71,9 @@ class Row:
     """One line of the manifest, to be written.
 
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
-    say, and other models. rotation: by how many degrees, clockwise, it is seen turned. sha256: of the bytes
-    that were placed and read again, in hex.
+    say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
+    pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
+    sha256: of the bytes that were placed and read again, in hex.
     """
 
     path: str
@@ -73,6 +89,9 @@ class Row:
     further: tuple[Decision, ...] = ()
     reject_score: float | None = None
     rotation: int | None = None
+    pixel_label: str = ""
+    pixel_confidence: float | None = None
+    evidence: Facts = ()
     stamp: FileStamp | None = None
     sha256: str = ""
 
@@ -89,9 +108,10 @@ class Row:
         places = [self.action, escape(self.destination), escape(self.duplicate_of)]
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
+        pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
         stamp = [str(self.stamp.size), str(self.stamp.mtime_ns)] if self.stamp else ["", ""]
         texts = [cell(text) for text in [*places, *header, *scores, model]]
-        return [*map(cell, leading), *numbers, *texts, *stamp, self.sha256, __version__]
+        return [*map(cell, leading), *numbers, *pixels, *texts, *stamp, self.sha256, __version__]
 
     def _answers(self) -> list[str]:
         cells = [_number(score) for score in self.scores]

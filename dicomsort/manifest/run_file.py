@@ -11,7 +11,7 @@ from dicomsort.manifest.names import RUN
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
-_BEFORE = {"engine": "torch"}
+_BEFORE = {"engine": "torch", "evidence": "pixels"}
 """What folders of earlier versions were filled with, which did not write it down."""
 
 
@@ -72,7 +72,7 @@ class RunFile:
         """
         for name, value in run.fixed.items() if self.runs else ():
             if (was := self.fixed.get(name, _BEFORE.get(name))) != value:
-                told = name in ("engine", "precision") and isinstance(was, str)
+                told = name in ("engine", "precision", "evidence") and isinstance(was, str)
                 same = f"--{name} {was}" if told else "the same settings"
                 raise UsageError(
                     f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "

@@ -13,7 +13,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns
+from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
@@ -86,12 +86,12 @@ class Manifest:
             names = _names_in(path)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"there is no manifest at '{escape(path)}'") from error
-        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), names, None)
+        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None)
 
     @classmethod
     def open_like(cls, path: str, folder: str, run: RunFacts) -> AbstractContextManager["Manifest"]:
         """Open a manifest in another folder, with the columns of the one at `path`."""
-        return cls._open_with(path, folder, _names_in(path), run)
+        return cls._open_with(path, folder, renewed(_names_in(path)), run)
 
     @classmethod
     def _open_with(
@@ -106,6 +106,7 @@ class Manifest:
     def _mend(self) -> None:
         _mend_line_ends(self._path)
         _cut_torn_line(self._path)
+        _add_columns(self._path)
         if os.path.exists(self._path):
             with open(self._path, "rb") as old:
                 self._check_columns(self._path, old.readline())
@@ -144,6 +145,7 @@ class Manifest:
         try:
             _mend_line_ends(path)
             _cut_torn_line(path)
+            _add_columns(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
                 self._file.flush()
@@ -247,6 +249,20 @@ def _is_foreign(path: str) -> bool:
             return True
         file.seek(0)
         return any(b"\r" in block for block in iter(partial(file.read, _CHUNK), b""))
+
+
+def _add_columns(path: str) -> None:
+    """Give a manifest of an earlier version the columns of this one, empty, by atomic rename."""
+    if not os.path.exists(path):
+        return
+    with open(path, "rb") as old:
+        names = next(csv.reader([old.readline().decode("utf-8", "replace")]), [])
+    if names[:1] != [FIRST] or (wanted := renewed(names)) == names:
+        return
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, wanted, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history.records(path))
 
 
 def _cut_torn_line(path: str) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,7 +21,9 @@ from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
+from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
 
 FORMAT = 1
@@ -32,7 +34,7 @@ WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", "config.json"
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
-    "training", "metrics", "reject",
+    "training", "metrics", "reject", "evidence",
 }  # fmt: skip
 _ANEW = "`dicomsort model export` writes it anew"
 _MOST_CONFIG = 64 << 20
@@ -73,7 +75,8 @@ class Bundle:
     head: the one that decides where a file goes; further: others, which answer in columns of their own.
     reject: set if the network gives a reject score, one more column after the logits.
     graph: the network as `graph.resolved` takes it; None for one that runs on PyTorch alone. It adds nothing
-    to the digest: it is the network and the weights once more.
+    to the digest: it is the network and the weights once more. evidence: what a header may say of the first
+    head's labels; None for a model that looks at pixels alone.
     """
 
     name: str
@@ -87,10 +90,13 @@ class Bundle:
     further: tuple[Head, ...] = ()
     reject: Reject | None = None
     graph: bytes | None = None
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         if len({head.name.casefold() for head in self.heads}) < len(self.heads):
             raise ValueError("two heads have one name")
+        if self.evidence is not None:
+            self.evidence.check(self.head)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -125,12 +131,23 @@ class Bundle:
             [head.scores(part) for head, part in zip(self.heads, parts, strict=True)], axis=1
         )
 
-    def decisions(self, outputs: NDArray[np.float32], review_below: float | None = None) -> list[Decision]:
+    def decisions(
+        self,
+        outputs: NDArray[np.float32],
+        review_below: float | None = None,
+        facts: Sequence[Facts] | None = None,
+    ) -> list[Decision]:
         """Turn outputs into decisions; `review_below` overrides the first head's own.
 
         outputs: (n, width), or (n, outputs) without the reject score, which then plays no part.
+        facts: what the header of each image says, as evidence for the first head; None for pixels alone.
         """
         decided = [decide_all(scores, self.heads, review_below) for scores in self.scores(outputs)]
+        if facts is not None and self.evidence is not None:
+            decided = [
+                decide_with(self.evidence, one, said, self.head, review_below)
+                for one, said in zip(decided, facts, strict=True)
+            ]
         if self.reject is None or outputs.shape[1] == self.outputs:
             return decided
         threshold = self.reject.threshold
@@ -144,6 +161,8 @@ class Bundle:
         parts = [asdict(self.network), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
         if self.reject is not None:
             parts.append({"reject": asdict(self.reject)})
+        if self.evidence is not None:
+            parts.append({"evidence": self.evidence.as_dict()})
         described = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
 
@@ -180,6 +199,16 @@ class Bundle:
         except OSError as error:
             raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
+    def save_evidence(self, folder: Path) -> None:
+        """Put the evidence into the bundle in `folder`; all else there stays. Raises TargetError."""
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config["evidence"] = None if self.evidence is None else self.evidence.as_dict()
+            with replacing(folder / CONFIG) as file:
+                file.write(json.dumps(config, indent=2) + "\n")
+        except OSError as error:
+            raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
     def _config(self, weights: bytes) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -192,6 +221,7 @@ class Bundle:
             "training": self.training,
             "metrics": self.metrics,
             **({} if self.reject is None else {"reject": asdict(self.reject)}),
+            **({} if self.evidence is None else {"evidence": self.evidence.as_dict()}),
         }
 
 
@@ -290,6 +320,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
         further=tuple(further),
         reject=None if config.get("reject") is None else Reject(**config["reject"]),
         graph=graph,
+        evidence=None if config.get("evidence") is None else evidence_of(config["evidence"], first),
     )
 
 

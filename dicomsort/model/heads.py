@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.outcome import Reason
+from dicomsort.outcome import Facts, Reason
 
 REVIEW = "review"
 """Folder and status of what a person should look at; no label may have this name."""
@@ -215,6 +215,8 @@ class Decision:
     decisions of the model's other heads, and of other models. reject_score: how unlike its training data the
     image is to the model, if that can tell; higher is less like them. rotation: by how many degrees,
     clockwise, the picture is seen turned from upright, if a model is sure: 0, 90, 180 or 270; see `rotation`.
+    evidence: the facts of the header that
+    were weighed, see `evidence`; pixels: what the pixels alone say, if some were.
     """
 
     label: str
@@ -224,6 +226,18 @@ class Decision:
     further: "tuple[Decision, ...]" = ()
     reject_score: float | None = None
     rotation: int | None = None
+    evidence: Facts = ()
+    pixels: "Decision | None" = None
+
+    @property
+    def pixel_label(self) -> str:
+        """What the pixels alone say."""
+        return (self.pixels or self).label
+
+    @property
+    def pixel_confidence(self) -> float:
+        """How sure the model is of that by the pixels alone, 0..1."""
+        return (self.pixels or self).confidence
 
     @property
     def review(self) -> bool:

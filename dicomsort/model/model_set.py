@@ -13,6 +13,7 @@ from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import HEADER, PIXELS
 from dicomsort.model.heads import Decision, prediction_columns
 from dicomsort.model.joined import outputs_of
 from dicomsort.model.rotation import Compass, compass_of
@@ -45,9 +46,13 @@ def _twice(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """Predictors on the same devices; the first decides where a file goes, the others answer beside it."""
+    """Predictors on the same devices; the first decides where a file goes, the others answer beside it.
+
+    evidence: what the first one's label rests on, one of `evidence.SOURCES`; the others see pixels alone.
+    """
 
     predictors: tuple[Predictor, ...]
+    evidence: str = HEADER
 
     @property
     def first(self) -> Predictor:
@@ -78,6 +83,11 @@ class ModelSet:
     def compass(self) -> Compass | None:
         """What tells that a picture is turned, if a model has such a head."""
         return compass_of([head for bundle in self.bundles for head in bundle.heads])
+
+    @property
+    def rests_on(self) -> str:
+        """What labels rest on: `header` only if it is asked for and the first model has rules for it."""
+        return self.evidence if self.first.bundle.evidence is not None else PIXELS
 
     @property
     def canvases(self) -> tuple[Preprocessing, ...]:
@@ -111,7 +121,8 @@ class ModelSet:
     ) -> list[Decision]:
         logits = self._logits(pictures, spent)
         first, *others = self.bundles
-        decided = first.decisions(logits[0], review_below)
+        facts = [picture.facts for picture in pictures] if self.rests_on == HEADER else None
+        decided = first.decisions(logits[0], review_below, facts)
         beside = [bundle.decisions(each) for bundle, each in zip(others, logits[1:], strict=True)]
         return [_joined(*row) for row in zip(decided, *beside, strict=True)]
 

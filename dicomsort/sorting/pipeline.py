@@ -21,6 +21,7 @@ from dicomsort.manifest.rows import Record, Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
+from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
 from dicomsort.sorting import shards, walk
@@ -53,7 +54,8 @@ class SortSettings:
     layout: see `layout.Layout`. review_below: 0..1, None for the model's own threshold. restart: the output
     must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
     the device. from_list: sort only what is listed there, see `inputs.listed_paths`. shard: sort one shard
-    only, and write its manifest. task: write the manifest of this task of a cluster.
+    only, and write its manifest. task: write the manifest of this task of a cluster. evidence: what labels
+    rest on, `header` (with the pixels) or `pixels` alone.
     """
 
     roots: tuple[str, ...]
@@ -72,6 +74,7 @@ class SortSettings:
     from_list: str | None = None
     shard: Shard | None = None
     task: str = ""
+    evidence: str = HEADER
 
 
 def sort(
@@ -92,7 +95,7 @@ def sort(
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    panel = ModelSet((predictor, *further))
+    panel = ModelSet((predictor, *further), settings.evidence)
     batch_size = settings.batch_size or panel.batch_size
     with _output(settings, out, panel) as (manifest, history):
         todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
@@ -189,6 +192,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
     if settings.from_list is not None:
         check_list(settings.from_list)
     Layout(settings.layout)
+    check_source(settings.evidence)
     if settings.restart and os.path.isdir(out) and os.listdir(out):
         raise UsageError(f"--restart: '{escape(settings.out)}' is not empty; choose another, or empty it")
     if os.path.exists(out) and not os.path.isdir(out):
@@ -208,6 +212,7 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "keep_duplicates": settings.keep_duplicates,
             "engine": predictor.engine,
             "precision": predictor.precision,
+            "evidence": panel.rests_on,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
             "roots": [escape(os.path.abspath(root)) for root in settings.roots],

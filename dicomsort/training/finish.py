@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dicomsort.data.dataset import Sample, data_hash
+from dicomsort.data.dataset import TRAIN, Sample, data_hash, listed
 from dicomsort.data.splits import Split
 from dicomsort.data.targets import split_by_head
 from dicomsort.errors import ModelError
 from dicomsort.evaluation import predictions
+from dicomsort.evaluation.evidence import fitted
 from dicomsort.evaluation.guarantee import guarantee_of, reviewed
 from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, right
 from dicomsort.model import bundle as bundles
@@ -101,6 +102,17 @@ def with_reject_score(bundle: Bundle, known: Seen, unseen: Seen) -> Bundle:
     threshold = float(np.quantile(found, 1 - FALSE_REJECTIONS))
     weights = {**bundle.weights, **weights}
     return replace(bundle, weights=weights, reject=Reject(round(threshold, 4)), graph=None)
+
+
+def with_evidence(bundle: Bundle, prepared: Prepared) -> Bundle:
+    """Give a bundle the rules of evidence that its training images bear out, and those that are stated."""
+    cache = prepared.train.cache
+    known = [
+        (sample.label, sample.facts or cache.facts(sample.sha256))
+        for sample in listed(prepared.samples, prepared.split, TRAIN)
+        if sample.label
+    ]
+    return replace(bundle, evidence=fitted(bundle.head, known))
 
 
 def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:

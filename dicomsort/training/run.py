@@ -13,7 +13,7 @@ from dicomsort.data import caveats, corrections, splits, targets
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
-from dicomsort.data.table import NONE, names_people
+from dicomsort.data.table import NONE, evidence_in, names_people
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluation import guarantee
 from dicomsort.imaging.canvas import canvas_of
@@ -279,6 +279,7 @@ class TrainingRun:
             tuple(facts),
             recipe.auxiliary,
             self.patient,
+            evidence_in(self.data, (*self.targets, *recipe.auxiliary)),
         )
 
     def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:

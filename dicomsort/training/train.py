@@ -23,7 +23,13 @@ from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
 from dicomsort.training import pretrained, probe, teacher
 from dicomsort.training.augment import Augmentation
-from dicomsort.training.finish import adjust_logits, patients_of, with_calibration, with_reject_score
+from dicomsort.training.finish import (
+    adjust_logits,
+    patients_of,
+    with_calibration,
+    with_evidence,
+    with_reject_score,
+)
 from dicomsort.training.loader import CachedImages, images_of, turning_of
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.trainer import Epoch, OnEpoch, Prepared, RunContext, Trainer, features_of
@@ -143,7 +149,8 @@ def train(
     known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)
     calibrated = with_calibration(bundle, unseen[1], prepared.validation.truth, patients_of(prepared))
     upright = prepared.validation.turns.count(0) or len(prepared.validation)
-    return with_reject_score(calibrated, known, (unseen[0][:upright], unseen[1][:upright]))
+    rejecting = with_reject_score(calibrated, known, (unseen[0][:upright], unseen[1][:upright]))
+    return with_evidence(rejecting, prepared)
 
 
 def interpolate(network: Network, start: Mapping[str, Tensor], share: float) -> None:

@@ -101,7 +101,8 @@ def test_eval_writes_figures_predictions_and_plots(written: Path) -> None:
     with (written / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scores = [f"score_{name}" for name in ROUTER_LABELS]
-    assert list(rows[0]) == ["file", "truth", "label", "confidence", *scores]
+    pixels = ["pixel_label", "pixel_confidence", "evidence"]
+    assert list(rows[0]) == ["file", "truth", "label", "confidence", *scores, *pixels]
     assert len(rows) == 15
     hits = sum(row["truth"] == row["label"] for row in rows)
     assert hits == 14

@@ -67,6 +67,7 @@ LIGHT = [
     "classify {archive} --out {new} --model {model} --device cpu --backend loky --tasks 1",
     "eval {labels} --target light --model {other} --part all --bootstrap 100 --device cpu",
     "calibrate {other} {labels} --target light --part all --target-precision 0.01 --out {new} --device cpu",
+    "model evidence {other} {labels} --target light --part all --out {new}",
     "render {file} --out {new} --model {model}",
     "apply {planned}",
     "undo {sorted}",
