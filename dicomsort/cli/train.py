@@ -145,9 +145,12 @@ def train(
         ),
     ] = None,
     adjust: Annotated[
-        bool | None,
+        float | None,
         typer.Option(
-            "--adjust/--no-adjust", help="Take the classes' shares out of the answers.", show_default="adjust"
+            min=0.0,
+            max=1.0,
+            help="In which part to take the classes' shares out of the answers.",
+            show_default="1",
         ),
     ] = None,
     augment: Annotated[

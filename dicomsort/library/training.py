@@ -49,7 +49,7 @@ class RecipeSettings(TypedDict, total=False):
     ema: float
     balance: float
     balance_by: str | None
-    adjust: bool
+    adjust: float
     augment: str
     patience: int
     seed: int
@@ -57,6 +57,12 @@ class RecipeSettings(TypedDict, total=False):
     concat_by: str | None
     auxiliary: tuple[str, ...]
     tree: tuple[tuple[str, str], ...]
+    further: float
+    probe: bool
+    interpolate: float
+    turned: float
+    teacher: str | None
+    teaching: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,11 +115,13 @@ def with_evidence(bundle: Bundle, prepared: Prepared) -> Bundle:
     return replace(bundle, evidence=fitted(bundle.head, known))
 
 
-def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
+def adjust_logits(network: Network, prepared: Prepared, balance: float, share: float) -> None:
     """Take the classes' frequencies in training out of the outputs (Menon et al. 2021, logit adjustment).
 
     A network learns to prefer what it has seen often. In a multiclass head what counts is the mean of the
     classes' recalls, so all classes become alike; in the others the balanced drawing is undone.
+    share: in which part, 0..1. The whole serves images like those of the training best; where these come from
+    elsewhere, a rare class is then answered too often.
     """
     images = prepared.train
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
@@ -133,7 +135,7 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float) -> None:
         )
     ]
     with torch.no_grad():
-        bias -= torch.from_numpy(np.concatenate(shifts)).to(bias)
+        bias -= share * torch.from_numpy(np.concatenate(shifts)).to(bias)
 
 
 def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:

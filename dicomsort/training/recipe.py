@@ -27,7 +27,8 @@ class Recipe:
 
     balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
     source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
-    balance_by: the column of the sources. adjust: take the shares of the classes out of the outputs. augment:
+    balance_by: the column of the sources. adjust: take the shares of the classes out of the
+    outputs, wholly (1), in part, or not (0). augment:
     see `augment.Augmentation.parse`. patience: training stops with the best weights after so many epochs
     without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
     float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
@@ -60,7 +61,7 @@ class Recipe:
     ema: float = 0.998
     balance: float = 0.5
     balance_by: str | None = None
-    adjust: bool = True
+    adjust: float = 1.0
     augment: str = "standard"
     patience: int = 0
     seed: int = 0
@@ -83,8 +84,8 @@ class Recipe:
             raise UsageError("--freeze keeps weights that are there already: give --pretrained, too")
         if (self.probe or self.interpolate < 1) and self.pretrained is None:
             raise UsageError("--probe and --interpolate want weights to start from: give --pretrained, too")
-        for name in ("label_smoothing", "ema", "balance", "interpolate", "turned", "teaching"):
-            whole = name in ("balance", "interpolate", "teaching")
+        for name in ("label_smoothing", "ema", "balance", "adjust", "interpolate", "turned", "teaching"):
+            whole = name in ("balance", "adjust", "interpolate", "teaching")
             if not 0 <= getattr(self, name) <= 1 or (not whole and getattr(self, name) == 1):
                 raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
 
@@ -100,7 +101,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     "imaging-router": (
         {
             "size": 512, "epochs": 100, "optimizer": "adam", "schedule": "sgdr", "learning_rate": 1e-4,
-            "weight_decay": 1e-4, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "weight_decay": 1e-4, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
             "augment": "none,flip=0.5,rotation=10", "clip": 0.1,
         },
         "VinDr's DICOM Imaging Router (Pham et al. 2021): 512 pixels, 100 epochs, Adam with warm restarts, "
@@ -109,7 +110,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     "unifesp": (
         {
             "size": 224, "epochs": 50, "optimizer": "adam", "schedule": "constant", "learning_rate": 1e-4,
-            "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
             "normalise": "unit", "augment": "none,flip=0.5,rotation=15,shift=0.1,zoom=0.1", "patience": 10,
         },
         "UNIFESP body parts: 224 pixels, greys from 0 to 1, several labels; --smooth gaussian or median "
@@ -118,7 +119,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     "registry": (
         {
             "size": 224, "epochs": 30, "optimizer": "adamw", "schedule": "onecycle", "learning_rate": 1e-4,
-            "weight_decay": 0.01, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": False,
+            "weight_decay": 0.01, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
             "normalise": "data", "augment": "none,flip=0.5,rotation=15,brightness=0.2,contrast=0.2",
             "patience": 8,
         },

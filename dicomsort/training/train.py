@@ -134,7 +134,7 @@ def train(
         interpolate(best, start, recipe.interpolate)
     best.keep(prepared.outputs)
     if recipe.adjust:
-        adjust_logits(best, prepared, recipe.balance)
+        adjust_logits(best, prepared, recipe.balance, recipe.adjust)
     bundle = Bundle(
         name=name,
         network=spec,

@@ -66,7 +66,7 @@ def test_classes_count_alike_after_training(pictures: Path, tmp_path: Path) -> N
     drawn = 0.25 / 2  # half of the rare class, which is drawn in proportion to the root of its size
     with torch.no_grad():
         network.body.get_classifier().bias[:] = torch.log(torch.tensor([0.75, 0.25, drawn / (1 - drawn)]))
-    finish.adjust_logits(network, replace(prepared, train=images), balance=0.5)
+    finish.adjust_logits(network, replace(prepared, train=images), balance=0.5, share=1.0)
     first, second, third = network.body.get_classifier().bias.tolist()
     assert first == pytest.approx(second, abs=1e-6)
     assert third == pytest.approx(np.log(0.05 / 0.95), abs=1e-5)
@@ -94,7 +94,7 @@ def test_the_mean_with_the_start_lies_between_both(pictures: Path, tmp_path: Pat
     prepared = prepared_from(pictures, tmp_path / "c")
     base = train.train("m", prepared, RECIPE, place(tmp_path / "m"))
     base.save(tmp_path / "m")
-    start = replace(RECIPE, pretrained=str(tmp_path / "m" / bundles.WEIGHTS), seed=1, adjust=False)
+    start = replace(RECIPE, pretrained=str(tmp_path / "m" / bundles.WEIGHTS), seed=1, adjust=0.0)
     names = [name for name in base.weights if "conv" in name]
     whole, half, none = (
         train.train("m", prepared, replace(start, interpolate=share), place(tmp_path / f"i{share}")).weights

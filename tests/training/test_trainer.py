@@ -128,7 +128,7 @@ def test_patience_takes_the_best_epoch(pictures: Path, tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.Trainer, "_validate", validate)
-        recipe = replace(RECIPE, epochs=9, patience=2, adjust=False)
+        recipe = replace(RECIPE, epochs=9, patience=2, adjust=0.0)
         bundle = train.train("m", prepared, recipe, place(tmp_path / "m"))
     assert len(states) == 4
     name = next(name for name in bundle.weights if name.endswith("bias"))
