@@ -123,9 +123,15 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float, share: f
     share: in which part, 0..1. The whole serves images like those of the training best; where these come from
     elsewhere, a rare class is then answered too often.
     """
+    bias = network.body.get_classifier().bias
+    with torch.no_grad():
+        bias -= share * torch.from_numpy(shifts_of(prepared, balance)).to(bias)
+
+
+def shifts_of(prepared: Prepared, balance: float) -> NDArray[np.float64]:
+    """Return what `adjust_logits` takes from each output (outputs,) where it adjusts them wholly."""
     images = prepared.train
     weights = np.array(sampling_weights(images.strata, images.sources, balance))
-    bias = network.body.get_classifier().bias
     shifts = [
         _shift(head, truth, weights) if head.name != ROTATION.name else np.zeros(head.width)
         for head, truth in zip(
@@ -134,8 +140,7 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float, share: f
             strict=True,
         )
     ]
-    with torch.no_grad():
-        bias -= share * torch.from_numpy(np.concatenate(shifts)).to(bias)
+    return np.concatenate(shifts)
 
 
 def _shift(head: Head, truth: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
