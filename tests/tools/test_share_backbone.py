@@ -1,4 +1,4 @@
-"""A model of several heads, divided: each part says of its heads what the whole says, and nothing of others."""
+"""A model of several heads, divided: each part says of its heads what the whole says."""
 
 from dataclasses import replace
 
