@@ -41,7 +41,8 @@ class Stub(FixedPredictor):
     """Answers by brightness, with as many outputs as the bundle has."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return super().logits(images)[:, : self.bundle.outputs]
+        said = super().logits(images)[:, : self.bundle.outputs]
+        return np.pad(said, ((0, 0), (0, self.bundle.outputs - said.shape[1])))
 
 
 @pytest.fixture
@@ -168,6 +169,18 @@ def test_the_header_stands_beside_the_pixels_and_moves_no_other_figure(
     assert "`age=child` 4" in section
     assert "| `age=child` | adult_chest 1 in 8.1e+03 | stated: for this test |" in section
     assert "| with a fact: accuracy | 4 | 0.750" in section
+
+
+def test_a_rotation_head_is_shown_all_of_the_test_part(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = Head("rotation", ("0", "90", "180", "270"), review_below=0.9)
+    text, _ = written("signs", labels, replace(small_bundle, further=(head,)), monkeypatch)
+    plain = " ".join(text.split())
+    assert "on the 14 images of the test part" in plain, "the others have no sign"
+    assert "All 20 images of the test part" in plain
+    assert "| 0° | 20 | 1.000 | 0.000 | - | 1.000 | 0 |" in plain, "it says 0, and is never sure"
+    assert "| 90° | 20 | 0.000 | 0.000 | - | 0.000 | 0 |" in plain
 
 
 def test_sources_are_counted_in_the_parts_of_the_split(
