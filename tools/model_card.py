@@ -100,7 +100,7 @@ def work_of(given: argparse.Namespace) -> Work:
     predicting.check(bundle.heads, (given.target,), test)
     with load.predictor_for(bundle, given.device, given.precision) as predictor:
         answered = predicting.predict_samples(predictor, test, settings)
-        turned = _turned(predictor, given.data, settings)
+        turned = _turned(predictor, given, settings)
     weighed, alone = None, pixels_alone(answered)
     (found,) = evaluate.evaluate([alone], (given.target,), settings)
     if any(one.evidence for one in answered.predictions) and found.measured[0].question.at == 0:
@@ -123,11 +123,12 @@ def _wanted(target: str, bundle: Bundle, columns: Sequence[str]) -> dataset.Colu
     return dataset.Columns((target,), concat=bundle.concat_by, metadata=facts, evidence=told)
 
 
-def _turned(predictor: Predictor, data: Path, settings: EvalSettings) -> Turned | None:
+def _turned(predictor: Predictor, given: argparse.Namespace, settings: EvalSettings) -> Turned | None:
     """Show the whole test part, whatever is known of it, in four positions, if a head is to tell these."""
     if all(head.name != ROTATION for head in predictor.bundle.heads):
         return None
-    every = dataset.load(data, dataset.Columns(concat=predictor.bundle.concat_by), unlabeled=True).samples
+    wanted = dataset.Columns((given.target,), concat=predictor.bundle.concat_by)
+    every = dataset.load(given.data, wanted, unlabeled=True).samples
     return turned_of(predictor, dataset.listed(every, predictor.bundle.split, TEST), settings.pool)
 
 
