@@ -101,4 +101,5 @@ def _rules(bundle: Bundle) -> str:
 
 
 def _odds(label: str, log_ratio: float) -> str:
-    return f"{label} 1 in {math.exp(-log_ratio):.3g}"
+    times = math.exp(-log_ratio)
+    return f"{label} 1 in {times:,.0f}" if times >= 100 else f"{label} 1 in {times:.3g}"

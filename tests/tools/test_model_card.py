@@ -167,7 +167,7 @@ def test_the_header_stands_beside_the_pixels_and_moves_no_other_figure(
     assert ours == theirs
     assert "for 4 of the 20 images" in " ".join(section.split()).casefold()
     assert "`age=child` 4" in section
-    assert "| `age=child` | adult_chest 1 in 8.1e+03 | stated: for this test |" in section
+    assert "| `age=child` | adult_chest 1 in 8,103 | stated: for this test |" in section
     assert "| with a fact: accuracy | 4 | 0.750" in section
 
 
