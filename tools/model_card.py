@@ -4,64 +4,60 @@
 
 Rewrites what stands between `<!-- BEGIN figures -->` and `<!-- END figures -->` (what was measured) and
 between `<!-- BEGIN data -->` and `<!-- END data -->` (where the pictures come from, counted); the rest of the
-card is written by hand and stays as it is. Draws `failures.png` beside it: wrong answers, the surest first,
-of those pictures only whose licence lets anyone pass them on. The CSV needs the columns `file`, `dataset`,
-`licence` and the target; `patient`, `view`, `technique`, `ambiguous` and `source_repo` are used if they are
-there.
+card is written by hand and stays as it is. The figures are those of the pixels alone; if the bundle has rules
+of evidence and the CSV says ages (`age`, `modality`, `sop_class`), those with the header stand beside them.
+If it has a rotation head, all images of the test part are shown to it in four positions. Draws `failures.png`
+beside the card: wrong answers, the surest first, of those pictures only whose licence lets anyone pass them
+on. The CSV needs the columns `file`, `dataset`, `licence` and the target; `patient`, `view`, `technique`,
+`ambiguous` and `source_repo` are used if they are there.
 """
 
 import argparse
-import io
 import sys
-import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from attribution import DATA_SETS
-from numpy.typing import NDArray
-from PIL import Image
+from card_evidence import CHESTS, chests_of, evidence_text, filed, pixels_alone
+from card_failures import MOST, PICTURE, Shown, failures_of, failures_text
+from card_rotation import Turned, rotation_text, turned_of
+from card_text import named, right_ones, share_text, table, wrapped
 
 from dicomsort import __version__
 from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, Sample
-from dicomsort.data.table import PATIENT, columns_of
+from dicomsort.data.table import EVIDENCE, PATIENT, columns_of
+from dicomsort.data.targets import encode
 from dicomsort.errors import DicomsortError, TargetError, UsageError
-from dicomsort.evaluation import evaluate
+from dicomsort.evaluation import evaluate, guarantee
 from dicomsort.evaluation import predictions as predicting
-from dicomsort.evaluation.bootstrap import Estimate
-from dicomsort.evaluation.evaluate import Measured, Mistake
+from dicomsort.evaluation.evaluate import Measured
 from dicomsort.evaluation.metrics import Metrics, Predictions, measure
 from dicomsort.evaluation.predictions import EvalSettings, ModelPredictions
 from dicomsort.evaluation.tables import figure_text
-from dicomsort.imaging import contact_sheet
-from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import bundle as bundles
 from dicomsort.model import load
+from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.outcome import Failure
+from dicomsort.model.rotation import ROTATION
 from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.training.label_tree import LEAST
 
 BLOCKS = ("figures", "data")
 ALL, WITH, OUTSIDE = "images", "with", "outside"
 NEEDED, BY = ("dataset", "licence"), ("dataset", "view", "technique")
 FACTS = (*NEEDED, "view", "technique", "ambiguous", "source_repo")
-CREDITS = (*NEEDED, "source_repo")
-FREE = frozenset({
-    "CC BY 3.0", "CC BY 4.0", "CC BY 4.0 (as stated by the data source)", "MIT", "Apache-2.0", "BSD", "MS-PL",
-})  # fmt: skip
-"""Licences, as the column says them, of pictures that may be shown."""
-CHESTS = ("adult_chest", "pediatric_chest")
-PICTURE, LARGEST = "failures.png", 240_000  # bytes
-STYLES, COLUMNS = ((160, 64), (160, 32), (144, 16), (128, 16), (112, 16), (96, 16), (80, 8)), 8
-WIDTH, CAPTION, MOST_LINES, MOST_ROWS = 120, 22, 3, 40  # characters, lines, rows of a table
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A bundle's answers on its test part, and all samples, of whatever part, whose truth is known."""
+    """A bundle's answers on its test part, and all samples, of whatever part, whose truth is known.
+
+    predicted, measured: by the pixels alone. weighed: with the header, None where it says nothing. turned:
+    what a rotation head says of the test part, None without one.
+    """
 
     data: Path
     folder: Path
@@ -70,6 +66,8 @@ class Work:
     samples: tuple[Sample, ...]
     settings: EvalSettings
     corrections: Path | None = None
+    weighed: Measured | None = None
+    turned: Turned | None = None
 
     @property
     def bundle(self) -> Bundle:
@@ -86,56 +84,66 @@ class Work:
         return measure(predictions, self.settings.bootstrap, self.settings.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The wrong answers, the surest first, and those of them that the picture shows."""
-
-    wrong: tuple[Mistake, ...]
-    pictured: tuple[Mistake, ...]
-    png: bytes
-
-
 def work_of(given: argparse.Namespace) -> Work:
     """Run the bundle on its test part, and measure it."""
     warm_up()
-    bundle = bundles.load(given.model)
-    columns = columns_of(given.data)
+    bundle, columns = bundles.load(given.model), columns_of(given.data)
     if missing := [name for name in NEEDED if name not in columns]:
         raise UsageError(f"'{given.data}' has no column '{missing[0]}'")
-    by, facts = (tuple(name for name in names if name in columns) for names in (BY, FACTS))
-    cluster = PATIENT if PATIENT in columns else None
-    settings = EvalSettings(given.bootstrap, given.seed, cluster, by, pool=pool_settings(given.workers))
-    wanted = dataset.Columns((given.target,), concat=bundle.concat_by, metadata=facts)
-    samples = corrections.load(given.data, wanted, given.corrections)[0].samples
+    settings = _settings(given, columns)
+    samples = corrections.load(given.data, _wanted(given.target, bundle, columns), given.corrections)[
+        0
+    ].samples
     test = dataset.listed(samples, bundle.split, TEST)
     if not test:
         raise UsageError(f"no labelled file of '{given.data}' is in the test part of the model's split")
     predicting.check(bundle.heads, (given.target,), test)
     with load.predictor_for(bundle, given.device, given.precision) as predictor:
         answered = predicting.predict_samples(predictor, test, settings)
-    (found,) = evaluate.evaluate([answered], (given.target,), settings)
+        turned = _turned(predictor, given, settings)
+    weighed, alone = None, pixels_alone(answered)
+    (found,) = evaluate.evaluate([alone], (given.target,), settings)
+    if any(one.evidence for one in answered.predictions) and found.measured[0].question.at == 0:
+        (again,) = evaluate.evaluate([answered], (given.target,), replace(settings, by=()))
+        weighed = again.measured[0]
     return Work(
-        given.data, given.model, answered, found.measured[0], tuple(samples), settings, given.corrections
-    )
+        given.data, given.model, alone, found.measured[0], tuple(samples), settings, given.corrections,
+        weighed, turned,
+    )  # fmt: skip
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  " * text.startswith("*"), break_on_hyphens=False)
+def _settings(given: argparse.Namespace, columns: Sequence[str]) -> EvalSettings:
+    by = tuple(name for name in BY if name in columns and name != given.target)
+    cluster = PATIENT if PATIENT in columns else None
+    return EvalSettings(given.bootstrap, given.seed, cluster, by, pool=pool_settings(given.workers))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a Markdown table."""
-    head, *lines = (f"| {' | '.join(cell.replace('|', ', ') for cell in row)} |" for row in (columns, *rows))
-    return "\n".join([head, f"|{'---|' * len(columns)}", *lines])
+def _wanted(target: str, bundle: Bundle, columns: Sequence[str]) -> dataset.Columns:
+    facts, told = (tuple(name for name in names if name in columns) for names in (FACTS, EVIDENCE))
+    return dataset.Columns((target,), concat=bundle.concat_by, metadata=facts, evidence=told)
+
+
+def _turned(predictor: Predictor, given: argparse.Namespace, settings: EvalSettings) -> Turned | None:
+    """Show the whole test part, whatever is known of it, in four positions, if a head is to tell these."""
+    if all(head.name != ROTATION for head in predictor.bundle.heads):
+        return None
+    wanted = dataset.Columns((given.target,), concat=predictor.bundle.concat_by)
+    every = dataset.load(given.data, wanted, unlabeled=True).samples
+    return turned_of(predictor, dataset.listed(every, predictor.bundle.split, TEST), settings.pool)
 
 
 def figures_text(work: Work, shown: Shown) -> str:
     """Write what was measured."""
     kind = {"multiclass": _multiclass, "multilabel": _multilabel, "binary": _binary}
     parts = [_introduction(work), *kind[work.measured.question.head.kind](work), _review(work)]
+    parts += [*_promises(work), *_rare(work)]
     parts += [_groups(work, column, groups) for column, groups in work.measured.groups.items()
               if column == "dataset" or len(groups) > 1]  # fmt: skip
-    return "\n\n".join([*parts, *_failures(work, shown)])
+    if work.weighed is not None:
+        parts += evidence_text(work.measured, work.weighed, work.bundle, work.measure)
+    if work.turned is not None:
+        parts += rotation_text(work.turned, work.measured, work.measure)
+    return "\n\n".join([*parts, *failures_text(shown, work.measured)])
 
 
 def _introduction(work: Work) -> str:
@@ -154,12 +162,7 @@ def _introduction(work: Work) -> str:
         f"python tools/model_card.py {work.data.name} --model models/{work.folder.resolve().name} "
         f"--target {work.target}{corrected}"
     )
-    return f"{_wrapped(text)}\n\n    {command}"
-
-
-def _named(figures: Metrics, names: Mapping[str, str]) -> str:
-    words = ", ".join(f"{words} {figure_text(figures.overall[name])}" for name, words in names.items())
-    return _wrapped(f"{words[0].upper()}{words[1:]}.")
+    return f"{wrapped(text)}\n\n    {command}"
 
 
 def _means(title: str, figures: Metrics, names: Sequence[str]) -> list[str]:
@@ -195,7 +198,7 @@ def _multiclass(work: Work) -> list[str]:
         table(
             ("class", "precision", "recall", "F1", "images"), _class_rows(work, ("precision", "recall", "f1"))
         ),
-        _named(figures, words),
+        named(figures, words),
         _confusion(figures),
     ]
     if set(CHESTS) <= set(figures.labels):
@@ -209,18 +212,13 @@ def _confusion(figures: Metrics) -> str:
 
 
 def _chests(work: Work) -> str:
-    predictions = work.measured.predictions
-    adult, child = (predictions.labels.index(name) for name in CHESTS)
-    some = predictions.take(np.isin(predictions.truth, (adult, child)))
-    if len(np.unique(some.truth)) < 2:
+    two = chests_of(work.measured.predictions)
+    if two is None:
         return "The test part does not show chests of both, adults and children."
-    truth = (some.truth == child).astype(np.int64)
-    chosen = np.where(some.chosen == some.truth, truth, 1 - truth)
-    two = Predictions("binary", CHESTS, truth, chosen, np.eye(2)[chosen], some.clusters)
     text = figure_text(work.measure(two).overall["recall_macro"])
-    return _wrapped(
-        f"Children's chests against adults', balanced accuracy over the {len(truth):,} images of either (any "
-        f"other answer is wrong): {text}."
+    return wrapped(
+        f"Children's chests against adults', balanced accuracy over the {len(two.truth):,} images of either "
+        f"(any other answer is wrong): {text}."
     )
 
 
@@ -237,7 +235,7 @@ def _multilabel(work: Work) -> list[str]:
         "subset_accuracy": "subset accuracy (all labels right)", "ece": "expected calibration error",
         "log_loss": "log loss",
     }  # fmt: skip
-    return [_named(figures, words), table(columns, rows)]
+    return [named(figures, words), table(columns, rows)]
 
 
 def _binary(work: Work) -> list[str]:
@@ -265,16 +263,13 @@ def _binary(work: Work) -> list[str]:
 
 def _review(work: Work) -> str:
     """Say what the review threshold does: how much stays, and how much of that is right."""
-    measured, heads = work.measured, work.bundle.heads
-    decisions = [predicting.decision_of(one, heads) for one in measured.known]
-    at = measured.question.at
-    kept = np.array([not (one, *one.further)[at].review for one in decisions])
-    right = _right(measured.predictions)
-    shares = [figure_text(_share(work, kept, measured.predictions))]
+    measured, kept = work.measured, filed(work.measured, work.bundle)
+    right, clusters = right_ones(measured.predictions), measured.predictions.take(kept).clusters
+    shares = [share_text(kept, measured.predictions.clusters, work.measure)]
     if kept.any():
-        shares.append(figure_text(_share(work, right[kept], measured.predictions.take(kept))))
+        shares.append(share_text(right[kept], clusters, work.measure))
     unlike = " What the reject score sends there besides is not counted." if work.bundle.reject else ""
-    return _wrapped(
+    return wrapped(
         f"Review threshold {measured.question.head.review_below:.4f}: {kept.sum():,} of {len(kept):,} images "
         f"are not sent to review, a coverage of {shares[0]}. {(right & kept).sum():,} of these are right"
         + "".join(f", a precision of {share}" for share in shares[1:])
@@ -282,17 +277,32 @@ def _review(work: Work) -> str:
     )
 
 
-def _right(predictions: Predictions) -> NDArray[np.bool_]:
-    """Say which answers are right (n,), of several labels: right in all of them."""
-    same = predictions.chosen == predictions.truth
-    return np.asarray(same.all(axis=1) if predictions.kind == "multilabel" else same, np.bool_)
+def _promises(work: Work) -> list[str]:
+    """Say what the bundle's review thresholds are worth, by the images that they were calibrated on."""
+    lines = guarantee.lines_of(work.bundle.metrics)
+    if not lines:
+        return []
+    return ["On the images that it was calibrated on:", "\n".join(wrapped(f"* {line}") for line in lines)]
 
 
-def _share(work: Work, flags: NDArray[np.bool_], predictions: Predictions) -> Estimate:
-    """Return the share of images that are flagged, with its interval."""
-    chosen, always = flags.astype(np.int64), np.ones(len(flags), np.int64)
-    made = Predictions("binary", ("no", "yes"), always, chosen, np.eye(2)[chosen], predictions.clusters)
-    return work.measure(made).overall["accuracy"]
+def _rare(work: Work) -> list[str]:
+    """Tell the labels with few training images, and what is answered for them."""
+    head, split = work.measured.question.head, work.bundle.split
+    cells = [one.targets[work.measured.question.cell] for one in work.samples
+             if split.get(one.sha256) == TRAIN]  # fmt: skip
+    known = np.stack([encode(cell, head) for cell in cells if cell] or [np.zeros(head.width, np.float32)]) > 0
+    counts = known.sum(axis=0) if head.kind != "binary" else np.array([(~known).sum(), known.sum()])
+    few = [(label, count) for label, count in zip(head.labels, counts, strict=True)
+           if count < LEAST or label in head.rare]  # fmt: skip
+    if not few:
+        return [f"Every label has at least {LEAST} training images."]
+    answered = dict.fromkeys(head.labels, "itself") | head.merged
+    rows = [[label, str(count), answered[label]] for label, count in few]
+    words = wrapped(
+        f"Labels with fewer than {LEAST} training images. Where another label is answered for one, it "
+        "counts as right here, too:"
+    )
+    return [words, table(("label", "training images", "answered as"), rows)]
 
 
 def _groups(work: Work, column: str, groups: Mapping[str, Metrics]) -> str:
@@ -322,97 +332,6 @@ def _wrong(figures: Metrics) -> int:
     if figures.kind == "multilabel":
         return round(figures.images * (1 - figures.overall["subset_accuracy"].value))
     return figures.images - sum(row[at] for at, row in enumerate(figures.confusion))
-
-
-def failures_of(work: Work, most: int) -> Shown:
-    """Find the wrong answers, and draw those whose pictures may be shown."""
-    wrong = evaluate.worst(work.measured, len(work.measured.known))
-    free = [one for one in wrong if may_be_shown(one.prediction.sample)][:most]
-    pictures = _pictures([one.prediction.sample for one in free], work.settings)
-    tiles = {id(one): contact_sheet.Tile(pictures[id(one.prediction.sample)], _caption(one))
-             for one in free if id(one.prediction.sample) in pictures}  # fmt: skip
-    pictured = tuple(one for one in free if id(one) in tiles)
-    return Shown(wrong, pictured, drawn(list(tiles.values())))
-
-
-def may_be_shown(sample: Sample) -> bool:
-    """Tell whether the licence lets anyone pass a picture on; of a study only the first file's is known."""
-    return not sample.views and sample.metadata.get("licence") in FREE
-
-
-def _pictures(samples: Sequence[Sample], settings: EvalSettings) -> dict[int, NDArray[np.uint8]]:
-    """Read samples again, by their id(); without what cannot be read any more."""
-    readings = dataset.read_all(samples, Preprocessing(size=224), settings.pool)
-    return {id(one): found.image for one, found in readings if not isinstance(found, Failure)}
-
-
-def _caption(mistake: Mistake) -> tuple[str, ...]:
-    facts = mistake.prediction.sample.metadata
-    said = [f"truth: {_plain(mistake.truth)}", f"answer: {_plain(mistake.label)}"]
-    lines = [line for text in said
-             for line in textwrap.wrap(text, CAPTION, max_lines=MOST_LINES, placeholder=" ...")]  # fmt: skip
-    return (facts["dataset"], *lines, f"confidence {mistake.confidence:.3f}")
-
-
-def _plain(label: str) -> str:
-    return label.replace("|", ", ") or "none"
-
-
-def drawn(tiles: Sequence[contact_sheet.Tile]) -> bytes:
-    """Draw a contact sheet as PNG, as large and in as many grays as the file may be; empty without tiles."""
-    content = b""
-    for side, greys in STYLES if tiles else ():
-        picture = contact_sheet.sheet_of(tiles, min(COLUMNS, len(tiles)), side).convert("L")
-        indices = np.rint(np.asarray(picture, np.float64) * (greys - 1) / 255).astype(np.uint8)
-        paletted = Image.frombytes("P", picture.size, indices.tobytes())
-        paletted.putpalette([level * 255 // (greys - 1) for level in range(greys) for _ in "rgb"])
-        file = io.BytesIO()
-        paletted.save(file, "PNG", optimize=True)
-        content = file.getvalue()
-        if len(content) <= LARGEST:
-            break
-    return content
-
-
-def _failures(work: Work, shown: Shown) -> list[str]:
-    """Write which answers are wrong, and whose pictures are shown."""
-    images, several = len(work.measured.known), work.measured.figures.kind == "multilabel"
-    sure = " Their confidence is that of the wrong label that it was surest of." * several
-    wrong = f"{len(shown.wrong):,} of {images:,} images are wrong{' in at least one label' * several}.{sure}"
-    parts = ["### Wrong answers", wrong]
-    if shown.pictured:
-        parts += [f"![Wrong answers, the surest first]({PICTURE})", _credits(shown)]
-    if shown.wrong:
-        parts.append(_failure_table(shown))
-    return parts
-
-
-def _credits(shown: Shown) -> str:
-    """Name the sources of the pictures, as their licences want it."""
-    counts = Counter(
-        tuple(one.prediction.sample.metadata.get(name, "") for name in CREDITS) for one in shown.pictured
-    )
-    lines = [
-        f"The picture shows {len(shown.pictured)} of them, the surest first, made small and of few greys, "
-        "and only those whose licence lets anyone pass them on. They come from"
-    ]
-    for (name, licence, repository), count in sorted(counts.items()):
-        words = (DATA_SETS.get(name), repository and f"copied from {repository}", licence)
-        lines.append(f"* {name} ({count}): {'; '.join(filter(None, words))}")
-    first, *others = map(_wrapped, lines)
-    return "\n".join([first, "", *others])
-
-
-def _failure_table(shown: Shown) -> str:
-    def row(one: Mistake) -> tuple[str, str, str]:
-        return one.prediction.sample.metadata["dataset"], _plain(one.truth), _plain(one.label)
-
-    counts, pictured = Counter(map(row, shown.wrong)), Counter(map(row, shown.pictured))
-    ranked = sorted(counts, key=lambda each: (-counts[each], each))
-    rows = [[*each, str(counts[each]), str(pictured[each])] for each in ranked[:MOST_ROWS]]
-    written = table(("data set", "truth", "answer", "images", "in the picture"), rows)
-    rest = sum(counts[each] for each in ranked[MOST_ROWS:])
-    return written + (f"\n\nThe rarer kinds, {rest:,} images in all, are left out." if rest else "")
 
 
 def data_text(work: Work) -> str:
@@ -447,7 +366,7 @@ def _licences(counts: Mapping[tuple[str, str], Counter[str]]) -> str:
     for (_, licence), each in counts.items():
         trained[licence] += each[TRAIN]
     words = "; ".join(f"{_marked(licence)}: {count:,}" for licence, count in trained.most_common() if count)
-    return _wrapped(f"Licences of the {trained.total():,} images that it was trained on: {words}.")
+    return wrapped(f"Licences of the {trained.total():,} images that it was trained on: {words}.")
 
 
 def _marked(licence: str) -> str:
@@ -487,7 +406,7 @@ def make(given: argparse.Namespace) -> None:
     for block in BLOCKS:
         put(text, block, "")
     work = work_of(given)
-    shown = failures_of(work, given.most)
+    shown = failures_of(work.measured, work.settings, given.most)
     figures = figures_text(work, shown)
     for block, content in zip(BLOCKS, (figures, data_text(work)), strict=True):
         text = put(text, block, f"\n{content}\n")
@@ -507,7 +426,7 @@ def main() -> None:
     parser.add_argument("--corrections", type=Path, help="labels to put right, as for dicomsort train")
     parser.add_argument("--bootstrap", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--most", type=int, default=COLUMNS * 5, help="pictures of wrong answers")
+    parser.add_argument("--most", type=int, default=MOST, help="pictures of wrong answers")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="float32", help="by default the same on every machine")

@@ -5,7 +5,8 @@
 
 RUN is what `dicomsort train` has made of several targets. Each new model has some of its heads, with the
 temperatures and thresholds that they have there; a reject score of its own, fitted to the training part of
-the split, with a threshold from the validation part; and a graph. In one run they are computed once.
+the split, with a threshold from the validation part; and a graph. The rules of evidence are of RUN's first
+head, and go where that decides. In one run they are computed once.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def part_of(whole: Bundle, part: Part) -> tuple[Bundle, list[int]]:
     made = replace(
         whole, name=part.name, head=first, further=tuple(further), weights=weights, reject=None, graph=None,
         metrics=_of_heads(whole.metrics, part.heads),
+        evidence=whole.evidence if first.name == whole.head.name else None,
     )  # fmt: skip
     return made, taken.tolist()
 

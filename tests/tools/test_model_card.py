@@ -2,11 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import card_failures
 import model_card
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from dicomsort.errors import ExitCode, UsageError
 from dicomsort.imaging.contact_sheet import Tile
 from dicomsort.model import load
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.evidence import Evidence, Rule
 from dicomsort.model.heads import Head
 
 MARKS = "\n".join(
@@ -29,14 +32,17 @@ HEADS = {
     "group": Head("label", ROUTER_LABELS, review_below=0.6),
     "signs": Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.3, 0.4)),
     "ill": Head("ill", ("no_ill", "ill"), kind="binary"),
+    "tree": Head("tree", ROUTER_LABELS, parents={"abdominal": "others"}, rare=("abdominal",)),
 }
+AGE = Rule("age=child", {"adult_chest": -9.0, "pediatric_chest": 0.0}, "stated: for this test")
 
 
 class Stub(FixedPredictor):
     """Answers by brightness, with as many outputs as the bundle has."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return super().logits(images)[:, : self.bundle.outputs]
+        said = super().logits(images)[:, : self.bundle.outputs]
+        return np.pad(said, ((0, 0), (0, self.bundle.outputs - said.shape[1])))
 
 
 @pytest.fixture
@@ -49,6 +55,7 @@ def labels(tmp_path: Path) -> Path:
         Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).save(tmp_path / f"secret{number}.png")
         rows.append({
             "file": f"secret{number}.png", "group": ROUTER_LABELS[group],
+            "tree": ROUTER_LABELS[group], "age": "5" if group == 3 else "",
             "signs": ("x", "x|y", "")[number % 3], "ill": number % 2,
             "patient": f"P{number // 2}", "dataset": f"set{number % 5}", "view": "AP",
             "licence": LICENCES[(number // 4) % 5], "ambiguous": int(number == 7), "source_repo": "a/b",
@@ -124,6 +131,58 @@ def test_figures_of_each_kind(
     assert "nan" not in text
 
 
+def test_a_guarantee_is_told_for_each_head(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = {"images": 600, "right": 600, "patients": 600, "lower_bound": 0.99502, "enough": True}
+    promise = {
+        "target": 0.995, "confidence": 0.95, "guaranteed": True, "threshold": 0.6, "images": 600, "wrong": 0,
+        "patients": 600, "patients_wrong": 0, "lower_bound": 0.99502, "coverage": 0.9,
+        "by_label": {"spine": bound, "others": {**bound, "enough": False}},
+    }  # fmt: skip
+    told = replace(small_bundle, metrics={"validation": [{"head": "label", "guarantee": promise}]})
+    text = " ".join(written("group", labels, told, monkeypatch)[0].split())
+    assert "* 'label', review threshold 0.6000: with 95% confidence at least 99.5%" in text
+    assert "each of these labels alone: others" in text
+
+
+def test_labels_with_few_training_images_are_listed_with_what_is_answered(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = written("tree", labels, small_bundle, monkeypatch)
+    assert "| label | training images | answered as |" in text
+    assert "| abdominal | 1 | others |" in text
+    assert "| spine | 1 | itself |" in text
+
+
+def test_the_header_stands_beside_the_pixels_and_moves_no_other_figure(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = written("group", labels, small_bundle, monkeypatch)
+    ruled = replace(small_bundle, evidence=Evidence((AGE,)))
+    text, _ = written("group", labels, ruled, monkeypatch)
+    before, section = text.split("### With the header's evidence")
+    texts = (" ".join(each.split()) for each in (before, plain.split("### Wrong answers")[0]))
+    ours, theirs = (re.sub(r"`group@\w+`", "", each) for each in texts)
+    assert ours == theirs
+    assert "for 4 of the 20 images" in " ".join(section.split()).casefold()
+    assert "`age=child` 4" in section
+    assert "| `age=child` | adult_chest 1 in 8,103 | stated: for this test |" in section
+    assert "| with a fact: accuracy | 4 | 0.750" in section
+
+
+def test_a_rotation_head_is_shown_all_of_the_test_part(
+    labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = Head("rotation", ("0", "90", "180", "270"), review_below=0.9)
+    text, _ = written("signs", labels, replace(small_bundle, further=(head,)), monkeypatch)
+    plain = " ".join(text.split())
+    assert "on the 14 images of the test part" in plain, "the others have no sign"
+    assert "All 20 images of the test part" in plain
+    assert "| 0° | 20 | 1.000 | 0.000 | - | 1.000 | 0 |" in plain, "it says 0, and is never sure"
+    assert "| 90° | 20 | 0.000 | 0.000 | - | 0.000 | 0 |" in plain
+
+
 def test_sources_are_counted_in_the_parts_of_the_split(
     labels: Path, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,11 +199,11 @@ def test_only_pictures_with_a_free_licence_are_shown(
     text, folder = written("group", labels, small_bundle, monkeypatch)
     assert "shows 1 of them" in text, "0, 4, 8, 12 and 16 are wrong; only 0 is free"
     assert "* set0 (1): copied from a/b; CC BY 4.0\n" in text
-    with Image.open(folder / model_card.PICTURE) as picture:
+    with Image.open(folder / card_failures.PICTURE) as picture:
         assert picture.width < 200
     text, folder = written("group", labels, small_bundle, monkeypatch, "--most", "0")
-    assert model_card.PICTURE not in text
-    assert not (folder / model_card.PICTURE).exists()
+    assert card_failures.PICTURE not in text
+    assert not (folder / card_failures.PICTURE).exists()
 
 
 @pytest.mark.parametrize(
@@ -157,18 +216,20 @@ def test_only_pictures_with_a_free_licence_are_shown(
 )  # fmt: skip
 def test_free_licences(licence: str, free: bool) -> None:
     sample = Sample(Path("a.png"), "a.png", ("x",), "a.png", "0" * 16, metadata={"licence": licence})
-    assert model_card.may_be_shown(sample) == free
-    assert not model_card.may_be_shown(replace(sample, views=(Path("b.png"),)))
+    assert card_failures.may_be_shown(sample) == free
+    assert not card_failures.may_be_shown(replace(sample, views=(Path("b.png"),)))
 
 
 def test_the_picture_stays_small() -> None:
     chance = np.random.default_rng(0)
-    tiles = [Tile(chance.integers(0, 256, (224, 224), np.uint8), ("a", "b")) for _ in range(40)]
-    content = model_card.drawn(tiles)
-    assert len(content) <= model_card.LARGEST
+    tiles = [
+        Tile(chance.integers(0, 256, (224, 224), np.uint8), ("a", "b")) for _ in range(card_failures.MOST)
+    ]
+    content = card_failures.drawn(tiles)
+    assert len(content) <= card_failures.LARGEST == 40_000
     with Image.open(io.BytesIO(content)) as picture:
-        assert picture.width > 8 * 70
-    assert model_card.drawn([]) == b""
+        assert picture.width > 8 * 48
+    assert card_failures.drawn([]) == b""
 
 
 @pytest.mark.parametrize("text", ["", "<!-- BEGIN data -->", "<!-- END data --><!-- BEGIN data -->"])
