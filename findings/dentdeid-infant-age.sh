@@ -1,8 +1,8 @@
 #!/bin/sh
 # DentDeID replaces an age in months by one it computes from the birth date, so after a first anonymizer an infant is 90 years old.
 #
-# The guess (written down before the run): the profile `research` keeps Patient's Age and caps it at 090Y, as its manual says; an
-#   age is worked out from the dates only where none is stated. `011M` is as good an age as `034Y` (PS3.5 6.2).
+# The guess (before anything was looked at): Patient's Age is removed, or only ages over 89 become 090Y. After a first run had made
+#   000Y of 011M, but before the runs with dummy dates: a stated age stays where the birth date is a dummy (PS3.5 6.2 allows months).
 # What was seen (dentdeid 0.1.0, dcm-anonymizer 0.5.0, pydicom 3.0.2): only ages in years count as stated. `034Y` stays, whatever the birth
 #   date is. `011M` stays without a birth date; with one it gives way to Study Date less birth date in whole years: `000Y` if the birth
 #   date is true. If it is the 19000101 that dcm-anonymizer writes for every birth date, the infant becomes `090Y`, for the cap hides

