@@ -114,7 +114,7 @@ def calibrate(
     corrections: options.Corrections = None,
     target_precision: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
-    ] = 0.995,
+    ] = 0.99,
     out: Annotated[
         Path | None, typer.Option(help="Folder of a calibrated copy; the model then stays as it is.")
     ] = None,

