@@ -37,10 +37,15 @@ from dicomsort.training.trainer import Epoch, Prepared, RunContext, predict
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 TARGETS = ("group", "view", "body_parts", "hardware", "fracture")
-RECIPE = Recipe(
-    arch="efficientnet_lite0", size=160, freeze=5, epochs=3, learning_rate=5e-4, ema=0.995, turned=0.15,
-    further=0.2, augment="standard,greys=0.5,pair=0.2",
-)  # fmt: skip
+SIZE = 160
+
+
+def recipe_from(weights: str) -> Recipe:
+    """Return how each model is trained, from a file of ImageNet weights."""
+    return Recipe(
+        arch="efficientnet_lite0", pretrained=weights, size=SIZE, freeze=5, epochs=3, learning_rate=5e-4,
+        ema=0.995, turned=0.15, further=0.2, augment="standard,greys=0.5,pair=0.2",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def _within(cells: Sequence[str], heads: Sequence[Head]) -> tuple[str, ...]:
 
 def load(labels: Path, folder: Path) -> Data:
     """Read all labeled pictures."""
-    cache = Cache(folder, Preprocessing(size=RECIPE.size))
+    cache = Cache(folder, Preprocessing(size=SIZE))
     found, _ = corrections.load(
         labels, Columns(TARGETS, "dataset"), MODELS / "corrections.csv", cache.hash_of
     )
@@ -165,7 +170,7 @@ def main() -> None:
     parser.add_argument("--adjust", type=float, nargs="+", default=[0.0, 0.4, 1.0])
     parser.add_argument("--only", nargs="+", help="train these folds, and answer nothing")
     given = parser.parse_args()
-    recipe = replace(RECIPE, pretrained=given.weights)
+    recipe = recipe_from(given.weights)
     data = load(given.labels, given.out / "cache")
     folds = sorted(set(data.groups.values()))
     made = {fold: trained(data, fold, recipe, given.out / fold) for fold in given.only or folds}

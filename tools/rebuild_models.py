@@ -28,8 +28,8 @@ DIVIDED = {
 }
 """The heads of each model. `rotation` is no column: --turned makes that head."""
 RECIPE = (
-    *("--size", "160", "--freeze", "3", "--epochs", "4", "--learning-rate", "5e-4"),
-    *("--turned", "0.15", "--further", "0.2"),
+    *("--size", "160", "--freeze", "5", "--epochs", "6", "--learning-rate", "5e-4", "--ema", "0.998"),
+    *("--adjust", "0.4", "--augment", "standard,greys=0.5,pair=0.2", "--turned", "0.15", "--further", "0.2"),
 )
 """What else the training is given: as it was when the shipped weights were made."""
 

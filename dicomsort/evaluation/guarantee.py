@@ -110,31 +110,58 @@ def guaranteed_threshold(confidence: Values, correct: Flags, patients: Counts, t
 
     confidence, correct, patients: of each image (n,). None if there is no such confidence.
 
-    Learn then Test with a fixed sequence: thresholds are tested from the strictest downwards, each at 5 %,
-    and the first that fails ends it, so all together are wrong in at most 5 % of calibrations. Which
-    thresholds are tested depends on how many patients lie above them, never on who is right: the first has an
-    eighth of the patients, and as many as could pass (`least_patients`); each further one 2 % more. Exact if
-    patients are exchangeable, and if the share of wrong answers grows as the threshold falls.
+    Learn then Test with fixed sequences: thresholds are tested from the strictest downwards, and the first
+    that fails ends a sequence. One begins with an eighth of the patients, and as many as must all be right to
+    pass; each further threshold has 2 % more. With enough patients, a second one begins where one may be
+    wrong, so that a single odd one among the surest does not end all; then each is tested at 2.5 %, else the
+    only one at 5 %, so all together are wrong in at most 5 % of calibrations. What is tested depends on how
+    many patients lie above, never on who is right. Exact if patients are exchangeable, and if the share of
+    wrong answers grows as the threshold falls.
 
     A patient counts as one, and as wrong if any answer above the threshold is: images of a patient are not
     independent. Where those with many images are no worse than others, the bound is on the safe side for
     images; the share of right images of the sample must reach the target, too.
     """
-    least, total = least_patients(target), len(np.unique(patients))
-    if least is None or total < least:
-        return None
+    total = len(np.unique(patients))
+    starts = _starts(target, total)
+    level = (1 - CONFIDENCE) / max(1, len(starts))
     order = np.argsort(-confidence, kind="stable")
     rank = len(order) - np.searchsorted(confidence[order][::-1], _GRID)
     met = np.append(0, np.cumsum(_first(patients[order], np.ones(len(order), np.bool_))))[rank]
     failed = np.append(0, np.cumsum(_first(patients[order], ~correct[order])))[rank]
     missed = np.append(0, np.cumsum(~correct[order]))[rank]
-    best = None
-    for at in _tested(met, max(least, total // _STRICTEST)):
-        safe = _at_most(int(failed[at]), int(met[at]), 1 - target) <= 1 - CONFIDENCE
-        if not safe or missed[at] > (1 - target) * rank[at]:
-            break
-        best = float(_GRID[at])
-    return best
+    passed = []
+    for start in starts:
+        for at in _tested(met, start):
+            safe = _at_most(int(failed[at]), int(met[at]), 1 - target) <= level
+            if not safe or missed[at] > (1 - target) * rank[at]:
+                break
+            passed.append(float(_GRID[at]))
+    return min(passed, default=None)
+
+
+def _starts(target: float, total: int) -> tuple[int, ...]:
+    """Return how many patients lie above the first threshold of each sequence; none if they cannot pass.
+
+    total: of all patients.
+    """
+    if not 0 < target < 1:
+        return ()
+    for level, wrong in (((1 - CONFIDENCE) / 2, (0, 1)), (1 - CONFIDENCE, (0,))):
+        fewest = [_fewest(each, target, level) for each in wrong]
+        if max(fewest) <= total:
+            return (max(fewest[0], total // _STRICTEST), *fewest[1:])
+    return ()
+
+
+def _fewest(wrong: int, target: float, level: float) -> int:
+    """Return the fewest patients that pass a test with so many wrong ones among them."""
+    count = wrong + 1
+    while _at_most(wrong, count, 1 - target) > level:
+        count = count + max(1, count // 100)
+    while _at_most(wrong, count - 1, 1 - target) <= level:
+        count -= 1
+    return count
 
 
 def _first(patients: Counts, flags: Flags) -> Flags:

@@ -15,7 +15,7 @@ from dicomsort.errors import ModelError
 from dicomsort.evaluation import predictions
 from dicomsort.evaluation.evidence import fitted
 from dicomsort.evaluation.guarantee import guarantee_of, reviewed
-from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, right
+from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, review_threshold, right
 from dicomsort.model import bundle as bundles
 from dicomsort.model import ood
 from dicomsort.model.bundle import Bundle, Reject
@@ -28,6 +28,9 @@ from dicomsort.training.trainer import Prepared
 
 FALSE_REJECTIONS = 0.01
 """The share of radiographs, of validation, that the reject score may send to review."""
+
+TURNED_PRECISION = 0.98
+"""The share of pictures called turned that are turned so; a wrong quarter shows on the second look."""
 
 _LEAST = 1e-6  # share of a class, so that its logarithm is a number
 
@@ -58,14 +61,17 @@ def with_calibration(
     """Fit temperatures and thresholds on images that were not trained on: logits and truth (n, outputs).
 
     patients: a number for each image (n,), as `patients_of` gives it. The review threshold is the one that
-    guarantees 99.5 % right answers; where none does, that of 99.5 % among these images; where even the surest
-    are not right, the highest possible. `metrics` say which.
+    guarantees REVIEW_PRECISION right answers; where none does, that of as many among these images; where
+    even the surest are not right, the highest possible. `metrics` say which. How sure a head must be that a
+    picture is turned goes by the turned ones alone.
     """
     heads, facts = [], []
     for head, known, wanted, own in split_by_head(bundle.heads, truth, logits):
         fitted = fitted_head(head, own, wanted)
         scores, who = fitted.scores(own), patients[known]
         found, _, guaranteed = reviewed(fitted, scores, wanted, who, REVIEW_PRECISION)
+        if head.name == ROTATION.name:
+            found, guaranteed = replace(fitted, review_below=_sure_to_turn(fitted, scores, wanted)), False
         promise = guarantee_of(found, scores, wanted, who, REVIEW_PRECISION, guaranteed)
         heads.append(found)
         facts.append(
@@ -79,6 +85,13 @@ def with_calibration(
             }
         )
     return replace(bundle, head=heads[0], further=tuple(heads[1:]), metrics={"validation": facts})
+
+
+def _sure_to_turn(head: Head, scores: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """Return the confidence from which TURNED_PRECISION of those that are called turned are turned so."""
+    turned = head.chosen(scores) != head.labels.index(ROTATION.labels[0])
+    confidence, correct = head.confidence(scores)[turned], right(head, scores, truth)[turned]
+    return review_threshold(confidence, correct, TURNED_PRECISION) if turned.any() else 1.0
 
 
 def patients_of(prepared: Prepared) -> NDArray[np.int64]:
