@@ -19,8 +19,8 @@ PREFIX = "reject."
 """What the names of these weights begin with in a bundle."""
 
 _NAMES = frozenset(PREFIX + name for name in ("mean", "basis", "line"))
-_COMPONENTS = 128
-_SHARE = 8  # at most every so many-th dimension becomes a component
+_COMPONENTS = 256
+_SHARE = 5  # at most every so many-th dimension becomes a component
 _IMAGES = 2  # at least so many for each: components of as many as there are images leave nothing over
 _LEAST = 1e-6
 

@@ -21,7 +21,6 @@ from committed import ARCHIVE, BROKEN, committed, name_of
 from labelled import draw_pictures
 from outputs import tree
 from PIL import Image
-from predictors import ROUTER_LABELS
 from program import Ran, command, inside
 
 from dicomsort import Preprocessing, ReadSettings, read_image
@@ -29,6 +28,9 @@ from dicomsort.cli.main import app
 from dicomsort.dicom import render
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.rows import columns
+from dicomsort.model.bundle import load, locate
+from dicomsort.model.defaults import DEFAULT_MODELS
+from dicomsort.model.model_set import columns_of
 from dicomsort.outcome import Failure, Reason, Status
 
 CANARIES = ("CANARY", "19330303")
@@ -82,7 +84,9 @@ def test_the_archive_ends_as_expected(
     assert statuses_differ(out, expected, "archive") == []
     assert (
         next(iter(rows(out).values())).keys()
-        == dict.fromkeys(columns([f"score_{label}" for label in ROUTER_LABELS], True)).keys()
+        == dict.fromkeys(
+            columns(columns_of([load(locate(name)) for name in DEFAULT_MODELS]), True, True)
+        ).keys()
     )
 
 
@@ -117,7 +121,7 @@ def test_json_is_one_object_and_adds_up(sorted_archive: tuple[Path, Ran]) -> Non
     assert set(summary["statuses"]) == {status.value for status in Status}
     run = json.loads((out / "run.json").read_text())
     assert run["fixed"]["model"] == summary["model"]
-    assert re.fullmatch(r"router5@[0-9a-f]{12}", summary["model"])
+    assert re.fullmatch(r"router5@[0-9a-f]{12}\+view@[0-9a-f]{12}", summary["model"])
 
 
 def test_a_second_run_says_that_all_is_done(

@@ -38,7 +38,7 @@ def rows_like(bundle: Bundle, name: str, seed: int, *heads: Head) -> Bundle:
     new = {LAYER[0]: draw.normal(0, 0.3, (outputs, features)), LAYER[1]: draw.normal(0, 1, outputs)}
     weights = {**bundle.weights, **{each: new[each].astype(bundle.weights[each].dtype) for each in LAYER}}
     bundle = replace(bundle, graph=widened_to(bundle, weights))
-    return replace(bundle, name=name, head=heads[0], further=heads[1:], weights=weights)
+    return replace(bundle, name=name, head=heads[0], further=heads[1:], weights=weights, evidence=None)
 
 
 def widened_to(bundle: Bundle, weights: dict[str, Any]) -> bytes:

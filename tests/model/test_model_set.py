@@ -326,7 +326,7 @@ def test_what_is_unlike_the_training_data_goes_to_review(
     out, middle = tmp_path / "out", float(np.median(list(brightness.values())))
     sort(settings(inbox, out, review_below=0.0), Rejecting(small_bundle, middle))
     found = rows(out)
-    assert list(next(iter(found.values())))[4:7] == ["confidence", "reject_score", "action"]
+    assert list(next(iter(found.values())))[4:7] == ["confidence", "reject_score", "pixel_label"]
     assert list(next(iter(found.values()))) == columns(columns_of([small_bundle]), rejects=True)
     for path, row in found.items():
         if path not in brightness:
