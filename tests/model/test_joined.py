@@ -219,7 +219,8 @@ def test_what_looks_at_the_outputs_sees_its_own_alone(rejecting: list[Bundle], n
     ]
     chosen.op_type, chosen.input[:] = "Identity", layer.output
     router = replace(router, graph=model.SerializeToString())
-    images = np.pad(noise, ((0, 0), (80, 80), (80, 80)))
+    beside = (router.preprocessing.size - noise.shape[1]) // 2
+    images = np.pad(noise, ((0, 0), (beside, beside), (beside, beside)))
     together, _ = ready([router, other], lambda each: OpenVinoClassifier(each, "float32"), with_graph=True)
     assert close(together.logits(images), OpenVinoClassifier(router, "float32").logits(images))
 

@@ -87,7 +87,7 @@ def test_the_score_is_the_norm_of_the_rest_less_the_energy() -> None:
     weights = ood.fit(features, logits, HEAD)
     centred = features.astype(np.float64) - features.mean(axis=0)
     _, values, axes = np.linalg.svd(centred, full_matrices=False)
-    rest = np.linalg.norm(centred - centred @ axes[:8].T @ axes[:8], axis=1)
+    rest = np.linalg.norm(centred - centred @ axes[:12].T @ axes[:12], axis=1)
     energy = np.log(np.exp(logits.astype(np.float64)).sum(axis=1))
     expected = (rest - rest.mean()) / rest.std() - (energy - energy.mean()) / energy.std()
     assert values[8] < 0.1 * values[7]
