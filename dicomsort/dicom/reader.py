@@ -17,7 +17,7 @@ from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
-READING = 3
+READING = 4
 """Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")

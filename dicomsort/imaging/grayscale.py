@@ -13,7 +13,7 @@ from dicomsort.outcome import Reason
 Mask = NDArray[np.bool_]
 
 _STRIP_ROWS = 256
-_WINDOW_SIDE = 224
+_WINDOW_SIDE = 160
 
 _EXTREMES, _PERCENTILES = (0.3, 99.7), (0.5, 99.5)
 _MARGIN, _LEAST_INNER = 0.02, 0.05  # of the range between the extremes, of the pixels
@@ -133,7 +133,7 @@ def window_shape(rows: int, columns: int, aspect: float) -> tuple[int, int]:
     """Return the (height, width) at which the window of an image is found, whatever size it is shown at.
 
     What is border, and which values a percentile leaves out, depends on how many pixels are averaged. The
-    longer side is 224, or that of a smaller image.
+    longer side is 160, or that of a smaller image.
     """
     longest = max(rows * max(aspect, 1), columns * max(1 / aspect, 1))
     return fitted_shape(rows, columns, min(_WINDOW_SIDE, round(longest)), aspect)

@@ -41,7 +41,7 @@ def picture(dataset: Dataset, size: int, frame: Float | None = None) -> Float:
     sign = _intensity_sign(dataset) if gray is None and window is None else 0
     if sign:
         values = _attenuation(dataset, values, sign)
-    judged = shape_of(dataset, min(224, max(shape_of(dataset, 0))))
+    judged = shape_of(dataset, min(160, max(shape_of(dataset, 0))))
     judged_values, judged_shown = area_average(values, judged), ~_padding(dataset, stored, judged)
     if gray is None and window is not None and _shows(window, judged_values, judged_shown):
         gray = window_to_gray(values, window)
