@@ -27,6 +27,8 @@ from committed import ARCHIVE, BROKEN, DATA, committed
 from damage import MUTANTS, THUMBNAIL, Small
 from synthetic import (
     BIG,
+    BORN,
+    BORN_LATELY,
     DEFLATED,
     DX,
     EXPLICIT,
@@ -209,7 +211,8 @@ def main(shared: Path) -> None:
 def archive(shared: Path) -> Iterable[Written]:
     """Fill tests/archive."""
     for radiograph in RADIOGRAPHS:
-        data = dicom_bytes(picture(shared, radiograph.source), radiograph.recipe, radiograph.target)
+        born = BORN_LATELY if radiograph.label == "pediatric_chest" else BORN
+        data = dicom_bytes(picture(shared, radiograph.source), radiograph.recipe, radiograph.target, born)
         yield put(Written(f"archive/{radiograph.target}", "sorted", radiograph.label), data)
     first = next(radiograph for radiograph in RADIOGRAPHS if radiograph.target == TWICE[0])
     original = (ARCHIVE / TWICE[0]).read_bytes()

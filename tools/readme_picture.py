@@ -39,7 +39,7 @@ def main() -> None:
             draw.text(
                 (column * SIDE + 3, top + MARGIN + SIDE - 13), note, fill=255, stroke_width=1, stroke_fill=0
             )
-    canvas.save(sheet, optimize=True)
+    canvas.quantize(64).save(sheet, optimize=True)
 
 
 if __name__ == "__main__":

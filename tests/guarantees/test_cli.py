@@ -33,7 +33,7 @@ from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.model_set import columns_of
 from dicomsort.outcome import Failure, Reason, Status
 
-CANARIES = ("CANARY", "19330303")
+CANARIES = ("CANARY", "19330303", "20150303")
 
 
 @pytest.fixture(scope="module")

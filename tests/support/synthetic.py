@@ -62,8 +62,14 @@ def uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
 
-def dicom_bytes(gray: Gray, recipe: Recipe, name: str) -> bytes:
-    return file_bytes(dataset_of(gray, recipe, name))
+BORN, BORN_LATELY = "19330303", "20150303"
+"""An adult's and a child's date of birth, at the time of the studies."""
+
+
+def dicom_bytes(gray: Gray, recipe: Recipe, name: str, born: str = BORN) -> bytes:
+    dataset = dataset_of(gray, recipe, name)
+    dataset.PatientBirthDate = born
+    return file_bytes(dataset)
 
 
 def dataset_of(gray: Gray, recipe: Recipe, name: str) -> Dataset:
@@ -87,7 +93,7 @@ def canary(sop_class: str, instance: str, study: str) -> Dataset:
     dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, 1
     dataset.InstitutionName, dataset.StudyDescription = "CANARY HOSPITAL", "CANARY STUDY"
     dataset.PatientName, dataset.PatientID = "CANARY^PATIENT^NAME", "CANARY-ID-4711"
-    dataset.PatientBirthDate = "19330303"
+    dataset.PatientBirthDate = BORN
     dataset.private_block(0x0029, "DICOMSORT TEST", create=True).add_new(0x01, "LO", "CANARY PRIVATE")
     return dataset
 
