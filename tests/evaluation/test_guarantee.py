@@ -121,3 +121,17 @@ def test_each_label_has_a_bound_of_its_own() -> None:
                         np.array([[1, 0, 0]], np.float32), np.arange(1), 0.9, False)  # fmt: skip
     assert [(one.images, one.right) for one in both.by_label.values()] == [(1, 1), (1, 0), (0, 0)]
     assert weak_labels("h", replace(promise, by_label={})) == ""
+
+
+@pytest.mark.parametrize(("patients", "held"), [(800, True), (500, False)])
+def test_one_odd_answer_among_the_surest_ends_all_only_where_patients_are_few(
+    patients: int, held: bool
+) -> None:
+    confidence = np.linspace(0.9999, 0.5, patients)
+    correct = np.ones(patients, np.bool_)
+    correct[100] = False
+    found = guaranteed_threshold(confidence, correct, np.arange(patients), 0.99)
+    assert (found is not None) is held
+    if found is not None:
+        above = confidence >= found
+        assert lower_bound(int(correct[above].sum()), int(above.sum())) >= 0.99
