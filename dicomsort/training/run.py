@@ -271,6 +271,10 @@ class TrainingRun:
         recipe = self.recipe
         if twice := set(self.targets) & set(recipe.auxiliary):
             raise UsageError(f"--auxiliary {min(twice)} is a target already")
+        if recipe.turned and ROTATION.name in {name.casefold() for name in self.targets}:
+            raise UsageError(
+                f"--turned makes a head '{ROTATION.name}' of its own: leave that target out, or rename it"
+            )
         return Columns(
             self.targets,
             recipe.balance_by,

@@ -149,6 +149,8 @@ def test_a_model_that_tells_turned_pictures_is_trained_from_upright_ones(
     assert (bundle.training["recipe"]["turned"], bundle.training["recipe"]["teacher"]) == (0.5, "lessons.csv")
     again = inside(capfd, "train", data, *words, "--out", tmp_path / "m", "--resume")
     assert "holds the finished model already" in again.err
+    taken = inside(capfd, "train", data, *words, "--target", "Rotation", "--out", tmp_path / "n")
+    assert (taken.code, "a head 'rotation' of its own" in taken.err) == (ExitCode.USAGE, True)
     folds = inside(capfd, "train", data, *words, "--folds", "2", "--out", tmp_path / "f", "--json")
     assert folds.code == 0, folds.err
     assert "rotation.label" in (tmp_path / "f" / "predictions.csv").read_text().splitlines()[0]
