@@ -4,8 +4,9 @@ from dicomsort.system.locks import LOCK
 
 MANIFEST = "manifest.csv"
 RUN = "run.json"
+REPORT = "report.html"
 SHARDS = "manifest.parts"
 """The folder of the manifests that many nodes write."""
 
-OWN = (MANIFEST, RUN, f"{MANIFEST}.part", f"{RUN}.part", SHARDS, LOCK)
+OWN = (MANIFEST, RUN, REPORT, *(f"{name}.part" for name in (MANIFEST, RUN, REPORT)), SHARDS, LOCK)
 """All of them; no source's destination may begin with one."""

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
+from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile
 from dicomsort.sorting import shards, walk
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
@@ -32,7 +31,7 @@ from dicomsort.sorting.inputs import Archive, Files, Shard, check_list
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings, stands
-from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
@@ -113,7 +112,8 @@ def sort(
                 tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
-    tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
+        tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
+        manifest.run_file.add_time(tally.took)
     return tally
 
 
@@ -170,7 +170,8 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, tally.move)
-    tally.labels = _census(manifest)
+    tally.radiographs = census(manifest.records())
+    tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
         check_found(tally)
@@ -303,12 +304,6 @@ def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
         tally.labels[row.label] += 1
     if watch is not None:
         watch(tally)
-
-
-def _census(manifest: Manifest) -> Counter[str]:
-    """Count the radiographs of the output by label."""
-    shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
-    return Counter(record.label for record in manifest.records() if record.label and record.status in shown)
 
 
 def check_ended(tally: SortSummary) -> None:
