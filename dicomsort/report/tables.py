@@ -80,12 +80,12 @@ def found_tables(figures: Figures) -> list[Table]:
     tables = figures.tables
     told = [
         by_group("Modality", "modality", tables["modality"]),
-        by_group("Transfer syntax", "transfer syntax", tables["transfer_syntax"], name_of),
-        by_group("Age group", "age group", tables["age_group"]),
         across(
             "Body Part Examined against the label", "Body Part Examined", figures.body_parts,
             "Radiographs by what the header says (rows) and by the label (columns).",
         ),
+        by_group("Transfer syntax", "transfer syntax", tables["transfer_syntax"], name_of),
+        by_group("Age group", "age group", tables["age_group"]),
     ]  # fmt: skip
     return [table for table in told if table.rows]
 
@@ -93,7 +93,7 @@ def found_tables(figures: Figures) -> list[Table]:
 def further_tables(figures: Figures) -> list[Table]:
     """Return what further heads and models say, by label."""
     heads = [(name, table) for name, table in figures.further.items() if table][:_HEADS]
-    return [across(name, name, table) for name, table in heads]
+    return [across(name, "answer", table) for name, table in heads]
 
 
 def reasons_table(figures: Figures) -> Table:
