@@ -89,4 +89,6 @@ def _bar(left: float, width: float, extent: tuple[float, float], kind: str) -> B
     """Return a bar, at least so high that it can be seen. extent: its top and its height, from 0 to 1."""
     top, height = extent
     high = max(1.0, height * HEIGHT)
-    return Bar(round(left, 1), round(width, 1), round(HEIGHT - max(top * HEIGHT, high), 1), round(high, 1), kind)
+    return Bar(
+        round(left, 1), round(width, 1), round(HEIGHT - max(top * HEIGHT, high), 1), round(high, 1), kind
+    )

@@ -47,9 +47,7 @@ class Cross:
             for column in (*kept_columns, REST):
                 smaller._reserve(row, column)
         for (row, column), count in self._cells.items():
-            smaller.add(
-                row if row in kept_rows else REST, column if column in kept_columns else REST, count
-            )
+            smaller.add(row if row in kept_rows else REST, column if column in kept_columns else REST, count)
         smaller._drop_empty()
         return smaller
 
@@ -136,6 +134,6 @@ class Examples:
             self.first.append(one)
 
 
-def share(count: int, of: int) -> str:
+def share(count: float, of: float) -> str:
     """Return a count as a share of others: `12.3 %`; empty if there are none."""
     return f"{100 * count / of:.1f} %" if of else ""

@@ -1,4 +1,4 @@
-"""What a manifest tells: counts and the files to show, in one pass and in memory that does not grow with it."""
+"""What a manifest tells: counts and the files to show, in one pass and little memory."""
 
 import csv
 import os
@@ -13,14 +13,11 @@ from typing import Any, BinaryIO
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged, last_of
 from dicomsort.manifest.rows import FIRST, split_reasons, status_when_placed
-from dicomsort.outcome import TROUBLE, Reason, Status
+from dicomsort.outcome import EXCLUDED, TROUBLE, UNSURE, Reason, Reviewed, Status
 from dicomsort.report.counts import Best, Cross, Examples, Shown, Spread
 from dicomsort.system.escaping import SEPARATORS, escape, uncell
 
 UNKNOWN = "(none)"
-UNSURE = "unsure"
-"""What a person writes who cannot tell; the file stays in review."""
-
 _MOST_WAYS = 20_000
 _MOST_LABELS = 2_000
 _MOST_REASONS = 200
@@ -49,21 +46,25 @@ class Group(StrEnum):
 RADIOGRAPHS = frozenset({Group.SORTED, Group.REVIEW, Group.PLANNED, Group.PLANNED_REVIEW})
 IN_REVIEW = frozenset({Group.REVIEW, Group.PLANNED_REVIEW})
 
-_GROUPS = {
-    **{status.value: Group.TROUBLE for status in TROUBLE},
-    **{status: Group.OTHER for status in (Status.NOT_DICOM, Status.NOT_XRAY, Status.NO_PIXELS)},
+_GROUPS: dict[str, Group] = {
+    **dict.fromkeys(TROUBLE, Group.TROUBLE),
+    **dict.fromkeys((Status.NOT_DICOM, Status.NOT_XRAY, Status.NO_PIXELS), Group.OTHER),
     Status.SORTED: Group.SORTED,
     Status.REVIEW: Group.REVIEW,
     Status.DUPLICATE: Group.DUPLICATE,
-    "excluded": Group.EXCLUDED,
+    Status.EXCLUDED: Group.EXCLUDED,
 }
+_PLANS = {Status.SORTED: Group.PLANNED, Status.REVIEW: Group.PLANNED_REVIEW, Status.EXCLUDED: Group.EXCLUDED}
 
 
-def group_of(status: str, reasons: str) -> Group:
-    """Return how a row ended. Raises KeyError for a status that is none of ours."""
+def group_of(status: str, reasons: str, decided: str = "") -> Group:
+    """Return how a row ended, or is to end. Raises KeyError for a status that is none of ours.
+
+    decided: what a person has decided.
+    """
     if status == Status.PLANNED:
-        for_review = status_when_placed(split_reasons(reasons)) is Status.REVIEW
-        return Group.PLANNED_REVIEW if for_review else Group.PLANNED
+        reviewed = Reviewed(decided, "", "") if decided else None
+        return _PLANS[status_when_placed(split_reasons(reasons), reviewed)]
     return _GROUPS[status]
 
 
@@ -153,7 +154,7 @@ class Figures:
                 "decided": decided.count,
                 "unsure": decided.unsure,
                 "changed": decided.changed,
-                "by": {name: count for name, count in decided.by.rows.items()},
+                "by": dict(decided.by.rows),
                 "labels": decided.labels.as_dict(),
             },
         }
@@ -225,7 +226,7 @@ class _Tally:
             tables={name: Cross() for name in ("label", "reason", *_TABLES)},
             further={name.removesuffix(_LABEL): Cross(200, _MOST_LABELS) for name in self._further},
         )
-        self._groups: dict[tuple[str, str], Group] = {}
+        self._groups: dict[tuple[str, ...], Group] = {}
 
     def take(self, cells: list[str]) -> None:
         """Count a row. Raises one of DAMAGE."""
@@ -240,7 +241,7 @@ class _Tally:
         if size := cells[self._size]:
             self._figures.size += int(size)
         status, reason, label, *_ = key
-        group = self._group(status, reason)
+        group = self._group(status, reason, key[7])
         if group is Group.TROUBLE:
             self._trouble(status, reason, cells)
         elif label and group in RADIOGRAPHS and cells[self._confidence]:
@@ -249,13 +250,13 @@ class _Tally:
             decided = self._figures.decisions
             decided.first, decided.last = min(decided.first or when, when), max(decided.last, when)
 
-    def _group(self, status: str, reason: str) -> Group:
-        """Return the group of a row; the answers are kept."""
-        group = self._groups.get((status, reason))
+    def _group(self, *ended: str) -> Group:
+        """Return the group of a row, see `group_of`; the answers are kept."""
+        group = self._groups.get(ended)
         if group is None:
-            group = group_of(status, reason)
+            group = group_of(*ended)
             if len(self._groups) < _MOST_WAYS:
-                self._groups[status, reason] = group
+                self._groups[ended] = group
         return group
 
     def _trouble(self, status: str, reason: str, cells: Sequence[str]) -> None:
@@ -288,7 +289,7 @@ class _Tally:
     def _count(self, key: tuple[str, ...], count: int) -> None:
         """Count rows that have all this in common."""
         status, reason, label, _, _, body_part, _, decided, by, *further = map(uncell, key)
-        found, group = self._figures, self._group(status, reason)
+        found, group = self._figures, self._group(status, reason, key[7])
         found.files += count
         found.groups[group] += count
         found.statuses[status] += count
@@ -314,7 +315,7 @@ class _Tally:
 
 def _shelf(label: str, decided: str) -> str:
     """Return the label under which a radiograph stands: a person's, else the model's."""
-    return uncell(decided if decided and decided != UNSURE else label)
+    return uncell(label if decided in ("", EXCLUDED, UNSURE) else decided)
 
 
 def _general(reason: str) -> str:
@@ -325,7 +326,7 @@ def _general(reason: str) -> str:
 def _decide(decisions: Decisions, decided: tuple[str, str, str], count: int) -> None:
     """Count decisions. decided: the model's label, the person's, and who that was."""
     was, becomes, by = decided
-    decisions.by.add(by or UNKNOWN, "unsure" if becomes == UNSURE else "decided", count)
+    decisions.by.add(by or UNKNOWN, UNSURE if becomes == UNSURE else "decided", count)
     if becomes == UNSURE:
         decisions.unsure += count
         return

@@ -19,7 +19,7 @@ from dicomsort.report.counts import Best, Shown, share
 from dicomsort.report.gather import Figures, Group
 from dicomsort.report.pictures import SIDE, fair_share
 from dicomsort.report.tables import Table, clipped
-from dicomsort.system.escaping import escape, uncell
+from dicomsort.system.escaping import escape, uncell, unescape
 
 MARK = '<meta name="generator" content="dicomsort report">'
 """What stands near the top of every report, by which a later one knows that it may take its place."""
@@ -51,6 +51,12 @@ class Run:
     took: Mapping[str, Any] = field(default_factory=dict)
     sample: Mapping[str, Any] = field(default_factory=dict)
     waiting: int = 0
+
+    @property
+    def roots(self) -> list[str]:
+        """The folders whose files were sorted, as the system knows them."""
+        roots = self.fixed.get("roots")
+        return [unescape(root) for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,7 @@ def _environment() -> Environment:
     environment.filters["bytes"] = readable_size
     environment.filters["path"] = lambda text: clipped(uncell(text), _LONGEST_PATH)
     environment.filters["clipped"] = clipped
+    environment.filters["escaped"] = escape
     return environment
 
 
@@ -175,11 +182,14 @@ def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
 def _bests(figures: Figures) -> Iterator[tuple[str, list[tuple[str, Best]]]]:
     for label in tables.labels_of(figures):
         if shelf := figures.shelves.get(label):
-            yield label, [
-                ("Surest in its folder", shelf.surest),
-                ("Least sure in its folder", shelf.least_sure),
-                ("Least sure in review", shelf.doubtful),
-            ]
+            yield (
+                label,
+                [
+                    ("Surest in its folder", shelf.surest),
+                    ("Least sure in its folder", shelf.least_sure),
+                    ("Least sure in review", shelf.doubtful),
+                ],
+            )
 
 
 def _strips(figures: Figures, pictures: Mapping[int, str]) -> list[tuple[str, list[Strip]]]:
@@ -217,7 +227,10 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(sample.get("answered"), int) or not sample["answered"]:
         return {}
     head = ("label", "sorted", "drawn", "answered", "right", "precision", "interval")
-    told = {name: clipped(str(sample.get(name, "-")), 20) for name in ("drawn", "of", "answered", "right", "unsure")}
+    told = {
+        name: clipped(str(sample.get(name, "-")), 20)
+        for name in ("drawn", "of", "answered", "right", "unsure")
+    }
     shares = {name: tables.percent(sample.get(name)) for name in ("precision", "low", "high", "confidence")}
     rows = tables.spot_check_rows(sample.get("labels"))
     return {**told, **shares, "table": Table("Spot check by label", head, rows) if rows else None}
@@ -236,12 +249,7 @@ def _took(took: Mapping[str, Any]) -> dict[str, Any]:
     files, seconds = took.get("files"), took.get("seconds")
     if not isinstance(files, int) or not isinstance(seconds, int | float) or seconds <= 0:
         return {}
-    spent = {key: value for key, value in dict(took.get("spent") or {}).items() if isinstance(value, int | float)}
-    rows = [
-        [_STAGES.get(stage, clipped(stage, 40)), f"{value:,.1f}", "" if stage in _BY_CLOCK else share(value, busy)]
-        for busy in [sum(value for stage, value in spent.items() if stage not in _BY_CLOCK)]
-        for stage, value in spent.items()
-    ]  # fmt: skip
+    rows = _stages({key: s for key, s in dict(took.get("spent") or {}).items() if isinstance(s, int | float)})
     head = ("stage", "seconds", "of processor time")
     return {
         "files": files,
@@ -250,6 +258,19 @@ def _took(took: Mapping[str, Any]) -> dict[str, Any]:
         "runs": took.get("runs", 1),
         "table": Table("Where the time went", head, rows) if rows else None,
     }
+
+
+def _stages(spent: Mapping[str, float]) -> list[list[str]]:
+    """Return the seconds of each stage, and which part they are of the processor time."""
+    busy = sum(seconds for stage, seconds in spent.items() if stage not in _BY_CLOCK)
+    return [
+        [
+            _STAGES.get(stage, clipped(stage, 40)),
+            f"{seconds:,.1f}",
+            "" if stage in _BY_CLOCK else share(seconds, busy),
+        ]
+        for stage, seconds in spent.items()
+    ]
 
 
 def _duration(seconds: float) -> str:
@@ -293,9 +314,9 @@ def _next_steps(figures: Figures, run: Run) -> Iterator[tuple[str, str]]:
         yield "Nothing is placed yet: carry the plan out", f"dicomsort apply {plan}"
     if groups[Group.REVIEW]:
         yield f"Look at the {groups[Group.REVIEW]:,} files in review", f"dicomsort review {out}"
-    if groups[Group.TROUBLE] and run.fixed.get("roots"):
-        roots = " ".join(shlex.quote(str(root)) for root in run.fixed["roots"][:5])
+    if groups[Group.TROUBLE] and run.roots:
+        roots = " ".join(shlex.quote(escape(root)) for root in run.roots) if len(run.roots) < 6 else "IN..."
         yield (
-            "Once what ended in trouble is mended (a share, a permission), try it again",
+            "Once a trouble is mended (a share, a permission), try again, with the options as before",
             f"dicomsort classify {roots} --out {out} --retry-failed",
         )

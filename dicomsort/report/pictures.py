@@ -22,7 +22,7 @@ SIDE = 144
 """Pixels a side."""
 
 _QUALITY = 78
-_MOST = 600
+_MOST = 400
 _MOST_BYTES = 6 << 20
 
 
@@ -67,20 +67,20 @@ def _few(files: Mapping[int, str]) -> Iterator[tuple[int, str]]:
         yield file
 
 
-def file_of(path: str, destination: str, action: str, out: str) -> str:
-    """Return which file to read for a row, in the texts of the manifest: the source, or else our copy.
+def copy_or_source(path: str, destination: str, action: str, out: str) -> str:
+    """Return which file to read for a row: the source, or if that is gone what was placed.
 
-    Never one outside the output, whatever the manifest says of a destination.
+    Never one outside the output instead, whatever the manifest says of a destination.
     """
-    source, target = unescape(uncell(path)), unescape(uncell(destination))
-    inside = action and target and not os.path.isabs(target) and os.pardir not in target.split(os.sep)
-    if inside and not os.path.exists(source):
-        return os.path.join(out, target)
-    return source
+    is_inside = not os.path.isabs(destination) and os.pardir not in destination.split(os.sep)
+    if action and destination and is_inside and not os.path.exists(path):
+        return os.path.join(out, destination)
+    return path
 
 
 def _file_of(one: Shown, out: str) -> str:
-    return file_of(one.path, one.destination, one.action, out)
+    path, destination = (unescape(uncell(text)) for text in (one.path, one.destination))
+    return copy_or_source(path, destination, one.action, out)
 
 
 def _jpeg(wanted: tuple[int, str], settings: ReadSettings) -> bytes | Failure:

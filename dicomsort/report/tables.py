@@ -38,7 +38,7 @@ def number(count: int) -> str:
 
 
 def by_group(title: str, first: str, table: Cross, said: Callable[[str], str] = str) -> Table:
-    """Return a table of values by how files ended, the groups in their order. said: what a value is called."""
+    """Return a table of values by how files ended, the groups in order. said: what a value is called."""
     groups = [group for group in Group if table.columns[group]]
     smaller = table.most(_ROWS, len(Group))
     rows = [
@@ -56,7 +56,9 @@ def across(title: str, first: str, table: Cross, note: str = "") -> Table:
         [clipped(row), *(number(smaller[row, column]) for column in columns), number(count)]
         for row, count in _ordered(smaller).items()
     ]
-    return Table(title, (first, *(clipped(column, 24) for column in columns), "all"), rows, note or _note(table))
+    return Table(
+        title, (first, *(clipped(column, 24) for column in columns), "all"), rows, note or _note(table)
+    )
 
 
 def _note(table: Cross) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest.names import MANIFEST, REPORT
+from dicomsort.manifest.names import MANIFEST, REPORT, SPOT_CHECK
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.report import page
 from dicomsort.report.gather import Figures, gather
@@ -19,16 +19,15 @@ from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
-_SAMPLE = "review.json"
 _LARGEST_SAMPLE = 8 << 20
 _ENDING = ".html"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """What a report shows. target: the file, None for report.html in the output. each: pictures at each end
+    """What a report shows.
 
-    of a class, 0 for none at all.
+    target: the file, None for report.html in the output. each: pictures at each end of a class, 0 for none.
     """
 
     target: str | None = None
@@ -102,7 +101,7 @@ def run_of(folder: str) -> Run:
 
 def _sample_of(folder: str) -> Mapping[str, Any]:
     """Return the spot check of an output; empty if there is none, or it cannot be read."""
-    path = os.path.join(folder, _SAMPLE)
+    path = os.path.join(folder, SPOT_CHECK)
     try:
         if os.path.getsize(path) > _LARGEST_SAMPLE:
             return {}

@@ -84,10 +84,11 @@ class SortSummary:
 
 def place_of(record: Record) -> str:
     """Return which of PLACES a row's radiograph is in, or is planned for; empty if it is in none."""
-    status = record["status"]
-    if status == Status.PLANNED:
-        return PLANNED_REVIEW if status_when_placed(record.reasons) is Status.REVIEW else status
-    return status if status in PLACES else ""
+    status = record.status
+    if status is not Status.PLANNED:
+        return status.value if status.value in PLACES else ""
+    planned = {Status.SORTED: status.value, Status.REVIEW: PLANNED_REVIEW}
+    return planned.get(status_when_placed(record.reasons, record.reviewed), "")
 
 
 def census(records: Iterable[Record]) -> Radiographs:
@@ -100,7 +101,7 @@ def census(records: Iterable[Record]) -> Radiographs:
 
 def count_radiograph(record: Record, found: Radiographs) -> None:
     """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label."""
-    label, place = record.get("reviewed_label") or record.label, place_of(record)
+    label, place = record.final_label, place_of(record)
     if label and place:
         found.setdefault(label, Counter())[place] += 1
 
