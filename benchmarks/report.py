@@ -136,8 +136,8 @@ def measure(out: Path, page: Path, *words: str) -> None:
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     name = " ".join(words) or "with pictures"
     print(
-        f"{name:16} {seconds:6.1f} s, {busy:6.1f} s of its processor time; main process {own / 1e6:.0f} MB, all "
-        f"{most / 1e6:.0f} MB; page {page.stat().st_size / 1e6:.2f} MB",
+        f"{name:16} {seconds:6.1f} s, {busy:6.1f} s of its processor; main process {own / 1e6:.0f} MB, "
+        f"all {most / 1e6:.0f} MB; page {page.stat().st_size / 1e6:.2f} MB",
         flush=True,
     )
 

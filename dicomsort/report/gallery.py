@@ -50,7 +50,7 @@ def choose(folder: str, roots: Sequence[str], statuses: Sequence[str], label: st
     if not rows:
         named = " or ".join(sorted(wanted)) + (f" and label '{label}'" if label is not None else "")
         raise NothingFoundError(f"no file of '{escape(folder)}' has status {named}")
-    rows.sort(key=lambda row: (row.final_label, -1.0 if row.confidence is None else row.confidence, row.path))
+    rows.sort(key=lambda row: (row.label, -1.0 if row.confidence is None else row.confidence, row.path))
     return list(_named(rows, folder, roots))
 
 
@@ -77,7 +77,7 @@ def name_of(row: ManifestRow, roots: Sequence[str]) -> str:
 
     A long path loses its front. A file without a label has its status instead.
     """
-    guess = _safe(row.final_label or row.status)[:_LONGEST_LABEL]
+    guess = _safe(row.label or row.status)[:_LONGEST_LABEL]
     sure = "" if row.confidence is None else f"_{row.confidence:.3f}"
     source = _safe(_relative(row.path, roots))[-_LONGEST_SOURCE:].lstrip("_.-")
     return f"{guess}{sure}_{source}"
@@ -133,6 +133,6 @@ def _table(written: Iterable[Chosen]) -> str:
     for one in written:
         row = one.row
         sure = "" if row.confidence is None else f"{row.confidence:.6f}"
-        cells = (escape(row.path), row.status.value, row.final_label, sure, join_reasons(row.reasons))
+        cells = (escape(row.path), row.status.value, row.label, sure, join_reasons(row.reasons))
         writer.writerow([one.picture, *map(cell, cells)])
     return text.getvalue()

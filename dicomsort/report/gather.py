@@ -24,8 +24,8 @@ _MOST_REASONS = 200
 _PATHS = 5
 _LABEL = ".label"
 _KEY = (
-    *("status", "reason", "label", "modality", "transfer_syntax", "body_part_examined", "age_group"),
-    *("reviewed_label", "reviewed_by"),
+    *("status", "reason", "label", "reviewed_label", "reviewed_by"),
+    *("modality", "transfer_syntax", "age_group"),
 )
 _TABLES = ("modality", "transfer_syntax", "age_group")
 
@@ -218,8 +218,12 @@ class _Tally:
         wanted = [place.get(name, self._width) for name in (*_KEY, *self._further)]
         self._key = itemgetter(*wanted)
         self._ways: Counter[tuple[str, ...]] = Counter()
-        single = ("size", "confidence", "path", "destination", "action", "reviewed_at")
-        self._size, self._confidence, self._path, self._destination, self._action, self._when = (
+        self._body_parts: Counter[tuple[str, str]] = Counter()
+        single = (
+            *("size", "confidence", "path", "destination", "action"),
+            *("reviewed_at", "body_part_examined"),
+        )
+        self._size, self._confidence, self._path, self._destination, self._action, self._when, self._part = (
             place.get(name, self._width) for name in single
         )
         self._figures = Figures(
@@ -235,17 +239,17 @@ class _Tally:
         cells.append("")  # stands for every column that is not there
         key = self._key(cells)
         self._ways[key] += 1
-        if len(self._ways) > _MOST_WAYS:
-            self._spread()
         self._at += 1
         if size := cells[self._size]:
             self._figures.size += int(size)
-        status, reason, label, *_ = key
-        group = self._group(status, reason, key[7])
+        status, reason, label, decided, *_ = key
+        group = self._group(status, reason, decided)
         if group is Group.TROUBLE:
             self._trouble(status, reason, cells)
-        elif label and group in RADIOGRAPHS and cells[self._confidence]:
-            self._shelve(key, group, cells)
+        elif group in RADIOGRAPHS:
+            self._shelve(_shelf(label, decided), group, cells)
+        if len(self._ways) > _MOST_WAYS or len(self._body_parts) > _MOST_WAYS:
+            self._spread()
         if when := cells[self._when]:
             decided = self._figures.decisions
             decided.first, decided.last = min(decided.first or when, when), max(decided.last, when)
@@ -266,8 +270,12 @@ class _Tally:
             return
         troubles.setdefault((status, why), Examples()).add(uncell(cells[self._path]), _PATHS)
 
-    def _shelve(self, key: Sequence[str], group: Group, cells: Sequence[str]) -> None:
-        label, shelves = _shelf(key[2], key[7]), self._figures.shelves
+    def _shelve(self, label: str, group: Group, cells: Sequence[str]) -> None:
+        """Count a radiograph under its label."""
+        self._body_parts[cells[self._part], label] += 1
+        if not label or not cells[self._confidence]:
+            return
+        shelves = self._figures.shelves
         shelf = shelves.get(label)
         if shelf is None:
             if len(shelves) >= _MOST_LABELS:
@@ -284,17 +292,20 @@ class _Tally:
     def _spread(self) -> None:
         for key, count in self._ways.items():
             self._count(key, count)
+        for (part, label), count in self._body_parts.items():
+            self._figures.body_parts.add(uncell(part) or UNKNOWN, label or UNKNOWN, count)
         self._ways.clear()
+        self._body_parts.clear()
 
     def _count(self, key: tuple[str, ...], count: int) -> None:
         """Count rows that have all this in common."""
-        status, reason, label, _, _, body_part, _, decided, by, *further = map(uncell, key)
-        found, group = self._figures, self._group(status, reason, key[7])
+        status, reason, label, decided, by, modality, syntax, age, *further = map(uncell, key)
+        found, group = self._figures, self._group(status, reason, decided)
         found.files += count
         found.groups[group] += count
         found.statuses[status] += count
-        for name, value in zip(_TABLES, (key[3], key[4], key[6]), strict=True):
-            self._by(name, uncell(value), group, count)
+        for name, value in zip(_TABLES, (modality, syntax, age), strict=True):
+            self._by(name, value, group, count)
         for why in split_reasons(reason):
             found.tables["reason"].add(_general(why), group, count)
         if decided:
@@ -303,7 +314,6 @@ class _Tally:
             return
         shelf = _shelf(label, decided)
         found.tables["label"].add(shelf or UNKNOWN, group, count)
-        found.body_parts.add(body_part or UNKNOWN, shelf or UNKNOWN, count)
         for table, answer in zip(found.further.values(), further, strict=True):
             table.add(answer or UNKNOWN, shelf or UNKNOWN, count)
 
@@ -315,7 +325,7 @@ class _Tally:
 
 def _shelf(label: str, decided: str) -> str:
     """Return the label under which a radiograph stands: a person's, else the model's."""
-    return uncell(label if decided in ("", EXCLUDED, UNSURE) else decided)
+    return uncell(decided) if decided and decided not in (EXCLUDED, UNSURE) else uncell(label)
 
 
 def _general(reason: str) -> str:
