@@ -12,6 +12,7 @@ from manifests import manifest
 from reports import decided, output, row
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest.history import last_of
 from dicomsort.manifest.rows import Row
 from dicomsort.outcome import Header, Reason, Status
 from dicomsort.report import gather as gathering
@@ -103,7 +104,6 @@ def test_rows_that_come_while_it_is_read_are_left_for_the_next_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output(tmp_path, [row("/in/1"), row("/in/2")])
-    last_of = gathering.last_of
     with manifest(tmp_path) as opened:
 
         def slowly(lines: object) -> object:

@@ -117,7 +117,7 @@ def test_what_people_decided_is_told(tmp_path: Path) -> None:
     ]
     words = words_of(made(output(tmp_path, rows)))
     assert "3 files were decided by 2 people between 2026-11-29T03:15:02Z and 2026-11-30T10:00:00Z" in words
-    assert "changed 2 times (66.7 %). Of 1 more nobody could be sure" in words
+    assert "changed 2 times (66.7 %). 1 more could not be told and stays in review" in words
     assert "The model's label against a person's" in words.replace("&#39;", "'")
     assert "1 excluded by a person" in words
 
