@@ -30,11 +30,12 @@ LAYERS = {
     "manifest": "system model",
     "sorting": "system imaging dicom model manifest",
     "cluster": "system model manifest sorting",
+    "review": "system imaging dicom model manifest sorting",
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting cluster data evaluation training",
+    "cli": "system imaging dicom model manifest sorting cluster review data evaluation training",
 }
 
 # Where a library may be imported: files, or whole rooms.
@@ -54,6 +55,8 @@ DOORS = {
     "sklearn": "evaluation/ data/splits.py",
     "matplotlib": "evaluation/plots.py training/log.py",
     "joblib": "cluster/backends.py",
+    "starlette": "review/app.py",
+    "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
 }
