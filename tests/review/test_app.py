@@ -188,7 +188,7 @@ def test_odd_paths_lead_nowhere(path: str, browser: Browser) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/api/items", "/api/items?ids=", "/api/items?ids=x", "/api/items?ids=-1", "/api/items?ids=²",
-     "/api/items?ids=1,,2", "/api/items?ids=" + ",".join(["1"] * 501), "/api/ids?order=up", "/api/ids?sort=<b>"],
+     "/api/items?ids=1,,2", f"/api/items?ids={'1,' * 500}1", "/api/ids?order=up", "/api/ids?sort=<b>"],
 )  # fmt: skip
 def test_questions_that_mean_nothing_get_one_line(path: str, browser: Browser) -> None:
     answer = browser.get(path.replace("²", "%C2%B2").replace("<b>", "%3Cb%3E"))

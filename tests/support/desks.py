@@ -1,12 +1,16 @@
-"""A desk in memory, for tests of what lies before it, and a server of its page in this process."""
+"""The review page without a browser: a desk in memory behind it, or the program as it is."""
 
 import http.client
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -165,4 +169,45 @@ def served(desk: MemoryDesk, folder: ThumbnailFolder | None = None) -> Iterator[
             running.join(10)
             pictures.close()
     assert not running.is_alive()
-    time.sleep(0)
+
+
+@dataclass
+class Reviewing:
+    """`dicomsort review` as a program of its own. told: what it has said until its page was there."""
+
+    program: "subprocess.Popen[str]"
+    told: str
+    browser: Browser
+    entered: Answered
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; returns the exit code, and what was said from then on."""
+        self.browser.close()
+        self.program.send_signal(number)
+        _, said = self.program.communicate(timeout=60)
+        return self.program.returncode, said
+
+
+def begin_review(out: Path, *words: str, env: Mapping[str, str] | None = None) -> Reviewing:
+    """Start the program, and open the address that it prints."""
+    words = (sys.executable, "-m", "dicomsort", "review", str(out), "--no-browser", "--workers", "1", *words)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    program = subprocess.Popen(words, text=True, env=env, **streams)  # type: ignore[call-overload]
+    told = ""
+    for line in program.stderr:
+        told += line
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]+)", line):
+            browser = Browser(int(found[1]))
+            return Reviewing(program, told, browser, browser.enter(found[2]))
+    raise AssertionError(told)
+
+
+@contextmanager
+def reviewing(out: Path, *words: str, env: Mapping[str, str] | None = None) -> Iterator[Reviewing]:
+    """Run the program for as long as the block runs."""
+    running = begin_review(out, *words, env=env)
+    try:
+        yield running
+    finally:
+        if running.program.poll() is None:
+            running.end(signal.SIGKILL)
