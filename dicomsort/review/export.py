@@ -66,8 +66,8 @@ def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = 
     """Write a table of the files whose class a person decided: a data set for `train`, see COLUMNS.
 
     file: the source or, where that is gone, our copy. patient: see `dicom.patient`; its salt stays in the
-    output, so keys of two outputs tell nothing of each other. source: the folder that was sorted. seen_in: the
-    part of the model's own split that holds this very image. What is excluded or unsure is left out.
+    output, so keys of two outputs tell nothing of each other. source: the folder that was sorted. seen_in:
+    the part of the model's own split that holds this very image. What is excluded or unsure is left out.
 
     trained: a table that the model was trained on. Its images come as corrections instead, for `train
     --corrections`, in a file beside, where the label differs. Raises UsageError if a file exists or there is
