@@ -1,0 +1,36 @@
+// Notices that the server is gone, and waits until the same output is served again.
+
+import * as api from "./api.js";
+import { changed, learn, store } from "./store.js";
+
+const PAUSE = 1000;
+let waiting = null;
+
+/** Say why the server cannot be reached; resolves when it can. */
+export function lost(error) {
+  store.offline = error.message;
+  changed();
+  waiting ??= untilBack();
+  return waiting;
+}
+
+async function untilBack() {
+  while (store.offline) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    store.offline = await trouble();
+    changed();
+  }
+  waiting = null;
+}
+
+async function trouble() {
+  try {
+    const session = await api.state();
+    if (session.out !== store.session.out) return "Another output is served at this address now.";
+    store.session = session;
+    learn({ notices: session.notices });
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}

@@ -1,0 +1,180 @@
+// Decisions: of one image or a batch, marked at once and sent in order, and taken back by undo.
+
+import * as api from "./api.js";
+import { advance, goTo } from "./list.js";
+import { itemsOf } from "./items.js";
+import { lost } from "./connection.js";
+import { count } from "./pace.js";
+import { enqueue } from "./queue.js";
+import { changed, currentId, decisionOf, learn, say, store, targetIds } from "./store.js";
+
+const history = []; // one entry a keystroke: the batches that it sent
+
+export const EXCLUDED = "excluded";
+export const UNSURE = "unsure";
+
+/** How many images, as words. */
+export const images = (number) => (number === 1 ? "1 image" : `${number.toLocaleString("en")} images`);
+
+/** Decide the selection, else the current image. */
+export function decide(label) {
+  if (!allowed()) return;
+  const ids = targetIds();
+  if (ids.length) carryOut([{ ids, label }]);
+}
+
+/** A class key: the decision itself, or one of several labels of a multilabel model. */
+export function choose(label) {
+  if (!store.session.multilabel) return decide(label);
+  if (!allowed()) return;
+  if (!store.toggles.delete(label)) store.toggles.add(label);
+  say(store.toggles.size ? `${joined()}: Enter decides` : "No label chosen: Enter agrees with the model");
+}
+
+/** Agree with the model, or decide for the labels that were chosen. */
+export async function agree() {
+  if (!allowed()) return;
+  if (store.toggles.size) return decide(joined());
+  const ids = targetIds();
+  if (ids.some((id) => !store.items.has(id)) && !(await fetched(ids))) return;
+  const batches = byModelLabel(ids);
+  if (batches.length) carryOut(batches);
+  else if (ids.length) say("The model says nothing here to agree with: press the key of a class");
+}
+
+/** Take back the last batch; of this sitting at once, of an earlier one when the server has answered. */
+export function undo() {
+  if (!allowed()) return;
+  const entry = history.pop();
+  if (!entry) return enqueue(undoJob({ ids: [], label: "", accepted: true }));
+  const batches = [...entry.batches].reverse();
+  for (const batch of batches) {
+    const owner = {};
+    for (const id of batch.ids) store.marks.set(id, { label: batch.before.get(id), owner });
+    enqueue(undoJob(batch, owner));
+  }
+  const ids = batches.flatMap((batch) => batch.ids);
+  count(-ids.length);
+  goTo(entry.at);
+  say(`${images(ids.length)}: taken back`);
+}
+
+function allowed() {
+  if (store.session.read_only) say(`Nothing can be decided here: ${store.session.read_only}`);
+  return !store.session.read_only;
+}
+
+function joined() {
+  return store.session.labels.filter((label) => store.toggles.has(label)).join("|");
+}
+
+async function fetched(ids) {
+  try {
+    await itemsOf(ids);
+    return true;
+  } catch (error) {
+    if (error instanceof api.Unreachable) lost(error);
+    else say(error.message);
+    return false;
+  }
+}
+
+function byModelLabel(ids) {
+  const groups = new Map();
+  for (const id of ids) {
+    const { label } = store.items.get(id);
+    if (label) groups.set(label, [...(groups.get(label) ?? []), id]);
+  }
+  return [...groups].map(([label, members]) => ({ label, ids: members }));
+}
+
+function carryOut(wanted) {
+  const at = currentId();
+  const batches = wanted.map(({ ids, label }) => mark(ids, label));
+  const ids = batches.flatMap((batch) => batch.ids);
+  history.push({ batches, at });
+  batches.forEach((batch) => enqueue(decisionJob(batch)));
+  count(ids.length);
+  store.toggles.clear();
+  const rest = advance(ids);
+  const what = batches.length === 1 ? batches[0].label : `as the model says (${batches.length} labels)`;
+  say(`${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`);
+}
+
+function mark(ids, label) {
+  const batch = { ids, label, before: new Map(ids.map((id) => [id, decisionOf(id)])), accepted: false };
+  for (const id of ids) {
+    store.marks.set(id, { label, owner: batch });
+    store.refusals.delete(id);
+  }
+  changed();
+  return batch;
+}
+
+function decisionJob(batch) {
+  return {
+    send: () => api.decide(batch.ids, batch.label),
+    landed: async () => (await still(batch)).every((item) => item.reviewed_label === batch.label),
+    current: () => ({ refused: [] }), // the images were fetched to find out
+    done: (reply) => acknowledge(batch, reply),
+    failed: (error) => acknowledge(batch, { refused: batch.ids.map((id) => ({ id, reason: error.message })) }),
+  };
+}
+
+/** The images as the server knows them now; those that are other files than they were are no longer sent. */
+async function still(batch) {
+  const paths = new Map(batch.ids.map((id) => [id, store.items.get(id)?.path]));
+  const found = await itemsOf(batch.ids, true);
+  const other = found.filter((item) => paths.get(item.id) !== undefined && paths.get(item.id) !== item.path);
+  if (other.length) throw new api.Refused("the output has changed meanwhile: reload this page");
+  return found;
+}
+
+function acknowledge(batch, reply) {
+  release(batch.ids, batch);
+  const { refused = [] } = reply;
+  batch.accepted = refused.length < batch.ids.length;
+  for (const { id, reason } of refused) store.refusals.set(id, reason);
+  if (refused.length) say(`${images(refused.length)} not decided: ${refused[0].reason}`);
+  if (!batch.accepted) forget(batch);
+  learn(reply);
+}
+
+function release(ids, owner) {
+  for (const id of ids) {
+    if (store.marks.get(id)?.owner === owner) store.marks.delete(id);
+  }
+}
+
+function forget(batch) {
+  const place = history.findIndex((entry) => entry.batches.includes(batch));
+  if (place < 0) return;
+  const entry = history[place];
+  entry.batches = entry.batches.filter((other) => other !== batch);
+  if (!entry.batches.length) history.splice(place, 1);
+}
+
+function undoJob(batch, owner) {
+  return {
+    send: () => (batch.accepted ? api.undo() : {}), // a batch that was refused as a whole is not there to undo
+    landed: () => undone(batch),
+    current: () => ({}),
+    done: (reply) => takenBack(batch, owner, reply),
+    failed: (error) => takenBack(batch, owner, { failure: error.message }),
+  };
+}
+
+async function undone(batch) {
+  if (!batch.ids.length) throw new api.Refused("the server was gone; look, and press u again");
+  return (await still(batch)).every((item) => item.reviewed_label !== batch.label);
+}
+
+function takenBack(batch, owner, reply) {
+  release(batch.ids, owner);
+  learn(reply);
+  const back = reply.items ?? [];
+  if (reply.failure) return say(`Not taken back: ${reply.failure}`);
+  if (batch.ids.length) return;
+  say(back.length ? `${images(back.length)}: taken back` : "There is nothing to take back");
+  if (back.length) goTo(back[0].id);
+}

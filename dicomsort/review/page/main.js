@@ -1,0 +1,58 @@
+// Starts the page: asks for the state, builds each part, and draws them whenever the store has changed.
+
+import * as address from "./address.js";
+import * as api from "./api.js";
+import { byId } from "./dom.js";
+import { buildFilters, change, drawFilters } from "./filters.js";
+import { drawGrid, listenToGrid } from "./grid.js";
+import { prepareHelp } from "./help.js";
+import { listen } from "./keys.js";
+import { load } from "./list.js";
+import { drawMessages, prepareMessages } from "./messages.js";
+import { buildPanel, drawPanel } from "./panel.js";
+import { drawSingle, listenToSingle, toggleView } from "./single.js";
+import { learn, store, subscribe } from "./store.js";
+
+function build() {
+  prepareMessages();
+  prepareHelp();
+  buildFilters();
+  buildPanel((field, value) => change({ [field]: value }));
+  listenToGrid(toggleView);
+  listenToSingle();
+  listen();
+}
+
+function draw() {
+  drawFilters();
+  drawMessages();
+  drawGrid();
+  drawSingle();
+  drawPanel();
+  address.writeSoon();
+}
+
+function goToAddress() {
+  const { wanted, at, view, tile } = address.read(store.session);
+  Object.assign(store, { wanted, view, tile });
+  return load(at);
+}
+
+async function start() {
+  try {
+    store.session = await api.state();
+  } catch (error) {
+    byId("message").textContent = error.message;
+    return;
+  }
+  learn({ notices: store.session.notices });
+  build();
+  await goToAddress();
+  subscribe(draw);
+  draw();
+  byId(store.view).focus({ preventScroll: true });
+  addEventListener("hashchange", goToAddress);
+  document.body.classList.add("ready");
+}
+
+start();
