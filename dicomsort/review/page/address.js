@@ -36,7 +36,7 @@ export function read(session) {
   for (const field of ["show", ...FIELDS, "sort", "order"]) wanted[field] = told.get(field) ?? wanted[field];
   for (const name of Object.keys(session.further)) wanted.further[name] = told.get(FURTHER + name) ?? "";
   const at = told.has("at") ? Number(told.get("at")) : undefined;
-  return { wanted, at, view: told.get("view") === "single" ? "single" : "grid", tile: Number(told.get("tile")) || 160 };
+  return { wanted, at, view: told.get("view") === "single" ? "single" : "grid", tile: Number(told.get("tile")) || store.tile };
 }
 
 /** Write the address soon: browsers allow only so many changes in a time. */

@@ -4,7 +4,22 @@ import * as api from "./api.js";
 import { changed, learn, store } from "./store.js";
 
 const PAUSE = 1000;
+const ASK_AFTER = 2500;
 let waiting = null;
+let asking = null;
+
+/** Ask a while after the last decision what the server could not do behind it. */
+export function askSoon() {
+  clearTimeout(asking);
+  asking = setTimeout(async () => {
+    try {
+      const { counts, sample, notices } = await api.state();
+      learn({ counts, sample, notices });
+    } catch (error) {
+      if (error instanceof api.Unreachable) lost(error);
+    }
+  }, ASK_AFTER);
+}
 
 /** Say why the server cannot be reached; resolves when it can. */
 export function lost(error) {

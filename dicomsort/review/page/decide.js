@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { advance, goTo } from "./list.js";
 import { itemsOf } from "./items.js";
-import { lost } from "./connection.js";
+import { askSoon, lost } from "./connection.js";
 import { count } from "./pace.js";
 import { enqueue } from "./queue.js";
 import { changed, currentId, decisionOf, learn, say, store, targetIds } from "./store.js";
@@ -20,7 +20,7 @@ export const images = (number) => (number === 1 ? "1 image" : `${number.toLocale
 export function decide(label) {
   if (!allowed()) return;
   const ids = targetIds();
-  if (ids.length) carryOut([{ ids, label }]);
+  if (ids.length) carryOut([{ ids, label }], ids.at(-1));
 }
 
 /** A class key: the decision itself, or one of several labels of a multilabel model. */
@@ -38,7 +38,7 @@ export async function agree() {
   const ids = targetIds();
   if (ids.some((id) => !store.items.has(id)) && !(await fetched(ids))) return;
   const batches = byModelLabel(ids);
-  if (batches.length) carryOut(batches);
+  if (batches.length) carryOut(batches, ids.at(-1));
   else if (ids.length) say("The model says nothing here to agree with: press the key of a class");
 }
 
@@ -56,6 +56,7 @@ export function undo() {
   const ids = batches.flatMap((batch) => batch.ids);
   count(-ids.length);
   goTo(entry.at);
+  if (store.view === "grid" && ids.length > 1) store.selection = new Set(ids); // to be decided otherwise
   say(`${images(ids.length)}: taken back`);
 }
 
@@ -83,12 +84,15 @@ function byModelLabel(ids) {
   const groups = new Map();
   for (const id of ids) {
     const { label } = store.items.get(id);
-    if (label) groups.set(label, [...(groups.get(label) ?? []), id]);
+    if (!groups.has(label)) groups.set(label, []);
+    groups.get(label).push(id);
   }
+  groups.delete("");
   return [...groups].map(([label, members]) => ({ label, ids: members }));
 }
 
-function carryOut(wanted) {
+/** Decide batches; the cursor goes on behind the image `last`. */
+function carryOut(wanted, last) {
   const at = currentId();
   const batches = wanted.map(({ ids, label }) => mark(ids, label));
   const ids = batches.flatMap((batch) => batch.ids);
@@ -96,7 +100,7 @@ function carryOut(wanted) {
   batches.forEach((batch) => enqueue(decisionJob(batch)));
   count(ids.length);
   store.toggles.clear();
-  const rest = advance(ids);
+  const rest = advance(last);
   const what = batches.length === 1 ? batches[0].label : `as the model says (${batches.length} labels)`;
   say(`${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`);
 }
@@ -138,6 +142,7 @@ function acknowledge(batch, reply) {
   if (refused.length) say(`${images(refused.length)} not decided: ${refused[0].reason}`);
   if (!batch.accepted) forget(batch);
   learn(reply);
+  askSoon();
 }
 
 function release(ids, owner) {

@@ -35,15 +35,18 @@ function block(title, commands) {
   const list = element("dl");
   for (const { shown, help } of commands.filter((command) => command.shown)) {
     const term = element("dt");
-    term.append(...shown.split(" ").map(part));
+    term.append(...shown.split(" ").flatMap(parts));
     list.append(term, element("dd", { text: help }));
   }
   section.append(element("h3", { text: title }), list);
   return section;
 }
 
-function part(word) {
-  return ["or", "+"].includes(word) ? document.createTextNode(` ${word} `) : element("kbd", { text: word });
+/** A key as it stands on the keyboard; one that is held ("Shift+") with a plus behind it. */
+function parts(word) {
+  if (word === "or") return [" or "];
+  const held = word.length > 1 && word.endsWith("+");
+  return held ? [element("kbd", { text: word.slice(0, -1) }), " + "] : [element("kbd", { text: word }), " "];
 }
 
 /** Let the button show the keys, and the same key hide them. */

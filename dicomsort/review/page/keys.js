@@ -17,7 +17,7 @@ export const COMMANDS = [
   { keys: ["q"], shown: "q", help: "unsure: stays in review", once: true, run: () => decide(UNSURE) },
   { keys: ["u"], shown: "u", help: "undo: take back the last decision or batch", once: true, run: undo },
   { keys: [" "], shown: "Space", help: "select the image, or not", once: true, run: () => toggleSelected() },
-  { keys: ["ctrl+a"], shown: "Ctrl + a", help: "select all that are listed", once: true, run: selectAll },
+  { keys: ["ctrl+a"], shown: "Ctrl+ a", help: "select all that are listed", once: true, run: selectAll },
   { keys: ["Escape"], shown: "Esc", help: "back to the grid; clear the selection", run: back },
   { keys: ["v"], shown: "v", help: "one image, or the grid (double click, too)", once: true, run: toggleView },
   { keys: ["f"], shown: "f", help: "apply the filter anew: what is decided leaves the list", once: true, run: () => load(currentId()) },
@@ -39,7 +39,7 @@ export const MOVES = [
 
 /** What only the grid knows. */
 export const IN_GRID = [
-  { keys: ["shift+ArrowLeft"], shown: "Shift + arrows", help: "select a range (Shift + click, too)", run: () => moveTo(store.cursor - 1, true) },
+  { keys: ["shift+ArrowLeft"], shown: "Shift+ arrows", help: "select a range (Shift + click, too)", run: () => moveTo(store.cursor - 1, true) },
   { keys: ["shift+ArrowRight"], run: () => moveTo(store.cursor + 1, true) },
   { keys: ["shift+ArrowUp"], run: () => moveTo(store.cursor - row(), true) },
   { keys: ["shift+ArrowDown"], run: () => moveTo(down(row()), true) },
@@ -55,13 +55,13 @@ export const IN_GRID = [
 export const IN_SINGLE = [
   { keys: ["+", "="], shown: "+ −", help: "zoom (wheel, too)", run: () => zoom(1.25) },
   { keys: ["-"], run: () => zoom(0.8) },
-  { keys: ["ctrl+ArrowLeft"], shown: "Ctrl + arrows", help: "move the zoomed image (drag, too)", run: () => pan(60, 0) },
+  { keys: ["ctrl+ArrowLeft"], shown: "Ctrl+ arrows", help: "move the zoomed image (drag, too)", run: () => pan(60, 0) },
   { keys: ["ctrl+ArrowRight"], run: () => pan(-60, 0) },
   { keys: ["ctrl+ArrowUp"], run: () => pan(0, 60) },
   { keys: ["ctrl+ArrowDown"], run: () => pan(0, -60) },
-  { keys: ["shift+ArrowLeft"], shown: "Shift + ← →", help: "more, less contrast (drag with right button or Ctrl)", run: () => windowBy(-10, 0) },
+  { keys: ["shift+ArrowLeft"], shown: "Shift+ ← →", help: "more, less contrast (drag with right button or Ctrl)", run: () => windowBy(-10, 0) },
   { keys: ["shift+ArrowRight"], run: () => windowBy(10, 0) },
-  { keys: ["shift+ArrowUp"], shown: "Shift + ↑ ↓", help: "darker, brighter (the same drag)", run: () => windowBy(0, 6) },
+  { keys: ["shift+ArrowUp"], shown: "Shift+ ↑ ↓", help: "darker, brighter (the same drag)", run: () => windowBy(0, 6) },
   { keys: ["shift+ArrowDown"], run: () => windowBy(0, -6) },
   { keys: ["r"], shown: "r", help: "reset zoom and contrast", run: reset },
 ];

@@ -61,11 +61,11 @@ export function goTo(id) {
   changed();
 }
 
-/** Go to the next undecided image after those that were decided; returns whether there is one. */
+/** Go to the next undecided image after the last that was decided; returns whether there is one. */
 export function advance(decided) {
   store.selection.clear();
   if (store.guest !== null && advanceInStudy()) return true;
-  const last = store.guest === null ? store.ids.lastIndexOf(decided.at(-1)) : store.cursor - 1;
+  const last = store.guest === null ? store.ids.lastIndexOf(decided) : store.cursor - 1;
   const next = nextUndecided(last + 1);
   moveTo(next < 0 ? store.cursor : next);
   return next >= 0;

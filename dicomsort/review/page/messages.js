@@ -59,7 +59,7 @@ export function prepareMessages() {
   setText(byId("output"), `${session.out} · ${session.model}`);
   byId("output").title = `${session.out}; model ${session.model}; decided by ${session.by}; dicomsort ${session.version}`;
   byId("read-only").hidden = !session.read_only;
-  setText(byId("read-only"), `🔒 Read-only: ${session.read_only}`);
+  setText(byId("read-only"), `⚠ Read-only: ${session.read_only}`);
   byId("banner-close").addEventListener("click", () => {
     store.notices = [];
     changed();

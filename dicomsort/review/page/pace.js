@@ -17,5 +17,5 @@ export function count(number) {
 
 /** Images a minute; null while too few were decided to tell. */
 export function pace() {
-  return images < 3 ? null : Math.round((images / active) * 60_000);
+  return images < 5 || active < 5000 ? null : Math.round((images / active) * 60_000);
 }

@@ -4,7 +4,7 @@ import { classKeys } from "./classes.js";
 import { EXCLUDED, UNSURE, agree, choose, decide, images, undo } from "./decide.js";
 import { byId, element, nameOf, percent, setText } from "./dom.js";
 import { markOf } from "./marks.js";
-import { currentId, decisionOf, store, targetIds } from "./store.js";
+import { currentId, decisionOf, store } from "./store.js";
 
 const panel = byId("panel");
 const rows = new Map(); // by label: the button, its bar and its percentage
@@ -69,9 +69,8 @@ function about() {
 }
 
 export function drawPanel() {
-  const ids = targetIds();
   const several = store.view === "grid" && store.selection.size > 0;
-  setText(byId("panel-title"), several ? `Decide ${images(ids.length)} selected` : "Decide this image");
+  setText(byId("panel-title"), several ? `Decide ${images(store.selection.size)} selected` : "Decide this image");
   panel.classList.toggle("batch", several);
   for (const button of panel.querySelectorAll("button.class, button.action")) button.disabled = Boolean(store.session.read_only);
   const item = store.items.get(currentId());

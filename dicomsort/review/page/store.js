@@ -8,7 +8,7 @@ export const store = {
   guest: null, // an image of the same study that is shown although it is not in the list
   selection: new Set(),
   view: "grid", // or "single"
-  tile: 160, // side of a tile in pixels
+  tile: 136, // side of a tile in pixels
   study: { uid: "", ids: [] }, // the strip of the single view
   items: new Map(), // by id
   marks: new Map(), // id: { label, batch } of decisions that the server has not acknowledged

@@ -65,6 +65,7 @@ function drawImage(button, current) {
   button.setAttribute("aria-current", isCurrent);
   button.title = item?.path ?? "";
   button.setAttribute("aria-label", [item && nameOf(item.path), item?.label, mark?.words].filter(Boolean).join(", "));
+  button.children[0].hidden = store.faults.has(id);
   setText(button.children[1], store.faults.get(id) ?? "");
   setText(button.lastChild, mark ? `${mark.shape} ${mark.words}` : (item?.label || item?.status || ""));
 }
