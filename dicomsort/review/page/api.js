@@ -1,4 +1,7 @@
-// Every request to the server, and the two ways in which one fails.
+// Every request to the server, and the ways in which one fails.
+
+/** The server has too much to draw just now. */
+export class Busy extends Error {}
 
 /** The server did not answer, or no longer knows this page. */
 export class Unreachable extends Error {}
@@ -58,5 +61,6 @@ export async function pictureFault(address) {
     throw new Unreachable(GONE);
   }
   if (response.status === 403) throw new Unreachable(ENDED);
+  if (response.status === 503) throw new Busy();
   return response.ok ? "" : (await response.text()) || `The server answered ${response.status}.`;
 }

@@ -8,6 +8,7 @@ import { count } from "./pace.js";
 import { enqueue } from "./queue.js";
 import { changed, currentId, decisionOf, learn, say, store, targetIds } from "./store.js";
 
+const AT_ONCE = 50_000; // images whose numbers fit into one request
 const history = []; // one entry a keystroke: the batches that it sent
 
 export const EXCLUDED = "excluded";
@@ -50,7 +51,7 @@ export function undo() {
   const batches = [...entry.batches].reverse();
   for (const batch of batches) {
     const owner = {};
-    for (const id of batch.ids) store.marks.set(id, { label: batch.before.get(id), owner });
+    for (const id of batch.ids) store.marks.set(id, { label: batch.before.get(id), owner, saved: false });
     enqueue(undoJob(batch, owner));
   }
   const ids = batches.flatMap((batch) => batch.ids);
@@ -94,21 +95,28 @@ function byModelLabel(ids) {
 /** Decide batches; the cursor goes on behind the image `last`. */
 function carryOut(wanted, last) {
   const at = currentId();
-  const batches = wanted.map(({ ids, label }) => mark(ids, label));
+  const batches = wanted.flatMap(split).map(({ ids, label }) => mark(ids, label));
   const ids = batches.flatMap((batch) => batch.ids);
   history.push({ batches, at });
   batches.forEach((batch) => enqueue(decisionJob(batch)));
   count(ids.length);
   store.toggles.clear();
   const rest = advance(last);
-  const what = batches.length === 1 ? batches[0].label : `as the model says (${batches.length} labels)`;
+  const what = wanted.length === 1 ? wanted[0].label : `as the model says (${wanted.length} labels)`;
   say(`${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`);
+}
+
+/** Batches small enough for one request. */
+function split({ ids, label }) {
+  const parts = [];
+  for (let start = 0; start < ids.length; start += AT_ONCE) parts.push({ ids: ids.slice(start, start + AT_ONCE), label });
+  return parts;
 }
 
 function mark(ids, label) {
   const batch = { ids, label, before: new Map(ids.map((id) => [id, decisionOf(id)])), accepted: false };
   for (const id of ids) {
-    store.marks.set(id, { label, owner: batch });
+    store.marks.set(id, { label, owner: batch, saved: false });
     store.refusals.delete(id);
   }
   changed();
@@ -119,7 +127,7 @@ function decisionJob(batch) {
   return {
     send: () => api.decide(batch.ids, batch.label),
     landed: async () => (await still(batch)).every((item) => item.reviewed_label === batch.label),
-    current: () => ({ refused: [] }), // the images were fetched to find out
+    current: () => ({ items: batch.ids.map((id) => store.items.get(id)) }), // fetched to find out
     done: (reply) => acknowledge(batch, reply),
     failed: (error) => acknowledge(batch, { refused: batch.ids.map((id) => ({ id, reason: error.message })) }),
   };
@@ -134,15 +142,24 @@ async function still(batch) {
   return found;
 }
 
+/** The reply of a large batch tells of its first images only: the marks of the others stay. */
 function acknowledge(batch, reply) {
-  release(batch.ids, batch);
   const { refused = [] } = reply;
+  keepMarks(batch);
+  release([...refused, ...(reply.items ?? [])].map(({ id }) => id), batch);
   batch.accepted = refused.length < batch.ids.length;
   for (const { id, reason } of refused) store.refusals.set(id, reason);
   if (refused.length) say(`${images(refused.length)} not decided: ${refused[0].reason}`);
   if (!batch.accepted) forget(batch);
   learn(reply);
   askSoon();
+}
+
+function keepMarks(batch) {
+  for (const id of batch.ids) {
+    const mark = store.marks.get(id);
+    if (mark?.owner === batch) mark.saved = true;
+  }
 }
 
 function release(ids, owner) {
@@ -161,9 +178,9 @@ function forget(batch) {
 
 function undoJob(batch, owner) {
   return {
-    send: () => (batch.accepted ? api.undo() : {}), // a batch that was refused as a whole is not there to undo
+    send: () => (batch.accepted ? api.undo() : { items: [] }), // a batch that was refused as a whole is not there to undo
     landed: () => undone(batch),
-    current: () => ({}),
+    current: () => ({ items: batch.ids.map((id) => store.items.get(id)) }),
     done: (reply) => takenBack(batch, owner, reply),
     failed: (error) => takenBack(batch, owner, { failure: error.message }),
   };
@@ -176,6 +193,7 @@ async function undone(batch) {
 
 function takenBack(batch, owner, reply) {
   release(batch.ids, owner);
+  batch.ids.forEach((id) => store.items.delete(id)); // the reply tells of the first ones only
   learn(reply);
   const back = reply.items ?? [];
   if (reply.failure) return say(`Not taken back: ${reply.failure}`);

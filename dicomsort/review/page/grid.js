@@ -58,15 +58,16 @@ export function drawGrid() {
   fill(from, to);
 }
 
-/** Bring the cursor into view if it, the list or the width has changed since. */
+/** Bring the cursor into view if it, the list or the width has changed since, but not under the mouse that moved it. */
 function follow() {
   const now = { cursor: store.cursor, ids: store.ids, columns: columns(), tile: store.tile, view: store.view };
   if (Object.keys(now).every((key) => now[key] === seen[key])) return;
   if (now.ids !== seen.ids) clear();
   seen = { ...now, top };
   const start = Math.floor(store.cursor / columns()) * rowHeight() + PADDING;
-  if (start - GAP < top) top = start - PADDING;
-  else if (start + rowHeight() > top + grid.clientHeight) top = start + rowHeight() - grid.clientHeight + GAP;
+  const context = Math.max(0, Math.min(rowHeight(), (grid.clientHeight - rowHeight()) / 2)); // of the rows around
+  const [highest, lowest] = [start + rowHeight() + context - grid.clientHeight, start - context];
+  top = Math.min(Math.max(top, highest), lowest);
 }
 
 function clear() {
@@ -168,6 +169,7 @@ function placeOf(event) {
 function click(event) {
   const place = placeOf(event);
   if (place < 0) return;
+  seen.cursor = place;
   if (event.ctrlKey || event.metaKey) {
     moveTo(place);
     return toggleSelected();

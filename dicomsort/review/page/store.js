@@ -11,7 +11,7 @@ export const store = {
   tile: 136, // side of a tile in pixels
   study: { uid: "", ids: [] }, // the strip of the single view
   items: new Map(), // by id
-  marks: new Map(), // id: { label, batch } of decisions that the server has not acknowledged
+  marks: new Map(), // id: { label, owner, saved } of decisions whose reply has not told of the image
   refusals: new Map(), // id: why a decision was not taken
   faults: new Map(), // id: why there is no picture
   toggles: new Set(), // labels chosen so far for a multilabel model
@@ -57,7 +57,7 @@ export function decisionOf(id) {
 
 /** Return whether a decision of this image still waits for a server that does not answer. */
 export function isWaiting(id) {
-  return Boolean(store.offline) && store.marks.has(id);
+  return Boolean(store.offline) && store.marks.get(id)?.saved === false;
 }
 
 /** Take over what a reply says of the images, the counts and the spot check. */

@@ -93,7 +93,8 @@ export async function explain(id, address) {
     doubtful.add(id);
     if (fault) store.faults.set(id, fault);
   } catch (error) {
-    await lost(error);
+    if (error instanceof api.Busy) await new Promise((resolve) => setTimeout(resolve, 1000));
+    else await lost(error);
   }
   setTimeout(changed);
   return fault;
