@@ -77,7 +77,7 @@ function clear() {
 function release(place) {
   const tile = shown.get(place);
   shown.delete(place);
-  tile.root.hidden = true;
+  tile.root.remove();
   tile.picture.removeAttribute("src");
   spare.push(tile);
 }
@@ -120,8 +120,7 @@ function drawTile(place) {
 function show(place) {
   const tile = spare.pop() ?? new Tile();
   tile.become(store.ids[place], place);
-  tile.root.hidden = false;
-  if (!tile.root.isConnected) sheet.append(tile.root);
+  sheet.append(tile.root);
   shown.set(place, tile);
   return tile;
 }
