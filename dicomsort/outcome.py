@@ -13,6 +13,7 @@ class Status(StrEnum):
 
     SORTED = "sorted"
     REVIEW = "review"
+    EXCLUDED = "excluded"
     PLANNED = "planned"
     DUPLICATE = "duplicate"
     NOT_DICOM = "not_dicom"
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "confidence below the review threshold"
     NO_LABEL = "no label reaches its threshold"
     CONTRADICTION = "header contradicts the picture"
+    DECIDED_BEFORE = "a person decided on this file, and it has changed since: decide again"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
     ORIGINAL_GONE = "the file it repeated has changed, the next run places it"
     SAME_UID = "same SOP Instance UID as another file, but another image or transfer syntax"
@@ -105,7 +107,10 @@ class Reason(StrEnum):
 
 
 FOR_REVIEW = frozenset(
-    {Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.CONTRADICTION, Reason.POLARITY}
+    {
+        *(Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.CONTRADICTION, Reason.POLARITY),
+        Reason.DECIDED_BEFORE,
+    }
 )
 """Reasons for which a person should look."""
 
@@ -113,6 +118,13 @@ FOR_REVIEW = frozenset(
 def frame_remark(number: int) -> str:
     """Return the remark that another frame than the middle one was read; number counts from 1."""
     return f"{Reason.OTHER_FRAME} {number}"
+
+
+REVIEW = "review"
+"""Folder and status of what a person should look at; no label may have this name."""
+
+EXCLUDED, UNSURE = "excluded", "unsure"
+"""What a person may decide instead of a label: no radiograph, or not to be used; and not to be told."""
 
 
 class Action(StrEnum):
@@ -197,6 +209,29 @@ class Placement(_Lean):
     action: str
     stamp: FileStamp
     sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed(_Lean):
+    """What a person has decided of a file.
+
+    label: a class, several of a multilabel model with `|` between them; EXCLUDED or UNSURE. by: who. at:
+    when, in UTC (ISO 8601, to the second).
+    """
+
+    label: str
+    by: str
+    at: str
+
+    @property
+    def status(self) -> Status:
+        """How the file ends; what a person is unsure of stays in review."""
+        return {EXCLUDED: Status.EXCLUDED, UNSURE: Status.REVIEW}.get(self.label, Status.SORTED)
+
+    @property
+    def folder(self) -> str:
+        """The folder for the file, as `Decision.folder`."""
+        return REVIEW if self.label == UNSURE else self.label.replace("|", "+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,10 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     if tally.labels:
         labels = [[label, str(count)] for label, count in sorted(tally.labels.items())]
         table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+    if tally.by_hand:
+        info(f"{tally.by_hand} files had been moved by hand within the output: taken as decisions")
+    if tally.taken_back:
+        info(f"{tally.taken_back} decisions of persons could not be carried out: decide on these files again")
     if tally.already_done:
         info(f"{tally.already_done} already done before")
     if shard is None:

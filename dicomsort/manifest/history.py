@@ -154,10 +154,14 @@ def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
 
 
 def last_rows(path: str) -> NDArray[np.bool_]:
-    """Return for each row of a manifest whether it is the last of its file: bool, (rows,)."""
+    """Return for each row of a manifest whether it is the last of its file: bool, (rows,).
+
+    Half a line at the end is no row.
+    """
     with open(path, "rb") as file:
         next(file, b"")
-        hashes = np.fromiter((hash(_first_cell(line)) for line in file), np.int64)
+        whole = (line for line in file if line.endswith(b"\n"))
+        hashes = np.fromiter((hash(_first_cell(line)) for line in whole), np.int64)
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     last = np.zeros(len(hashes), np.bool_)

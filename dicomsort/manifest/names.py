@@ -7,5 +7,14 @@ RUN = "run.json"
 SHARDS = "manifest.parts"
 """The folder of the manifests that many nodes write."""
 
-OWN = (MANIFEST, RUN, f"{MANIFEST}.part", f"{RUN}.part", SHARDS, LOCK)
+DECISIONS = "decisions.csv"
+"""What persons decided: see `decisions`."""
+
+SPOT_CHECK = "review.json"
+REPORT = "report.html"
+OWN_FOLDER = ".dicomsort"
+"""What can be made again, such as thumbnails."""
+
+_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT)
+OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""

@@ -12,8 +12,8 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import REJECT, ROTATION, columns, renewed, split_reasons
-from dicomsort.outcome import Facts, FileStamp, Header, Status
+from dicomsort.manifest.rows import REJECT, ROTATION, Record, answers_of, columns, renewed, split_reasons
+from dicomsort.outcome import EXCLUDED, UNSURE, Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
 _SCORE = "score_"
@@ -46,7 +46,9 @@ class ManifestRow:
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
     weighed. action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to
-    the output folder. duplicate_of: the path of the file that it repeats. model: name@sha256[:12] of each
+    the output folder. duplicate_of: the path of the file that it repeats. reviewed_label: what a person
+    decided: a label, `excluded` or `unsure`; empty if nobody has. reviewed_by, reviewed_at: who, and when, in
+    UTC (ISO 8601). model: name@sha256[:12] of each
     model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
     was placed was read again. version: of the dicomsort that wrote the row.
     """
@@ -64,6 +66,9 @@ class ManifestRow:
     action: str = ""
     destination: str = ""
     duplicate_of: str = ""
+    reviewed_label: str = ""
+    reviewed_by: str = ""
+    reviewed_at: str = ""
     header: Header = field(default_factory=Header)
     scores: Mapping[str, float] = field(default_factory=dict)
     further: Mapping[str, Answer] = field(default_factory=dict)
@@ -71,6 +76,11 @@ class ManifestRow:
     stamp: FileStamp | None = None
     sha256: str = ""
     version: str = ""
+
+    @property
+    def final_label(self) -> str:
+        """What the file counts as: what a person called it, else what the model did."""
+        return self.label if self.reviewed_label in ("", EXCLUDED, UNSURE) else self.reviewed_label
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
@@ -111,6 +121,13 @@ def _rows(path: str, names: list[str], heads: Mapping[str, Sequence[str]]) -> It
         yield row
 
 
+def read_row(record: Record) -> ManifestRow:
+    """Return a row that was read to be worked with."""
+    names = list(record)
+    start, end = names.index("age_group") + 1, names.index("model")
+    return _row({name: uncell(text) for name, text in record.items()}, _heads(names[start:end]))
+
+
 def _repeats(keys: Iterable[int]) -> Counter[int]:
     """Count for files that have several rows how many of them come before the last."""
     return Counter(key for key, following in pairwise(sorted(keys)) if key == following)
@@ -125,6 +142,19 @@ def _cells(path: str) -> Iterator[list[str]]:
         raise UsageError(f"there is no manifest at '{escape(path)}'") from error
     except DAMAGE as error:
         raise damaged(path) from error
+
+
+def answers_in(path: str) -> tuple[str, ...]:
+    """Return the columns of the models' answers of the manifest at `path`; none if that is no manifest."""
+    try:
+        return tuple(answers_of(renewed(next(_cells(path), []))))
+    except UsageError:
+        return ()
+
+
+def labels_in(answers: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of the head that decides, by the columns of the models' answers."""
+    return tuple(column.removeprefix(_SCORE) for column in _heads(answers)[""])
 
 
 def _heads(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -156,6 +186,9 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         action=texts["action"],
         destination=unescape(texts["destination"]),
         duplicate_of=unescape(texts["duplicate_of"]),
+        reviewed_label=texts["reviewed_label"],
+        reviewed_by=texts["reviewed_by"],
+        reviewed_at=texts["reviewed_at"],
         header=_header(texts),
         scores=_scores(texts, heads[""], _SCORE),
         further={

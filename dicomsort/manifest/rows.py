@@ -3,20 +3,34 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from dicomsort import __version__
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Action, Facts, FileStamp, Header, Placement, Reason, Status
+from dicomsort.outcome import (
+    FOR_REVIEW,
+    REVIEW,
+    Action,
+    Facts,
+    FileStamp,
+    Header,
+    Placement,
+    Reason,
+    Reviewed,
+    Status,
+)
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 
 REJECT, ROTATION = "reject_score", "rotation"
 FIRST = "path"
 
+_NUMBERS = ("rows", "columns", "frames")
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
 _LEADING = (FIRST, "status", "reason", "label", "confidence")
 _EVIDENCE = ("pixel_label", "pixel_confidence", "evidence")
-_PLACES = ("action", "destination", "duplicate_of")
+_REVIEWED = ("reviewed_label", "reviewed_by", "reviewed_at")
+_PLACES = ("action", "destination", "duplicate_of", *_REVIEWED)
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 _BETWEEN = "; "
 
@@ -37,7 +51,11 @@ def answers_of(names: Sequence[str]) -> list[str]:
     )
 
 
-_NEW = {"age_group": "frames", **dict(zip(_EVIDENCE, ("confidence", *_EVIDENCE), strict=False))}
+_NEW = {
+    "age_group": "frames",
+    **dict(zip(_EVIDENCE, ("confidence", *_EVIDENCE), strict=False)),
+    **dict(zip(_REVIEWED, ("duplicate_of", *_REVIEWED), strict=False)),
+}
 """Columns that manifests of earlier versions do not have, and behind which each of them stands."""
 
 
@@ -61,8 +79,10 @@ def split_reasons(text: str) -> tuple[str, ...]:
     return tuple(text.split(_BETWEEN)) if text else ()
 
 
-def status_when_placed(reasons: Iterable[str]) -> Status:
-    """Return REVIEW if one of a row's reasons asks for a person, else SORTED."""
+def status_when_placed(reasons: Iterable[str], reviewed: Reviewed | None = None) -> Status:
+    """Return what a person decided; else REVIEW if one of a row's reasons asks for a person, or SORTED."""
+    if reviewed is not None:
+        return reviewed.status
     return Status.SORTED if FOR_REVIEW.isdisjoint(reasons) else Status.REVIEW
 
 
@@ -73,7 +93,7 @@ class Row:
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
     say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
     pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
-    sha256: of the bytes that were placed and read again, in hex.
+    sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided.
     """
 
     path: str
@@ -94,6 +114,7 @@ class Row:
     evidence: Facts = ()
     stamp: FileStamp | None = None
     sha256: str = ""
+    reviewed: Reviewed | None = None
 
     def cells(self, answers: int, rejects: bool, model: str, rotates: bool = False) -> list[str]:
         """Return the line as text, in the order of `columns`.
@@ -106,6 +127,7 @@ class Row:
         scores = self._answers() if self.scores else [""] * answers
         leading = [escape(self.path), self.status.value, join_reasons(self.reasons), self.label]
         places = [self.action, escape(self.destination), escape(self.duplicate_of)]
+        places += _reviewed_cells(self.reviewed).values()
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
@@ -122,6 +144,12 @@ class Row:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
+
+
+def _reviewed_cells(reviewed: Reviewed | None) -> dict[str, str]:
+    """Return by column what a person decided; empty where nobody has."""
+    values = (reviewed.label, reviewed.by, reviewed.at) if reviewed else ("", "", "")
+    return dict(zip(_REVIEWED, values, strict=True))
 
 
 class Record(dict[str, str]):
@@ -198,6 +226,34 @@ class Record(dict[str, str]):
             ) from error
 
     @property
+    def reviewed(self) -> Reviewed | None:
+        """What a person decided, if anybody has."""
+        if not self["reviewed_label"]:
+            return None
+        return Reviewed(*(uncell(self[name]) for name in _REVIEWED))
+
+    @property
+    def final_label(self) -> str:
+        """What the file counts as: what a person called it, else what the model did."""
+        reviewed = self.reviewed
+        return reviewed.label if reviewed and reviewed.status is Status.SORTED else self.label
+
+    @property
+    def folder(self) -> str:
+        """The folder for the file: by what a person decided, else by what the model did."""
+        if (reviewed := self.reviewed) is not None:
+            return reviewed.folder
+        in_review = status_when_placed(self.reasons) is Status.REVIEW
+        return REVIEW if in_review else self.label.replace("|", "+")
+
+    @property
+    def header(self) -> Header:
+        """The DICOM attributes that the row tells."""
+        texts: dict[str, Any] = {name: uncell(self[name]) for name in _HEADER_COLUMNS}
+        numbers = {name: int(texts[name]) if texts[name] else None for name in _NUMBERS}
+        return Header(**{**texts, **numbers})
+
+    @property
     def is_placed(self) -> bool:
         """Whether a copy or a link of the file was put somewhere."""
         return bool(self["action"] and self["destination"])
@@ -254,8 +310,19 @@ class Record(dict[str, str]):
 
     def placed(self, action: Action, sha256: str = "") -> "Record":
         """Return the row of a file that is placed now: in its class, or in review if a reason asks for it."""
-        status = status_when_placed(self.reasons)
+        status = status_when_placed(self.reasons, self.reviewed)
         return self._changed(status=status.value, action=action.value, sha256=sha256)
+
+    def decided(self, reviewed: Reviewed | None, destination: str) -> "Record":
+        """Return the row with what a person decided, or has taken back, and where the file is now."""
+        planned = self.status is Status.PLANNED
+        status = Status.PLANNED if planned else status_when_placed(self.reasons, reviewed)
+        cells = {name: cell(text) for name, text in _reviewed_cells(reviewed).items()}
+        return self._changed(status=status.value, destination=cell(escape(destination)), **cells)
+
+    def moved(self, destination: str) -> "Record":
+        """Return the row of a file that somebody has put elsewhere in the output."""
+        return self._changed(destination=cell(escape(destination)))
 
     def failed(self, reason: Reason) -> "Record":
         """Return the row of a planned file that could not be placed, the reason in front of the others."""

@@ -36,6 +36,7 @@ class RunFile:
         self.fixed: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self._settled = False
+        self._decisions = 0
         self.shards: dict[str, list[int]] = {}
         self._read()
 
@@ -51,6 +52,7 @@ class RunFile:
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
                 self.shards = dict(found.get("shares", {}))
+                self._decisions = int(found.get("decisions", 0))
                 return
         except FileNotFoundError:
             return
@@ -107,6 +109,17 @@ class RunFile:
             self._settled = settled
             self._write()
 
+    @property
+    def decisions(self) -> int:
+        """How many bytes of decisions.csv have been carried out."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, size: int) -> None:
+        if size != self._decisions:
+            self._decisions = size
+            self._write()
+
     def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
@@ -124,6 +137,7 @@ class RunFile:
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"shares": self.shards} if self.shards else {}
+        held |= {"decisions": self._decisions} if self._decisions else {}
         try:
             with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")

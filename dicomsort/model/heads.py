@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.outcome import Facts, Reason
+from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Facts, Reason
 
-REVIEW = "review"
-"""Folder and status of what a person should look at; no label may have this name."""
-
-_RESERVED = frozenset({REVIEW, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"})
+_RESERVED = frozenset(
+    {
+        *(REVIEW, EXCLUDED, UNSURE, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"),
+        *("decisions.csv", "review.json", "report.html"),
+    }
+)
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -254,7 +256,8 @@ def check_label(label: str) -> None:
     """Raise ValueError unless a label can be a folder and part of a column name on any file system."""
     if not _LABEL.fullmatch(label) or label.casefold() in _RESERVED or label.endswith("."):
         raise ValueError(
-            f"'{label}' cannot be a class: use at most 64 letters, digits, '_', '-', '.', and not 'review'"
+            f"'{label}' cannot be a class: use at most 64 letters, digits, '_', '-', '.', and not 'review', "
+            "'excluded' or 'unsure'"
         )
 
 

@@ -39,8 +39,9 @@ class SettleSettings:
 class Repeats:
     """What was found, by the manifest's (escaped) paths.
 
-    first: for each duplicate, the file that it repeats; that is the one with the smallest path. namesakes:
-    files that share their SOP Instance UID with another image.
+    first: for each duplicate, the file that it repeats; that is the one with the smallest path, of those on
+    which a person decided if there are any. namesakes: files that share their SOP Instance UID with another
+    image.
     """
 
     first: dict[str, str]
@@ -56,6 +57,7 @@ class _Member:
     destination: str
     placed: bool
     refused: bool
+    decided: bool = False
 
 
 def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
@@ -79,7 +81,8 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
 
 def _judgeable(manifest: Manifest, dry_run: bool) -> Iterator[Record]:
     """Yield the rows of images that are placed, would be, or wanted the place of another."""
-    statuses = {Status.SORTED, Status.REVIEW, Status.DUPLICATE, *([Status.PLANNED] if dry_run else [])}
+    placed = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.DUPLICATE)
+    statuses = {*placed, *([Status.PLANNED] if dry_run else [])}
     return (record for record in manifest.records() if record.status in statuses or record.is_refused)
 
 
@@ -186,7 +189,9 @@ def find_repeats(
     groups: dict[str, dict[str, _Member]] = defaultdict(dict)
     for record in _with_uid(records()):
         if hash(record.sop_instance_uid) in repeated:
-            member = _Member(record.key, record.destination, bool(record.action), record.is_refused)
+            member = _Member(
+                record.key, record.destination, bool(record.action), record.is_refused, bool(record.reviewed)
+            )
             groups[record.sop_instance_uid][member.path] = member
     return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings)
 
@@ -220,10 +225,14 @@ def _compare(groups: list[list[_Member]], settings: PoolSettings) -> Repeats:
 
 
 def _first_of(members: list[_Member]) -> str | None:
-    """Return the smallest path of those that are placed or can be; None if another file has their place."""
+    """Return the smallest path of those that are placed or can be; None if another file has their place.
+
+    What a person decided stays: such a file comes before the others.
+    """
     held = {member.destination for member in members if member.placed}
-    able = [member.path for member in members if not member.refused or member.destination in held]
-    return min(able, default=None)
+    able = [member for member in members if not member.refused or member.destination in held]
+    first = min(able, key=lambda member: (not member.decided, member.path), default=None)
+    return None if first is None else first.path
 
 
 def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:

@@ -19,7 +19,7 @@ from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 
 _SECONDS = 1.0
-_PLACED = (Status.SORTED, Status.REVIEW)
+_PLACED = (Status.SORTED, Status.REVIEW, Status.EXCLUDED)
 
 Step = Callable[[], None]
 

@@ -16,7 +16,8 @@ class SortSummary:
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
     there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
     divided among nodes. spent: processor seconds by stage, and by the clock `network`, of all its lanes, and
-    `wait`, without a file that had been read.
+    `wait`, without a file that had been read. by_hand: files that somebody had moved within the output, which
+    is taken for a decision. taken_back: decisions of persons that could not be carried out.
     """
 
     found: int = 0
@@ -26,6 +27,8 @@ class SortSummary:
     total: int | None = None
     missing_bytes: int = 0
     archives: int = 0
+    by_hand: int = 0
+    taken_back: int = 0
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
@@ -55,6 +58,8 @@ class SortSummary:
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
             "archives": self.archives,
+            "moved_by_hand": self.by_hand,
+            "decisions_taken_back": self.taken_back,
             "seconds": round(self.seconds, 3),
             "spent": self.spent,
             "exit_code": int(self.exit_code),
