@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import console, evaluate, inspect, train
+from dicomsort.cli import console, evaluate, inspect, review, train
 from dicomsort.cli import model as model_commands
 from dicomsort.cli.options import (
     READ,
@@ -314,5 +314,5 @@ def _canvas(model: str, size: int | None) -> Any:
     return preprocessing if size is None else replace(preprocessing, size=size)
 
 
-for _commands in (train, evaluate, inspect, model_commands):
+for _commands in (review, train, evaluate, inspect, model_commands):
     _commands.register(app)

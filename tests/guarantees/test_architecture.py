@@ -33,7 +33,7 @@ LAYERS = {
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
-    "review": "system dicom model manifest sorting data evaluation",
+    "review": "system imaging dicom model manifest sorting data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
     "cli": "system imaging dicom model manifest sorting cluster data evaluation training review",
 }
@@ -56,6 +56,8 @@ DOORS = {
     "sklearn": "evaluation/ data/splits.py",
     "matplotlib": "evaluation/plots.py training/log.py",
     "joblib": "cluster/backends.py",
+    "starlette": "review/app.py",
+    "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
 }
