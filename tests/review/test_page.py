@@ -225,7 +225,7 @@ def test_one_image_shows_its_pixels_and_its_study_and_answers_to_zoom_and_window
     says(page, "#single-where", "1 of")
     others = [button for button in listed(page, f"study={study_of(page, image)}") if button != image]
     page.locator(f".strip [data-id='{others[0]}']").click()
-    assert current_single(page) == others[0]
+    page.wait_for_selector(f".strip .current[data-id='{others[0]}']")
     assert (sitting.seen.outside, sitting.seen.failed, sitting.seen.errors) == ([], [], [])
 
 

@@ -14,7 +14,7 @@ export function initial(session) {
 
 /** What each choice of "show" asks the server for; any other is a status. */
 const SHOWN = {
-  todo: [["status", "review"], ["undecided", "1"]],
+  todo: [["undecided", "1"]],
   sample: [["sample", "1"], ["undecided", "1"]],
   drawn: [["sample", "1"]],
   all: [],
@@ -35,7 +35,7 @@ export function read(session) {
   const wanted = initial(session);
   for (const field of ["show", ...FIELDS, "sort", "order"]) wanted[field] = told.get(field) ?? wanted[field];
   for (const name of Object.keys(session.further)) wanted.further[name] = told.get(FURTHER + name) ?? "";
-  const at = told.has("at") ? Number(told.get("at")) : undefined;
+  const at = told.get("run") === session.run && told.has("at") ? Number(told.get("at")) : undefined;
   return { wanted, at, view: told.get("view") === "single" ? "single" : "grid", tile: Number(told.get("tile")) || store.tile };
 }
 
@@ -58,7 +58,7 @@ function address() {
   for (const [name, label] of Object.entries(wanted.further)) pairs.push([FURTHER + name, label]);
   pairs.push(["sort", wanted.sort], ["order", wanted.order], ["view", store.view], ["tile", String(store.tile)]);
   const id = currentId();
-  if (id !== undefined) pairs.push(["at", String(id)]);
+  if (id !== undefined) pairs.push(["at", String(id)], ["run", store.session.run]); // numbers hold for one run
   return new URLSearchParams(pairs.filter(([, value]) => value)).toString();
 }
 

@@ -38,12 +38,19 @@ async function untilBack() {
   waiting = null;
 }
 
+/** Load the page anew: another program numbers the files otherwise. What waits is kept, see queue.js. */
+function renew() {
+  store.renewed = true;
+  location.reload();
+  return store.offline;
+}
+
 async function trouble() {
   try {
     const session = await api.state();
     if (session.out !== store.session.out) return "Another output is served at this address now.";
-    store.session = session;
-    learn({ notices: session.notices });
+    if (session.run !== store.session.run) return renew();
+    learn({ counts: session.counts, sample: session.sample, notices: session.notices });
     return "";
   } catch (error) {
     return error.message;

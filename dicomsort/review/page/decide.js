@@ -2,10 +2,10 @@
 
 import * as api from "./api.js";
 import { advance, goTo } from "./list.js";
-import { itemsOf } from "./items.js";
+import { itemsOf, numbersOf } from "./items.js";
 import { askSoon, lost } from "./connection.js";
 import { count } from "./pace.js";
-import { enqueue } from "./queue.js";
+import { enqueue, forgetKept, kept } from "./queue.js";
 import { changed, currentId, decisionOf, learn, say, store, targetIds } from "./store.js";
 
 const AT_ONCE = 50_000; // images whose numbers fit into one request
@@ -97,13 +97,17 @@ function carryOut(wanted, last) {
   const at = currentId();
   const batches = wanted.flatMap(split).map(({ ids, label }) => mark(ids, label));
   const ids = batches.flatMap((batch) => batch.ids);
-  history.push({ batches, at });
-  batches.forEach((batch) => enqueue(decisionJob(batch)));
+  begin(batches, at);
   count(ids.length);
   store.toggles.clear();
   const rest = advance(last);
   const what = wanted.length === 1 ? wanted[0].label : `as the model says (${wanted.length} labels)`;
   say(`${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`);
+}
+
+function begin(batches, at) {
+  history.push({ batches, at });
+  batches.forEach((batch) => enqueue(decisionJob(batch)));
 }
 
 /** Batches small enough for one request. */
@@ -125,21 +129,30 @@ function mark(ids, label) {
 
 function decisionJob(batch) {
   return {
+    decides: batch,
     send: () => api.decide(batch.ids, batch.label),
-    landed: async () => (await still(batch)).every((item) => item.reviewed_label === batch.label),
-    current: () => ({ items: batch.ids.map((id) => store.items.get(id)) }), // fetched to find out
+    landed: async () => (await itemsOf(batch.ids, true)).every((item) => item.reviewed_label === batch.label),
+    current: () => ({ items: batch.ids.map((id) => store.items.get(id)) }),
     done: (reply) => acknowledge(batch, reply),
     failed: (error) => acknowledge(batch, { refused: batch.ids.map((id) => ({ id, reason: error.message })) }),
+    told: () => ({ label: batch.label, paths: batch.ids.map((id) => store.items.get(id)?.path ?? "") }),
   };
 }
 
-/** The images as the server knows them now; those that are other files than they were are no longer sent. */
-async function still(batch) {
-  const paths = new Map(batch.ids.map((id) => [id, store.items.get(id)?.path]));
-  const found = await itemsOf(batch.ids, true);
-  const other = found.filter((item) => paths.get(item.id) !== undefined && paths.get(item.id) !== item.path);
-  if (other.length) throw new api.Refused("the output has changed meanwhile: reload this page");
-  return found;
+/** Send what waited when the page was loaded anew. */
+export async function resume() {
+  const { decisions, undos } = kept();
+  let [sent, unknown] = [0, 0];
+  for (const { label, paths } of decisions) {
+    const ids = await numbersOf(paths);
+    sent += ids.length;
+    unknown += paths.length - ids.length;
+    if (ids.length) begin([mark(ids, label)], ids.at(-1));
+  }
+  forgetKept();
+  const told = [sent && `${images(sent)} that had waited: sent now`, unknown && `${images(unknown)} not found again: decide anew`];
+  told.push(undos && `${undos} undo not sent: look again`);
+  if (sent || unknown || undos) say(told.filter(Boolean).join("; "));
 }
 
 /** The reply of a large batch tells of its first images only: the marks of the others stay. */
@@ -178,6 +191,7 @@ function forget(batch) {
 
 function undoJob(batch, owner) {
   return {
+    undoes: batch,
     send: () => (batch.accepted ? api.undo() : { items: [] }), // a batch that was refused as a whole is not there to undo
     landed: () => undone(batch),
     current: () => ({ items: batch.ids.map((id) => store.items.get(id)) }),
@@ -188,7 +202,7 @@ function undoJob(batch, owner) {
 
 async function undone(batch) {
   if (!batch.ids.length) throw new api.Refused("the server was gone; look, and press u again");
-  return (await still(batch)).every((item) => item.reviewed_label !== batch.label);
+  return (await itemsOf(batch.ids, true)).every((item) => item.reviewed_label !== batch.label);
 }
 
 function takenBack(batch, owner, reply) {

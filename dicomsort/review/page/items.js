@@ -25,6 +25,16 @@ async function fetchInto(ids) {
   ids.forEach((id) => asked.delete(id));
 }
 
+/** The numbers of files by their paths; a path that is not found, or empty, has none. */
+export async function numbersOf(paths) {
+  const found = [];
+  for (const path of paths.filter(Boolean)) {
+    const alike = await itemsOf(await api.ids(new URLSearchParams({ text: path })));
+    found.push(...alike.filter((item) => item.path === path).map((item) => item.id));
+  }
+  return found;
+}
+
 /** All of the images, fetched anew where `fresh`, in the order of `ids`. */
 export async function itemsOf(ids, fresh = false) {
   const missing = fresh ? ids : ids.filter((id) => !store.items.has(id));

@@ -2,6 +2,8 @@
 
 import * as address from "./address.js";
 import * as api from "./api.js";
+import { lost } from "./connection.js";
+import { resume } from "./decide.js";
 import { byId } from "./dom.js";
 import { buildFilters, change, drawFilters } from "./filters.js";
 import { drawGrid, listenToGrid } from "./grid.js";
@@ -38,6 +40,16 @@ function goToAddress() {
   return load(at);
 }
 
+async function continueWaiting() {
+  try {
+    await resume();
+  } catch (error) {
+    if (!(error instanceof api.Unreachable)) throw error;
+    await lost(error);
+    await continueWaiting();
+  }
+}
+
 async function start() {
   try {
     store.session = await api.state();
@@ -52,6 +64,7 @@ async function start() {
   draw();
   byId(store.view).focus({ preventScroll: true });
   addEventListener("hashchange", goToAddress);
+  await continueWaiting();
   document.body.classList.add("ready");
 }
 

@@ -43,9 +43,10 @@ function drawBanner() {
 
 function offline() {
   const waiting = unsent();
-  if (!waiting) return `${store.offline} It is tried again every second.`;
+  const again = `If the program has ended, start it again with --port ${location.port} and open the address it prints in this browser.`;
+  if (!waiting) return `${store.offline} ${again}`;
   const what = waiting === 1 ? "1 decision waits" : `${number(waiting)} decisions wait`;
-  return `${store.offline} ${what} here and will be sent when it is back: leave this page open.`;
+  return `${store.offline} ${what} here and will be sent when it is back: leave this page open. ${again}`;
 }
 
 function drawEmpty() {

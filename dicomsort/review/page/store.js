@@ -16,6 +16,7 @@ export const store = {
   faults: new Map(), // id: why there is no picture
   toggles: new Set(), // labels chosen so far for a multilabel model
   offline: "", // why the server cannot be reached
+  renewed: false, // another program serves this output now: the page is loaded anew
   message: "",
   notices: [],
 };
