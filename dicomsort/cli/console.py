@@ -214,6 +214,10 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     rows.append(["found", str(tally.found)])
     table("files by status", ["status", "files"], rows, right=(1,))
     _radiographs(tally.radiographs)
+    if tally.by_hand:
+        info(f"{tally.by_hand} files had been moved by hand within the output: taken as decisions")
+    if tally.taken_back:
+        info(f"{tally.taken_back} decisions of persons could not be carried out: decide on these files again")
     if tally.already_done:
         info(f"{tally.already_done} already done before")
     if shard is None:

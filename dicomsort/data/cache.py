@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dicomsort import __version__
 from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_all
-from dicomsort.dicom.reader import READING
+from dicomsort.dicom.sop_classes import READING
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Facts, Failure

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system import worker_pool
+from dicomsort.system.inbox import Inbox
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,7 +19,7 @@ _LOST = {
 
 def read_all(
     read: Callable[[Item], Result | Failure],
-    items: Iterable[Item],
+    items: Iterable[Item] | Inbox[Item],
     settings: worker_pool.PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:

@@ -17,9 +17,6 @@ from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
-READING = 4
-"""Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
-
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 
 _OTHER_PICTURE = re.compile(

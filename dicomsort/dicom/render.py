@@ -1,4 +1,4 @@
-"""Write what the network sees of DICOM files as PNG."""
+"""Pictures of DICOM files for people: what the network sees as PNG files, thumbnails, the whole frame."""
 
 import errno
 import io
@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 
+import numpy as np
 from PIL import Image
 
 from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.canvas import Canvas, Preprocessing
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.atomic import write_new
 from dicomsort.system.worker_pool import PoolSettings
@@ -87,3 +88,31 @@ def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSe
         reason = Reason.TARGET_DONE if error.errno in _TARGET_DONE else Reason.NOT_PLACED
         return Failure(Status.IO_ERROR, reason)
     return Written(reading.remarks)
+
+
+def thumbnail(path: str, side: int, quality: int, settings: ReadSettings) -> bytes | Failure:
+    """Return the radiograph in a file as a JPEG, 8-bit gray, whose longer side has `side` pixels.
+
+    quality: of the JPEG, 1 to 95. Read in this process: see `isolation`.
+    """
+    black, white = Preprocessing(size=side, fill=0), Preprocessing(size=side, fill=255)
+    reading = reader.read_dicom(path, black, settings, (white,))
+    if isinstance(reading, Failure):
+        return reading
+    inside = reading.image == reading.further[0]  # all but what the canvases are filled with
+    picture = reading.image[np.ix_(inside.any(axis=1), inside.any(axis=0))]
+    return _encoded(picture, "JPEG", quality=quality)
+
+
+def full_size(path: str, settings: ReadSettings) -> bytes | Failure:
+    """Return all pixels of the radiograph in a file as a PNG, 8-bit gray, packed lightly to be quick."""
+    reading = reader.read_dicom(path, None, settings)
+    if isinstance(reading, Failure):
+        return reading
+    return _encoded(reading.image, "PNG", compress_level=1)
+
+
+def _encoded(image: Canvas, kind: str, **options: int) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, kind, **options)
+    return encoded.getvalue()

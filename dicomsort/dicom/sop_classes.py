@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from dicomsort.outcome import Reason
 
+READING = 4
+"""Grows when files are read otherwise than before, so that no older picture is taken from a cache."""
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 XRAY_SOP_CLASSES = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.evaluation import binomial
 from dicomsort.evaluation.bootstrap import Counts, Values
 from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.evaluation.thresholds import reaches, review_threshold, right
@@ -22,7 +23,6 @@ CONFIDENCE = 0.95
 
 _GROWTH = 1.02
 _STRICTEST = 8
-_HALVINGS = 50
 _STEPS = ((100, 1e-6), (100, 1e-4), (1001, 1e-3))
 _GRID = np.unique([1 - number * step for count, step in _STEPS for number in range(1, count)]).round(6)[::-1]
 
@@ -83,26 +83,7 @@ def least_patients(target: float) -> int | None:
 
 def lower_bound(hits: int, count: int) -> float:
     """Return the exact one-sided 95 % lower bound of a share, of which `hits` of `count` were seen."""
-    low, high = 0.0, 1.0
-    if hits == 0:
-        return 0.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        unlikely = _at_most(count - hits, count, 1 - middle) <= 1 - CONFIDENCE
-        low, high = (middle, high) if unlikely else (low, middle)
-    return low
-
-
-def _at_most(wrong: int, count: int, share: float) -> float:
-    """Return how likely it is that at most `wrong` of `count` are wrong where `share` is (binomial)."""
-    if share <= 0 or wrong >= count:
-        return 1.0
-    if share >= 1:
-        return 0.0
-    number = np.arange(1, wrong + 1)
-    steps = np.log(count - number + 1) - np.log(number) + math.log(share) - math.log1p(-share)
-    terms = count * math.log1p(-share) + np.concatenate([[0.0], np.cumsum(steps)])
-    return min(1.0, float(np.exp(terms).sum()))
+    return binomial.lower_bound(hits, count, CONFIDENCE)
 
 
 def guaranteed_threshold(confidence: Values, correct: Flags, patients: Counts, target: float) -> float | None:
@@ -133,7 +114,7 @@ def guaranteed_threshold(confidence: Values, correct: Flags, patients: Counts, t
     passed = []
     for start in starts:
         for at in _tested(met, start):
-            safe = _at_most(int(failed[at]), int(met[at]), 1 - target) <= level
+            safe = binomial.at_most(int(failed[at]), int(met[at]), 1 - target) <= level
             if not safe or missed[at] > (1 - target) * rank[at]:
                 break
             passed.append(float(_GRID[at]))
@@ -157,9 +138,9 @@ def _starts(target: float, total: int) -> tuple[int, ...]:
 def _fewest(wrong: int, target: float, level: float) -> int:
     """Return the fewest patients that pass a test with so many wrong ones among them."""
     count = wrong + 1
-    while _at_most(wrong, count, 1 - target) > level:
+    while binomial.at_most(wrong, count, 1 - target) > level:
         count = count + max(1, count // 100)
-    while _at_most(wrong, count - 1, 1 - target) <= level:
+    while binomial.at_most(wrong, count - 1, 1 - target) <= level:
         count -= 1
     return count
 

@@ -154,10 +154,13 @@ def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
 
 
 def last_rows(path: str) -> NDArray[np.bool_]:
-    """Return for each row of a manifest whether it is the last of its file: bool, (rows,)."""
+    """Return for each row of a manifest whether it is the last of its file: bool, (rows,).
+
+    Half a line at the end is no row.
+    """
     with open(path, "rb") as file:
         next(file, b"")
-        return last_of(file)
+        return last_of(line for line in file if line.endswith(b"\n"))
 
 
 def last_of(lines: Iterable[bytes]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import REJECT, ROTATION, columns, renewed, split_reasons
+from dicomsort.manifest.rows import REJECT, ROTATION, Record, answers_of, columns, renewed, split_reasons
 from dicomsort.outcome import EXCLUDED, UNSURE, Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
@@ -121,6 +121,13 @@ def _rows(path: str, names: list[str], heads: Mapping[str, Sequence[str]]) -> It
         yield row
 
 
+def read_row(record: Record) -> ManifestRow:
+    """Return a row that was read to be worked with."""
+    names = list(record)
+    start, end = names.index("age_group") + 1, names.index("model")
+    return _row({name: uncell(text) for name, text in record.items()}, _heads(names[start:end]))
+
+
 def _repeats(keys: Iterable[int]) -> Counter[int]:
     """Count for files that have several rows how many of them come before the last."""
     return Counter(key for key, following in pairwise(sorted(keys)) if key == following)
@@ -135,6 +142,19 @@ def _cells(path: str) -> Iterator[list[str]]:
         raise UsageError(f"there is no manifest at '{escape(path)}'") from error
     except DAMAGE as error:
         raise damaged(path) from error
+
+
+def answers_in(path: str) -> tuple[str, ...]:
+    """Return the columns of the models' answers of the manifest at `path`; none if that is no manifest."""
+    try:
+        return tuple(answers_of(renewed(next(_cells(path), []))))
+    except UsageError:
+        return ()
+
+
+def labels_in(answers: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of the head that decides, by the columns of the models' answers."""
+    return tuple(column.removeprefix(_SCORE) for column in _heads(answers)[""])
 
 
 def _heads(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from dicomsort.errors import UsageError
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import (
     FOR_REVIEW,
+    REVIEW,
     Action,
     Facts,
     FileStamp,
@@ -236,6 +237,14 @@ class Record(dict[str, str]):
         """What the file counts as: what a person called it, else what the model did."""
         reviewed = self.reviewed
         return reviewed.label if reviewed and reviewed.status is Status.SORTED else self.label
+
+    @property
+    def folder(self) -> str:
+        """The folder for the file: by what a person decided, else by what the model did."""
+        if (reviewed := self.reviewed) is not None:
+            return reviewed.folder
+        in_review = status_when_placed(self.reasons) is Status.REVIEW
+        return REVIEW if in_review else self.label.replace("|", "+")
 
     @property
     def header(self) -> Header:

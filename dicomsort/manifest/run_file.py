@@ -37,6 +37,7 @@ class RunFile:
         self.fixed: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self._settled = False
+        self._decisions = 0
         self.shards: dict[str, list[int]] = {}
         self.took: dict[str, Any] = {}
         self._read()
@@ -53,6 +54,7 @@ class RunFile:
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
                 self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
+                self._decisions = int(found.get("decisions", 0))
                 return
         except FileNotFoundError:
             return
@@ -122,6 +124,17 @@ class RunFile:
             self._settled = settled
             self._write()
 
+    @property
+    def decisions(self) -> int:
+        """How many bytes of decisions.csv have been carried out."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, size: int) -> None:
+        if size != self._decisions:
+            self._decisions = size
+            self._write()
+
     def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
@@ -140,6 +153,7 @@ class RunFile:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"shares": self.shards} if self.shards else {}
         held |= {"took": self.took} if self.took else {}
+        held |= {"decisions": self._decisions} if self._decisions else {}
         try:
             with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")

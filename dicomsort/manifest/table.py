@@ -1,25 +1,22 @@
 """The CSV: one line, one file; append, resume, compact."""
 
-import codecs
 import csv
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
 from typing import NamedTuple, TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import DAMAGE, History, IsThere
+from dicomsort.manifest.mending import cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import SEPARATORS, escape
-
-_CHUNK = 1 << 20
 
 
 class Told(NamedTuple):
@@ -104,8 +101,8 @@ class Manifest:
         return cls.open(folder, answers, "", run, told)
 
     def _mend(self) -> None:
-        _mend_line_ends(self._path)
-        _cut_torn_line(self._path)
+        mend_line_ends(self._path)
+        cut_torn_line(self._path)
         _add_columns(self._path)
         if os.path.exists(self._path):
             with open(self._path, "rb") as old:
@@ -126,6 +123,16 @@ class Manifest:
         if names != self._columns:
             raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns, in their order."""
+        return tuple(self._columns)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns of the models' answers."""
+        return self._answers
+
     def append(self, rows: Iterable[Row]) -> None:
         """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
         self._append(
@@ -143,8 +150,8 @@ class Manifest:
         """
         self.run_file.settled = False
         try:
-            _mend_line_ends(path)
-            _cut_torn_line(path)
+            mend_line_ends(path)
+            cut_torn_line(path)
             _add_columns(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
@@ -228,29 +235,6 @@ def _check_separator(path: str, names: Sequence[str]) -> None:
             )
 
 
-def _mend_line_ends(path: str) -> None:
-    """Write a manifest again that has line ends of Windows or a byte order mark, by atomic rename.
-
-    No cell of ours holds a carriage return: names have it escaped.
-    """
-    if not os.path.exists(path) or not _is_foreign(path):
-        return
-    with (
-        open(path, encoding="utf-8-sig", errors="surrogateescape", newline=None) as file,
-        replacing(path, "wb") as mended,
-    ):
-        for block in iter(partial(file.read, _CHUNK), ""):
-            mended.write(block.encode("utf-8", "surrogateescape"))
-
-
-def _is_foreign(path: str) -> bool:
-    with open(path, "rb") as file:
-        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
-            return True
-        file.seek(0)
-        return any(b"\r" in block for block in iter(partial(file.read, _CHUNK), b""))
-
-
 def _add_columns(path: str) -> None:
     """Give a manifest of an earlier version the columns of this one, empty, by atomic rename."""
     if not os.path.exists(path):
@@ -263,20 +247,3 @@ def _add_columns(path: str) -> None:
         writer = csv.DictWriter(file, wanted, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(history.records(path))
-
-
-def _cut_torn_line(path: str) -> None:
-    """Cut what stands after the last line end: a power cut may leave half a line."""
-    if not os.path.exists(path):
-        return
-    with open(path, "r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            at = file.read(end - start).rfind(b"\n")
-            if at >= 0:
-                file.truncate(start + at + 1)
-                return
-            end = start
-        file.truncate(0)

@@ -232,7 +232,7 @@ def _first_of(members: list[_Member]) -> str | None:
     held = {member.destination for member in members if member.placed}
     able = [member for member in members if not member.refused or member.destination in held]
     first = min(able, key=lambda member: (not member.decided, member.path), default=None)
-    return first and first.path
+    return None if first is None else first.path
 
 
 def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:

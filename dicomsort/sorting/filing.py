@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from dicomsort.manifest.rows import Row
+from dicomsort.manifest.decisions import Decisions
+from dicomsort.manifest.rows import Row, status_when_placed
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predicted
 from dicomsort.model.heads import Decision
@@ -35,10 +36,17 @@ class FilingSettings:
 
 
 def file_all(
-    decided: Generator[Decided, None, None], settings: FilingSettings, manifest: Manifest, spent: StageTimer
+    decided: Generator[Decided, None, None],
+    settings: FilingSettings,
+    manifest: Manifest,
+    decisions: Decisions,
+    spent: StageTimer,
 ) -> Generator[Row, None, None]:
-    """Place each file in a thread; rows come in the order of the decisions, at most 128 behind."""
-    placer = _Placer(settings, _destinations(manifest, settings), spent)
+    """Place each file in a thread; rows come in the order of the decisions, at most 128 behind.
+
+    decisions: what persons decided before, which counts more than what the model says now.
+    """
+    placer = _Placer(settings, _destinations(manifest, settings), decisions, spent)
     waiting: deque[Future[Row]] = deque()
     with _threads() as threads, closing(decided):
         for one in decided:
@@ -69,9 +77,15 @@ def _done(row: Row) -> Future[Row]:
 class _Placer:
     """Places files and writes down what happened to each."""
 
-    def __init__(self, settings: FilingSettings, destinations: Destinations, spent: StageTimer) -> None:
+    def __init__(
+        self,
+        settings: FilingSettings,
+        destinations: Destinations,
+        decisions: Decisions,
+        spent: StageTimer,
+    ) -> None:
         self._settings, self._out = settings, settings.out
-        self._destinations, self._spent = destinations, spent
+        self._destinations, self._decisions, self._spent = destinations, decisions, spent
         self._layout = Layout(settings.layout)
 
     def has_nothing_to_do(self, decided: Decided) -> bool:
@@ -90,7 +104,10 @@ class _Placer:
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
         doubts = tuple(Reason(remark) for remark in reading.remarks if remark in FOR_REVIEW)
-        decision = replace(decision, why=(*decision.why, *doubts))
+        again = (Reason.DECIDED_BEFORE,) * self._decisions.was_of_another(found.path, stamp)
+        decision = replace(decision, why=(*again, *decision.why, *doubts))
+        reviewed = self._decisions.of(found.path, stamp)
+        folder = reviewed.folder if reviewed else decision.folder
         row = Row(
             path=found.path,
             status=Status.PLANNED,
@@ -102,15 +119,16 @@ class _Placer:
             pixel_label=decision.pixel_label,
             pixel_confidence=decision.pixel_confidence,
             evidence=decision.evidence,
-            destination=self._layout.destination(decision.folder, found.relpath, reading.header),
+            destination=self._layout.destination(folder, found.relpath, reading.header),
             header=reading.header,
             scores=decision.scores,
             further=decision.further,
             stamp=stamp,
+            reviewed=reviewed,
         )
-        return self._in_place(row, found, decision.review)
+        return self._in_place(row, found)
 
-    def _in_place(self, row: Row, found: SourceFile, review: bool) -> Row:
+    def _in_place(self, row: Row, found: SourceFile) -> Row:
         """Place the file of a planned row, unless this is a dry run."""
         before = found.previous.destination if found.previous else None
         if row.destination != before and not self._destinations.reserve(row.destination):
@@ -129,7 +147,7 @@ class _Placer:
             destination = row.destination if taken else ""
             reasons = (placed.reason, *row.reasons)
             return replace(row, status=Status.IO_ERROR, reasons=reasons, destination=destination)
-        status = Status.REVIEW if review else Status.SORTED
+        status = status_when_placed(row.reasons, row.reviewed)
         return replace(row, status=status, action=placed.action.value, sha256=placed.sha256)
 
     def _failed(self, found: SourceFile, failure: Failure, stamp: FileStamp | None) -> Row:

@@ -92,7 +92,7 @@ class Archive:
         """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
         forbidden, seen = os.path.realpath(self.avoid), set[int]()
         for path in map(_absolute, listed_paths(source)):
-            relpath = self._relative(path)
+            relpath = relative_to(self.roots, path)
             if not self._holds(relpath or path):
                 continue
             key = hash(path)
@@ -107,14 +107,15 @@ class Archive:
             return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
         return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
 
-    def _relative(self, path: str) -> str | None:
-        """Return a listed file's path as the walk would yield it; None if it lies under no root."""
-        for root in self.roots:
-            if path == root.path:
-                return os.path.join(root.name, os.path.basename(path))
-            if walk.lies_under(path, root.path):
-                return os.path.join(root.name, os.path.relpath(path, root.path))
-        return None
+
+def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
+    """Return a file's path as the walk of the roots would yield it; None if it lies under no root."""
+    for root in roots:
+        if path == root.path:
+            return os.path.join(root.name, os.path.basename(path))
+        if walk.lies_under(path, root.path):
+            return os.path.join(root.name, os.path.relpath(path, root.path))
+    return None
 
 
 def check_list(source: str) -> None:

@@ -55,6 +55,14 @@ class Layout:
         """Whether every source has a destination of its own, so that two can never meet."""
         return any(name == "relpath" for _, name, _ in self._parts())
 
+    @property
+    def label_depth(self) -> int | None:
+        """How many folders stand above the one that has the label's name; None if there is none."""
+        folders = self.template.split("/")[:-1]
+        if "{label}" not in folders or "{relpath" in self.template.partition("{label}")[0]:
+            return None
+        return folders.index("{label}")
+
     def destination(self, label: str, relpath: str, header: Header) -> str:
         """Return where a file goes, relative to the output folder.
 

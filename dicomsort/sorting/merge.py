@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import last_rows
 from dicomsort.manifest.names import MANIFEST, RUN
 from dicomsort.manifest.rows import Record
@@ -18,6 +19,7 @@ from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import Radiographs, count_radiograph, labels_of, radiographs_as_dict
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
@@ -129,7 +131,8 @@ def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
-    """Judge over all rows what a single run judges at its end."""
+    """Judge over all rows what a single run judges at its end, and see to what persons decided."""
+    finish(manifest, out, Decisions(out))
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return

@@ -14,23 +14,26 @@ from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.rows import Record, Row
+from dicomsort.manifest.names import DECISIONS
+from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile
-from dicomsort.sorting import shards, walk
+from dicomsort.sorting import already_done, shards, walk
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
 from dicomsort.sorting.inputs import Archive, Files, Shard, check_list
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
-from dicomsort.sorting.place import PlacementSettings, stands
+from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
@@ -96,13 +99,13 @@ def sort(
     files = files or archive_of(settings)
     panel = ModelSet((predictor, *further), settings.evidence)
     batch_size = settings.batch_size or panel.batch_size
-    with _output(settings, out, panel) as (manifest, history):
+    with _output(settings, out, panel, tally) as (manifest, history, decisions):
         todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
-        rows = file_all(decided, filing, manifest, spent)
+        rows = file_all(decided, filing, manifest, decisions, spent)
         copies = settings.placing.action is Action.COPY and not settings.dry_run
         ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
@@ -125,23 +128,36 @@ def archive_of(settings: SortSettings) -> Archive:
 
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
     """Yield what the merged manifest does not hold yet; count everything."""
-    out = os.path.abspath(settings.out)
-    before = shards.earlier(out, settings.retry_failed, partial(_is_there, out=out)) or History("")
+    before = _earlier(settings, os.path.abspath(settings.out)) or History("")
     return _not_done(_counted(files.find(), tally), before, tally)
 
 
 @contextmanager
-def _output(settings: SortSettings, out: str, panel: ModelSet) -> Iterator[tuple[Manifest, History]]:
-    """Lock the output and open its manifest for a run; yields it, and what need not be done again."""
+def _output(
+    settings: SortSettings, out: str, panel: ModelSet, tally: SortSummary
+) -> Iterator[tuple[Manifest, History, Decisions]]:
+    """Lock the output and open its manifest for a run.
+
+    Yields it, what need not be done again, and what persons decided.
+    """
     run, answers = _run_facts(settings, panel), columns_of(panel.bundles)
     told = Told(panel.rejects, panel.compass is not None)
-    is_there = partial(_is_there, out=out)
     with (
         _journal_folder(settings, out, run) as folder,
         Manifest.open(folder, answers, panel.tag, run, told) as manifest,
     ):
-        before = shards.earlier(out, settings.retry_failed, is_there) if settings.shard else None
-        yield manifest, manifest.history(settings.retry_failed, is_there, before)
+        decisions = Decisions(out)
+        if settings.shard or settings.task:
+            before = _earlier(settings, out) if settings.shard else None
+            history = manifest.history(settings.retry_failed, already_done.Seen(out), before)
+        else:
+            tally.taken_back = len(finish(manifest, out, decisions).refused)
+            history, tally.by_hand = already_done.held(manifest, out, decisions, settings.retry_failed)
+        yield manifest, history, decisions
+
+
+def _earlier(settings: SortSettings, out: str) -> History | None:
+    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed)
 
 
 @contextmanager
@@ -195,7 +211,11 @@ def check(settings: SortSettings) -> list[walk.Root]:
     Layout(settings.layout)
     check_source(settings.evidence)
     if settings.restart and os.path.isdir(out) and os.listdir(out):
-        raise UsageError(f"--restart: '{escape(settings.out)}' is not empty; choose another, or empty it")
+        decided = len(Decisions(out))
+        held = f" and holds what persons decided on {decided} files ({DECISIONS})" if decided else ""
+        raise UsageError(
+            f"--restart: '{escape(settings.out)}' is not empty{held}; choose another, or empty it"
+        )
     if os.path.exists(out) and not os.path.isdir(out):
         raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
     return roots
@@ -287,14 +307,6 @@ def _read_found(
     from dicomsort.dicom import reader  # noqa: PLC0415  (in a worker, which has it loaded)
 
     return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
-
-
-def _is_there(record: Record, out: str) -> bool:
-    """Return whether what a row says was placed is still there; True if nothing was placed."""
-    if not record.is_placed:
-        return True
-    placement = record.placement
-    return stands(os.path.join(out, placement.destination), placement)
 
 
 def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:

@@ -26,6 +26,8 @@ class SortSummary:
     there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
     divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
+    by_hand: files that somebody had moved within the output, which is taken for a decision. taken_back:
+    decisions of persons that could not be carried out.
     """
 
     found: int = 0
@@ -36,6 +38,8 @@ class SortSummary:
     total: int | None = None
     missing_bytes: int = 0
     archives: int = 0
+    by_hand: int = 0
+    taken_back: int = 0
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
@@ -76,6 +80,8 @@ class SortSummary:
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
             "archives": self.archives,
+            "moved_by_hand": self.by_hand,
+            "decisions_taken_back": self.taken_back,
             "seconds": round(self.seconds, 3),
             "spent": self.spent,
             "exit_code": int(self.exit_code),

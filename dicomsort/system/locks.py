@@ -13,12 +13,16 @@ LOCK = ".dicomsort.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
+class BusyError(UsageError):
+    """Another run has the folder."""
+
+
 def take(folder: str, shared: bool = False, doing: str = "dicomsort") -> TextIO:
     """Lock a folder until the file that is returned is closed, or this process ends.
 
     shared: others may share it, but none may have it alone. doing: what another run is called. Where a file
     system has no locks, the run continues without one.
-    Raises UsageError if another run is in the way, OSError if the folder cannot be written.
+    Raises BusyError if another run is in the way, OSError if the folder cannot be written.
     """
     path = os.path.join(folder, LOCK)
     while True:
@@ -27,7 +31,7 @@ def take(folder: str, shared: bool = False, doing: str = "dicomsort") -> TextIO:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
-            raise UsageError(
+            raise BusyError(
                 f"another {doing} is writing into '{escape(folder)}'; wait for it, or use another --out"
             ) from error
         except OSError as error:

@@ -16,6 +16,7 @@ from multiprocessing import connection, forkserver, resource_tracker
 from typing import Any, Generic, TypeVar
 
 from dicomsort.errors import InternalError
+from dicomsort.system.inbox import NOTHING_NOW, Inbox, NothingNow
 from dicomsort.system.threads import processors
 from dicomsort.system.worker import ENDED, STARTED, work
 
@@ -132,7 +133,7 @@ class _Worker(Generic[Item]):
 
 def run(
     function: Callable[[Item], Result],
-    items: Iterable[Item],
+    items: Iterable[Item] | Inbox[Item],
     settings: PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Result | Lost], None, None]:
@@ -141,14 +142,15 @@ def run(
     `function` must be picklable and should return failures as values. An item whose process dies is run once
     more, alone in a fresh process, and is Lost.CRASH only if that one dies as well; a neighbour is never
     blamed. An item that takes longer than the time limit is Lost.TIMEOUT. Items are taken from `items` only
-    as workers have room for them, so memory does not grow with their number. Raises InternalError if
-    workers cannot start. Closing the generator, or setting `stop` from another thread, ends the workers.
+    as workers have room for them, so memory does not grow with their number; an Inbox may have none just now,
+    and is asked again once it has. Raises InternalError if workers cannot start. Closing the generator, or
+    setting `stop` from another thread, ends the workers.
     """
     source = iter(items)
     first = list(islice(source, 1))  # no item, no process
     if not first:
         return
-    pool: _Pool[Item, Result] = _Pool(function, settings)
+    pool: _Pool[Item, Result] = _Pool(function, settings, items.bell if isinstance(items, Inbox) else None)
     try:
         yield from pool.results(chain(first, source), stop or threading.Event())
     finally:
@@ -205,9 +207,12 @@ def somewhere() -> Iterator[None]:
 class _Pool(Generic[Item, Result]):
     """The workers, and the tasks to do again: those of a dead neighbour, and the suspects of its death."""
 
-    def __init__(self, function: Callable[[Item], Result], settings: PoolSettings) -> None:
+    def __init__(
+        self, function: Callable[[Item], Result], settings: PoolSettings, bell: Any | None = None
+    ) -> None:
         self._context = warm_up()
         self._function, self._settings = function, settings
+        self._bells, self._hungry = [] if bell is None else [bell], False
         self._workers: list[_Worker[Item]] = []
         self._again: deque[_Task[Item]] = deque()
         self._suspects: deque[_Task[Item]] = deque()
@@ -215,15 +220,19 @@ class _Pool(Generic[Item, Result]):
         self._start_failures = 0
         self._awake, self._turned = 0.0, time.monotonic()
 
-    def results(self, source: Iterator[Item], stop: threading.Event) -> Iterator[tuple[Item, Result | Lost]]:
+    def results(
+        self, source: Iterator[Item | NothingNow], stop: threading.Event
+    ) -> Iterator[tuple[Item, Result | Lost]]:
         while not stop.is_set():
             self._count_time()
             self._feed(source)
             if self._finished():
                 return
             pipes = {worker.pipe: worker for worker in self._workers}
-            for pipe in connection.wait(list(pipes), timeout=_POLL_SECONDS):
-                yield from self._receive(pipes[pipe])
+            bells = self._bells if self._hungry else []  # with no room for items, none is waited for
+            for pipe in connection.wait([*pipes, *bells], timeout=_POLL_SECONDS):
+                if pipe in pipes:
+                    yield from self._receive(pipes[pipe])
             for worker in self._workers:
                 worker.overdue = worker.overdue or worker.over_time(self._settings, self._awake)
                 if worker.overdue or worker.is_late():
@@ -245,7 +254,8 @@ class _Pool(Generic[Item, Result]):
         waiting = self._again or self._suspects or any(worker.tasks for worker in self._workers)
         return self._exhausted and not waiting
 
-    def _feed(self, source: Iterator[Item]) -> None:
+    def _feed(self, source: Iterator[Item | NothingNow]) -> None:
+        self._hungry = False
         while len(self._workers) < self._settings.workers and not self._finished():
             self._workers.append(self._start())
         if self._suspects and not any(worker.serves_suspects() for worker in self._workers):
@@ -263,7 +273,7 @@ class _Pool(Generic[Item, Result]):
         ready = (worker for worker in self._workers if worker.room(self._settings) > 0)
         return min(ready, key=lambda worker: (len(worker.tasks), worker.done > 0), default=None)
 
-    def _next(self, worker: _Worker[Item], source: Iterator[Item]) -> list[_Task[Item]]:
+    def _next(self, worker: _Worker[Item], source: Iterator[Item | NothingNow]) -> list[_Task[Item]]:
         """Return as many tasks as the worker has room for; a suspect alone, and none if there are no more."""
         fresh = worker.done == 0 and not worker.tasks
         if fresh and self._suspects:
@@ -274,10 +284,13 @@ class _Pool(Generic[Item, Result]):
             tasks.append(task)
         return tasks
 
-    def _one(self, source: Iterator[Item]) -> _Task[Item] | None:
+    def _one(self, source: Iterator[Item | NothingNow]) -> _Task[Item] | None:
         if self._again:
             return self._again.popleft()
         for item in source:
+            if item is NOTHING_NOW:
+                self._hungry = True
+                return None
             return _Task(item)
         self._exhausted = True
         return None

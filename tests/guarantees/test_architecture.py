@@ -34,15 +34,17 @@ LAYERS = {
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
+    "review": "system imaging dicom model manifest sorting data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting report cluster data evaluation training",
+    "cli": "system imaging dicom model manifest sorting report cluster data evaluation training review",
 }
 
 # Where a library may be imported: files, or whole rooms.
 DOORS = {
     "pydicom": "dicom/",
     "imagecodecs": "dicom/codecs.py",
-    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py data/ evaluation/ training/ library/",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
+    " training/ library/ review/",
     "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py report/pictures.py data/ evaluation/"
     " training/random_transforms.py",
     "openvino": "model/engines/openvino.py",
@@ -56,6 +58,8 @@ DOORS = {
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
+    "starlette": "review/app.py",
+    "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
 }

@@ -1,0 +1,67 @@
+"""What of an archive an output holds already, also where somebody has moved it within the output."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from dicomsort.manifest import reading
+from dicomsort.manifest.decisions import Decisions
+from dicomsort.manifest.history import History
+from dicomsort.manifest.history import records as records_of
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.table import Manifest
+from dicomsort.sorting import by_hand, shards, walk
+from dicomsort.sorting.layout import Layout
+from dicomsort.sorting.place import stands
+from dicomsort.sorting.reviewing import Places, choices
+
+
+class Seen:
+    """Tells whether what a row says was placed is there, and counts what is not.
+
+    elsewhere: the `key` of rows whose file is in another place of the output.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._out, self.missing = out, 0
+        self.elsewhere: frozenset[str] = frozenset()
+
+    def __call__(self, record: Record) -> bool:
+        """Return whether it is there; True if nothing was placed."""
+        if not record.is_placed or record.key in self.elsewhere:
+            return True
+        placement = record.placement
+        there = stands(os.path.join(self._out, placement.destination), placement)
+        self.missing += not there
+        return there
+
+
+def held(manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool) -> tuple[History, int]:
+    """Return what need not be done again, and how many files somebody had moved by hand.
+
+    These moves are in the manifest and in decisions.csv then. Raises TargetError.
+    """
+    seen = Seen(out)
+    history = manifest.history(retry_failed, seen)
+    if not seen.missing:
+        return history, 0
+    moved = by_hand.recognize(manifest, out, decisions)
+    return (manifest.history(retry_failed, seen) if moved else history), moved
+
+
+def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool) -> History | None:
+    """Return what the merged manifest holds, for one of those who share it and leave it as it is.
+
+    What somebody has moved by hand need not be done again; the next run that has the manifest for itself
+    writes it down.
+    """
+    seen = Seen(out)
+    history = shards.earlier(out, retry_failed, seen)
+    if not seen.missing:
+        return history
+    path, places = os.path.join(out, MANIFEST), Places(out, Layout(layout), walk.roots_of(roots))
+    labels = choices(reading.answers_in(path), Decisions(out))
+    moved = by_hand.find(partial(records_of, path), places, labels)
+    seen.elsewhere = frozenset(one.record.key for one in moved)
+    return shards.earlier(out, retry_failed, seen)

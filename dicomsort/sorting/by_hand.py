@@ -1,0 +1,197 @@
+"""Copies and links that somebody has moved by hand, from one class folder to another: a decision, too."""
+
+import filecmp
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from dicomsort.manifest.decisions import Decision, Decisions, now
+from dicomsort.manifest.names import OWN
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
+from dicomsort.sorting.place import is_same_link, is_untouched, make_link
+from dicomsort.sorting.reviewing import Places, choices
+from dicomsort.system.atomic import TEMPORARY
+
+BY_HAND = "moved by hand"
+"""Who decided, where nobody said so."""
+
+Records = Callable[[], Iterable[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A placed file that now lies elsewhere. folder: the class folder it lies in, by its name."""
+
+    record: Record
+    destination: str
+    folder: str
+
+    @property
+    def decision(self) -> Decision | None:
+        """What that says of the file; None if it is in the folder where it was, under another name."""
+        if self.folder == self.record.folder:
+            return None
+        label = {REVIEW: UNSURE}.get(self.folder, self.folder.replace("+", "|"))
+        return Decision(self.record, Reviewed(label, BY_HAND, now()))
+
+    @property
+    def row(self) -> Record:
+        """The row as it should be."""
+        decision = self.decision
+        return (
+            self.record.moved(self.destination)
+            if decision is None
+            else self.record.decided(decision.reviewed, self.destination)
+        )
+
+
+def find(records: Records, places: Places, labels: Iterable[str]) -> list[Moved]:
+    """Find the files that are not in their place, and are in a class folder of the output instead.
+
+    records: gives the rows of a manifest. labels: the classes; several of a multilabel model may come
+    together. A copy is known by its size and time and by its bytes, if the source can still be read; a link
+    by what it leads to. What could be one of several files is nobody's.
+    """
+    strays = _Strays(places, _unaccounted(places, records, _folders(labels)))
+    if not strays:
+        return []
+    claims: dict[str, list[Record]] = defaultdict(list)
+    for record in _lost(records(), places):
+        for stray in strays.like(record):
+            if _is_it(record, stray, places):
+                claims[stray].append(record)
+    return list(_only(claims, places))
+
+
+class _Strays:
+    """Files that no row speaks of, by what a file that was moved and perhaps renamed keeps."""
+
+    def __init__(self, places: Places, names: Iterable[str]) -> None:
+        self._copies: dict[tuple[str, int], list[str]] = defaultdict(list)
+        self._sizes: dict[int, list[str]] = defaultdict(list)
+        self._links: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            target = places.target(name)
+            with suppress(OSError):
+                if os.path.islink(target):
+                    self._links[os.path.basename(os.readlink(target))].append(name)
+                    continue
+                size = os.lstat(target).st_size
+                self._sizes[size].append(name)
+                self._copies[os.path.basename(name), size].append(name)
+
+    def __bool__(self) -> bool:
+        return bool(self._links or self._sizes)
+
+    def like(self, record: Record) -> list[str]:
+        """Return those that may be what was placed of a row's file: of its name, else of its size."""
+        if record.action == Action.SYMLINK:
+            return self._links.get(os.path.basename(record.path), [])
+        size = record.placement.stamp.size
+        named = self._copies.get((os.path.basename(record.destination), size), [])
+        return named or self._sizes.get(size, [])
+
+
+def recognize(manifest: Manifest, out: str, decisions: Decisions) -> int:
+    """Write down what was moved by hand: what that decides, and where the files are now.
+
+    Returns how many files that were. Raises TargetError.
+    """
+    places = Places.of(out, manifest.run_file)
+    moved = find(manifest.records, places, choices(manifest.answers, decisions))
+    if moved:
+        _write(manifest, places, decisions, moved)
+    return len(moved)
+
+
+def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: list[Moved]) -> None:
+    with decisions.appending() as journal:
+        journal.write([one.decision for one in moved if one.decision is not None])
+        journal.sync()
+    for one in moved:
+        if one.record.action == Action.SYMLINK:
+            make_link(one.record.path, places.target(one.record.destination), places.target(one.destination))
+    manifest.append_records([one.row for one in moved])
+    manifest.compact()
+    manifest.run_file.decisions = decisions.size
+
+
+def _folders(labels: Iterable[str]) -> frozenset[str]:
+    return frozenset([*labels, REVIEW, EXCLUDED])
+
+
+def _unaccounted(places: Places, records: Records, folders: frozenset[str]) -> Iterator[str]:
+    """Yield the files of class folders that no row speaks of, relative to the output."""
+    placed = np.unique(np.fromiter((hash(row.destination) for row in records() if row.is_placed), np.int64))
+    for batch in _batches(_files(places.out, folders, places.layout.label_depth)):
+        hashes = np.fromiter(map(hash, batch), np.int64, len(batch))
+        yield from (name for name, known in zip(batch, np.isin(hashes, placed), strict=True) if not known)
+
+
+def _batches(names: Iterator[str], most: int = 10_000) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for name in names:
+        batch.append(name)
+        if len(batch) == most:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str]:
+    """Yield the files below folders of these names at a depth, relative to the output."""
+    if depth is None:
+        return
+    for folder, below, names in os.walk(out):
+        parts = [] if folder == out else os.path.relpath(folder, out).split(os.sep)
+        if not parts:
+            below[:] = [name for name in below if name not in OWN]
+        if len(parts) == depth:
+            below[:] = [name for name in below if _is_class(name, folders)]
+        below.sort()
+        if len(parts) > depth:
+            links = [name for name in below if os.path.islink(os.path.join(folder, name))]
+            for name in sorted([*names, *links]):
+                if not name.startswith(TEMPORARY):
+                    yield os.path.join(*parts, name)
+
+
+def _is_class(name: str, folders: frozenset[str]) -> bool:
+    return name in folders or ("+" in name and folders.issuperset(name.split("+")))
+
+
+def _lost(records: Iterable[Record], places: Places) -> Iterator[Record]:
+    placed = (record for record in records if record.is_placed)
+    return (record for record in placed if not os.path.lexists(places.target(record.placement.destination)))
+
+
+def _is_it(record: Record, stray: str, places: Places) -> bool:
+    """Return whether a stray file is what was placed of a row's file."""
+    placement, target = record.placement, places.target(stray)
+    if placement.action == Action.SYMLINK:
+        return is_same_link(record.path, places.target(record.destination), target)
+    if os.path.islink(target) or not is_untouched(record.path, target, placement):
+        return False
+    try:
+        return filecmp.cmp(record.path, target, shallow=False)
+    except OSError:  # the source is gone: size and time must do
+        return True
+
+
+def _only(claims: dict[str, list[Record]], places: Places) -> Iterator[Moved]:
+    """Yield each pair of a lost file and a stray one that has no rival."""
+    counts: dict[str, int] = defaultdict(int)
+    for records in claims.values():
+        for record in records:
+            counts[record.key] += 1
+    for stray, records in claims.items():
+        if len(records) == 1 and counts[records[0].key] == 1:
+            folder = stray.split(os.sep)[places.layout.label_depth or 0]
+            yield Moved(records[0], stray, folder)

@@ -1,0 +1,192 @@
+"""A person's decision is carried out: our copy or link moves, and the row says so."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+from dicomsort.manifest.decisions import Appending, Decision, Decisions
+from dicomsort.manifest.reading import labels_in
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed, Status
+from dicomsort.sorting import walk
+from dicomsort.sorting.filing import stamp_now
+from dicomsort.sorting.inputs import relative_to
+from dicomsort.sorting.layout import DEFAULT, Layout
+from dicomsort.sorting.place import is_untouched, move
+from dicomsort.system import durable
+from dicomsort.system.escaping import unescape
+
+_DECIDABLE = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED)
+_GROUP = 1000
+
+
+class Refused(StrEnum):
+    """Why a decision is not carried out; a fixed set of texts."""
+
+    NO_PLACE = (
+        "it has no place in the output: only sorted, planned and excluded files and review are decided on"
+    )
+    DUPLICATE = "it repeats another file: decide on that one"
+    CHANGED = "the file has changed since it was sorted: run classify again"
+    GONE = "its copy is not in the output any more: run classify again"
+    CHANGED_COPY = "its copy or link has been changed since it was placed"
+    TAKEN = "another file has that name there"
+    NOT_MOVED = "it cannot be moved (see the output folder's permissions and name limits)"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the files of an output belong. roots: of the runs that filled it, see `walk.roots_of`."""
+
+    out: str
+    layout: Layout
+    roots: Sequence[walk.Root]
+
+    @classmethod
+    def of(cls, out: str, run_file: RunFile) -> "Places":
+        """Return the places of an output folder, by its run.json."""
+        roots = [unescape(root) for root in run_file.fixed.get("roots", [])]
+        return cls(out, Layout(run_file.fixed.get("layout", DEFAULT)), walk.roots_of(roots) if roots else [])
+
+    def destination(self, record: Record, reviewed: Reviewed | None) -> str:
+        """Return where a file belongs by a person's decision or, without one, by the model's."""
+        folder = record.decided(reviewed, "").folder
+        if folder == record.folder:
+            return record.destination  # also where somebody has put it
+        relpath = relative_to(self.roots, record.path) or record.path.lstrip(os.sep)
+        return self.layout.destination(folder, relpath, record.header)
+
+    def target(self, destination: str) -> str:
+        """Return the whole path of a destination."""
+        return os.path.join(self.out, destination)
+
+
+def refusal(decision: Decision, places: Places) -> Refused | None:
+    """Return why a decision cannot be carried out; None if it can, as far as can be seen beforehand."""
+    record = decision.record
+    if record.is_duplicate:
+        return Refused.DUPLICATE
+    if record.status not in _DECIDABLE or not (record.is_placed or record.is_planned):
+        return Refused.NO_PLACE
+    if stamp_now(record.path) not in (None, record.stamp):
+        return Refused.CHANGED
+    return _refused_move(decision, places) if record.is_placed else None
+
+
+def _refused_move(decision: Decision, places: Places) -> Refused | None:
+    record, placement = decision.record, decision.record.placement
+    destination = places.destination(record, decision.reviewed)
+    old, new = places.target(placement.destination), places.target(destination)
+    if not os.path.lexists(old):
+        begun = destination != placement.destination and is_untouched(record.path, new, placement)
+        return None if begun else Refused.GONE  # a killed run has moved it, and not said so
+    if not is_untouched(record.path, old, placement):
+        return Refused.CHANGED_COPY
+    if destination == placement.destination or not os.path.lexists(new):
+        return None
+    return None if is_untouched(record.path, new, placement) and _is_one(old, new) else Refused.TAKEN
+
+
+def _is_one(old: str, new: str) -> bool:
+    return os.path.islink(old) or os.path.samefile(old, new)
+
+
+def _carried_out(decision: Decision, places: Places) -> Record | Refused:
+    """Move the file of a decision, and return its new row."""
+    if (refused := refusal(decision, places)) is not None:
+        return refused
+    record = decision.record
+    destination = places.destination(record, decision.reviewed)
+    old, new = places.target(record.destination), places.target(destination)
+    if record.is_placed and old != new and os.path.lexists(old):
+        try:
+            move(record.path, old, new, record.placement)
+        except FileExistsError:
+            return Refused.TAKEN
+        except OSError:
+            return Refused.NOT_MOVED
+    return record.decided(decision.reviewed, destination)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOut:
+    """What became of some decisions: the new rows, and those that were refused and why."""
+
+    rows: tuple[Record, ...] = ()
+    refused: tuple[tuple[Decision, Refused], ...] = ()
+
+
+class Carrier:
+    """Carries decisions out in groups: first they are on the disk, then files move, then their rows say so.
+
+    Whatever ends the program between these steps, the next run finishes it: see `finish`.
+    """
+
+    def __init__(self, manifest: Manifest, places: Places, journal: Appending) -> None:
+        self._manifest, self._places, self._journal = manifest, places, journal
+
+    def decide(self, decisions: Sequence[Decision]) -> CarriedOut:
+        """Write down what was decided, and carry it out. Raises TargetError."""
+        self._journal.write(decisions)
+        return self.carry_out(decisions)
+
+    def carry_out(self, decisions: Sequence[Decision]) -> CarriedOut:
+        """Carry out what is written down already; what is refused is taken back there. Raises TargetError."""
+        self._journal.sync()
+        ended = [(decision, _carried_out(decision, self._places)) for decision in decisions]
+        rows = tuple(row for _, row in ended if isinstance(row, Record))
+        refused = tuple((decision, why) for decision, why in ended if isinstance(why, Refused))
+        if refused:
+            self._journal.write([Decision(one.record, one.record.reviewed) for one, _ in refused])
+        self._sync(decisions, rows)
+        self._manifest.append_records(rows)
+        return CarriedOut(rows, refused)
+
+    def _sync(self, decisions: Sequence[Decision], rows: Sequence[Record]) -> None:
+        places = {decision.record.destination for decision in decisions} | {row.destination for row in rows}
+        durable.sync((), [self._places.target(place) for place in places if place], self._places.out)
+
+
+def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
+    """Carry out what is decided and not in the manifest yet, of a program that was killed.
+
+    Nothing is looked through if decisions.csv is as long as when all was done. Raises TargetError.
+    """
+    if manifest.run_file.decisions == decisions.size:
+        return CarriedOut()
+    places = Places.of(out, manifest.run_file)
+    rows, refused = list[Record](), list[tuple[Decision, Refused]]()
+    with decisions.appending() as journal:
+        carrier = Carrier(manifest, places, journal)
+        for group in _groups(_pending(manifest, decisions)):
+            done = carrier.carry_out(group)
+            rows += done.rows
+            refused += done.refused
+    manifest.compact()
+    manifest.run_file.decisions = decisions.size
+    return CarriedOut(tuple(rows), tuple(refused))
+
+
+def _pending(manifest: Manifest, decisions: Decisions) -> list[Decision]:
+    """Return what rows do not say yet. Without a place they are done later, by the journal."""
+    open_rows = (row for row in manifest.records() if decisions.differs(row) and row.status in _DECIDABLE)
+    return [Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows]
+
+
+def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
+    left = iter(decisions)
+    while group := list(islice(left, _GROUP)):
+        yield group
+
+
+def choices(answers: Sequence[str], decisions: Decisions, further: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the classes that a person may choose: the model's, those chosen before, and further ones.
+
+    answers: columns of the manifest, see `rows.columns`.
+    """
+    single = {label for label in decisions.labels if "|" not in label} - {EXCLUDED, UNSURE}
+    return tuple(dict.fromkeys([*labels_in(answers), *sorted(single), *further]))
