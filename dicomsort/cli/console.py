@@ -56,6 +56,11 @@ def plain(text: str) -> str:
     )
 
 
+def files(count: int) -> str:
+    """Return a number of files in words."""
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def info(message: str) -> None:
     """Print one line to stderr."""
     print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
@@ -215,9 +220,9 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     table("files by status", ["status", "files"], rows, right=(1,))
     _radiographs(tally.radiographs)
     if tally.by_hand:
-        info(f"{tally.by_hand} files had been moved by hand within the output: taken as decisions")
+        info(f"{files(tally.by_hand)} had been moved by hand within the output: taken for decisions")
     if tally.taken_back:
-        info(f"{tally.taken_back} decisions of persons could not be carried out: decide on these files again")
+        info(f"decisions on {files(tally.taken_back)} could not be carried out: decide on them again")
     if tally.already_done:
         info(f"{tally.already_done} already done before")
     if shard is None:

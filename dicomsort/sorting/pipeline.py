@@ -212,7 +212,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
     check_source(settings.evidence)
     if settings.restart and os.path.isdir(out) and os.listdir(out):
         decided = len(Decisions(out))
-        held = f" and holds what persons decided on {decided} files ({DECISIONS})" if decided else ""
+        held = f" and holds the decisions of persons on its files ({DECISIONS}: {decided})" if decided else ""
         raise UsageError(
             f"--restart: '{escape(settings.out)}' is not empty{held}; choose another, or empty it"
         )
