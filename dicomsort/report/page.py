@@ -185,9 +185,9 @@ def _bests(figures: Figures) -> Iterator[tuple[str, list[tuple[str, Best]]]]:
             yield (
                 label,
                 [
-                    ("Surest in its folder", shelf.surest),
-                    ("Least sure in its folder", shelf.least_sure),
-                    ("Least sure in review", shelf.doubtful),
+                    ("Surest", shelf.surest),
+                    ("Least sure of those not in review", shelf.least_sure),
+                    ("In review: least sure", shelf.doubtful),
                 ],
             )
 
