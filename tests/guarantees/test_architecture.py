@@ -80,7 +80,7 @@ LIGHT = [
     "undo {sorted}",
     "merge {shards}",
     "report {sorted_folder} --out {new}.html",
-    "render --from {sorted_folder} --status sorted --status review --out {new} --model {model}",
+    "render --from {sorted_folder} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",
 ]
 """Commands, on what `made` has made, that run where these are not installed."""
