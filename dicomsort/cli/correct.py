@@ -58,10 +58,10 @@ def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
     if not quiet:
         would = "would be " if dry_run else ""
         console.info(
-            f"{done.decided} files {would}decided on; {done.unchanged} were already as the table says"
+            f"{console.files(done.decided)} {would}decided on; {done.unchanged} already as the table says"
         )
         if done.empty:
-            console.info(f"{done.empty} lines have no label and say nothing")
+            console.info(f"without a label, and so left out: {done.empty} of the lines")
     for where, why in done.refused[:_MOST]:
         console.info(f"refused: {where}: {why}")
     if len(done.refused) > _MOST:

@@ -106,8 +106,8 @@ def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str]
             )
         elif done.seen:
             console.info(
-                f"{done.seen} images are in the model's own split (column seen_in): name the table that it was "
-                "trained on with --data to get them as corrections"
+                f"{done.seen} images are in the model's own split (column seen_in): name the table that it "
+                "was trained on with --data to get them as corrections"
             )
     for path, why in done.left:
         console.info(f"left out: {path}: {why}")

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import fields
@@ -50,6 +51,8 @@ class ReviewApp:
     def __init__(self, desk: Desk, pictures: Pictures, page: Mapping[str, Response]) -> None:
         self._desk, self._pictures, self._page = desk, pictures, page
         self.decided = 0
+        self._run = secrets.token_hex(8)
+        """Names this run of the program to the page: another one numbers the files anew."""
 
     def guarded(self, session: Session) -> Application:
         """Return the application, for those whom the session lets in."""
@@ -88,7 +91,7 @@ class ReviewApp:
         desk = self._desk
         facts = {"out": desk.out, "model": desk.model, "by": desk.by, "read_only": desk.read_only}
         labels = {"multilabel": desk.multilabel, "labels": desk.labels, "further": desk.further}
-        return _json({**facts, "version": __version__, **labels, **self._progress()})
+        return _json({**facts, "version": __version__, "run": self._run, **labels, **self._progress()})
 
     def _ids(self, request: Request) -> Response:
         return _json({"ids": self._desk.find(_filter(request))})

@@ -229,7 +229,7 @@ class Index:
             if text:
                 shown &= column.is_one_of([text]) if len(column.codes) else False
         if wanted.undecided:
-            shown &= self.undecided
+            shown &= self.reviewed.is_one_of([""]) if wanted.sample else self.undecided
         return shown & self.sampled if wanted.sample else shown
 
     def _keys(self, sort: str) -> NDArray[np.float64]:

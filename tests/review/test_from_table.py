@@ -117,7 +117,7 @@ def test_the_command_tells_a_person_and_a_program(inbox: Path, out: Path, tmp_pa
     given = table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n{inbox}/s0/3.dcm,foot\n")
     planned = command("correct", str(out), given, "--dry-run")
     assert planned.code == 3
-    assert "1 files would be decided on" in planned.err
+    assert "1 file would be decided on" in planned.err
     assert "refused: line 3: there is no class 'foot'" in planned.err
     done = command("correct", str(out), given, "--json", "--label", "foot", "--by", "Dr. B")
     assert json.loads(done.out)["decided"] == 2

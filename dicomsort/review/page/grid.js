@@ -1,0 +1,198 @@
+// The grid: only the tiles on screen exist, however long the list is.
+
+import * as api from "./api.js";
+import { byId } from "./dom.js";
+import { need } from "./items.js";
+import { moveTo, toggleSelected } from "./list.js";
+import { Tile } from "./tile.js";
+import { changed, store } from "./store.js";
+
+const SIZES = [112, 136, 160, 200, 248];
+const GAP = 8;
+const PADDING = 12;
+const CAPTION = 42; // height of the text under a picture
+const TALLEST = 8_000_000; // browsers draw no taller element; a longer list scrolls in larger steps
+const AHEAD = 3; // screens of thumbnails that the server makes in advance
+
+const grid = byId("grid");
+const sheet = byId("grid-sheet");
+const shown = new Map(); // tiles by place in the list
+const spare = [];
+let top = 0; // of what is seen, in pixels of the whole list
+let seen = { cursor: -1, ids: null, columns: 0, top: 0 }; // what the last drawing was for
+let settle = null;
+let moved = false; // the scroll bar was moved by this module
+
+/** How many tiles a row holds. */
+export function columns() {
+  return Math.max(1, Math.floor((grid.clientWidth - 2 * PADDING + GAP) / (store.tile + GAP)));
+}
+
+/** How many tiles whole rows of the screen hold. */
+export const screenful = () => columns() * Math.max(1, Math.floor(grid.clientHeight / rowHeight()));
+
+const tileWidth = () => Math.floor((grid.clientWidth - 2 * PADDING + GAP) / columns()) - GAP;
+const rowHeight = () => tileWidth() + CAPTION + GAP;
+const fullHeight = () => Math.ceil(store.ids.length / columns()) * rowHeight() + 2 * PADDING;
+const scrollable = () => Math.max(0, fullHeight() - grid.clientHeight);
+
+/** Larger (1) or smaller (-1) tiles. */
+export function resize(step) {
+  const place = SIZES.findIndex((size) => size >= store.tile);
+  store.tile = SIZES[Math.max(0, Math.min(SIZES.length - 1, place + step))];
+  changed();
+}
+
+/** Draw the tiles that are on screen. */
+export function drawGrid() {
+  grid.hidden = store.view !== "grid";
+  if (grid.hidden) return;
+  follow();
+  sheet.style.height = `${Math.min(fullHeight(), TALLEST)}px`;
+  placeBar();
+  byId("grid-empty").hidden = store.ids.length > 0;
+  const [from, to] = range();
+  recycle(from, to);
+  for (let place = from; place < to; place += 1) drawTile(place);
+  markCurrent();
+  fill(from, to);
+}
+
+/** Bring the cursor into view if it, the list or the width has changed since, but not under the mouse that moved it. */
+function follow() {
+  const now = { cursor: store.cursor, ids: store.ids, columns: columns(), tile: store.tile, view: store.view };
+  if (Object.keys(now).every((key) => now[key] === seen[key])) return;
+  if (now.ids !== seen.ids) clear();
+  seen = { ...now, top };
+  const start = Math.floor(store.cursor / columns()) * rowHeight() + PADDING;
+  const context = Math.max(0, Math.min(rowHeight(), (grid.clientHeight - rowHeight()) / 2)); // of the rows around
+  const [highest, lowest] = [start + rowHeight() + context - grid.clientHeight, start - context];
+  top = Math.min(Math.max(top, highest), lowest);
+}
+
+function clear() {
+  for (const place of [...shown.keys()]) release(place);
+}
+
+function release(place) {
+  const tile = shown.get(place);
+  shown.delete(place);
+  tile.root.remove();
+  tile.picture.removeAttribute("src");
+  spare.push(tile);
+}
+
+/** Set the scroll bar to where the list is seen. */
+function placeBar() {
+  top = Math.max(0, Math.min(top, scrollable()));
+  const bar = Math.round(top * scale());
+  if (Math.abs(grid.scrollTop - bar) < 1) return;
+  moved = true;
+  grid.scrollTop = bar;
+}
+
+/** Pixels of the scroll bar for one of the list: below 1 only for lists that no browser could draw. */
+function scale() {
+  if (fullHeight() <= TALLEST) return 1;
+  return (TALLEST - grid.clientHeight) / scrollable();
+}
+
+function range() {
+  const first = Math.floor((top - PADDING) / rowHeight()) - 1;
+  const last = Math.ceil((top + grid.clientHeight) / rowHeight()) + 1;
+  return [Math.max(0, first * columns()), Math.min(store.ids.length, last * columns())];
+}
+
+function recycle(from, to) {
+  for (const place of [...shown.keys()]) {
+    if (place < from || place >= to || shown.get(place).id !== store.ids[place]) release(place);
+  }
+}
+
+function drawTile(place) {
+  const tile = shown.get(place) ?? show(place);
+  const x = PADDING + (place % columns()) * (tileWidth() + GAP);
+  const y = PADDING + Math.floor(place / columns()) * rowHeight() - top + grid.scrollTop;
+  tile.moveTo(x, y, tileWidth());
+  tile.draw(place === store.cursor);
+}
+
+function show(place) {
+  const tile = spare.pop() ?? new Tile();
+  tile.become(store.ids[place], place);
+  sheet.append(tile.root);
+  shown.set(place, tile);
+  return tile;
+}
+
+function markCurrent() {
+  const tile = shown.get(store.cursor);
+  if (tile) grid.setAttribute("aria-activedescendant", tile.root.id);
+  else grid.removeAttribute("aria-activedescendant");
+}
+
+/** Load what is seen: at once after a small step, when the list stands still after a large one. */
+function fill(from, to) {
+  const near = Math.abs(top - seen.top) < 2 * grid.clientHeight;
+  seen.top = top;
+  if (near) load(from, to);
+  clearTimeout(settle);
+  settle = setTimeout(() => {
+    load(from, to);
+    announce(from, to);
+  }, 80);
+}
+
+function load(from, to) {
+  need(store.ids.slice(from, to));
+  for (const tile of shown.values()) tile.load();
+}
+
+let announced = "";
+
+/** Ask the server to make the next thumbnails. */
+function announce(from, to) {
+  const name = `${from} ${to} ${store.ids.length}`;
+  if (name === announced || to <= from) return;
+  announced = name;
+  const next = store.ids.slice(to, to + AHEAD * (to - from));
+  need(next);
+  if (next.length) api.ahead(next).catch(() => (announced = ""));
+}
+
+function placeOf(event) {
+  const tile = event.target.closest(".tile");
+  return tile ? store.ids.indexOf(Number(tile.dataset.id)) : -1;
+}
+
+function click(event) {
+  const place = placeOf(event);
+  if (place < 0) return;
+  seen.cursor = place;
+  if (event.ctrlKey || event.metaKey) {
+    moveTo(place);
+    return toggleSelected();
+  }
+  if (!event.shiftKey) store.selection.clear();
+  moveTo(place, event.shiftKey);
+}
+
+/** Listen to the mouse, the scroll bar and the size of the window; `open` shows one image. */
+export function listenToGrid(open) {
+  grid.addEventListener("scroll", () => {
+    if (!moved) top = grid.scrollTop / scale();
+    moved = false;
+    changed();
+  });
+  grid.addEventListener("wheel", wheel, { passive: false });
+  grid.addEventListener("click", click);
+  grid.addEventListener("dblclick", (event) => placeOf(event) >= 0 && open());
+  new ResizeObserver(changed).observe(grid);
+}
+
+function wheel(event) {
+  if (scale() === 1 || event.ctrlKey) return;
+  event.preventDefault();
+  top += event.deltaY;
+  changed();
+}

@@ -1,0 +1,303 @@
+"""The review page in a real browser: a person decides by keys alone, and no decision is lost."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from browsing import Served, Watched, chromium, press, served, watch
+from outputs import rows, settings
+from predictors import ROUTER_LABELS, FixedPredictor
+from written import write_dicom
+
+import dicomsort
+from dicomsort.model.bundle import Bundle
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system.escaping import unescape
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PAGE = Path(dicomsort.__file__).parent / "review" / "page"
+HOSTILE = "<img src=x onerror=alert(1)>.dcm"
+IMAGES = 72
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def sorted_out(tmp_path_factory: pytest.TempPathFactory, small_bundle: Bundle) -> Path:
+    """An output folder with all images in review/, three of each study; to be copied, not to be changed."""
+    folder = tmp_path_factory.mktemp("review")
+    for number in range(IMAGES):
+        name = HOSTILE if number == 5 else f"{number:02}.dcm"
+        dark = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 10 + number
+        elements = {"StudyInstanceUID": f"2.25.{number // 3 + 1}", "SOPInstanceUID": f"2.25.77{number}"}
+        write_dicom(folder / "in" / f"s{number % 2}" / name, dark, **elements)
+    sort(settings(folder / "in", folder / "out", review_below=1.0), FixedPredictor(small_bundle))
+    assert sum(row["status"] == "review" for row in rows(folder / "out").values()) == IMAGES
+    return folder / "out"
+
+
+@pytest.fixture
+def out(sorted_out: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sorted_out, tmp_path / "out"))
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A page that several tests look at in turn, none of which leaves a decision behind."""
+
+    out: Path
+    server: Served
+    page: "Page"
+    seen: Watched
+
+    def begin(self) -> "Page":
+        """Open the page as if for the first time."""
+        for noted in (self.seen.outside, self.seen.failed, self.seen.errors):
+            noted.clear()
+        self.page.goto(f"http://127.0.0.1:{self.server.port}/")
+        shown(self.page)
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def sitting(
+    browser: "Browser", sorted_out: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sitting]:
+    out = Path(shutil.copytree(sorted_out, tmp_path_factory.mktemp("sitting") / "out"))
+    [damaged] = [row["destination"] for path, row in rows(out).items() if path.endswith("/07.dcm")]
+    (out / damaged).write_bytes((out / damaged).read_bytes()[:-900])
+    with served(out) as server, opened(browser, server) as (page, seen):
+        yield Sitting(out, server, page, seen)
+
+
+def shown(page: "Page") -> None:
+    page.wait_for_selector("body.ready")
+    page.wait_for_selector(".tile.loaded")
+
+
+@contextmanager
+def opened(browser: "Browser", server: Served) -> Iterator[tuple["Page", Watched]]:
+    """Open the page in a window of its own, with the images on screen."""
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        seen = watch(page, server.port)
+        page.goto(server.address)
+        shown(page)
+        yield page, seen
+
+
+def asked(page: "Page", path: str) -> Any:
+    return page.evaluate("path => fetch(path).then(reply => reply.json())", path)
+
+
+def listed(page: "Page", query: str = "status=review&undecided=1&sort=confidence&order=asc") -> list[int]:
+    found: list[int] = asked(page, f"/api/ids?{query}")["ids"]
+    return found
+
+
+def paths(page: "Page", ids: list[int]) -> list[str]:
+    return [item["path"] for item in asked(page, f"/api/items?ids={','.join(map(str, ids))}")["items"]]
+
+
+def current(page: "Page") -> int:
+    return int(page.locator(".tile.current").get_attribute("data-id") or -1)
+
+
+def current_single(page: "Page") -> int:
+    return int(page.locator(".strip .current").get_attribute("data-id") or -1)
+
+
+def study_of(page: "Page", number: int) -> str:
+    return str(asked(page, f"/api/items?ids={number}")["items"][0]["study"])
+
+
+def says(page: "Page", where: str, text: str) -> None:
+    """Wait until the page says something."""
+    page.wait_for_function(
+        "([where, text]) => document.querySelector(where).innerText.includes(text)", arg=[where, text]
+    )
+
+
+def agree(out: Path, wanted: dict[str, str]) -> None:
+    """The rows and the files say what was decided: {path: class}, and no other file was touched."""
+    found = rows(out)
+    assert {path: row["reviewed_label"] for path, row in found.items() if row["reviewed_label"]} == wanted
+    for path, row in found.items():
+        decided = wanted.get(path, "unsure")
+        status = {"unsure": "review", "excluded": "excluded"}.get(decided, "sorted")
+        assert row["status"] == status
+        assert (
+            row["destination"].split("/")[0] == {"unsure": "review"}.get(decided, decided)
+            or status == "excluded"
+        )
+        if row["destination"]:
+            assert (out / unescape(row["destination"])).read_bytes() == Path(unescape(path)).read_bytes()
+    placed = {row["destination"] for row in found.values()} - {""}
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.dcm")} == set(map(unescape, placed))
+
+
+def test_sixty_images_are_decided_by_keys_alone_and_every_decision_is_carried_out(
+    browser: "Browser", out: Path
+) -> None:
+    models = {path: row["label"] for path, row in rows(out).items()}
+    with served(out) as server, opened(browser, server) as (page, seen):
+        order = paths(page, listed(page))
+        keys = ["1", "d", "Enter", "x", "q", "s", "3", "Enter", "p", "5"] * 6
+        means = {"1": "abdominal", "d": "adult_chest", "x": "excluded", "q": "unsure", "s": "spine"}
+        means |= {"3": "others", "p": "pediatric_chest", "5": "spine"}
+        press(page, keys)
+        wanted = {path: means.get(key, models[path]) for path, key in zip(order, keys, strict=False)}
+        says(page, "#progress", "60 decided")
+        press(page, ["u", "4"])  # the last one takes another class
+        wanted[order[59]] = "pediatric_chest"
+        press(page, ["Shift+ArrowRight"] * 3 + ["x"])
+        says(page, "#message", "4 images: excluded; u takes it back")
+        press(page, ["u", "2"])  # they are selected again
+        wanted |= dict.fromkeys(order[60:64], "adult_chest")
+        says(page, "#progress", "64 decided")
+        assert paths(page, [current(page)]) == [order[64]]
+        page.reload()
+        shown(page)
+        says(page, "#place", f"1 of {IMAGES - 64}")
+        press(page, ["Control+a", "Enter", "f"])
+        says(page, "#grid-empty", "Nothing is left to decide")
+        wanted |= {path: models[path] for path in order[64:]}
+        assert server.close() == 0
+        assert (seen.outside, seen.failed, seen.errors) == ([], [], [])
+    agree(out, wanted)
+    assert {row["reviewed_by"] for row in rows(out).values()} == {"Dr. A"}
+
+
+def test_filter_sort_place_and_view_outlive_a_reload(sitting: Sitting) -> None:
+    page = sitting.begin()
+    page.keyboard.press("/")
+    page.keyboard.type("s1")
+    page.keyboard.press("Enter")
+    says(page, "#place", f"1 of {IMAGES // 2}")
+    page.locator("#filter-sort").select_option("path")
+    page.keyboard.press("Escape")
+    page.locator("button.order").click()
+    wanted = listed(page, "text=s1&sort=path&order=desc")
+    says(page, "#place", f"{len(wanted)} of")  # the image stays, its place in the list is another
+    press(page, ["Home", "ArrowRight", "ArrowRight", "v"])
+    says(page, "#single-where", f"3 of {len(wanted)}")
+    page.wait_for_function("() => location.hash.includes('view=single')")
+    page.reload()
+    says(page, "#single-where", f"3 of {len(wanted)} · {Path(paths(page, wanted[2:3])[0]).name}")
+    assert page.input_value("#search") == "s1"
+    assert page.input_value("#filter-sort") == "path"
+    assert (sitting.seen.outside, sitting.seen.errors) == ([], [])
+
+
+def test_one_image_shows_its_pixels_and_its_study_and_answers_to_zoom_and_window(sitting: Sitting) -> None:
+    page = sitting.begin()
+    press(page, ["v"])
+    full = page.wait_for_selector("#sheet img:not(.preview)")
+    assert full is not None
+    assert full.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [30, 40]
+    says(page, "#strip-title", "Same study: 3 images")
+    press(page, ["+", "+", "Shift+ArrowLeft"])
+    says(page, "#single-window", "zoom 1.6 · center 128 width 246")
+    page.mouse.move(400, 300)
+    page.mouse.down(button="right")
+    page.mouse.move(440, 300, steps=4)
+    page.mouse.up(button="right")
+    says(page, "#single-window", "width 286")
+    press(page, ["r"])
+    says(page, "#single-window", "zoom 1.0 · center 128 width 256")
+    image = current_single(page)
+    press(page, ["1"])
+    says(page, "#single-where", "2 of")
+    press(page, ["u"])
+    says(page, "#single-where", "1 of")
+    others = [button for button in listed(page, f"study={study_of(page, image)}") if button != image]
+    page.locator(f".strip [data-id='{others[0]}']").click()
+    page.wait_for_selector(f".strip .current[data-id='{others[0]}']")
+    assert (sitting.seen.outside, sitting.seen.failed, sitting.seen.errors) == ([], [], [])
+
+
+def test_the_help_names_every_key_and_escape_leads_back_from_the_filters(sitting: Sitting) -> None:
+    page = sitting.begin()
+    press(page, ["?"])
+    for label in ROUTER_LABELS:
+        says(page, "#help", label)
+    keys = set(page.locator("#help kbd").all_inner_texts())
+    assert keys >= {*"1a2d", *"xquvf/?r+", "Enter", "Space", "Esc"}
+    press(page, ["?"])
+    assert not page.locator("#help").is_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("1x")  # these are letters here, no decisions
+    press(page, ["Escape", "Shift+Tab"])
+    assert page.evaluate("() => document.activeElement.matches('button.apply')")
+    press(page, ["Escape", "ArrowRight"])
+    assert page.evaluate("() => document.activeElement.id") == "grid"
+    assert len(listed(page)) == IMAGES
+
+
+def test_html_in_a_name_is_text_and_a_picture_that_cannot_be_drawn_says_why(sitting: Sitting) -> None:
+    page = sitting.begin()
+    page.locator("#search").fill("onerror")
+    says(page, "#place", "1 of 1")
+    says(page, ".facts", HOSTILE)
+    press(page, ["Escape", "v"])
+    says(page, "#single-where", HOSTILE)
+    assert page.locator("img[src=x]").count() == 0
+    assert sitting.seen.errors == []
+    press(page, ["v"])
+    page.locator("#search").fill("07.dcm")
+    says(page, ".tile .fault", "pixel data is cut off")
+
+
+def test_a_second_person_may_look_and_is_told_why_not_more(browser: "Browser", sitting: Sitting) -> None:
+    with served(sitting.out) as second, opened(browser, second) as (page, seen):
+        says(page, "#read-only", "Read-only: ")
+        press(page, ["1", "Enter", "x", "u"])
+        says(page, "#message", "Nothing can be decided here")
+        assert page.locator("button.class:enabled, button.action:enabled").count() == 0
+        assert (seen.errors, len(listed(page))) == ([], IMAGES)
+
+
+def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
+    browser: "Browser", out: Path
+) -> None:
+    with served(out) as server, opened(browser, server) as (page, _):
+        order = paths(page, listed(page))
+        press(page, ["1"])
+        says(page, "#progress", "1 decided")
+        server.kill()
+        press(page, ["2", "3", "x"])
+        says(page, "#banner", "3 decisions wait here and will be sent when it is back")
+        assert page.locator(".tile.waiting").count() == 3
+        with served(out, "--port", str(server.port)) as again:
+            page.context.new_page().goto(again.address)  # the new program lets this browser in
+            page.wait_for_selector("#banner", state="hidden")
+            says(page, "#progress", "4 decided")
+            assert page.locator(".tile.waiting").count() == 0
+            assert again.close() == 0
+    agree(out, dict(zip(order, ["abdominal", "adult_chest", "others", "excluded"], strict=False)))
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in PAGE.iterdir()))
+def test_nothing_of_the_page_comes_from_outside_or_writes_html(file: str) -> None:
+    text = (PAGE / file).read_text(encoding="utf-8")
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+", text) == []
+    assert (
+        re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+        == []
+    )
+    assert re.findall(r"<script(?! type=\"module\" src=\"/page/)|<style| style=| on\w+=\"", text) == []
+    if file.endswith(".js"):
+        assert re.match(r"// [A-Z].*\.\n", text), "a sentence on top"

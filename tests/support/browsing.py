@@ -1,0 +1,122 @@
+"""A real Chromium on the review page, and the program that serves it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=\S+")
+_NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+def _missing(what: str) -> None:
+    """Skip where a person tests without it; in CI these tests must run."""
+    line = f"{what} is missing: the review page cannot be tested in a browser"
+    if os.environ.get("CI"):
+        pytest.fail(line)
+    pytest.skip(line)
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """Start the system's Chromium, which can resolve no name."""
+    program = shutil.which("chromium")
+    if program is None:
+        _missing("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", _NO_NETWORK])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Served:
+    """The program while it serves the page of an output folder."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+    port: int
+
+    def close(self) -> int:
+        """End it as Ctrl-C does; returns its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+
+
+@contextmanager
+def served(out: Path, *options: str) -> Iterator[Served]:
+    """Serve an output folder by the installed program, as a user would."""
+    words = [sys.executable, "-m", "dicomsort", "review", str(out), "--no-browser", "--by", "Dr. A", *options]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            said = ""
+            while (found := _ADDRESS.search(said)) is None:
+                line = process.stdout.readline() if process.stdout else ""
+                assert line, f"the program ended: {said}"
+                said += line
+            yield Served(process, found[0], int(found[1]))
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@dataclass
+class Watched:
+    """What a page asked for and complained of."""
+
+    outside: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def watch(page: "Page", port: int) -> Watched:
+    """Note requests to elsewhere, requests that fail, and errors, those of the content policy too.
+
+    422 is no failure: it says why a file has no picture. The console repeats failures, which are noted already.
+    """
+    seen = Watched()
+    own = (f"http://127.0.0.1:{port}/",)
+
+    def failed(request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # a thumbnail that has scrolled away
+            seen.failed.append(f"{request.url}: {request.failure}")
+
+    page.on("request", lambda request: request.url.startswith(own) or seen.outside.append(request.url))
+    page.on("requestfailed", failed)
+    page.on(
+        "response", lambda reply: reply.status < 400 or reply.status == 422 or seen.failed.append(reply.url)
+    )
+    page.on(
+        "console",
+        lambda line: (
+            line.type != "error" or "Failed to load resource" in line.text or seen.errors.append(line.text)
+        ),
+    )
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    return seen
+
+
+def press(page: "Page", keys: Sequence[str]) -> None:
+    """Press keys as fast as they come, without waiting for anything."""
+    for key in keys:
+        page.keyboard.press(key)
