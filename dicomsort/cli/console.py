@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,11 +24,18 @@ from dicomsort.system.reporting import Count
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Unread
     from dicomsort.sorting.merge import MergeResult
-    from dicomsort.sorting.summary import SortSummary
+    from dicomsort.sorting.summary import Radiographs, SortSummary
     from dicomsort.training.cross_validation import Summary
     from dicomsort.training.trainer import Epoch
 
 _MOST = 8
+_PLACES = {
+    "sorted": "sorted",
+    "review": "review",
+    "planned": "planned for its class",
+    "planned_review": "planned for review",
+}
+"""The places of `summary.PLACES` in a person's words."""
 _SHOWN = (
     "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
     "log_loss", "ece",
@@ -46,6 +54,11 @@ def plain(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
         for char in text
     )
+
+
+def files(count: int) -> str:
+    """Return a number of files in words."""
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def info(message: str) -> None:
@@ -205,19 +218,42 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
     rows.append(["found", str(tally.found)])
     table("files by status", ["status", "files"], rows, right=(1,))
-    if tally.labels:
-        labels = [[label, str(count)] for label, count in sorted(tally.labels.items())]
-        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+    _radiographs(tally.radiographs)
     if tally.by_hand:
-        info(f"{tally.by_hand} files had been moved by hand within the output: taken as decisions")
+        info(f"{files(tally.by_hand)} had been moved by hand within the output: taken for decisions")
     if tally.taken_back:
-        info(f"{tally.taken_back} decisions of persons could not be carried out: decide on these files again")
+        info(f"decisions on {files(tally.taken_back)} could not be carried out: decide on them again")
     if tally.already_done:
         info(f"{tally.already_done} already done before")
     if shard is None:
         info(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
+        _go_on(tally.statuses, out)
     else:
         info(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
+
+
+def _radiographs(found: "Radiographs") -> None:
+    """Print a row for each label, and a column for each place where some are."""
+    places = [place for place in _PLACES if any(counts[place] for counts in found.values())]
+    rows = [
+        [label, *(str(counts[place]) for place in places), str(counts.total())]
+        for label, counts in sorted(found.items())
+    ]
+    if rows:
+        columns = ["label", *(_PLACES[place] for place in places), "files"]
+        table("radiographs in the output by label", columns, rows, right=range(1, len(columns)))
+
+
+def _go_on(statuses: Mapping[Status, int], out: str) -> None:
+    """Print with which commands a person goes on from an output."""
+    folder = shlex.quote(out)
+    if statuses[Status.PLANNED]:
+        plan = shlex.quote(f"{out}/manifest.csv")
+        info(f"to go on: dicomsort report {folder}, and if it is right: dicomsort apply {plan}")
+    elif statuses[Status.REVIEW]:
+        info(f"to go on: dicomsort review {folder}; all at a glance: dicomsort report {folder}")
+    else:
+        info(f"all at a glance: dicomsort report {folder}")
 
 
 def report_spent(tally: "SortSummary") -> None:
@@ -247,9 +283,10 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
     if not quiet:
         rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
         table("files by status", ["status", "files"], rows, right=(1,))
-        labels = [[label, str(count)] for label, count in sorted(merged.labels.items())]
-        table("radiographs in the output by label", ["label", "files"], labels, right=(1,))
+        _radiographs(merged.radiographs)
         info(f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv")
+        if not merged.missing:
+            _go_on(merged.statuses, out)
 
 
 def report_archives(count: int) -> None:

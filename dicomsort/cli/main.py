@@ -2,14 +2,14 @@
 
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import console, evaluate, inspect, review, train
+from dicomsort.cli import console, correct, evaluate, inspect, review, train
 from dicomsort.cli import model as model_commands
+from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
     READ,
     BatchSize,
@@ -19,7 +19,6 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
-    Model,
     Precision,
     Quiet,
     SecondaryCapture,
@@ -27,10 +26,9 @@ from dicomsort.cli.options import (
     Verify,
     Workers,
     exit_codes,
-    make_folder,
 )
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.errors import ExitCode
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
 from dicomsort.sorting.place import PlacementSettings
@@ -145,6 +143,9 @@ def classify(
     engine: Engine = "auto",
     timeout: Timeout = 60.0,
     json: Json = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell the model, the device and the settings.")
@@ -171,6 +172,7 @@ def classify(
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
             pool=pool_settings(workers, timeout), evidence=evidence,
         )  # fmt: skip
+        report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
         tag, tally = classify.run(settings, how, cluster)
         if json:
@@ -180,6 +182,8 @@ def classify(
         if verbose:
             console.report_spent(tally)
         console.report_archives(tally.archives)
+        if report:
+            report_commands.write(out, settings.pool, quiet or json)
         raise typer.Exit(tally.exit_code)
 
 
@@ -245,74 +249,5 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         raise typer.Exit(done.exit_code)
 
 
-@app.command()
-def render(
-    files: Annotated[list[str], typer.Argument(help="DICOM files.", metavar="FILE...")],
-    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
-    model: Model = "router5",
-    size: Annotated[
-        int | None,
-        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
-    ] = False,
-    include_secondary_capture: SecondaryCapture = False,
-    max_pixels: MaxPixels = READ.max_pixels,
-    workers: Workers = None,
-    timeout: Timeout = 60.0,
-    quiet: Quiet = False,
-) -> None:
-    """Write what the network sees of each file as PNG.
-
-    Exit codes: 0 all written, 3 some files could not be read or written, 5 output not writable or full.
-    """
-    with exit_codes():
-        from dicomsort.dicom import render  # noqa: PLC0415
-        from dicomsort.outcome import Reason  # noqa: PLC0415
-
-        _check_files(files, out)
-        make_folder(Path(out))
-        settings = render.PictureSettings(
-            preprocessing=None if full else _canvas(model, size),
-            read=ReadSettings(max_pixels, include_secondary_capture),
-            pool=pool_settings(workers, timeout),
-        )
-        failed = 0
-        with console.counting("rendering", len(files), quiet) as count:
-            for wanted, result in render.write_all(files, out, settings):
-                count()
-                if isinstance(result, render.Written):
-                    console.report_picture(wanted.target, result.remarks, quiet)
-                    continue
-                if result.reason is Reason.TARGET_DONE:
-                    raise TargetError(
-                        f"'{out}' is full or cannot be written: free some space, or use another"
-                    )
-                failed += 1
-                console.info(f"not written: {wanted.path}: {result.status}: {result.reason}")
-        if failed:
-            raise typer.Exit(ExitCode.SOME_FAILED)
-
-
-def _check_files(files: list[str], out: str) -> None:
-    if not out or not all(files):
-        raise UsageError("an empty name was given")
-    for file in files:
-        if Path(file).is_dir():
-            raise UsageError(f"'{file}' is a folder; name the files in it")
-        if not Path(file).exists():
-            raise UsageError(f"there is no '{file}'")
-
-
-def _canvas(model: str, size: int | None) -> Any:
-    from dataclasses import replace  # noqa: PLC0415
-
-    from dicomsort.model import bundle as bundles  # noqa: PLC0415
-
-    preprocessing = bundles.load(bundles.locate(model)).preprocessing
-    return preprocessing if size is None else replace(preprocessing, size=size)
-
-
-for _commands in (review, train, evaluate, inspect, model_commands):
+for _commands in (correct, review, report_commands, train, evaluate, inspect, model_commands):
     _commands.register(app)

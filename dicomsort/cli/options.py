@@ -56,6 +56,14 @@ SecondaryCapture = Annotated[
         help="Read captures (and objects of no SOP class) of modality OT or none.",
     ),
 ]
+Output = Annotated[str, typer.Argument(help="The --out folder of a run.", metavar="OUT")]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Who decides, for the manifest.", show_default="the user's login"),
+]
+FurtherLabels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="NAME", help="A class besides those of the model.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Read what was placed again and compare checksums.")]
 FromList = Annotated[
     str | None,

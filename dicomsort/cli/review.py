@@ -1,19 +1,21 @@
 """The command in which a person decides: review."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicomsort.cli import console
-from dicomsort.cli.options import Quiet, Seed, Timeout, Workers, exit_codes
-from dicomsort.errors import UsageError
+from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeout, Workers, exit_codes
+from dicomsort.errors import ExitCode, UsageError
+from dicomsort.system.people import user_name
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from dicomsort.system.worker_pool import PoolSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -22,13 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def review(
-    out: Annotated[str, typer.Argument(help="The --out of classify.", metavar="OUT")],
-    by: Annotated[
-        str | None, typer.Option(help="Who decides; stands beside each decision.", show_default="the login")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="A class besides those of the model; may be given again.")
-    ] = None,
+    out: Output,
+    by: By = None,
+    label: FurtherLabels = None,
     sample: Annotated[
         int,
         typer.Option(
@@ -45,6 +43,15 @@ def review(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Keep no thumbnails in OUT/.dicomsort, only in memory.")
     ] = False,
+    export: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.csv", help="Open no page: write what was decided, as a table for train."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --export: the table trained on; its images come as corrections of it."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="With --data: the column that holds its labels.")] = "label",
     workers: Workers = None,
     timeout: Timeout = 60.0,
     quiet: Quiet = False,
@@ -52,22 +59,29 @@ def review(
     """Look at what was sorted on a page in the browser, and decide: each file moves to the class you give it.
 
     The page is on this machine alone; Ctrl-C ends it. Exit codes: 0 ended, all decisions written;
-    2 OUT is no output folder or the port is taken, 5 output not writable or full.
+    2 OUT is no output folder or the port is taken, 3 some files could not be exported, 5 output not writable
+    or full.
     """
     with exit_codes():
+        pool = pool_settings(workers, timeout)
+        if export is not None:
+            _export(out, export, pool, None if data is None else (data, target), quiet)
+            return
+        if data is not None:
+            raise UsageError("--data goes with --export")
         from dicomsort.review import desk as desks  # noqa: PLC0415
         from dicomsort.review.picture_cache import ThumbnailFolder  # noqa: PLC0415
         from dicomsort.review.serve import ServeSettings, serve  # noqa: PLC0415
         from dicomsort.review.thumbnails import FOLDER, Pictures  # noqa: PLC0415
 
-        with desks.opened(out, by or _login(), tuple(label or ())) as desk:
+        with desks.opened(out, by or user_name(), tuple(label or ())) as desk:
             if sample:
                 desk.draw(sample, seed)
             if desk.read_only:
                 console.info(desk.read_only)
             keeps = not no_cache and not desk.read_only
             folder = ThumbnailFolder(str(Path(out, FOLDER))) if keeps else None
-            pictures = Pictures(desk.reading, pool_settings(workers, timeout), folder)
+            pictures = Pictures(desk.reading, pool, folder)
             try:
                 decided = serve(desk, pictures, ServeSettings(port, not no_browser), _tell_address)
             finally:
@@ -78,11 +92,27 @@ def review(
             _report(decided, checked)
 
 
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a number without a name
-        raise UsageError("the login of this user has no name: say who decides with --by NAME") from None
+def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str] | None, quiet: bool) -> None:
+    """Write the tables for training, and say what is in them and what is not."""
+    from dicomsort.review.export import Trained, export  # noqa: PLC0415
+
+    done = export(out, target, pool, None if table is None else Trained(*table))
+    if not quiet:
+        console.info(f"wrote {target}: {done.images} images with a class that a person decided")
+        if table is not None:
+            console.info(
+                f"{done.known} images are in {table[0]} already; {done.corrected} labels of them differ and "
+                "stand in the table of corrections beside it (train --corrections)"
+            )
+        elif done.seen:
+            console.info(
+                f"{done.seen} images are in the model's own split (column seen_in): name the table that it "
+                "was trained on with --data to get them as corrections"
+            )
+    for path, why in done.left:
+        console.info(f"left out: {path}: {why}")
+    if done.left:
+        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def _tell_address(address: str) -> None:

@@ -75,7 +75,8 @@ def sort(
         raise
     tally.statuses += total(summaries)
     tally.archives += sum(summary.archives for summary in summaries)
-    tally.labels = merge(out, job.settings.pool, moved=tally.move).labels
+    merged = merge(out, job.settings.pool, moved=tally.move)
+    tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
     pipeline.check_ended(tally)
     return tally

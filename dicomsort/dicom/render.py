@@ -53,8 +53,15 @@ def write_all(
     Yields each file once, in the order of completion. The picture is 8-bit gray and has the file's name with
     .png behind it; a name that comes again gets a number.
     """
+    return write_each(_named(paths, folder), settings)
+
+
+def write_each(
+    wanted: Iterable[Wanted], settings: PictureSettings
+) -> Generator[tuple[Wanted, Written | Failure], None, None]:
+    """Write a PNG of each file where it is wanted; see `write_all`."""
     write = partial(_write, preprocessing=settings.preprocessing, settings=settings.read)
-    return isolation.read_all(write, _named(paths, folder), settings.pool)
+    return isolation.read_all(write, wanted, settings.pool)
 
 
 def _named(paths: Iterable[str], folder: str) -> Iterator[Wanted]:

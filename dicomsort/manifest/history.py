@@ -160,8 +160,12 @@ def last_rows(path: str) -> NDArray[np.bool_]:
     """
     with open(path, "rb") as file:
         next(file, b"")
-        whole = (line for line in file if line.endswith(b"\n"))
-        hashes = np.fromiter((hash(_first_cell(line)) for line in whole), np.int64)
+        return last_of(line for line in file if line.endswith(b"\n"))
+
+
+def last_of(lines: Iterable[bytes]) -> NDArray[np.bool_]:
+    """Return for each line of a manifest, but for its first, whether it is the last of its file: (lines,)."""
+    hashes = np.fromiter((hash(_first_cell(line)) for line in lines), np.int64)
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     last = np.zeros(len(hashes), np.bool_)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class RunFile:
     """The run.json of an output folder.
 
     shards: of a division into n shards, by n as text, which have been merged; empty if none or all have.
+    took: what the runs that came to their end took, all together; see `add_time`.
     """
 
     def __init__(self, folder: str) -> None:
@@ -38,6 +39,7 @@ class RunFile:
         self._settled = False
         self._decisions = 0
         self.shards: dict[str, list[int]] = {}
+        self.took: dict[str, Any] = {}
         self._read()
 
     def _read(self) -> None:
@@ -51,7 +53,7 @@ class RunFile:
                 and all(isinstance(run, dict) for run in runs)
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
-                self.shards = dict(found.get("shares", {}))
+                self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
                 self._decisions = int(found.get("decisions", 0))
                 return
         except FileNotFoundError:
@@ -88,6 +90,19 @@ class RunFile:
     def begin(self, facts: dict[str, Any]) -> None:
         """Write down that a run begins; the latest stands last."""
         self.runs = [*(run for run in self.runs if run != facts), facts]
+        self._write()
+
+    def add_time(self, took: Mapping[str, Any]) -> None:
+        """Write down what a run, or several, took: files that got their row, seconds, spent, runs.
+
+        seconds: by the clock, of shards that of each. spent: see `summary.SortSummary`.
+        """
+        if not took.get("files"):
+            return
+        spent, more = dict(self.took.get("spent", {})), took.get("spent", {})
+        sums = {name: self.took.get(name, 0) + took.get(name, 0) for name in ("files", "seconds", "runs")}
+        sums["seconds"] = round(sums["seconds"], 3)
+        self.took = {**sums, "spent": spent | {key: round(spent.get(key, 0) + more[key], 3) for key in more}}
         self._write()
 
     @property
@@ -137,6 +152,7 @@ class RunFile:
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"shares": self.shards} if self.shards else {}
+        held |= {"took": self.took} if self.took else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
         try:
             with replacing(self._path) as file:

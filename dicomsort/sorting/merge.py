@@ -20,32 +20,35 @@ from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
 from dicomsort.sorting.reviewing import finish
+from dicomsort.sorting.summary import Radiographs, count_radiograph, labels_of, radiographs_as_dict
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
 Step = Callable[[], None]
 _PATIENCE = 30.0
-_SHOWN = frozenset({Status.SORTED, Status.REVIEW, Status.PLANNED})
 
 
 @dataclass(slots=True)
 class MergeResult:
-    """What a merged manifest holds. shards: how many were joined now. missing: those still to be done."""
+    """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
+
+    labels, radiographs: those that are in the output, or would be.
+    """
 
     rows: int = 0
     shards: int = 0
     missing: list[str] = field(default_factory=list)
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    radiographs: Radiographs = field(default_factory=dict)
     archives: int = 0
 
     def count(self, record: Record) -> None:
-        """Count a row; labels are those of radiographs that are in the output, or would be."""
+        """Count a row."""
         self.rows += 1
         self.statuses[record.status] += 1
         self.archives += record.is_archive
-        if record.status in _SHOWN and (label := record.final_label):
-            self.labels[label] += 1
+        count_radiograph(record, self.radiographs)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -55,6 +58,7 @@ class MergeResult:
             "missing": self.missing,
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
+            "radiographs": radiographs_as_dict(self.radiographs),
             "archives": self.archives,
             "exit_code": int(self.exit_code),
         }
@@ -84,10 +88,12 @@ def merge(
         manifest.compact()
         merged = MergeResult(shards=len(names), missing=_missing(manifest, out, names))
         for name in names:
+            manifest.run_file.add_time(RunFile(shards.folder_of(out, name)).took)
             shards.drop(out, name)
         _conclude(manifest, out, pool, moved)
         for record in manifest.records():
             merged.count(record)
+        merged.labels = labels_of(merged.radiographs)
         _check(out)
     return merged
 

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile, Status
+from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile
 from dicomsort.sorting import already_done, shards, walk
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
@@ -35,7 +34,7 @@ from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reviewing import finish
-from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
@@ -116,7 +115,8 @@ def sort(
                 tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
-    tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
+        tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
+        manifest.run_file.add_time(tally.took)
     return tally
 
 
@@ -186,7 +186,8 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, tally.move)
-    tally.labels = _census(manifest)
+    tally.radiographs = census(manifest.records())
+    tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
         check_found(tally)
@@ -211,7 +212,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
     check_source(settings.evidence)
     if settings.restart and os.path.isdir(out) and os.listdir(out):
         decided = len(Decisions(out))
-        held = f" and holds what persons decided on {decided} files ({DECISIONS})" if decided else ""
+        held = f" and holds the decisions of persons on its files ({DECISIONS}: {decided})" if decided else ""
         raise UsageError(
             f"--restart: '{escape(settings.out)}' is not empty{held}; choose another, or empty it"
         )
@@ -315,13 +316,6 @@ def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
         tally.labels[row.label] += 1
     if watch is not None:
         watch(tally)
-
-
-def _census(manifest: Manifest) -> Counter[str]:
-    """Count the radiographs of the output by label: a person's, else the model's."""
-    shown = {Status.SORTED, Status.REVIEW, Status.PLANNED}
-    shown_rows = (record for record in manifest.records() if record.status in shown)
-    return Counter(label for record in shown_rows if (label := record.final_label))
 
 
 def check_ended(tally: SortSummary) -> None:

@@ -1,12 +1,21 @@
 """What a run found, how it ended, and where the time went."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
+from dicomsort.manifest.rows import Record, status_when_placed
 from dicomsort.outcome import TROUBLE, Status
+
+PLANNED_REVIEW = "planned_review"
+"""Where a radiograph counts that a dry run has planned for review."""
+PLACES = (Status.SORTED.value, Status.REVIEW.value, Status.PLANNED.value, PLANNED_REVIEW)
+"""Where radiographs of a label are, or would be: their folder or review."""
+
+Radiographs = dict[str, Counter[str]]
+"""How many radiographs of each label are in each of PLACES."""
 
 
 @dataclass(slots=True)
@@ -15,15 +24,17 @@ class SortSummary:
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
     there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
-    divided among nodes. spent: processor seconds by stage, and by the clock `network`, of all its lanes, and
-    `wait`, without a file that had been read. by_hand: files that somebody had moved within the output, which
-    is taken for a decision. taken_back: decisions of persons that could not be carried out.
+    divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
+    by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
+    by_hand: files that somebody had moved within the output, which is taken for a decision. taken_back:
+    decisions of persons that could not be carried out.
     """
 
     found: int = 0
     already_done: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    radiographs: Radiographs = field(default_factory=dict)
     total: int | None = None
     missing_bytes: int = 0
     archives: int = 0
@@ -44,6 +55,16 @@ class SortSummary:
         """DONE, or SOME_FAILED if any file found ended in trouble, now or before."""
         return ExitCode.SOME_FAILED if any(self.statuses[status] for status in TROUBLE) else ExitCode.DONE
 
+    @property
+    def took(self) -> dict[str, Any]:
+        """What the run took, as `RunFile.add_time` wants it."""
+        return {
+            "files": self.ended - self.already_done,
+            "seconds": round(self.seconds, 3),
+            "runs": 1,
+            "spent": self.spent,
+        }
+
     def move(self, before: Status, after: Status) -> None:
         """Note that a file that was counted has another status now."""
         if before is not after and self.statuses[before]:
@@ -57,6 +78,7 @@ class SortSummary:
             "already_done": self.already_done,
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
+            "radiographs": radiographs_as_dict(self.radiographs),
             "archives": self.archives,
             "moved_by_hand": self.by_hand,
             "decisions_taken_back": self.taken_back,
@@ -64,6 +86,40 @@ class SortSummary:
             "spent": self.spent,
             "exit_code": int(self.exit_code),
         }
+
+
+def place_of(record: Record) -> str:
+    """Return which of PLACES a row's radiograph is in, or is planned for; empty if it is in none."""
+    status = record.status
+    if status is not Status.PLANNED:
+        return status.value if status.value in PLACES else ""
+    planned = {Status.SORTED: status.value, Status.REVIEW: PLANNED_REVIEW}
+    return planned.get(status_when_placed(record.reasons, record.reviewed), "")
+
+
+def census(records: Iterable[Record]) -> Radiographs:
+    """Count the radiographs of an output."""
+    found: Radiographs = {}
+    for record in records:
+        count_radiograph(record, found)
+    return found
+
+
+def count_radiograph(record: Record, found: Radiographs) -> None:
+    """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label."""
+    label, place = record.final_label, place_of(record)
+    if label and place:
+        found.setdefault(label, Counter())[place] += 1
+
+
+def labels_of(found: Radiographs) -> Counter[str]:
+    """Count radiographs by label, wherever they are."""
+    return Counter({label: counts.total() for label, counts in found.items()})
+
+
+def radiographs_as_dict(found: Radiographs) -> dict[str, dict[str, int]]:
+    """Return the counts as JSON values."""
+    return {label: {place: counts[place] for place in PLACES} for label, counts in sorted(found.items())}
 
 
 Watch = Callable[[SortSummary], None]

@@ -29,13 +29,14 @@ LAYERS = {
     "model": "system imaging",
     "manifest": "system model",
     "sorting": "system imaging dicom model manifest",
+    "report": "system imaging dicom model manifest sorting",
     "cluster": "system model manifest sorting",
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "review": "system imaging dicom model manifest sorting data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting cluster data evaluation training review",
+    "cli": "system imaging dicom model manifest sorting report cluster data evaluation training review",
 }
 
 # Where a library may be imported: files, or whole rooms.
@@ -44,7 +45,7 @@ DOORS = {
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
-    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py data/ evaluation/"
+    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py report/pictures.py data/ evaluation/"
     " training/random_transforms.py",
     "openvino": "model/engines/openvino.py",
     "onnx": "model/graph.py model/export.py",
@@ -55,6 +56,7 @@ DOORS = {
     "safetensors": "model/ training/pretrained.py",
     "sklearn": "evaluation/ data/splits.py",
     "matplotlib": "evaluation/plots.py training/log.py",
+    "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
@@ -62,6 +64,7 @@ DOORS = {
     "rich": "cli/console.py",
 }
 IN_WORKERS = [
+    "report.pictures",
     *("dicom.reader", "dicom.render", "dicom.archives", "imaging.grayscale", "imaging.canvas"),
     *("system.worker_pool", "system.worker", "outcome"),
 ]
@@ -76,6 +79,8 @@ LIGHT = [
     "apply {planned}",
     "undo {sorted}",
     "merge {shards}",
+    "report {sorted_folder} --out {new}.html",
+    "render --from {sorted_folder} --status sorted --status review --out {new} --model {model}",
     "stats {labels} --target light",
 ]
 """Commands, on what `made` has made, that run where these are not installed."""
@@ -172,7 +177,7 @@ def made(
     labels = ("bright", "dark", "a", "b", "c")
     replace(small_bundle, name="other", head=Head("light", labels)).save(folder / "other")
     more = {"file": folder / "in" / "0.dcm", "archive": folder / "in", "labels": pictures}
-    more |= {"model": small_model, "other": folder / "other"}
+    more |= {"model": small_model, "other": folder / "other", "sorted_folder": folder / "sorted"}
     return {**manifests, **more, "shards": folder / "shards"}
 
 

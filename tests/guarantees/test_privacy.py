@@ -1,6 +1,7 @@
 """A canary in every text, date and private element, whole files and damaged ones: no output sings of it."""
 
 import random
+import re
 from pathlib import Path
 
 import pydicom
@@ -111,6 +112,11 @@ def test_classify_is_silent(birds: Path, tmp_path: Path, small_model: Path) -> N
     assert ran.json["statuses"]["decode_error"] > len(SOURCES)
     assert ran.json["statuses"]["crash"] == ran.json["statuses"]["timeout"] == 0
     assert_silent(ran.out, ran.err, *((out / name).read_text() for name in ("manifest.csv", "run.json")))
+    told = command("report", out, "--json", "--pictures", "2")
+    page = (out / "report.html").read_text()
+    assert told.json["files"] == FILES
+    assert "<img" in page
+    assert_silent(told.out, told.err, re.sub(r'src="data:image/jpeg;base64,[A-Za-z0-9+/=]*"', "", page))
 
 
 def test_render_is_silent(

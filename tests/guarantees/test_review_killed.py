@@ -1,4 +1,4 @@
-"""The review page is killed while a person decides: all that was decided stands, once, and everything agrees."""
+"""The review page is killed while a person decides: what was decided stands, once, and everything agrees."""
 
 import csv
 import http.client

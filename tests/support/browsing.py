@@ -66,8 +66,21 @@ class Served:
 @contextmanager
 def served(out: Path, *options: str) -> Iterator[Served]:
     """Serve an output folder by the installed program, as a user would."""
-    words = [sys.executable, "-m", "dicomsort", "review", str(out), "--no-browser", "--by", "Dr. A", *options]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    words = [
+        sys.executable,
+        "-m",
+        "dicomsort",
+        "review",
+        str(out),
+        "--no-browser",
+        "--by",
+        "Dr. A",
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(
+        [*words, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             said = ""
             while (found := _ADDRESS.search(said)) is None:
@@ -92,7 +105,7 @@ class Watched:
 def watch(page: "Page", port: int) -> Watched:
     """Note requests to elsewhere, requests that fail, and errors, those of the content policy too.
 
-    422 is no failure: it says why a file has no picture. The console repeats failures, which are noted already.
+    422 is no failure: it says why a file has no picture. The console repeats failures: left out.
     """
     seen = Watched()
     own = (f"http://127.0.0.1:{port}/",)

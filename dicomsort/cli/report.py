@@ -1,0 +1,216 @@
+"""What an output holds, for a person to look at: the report, and pictures."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicomsort.cli import console
+from dicomsort.cli.options import (
+    READ,
+    Json,
+    MaxPixels,
+    Model,
+    Quiet,
+    SecondaryCapture,
+    Timeout,
+    Workers,
+    exit_codes,
+    make_folder,
+)
+from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.system.worker_pool import PoolSettings, pool_settings
+
+if TYPE_CHECKING:
+    from dicomsort.dicom.render import Wanted, Written
+    from dicomsort.outcome import Failure
+    from dicomsort.report.gallery import Chosen
+
+    Results = Iterable[tuple[Wanted, Written | Failure]]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(report)
+    app.command()(render)
+
+
+def report(
+    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    file: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="The HTML file to write.", show_default="OUT/report.html"),
+    ] = None,
+    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
+    pictures: Annotated[
+        int, typer.Option(min=1, max=50, help="Pictures at each end of a class: the surest, the least sure.")
+    ] = 8,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one HTML file that tells what an output holds: figures, pictures, troubles, settings.
+
+    It needs no network and no script, and may be made while a run is going on. Exit codes: 0 written, 5 not
+    writable.
+    """
+    with exit_codes(), console.loading(quiet or json):
+        from dicomsort.report import write as writing  # noqa: PLC0415
+
+        each = 0 if no_thumbnails else pictures
+        settings = writing.ReportSettings(file, each, pool_settings(workers, timeout))
+        made = writing.write(out, settings)
+        if json:
+            told = {"report": console.plain(made.target), "size": made.size, "pictures": made.pictures}
+            console.print_json({**made.figures.as_dict(), **told})
+        elif not quiet:
+            console.info(f"wrote {made.target}: {made.figures.files} files, {made.pictures} pictures")
+
+
+def check(wanted: bool, shard: str | None) -> None:
+    """Raise UsageError if a run that is to end with a report has none to make."""
+    if wanted and shard is not None:
+        raise UsageError("--report does not go with --shard: merge the shards, then `dicomsort report`")
+
+
+def write(out: str, pool: PoolSettings, quiet: bool) -> None:
+    """Write the report of a run that has just ended."""
+    from dicomsort.report import write as writing  # noqa: PLC0415
+
+    made = writing.write(out, writing.ReportSettings(pool=pool))
+    if not quiet:
+        console.info(f"wrote {made.target}")
+
+
+def render(
+    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
+    files: Annotated[list[str] | None, typer.Argument(help="DICOM files.", metavar="FILE...")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="OUT", help="Render files of this output folder instead."),
+    ] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --from: files of this status; may be repeated.", show_default="review"),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Of --from: files of this label only.")] = None,
+    model: Model = "router5",
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+    ] = False,
+    include_secondary_capture: SecondaryCapture = False,
+    max_pixels: MaxPixels = READ.max_pixels,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    quiet: Quiet = False,
+) -> None:
+    """Write what the network sees of each file as PNG: of files, or with --from of those in an output.
+
+    With --from the pictures are named after label, confidence and source, and index.csv and index.html list
+    them. Exit codes: 0 all written, 3 some files could not be read or written, 4 no such file in the output,
+    5 output not writable or full.
+    """
+    with exit_codes():
+        from dicomsort.dicom.render import PictureSettings, write_all, write_each  # noqa: PLC0415
+        from dicomsort.report import gallery  # noqa: PLC0415
+
+        _check_words(files, source, status, label)
+        _check_files(files or [], out)
+        read = ReadSettings(max_pixels, include_secondary_capture)
+        chosen, read = _choose(source, status, label, read) if source is not None else ([], read)
+        canvas, pool = None if full else _canvas(model, size), pool_settings(workers, timeout)
+        make_folder(Path(out))
+        if source is not None:
+            gallery.check_index(out)
+        settings = PictureSettings(canvas, read, pool)
+        results = write_all(files, out, settings) if files else write_each(_wanted(chosen, out), settings)
+        with closing(results):
+            failed = _take(results, len(files or chosen), out, quiet)
+        if source is not None:
+            _index(chosen, out, quiet)
+        if failed:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _check_words(
+    files: list[str] | None, source: str | None, status: list[str] | None, label: str | None
+) -> None:
+    if (source is None) == (not files):
+        raise UsageError("name the DICOM files to render, or an output folder by --from, and not both")
+    if source is None and (status or label is not None):
+        raise UsageError("--status and --label go with --from")
+
+
+def _choose(
+    source: str, status: list[str] | None, label: str | None, read: ReadSettings
+) -> "tuple[list[Chosen], ReadSettings]":
+    """Choose rows of an output, and read them as its run has, unless the options say otherwise."""
+    from dicomsort.report import gallery, write  # noqa: PLC0415
+
+    folder = write.folder_of(source)
+    run = write.run_of(folder)
+    theirs = write.read_settings_of(run)
+    most = theirs.max_pixels if read.max_pixels == READ.max_pixels else read.max_pixels
+    chosen = gallery.choose(folder, run.roots, status or ["review"], label)
+    return chosen, ReadSettings(most, read.secondary_capture or theirs.secondary_capture)
+
+
+def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":
+    from dicomsort.dicom.render import Wanted  # noqa: PLC0415
+
+    return (Wanted(one.file, os.path.join(out, one.picture)) for one in chosen)
+
+
+def _take(results: "Results", total: int, out: str, quiet: bool) -> int:
+    """Report what is written; returns how many pictures are not."""
+    from dicomsort.dicom.render import Written  # noqa: PLC0415
+    from dicomsort.outcome import Reason  # noqa: PLC0415
+
+    failed = 0
+    with console.counting("rendering", total, quiet) as count:
+        for wanted, result in results:
+            count()
+            if isinstance(result, Written):
+                console.report_picture(wanted.target, result.remarks, quiet)
+                continue
+            if result.reason is Reason.TARGET_DONE:
+                raise TargetError(f"'{out}' is full or cannot be written: free some space, or use another")
+            failed += 1
+            console.info(f"not written: {wanted.path}: {result.status}: {result.reason}")
+    return failed
+
+
+def _index(chosen: "list[Chosen]", out: str, quiet: bool) -> None:
+    from dicomsort.report import gallery  # noqa: PLC0415
+
+    pictures = gallery.write_index(chosen, out)
+    if not quiet:
+        console.info(f"wrote {os.path.join(out, gallery.SHEET)} and {gallery.INDEX}: {pictures} pictures")
+
+
+def _check_files(files: list[str], out: str) -> None:
+    if not out or not all(files):
+        raise UsageError("an empty name was given")
+    for file in files:
+        if Path(file).is_dir():
+            raise UsageError(f"'{file}' is a folder; name the files in it")
+        if not Path(file).exists():
+            raise UsageError(f"there is no '{file}'")
+
+
+def _canvas(model: str, size: int | None) -> Any:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from dicomsort.model import bundle as bundles  # noqa: PLC0415
+
+    preprocessing = bundles.load(bundles.locate(model)).preprocessing
+    return preprocessing if size is None else replace(preprocessing, size=size)

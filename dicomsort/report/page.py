@@ -1,0 +1,322 @@
+"""The report as one page of HTML that needs nothing else: no script, no link, pictures inside."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dicomsort import __version__
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.report import charts, tables
+from dicomsort.report.counts import Best, Shown, share
+from dicomsort.report.gather import Figures, Group
+from dicomsort.report.pictures import SIDE, fair_share
+from dicomsort.report.tables import Table, clipped
+from dicomsort.system.escaping import escape, uncell, unescape
+
+MARK = '<meta name="generator" content="dicomsort report">'
+"""What stands near the top of every report, by which a later one knows that it may take its place."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_HISTOGRAMS = 60
+_LONGEST_PATH = 300
+_STAGES = {
+    "walk": "finding files",
+    "header": "reading headers, in workers",
+    "pixels": "decoding pictures, in workers",
+    "network": "the network, by the clock, in all its lanes",
+    "place": "placing files",
+    "wait": "the network waiting for files that had been read, by the clock",
+}
+_BY_CLOCK = ("network", "wait")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an output is, but for its manifest. run: its run.json; see `RunFile` for fixed, last and took.
+
+    sample: of review.json. waiting: how many shards are not merged yet.
+    """
+
+    out: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    last: Mapping[str, Any] = field(default_factory=dict)
+    took: Mapping[str, Any] = field(default_factory=dict)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def roots(self) -> list[str]:
+        """The folders whose files were sorted, as the system knows them."""
+        roots = self.fixed.get("roots")
+        return [unescape(root) for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A row of pictures, of those that could be read."""
+
+    title: str
+    pictures: Sequence[tuple[Shown, str]]
+
+
+def page(figures: Figures, run: Run, pictures: Mapping[int, str]) -> str:
+    """Return the page as HTML. pictures: data URIs by `Shown.at`."""
+    return _environment().get_template("report.html").render(
+        figures=figures,
+        run=run,
+        mark=MARK,
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        tiles=list(_tiles(figures)),
+        parts=charts.shares(figures.groups),
+        classes=_classes(figures),
+        histograms=_histograms(figures, run.fixed.get("review_below")),
+        strips=_strips(figures, pictures),
+        has_pictures=bool(pictures),
+        side=SIDE,
+        canvas=(charts.WIDTH, charts.HEIGHT),
+        decisions=_decisions(figures),
+        sample=_sample(run.sample),
+        found=tables.found_tables(figures),
+        further=tables.further_tables(figures),
+        reasons=tables.reasons_table(figures),
+        troubles=_troubles(figures),
+        took=_took(run.took),
+        models=list(_models(run.fixed)),
+        settings=list(_settings(run)),
+        versions=sorted(dict(run.last.get("versions") or {}).items()),
+        next_steps=list(_next_steps(figures, run)),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["bytes"] = readable_size
+    environment.filters["path"] = lambda text: clipped(uncell(text), _LONGEST_PATH)
+    environment.filters["clipped"] = clipped
+    environment.filters["escaped"] = escape
+    return environment
+
+
+def render(template: str, **values: object) -> str:
+    """Return another page of the same kind."""
+    return _environment().get_template(template).render(version=__version__, **values)
+
+
+def readable_size(size: float) -> str:
+    """Return a number of bytes as a person reads it, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def _tiles(figures: Figures) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the figures at the top: number, words, a remark, kind."""
+    groups = figures.groups
+    yield f"{figures.files:,}", "files found", readable_size(figures.size), ""
+    yield f"{figures.radiographs:,}", "radiographs", share(figures.radiographs, figures.files), ""
+    for group, words, of in (
+        (Group.SORTED, "sorted", figures.radiographs),
+        (Group.PLANNED, "planned for their class", figures.radiographs),
+        (Group.REVIEW, "in review", figures.radiographs),
+        (Group.PLANNED_REVIEW, "planned for review", figures.radiographs),
+        (Group.EXCLUDED, "excluded by a person", figures.files),
+        (Group.DUPLICATE, "duplicates, not placed", figures.files),
+        (Group.OTHER, "no radiographs", figures.files),
+        (Group.TROUBLE, "troubles", figures.files),
+    ):
+        if groups[group]:
+            yield f"{groups[group]:,}", words, share(groups[group], of), charts.kind_of(group)
+    if decided := figures.decisions.count:
+        yield f"{decided:,}", "decided by a person", f"{figures.decisions.changed:,} changed", ""
+
+
+def _classes(figures: Figures) -> dict[str, Any]:
+    """Return the table of labels, with a bar for each."""
+    table = figures.tables["label"]
+    groups = [group for group in Group if table.columns[group]]
+    labels = tables.labels_of(figures)
+    rows = [
+        {
+            "label": clipped(label),
+            "counts": [tables.number(table[label, group]) for group in groups],
+            "total": table.rows[label],
+            "parts": charts.row_shares(table, label),
+        }
+        for label in labels
+    ]
+    return {"groups": groups, "rows": rows, "left": len(table.rows) - len(rows)}
+
+
+def _histograms(figures: Figures, threshold: object) -> list[charts.Histogram]:
+    labels = [label for label in tables.labels_of(figures) if label in figures.shelves][:_HISTOGRAMS]
+    shelves = [(clipped(label, 40), figures.shelves[label]) for label in labels]
+    return [charts.histogram(label, shelf.placed, shelf.review, threshold) for label, shelf in shelves]
+
+
+def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
+    """Return the files whose pictures the page shows, no more than it can hold, and each once."""
+    strips = [best for _, bests in _bests(figures) for _, best in bests]
+    few = fair_share(len(strips), each)
+    # first one of every strip, then the second ones: what does not fit is missing everywhere alike
+    ranked = [best.ranked()[:few] for best in strips]
+    in_turn = (strip[at] for at in range(few) for strip in ranked if at < len(strip))
+    return list({one.at: one for one in in_turn}.values())
+
+
+def _bests(figures: Figures) -> Iterator[tuple[str, list[tuple[str, Best]]]]:
+    for label in tables.labels_of(figures):
+        if shelf := figures.shelves.get(label):
+            yield (
+                label,
+                [
+                    ("Surest in its folder", shelf.surest),
+                    ("Least sure in its folder", shelf.least_sure),
+                    ("Least sure in review", shelf.doubtful),
+                ],
+            )
+
+
+def _strips(figures: Figures, pictures: Mapping[int, str]) -> list[tuple[str, list[Strip]]]:
+    """Return for each label its strips; a file stands once, in the first of them that has it."""
+    found = []
+    for label, bests in _bests(figures):
+        strips, seen = [], set[int]()
+        for title, best in bests:
+            shown = [one for one in best.ranked() if one.at in pictures and one.at not in seen]
+            seen |= {one.at for one in shown}
+            if shown:
+                strips.append(Strip(title, [(one, pictures[one.at]) for one in shown]))
+        if strips:
+            found.append((clipped(label), strips))
+    return found
+
+
+def _decisions(figures: Figures) -> dict[str, Any]:
+    decisions = figures.decisions
+    return {
+        "any": bool(decisions.count or decisions.unsure),
+        "count": decisions.count,
+        "unsure": decisions.unsure,
+        "changed": decisions.changed,
+        "share": share(decisions.changed, decisions.count),
+        "people": len(decisions.by.rows),
+        "first": clipped(decisions.first, 20),
+        "last": clipped(decisions.last, 20),
+        "tables": list(tables.decision_tables(figures)),
+    }
+
+
+def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spot check in words; empty without one."""
+    if not isinstance(sample.get("answered"), int) or not sample["answered"]:
+        return {}
+    head = ("label", "sorted", "drawn", "answered", "right", "precision", "interval")
+    told = {
+        name: clipped(str(sample.get(name, "-")), 20)
+        for name in ("drawn", "of", "answered", "right", "unsure")
+    }
+    shares = {name: tables.percent(sample.get(name)) for name in ("precision", "low", "high", "confidence")}
+    rows = tables.spot_check_rows(sample.get("labels"))
+    return {**told, **shares, "table": Table("Spot check by label", head, rows) if rows else None}
+
+
+def _troubles(figures: Figures) -> list[dict[str, Any]]:
+    ordered = sorted(figures.troubles.items(), key=lambda each: (-each[1].count, each[0]))
+    return [
+        {"status": status, "reason": clipped(reason or status), "count": one.count, "first": one.first}
+        for (status, reason), one in ordered
+    ]
+
+
+def _took(took: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how fast the runs were, and the seconds of each stage; empty if run.json does not tell."""
+    files, seconds = took.get("files"), took.get("seconds")
+    if not isinstance(files, int) or not isinstance(seconds, int | float) or seconds <= 0:
+        return {}
+    rows = _stages({key: s for key, s in dict(took.get("spent") or {}).items() if isinstance(s, int | float)})
+    head = ("stage", "seconds", "of processor time")
+    return {
+        "files": files,
+        "seconds": _duration(seconds),
+        "rate": f"{files / seconds:,.1f}",
+        "runs": took.get("runs", 1),
+        "table": Table("Where the time went", head, rows) if rows else None,
+    }
+
+
+def _stages(spent: Mapping[str, float]) -> list[list[str]]:
+    """Return the seconds of each stage, and which part they are of the processor time."""
+    busy = sum(seconds for stage, seconds in spent.items() if stage not in _BY_CLOCK)
+    return [
+        [
+            _STAGES.get(stage, clipped(stage, 40)),
+            f"{seconds:,.1f}",
+            "" if stage in _BY_CLOCK else share(seconds, busy),
+        ]
+        for stage, seconds in spent.items()
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 120 else f"{minutes} min {rest} s"
+
+
+def _models(fixed: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield each model's name, SHA-256 and part: the first decides."""
+    names, digests = (str(fixed.get(key, "")).split("+") for key in ("model", "model_sha256"))
+    for at, name in enumerate(filter(None, names)):
+        digest = digests[at] if at < len(digests) else ""
+        yield name.partition("@")[0], digest, "decides" if at == 0 else "answers in columns of its own"
+
+
+def _settings(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield the settings of the latest run, by name."""
+    left_out = {"model", "model_sha256", "versions"}
+    for name, value in sorted({**run.fixed, **run.last}.items()):
+        if name not in left_out:
+            yield clipped(str(name), 40), _setting(value)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return clipped(", ".join(map(str, value)), 600)
+    return "-" if value is None else clipped(value if isinstance(value, str) else json.dumps(value), 600)
+
+
+def _next_steps(figures: Figures, run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what to do next, and the command for it."""
+    groups, out = figures.groups, shlex.quote(escape(run.out))
+    if run.waiting:
+        yield f"Join {run.waiting:,} shards that are not in this report yet", f"dicomsort merge {out}"
+    if groups[Group.PLANNED] or groups[Group.PLANNED_REVIEW]:
+        plan = shlex.quote(escape(os.path.join(run.out, MANIFEST)))
+        yield "Nothing is placed yet: carry the plan out", f"dicomsort apply {plan}"
+    if groups[Group.REVIEW]:
+        yield f"Look at the {groups[Group.REVIEW]:,} files in review", f"dicomsort review {out}"
+    if groups[Group.TROUBLE] and run.roots:
+        roots = " ".join(shlex.quote(escape(root)) for root in run.roots) if len(run.roots) < 6 else "IN..."
+        yield (
+            "Once a trouble is mended (a share, a permission), try again, with the options as before",
+            f"dicomsort classify {roots} --out {out} --retry-failed",
+        )

@@ -1,0 +1,211 @@
+"""Decisions that come in a table: a spreadsheet of a curator, an export of a RIS."""
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from dicomsort.errors import ExitCode, UsageError
+from dicomsort.manifest.decisions import Decision, Decisions, now
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.rows import Record
+from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed
+from dicomsort.sorting import by_hand
+from dicomsort.sorting.reviewing import Carrier, Places, choices, finish, refusal
+from dicomsort.system.escaping import escape
+
+_PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
+_GROUP = 1000
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table: its number, what names the file (a path or a UID), and what it is called."""
+
+    number: int
+    path: str
+    uid: str
+    label: str
+
+
+@dataclass(slots=True)
+class Corrected:
+    """What became of a table.
+
+    unchanged: lines that say what is decided already. empty: lines without a label. refused: where, and why.
+    """
+
+    decided: int = 0
+    unchanged: int = 0
+    empty: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """DONE, or SOME_FAILED if a line was refused."""
+        return ExitCode.SOME_FAILED if self.refused else ExitCode.DONE
+
+
+def correct(
+    out: str,
+    table: str,
+    by: str,
+    dry_run: bool = False,
+    further: Sequence[str] = (),
+    step: Step = lambda: None,
+) -> Corrected:
+    """Decide on the files of an output as a table says, all of a line or nothing.
+
+    table: see `read`. by: who decides. dry_run: look only; what would be refused is told. further: classes
+    besides those of the model. Raises UsageError for what is no table or no output, TargetError.
+    """
+    out, lines = os.path.abspath(out), read(table)
+    with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
+        decisions, places = Decisions(out), Places.of(out, manifest.run_file)
+        if not dry_run:
+            finish(manifest, out, decisions)
+            by_hand.recognize(manifest, out, decisions)
+        labels = (*choices(manifest.answers, decisions, further), EXCLUDED, UNSURE)
+        reviewed_at, done = now(), Corrected()
+        wanted = _Wanted(lines, labels, done)
+        given = (
+            (line, Decision(record, Reviewed(label, by, reviewed_at)))
+            for record in manifest.records()
+            for line, label in wanted.of(record, places)
+        )
+        able = _able(given, places, done, step)
+        if dry_run:
+            done.decided = sum(1 for _ in able)
+        else:
+            _carry_out(able, manifest, places, decisions, done)
+        wanted.tell_missing()
+    done.refused.sort(key=lambda one: int(one[0].split()[1]))
+    return done
+
+
+def _able(
+    given: Iterable[tuple[Line, Decision]], places: Places, done: Corrected, step: Step
+) -> Iterator[tuple[Line, Decision]]:
+    """Pass on what can be carried out, as far as can be seen; count the rest."""
+    for line, decision in given:
+        step()
+        before, wanted = decision.record.reviewed, decision.reviewed
+        if before is not None and wanted is not None and before.label == wanted.label:
+            done.unchanged += 1
+        elif (why := refusal(decision, places)) is not None:
+            done.refused.append((f"line {line.number}", why.value))
+        else:
+            yield line, decision
+
+
+def _carry_out(
+    able: Iterable[tuple[Line, Decision]],
+    manifest: Manifest,
+    places: Places,
+    decisions: Decisions,
+    done: Corrected,
+) -> None:
+    everything = list(able)  # before rows are appended to what is being read
+    with decisions.appending() as journal:
+        carrier = Carrier(manifest, places, journal)
+        left = iter(everything)
+        while group := list(islice(left, _GROUP)):
+            ended = carrier.decide([decision for _, decision in group])
+            done.decided += len(ended.rows)
+            numbers = {decision.record.key: line.number for line, decision in group}
+            done.refused += [(f"line {numbers[one.record.key]}", why.value) for one, why in ended.refused]
+    manifest.compact()
+    manifest.run_file.decisions = decisions.size
+
+
+class _Wanted:
+    """The lines of a table by what they name; what is wrong with a line by itself is refused at once."""
+
+    def __init__(self, lines: Iterable[Line], labels: Sequence[str], done: Corrected) -> None:
+        self._done, self._met = done, set[int]()
+        self._by_path: dict[str, list[tuple[Line, str]]] = defaultdict(list)
+        self._by_uid: dict[str, list[tuple[Line, str]]] = defaultdict(list)
+        self._lines: list[Line] = []
+        for line in lines:
+            label = _known(line.label, labels)
+            if not line.label:
+                done.empty += 1
+            elif label is None:
+                done.refused.append((f"line {line.number}", f"there is no class '{escape(line.label)}'"))
+            else:
+                self._lines.append(line)
+                named = self._by_path[line.path] if line.path else self._by_uid[line.uid]
+                named.append((line, label))
+
+    def of(self, record: Record, places: Places) -> list[tuple[Line, str]]:
+        """Return the line that names a row's file, and its label; of several the first, if they agree."""
+        names = {record.key, record.path, *([places.target(record.destination)] * record.is_placed)}
+        found = [line for name in sorted(names) for line in self._by_path.get(name, ())]
+        if record.sop_instance_uid and not (record.is_duplicate and not found):
+            found += self._by_uid.get(record.sop_instance_uid, ())
+        self._met.update(line.number for line, _ in found)
+        if len({label for _, label in found}) > 1:
+            numbers = ", ".join(str(line.number) for line, _ in found)
+            why = f"lines {numbers} say different things of one file"
+            self._done.refused += [(f"line {line.number}", why) for line, _ in found]
+            return []
+        return found[:1]
+
+    def tell_missing(self) -> None:
+        """Refuse the lines that name no file of the manifest."""
+        missing = [line for line in self._lines if line.number not in self._met]
+        self._done.refused += [(f"line {line.number}", "no file of the manifest") for line in missing]
+
+
+def _known(label: str, labels: Sequence[str]) -> str | None:
+    """Return a label as it is written here; in a table it may be in any case."""
+    if label in labels or all(part in labels for part in label.split("|")):
+        return label
+    alike = [one for one in labels if one.casefold() == label.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def read(table: str) -> list[Line]:
+    """Read a table: CSV with a column `path` or `sop_instance_uid`, and `label`, in any case and order.
+
+    Cells may be separated by commas, semicolons or tabs; Windows line ends and a byte order mark are read. A
+    path is that of the source, or of what was placed. A manifest that was saved elsewhere is such a table:
+    there `reviewed_label` counts, for its `label` is what the model said. Raises UsageError.
+    """
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except OSError as error:
+        raise UsageError(f"'{escape(table)}' cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"'{escape(table)}' is not in UTF-8: save it as CSV UTF-8") from error
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise UsageError(f"'{escape(table)}' is no CSV: {error}") from error
+    names = [name.strip().casefold() for name in (rows[0] if rows else [])]
+    label = _REVIEWED if _REVIEWED in names else _LABEL
+    if label not in names or not {_PATH, _UID} & set(names):
+        raise UsageError(
+            f"'{escape(table)}' must have a column '{_LABEL}', and '{_PATH}' or '{_UID}', in its first line"
+        )
+    lines = [_line(number, dict(zip(names, cells, strict=False)), label) for number, cells in _filled(rows)]
+    if not any(line.label for line in lines):
+        raise UsageError(f"'{escape(table)}' says nothing: its column '{label}' is empty")
+    return lines
+
+
+def _filled(rows: list[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    return ((number, cells) for number, cells in enumerate(rows[1:], 2) if any(map(str.strip, cells)))
+
+
+def _line(number: int, cells: dict[str, str], label: str) -> Line:
+    path, uid = cells.get(_PATH, ""), cells.get(_UID, "").strip()
+    return Line(number, path, "" if path else uid, cells.get(label, "").strip())

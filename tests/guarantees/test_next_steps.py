@@ -1,0 +1,128 @@
+"""After a run a person sees what is where, and with which command to go on."""
+
+import re
+from pathlib import Path
+
+import pytest
+from outputs import rows, settings
+from predictors import FixedPredictor
+from program import Ran, inside
+from reports import words_of
+from written import picture, write_dicom
+
+from dicomsort.cli import console
+from dicomsort.errors import ExitCode
+from dicomsort.model.bundle import Bundle
+from dicomsort.outcome import Status
+from dicomsort.sorting.inputs import Shard
+from dicomsort.sorting.pipeline import sort
+from dicomsort.sorting.summary import SortSummary
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("in")
+    for number in range(8):
+        write_dicom(folder / f"{number}.dcm", picture(number))
+    return folder
+
+
+def middle(inbox: Path, tmp_path: Path, bundle: Bundle) -> float:
+    """A threshold with files on both sides."""
+    sort(settings(inbox, tmp_path / "tried"), FixedPredictor(bundle))
+    sure = sorted(float(row["confidence"]) for row in rows(tmp_path / "tried").values())
+    return (sure[3] + sure[4]) / 2
+
+
+def classify(capfd: Capture, inbox: Path, out: Path, model: Path, *more: str | Path) -> Ran:
+    return inside(capfd, "classify", inbox, "--out", out, "--model", model, "--device", "cpu", *more)
+
+
+def table_of(err: str) -> dict[str, list[str]]:
+    """The table of labels: the cells of each row by its first."""
+    table = err.partition("radiographs in the output by label\n")[2]
+    lines = table.partition("dicomsort:")[0].splitlines()
+    found = [line.split() for line in lines if line.strip() and "─" not in line]
+    return {cells[0]: cells[1:] for cells in found}
+
+
+def test_the_table_tells_sorted_and_review_apart(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle, capfd: Capture
+) -> None:
+    out = tmp_path / "out"
+    done = sort(
+        settings(inbox, out, review_below=middle(inbox, tmp_path, small_bundle)), FixedPredictor(small_bundle)
+    )
+    capfd.readouterr()
+    console.report_summary(done, str(out))
+    err = capfd.readouterr().err
+    told = table_of(err)
+    assert told.pop("label") == ["sorted", "review", "files"]
+    held = rows(out).values()
+    for label, counts in told.items():
+        mine = [row["status"] for row in held if row["label"] == label]
+        assert counts == [str(mine.count("sorted")), str(mine.count("review")), str(len(mine))]
+        json = done.as_dict()["radiographs"][label]
+        assert json == {
+            "sorted": mine.count("sorted"), "review": mine.count("review"), "planned": 0, "planned_review": 0
+        }  # fmt: skip
+        assert done.as_dict()["labels"][label] == len(mine)
+    assert sum(int(counts[1]) for counts in told.values()) == 4
+    assert err.endswith(f"to go on: dicomsort review {out}; all at a glance: dicomsort report {out}\n")
+
+
+def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle, capfd: Capture
+) -> None:
+    threshold, out = middle(inbox, tmp_path, small_bundle), tmp_path / "a plan"
+    done = sort(settings(inbox, out, review_below=threshold, dry_run=True), FixedPredictor(small_bundle))
+    places = done.as_dict()["radiographs"].values()
+    assert sum(each["planned"] for each in places) == sum(each["planned_review"] for each in places) == 4
+    capfd.readouterr()
+    console.report_summary(done, str(out))
+    err = capfd.readouterr().err
+    assert "planned for its class planned for review files" in re.sub(" +", " ", err)
+    assert err.endswith(
+        f"dicomsort report '{out}', and if it is right: dicomsort apply '{out}/manifest.csv'\n"
+    )
+
+
+def test_without_anything_to_look_at_only_the_report_is_named(capfd: Capture) -> None:
+    done = SortSummary(found=1)
+    done.statuses[Status.NOT_DICOM] = 1
+    console.report_summary(done, "out")
+    err = capfd.readouterr().err
+    assert err.endswith("dicomsort: all at a glance: dicomsort report out\n")
+    assert "radiographs" not in err
+
+
+def test_a_merge_tells_the_same(inbox: Path, tmp_path: Path, small_bundle: Bundle, capfd: Capture) -> None:
+    threshold, out, single = middle(inbox, tmp_path, small_bundle), tmp_path / "out", tmp_path / "single"
+    whole = sort(settings(inbox, single, review_below=threshold), FixedPredictor(small_bundle))
+    for number in (1, 2):
+        shard = settings(inbox, out, review_below=threshold, shard=Shard(number, 2))
+        sort(shard, FixedPredictor(small_bundle))
+    ran = inside(capfd, "merge", out)
+    assert table_of(ran.err)["label"] == ["sorted", "review", "files"]
+    assert ran.err.endswith(f"all at a glance: dicomsort report {out}\n")
+    told = inside(capfd, "merge", out, "--json").json
+    assert told["radiographs"] == whole.as_dict()["radiographs"]
+    assert told["labels"] == whole.as_dict()["labels"]
+
+
+def test_a_run_ends_with_its_report_if_asked(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    out = tmp_path / "out"
+    ran = classify(capfd, inbox, out, small_model, "--report", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    words = words_of((out / "report.html").read_text())
+    assert "8 files found" in words
+    assert "files/s" in words
+    ran = classify(capfd, inbox, out, small_model, "--report")
+    assert ran.err.endswith(f"wrote {out}/report.html\n")
+    ran = classify(capfd, inbox, tmp_path / "new", small_model, "--report", "--shard", "1/2")
+    assert ran.code == ExitCode.USAGE
+    assert not (tmp_path / "new").exists()
