@@ -48,8 +48,11 @@ def serve(desk: Desk, pictures: Pictures, settings: ServeSettings, tell: Callabl
 
 
 def _listening(port: int) -> socket.socket:
-    """Return a socket at which a browser may already knock."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    """Return a socket at which a browser may already knock.
+
+    Its protocol is named, for asyncio lets small answers go at once (TCP_NODELAY) only where it is.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))

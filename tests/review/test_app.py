@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -350,6 +351,17 @@ def test_state_tells_what_the_page_needs(browser: Browser) -> None:
 def test_a_head_request_has_no_body(browser: Browser, stranger: Browser) -> None:
     assert browser.ask("HEAD", "/api/state").body == b""
     assert (stranger.ask("HEAD", "/").status, stranger.ask("HEAD", "/").body) == (403, b"")
+
+
+def test_a_small_answer_is_sent_at_once(browser: Browser) -> None:
+    """Held back until the one before it is confirmed (Nagle's algorithm), each would take 40 ms."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        browser.get("/page/style.css")
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(20)) < 0.03
 
 
 def test_many_may_ask_at_a_time(browser: Browser) -> None:
