@@ -264,6 +264,18 @@ def test_html_in_a_name_is_text_and_a_picture_that_cannot_be_drawn_says_why(sitt
     says(page, ".tile .fault", "pixel data is cut off")
 
 
+def test_an_image_that_cannot_be_decided_says_why_on_its_tile(sitting: Sitting) -> None:
+    page = sitting.begin()
+    [gone] = [row["destination"] for path, row in rows(sitting.out).items() if path.endswith("/09.dcm")]
+    (sitting.out / gone).unlink()
+    page.locator("#search").fill("09.dcm")
+    says(page, "#place", "1 of 1")
+    press(page, ["Escape", "1"])
+    says(page, ".tile.refused .mark", "not decided: ")
+    says(page, "#message", "1 image not decided: ")
+    assert len(listed(page)) == IMAGES
+
+
 def test_a_second_person_may_look_and_is_told_why_not_more(browser: "Browser", sitting: Sitting) -> None:
     with served(sitting.out) as second, opened(browser, second) as (page, seen):
         says(page, "#read-only", "Read-only: ")
