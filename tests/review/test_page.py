@@ -129,7 +129,7 @@ def study_of(page: "Page", number: int) -> str:
 def says(page: "Page", where: str, text: str) -> None:
     """Wait until the page says something."""
     page.wait_for_function(
-        "([where, text]) => document.querySelector(where).innerText.includes(text)", arg=[where, text]
+        "([where, text]) => document.querySelector(where)?.innerText.includes(text)", arg=[where, text]
     )
 
 
