@@ -264,9 +264,9 @@ def test_html_in_a_name_is_text_and_a_picture_that_cannot_be_drawn_says_why(sitt
     says(page, ".tile .fault", "pixel data is cut off")
 
 
-def test_an_image_that_cannot_be_decided_says_why_on_its_tile(sitting: Sitting) -> None:
+def test_an_image_that_cannot_be_decided_says_why_on_its_tile(sitting: Sitting, sorted_out: Path) -> None:
     page = sitting.begin()
-    [gone] = [row["destination"] for path, row in rows(sitting.out).items() if path.endswith("/09.dcm")]
+    [gone] = [row["destination"] for path, row in rows(sorted_out).items() if path.endswith("/09.dcm")]
     (sitting.out / gone).unlink()
     page.locator("#search").fill("09.dcm")
     says(page, "#place", "1 of 1")
