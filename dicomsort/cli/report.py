@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,8 +132,7 @@ def render(
             gallery.check_index(out)
         settings = PictureSettings(canvas, read, pool)
         results = write_all(files, out, settings) if files else write_each(_wanted(chosen, out), settings)
-        with closing(results):
-            failed = _take(results, len(files or chosen), out, quiet)
+        failed = _take(results, len(files or chosen), out, quiet)
         if source is not None:
             _index(chosen, out, quiet)
         if failed:

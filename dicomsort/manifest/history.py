@@ -143,6 +143,22 @@ def records(path: str) -> Iterator[Record]:
             raise damaged(path) from error
 
 
+def cells(path: str, *names: str) -> Iterator[list[str]]:
+    """Yield some columns of every line of a manifest, several times quicker than whole records.
+
+    Raises UsageError at a line that is none, or if a column is not there.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            lines = csv.reader(file)
+            found = next(lines, [])
+            places = [found.index(name) for name in names]
+            for values in lines:
+                yield [values[place] for place in places]
+        except (*DAMAGE, IndexError) as error:
+            raise damaged(path) from error
+
+
 def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
     with open(path, "rb") as file:
         names = next(csv.reader([file.readline().decode("utf-8-sig")]), [])

@@ -185,9 +185,9 @@ def _bests(figures: Figures) -> Iterator[tuple[str, list[tuple[str, Best]]]]:
             yield (
                 label,
                 [
-                    ("Surest in its folder", shelf.surest),
-                    ("Least sure in its folder", shelf.least_sure),
-                    ("Least sure in review", shelf.doubtful),
+                    ("Surest", shelf.surest),
+                    ("Least sure of those not in review", shelf.least_sure),
+                    ("In review: least sure", shelf.doubtful),
                 ],
             )
 
@@ -309,9 +309,9 @@ def _next_steps(figures: Figures, run: Run) -> Iterator[tuple[str, str]]:
     groups, out = figures.groups, shlex.quote(escape(run.out))
     if run.waiting:
         yield f"Join {run.waiting:,} shards that are not in this report yet", f"dicomsort merge {out}"
-    if groups[Group.PLANNED] or groups[Group.PLANNED_REVIEW]:
+    if planned := groups[Group.PLANNED] + groups[Group.PLANNED_REVIEW]:
         plan = shlex.quote(escape(os.path.join(run.out, MANIFEST)))
-        yield "Nothing is placed yet: carry the plan out", f"dicomsort apply {plan}"
+        yield f"Place what is planned ({planned:,})", f"dicomsort apply {plan}"
     if groups[Group.REVIEW]:
         yield f"Look at the {groups[Group.REVIEW]:,} files in review", f"dicomsort review {out}"
     if groups[Group.TROUBLE] and run.roots:

@@ -2,12 +2,10 @@
 
 import os
 from collections.abc import Sequence
-from functools import partial
 
 from dicomsort.manifest import reading
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
-from dicomsort.manifest.history import records as records_of
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
@@ -62,6 +60,6 @@ def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool) -> 
         return history
     path, places = os.path.join(out, MANIFEST), Places(out, Layout(layout), walk.roots_of(roots))
     labels = choices(reading.answers_in(path), Decisions(out))
-    moved = by_hand.find(partial(records_of, path), places, labels)
+    moved = by_hand.find(places, labels)
     seen.elsewhere = frozenset(one.record.key for one in moved)
     return shards.earlier(out, retry_failed, seen)

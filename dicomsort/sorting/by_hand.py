@@ -3,25 +3,27 @@
 import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
+from dicomsort.manifest import history
 from dicomsort.manifest.decisions import Decision, Decisions, now
-from dicomsort.manifest.names import OWN
+from dicomsort.manifest.names import MANIFEST, OWN
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
 from dicomsort.sorting.place import is_same_link, is_untouched, make_link
 from dicomsort.sorting.reviewing import Places, choices
 from dicomsort.system.atomic import TEMPORARY
+from dicomsort.system.escaping import uncell, unescape
 
 BY_HAND = "moved by hand"
 """Who decided, where nobody said so."""
 
-Records = Callable[[], Iterable[Record]]
+_PLACED = ("action", "destination")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,19 @@ class Moved:
         )
 
 
-def find(records: Records, places: Places, labels: Iterable[str]) -> list[Moved]:
+def find(places: Places, labels: Iterable[str]) -> list[Moved]:
     """Find the files that are not in their place, and are in a class folder of the output instead.
 
-    records: gives the rows of a manifest. labels: the classes; several of a multilabel model may come
-    together. A copy is known by its size and time and by its bytes, if the source can still be read; a link
-    by what it leads to. What could be one of several files is nobody's.
+    labels: the classes; several of a multilabel model may come together. A copy is known by its size and
+    time and by its bytes, if the source can still be read; a link by what it leads to. What could be one of
+    several files is nobody's.
     """
-    strays = _Strays(places, _unaccounted(places, records, _folders(labels)))
+    manifest = places.target(MANIFEST)
+    strays = _Strays(places, _unaccounted(places, _folders(labels), history.cells(manifest, *_PLACED)))
     if not strays:
         return []
     claims: dict[str, list[Record]] = defaultdict(list)
-    for record in _lost(records(), places):
+    for record in _lost(history.records(manifest), places):
         for stray in strays.like(record):
             if _is_it(record, stray, places):
                 claims[stray].append(record)
@@ -104,7 +107,7 @@ def recognize(manifest: Manifest, out: str, decisions: Decisions) -> int:
     Returns how many files that were. Raises TargetError.
     """
     places = Places.of(out, manifest.run_file)
-    moved = find(manifest.records, places, choices(manifest.answers, decisions))
+    moved = find(places, choices(manifest.answers, decisions))
     if moved:
         _write(manifest, places, decisions, moved)
     return len(moved)
@@ -126,9 +129,10 @@ def _folders(labels: Iterable[str]) -> frozenset[str]:
     return frozenset([*labels, REVIEW, EXCLUDED])
 
 
-def _unaccounted(places: Places, records: Records, folders: frozenset[str]) -> Iterator[str]:
+def _unaccounted(places: Places, folders: frozenset[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the files of class folders that no row speaks of, relative to the output."""
-    placed = np.unique(np.fromiter((hash(row.destination) for row in records() if row.is_placed), np.int64))
+    named = (unescape(uncell(destination)) for action, destination in rows if action)
+    placed = np.unique(np.fromiter(map(hash, named), np.int64))
     for batch in _batches(_files(places.out, folders, places.layout.label_depth)):
         hashes = np.fromiter(map(hash, batch), np.int64, len(batch))
         yield from (name for name, known in zip(batch, np.isin(hashes, placed), strict=True) if not known)

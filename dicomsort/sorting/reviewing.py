@@ -11,7 +11,7 @@ from dicomsort.manifest.reading import labels_in
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed, Status
+from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.inputs import relative_to
@@ -74,7 +74,10 @@ def refusal(decision: Decision, places: Places) -> Refused | None:
         return Refused.NO_PLACE
     if stamp_now(record.path) not in (None, record.stamp):
         return Refused.CHANGED
-    return _refused_move(decision, places) if record.is_placed else None
+    try:
+        return _refused_move(decision, places) if record.is_placed else None
+    except OSError:
+        return Refused.NOT_MOVED
 
 
 def _refused_move(decision: Decision, places: Places) -> Refused | None:
@@ -88,10 +91,14 @@ def _refused_move(decision: Decision, places: Places) -> Refused | None:
         return Refused.CHANGED_COPY
     if destination == placement.destination or not os.path.lexists(new):
         return None
-    return None if is_untouched(record.path, new, placement) and _is_one(old, new) else Refused.TAKEN
+    begun = _is_one(record.path, placement, old, new)
+    return None if begun else Refused.TAKEN
 
 
-def _is_one(old: str, new: str) -> bool:
+def _is_one(source: str, placement: Placement, old: str, new: str) -> bool:
+    """Return whether a killed run has begun this move: both names are one file, or one is reserved."""
+    if not is_untouched(source, new, placement):
+        return not os.path.islink(new) and os.path.getsize(new) == 0 < placement.stamp.size
     return os.path.islink(old) or os.path.samefile(old, new)
 
 

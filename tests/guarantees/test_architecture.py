@@ -30,11 +30,11 @@ LAYERS = {
     "manifest": "system model",
     "sorting": "system imaging dicom model manifest",
     "report": "system imaging dicom model manifest sorting",
+    "review": "system imaging dicom model manifest sorting data evaluation",
     "cluster": "system model manifest sorting",
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
-    "review": "system imaging dicom model manifest sorting data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
     "cli": "system imaging dicom model manifest sorting report cluster data evaluation training review",
 }
@@ -79,8 +79,8 @@ LIGHT = [
     "apply {planned}",
     "undo {sorted}",
     "merge {shards}",
-    "report {sorted_folder} --out {new}.html",
-    "render --from {sorted_folder} --status sorted --status review --out {new} --model {model}",
+    "report {done} --out {new}.html",
+    "render --from {done} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",
 ]
 """Commands, on what `made` has made, that run where these are not installed."""
@@ -177,7 +177,7 @@ def made(
     labels = ("bright", "dark", "a", "b", "c")
     replace(small_bundle, name="other", head=Head("light", labels)).save(folder / "other")
     more = {"file": folder / "in" / "0.dcm", "archive": folder / "in", "labels": pictures}
-    more |= {"model": small_model, "other": folder / "other", "sorted_folder": folder / "sorted"}
+    more |= {"model": small_model, "other": folder / "other", "done": folder / "sorted"}
     return {**manifests, **more, "shards": folder / "shards"}
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from browsing import Served, Watched, chromium, press, served, watch
 from outputs import rows, settings
 from predictors import ROUTER_LABELS, FixedPredictor
-from written import write_dicom
+from written import picture, write_dicom
 
 import dicomsort
 from dicomsort.model.bundle import Bundle
@@ -38,14 +37,17 @@ def browser() -> Iterator["Browser"]:
 def sorted_out(tmp_path_factory: pytest.TempPathFactory, small_bundle: Bundle) -> Path:
     """An output folder with all images in review/, three of each study; to be copied, not to be changed."""
     folder = tmp_path_factory.mktemp("review")
-    for number in range(IMAGES):
-        name = HOSTILE if number == 5 else f"{number:02}.dcm"
-        dark = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 10 + number
-        elements = {"StudyInstanceUID": f"2.25.{number // 3 + 1}", "SOPInstanceUID": f"2.25.77{number}"}
-        write_dicom(folder / "in" / f"s{number % 2}" / name, dark, **elements)
+    write(folder / "in", IMAGES)
     sort(settings(folder / "in", folder / "out", review_below=1.0), FixedPredictor(small_bundle))
     assert sum(row["status"] == "review" for row in rows(folder / "out").values()) == IMAGES
     return folder / "out"
+
+
+def write(folder: Path, count: int) -> None:
+    for number in range(count):
+        name = HOSTILE if number == 5 else f"{number:02}.dcm"
+        elements = {"StudyInstanceUID": f"2.25.{number // 3 + 1}", "SOPInstanceUID": f"2.25.77{number}"}
+        write_dicom(folder / f"s{number % 2}" / name, picture(number), **elements)
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def shown(page: "Page") -> None:
 @contextmanager
 def opened(browser: "Browser", server: Served) -> Iterator[tuple["Page", Watched]]:
     """Open the page in a window of its own, with the images on screen."""
-    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+    with browser.new_context(viewport={"width": 1000, "height": 640}) as context:
         context.set_default_timeout(10_000)
         page = context.new_page()
         seen = watch(page, server.port)
@@ -187,11 +189,12 @@ def test_filter_sort_place_and_view_outlive_a_reload(sitting: Sitting) -> None:
     page.keyboard.type("s1")
     page.keyboard.press("Enter")
     says(page, "#place", f"1 of {IMAGES // 2}")
+    image = current(page)
     page.locator("#filter-sort").select_option("path")
     page.keyboard.press("Escape")
     page.locator("button.order").click()
     wanted = listed(page, "text=s1&sort=path&order=desc")
-    says(page, "#place", f"{len(wanted)} of")  # the image stays, its place in the list is another
+    says(page, "#place", f"{wanted.index(image) + 1} of")  # the image stays, its place in the list is another
     press(page, ["Home", "ArrowRight", "ArrowRight", "v"])
     says(page, "#single-where", f"3 of {len(wanted)}")
     page.wait_for_function("() => location.hash.includes('view=single')")
@@ -288,6 +291,19 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
             assert page.locator(".tile.waiting").count() == 0
             assert again.close() == 0
     agree(out, dict(zip(order, ["abdominal", "adult_chest", "others", "excluded"], strict=False)))
+
+
+def test_a_spot_check_begins_with_what_was_drawn_and_says_how_much_was_right(
+    browser: "Browser", tmp_path: Path, small_bundle: Bundle
+) -> None:
+    write(tmp_path / "in", 6)
+    sort(settings(tmp_path / "in", tmp_path / "out", review_below=0.0), FixedPredictor(small_bundle))
+    with served(tmp_path / "out", "--sample", "4") as server, opened(browser, server) as (page, _):
+        says(page, "#place", "1 of 4")
+        press(page, ["Enter", "Enter", "x"])
+        says(page, "#sample", "Spot check: 3 of 4 answered, 2 right")
+        press(page, ["f"])
+        says(page, "#place", "1 of 1")
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in PAGE.iterdir()))

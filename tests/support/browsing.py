@@ -10,18 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=\S+")
 _NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
-def _missing(what: str) -> None:
+def _missing(what: str) -> NoReturn:
     """Skip where a person tests without it; in CI these tests must run."""
     line = f"{what} is missing: the review page cannot be tested in a browser"
     if os.environ.get("CI"):
@@ -66,8 +66,21 @@ class Served:
 @contextmanager
 def served(out: Path, *options: str) -> Iterator[Served]:
     """Serve an output folder by the installed program, as a user would."""
-    words = [sys.executable, "-m", "dicomsort", "review", str(out), "--no-browser", "--by", "Dr. A", *options]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    words = [
+        sys.executable,
+        "-m",
+        "dicomsort",
+        "review",
+        str(out),
+        "--no-browser",
+        "--by",
+        "Dr. A",
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(
+        [*words, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             said = ""
             while (found := _ADDRESS.search(said)) is None:
@@ -82,37 +95,44 @@ def served(out: Path, *options: str) -> Iterator[Served]:
 
 @dataclass
 class Watched:
-    """What a page asked for and complained of."""
+    """Requests of a page to elsewhere, requests that failed, and errors, those of the content policy too.
 
+    422 is no failure: it says why a file has no picture. The console repeats failures: left out.
+    """
+
+    own: str
     outside: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def asks(self, request: "Request") -> None:
+        if not request.url.startswith(self.own):
+            self.outside.append(request.url)
+
+    def fails(self, request: "Request") -> None:
+        if request.failure != "net::ERR_ABORTED":  # a thumbnail that has scrolled away
+            self.failed.append(f"{request.url}: {request.failure}")
+
+    def answers(self, reply: "Response") -> None:
+        if reply.status >= 400 and reply.status != 422:
+            self.failed.append(f"{reply.url}: {reply.status}")
+
+    def says(self, line: "ConsoleMessage") -> None:
+        if line.type == "error" and "Failed to load resource" not in line.text:
+            self.errors.append(line.text)
+
+    def breaks(self, error: Exception) -> None:
+        self.errors.append(str(error))
+
 
 def watch(page: "Page", port: int) -> Watched:
-    """Note requests to elsewhere, requests that fail, and errors, those of the content policy too.
-
-    422 is no failure: it says why a file has no picture. The console repeats failures, which are noted already.
-    """
-    seen = Watched()
-    own = (f"http://127.0.0.1:{port}/",)
-
-    def failed(request: Any) -> None:
-        if request.failure != "net::ERR_ABORTED":  # a thumbnail that has scrolled away
-            seen.failed.append(f"{request.url}: {request.failure}")
-
-    page.on("request", lambda request: request.url.startswith(own) or seen.outside.append(request.url))
-    page.on("requestfailed", failed)
-    page.on(
-        "response", lambda reply: reply.status < 400 or reply.status == 422 or seen.failed.append(reply.url)
-    )
-    page.on(
-        "console",
-        lambda line: (
-            line.type != "error" or "Failed to load resource" in line.text or seen.errors.append(line.text)
-        ),
-    )
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    """Note what a page does from now on."""
+    seen = Watched(f"http://127.0.0.1:{port}/")
+    page.on("request", seen.asks)
+    page.on("requestfailed", seen.fails)
+    page.on("response", seen.answers)
+    page.on("console", seen.says)
+    page.on("pageerror", seen.breaks)
     return seen
 
 

@@ -32,6 +32,11 @@ export function choose(label) {
   say(store.toggles.size ? `${joined()}: Enter decides` : "No label chosen: Enter agrees with the model");
 }
 
+export function clearToggles() {
+  store.toggles.clear();
+  say("No label chosen");
+}
+
 /** Agree with the model, or decide for the labels that were chosen. */
 export async function agree() {
   if (!allowed()) return;

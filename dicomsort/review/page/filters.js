@@ -114,7 +114,7 @@ function drawChips() {
 }
 
 function shows({ sample, counts }) {
-  const spotCheck = sample ? [["sample", `spot check (${sample.drawn - sample.answered})`], ["drawn", `all of it (${sample.drawn})`]] : [];
+  const spotCheck = sample ? [["sample", `spot check (${sample.drawn - sample.answered - sample.unsure})`], ["drawn", `all of it (${sample.drawn})`]] : [];
   return [["todo", `to do (${counts.undecided})`], ...spotCheck, ...counted(counts.status), ["all", `every file (${counts.rows})`]];
 }
 

@@ -18,23 +18,29 @@ const grid = byId("grid");
 const sheet = byId("grid-sheet");
 const shown = new Map(); // tiles by place in the list
 const spare = [];
+let shape = { columns: 1, width: 1, row: 1, height: 1 }; // of the grid, in pixels but for the columns
+let bar = 0; // of the scroll bar
 let top = 0; // of what is seen, in pixels of the whole list
 let seen = { cursor: -1, ids: null, columns: 0, top: 0 }; // what the last drawing was for
 let settle = null;
 let moved = false; // the scroll bar was moved by this module
 
 /** How many tiles a row holds. */
-export function columns() {
-  return Math.max(1, Math.floor((grid.clientWidth - 2 * PADDING + GAP) / (store.tile + GAP)));
-}
+export const columns = () => shape.columns;
 
 /** How many tiles whole rows of the screen hold. */
-export const screenful = () => columns() * Math.max(1, Math.floor(grid.clientHeight / rowHeight()));
+export const screenful = () => shape.columns * Math.max(1, Math.floor(shape.height / shape.row));
 
-const tileWidth = () => Math.floor((grid.clientWidth - 2 * PADDING + GAP) / columns()) - GAP;
-const rowHeight = () => tileWidth() + CAPTION + GAP;
-const fullHeight = () => Math.ceil(store.ids.length / columns()) * rowHeight() + 2 * PADDING;
-const scrollable = () => Math.max(0, fullHeight() - grid.clientHeight);
+/** Look once a drawing how much room there is: to ask again after each change is slow. */
+function measure() {
+  const room = grid.clientWidth - 2 * PADDING + GAP;
+  const columns = Math.max(1, Math.floor(room / (store.tile + GAP)));
+  const width = Math.floor(room / columns) - GAP;
+  shape = { columns, width, row: width + CAPTION + GAP, height: grid.clientHeight };
+}
+
+const fullHeight = () => Math.ceil(store.ids.length / shape.columns) * shape.row + 2 * PADDING;
+const scrollable = () => Math.max(0, fullHeight() - shape.height);
 
 /** Larger (1) or smaller (-1) tiles. */
 export function resize(step) {
@@ -47,26 +53,28 @@ export function resize(step) {
 export function drawGrid() {
   grid.hidden = store.view !== "grid";
   if (grid.hidden) return;
+  measure();
   follow();
   sheet.style.height = `${Math.min(fullHeight(), TALLEST)}px`;
   placeBar();
   byId("grid-empty").hidden = store.ids.length > 0;
   const [from, to] = range();
   recycle(from, to);
-  for (let place = from; place < to; place += 1) drawTile(place);
+  const shift = bar - top; // where the sheet lies now
+  for (let place = from; place < to; place += 1) drawTile(place, shift);
   markCurrent();
   fill(from, to);
 }
 
 /** Bring the cursor into view if it, the list or the width has changed since, but not under the mouse that moved it. */
 function follow() {
-  const now = { cursor: store.cursor, ids: store.ids, columns: columns(), tile: store.tile, view: store.view };
+  const now = { cursor: store.cursor, ids: store.ids, columns: shape.columns, tile: store.tile, view: store.view };
   if (Object.keys(now).every((key) => now[key] === seen[key])) return;
   if (now.ids !== seen.ids) clear();
   seen = { ...now, top };
-  const start = Math.floor(store.cursor / columns()) * rowHeight() + PADDING;
-  const context = Math.max(0, Math.min(rowHeight(), (grid.clientHeight - rowHeight()) / 2)); // of the rows around
-  const [highest, lowest] = [start + rowHeight() + context - grid.clientHeight, start - context];
+  const start = Math.floor(store.cursor / shape.columns) * shape.row + PADDING;
+  const context = Math.max(0, Math.min(shape.row, (shape.height - shape.row) / 2)); // of the rows around
+  const [highest, lowest] = [start + shape.row + context - shape.height, start - context];
   top = Math.min(Math.max(top, highest), lowest);
 }
 
@@ -85,22 +93,24 @@ function release(place) {
 /** Set the scroll bar to where the list is seen. */
 function placeBar() {
   top = Math.max(0, Math.min(top, scrollable()));
-  const bar = Math.round(top * scale());
-  if (Math.abs(grid.scrollTop - bar) < 1) return;
+  const wanted = Math.round(top * scale());
+  bar = grid.scrollTop;
+  if (Math.abs(bar - wanted) < 1) return;
   moved = true;
-  grid.scrollTop = bar;
+  grid.scrollTop = wanted;
+  bar = grid.scrollTop;
 }
 
 /** Pixels of the scroll bar for one of the list: below 1 only for lists that no browser could draw. */
 function scale() {
   if (fullHeight() <= TALLEST) return 1;
-  return (TALLEST - grid.clientHeight) / scrollable();
+  return (TALLEST - shape.height) / scrollable();
 }
 
 function range() {
-  const first = Math.floor((top - PADDING) / rowHeight()) - 1;
-  const last = Math.ceil((top + grid.clientHeight) / rowHeight()) + 1;
-  return [Math.max(0, first * columns()), Math.min(store.ids.length, last * columns())];
+  const first = Math.floor((top - PADDING) / shape.row) - 1;
+  const last = Math.ceil((top + shape.height) / shape.row) + 1;
+  return [Math.max(0, first * shape.columns), Math.min(store.ids.length, last * shape.columns)];
 }
 
 function recycle(from, to) {
@@ -109,11 +119,11 @@ function recycle(from, to) {
   }
 }
 
-function drawTile(place) {
+function drawTile(place, shift) {
   const tile = shown.get(place) ?? show(place);
-  const x = PADDING + (place % columns()) * (tileWidth() + GAP);
-  const y = PADDING + Math.floor(place / columns()) * rowHeight() - top + grid.scrollTop;
-  tile.moveTo(x, y, tileWidth());
+  const x = PADDING + (place % shape.columns) * (shape.width + GAP);
+  const y = PADDING + Math.floor(place / shape.columns) * shape.row + shift;
+  tile.moveTo(x, y, shape.width);
   tile.draw(place === store.cursor);
 }
 
@@ -133,7 +143,7 @@ function markCurrent() {
 
 /** Load what is seen: at once after a small step, when the list stands still after a large one. */
 function fill(from, to) {
-  const near = Math.abs(top - seen.top) < 2 * grid.clientHeight;
+  const near = Math.abs(top - seen.top) < 2 * shape.height;
   seen.top = top;
   if (near) load(from, to);
   clearTimeout(settle);

@@ -1,7 +1,7 @@
 // Which key does what: one table for the keyboard and for the help.
 
 import { classKeys } from "./classes.js";
-import { EXCLUDED, UNSURE, agree, choose, decide, undo } from "./decide.js";
+import { EXCLUDED, UNSURE, agree, choose, clearToggles, decide, undo } from "./decide.js";
 import { byId } from "./dom.js";
 import { columns, resize, screenful } from "./grid.js";
 import { clearSelection, load, moveTo, selectAll, toggleSelected } from "./list.js";
@@ -76,7 +76,8 @@ function down(step) {
 }
 
 function back() {
-  if (single()) toggleView();
+  if (store.toggles.size) clearToggles();
+  else if (single()) toggleView();
   else clearSelection();
 }
 

@@ -17,5 +17,13 @@ export function markOf(id) {
   return { kind: "corrected", shape: "✓", words: `${label}, not ${model}` };
 }
 
+const SHORT = {
+  "confidence below the review threshold": "low confidence",
+  "unlike the training data": "unlike training",
+  "no label reaches its threshold": "no label",
+  "header contradicts the picture": "header contradicts",
+  "polarity in doubt": "polarity",
+};
+
 /** The reasons of an image in few words, for a tile. */
-export const reasonsOf = (item) => item.reasons.join("; ");
+export const reasonsOf = (item) => item.reasons.map((reason) => SHORT[reason] ?? reason).join("; ");

@@ -57,7 +57,7 @@ function drawEmpty() {
 /** Show what stays the same, and let notices be dismissed. */
 export function prepareMessages() {
   const { session } = store;
-  setText(byId("output"), `${session.out} · ${session.model}`);
+  setText(byId("output"), `${session.out} · ${session.model.replace(/@[0-9a-f]+/g, "")}`);
   byId("output").title = `${session.out}; model ${session.model}; decided by ${session.by}; dicomsort ${session.version}`;
   byId("read-only").hidden = !session.read_only;
   setText(byId("read-only"), `⚠ Read-only: ${session.read_only}`);
