@@ -11,7 +11,8 @@ Starts `dicomsort review` as a user would, `--repeats` times, each time without 
 
 * start: from the command to the address;
 * ids and items: GET /, all files of the page, its state, the ids in review by confidence, the first 60 items;
-* 40 thumbnails by six connections, as browsers ask: cold, again, and from the cache of an earlier run;
+* 40 thumbnails by six connections, as browsers ask: cold, again, and from the cache of an earlier run; the
+  processor seconds of the readers from their start until the cold ones are there;
 * a decision: POST to answer, 300 one by one; and of 1000 files in one request;
 * peak resident memory (VmHWM) of the server, and of the processes that read for it, added up;
 * with Playwright and Chromium, in a window of 1920 x 1200: from the address to the first tile with its label,
@@ -124,6 +125,12 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process until now (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def check(fine: bool, otherwise: str) -> None:
     """End if the figures would be those of something else."""
     if not fine:
@@ -166,6 +173,7 @@ def by_requests(out: Path, figures: Figures) -> None:
         ids: list[int] = []
         figures["ids and items"].append(seconds(lambda: ids.extend(first_look(program))))
         figures["cold"].append(seconds(lambda: thumbnails(program, ids)))
+        figures["readers' CPU s"].append(sum(map(processor_seconds, descendants(program.program.pid))))
         figures["again"].append(seconds(lambda: thumbnails(program, ids)))
         labels = program.browser.get("/api/state").json["labels"]
         for place, number in enumerate(ids[REAL : REAL + DECISIONS]):
@@ -218,7 +226,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--no-chromium", action="store_true")
     asked = parser.parse_args()
-    names = ["start", "ids and items", "cold", "again", "cached", "decision ms", "batch ms", "page ready"]
+    names = [
+        "start",
+        "ids and items",
+        "cold",
+        "readers' CPU s",
+        "again",
+        "cached",
+        "decision ms",
+        "batch ms",
+        "page ready",
+    ]
     names += ["on screen, cold", "on screen, cached", "server MB", "readers MB"]
     figures: Figures = {name: [] for name in names}
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:

@@ -9,7 +9,7 @@ from dicomsort.cli import console
 from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeout, Workers, exit_codes
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.people import user_name
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,7 @@ def review(
             return
         if data is not None:
             raise UsageError("--data goes with --export")
+        warm_up()
         from dicomsort.review import desk as desks  # noqa: PLC0415
         from dicomsort.review.picture_cache import ThumbnailFolder  # noqa: PLC0415
         from dicomsort.review.serve import ServeSettings, serve  # noqa: PLC0415

@@ -29,6 +29,7 @@ from dicomsort.review.thumbnails import Pictures, Subject
 MOST_ITEMS = 500
 """Files whose facts are told at a time."""
 
+_FIRST = 60  # about what a screen shows
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ITEM = tuple(field.name for field in fields(Item))
@@ -53,6 +54,11 @@ class ReviewApp:
         self.decided = 0
         self._run = secrets.token_hex(8)
         """Names this run of the program to the page: another one numbers the files anew."""
+
+    def expect_someone(self) -> None:
+        """Have the thumbnails drawn that the page shows first, while the browser is still being opened."""
+        first = self._desk.find(Filter(undecided=True, sample=self._desk.spot_check() is not None))
+        self._pictures.ahead(self._subjects(first[:_FIRST]))
 
     def guarded(self, session: Session) -> Application:
         """Return the application, for those whom the session lets in."""

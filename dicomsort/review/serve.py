@@ -43,6 +43,7 @@ def serve(desk: Desk, pictures: Pictures, settings: ServeSettings, tell: Callabl
             tell(address)
             if settings.browser:
                 threading.Thread(target=_open, args=(address,), daemon=True).start()
+            app.expect_someone()
             uvicorn.Server(_config(app, session)).run([listener])
     return app.decided
 

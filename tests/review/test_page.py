@@ -129,7 +129,7 @@ def study_of(page: "Page", number: int) -> str:
 def says(page: "Page", where: str, text: str) -> None:
     """Wait until the page says something."""
     page.wait_for_function(
-        "([where, text]) => document.querySelector(where).innerText.includes(text)", arg=[where, text]
+        "([where, text]) => document.querySelector(where)?.innerText.includes(text)", arg=[where, text]
     )
 
 
@@ -264,6 +264,18 @@ def test_html_in_a_name_is_text_and_a_picture_that_cannot_be_drawn_says_why(sitt
     says(page, ".tile .fault", "pixel data is cut off")
 
 
+def test_an_image_that_cannot_be_decided_says_why_on_its_tile(sitting: Sitting, sorted_out: Path) -> None:
+    page = sitting.begin()
+    [gone] = [row["destination"] for path, row in rows(sorted_out).items() if path.endswith("/09.dcm")]
+    (sitting.out / gone).unlink()
+    page.locator("#search").fill("09.dcm")
+    says(page, "#place", "1 of 1")
+    press(page, ["Escape", "1"])
+    says(page, ".tile.refused .mark", "not decided: ")
+    says(page, "#message", "1 image not decided: ")
+    assert len(listed(page)) == IMAGES
+
+
 def test_a_second_person_may_look_and_is_told_why_not_more(browser: "Browser", sitting: Sitting) -> None:
     with served(sitting.out) as second, opened(browser, second) as (page, seen):
         says(page, "#read-only", "Read-only: ")
@@ -280,6 +292,11 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
         order = paths(page, listed(page))
         press(page, ["1"])
         says(page, "#progress", "1 decided")
+        page.context.set_offline(True)  # a tunnel breaks, the program lives on
+        press(page, ["5", "u", "5"])
+        says(page, "#banner", "3 decisions wait here")
+        page.context.set_offline(False)
+        says(page, "#progress", "2 decided")
         server.kill()
         press(page, ["2", "3", "x"])
         says(page, "#banner", "3 decisions wait here and will be sent when it is back")
@@ -287,10 +304,10 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
         with served(out, "--port", str(server.port)) as again:
             page.context.new_page().goto(again.address)  # the new program lets this browser in
             page.wait_for_selector("#banner", state="hidden")
-            says(page, "#progress", "4 decided")
+            says(page, "#progress", "5 decided")
             assert page.locator(".tile.waiting").count() == 0
             assert again.close() == 0
-    agree(out, dict(zip(order, ["abdominal", "adult_chest", "others", "excluded"], strict=False)))
+    agree(out, dict(zip(order, ["abdominal", "spine", "adult_chest", "others", "excluded"], strict=False)))
 
 
 def test_a_spot_check_begins_with_what_was_drawn_and_says_how_much_was_right(

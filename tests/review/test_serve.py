@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,16 @@ def test_decisions_are_written_when_the_program_is_ended(out: Path, tmp_path: Pa
         assert (out / row["destination"]).read_bytes() == Path(path).read_bytes()
     assert json.loads((out / "review.json").read_text())["sample"]["right"] == 4
     assert oct((out / ".dicomsort").stat().st_mode & 0o777) == "0o700"
-    assert len(list((out / ".dicomsort" / "thumbnails").iterdir())) == 1
+    assert (out / ".dicomsort" / "thumbnails").is_dir()
+
+
+def test_what_the_page_shows_first_is_drawn_before_anybody_asks(out: Path) -> None:
+    with reviewing(out, "--sample", "5") as running:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob(".dicomsort/thumbnails/*.jpg"))) < 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.end()
+    assert len(list(out.glob(".dicomsort/thumbnails/*.jpg"))) == 5
 
 
 def test_ctrl_c_is_the_usual_end_and_without_a_cache_nothing_is_left(out: Path) -> None:

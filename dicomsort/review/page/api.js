@@ -9,13 +9,14 @@ export class Unreachable extends Error {}
 /** The server answered that it will not do this. */
 export class Refused extends Error {}
 
+const PATIENCE = 60_000; // a server that takes longer is taken for gone, and asked again
 const GONE = "The server does not answer.";
 const ENDED = "This page's session has ended: open the address that dicomsort printed.";
 
 async function request(path, options) {
   let response;
   try {
-    response = await fetch(path, { credentials: "same-origin", ...options });
+    response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE), ...options });
   } catch {
     throw new Unreachable(GONE);
   }

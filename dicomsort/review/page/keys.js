@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 import { columns, resize, screenful } from "./grid.js";
 import { clearSelection, load, moveTo, selectAll, toggleSelected } from "./list.js";
 import { pan, reset, toggleView, windowBy, zoom } from "./single.js";
-import { currentId, store } from "./store.js";
+import { currentId, dismissNotices, store } from "./store.js";
 
 const single = () => store.view === "single";
 
@@ -18,7 +18,7 @@ export const COMMANDS = [
   { keys: ["u"], shown: "u", help: "undo: take back the last decision or batch", once: true, run: undo },
   { keys: [" "], shown: "Space", help: "select the image, or not", once: true, run: () => toggleSelected() },
   { keys: ["ctrl+a"], shown: "Ctrl+ a", help: "select all that are listed", once: true, run: selectAll },
-  { keys: ["Escape"], shown: "Esc", help: "back to the grid; clear the selection", run: back },
+  { keys: ["Escape"], shown: "Esc", help: "dismiss a notice; back to the grid; clear the selection", run: back },
   { keys: ["v"], shown: "v", help: "one image, or the grid (double click, too)", once: true, run: toggleView },
   { keys: ["f"], shown: "f", help: "apply the filter anew: what is decided leaves the list", once: true, run: () => load(currentId()) },
   { keys: ["/"], shown: "/", help: "search in names and folders", run: () => byId("search").focus() },
@@ -76,7 +76,8 @@ function down(step) {
 }
 
 function back() {
-  if (store.toggles.size) clearToggles();
+  if (store.notices.length) dismissNotices();
+  else if (store.toggles.size) clearToggles();
   else if (single()) toggleView();
   else clearSelection();
 }

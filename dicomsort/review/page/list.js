@@ -97,6 +97,7 @@ export function toggleSelected(id = currentId()) {
 }
 
 export function selectAll() {
+  range = null;
   store.selection = new Set(store.ids);
   say(`${store.ids.length.toLocaleString("en")} selected; Escape clears`);
 }

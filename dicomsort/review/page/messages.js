@@ -3,7 +3,7 @@
 import { byId, setText } from "./dom.js";
 import { pace } from "./pace.js";
 import { unsent } from "./queue.js";
-import { changed, store } from "./store.js";
+import { dismissNotices, store } from "./store.js";
 
 const number = (value) => value.toLocaleString("en");
 
@@ -61,8 +61,5 @@ export function prepareMessages() {
   byId("output").title = `${session.out}; model ${session.model}; decided by ${session.by}; dicomsort ${session.version}`;
   byId("read-only").hidden = !session.read_only;
   setText(byId("read-only"), `⚠ Read-only: ${session.read_only}`);
-  byId("banner-close").addEventListener("click", () => {
-    store.notices = [];
-    changed();
-  });
+  byId("banner-close").addEventListener("click", dismissNotices);
 }

@@ -63,10 +63,22 @@ export function isWaiting(id) {
 
 /** Take over what a reply says of the images, the counts and the spot check. */
 export function learn(reply) {
+  if (reply.notices?.length) forgetItems();
   for (const item of reply.items ?? []) store.items.set(item.id, item);
   if (reply.counts) store.session.counts = reply.counts;
   if ("sample" in reply) store.session.sample = reply.sample;
   store.notices.push(...(reply.notices ?? []));
+  changed();
+}
+
+/** What could not be carried out was taken back: ask for all images again. */
+function forgetItems() {
+  store.items.clear();
+  for (const [id, mark] of store.marks) if (mark.saved) store.marks.delete(id);
+}
+
+export function dismissNotices() {
+  store.notices = [];
   changed();
 }
 
