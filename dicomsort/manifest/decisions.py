@@ -158,7 +158,8 @@ def _rows(path: str) -> Iterator[dict[str, str]]:
         return
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(
-            f"'{escape(path)}' is damaged (a spreadsheet may have rounded its numbers): restore it, or move it away"
+            f"'{escape(path)}' is damaged (a spreadsheet may have rounded its numbers): restore it, or move "
+            "it away"
         ) from error
 
 
