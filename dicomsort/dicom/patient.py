@@ -24,7 +24,8 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
     """Return whose image a file is, and the hash of its content; None if it cannot be read.
 
     The key is that of Patient ID and Issuer of Patient ID (PS3.3 C.7.1.1), keyed by `salt` (HMAC, RFC 2104);
-    without them that of the study, else that of the content, so that no two patients ever share one.
+    without them that of the study, else that of the content, so that no two patients ever share one. It
+    begins with a letter: a spreadsheet would round sixteen digits, or read 12e45 as a number.
     """
     try:
         with open(path, "rb") as file:
@@ -33,7 +34,7 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
     except OSError:
         return None
     key = hmac.new(salt, identity, hashlib.sha256).hexdigest()
-    return Origin(key[:_DIGITS], content[:_DIGITS])
+    return Origin(f"p{key[:_DIGITS]}", content[:_DIGITS])
 
 
 def _identity(path: str) -> bytes:

@@ -157,7 +157,9 @@ def _rows(path: str) -> Iterator[dict[str, str]]:
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UsageError(f"'{escape(path)}' is damaged: restore it, or move it away") from error
+        raise UsageError(
+            f"'{escape(path)}' is damaged (a spreadsheet may have rounded its numbers): restore it, or move it away"
+        ) from error
 
 
 def _check(names: object, row: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ SIDE = 144
 """Pixels a side."""
 
 _QUALITY = 78
-_MOST = 400
+_MOST = 300
 _MOST_BYTES = 6 << 20
 
 

@@ -202,7 +202,7 @@ def test_the_page_stays_small_with_thousands_of_classes_and_the_longest_names(tm
     output(tmp_path, rows, roots=[long] * 50)
     found = gather(str(tmp_path / "manifest.csv"))
     wanted = wanted_pictures(found, 8)
-    assert len(wanted) <= 400
+    assert len(wanted) <= 300
     html = made(tmp_path, dict.fromkeys((one.at for one in wanted), f"data:image/jpeg;base64,{'A' * 15000}"))
     check(html)
     assert len(html.encode()) < 10_000_000

@@ -59,7 +59,7 @@ def test_the_table_is_a_data_set_that_tells_patients_apart(out: Path, tmp_path: 
     assert keys["0"] == keys["1"] != keys["2"] == keys["3"]
     assert keys["4"] == keys["5"]
     assert len(set(keys.values())) == 4
-    assert all(re.fullmatch("[0-9a-f]{16}", key) for key in keys.values())
+    assert all(re.fullmatch("p[0-9a-f]{16}", key) for key in keys.values())
     assert {row["source"] for row in found.values()} == {"in"}
     said = next(row for path, row in rows(out).items() if path.endswith("/0.dcm"))
     assert (found["0"]["model_label"], found["0"]["model_confidence"]) == (said["label"], said["confidence"])
