@@ -9,13 +9,26 @@ let timer = null;
 /** The filter that a new page starts with: what is to do. */
 export function initial(session) {
   const show = session.sample ? "sample" : "todo";
-  return { show, label: "", reason: "", folder: "", study: "", text: "", further: {}, sort: "confidence", order: "asc" };
+  return {
+    show,
+    label: "",
+    reason: "",
+    folder: "",
+    study: "",
+    text: "",
+    further: {},
+    sort: "confidence",
+    order: "asc",
+  };
 }
 
 /** What each choice of "show" asks the server for; any other is a status. */
 const SHOWN = {
   todo: [["undecided", "1"]],
-  sample: [["sample", "1"], ["undecided", "1"]],
+  sample: [
+    ["sample", "1"],
+    ["undecided", "1"],
+  ],
   drawn: [["sample", "1"]],
   all: [],
 };
@@ -36,7 +49,12 @@ export function read(session) {
   for (const field of ["show", ...FIELDS, "sort", "order"]) wanted[field] = told.get(field) ?? wanted[field];
   for (const name of Object.keys(session.further)) wanted.further[name] = told.get(FURTHER + name) ?? "";
   const at = told.get("run") === session.run && told.has("at") ? Number(told.get("at")) : undefined;
-  return { wanted, at, view: told.get("view") === "single" ? "single" : "grid", tile: Number(told.get("tile")) || store.tile };
+  return {
+    wanted,
+    at,
+    view: told.get("view") === "single" ? "single" : "grid",
+    tile: Number(told.get("tile")) || store.tile,
+  };
 }
 
 /** Write the address soon: browsers allow only so many changes in a time. */
@@ -44,7 +62,7 @@ export function writeSoon() {
   timer ??= setTimeout(write, 300);
 }
 
-export function write() {
+function write() {
   clearTimeout(timer);
   timer = null;
   const hash = `#${address()}`;

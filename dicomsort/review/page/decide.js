@@ -107,7 +107,9 @@ function carryOut(wanted, last) {
   store.toggles.clear();
   const rest = advance(last);
   const what = wanted.length === 1 ? wanted[0].label : `as the model says (${wanted.length} labels)`;
-  say(`${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`);
+  say(
+    `${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`,
+  );
 }
 
 function begin(batches, at) {
@@ -118,7 +120,8 @@ function begin(batches, at) {
 /** Batches small enough for one request. */
 function split({ ids, label }) {
   const parts = [];
-  for (let start = 0; start < ids.length; start += AT_ONCE) parts.push({ ids: ids.slice(start, start + AT_ONCE), label });
+  for (let start = 0; start < ids.length; start += AT_ONCE)
+    parts.push({ ids: ids.slice(start, start + AT_ONCE), label });
   return parts;
 }
 
@@ -155,7 +158,10 @@ export async function resume() {
     if (ids.length) begin([mark(ids, label)], ids.at(-1));
   }
   forgetKept();
-  const told = [sent && `${images(sent)} that had waited: sent now`, unknown && `${images(unknown)} not found again: decide anew`];
+  const told = [
+    sent && `${images(sent)} that had waited: sent now`,
+    unknown && `${images(unknown)} not found again: decide anew`,
+  ];
   told.push(undos && `${undos} undo not sent: look again`);
   if (sent || unknown || undos) say(told.filter(Boolean).join("; "));
 }
@@ -164,7 +170,10 @@ export async function resume() {
 function acknowledge(batch, reply) {
   const { refused = [] } = reply;
   keepMarks(batch);
-  release([...refused, ...(reply.items ?? [])].map(({ id }) => id), batch);
+  release(
+    [...refused, ...(reply.items ?? [])].map(({ id }) => id),
+    batch,
+  );
   batch.accepted = refused.length < batch.ids.length;
   for (const { id, reason } of refused) store.refusals.set(id, reason);
   if (refused.length) say(`${images(refused.length)} not decided: ${refused[0].reason}`);

@@ -5,7 +5,15 @@ import { byId, element, setText } from "./dom.js";
 import { load } from "./list.js";
 import { changed, currentId, store } from "./store.js";
 
-const SORTS = { confidence: "confidence", reject_score: "reject score", label: "label", reason: "reason", folder: "folder", study: "study", path: "path" };
+const SORTS = {
+  confidence: "confidence",
+  reject_score: "reject score",
+  label: "label",
+  reason: "reason",
+  folder: "folder",
+  study: "study",
+  path: "path",
+};
 const fields = new Map(); // by name: the select or input
 let byMouse = false;
 
@@ -45,16 +53,23 @@ export function change(what) {
 }
 
 function search() {
-  const input = element("input", { id: "search", type: "search", placeholder: "name or folder", autocomplete: "off", spellcheck: "false" });
+  const input = element("input", {
+    id: "search",
+    type: "search",
+    placeholder: "name or folder",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   let timer = null;
   input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => change({ text: input.value }), 250);
+    store.wanted = { ...store.wanted, text: input.value }; // at once: the focus may leave before the list is asked for
+    timer = setTimeout(() => load(currentId()), 250);
   });
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     clearTimeout(timer);
-    change({ text: input.value });
+    load(currentId());
     byId(store.view).focus();
   });
   fields.set("text", input);
@@ -80,7 +95,11 @@ function order() {
 }
 
 function apply() {
-  const button = element("button", { type: "button", classes: "apply", title: "Ask for the list anew: what is decided leaves it" });
+  const button = element("button", {
+    type: "button",
+    classes: "apply",
+    title: "Ask for the list anew: what is decided leaves it",
+  });
   button.append(element("kbd", { text: "f" }), " Apply anew");
   button.addEventListener("click", () => load(currentId()));
   button.addEventListener("pointerdown", (event) => event.preventDefault());
@@ -114,8 +133,18 @@ function drawChips() {
 }
 
 function shows({ sample, counts }) {
-  const spotCheck = sample ? [["sample", `spot check (${sample.drawn - sample.answered - sample.unsure})`], ["drawn", `all of it (${sample.drawn})`]] : [];
-  return [["todo", `to do (${counts.undecided})`], ...spotCheck, ...counted(counts.status), ["all", `every file (${counts.rows})`]];
+  const spotCheck = sample
+    ? [
+        ["sample", `spot check (${sample.drawn - sample.answered - sample.unsure})`],
+        ["drawn", `all of it (${sample.drawn})`],
+      ]
+    : [];
+  return [
+    ["todo", `to do (${counts.undecided})`],
+    ...spotCheck,
+    ...counted(counts.status),
+    ["all", `every file (${counts.rows})`],
+  ];
 }
 
 const counted = (numbers) => Object.entries(numbers).map(([name, number]) => [name, `${name} (${number})`]);
@@ -124,7 +153,8 @@ const counted = (numbers) => Object.entries(numbers).map(([name, number]) => [na
 function options(name, wanted, value) {
   const select = fields.get(name);
   const known = wanted.some(([key]) => key === value) ? wanted : [...wanted, [value, value]];
-  const same = select.options.length === known.length && known.every(([key], place) => select.options[place].value === key);
+  const same =
+    select.options.length === known.length && known.every(([key], place) => select.options[place].value === key);
   if (!same) select.replaceChildren(...known.map(([key]) => element("option", { value: key })));
   known.forEach(([, text], place) => setText(select.options[place], text));
   if (select.value !== value) select.value = value;

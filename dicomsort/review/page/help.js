@@ -18,16 +18,30 @@ function content() {
   }));
   const columns = element("div", { classes: "columns" });
   columns.append(
-    block(store.session.multilabel ? "Labels (several, then Enter)" : "Decide", [...classes.filter(({ shown }) => shown), ...COMMANDS.slice(0, 4)]),
+    block(store.session.multilabel ? "Labels (several, then Enter)" : "Decide", [
+      ...classes.filter(({ shown }) => shown),
+      ...COMMANDS.slice(0, 4),
+    ]),
     block("Select and show", COMMANDS.slice(4)),
     block("Move", MOVES),
     block("In the grid", IN_GRID),
     block("One image", IN_SINGLE),
   );
-  const close = element("button", { text: "Close", type: "button", autofocus: "", on: { click: () => byId("help").close() } });
+  const close = element("button", {
+    text: "Close",
+    type: "button",
+    autofocus: "",
+    on: { click: () => byId("help").close() },
+  });
   const head = element("header");
   head.append(element("h2", { text: "Keys", id: "help-title" }), close);
-  return [head, columns, element("p", { text: "Decisions are for the selection, else for the image at the cursor; with one image on screen they are for that image." })];
+  return [
+    head,
+    columns,
+    element("p", {
+      text: "Decisions are for the selection, else for the image at the cursor; with one image on screen they are for that image.",
+    }),
+  ];
 }
 
 function block(title, commands) {

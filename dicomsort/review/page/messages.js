@@ -14,7 +14,10 @@ export function drawMessages() {
   drawEmpty();
   setText(byId("message"), store.message);
   const selected = store.selection.size ? `${number(store.selection.size)} selected · ` : "";
-  setText(byId("place"), store.ids.length ? `${selected}${number(store.cursor + 1)} of ${number(store.ids.length)}` : "");
+  setText(
+    byId("place"),
+    store.ids.length ? `${selected}${number(store.cursor + 1)} of ${number(store.ids.length)}` : "",
+  );
 }
 
 function drawProgress() {
@@ -31,7 +34,10 @@ function drawSample() {
   const { sample } = store.session;
   byId("sample").hidden = !sample;
   if (!sample) return;
-  setText(byId("sample"), `Spot check: ${number(sample.answered)} of ${number(sample.drawn)} answered, ${number(sample.right)} right`);
+  setText(
+    byId("sample"),
+    `Spot check: ${number(sample.answered)} of ${number(sample.drawn)} answered, ${number(sample.right)} right`,
+  );
 }
 
 function drawBanner() {
@@ -58,7 +64,8 @@ function drawEmpty() {
 export function prepareMessages() {
   const { session } = store;
   setText(byId("output"), `${session.out} · ${session.model.replace(/@[0-9a-f]+/g, "")}`);
-  byId("output").title = `${session.out}; model ${session.model}; decided by ${session.by}; dicomsort ${session.version}`;
+  byId("output").title =
+    `${session.out}; model ${session.model}; decided by ${session.by}; dicomsort ${session.version}`;
   byId("read-only").hidden = !session.read_only;
   setText(byId("read-only"), `⚠ Read-only: ${session.read_only}`);
   byId("banner-close").addEventListener("click", dismissNotices);

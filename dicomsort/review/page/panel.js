@@ -19,7 +19,8 @@ export function buildPanel(narrow) {
 
 function classes() {
   const list = element("div", { classes: "classes", role: "group", "aria-labelledby": "panel-title" });
-  for (const { label, digit, letter } of classKeys(store.session.labels)) list.append(classButton(label, [digit, letter]));
+  for (const { label, digit, letter } of classKeys(store.session.labels))
+    list.append(classButton(label, [digit, letter]));
   return list;
 }
 
@@ -42,7 +43,12 @@ function plainButton(classNames, run) {
 
 function actions() {
   const group = element("div", { classes: "actions" });
-  const wanted = [["Enter", "agree", agree], ["x", "exclude", () => decide(EXCLUDED)], ["q", "unsure", () => decide(UNSURE)], ["u", "undo", undo]];
+  const wanted = [
+    ["Enter", "agree", agree],
+    ["x", "exclude", () => decide(EXCLUDED)],
+    ["q", "unsure", () => decide(UNSURE)],
+    ["u", "undo", undo],
+  ];
   for (const [key, name, run] of wanted) {
     const button = plainButton("action", run);
     button.append(element("kbd", { text: key }), element("span", { text: name }));
@@ -58,7 +64,10 @@ function about() {
     facts.set(name, value);
     list.append(element("dt", { text: name }), value);
   }
-  for (const [name, field] of [["Folder", "folder"], ["Study", "study"]]) {
+  for (const [name, field] of [
+    ["Folder", "folder"],
+    ["Study", "study"],
+  ]) {
     const button = plainButton("narrow", () => onlyThis(field, store.items.get(currentId())[field]));
     button.textContent = `Only this ${field}`;
     const text = element("span", { classes: "value" });
@@ -72,7 +81,8 @@ export function drawPanel() {
   const several = store.view === "grid" && store.selection.size > 0;
   setText(byId("panel-title"), several ? `Decide ${images(store.selection.size)} selected` : "Decide this image");
   panel.classList.toggle("batch", several);
-  for (const button of panel.querySelectorAll("button.class, button.action")) button.disabled = Boolean(store.session.read_only);
+  for (const button of panel.querySelectorAll("button.class, button.action"))
+    button.disabled = Boolean(store.session.read_only);
   const item = store.items.get(currentId());
   drawClasses(item);
   drawFacts(item);
@@ -100,15 +110,28 @@ function drawFacts(item) {
 function said(name, item) {
   const mark = markOf(item.id);
   switch (name) {
-    case "File": return nameOf(item.path);
-    case "Folder": return item.folder;
-    case "Status": return item.status;
-    case "Decided": return mark ? [`${mark.shape} ${mark.words}`, item.reviewed_by && `by ${item.reviewed_by}`].filter(Boolean).join(" ") : "";
-    case "Model": return [item.label, percent(item.confidence), rejected(item)].filter(Boolean).join(" · ");
-    case "Why": return item.reasons.join("; ");
-    case "Other models": return Object.entries(item.further).map(([model, label]) => `${model}: ${label}`).join(", ");
-    case "Header": return [item.modality, item.body_part_examined, item.view_position, turned(item)].filter(Boolean).join(" · ");
-    default: return item.study;
+    case "File":
+      return nameOf(item.path);
+    case "Folder":
+      return item.folder;
+    case "Status":
+      return item.status;
+    case "Decided":
+      return mark
+        ? [`${mark.shape} ${mark.words}`, item.reviewed_by && `by ${item.reviewed_by}`].filter(Boolean).join(" ")
+        : "";
+    case "Model":
+      return [item.label, percent(item.confidence), rejected(item)].filter(Boolean).join(" · ");
+    case "Why":
+      return item.reasons.join("; ");
+    case "Other models":
+      return Object.entries(item.further)
+        .map(([model, label]) => `${model}: ${label}`)
+        .join(", ");
+    case "Header":
+      return [item.modality, item.body_part_examined, item.view_position, turned(item)].filter(Boolean).join(" · ");
+    default:
+      return item.study;
   }
 }
 

@@ -2,7 +2,6 @@
 
 import { element, byId, nameOf, percent, setText } from "./dom.js";
 import { need } from "./items.js";
-import { moveTo } from "./list.js";
 import { markOf } from "./marks.js";
 import { forget, isLoaded, picture } from "./pictures.js";
 import { drawStrip } from "./strip.js";
@@ -72,13 +71,23 @@ function prefetch() {
 function drawWords(id) {
   const item = store.items.get(id);
   const mark = markOf(id);
-  const where = store.guest === null ? `${store.cursor + 1} of ${store.ids.length.toLocaleString("en")}` : "same study, not in the list";
+  const where =
+    store.guest === null
+      ? `${store.cursor + 1} of ${store.ids.length.toLocaleString("en")}`
+      : "same study, not in the list";
   setText(byId("single-where"), item ? `${where} · ${nameOf(item.path)}` : where);
   const fault = store.faults.get(id);
-  const said = mark ? `${mark.shape} ${mark.words}` : item?.label ? `model: ${item.label} ${percent(item.confidence)}` : "";
+  const said = mark
+    ? `${mark.shape} ${mark.words}`
+    : item?.label
+      ? `model: ${item.label} ${percent(item.confidence)}`
+      : "";
   setText(byId("single-mark"), store.selection.has(id) ? `☑ ${said}` : said);
   byId("single-mark").className = `hud mark ${mark?.kind ?? ""}`;
-  setText(byId("single-window"), fault ?? `zoom ${look.scale.toFixed(1)} · center ${Math.round(look.center)} width ${Math.round(look.width)}`);
+  setText(
+    byId("single-window"),
+    fault ?? `zoom ${look.scale.toFixed(1)} · center ${Math.round(look.center)} width ${Math.round(look.width)}`,
+  );
   byId("single-window").classList.toggle("fault", Boolean(fault));
   byId("single").setAttribute("aria-label", `One image: ${where}, ${item ? nameOf(item.path) : ""}, ${said}`);
 }
@@ -125,11 +134,15 @@ export function reset() {
 
 /** Listen to the mouse on the image. */
 export function listenToSingle() {
-  stage.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const box = stage.getBoundingClientRect();
-    zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.clientX - box.left, event.clientY - box.top);
-  }, { passive: false });
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const box = stage.getBoundingClientRect();
+      zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.clientX - box.left, event.clientY - box.top);
+    },
+    { passive: false },
+  );
   stage.addEventListener("contextmenu", (event) => event.preventDefault());
   stage.addEventListener("pointerdown", (event) => stage.setPointerCapture(event.pointerId));
   stage.addEventListener("pointermove", drag);

@@ -48,7 +48,13 @@ function build() {
 
 function imageOf(id) {
   const address = `/thumbnail/${id}`;
-  const image = element("img", { alt: "", src: address, draggable: "false", loading: "lazy", on: { error: () => explain(id, address) } });
+  const image = element("img", {
+    alt: "",
+    src: address,
+    draggable: "false",
+    loading: "lazy",
+    on: { error: () => explain(id, address) },
+  });
   const button = element("button", { type: "button", classes: "image", "data-id": id, on: { click: () => goTo(id) } });
   button.append(image, element("span", { classes: "fault" }), element("span", { classes: "mark" }));
   button.addEventListener("pointerdown", (event) => event.preventDefault()); // the keyboard stays with the image
@@ -60,12 +66,13 @@ function drawImage(button, current) {
   const item = store.items.get(id);
   const mark = markOf(id);
   const isCurrent = id === current;
-  if (isCurrent && !button.classList.contains("current")) button.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (isCurrent && !button.classList.contains("current"))
+    button.scrollIntoView({ block: "nearest", inline: "nearest" });
   button.className = `image ${isCurrent ? "current" : ""} ${mark ? `marked ${mark.kind}` : ""}`;
   button.setAttribute("aria-current", isCurrent);
   button.title = item?.path ?? "";
   button.setAttribute("aria-label", [item && nameOf(item.path), item?.label, mark?.words].filter(Boolean).join(", "));
   button.children[0].hidden = store.faults.has(id);
   setText(button.children[1], store.faults.get(id) ?? "");
-  setText(button.lastChild, mark ? `${mark.shape} ${mark.words}` : (item?.label || item?.status || ""));
+  setText(button.lastChild, mark ? `${mark.shape} ${mark.words}` : item?.label || item?.status || "");
 }

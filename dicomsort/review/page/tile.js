@@ -72,7 +72,12 @@ export class Tile {
     setText(this.confidence, percent(item.confidence));
     setText(this.reason, reasonsOf(item) || item.status);
     this.root.title = item.path;
-    const said = [nameOf(item.path), item.label && `model: ${item.label} ${percent(item.confidence)}`, reasonsOf(item), mark?.words];
+    const said = [
+      nameOf(item.path),
+      item.label && `model: ${item.label} ${percent(item.confidence)}`,
+      reasonsOf(item),
+      mark?.words,
+    ];
     this.root.setAttribute("aria-label", said.filter(Boolean).join(", "));
   }
 
