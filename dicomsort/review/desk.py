@@ -18,13 +18,12 @@ from dicomsort.manifest.reading import answers_in, read_row
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
-from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed
 from dicomsort.review import spot_check
 from dicomsort.review.index import Filter, Index
 from dicomsort.review.spot_check import SpotCheck
 from dicomsort.sorting import by_hand, shards
-from dicomsort.sorting.reviewing import Carrier, Places, Refused, choices, finish, refusal
+from dicomsort.sorting.reviewing import Carrier, Places, Refused, check_labels, choices, finish, refusal
 from dicomsort.system.escaping import escape
 from dicomsort.system.locks import BusyError
 
@@ -371,11 +370,7 @@ def _check(out: str, further: Sequence[str]) -> None:
     if not os.path.isfile(os.path.join(out, MANIFEST)):
         raise UsageError(f"there is no {MANIFEST} in '{escape(out)}': name the --out folder of classify")
     shards.check_merged(out)
-    for label in further:
-        try:
-            check_label(label)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    check_labels(further)
 
 
 @contextmanager

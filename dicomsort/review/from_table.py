@@ -14,7 +14,7 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed
 from dicomsort.sorting import by_hand
-from dicomsort.sorting.reviewing import Carrier, Places, choices, finish, refusal
+from dicomsort.sorting.reviewing import Carrier, Places, check_labels, choices, finish, refusal
 from dicomsort.system.escaping import escape
 
 _PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
@@ -64,6 +64,7 @@ def correct(
     table: see `read`. by: who decides. dry_run: look only; what would be refused is told. further: classes
     besides those of the model. Raises UsageError for what is no table or no output, TargetError.
     """
+    check_labels(further)
     out, lines = os.path.abspath(out), read(table)
     with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
         decisions, places = Decisions(out), Places.of(out, manifest.run_file)
@@ -136,7 +137,8 @@ class _Wanted:
             if not line.label:
                 done.empty += 1
             elif label is None:
-                done.refused.append((f"line {line.number}", f"there is no class '{escape(line.label)}'"))
+                why = f"there is no class '{escape(line.label)}' ({', '.join(labels)}; --label adds one)"
+                done.refused.append((f"line {line.number}", why))
             else:
                 self._lines.append(line)
                 named = self._by_path[line.path] if line.path else self._by_uid[line.uid]
@@ -144,7 +146,9 @@ class _Wanted:
 
     def of(self, record: Record, places: Places) -> list[tuple[Line, str]]:
         """Return the line that names a row's file, and its label; of several the first, if they agree."""
-        names = {record.key, record.path, *([places.target(record.destination)] * record.is_placed)}
+        names = {record.key, record.path}
+        if record.is_placed:
+            names |= {record.destination, places.target(record.destination)}
         found = [line for name in sorted(names) for line in self._by_path.get(name, ())]
         if record.sop_instance_uid and not (record.is_duplicate and not found):
             found += self._by_uid.get(record.sop_instance_uid, ())
@@ -159,7 +163,9 @@ class _Wanted:
     def tell_missing(self) -> None:
         """Refuse the lines that name no file of the manifest."""
         missing = [line for line in self._lines if line.number not in self._met]
-        self._done.refused += [(f"line {line.number}", "no file of the manifest") for line in missing]
+        self._done.refused += [
+            (f"line {line.number}", "no file of the manifest has that name") for line in missing
+        ]
 
 
 def _known(label: str, labels: Sequence[str]) -> str | None:
@@ -208,4 +214,6 @@ def _filled(rows: list[list[str]]) -> Iterator[tuple[int, list[str]]]:
 
 def _line(number: int, cells: dict[str, str], label: str) -> Line:
     path, uid = cells.get(_PATH, ""), cells.get(_UID, "").strip()
+    if path and os.path.exists(path):  # perhaps relative to where the command is given
+        path = os.path.abspath(path)
     return Line(number, path, "" if path else uid, cells.get(label, "").strip())

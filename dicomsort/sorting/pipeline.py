@@ -17,7 +17,7 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import DECISIONS
+from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
@@ -210,15 +210,31 @@ def check(settings: SortSettings) -> list[walk.Root]:
         check_list(settings.from_list)
     Layout(settings.layout)
     check_source(settings.evidence)
-    if settings.restart and os.path.isdir(out) and os.listdir(out):
-        decided = len(Decisions(out))
-        held = f" and holds the decisions of persons on its files ({DECISIONS}: {decided})" if decided else ""
-        raise UsageError(
-            f"--restart: '{escape(settings.out)}' is not empty{held}; choose another, or empty it"
-        )
+    _check_output(settings, roots, out)
+    return roots
+
+
+def _check_output(settings: SortSettings, roots: Sequence[walk.Root], out: str) -> None:
     if os.path.exists(out) and not os.path.isdir(out):
         raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
-    return roots
+    held = set(os.listdir(out)) if os.path.isdir(out) else set()
+    if settings.restart and held:
+        _refuse_to_restart(settings.out)
+    inside = any(walk.lies_under(out, os.path.realpath(root.path)) for root in roots)
+    if inside and settings.from_list is None and {RUN, SHARDS}.isdisjoint(held) and not held <= set(OWN):
+        raise UsageError(  # they would be passed over
+            f"--out '{escape(settings.out)}' lies in what is sorted and holds other files: "
+            "choose a new or empty folder"
+        )
+
+
+def _refuse_to_restart(out: str) -> None:
+    if decided := len(Decisions(os.path.realpath(out))):
+        raise UsageError(
+            f"--restart: '{escape(out)}' holds {decided} decisions of persons; choose another --out, and "
+            f"copy {DECISIONS} into it to keep them"
+        )
+    raise UsageError(f"--restart: '{escape(out)}' is not empty; choose another, or empty it")
 
 
 def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from dicomsort.errors import UsageError
 from dicomsort.manifest.decisions import Appending, Decision, Decisions
 from dicomsort.manifest.reading import labels_in
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
+from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
@@ -188,6 +190,15 @@ def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
     left = iter(decisions)
     while group := list(islice(left, _GROUP)):
         yield group
+
+
+def check_labels(labels: Iterable[str]) -> None:
+    """Raise UsageError for a label that cannot be a class."""
+    for label in labels:
+        try:
+            check_label(label)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def choices(answers: Sequence[str], decisions: Decisions, further: Iterable[str] = ()) -> tuple[str, ...]:

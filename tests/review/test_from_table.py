@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from outputs import rows, settings, tree
-from predictors import FixedPredictor
+from predictors import ROUTER_LABELS, FixedPredictor
 from program import command
 
 from dicomsort.errors import ExitCode, UsageError
@@ -58,8 +58,10 @@ def test_each_line_is_done_or_refused_with_its_reason(inbox: Path, out: Path, tm
     assert decided(out) == {"s0/0.dcm": "spine", "s0/3.dcm": "excluded", "s2/5.dcm": "unsure"}
     assert (done.decided, done.empty, done.exit_code) == (3, 1, ExitCode.SOME_FAILED)
     assert dict(done.refused) == {
-        "line 4": "there is no class 'foot'",
-        "line 5": "no file of the manifest",
+        "line 4": "there is no class 'foot' ("
+        + ", ".join([*ROUTER_LABELS, "excluded", "unsure"])
+        + "; --label adds one)",
+        "line 5": "no file of the manifest has that name",
         "line 6": "lines 6, 7 say different things of one file",
         "line 7": "lines 6, 7 say different things of one file",
         "line 8": Refused.NO_PLACE,
@@ -106,6 +108,23 @@ def test_a_manifest_saved_elsewhere_is_a_table_whose_reviewed_label_counts(out: 
 def test_what_is_no_table_ends_with_one_line(text: str, says: str, out: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=says):
         correct(str(out), table(tmp_path, text), "Dr. A")
+
+
+@pytest.mark.parametrize(
+    "named", ["review/s0/0.dcm", "{out}/review/s0/0.dcm", "../in/s0/0.dcm", "../out/review/s0/0.dcm"]
+)
+def test_a_path_may_be_that_of_the_copy_and_relative(
+    named: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "in")
+    given = table(tmp_path, f"path,label\n{named.format(out=out)},spine\n")
+    assert correct(str(out), given, "Dr. A").refused == []
+    assert decided(out) == {"s0/0.dcm": "spine"}
+
+
+def test_a_class_that_cannot_be_one_is_refused(out: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a class"):
+        correct(str(out), table(tmp_path, "path,label\nx,a/b\n"), "Dr. A", further=("a/b",))
 
 
 def test_a_busy_folder_is_left_alone(out: Path, tmp_path: Path) -> None:

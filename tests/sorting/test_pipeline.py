@@ -388,6 +388,17 @@ def test_impossible_folders_are_refused(inbox: Path, tmp_path: Path, predictor: 
         sort(settings(inbox, inbox / "notes.txt"), predictor)
 
 
+def test_an_output_among_the_sources_holds_none_of_them(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    before = tree(inbox)
+    with pytest.raises(UsageError, match="lies in what is sorted and holds other files"):
+        sort(settings(inbox, inbox / "s0"), predictor)
+    assert tree(inbox) == before
+    for _ in range(2):
+        assert sort(settings(inbox, inbox / "new"), predictor).found == 14
+
+
 def test_workers_and_batches_do_not_change_the_answers(
     inbox: Path, tmp_path: Path, small_bundle: Bundle
 ) -> None:
