@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from dicomsort.errors import UsageError
 from dicomsort.manifest.decisions import Appending, Decision, Decisions
 from dicomsort.manifest.reading import labels_in
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
+from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
@@ -36,6 +38,10 @@ class Refused(StrEnum):
     CHANGED_COPY = "its copy or link has been changed since it was placed"
     TAKEN = "another file has that name there"
     NOT_MOVED = "it cannot be moved (see the output folder's permissions and name limits)"
+
+
+_DONE_AGAIN = (Refused.CHANGED, Refused.GONE)
+"""What `classify` does anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,9 @@ class Carrier:
 def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     """Carry out what is decided and not in the manifest yet, of a program that was killed.
 
-    Nothing is looked through if decisions.csv is as long as when all was done. Raises TargetError.
+    Where a source has changed or a copy is not there any more, the decision stands: `classify` does the file
+    again, and by it. Nothing is looked through if decisions.csv is as long as when all was done. Raises
+    TargetError.
     """
     if manifest.run_file.decisions == decisions.size:
         return CarriedOut()
@@ -169,7 +177,7 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
     with decisions.appending() as journal:
         carrier = Carrier(manifest, places, journal)
-        for group in _groups(_pending(manifest, decisions)):
+        for group in _groups(_pending(manifest, places, decisions)):
             done = carrier.carry_out(group)
             rows += done.rows
             refused += done.refused
@@ -178,10 +186,11 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     return CarriedOut(tuple(rows), tuple(refused))
 
 
-def _pending(manifest: Manifest, decisions: Decisions) -> list[Decision]:
+def _pending(manifest: Manifest, places: Places, decisions: Decisions) -> list[Decision]:
     """Return what rows do not say yet. Without a place they are done later, by the journal."""
     open_rows = (row for row in manifest.records() if decisions.differs(row) and row.status in _DECIDABLE)
-    return [Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows]
+    given = (Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows)
+    return [decision for decision in given if refusal(decision, places) not in _DONE_AGAIN]
 
 
 def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
@@ -190,10 +199,15 @@ def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
         yield group
 
 
-def choices(answers: Sequence[str], decisions: Decisions, further: Iterable[str] = ()) -> tuple[str, ...]:
+def choices(answers: Sequence[str], decisions: Decisions, further: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the classes that a person may choose: the model's, those chosen before, and further ones.
 
-    answers: columns of the manifest, see `rows.columns`.
+    answers: columns of the manifest, see `rows.columns`. Raises UsageError if a further class is impossible.
     """
+    for label in further:
+        try:
+            check_label(label)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     single = {label for label in decisions.labels if "|" not in label} - {EXCLUDED, UNSURE}
     return tuple(dict.fromkeys([*labels_in(answers), *sorted(single), *further]))
