@@ -1,22 +1,30 @@
 """decisions.csv: what persons decided, one line each; it outlives the manifest, which follows from it."""
 
 import csv
+import io
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import BinaryIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.mending import cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import DECISIONS
 from dicomsort.manifest.rows import Record
-from dicomsort.outcome import FileStamp, Reviewed
+from dicomsort.model.heads import check_label
+from dicomsort.outcome import EXCLUDED, UNSURE, FileStamp, Reviewed
 from dicomsort.system.escaping import cell, escape, uncell
+from dicomsort.system.people import is_name
 
 COLUMNS = ["path", "size", "mtime_ns", "label", "reviewed_label", "reviewed_by", "reviewed_at"]
+_TIME = re.compile(r",[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+"""With what a whole line ends, also where an editor has left out the line end."""
+
+_TIME_CHARS = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +107,9 @@ class Decisions:
         """Yield what writes further decisions. Raises TargetError; the output must be this run's alone."""
         try:
             mend_line_ends(self.path)
+            _end_last_line(self.path)
             cut_torn_line(self.path)
-            file = open(self.path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+            file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise _unwritable(self.path, error) from error
         with file:
@@ -110,24 +119,33 @@ class Decisions:
 class Appending:
     """Writes decisions. What was written survives the end of the program, what was synced a power cut."""
 
-    def __init__(self, decisions: Decisions, file: TextIO) -> None:
+    def __init__(self, decisions: Decisions, file: BinaryIO) -> None:
         self._decisions, self._file = decisions, file
         self._lock = threading.Lock()
-        self._lines = csv.writer(file, lineterminator="\n")
 
     def write(self, given: Iterable[Decision]) -> None:
-        """Write decisions, and hand them to the system; from any thread. Raises TargetError."""
+        """Hand decisions to the system, all or none; from any thread. Raises TargetError."""
         rows = [decision.cells() for decision in given]
         with self._lock:
             try:
-                if self._file.tell() == 0:
-                    self._lines.writerow(COLUMNS)
-                self._lines.writerows(rows)
-                self._file.flush()
+                self._append(rows)
             except OSError as error:
                 raise _unwritable(self._decisions.path, error) from error
             for row in rows:
                 self._decisions._take(dict(zip(COLUMNS, row, strict=True)))
+
+    def _append(self, rows: Iterable[Iterable[str]]) -> None:
+        """Append lines; where the disk is full, nothing of them stays to be written later."""
+        start, text = self._file.seek(0, os.SEEK_END), io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([*([] if start else [COLUMNS]), *rows])
+        left = text.getvalue().encode()
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), start)
+            raise
 
     def sync(self) -> None:
         """Wait until the disk holds what was written. Raises TargetError."""
@@ -150,9 +168,10 @@ def _rows(path: str) -> Iterator[dict[str, str]]:
     """Yield every whole line. Raises UsageError."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader((line for line in file if line.endswith(("\n", "\r"))), strict=True)
+            reader = csv.DictReader(filter(_is_whole, file), strict=True)
             for row in reader:
                 _check(reader.fieldnames, row)
+                _check_label(path, uncell(row["reviewed_label"]))
                 yield row
     except FileNotFoundError:
         return
@@ -163,8 +182,33 @@ def _rows(path: str) -> Iterator[dict[str, str]]:
         ) from error
 
 
+def _is_whole(line: str) -> bool:
+    return line.endswith(("\n", "\r")) or _TIME.fullmatch(line[-_TIME_CHARS:]) is not None
+
+
 def _check(names: object, row: dict[str, str]) -> None:
     """Raise ValueError for what is no line of ours."""
     if names != COLUMNS or None in row.values() or len(row) != len(COLUMNS):
         raise ValueError
     int(row["size"]), int(row["mtime_ns"])
+    if not is_name(row["reviewed_by"]) or not is_name(row["reviewed_at"]):
+        raise ValueError
+
+
+def _check_label(path: str, label: str) -> None:
+    """Raise UsageError for a label, written in by hand, that would lead out of the output folder."""
+    try:
+        for part in label.split("|") if label not in ("", EXCLUDED, UNSURE) else ():
+            check_label(part)
+    except ValueError as error:
+        raise UsageError(f"'{escape(path)}' must be put right: {error}") from error
+
+
+def _end_last_line(path: str) -> None:
+    """Give a whole last line its line end, which an editor has left out."""
+    if not os.path.exists(path):
+        return
+    with open(path, "r+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TIME_CHARS))
+        if _TIME.fullmatch(file.read().decode("utf-8", "replace")):
+            file.write(b"\n")

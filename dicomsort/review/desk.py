@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import TargetError, UsageError
+from dicomsort.errors import DicomsortError, InternalError, TargetError, UsageError, internal
 from dicomsort.manifest.decisions import Appending, Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.reading import answers_in, read_row
@@ -23,9 +23,10 @@ from dicomsort.review import spot_check
 from dicomsort.review.index import Filter, Index
 from dicomsort.review.spot_check import SpotCheck
 from dicomsort.sorting import by_hand, shards
-from dicomsort.sorting.reviewing import Carrier, Places, Refused, check_labels, choices, finish, refusal
+from dicomsort.sorting.reviewing import Carrier, Places, Refused, choices, finish, refusal
 from dicomsort.system.escaping import escape
 from dicomsort.system.locks import BusyError
+from dicomsort.system.people import check_name
 
 _SECONDS = 1.0
 _MOST_UNDONE = 1000
@@ -110,7 +111,7 @@ class Desk:
         self._moving: dict[int, Reviewed | None] = {}
         self._undo: deque[list[tuple[int, Reviewed | None]]] = deque(maxlen=_MOST_UNDONE)
         self._notices: list[str] = []
-        self._trouble: TargetError | None = None
+        self._trouble: DicomsortError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="decisions", daemon=True)
 
@@ -283,6 +284,15 @@ class Desk:
             self._commit()
 
     def _commit(self) -> None:
+        """Carry out what is wanted. Whatever hinders that, nothing more is taken; the next start goes on."""
+        try:
+            self._carry_out()
+        except Exception as error:  # noqa: BLE001  (raised again where something is decided, and at the end)
+            with self._lock:
+                self._trouble = error if isinstance(error, DicomsortError) else InternalError(internal(error))
+                self._notices.append(str(self._trouble))
+
+    def _carry_out(self) -> None:
         with self._lock:
             self._moving, self._wanted = self._wanted, {}
             numbers = {}
@@ -293,13 +303,7 @@ class Desk:
                 decisions.append(Decision(record, reviewed))
         if not decisions or self._writing is None:
             return
-        try:
-            done = self._writing.carrier.carry_out(decisions)
-        except TargetError as error:
-            with self._lock:
-                self._trouble = error
-                self._notices.append(str(error))
-            return
+        done = self._writing.carrier.carry_out(decisions)
         with self._lock:
             self._moving = {}
             for row in done.rows:
@@ -344,10 +348,11 @@ def opened(out: str, by: str, further: Sequence[str] = ()) -> Iterator[Desk]:
 
     What was decided before and is not carried out yet is done first, and what somebody has moved by hand is
     recognized. If another program writes there, or nobody can, the desk is read-only. further: classes
-    besides those of the model. Raises UsageError if `out` is no output folder or a class is impossible,
-    TargetError.
+    besides those of the model. Raises UsageError if `out` is no output folder or a class or the name of who
+    decides is impossible, TargetError.
     """
-    _check(out, further)
+    _check(out)
+    check_name(by)
     with ExitStack() as stack:
         writing, read_only = None, ""
         try:
@@ -366,11 +371,10 @@ def opened(out: str, by: str, further: Sequence[str] = ()) -> Iterator[Desk]:
         yield desk
 
 
-def _check(out: str, further: Sequence[str]) -> None:
+def _check(out: str) -> None:
     if not os.path.isfile(os.path.join(out, MANIFEST)):
         raise UsageError(f"there is no {MANIFEST} in '{escape(out)}': name the --out folder of classify")
     shards.check_merged(out)
-    check_labels(further)
 
 
 @contextmanager

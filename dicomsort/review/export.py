@@ -18,9 +18,11 @@ from dicomsort.manifest.names import OWN_FOLDER
 from dicomsort.manifest.reading import ManifestRow
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.model import bundle as bundles
-from dicomsort.outcome import Failure, Status
+from dicomsort.outcome import COPIES, Failure, Placement, Status
 from dicomsort.sorting import walk
-from dicomsort.system.atomic import replacing
+from dicomsort.sorting.filing import stamp_now
+from dicomsort.sorting.place import is_untouched
+from dicomsort.system.atomic import publish, replacing, temporary_for
 from dicomsort.system.escaping import escape, unescape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -102,8 +104,10 @@ def _images(out: str, rows: Sequence[ManifestRow], pool: PoolSettings, done: Exp
     """Read whose images these are, in the order of the rows."""
     paths = {}
     for row in rows:
-        copy = os.path.join(out, row.destination) if row.action else ""
-        path = row.path if os.path.exists(row.path) else os.path.abspath(copy)
+        path = _picture_of(row, out)
+        if not path:
+            done.left.append((row.path, "it has changed since it was sorted"))
+            continue
         try:
             path.encode()
             paths[path] = row
@@ -119,18 +123,41 @@ def _images(out: str, rows: Sequence[ManifestRow], pool: PoolSettings, done: Exp
     return [found[path] for path in paths if path in found]
 
 
+def _picture_of(row: ManifestRow, out: str) -> str:
+    """Return the path of the bytes that were decided on, the source or else our copy; empty if gone."""
+    if (now := stamp_now(row.path)) == row.stamp:
+        return row.path
+    copy = os.path.abspath(os.path.join(out, row.destination))
+    if now is None:
+        return copy
+    placed = Placement(row.destination, row.action, row.stamp) if row.stamp else None
+    own = placed is not None and row.action in COPIES and is_untouched(row.path, copy, placed)
+    return copy if own else ""
+
+
 def _salt(out: str) -> bytes:
-    """Return what keys of patients are made with, the same for an output whenever it is asked for."""
+    """Return what keys of patients are made with, the same for an output whenever it is asked for.
+
+    It appears whole or not at all: half a one, or none, would let patients be guessed.
+    """
     folder = os.path.join(out, OWN_FOLDER)
     path = os.path.join(folder, _SALT)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        with suppress(FileExistsError), open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
-            file.write(secrets.token_hex(_SALT_BYTES).encode())
+        if not os.path.exists(path):
+            fresh = temporary_for(path)
+            with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as file:
+                file.write(secrets.token_hex(_SALT_BYTES).encode())
+            with suppress(FileExistsError):
+                publish(fresh, path)
+            temporary_for(path)  # removes it
         with open(path, "rb") as file:
-            return file.read()
+            salt = file.read()
     except OSError as error:
         raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
+    if len(salt) < _SALT_BYTES:
+        raise UsageError(f"'{escape(path)}' is damaged: restore it, or remove it to get other keys")
+    return salt
 
 
 def _known(trained: Trained | None) -> dict[str, str]:
@@ -160,7 +187,7 @@ def _source(path: str, roots: Sequence[walk.Root]) -> str:
     """Return the name of the folder that was sorted and holds a file."""
     for root in roots:
         if path == root.path or walk.lies_under(path, root.path):
-            return root.name or os.path.basename(root.path)
+            return escape(root.name or os.path.basename(root.path))
     return ""
 
 

@@ -1,6 +1,7 @@
 """Decisions that come in a table: a spreadsheet of a curator, an export of a RIS."""
 
 import csv
+import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +13,11 @@ from dicomsort.manifest.decisions import Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed
-from dicomsort.sorting import by_hand
-from dicomsort.sorting.reviewing import Carrier, Places, check_labels, choices, finish, refusal
+from dicomsort.outcome import EXCLUDED, UNSURE, Reason, Reviewed
+from dicomsort.sorting import by_hand, shards
+from dicomsort.sorting.reviewing import Carrier, Places, choices, finish, refusal
 from dicomsort.system.escaping import escape
+from dicomsort.system.people import check_name
 
 _PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
 _GROUP = 1000
@@ -62,20 +64,22 @@ def correct(
     """Decide on the files of an output as a table says, all of a line or nothing.
 
     table: see `read`. by: who decides. dry_run: look only; what would be refused is told. further: classes
-    besides those of the model. Raises UsageError for what is no table or no output, TargetError.
+    besides those of the model. Raises UsageError for what is no table or no output, or an impossible class or
+    name, TargetError.
     """
-    check_labels(further)
     out, lines = os.path.abspath(out), read(table)
+    check_name(by)
+    shards.check_merged(out)
     with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
         decisions, places = Decisions(out), Places.of(out, manifest.run_file)
         if not dry_run:
             finish(manifest, out, decisions)
             by_hand.recognize(manifest, out, decisions)
-        labels = (*choices(manifest.answers, decisions, further), EXCLUDED, UNSURE)
+        classes = choices(manifest.answers, decisions, further)
         reviewed_at, done = now(), Corrected()
-        wanted = _Wanted(lines, labels, done)
+        wanted = _Wanted(lines, Known(classes, _is_multilabel(manifest)), done)
         given = (
-            (line, Decision(record, Reviewed(label, by, reviewed_at)))
+            (line, Decision(_written_down(record, decisions), Reviewed(label, by, reviewed_at)))
             for record in manifest.records()
             for line, label in wanted.of(record, places)
         )
@@ -87,6 +91,16 @@ def correct(
         wanted.tell_missing()
     done.refused.sort(key=lambda one: int(one[0].split()[1]))
     return done
+
+
+def _is_multilabel(manifest: Manifest) -> bool:
+    return any("|" in record.label for record in manifest.records())
+
+
+def _written_down(record: Record, decisions: Decisions) -> Record:
+    """Return a row without a decision that stands nowhere but in it: somebody has filled it in here."""
+    known = record.reviewed is None or decisions.of(record.path, record.stamp) == record.reviewed
+    return record if known else record.decided(None, record.destination)
 
 
 def _able(
@@ -124,20 +138,43 @@ def _carry_out(
     manifest.run_file.decisions = decisions.size
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The classes that there are. multilabel: whether several of them may come together."""
+
+    classes: Sequence[str]
+    multilabel: bool
+
+    def label(self, text: str) -> str | None:
+        """Return a label as it is written here, in a table it may be in any case and order; None for none."""
+        if "|" not in text:
+            return self._one_of(text, (*self.classes, EXCLUDED, UNSURE))
+        parts = {self._one_of(part.strip(), self.classes) for part in text.split("|")}
+        if None in parts or not self.multilabel:
+            return None
+        return "|".join(label for label in self.classes if label in parts)
+
+    def _one_of(self, text: str, labels: Sequence[str]) -> str | None:
+        alike = [text] if text in labels else [one for one in labels if one.casefold() == text.casefold()]
+        return alike[0] if len(alike) == 1 else None
+
+
 class _Wanted:
     """The lines of a table by what they name; what is wrong with a line by itself is refused at once."""
 
-    def __init__(self, lines: Iterable[Line], labels: Sequence[str], done: Corrected) -> None:
-        self._done, self._met = done, set[int]()
+    def __init__(self, lines: Iterable[Line], known: Known, done: Corrected) -> None:
+        self._done, self._met, self._doubtful = done, set[int](), set[int]()
         self._by_path: dict[str, list[tuple[Line, str]]] = defaultdict(list)
         self._by_uid: dict[str, list[tuple[Line, str]]] = defaultdict(list)
         self._lines: list[Line] = []
         for line in lines:
-            label = _known(line.label, labels)
+            label = known.label(line.label)
             if not line.label:
                 done.empty += 1
             elif label is None:
-                why = f"there is no class '{escape(line.label)}' ({', '.join(labels)}; --label adds one)"
+                why = (
+                    f"there is no class '{escape(line.label)}' ({', '.join(known.classes)}; --label adds one)"
+                )
                 done.refused.append((f"line {line.number}", why))
             else:
                 self._lines.append(line)
@@ -151,7 +188,11 @@ class _Wanted:
             names |= {record.destination, places.target(record.destination)}
         found = [line for name in sorted(names) for line in self._by_path.get(name, ())]
         if record.sop_instance_uid and not (record.is_duplicate and not found):
-            found += self._by_uid.get(record.sop_instance_uid, ())
+            named = self._by_uid.get(record.sop_instance_uid, ())
+            if named and Reason.SAME_UID in record.reasons:
+                self._doubtful.update(line.number for line, _ in named)
+                named = ()
+            found += named
         self._met.update(line.number for line, _ in found)
         if len({label for _, label in found}) > 1:
             numbers = ", ".join(str(line.number) for line, _ in found)
@@ -161,19 +202,13 @@ class _Wanted:
         return found[:1]
 
     def tell_missing(self) -> None:
-        """Refuse the lines that name no file of the manifest."""
-        missing = [line for line in self._lines if line.number not in self._met]
+        """Refuse the lines that name no file of the manifest, or several images."""
+        why = "several images have this UID: name the file by its path"
+        self._done.refused += [(f"line {number}", why) for number in self._doubtful - self._met]
+        missing = [line for line in self._lines if line.number not in self._met | self._doubtful]
         self._done.refused += [
             (f"line {line.number}", "no file of the manifest has that name") for line in missing
         ]
-
-
-def _known(label: str, labels: Sequence[str]) -> str | None:
-    """Return a label as it is written here; in a table it may be in any case."""
-    if label in labels or all(part in labels for part in label.split("|")):
-        return label
-    alike = [one for one in labels if one.casefold() == label.casefold()]
-    return alike[0] if len(alike) == 1 else None
 
 
 def read(table: str) -> list[Line]:
@@ -193,7 +228,7 @@ def read(table: str) -> list[Line]:
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         raise UsageError(f"'{escape(table)}' is no CSV: {error}") from error
     names = [name.strip().casefold() for name in (rows[0] if rows else [])]
@@ -202,6 +237,9 @@ def read(table: str) -> list[Line]:
         raise UsageError(
             f"'{escape(table)}' must have a column '{_LABEL}', and '{_PATH}' or '{_UID}', in its first line"
         )
+    for name in {label, _PATH, _UID}:
+        if names.count(name) > 1:
+            raise UsageError(f"'{escape(table)}' has several columns '{name}': leave one")
     lines = [_line(number, dict(zip(names, cells, strict=False)), label) for number, cells in _filled(rows)]
     if not any(line.label for line in lines):
         raise UsageError(f"'{escape(table)}' says nothing: its column '{label}' is empty")

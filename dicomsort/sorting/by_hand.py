@@ -150,10 +150,13 @@ def _batches(names: Iterator[str], most: int = 10_000) -> Iterator[list[str]]:
 
 
 def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str]:
-    """Yield the files below folders of these names at a depth, relative to the output."""
+    """Yield the files below folders of these names at a depth, relative to the output.
+
+    Class folders, and those above them, may be links to other places; links below are files.
+    """
     if depth is None:
         return
-    for folder, below, names in os.walk(out):
+    for folder, below, names in os.walk(out, followlinks=True):
         parts = [] if folder == out else os.path.relpath(folder, out).split(os.sep)
         if not parts:
             below[:] = [name for name in below if name not in OWN]
@@ -162,6 +165,7 @@ def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str
         below.sort()
         if len(parts) > depth:
             links = [name for name in below if os.path.islink(os.path.join(folder, name))]
+            below[:] = [name for name in below if name not in set(links)]
             for name in sorted([*names, *links]):
                 if not name.startswith(TEMPORARY):
                     yield os.path.join(*parts, name)

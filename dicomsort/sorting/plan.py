@@ -10,11 +10,13 @@ from functools import partial
 from typing import Any
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import COPIES, Action, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import PlacementSettings, place, remove
+from dicomsort.sorting.reviewing import finish
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 
@@ -49,6 +51,7 @@ def apply(
     with Manifest.open_existing(path) as manifest:
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
         placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
+        finish(manifest, out, Decisions(out))
         _check_space(manifest, out, placing.action)
         manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
         applying = _Applying(manifest, out, placing)
@@ -126,6 +129,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     shards.check_merged(os.path.dirname(path))
     with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
+        finish(manifest, out, Decisions(out))
         done = PlanResult()
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
         manifest.run_file.settled = False

@@ -40,6 +40,10 @@ class Refused(StrEnum):
     NOT_MOVED = "it cannot be moved (see the output folder's permissions and name limits)"
 
 
+_DONE_AGAIN = (Refused.CHANGED, Refused.GONE)
+"""What `classify` does anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where the files of an output belong. roots: of the runs that filled it, see `walk.roots_of`."""
@@ -163,7 +167,9 @@ class Carrier:
 def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     """Carry out what is decided and not in the manifest yet, of a program that was killed.
 
-    Nothing is looked through if decisions.csv is as long as when all was done. Raises TargetError.
+    Where a source has changed or a copy is not there any more, the decision stands: `classify` does the file
+    again, and by it. Nothing is looked through if decisions.csv is as long as when all was done. Raises
+    TargetError.
     """
     if manifest.run_file.decisions == decisions.size:
         return CarriedOut()
@@ -171,7 +177,7 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
     with decisions.appending() as journal:
         carrier = Carrier(manifest, places, journal)
-        for group in _groups(_pending(manifest, decisions)):
+        for group in _groups(_pending(manifest, places, decisions)):
             done = carrier.carry_out(group)
             rows += done.rows
             refused += done.refused
@@ -180,10 +186,11 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     return CarriedOut(tuple(rows), tuple(refused))
 
 
-def _pending(manifest: Manifest, decisions: Decisions) -> list[Decision]:
+def _pending(manifest: Manifest, places: Places, decisions: Decisions) -> list[Decision]:
     """Return what rows do not say yet. Without a place they are done later, by the journal."""
     open_rows = (row for row in manifest.records() if decisions.differs(row) and row.status in _DECIDABLE)
-    return [Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows]
+    given = (Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows)
+    return [decision for decision in given if refusal(decision, places) not in _DONE_AGAIN]
 
 
 def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
@@ -192,19 +199,15 @@ def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
         yield group
 
 
-def check_labels(labels: Iterable[str]) -> None:
-    """Raise UsageError for a label that cannot be a class."""
-    for label in labels:
+def choices(answers: Sequence[str], decisions: Decisions, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the classes that a person may choose: the model's, those chosen before, and further ones.
+
+    answers: columns of the manifest, see `rows.columns`. Raises UsageError if a further class is impossible.
+    """
+    for label in further:
         try:
             check_label(label)
         except ValueError as error:
             raise UsageError(str(error)) from error
-
-
-def choices(answers: Sequence[str], decisions: Decisions, further: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the classes that a person may choose: the model's, those chosen before, and further ones.
-
-    answers: columns of the manifest, see `rows.columns`.
-    """
     single = {label for label in decisions.labels if "|" not in label} - {EXCLUDED, UNSURE}
     return tuple(dict.fromkeys([*labels_in(answers), *sorted(single), *further]))

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from outputs import rows, settings, tree
 from predictors import FixedPredictor
 from scipy.stats import beta
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import InternalError, UsageError
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.review.desk import Desk, opened
 from dicomsort.review.index import SORTS, Filter
@@ -241,3 +242,26 @@ def test_a_folder_that_cannot_be_written_can_be_looked_at(out: Path, monkeypatch
     with opened(str(out), "Dr. A") as desk:
         assert "cannot be written" in desk.read_only
         assert len(desk.find(Filter())) == 12
+
+
+def test_an_unforeseen_end_of_the_work_is_told_and_the_decision_is_carried_out_later(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError
+
+    with ExitStack() as stack:
+        desk = stack.enter_context(opened(str(out), "Dr. A"))
+        with monkeypatch.context() as patched:
+            patched.setattr("dicomsort.sorting.reviewing._carried_out", broken)
+            desk.decide(desk.find(Filter())[:1], "spine")
+            desk._thread.join(10)
+        with pytest.raises(InternalError, match="MemoryError"):
+            desk.decide([1], "others")
+        with pytest.raises(InternalError, match="MemoryError"):
+            stack.close()
+    assert not any(row["reviewed_label"] for row in rows(out).values())
+    with opened(str(out), "Dr. B"):
+        pass
+    [row] = [row for row in rows(out).values() if row["reviewed_label"]]
+    assert (row["reviewed_by"], row["destination"][:6]) == ("Dr. A", "spine/")

@@ -127,3 +127,39 @@ def test_the_command_says_what_it_wrote_and_names_nobody(out: Path, tmp_path: Pa
     written = (tmp_path / "labels.csv").read_text()
     assert "CANARY" not in written + done.err
     assert json.loads((out / "run.json").read_text())["decisions"] == os.path.getsize(out / "decisions.csv")
+
+
+def test_a_label_goes_with_the_bytes_that_were_decided_on(out: Path, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "0.dcm", picture(40))
+    write_dicom(tmp_path / "in" / "1.dcm", picture(41))
+    copy = out / rows(out)[str(tmp_path / "in" / "1.dcm")]["destination"]
+    copy.unlink()
+    done = export(str(out), str(tmp_path / "labels.csv"), POOL)
+    found = table(tmp_path / "labels.csv")
+    assert found["0"]["file"] == str(out / "spine" / "0.dcm")
+    assert "1" not in found
+    assert done.left == [(str(tmp_path / "in" / "1.dcm"), "it has changed since it was sorted")]
+
+
+def test_a_secret_that_was_cut_short_makes_no_keys(out: Path, tmp_path: Path) -> None:
+    (out / ".dicomsort").mkdir(exist_ok=True)
+    (out / ".dicomsort" / "salt").write_bytes(b"")
+    with pytest.raises(UsageError, match="salt' is damaged"):
+        export(str(out), str(tmp_path / "labels.csv"), POOL)
+    (out / ".dicomsort" / "salt").unlink()
+    export(str(out), str(tmp_path / "labels.csv"), POOL)
+    assert [path.name for path in (out / ".dicomsort").glob("*")] == ["salt"]
+    assert (out / ".dicomsort" / "salt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_whose_name_is_not_utf8_does_not_end_the_export(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    write_dicom(tmp_path / "in" / "0.dcm", picture(0))
+    inbox = (tmp_path / "in").rename(tmp_path / "in\udcff")
+    sort(settings(inbox, tmp_path / "out", review_below=1.0), predictor)
+    with opened(str(tmp_path / "out"), "Dr. A") as desk:
+        desk.decide([0], "spine")
+    (inbox / "0.dcm").unlink()
+    assert export(str(tmp_path / "out"), str(tmp_path / "labels.csv"), POOL).images == 1
+    assert table(tmp_path / "labels.csv")["0"]["source"] == "in\\xff"

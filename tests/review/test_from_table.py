@@ -3,15 +3,19 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from outputs import rows, settings, tree
 from predictors import ROUTER_LABELS, FixedPredictor
 from program import command
+from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.review.from_table import correct
+from dicomsort.review.desk import opened
+from dicomsort.review.from_table import Known, correct
+from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.reviewing import Refused
 from dicomsort.system.locks import take
@@ -58,9 +62,7 @@ def test_each_line_is_done_or_refused_with_its_reason(inbox: Path, out: Path, tm
     assert decided(out) == {"s0/0.dcm": "spine", "s0/3.dcm": "excluded", "s2/5.dcm": "unsure"}
     assert (done.decided, done.empty, done.exit_code) == (3, 1, ExitCode.SOME_FAILED)
     assert dict(done.refused) == {
-        "line 4": "there is no class 'foot' ("
-        + ", ".join([*ROUTER_LABELS, "excluded", "unsure"])
-        + "; --label adds one)",
+        "line 4": "there is no class 'foot' (" + ", ".join(ROUTER_LABELS) + "; --label adds one)",
         "line 5": "no file of the manifest has that name",
         "line 6": "lines 6, 7 say different things of one file",
         "line 7": "lines 6, 7 say different things of one file",
@@ -142,3 +144,81 @@ def test_the_command_tells_a_person_and_a_program(inbox: Path, out: Path, tmp_pa
     assert json.loads(done.out)["decided"] == 2
     assert done.code == 0
     assert rows(out)[f"{inbox}/s0/3.dcm"]["reviewed_by"] == "Dr. B"
+
+
+@pytest.mark.parametrize("label", ["../../elsewhere", "review", "a/b", "/abs", "run.json"])
+def test_no_further_class_leads_out_of_the_output(label: str, inbox: Path, out: Path, tmp_path: Path) -> None:
+    given = table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,{label}\n")
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="cannot be a class"):
+        correct(str(out), given, "Dr. A", further=(label,))
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("label", ["spine|others", "excluded|spine", "unsure|unsure", "spine|spine", "|"])
+def test_several_labels_are_no_class_of_a_model_that_gives_one(
+    label: str, inbox: Path, out: Path, tmp_path: Path
+) -> None:
+    done = correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,{label}\n"), "Dr. A")
+    assert (done.decided, len(done.refused)) == (0, 1)
+    assert decided(out) == {}
+
+
+def test_several_labels_stand_in_the_order_of_the_model() -> None:
+    known = Known(("adult_chest", "spine"), True)
+    assert known.label("Spine|adult_chest") == known.label("adult_chest|spine") == "adult_chest|spine"
+    assert known.label("spine|excluded") is known.label("spine|foot") is None
+    assert (known.label("UNSURE"), known.label("spine|spine")) == ("unsure", "spine")
+
+
+@pytest.mark.parametrize("by", ["Dr.\nA", "Dr.\rA", "Dr.\udcff", "\0", "A" * 5000])
+def test_no_name_of_a_person_breaks_the_manifest(by: str, inbox: Path, out: Path, tmp_path: Path) -> None:
+    before = tree(out)
+    with pytest.raises(UsageError, match="is no name"):
+        correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), by)
+    with pytest.raises(UsageError, match="is no name"), opened(str(out), by):
+        pass
+    assert tree(out) == before
+
+
+def test_a_manifest_filled_in_where_it_lies_is_carried_out_and_not_called_done(
+    inbox: Path, out: Path
+) -> None:
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        saved = list(csv.DictReader(file))
+    for row in saved:
+        row["reviewed_label"] = "spine" if row["path"].endswith("s0/0.dcm") else ""
+    with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(saved[0]))
+        writer.writeheader()
+        writer.writerows(saved)
+    done = correct(str(out), str(out / "manifest.csv"), "Dr. A")
+    assert (done.decided, done.unchanged) == (1, 0)
+    assert rows(out)[f"{inbox}/s0/0.dcm"]["destination"] == "spine/s0/0.dcm"
+    assert (out / "spine" / "s0" / "0.dcm").is_file()
+    assert not (out / "review" / "s0" / "0.dcm").exists()
+    assert correct(str(out), str(out / "manifest.csv"), "Dr. B").unchanged == 1
+
+
+def test_of_two_columns_of_one_name_none_is_guessed(inbox: Path, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="several columns 'label'"):
+        correct(str(out), table(tmp_path, f"path,label,Label\n{inbox}/s0/0.dcm,spine,others\n"), "Dr. A")
+
+
+def test_a_uid_of_several_images_decides_on_none(
+    tmp_path: Path, predictor: FixedPredictor, write_dicom: Callable[..., Path]
+) -> None:
+    for number in range(2):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number), SOPInstanceUID="1.2.3")
+    sort(settings(tmp_path / "in", tmp_path / "out", review_below=1.0), predictor)
+    done = correct(str(tmp_path / "out"), table(tmp_path, "sop_instance_uid,label\n1.2.3,spine\n"), "Dr. A")
+    assert done.refused == [("line 2", "several images have this UID: name the file by its path")]
+    assert done.decided == 0
+
+
+def test_shards_that_wait_are_merged_before_anything_is_decided(
+    inbox: Path, out: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    sort(settings(inbox, out, review_below=1.0, shard=Shard(1, 2)), predictor)
+    with pytest.raises(UsageError, match="not merged yet"):
+        correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), "Dr. A")

@@ -1,14 +1,16 @@
 """What a person decides sticks: files move, rows say so, and every later command honours it."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.decisions import Decision, Decisions
 from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.table import Manifest
@@ -348,3 +350,135 @@ def test_shards_place_nothing_twice_that_was_moved_by_hand(
     assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 1
     assert row(out, "s0/0.dcm")["reviewed_label"] == "spine"
     agree(inbox, out)
+
+
+def copied_decisions(out: Path, other: Path, given: dict[str, str]) -> None:
+    """Decide in one output, and lay what was decided into another one, which has not carried it out."""
+    decide(out, given)
+    shutil.copy(out / "decisions.csv", other)
+
+
+@pytest.fixture
+def other(inbox: Path, out: Path, tmp_path: Path, predictor: FixedPredictor) -> Path:
+    sort(settings(inbox, tmp_path / "other", review_below=1.0), predictor)
+    return tmp_path / "other"
+
+
+def test_a_decision_outlives_a_copy_that_is_gone(
+    inbox: Path, out: Path, other: Path, predictor: FixedPredictor
+) -> None:
+    copied_decisions(out, other, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded"})
+    (other / "review" / "s0" / "0.dcm").unlink()
+    done = sort(settings(inbox, other, review_below=1.0), predictor)
+    assert done.taken_back == 0
+    assert row(other, "s0/0.dcm")["destination"] == "spine/s0/0.dcm"
+    assert len(Decisions(str(other))) == 2
+    agree(inbox, other)
+
+
+def test_a_file_that_changed_before_its_decision_was_carried_out_is_asked_again(
+    inbox: Path, out: Path, other: Path, predictor: FixedPredictor
+) -> None:
+    copied_decisions(out, other, {"s0/0.dcm": "spine"})
+    (inbox / "s0" / "0.dcm").write_bytes((inbox / "s1" / "1.dcm").read_bytes())
+    sort(settings(inbox, other, review_below=1.0), predictor)
+    changed = row(other, "s0/0.dcm")
+    assert (changed["status"], changed["reason"].split("; ")[0]) == ("review", Reason.DECIDED_BEFORE)
+
+
+def test_apply_and_undo_honor_what_was_decided_after_the_plan_was_made(
+    inbox: Path, out: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    planned = tmp_path / "planned"
+    sort(settings(inbox, planned, review_below=1.0, dry_run=True), predictor)
+    copied_decisions(out, planned, {"s0/0.dcm": "spine"})
+    plan.apply(str(planned / "manifest.csv"))
+    assert row(planned, "s0/0.dcm")["destination"] == "spine/s0/0.dcm"
+    agree(inbox, planned)
+    shutil.copy(out / "decisions.csv", planned)
+    decide(out, {"s0/0.dcm": "others"})
+    shutil.copy(out / "decisions.csv", planned)
+    plan.undo(str(planned / "manifest.csv"))
+    assert not pictures(planned)
+    assert row(planned, "s0/0.dcm")["destination"] == "others/s0/0.dcm"
+
+
+@pytest.mark.parametrize("label", ["../../elsewhere", "review", "a/b", "/abs", "|", "excluded|spine"])
+def test_no_label_written_in_by_hand_leads_out_of_the_output(
+    label: str, inbox: Path, out: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    decide(out, {"s0/0.dcm": "spine"})
+    text = (out / "decisions.csv").read_text().replace(",spine,", f",{label},")
+    (out / "decisions.csv").write_text(text)
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=r"decisions\.csv' must be put right"):
+        sort(settings(inbox, out, review_below=1.0), predictor)
+    assert tree(tmp_path) == before
+
+
+def test_a_name_of_two_lines_written_in_by_hand_does_not_break_the_manifest(
+    inbox: Path, out: Path, predictor: FixedPredictor
+) -> None:
+    decide(out, {"s0/0.dcm": "spine"})
+    text = (out / "decisions.csv").read_text().replace(",Dr. A,", ',"Dr.\nA",')
+    (out / "decisions.csv").write_text(text)
+    with pytest.raises(UsageError, match="is damaged"):
+        sort(settings(inbox, out, review_below=1.0), predictor)
+
+
+def test_a_last_line_without_its_end_counts_if_it_is_whole(out: Path) -> None:
+    decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "spine"})
+    path = out / "decisions.csv"
+    path.write_text(path.read_text().rstrip("\n"))
+    assert len(Decisions(str(out))) == 2
+    decide(out, {"s2/2.dcm": "spine"})
+    assert len(Decisions(str(out))) == 3
+    path.write_text(path.read_text()[:-2])
+    assert len(Decisions(str(out))) == 2
+
+
+def test_what_was_moved_into_a_class_folder_on_another_disk_is_not_placed_twice(
+    inbox: Path, out: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (out / "spine").symlink_to(tmp_path / "disk")
+    (out / "review" / "s0" / "0.dcm").rename(out / "spine" / "0.dcm")
+    assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 1
+    assert row(out, "s0/0.dcm")["destination"] == "spine/0.dcm"
+    assert not (out / "review" / "s0" / "0.dcm").exists()
+
+
+def test_a_decision_that_found_no_space_is_not_written_later(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(out, {"s0/0.dcm": "spine"})
+    text = (out / "decisions.csv").read_text()
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        records = [one for one in manifest.records() if one.path.endswith(("s1/1.dcm", "s2/2.dcm"))]
+        with Decisions(str(out)).appending() as journal:
+            full = Full(journal._file)
+            monkeypatch.setattr(journal, "_file", full)
+            with pytest.raises(TargetError, match="No space left"):
+                journal.write([Decision(records[0], by("spine"))])
+            assert (out / "decisions.csv").read_text() == text
+            full.room = 1 << 20
+            journal.write([Decision(records[1], by("spine"))])
+    assert (out / "decisions.csv").read_text().count("\n") == text.count("\n") + 1
+    assert len(Decisions(str(out))) == 2
+
+
+class Full:
+    """A file on a disk that has room for a few bytes more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.room = file, 10
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
