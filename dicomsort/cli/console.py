@@ -221,6 +221,9 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     _radiographs(tally.radiographs)
     if tally.by_hand:
         info(f"{files(tally.by_hand)} had been moved by hand within the output: taken for decisions")
+    for folder, count in tally.astray.items():
+        one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
+        info(f"{files(count)} had been moved to '{folder}', which is no class: {one} placed again")
     if tally.taken_back:
         info(f"decisions on {files(tally.taken_back)} could not be carried out: decide on them again")
     if tally.already_done:

@@ -10,6 +10,7 @@ from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.sorting import by_hand, shards, walk
+from dicomsort.sorting.by_hand import Recognized
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import stands
 from dicomsort.sorting.reviewing import Places, choices
@@ -35,17 +36,19 @@ class Seen:
         return there
 
 
-def held(manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool) -> tuple[History, int]:
-    """Return what need not be done again, and how many files somebody had moved by hand.
+def held(
+    manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool
+) -> tuple[History, Recognized]:
+    """Return what need not be done again, and what somebody had moved by hand.
 
     These moves are in the manifest and in decisions.csv then. Raises TargetError.
     """
     seen = Seen(out)
     history = manifest.history(retry_failed, seen)
     if not seen.missing:
-        return history, 0
-    moved = by_hand.recognize(manifest, out, decisions)
-    return (manifest.history(retry_failed, seen) if moved else history), moved
+        return history, Recognized()
+    found = by_hand.recognize(manifest, out, decisions)
+    return (manifest.history(retry_failed, seen) if found.moved else history), found
 
 
 def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool) -> History | None:
@@ -60,6 +63,6 @@ def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool) -> 
         return history
     path, places = os.path.join(out, MANIFEST), Places(out, Layout(layout), walk.roots_of(roots))
     labels = choices(reading.answers_in(path), Decisions(out))
-    moved = by_hand.find(places, labels)
+    moved = by_hand.find(places, labels).moved
     seen.elsewhere = frozenset(one.record.key for one in moved)
     return shards.earlier(out, retry_failed, seen)

@@ -2,10 +2,10 @@
 
 import filecmp
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -53,23 +53,33 @@ class Moved:
         )
 
 
-def find(places: Places, labels: Iterable[str]) -> list[Moved]:
-    """Find the files that are not in their place, and are in a class folder of the output instead.
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """What was found. astray: files in folders that are no classes, by folder; they are nobody's."""
+
+    moved: tuple[Moved, ...] = ()
+    astray: Mapping[str, int] = field(default_factory=dict)
+
+
+def find(places: Places, labels: Iterable[str]) -> Recognized:
+    """Find the files that are not in their place, and are in another folder of the output instead.
 
     labels: the classes; several of a multilabel model may come together. A copy is known by its size and
     time and by its bytes, if the source can still be read; a link by what it leads to. What could be one of
     several files is nobody's.
     """
     manifest = places.target(MANIFEST)
-    strays = _Strays(places, _unaccounted(places, _folders(labels), history.cells(manifest, *_PLACED)))
+    strays = _Strays(places, _unaccounted(places, history.cells(manifest, *_PLACED)))
     if not strays:
-        return []
+        return Recognized()
     claims: dict[str, list[Record]] = defaultdict(list)
     for record in _lost(history.records(manifest), places):
         for stray in strays.like(record):
             if _is_it(record, stray, places):
                 claims[stray].append(record)
-    return list(_only(claims, places))
+    found, classes = list(_only(claims, places)), _folders(labels)
+    moved = tuple(one for one in found if _is_class(one.folder, classes))
+    return Recognized(moved, Counter(one.folder for one in found if not _is_class(one.folder, classes)))
 
 
 class _Strays:
@@ -101,19 +111,19 @@ class _Strays:
         return named or self._sizes.get(size, [])
 
 
-def recognize(manifest: Manifest, out: str, decisions: Decisions) -> int:
+def recognize(manifest: Manifest, out: str, decisions: Decisions) -> Recognized:
     """Write down what was moved by hand: what that decides, and where the files are now.
 
-    Returns how many files that were. Raises TargetError.
+    Raises TargetError.
     """
     places = Places.of(out, manifest.run_file)
-    moved = find(places, choices(manifest.answers, decisions))
-    if moved:
-        _write(manifest, places, decisions, moved)
-    return len(moved)
+    found = find(places, choices(manifest.answers, decisions))
+    if found.moved:
+        _write(manifest, places, decisions, found.moved)
+    return found
 
 
-def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: list[Moved]) -> None:
+def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: Sequence[Moved]) -> None:
     with decisions.appending() as journal:
         journal.write([one.decision for one in moved if one.decision is not None])
         journal.sync()
@@ -129,11 +139,11 @@ def _folders(labels: Iterable[str]) -> frozenset[str]:
     return frozenset([*labels, REVIEW, EXCLUDED])
 
 
-def _unaccounted(places: Places, folders: frozenset[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the files of class folders that no row speaks of, relative to the output."""
+def _unaccounted(places: Places, rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the files that no row speaks of and that lie where classes do, relative to the output."""
     named = (unescape(uncell(destination)) for action, destination in rows if action)
     placed = np.unique(np.fromiter(map(hash, named), np.int64))
-    for batch in _batches(_files(places.out, folders, places.layout.label_depth)):
+    for batch in _batches(_files(places.out, places.layout.label_depth)):
         hashes = np.fromiter(map(hash, batch), np.int64, len(batch))
         yield from (name for name, known in zip(batch, np.isin(hashes, placed), strict=True) if not known)
 
@@ -149,8 +159,8 @@ def _batches(names: Iterator[str], most: int = 10_000) -> Iterator[list[str]]:
         yield batch
 
 
-def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str]:
-    """Yield the files below folders of these names at a depth, relative to the output.
+def _files(out: str, depth: int | None) -> Iterator[str]:
+    """Yield the files below folders at a depth, relative to the output.
 
     Class folders, and those above them, may be links to other places; links below are files.
     """
@@ -160,8 +170,6 @@ def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str
         parts = [] if folder == out else os.path.relpath(folder, out).split(os.sep)
         if not parts:
             below[:] = [name for name in below if name not in OWN]
-        if len(parts) == depth:
-            below[:] = [name for name in below if _is_class(name, folders)]
         below.sort()
         if len(parts) > depth:
             links = [name for name in below if os.path.islink(os.path.join(folder, name))]

@@ -152,7 +152,8 @@ def _output(
             history = manifest.history(settings.retry_failed, already_done.Seen(out), before)
         else:
             tally.taken_back = len(finish(manifest, out, decisions).refused)
-            history, tally.by_hand = already_done.held(manifest, out, decisions, settings.retry_failed)
+            history, found = already_done.held(manifest, out, decisions, settings.retry_failed)
+            tally.by_hand, tally.astray = len(found.moved), dict(found.astray)
         yield manifest, history, decisions
 
 

@@ -26,8 +26,8 @@ class SortSummary:
     there is. archives: files that hold others, and were not opened. shards, shards_done: where a run is
     divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
-    by_hand: files that somebody had moved within the output, which is taken for a decision. taken_back:
-    decisions of persons that could not be carried out.
+    by_hand: files that somebody had moved within the output, which is taken for a decision. astray: those in
+    folders that are no classes, by folder. taken_back: decisions of persons that could not be carried out.
     """
 
     found: int = 0
@@ -39,6 +39,7 @@ class SortSummary:
     missing_bytes: int = 0
     archives: int = 0
     by_hand: int = 0
+    astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
     shards: int = 0
     shards_done: int = 0
@@ -81,6 +82,7 @@ class SortSummary:
             "radiographs": radiographs_as_dict(self.radiographs),
             "archives": self.archives,
             "moved_by_hand": self.by_hand,
+            "moved_elsewhere": self.astray,
             "decisions_taken_back": self.taken_back,
             "seconds": round(self.seconds, 3),
             "spent": self.spent,

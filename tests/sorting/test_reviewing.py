@@ -332,7 +332,7 @@ def test_what_is_in_no_class_folder_is_nobodys(inbox: Path, out: Path, predictor
     (out / "kept").mkdir()
     shutil.move(out / "review" / "s0" / "0.dcm", out / "kept" / "0.dcm")
     again = sort(settings(inbox, out, review_below=1.0), predictor)
-    assert again.by_hand == 0
+    assert (again.by_hand, again.astray) == (0, {"kept": 1})
     assert row(out, "s0/0.dcm")["destination"] == "review/s0/0.dcm"
     assert (out / "review" / "s0" / "0.dcm").is_file()
     assert (out / "kept" / "0.dcm").is_file()
