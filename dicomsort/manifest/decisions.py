@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest.mending import cut_torn_line, mend_line_ends
+from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import DECISIONS
 from dicomsort.manifest.rows import Record
 from dicomsort.model.heads import check_label
@@ -169,6 +169,7 @@ def _rows(path: str) -> Iterator[dict[str, str]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(filter(_is_whole, file), strict=True)
+            check_separator(path, reader.fieldnames or ())
             for row in reader:
                 _check(reader.fieldnames, row)
                 _check_label(path, uncell(row["reviewed_label"]))

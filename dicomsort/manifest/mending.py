@@ -1,12 +1,16 @@
-"""What a spreadsheet or a power cut has done to a CSV of ours is put right, by atomic rename."""
+"""What a spreadsheet or a power cut has done to a CSV of ours is put right, by atomic rename, or told."""
 
 import codecs
 import os
+from collections.abc import Sequence
 from functools import partial
 
+from dicomsort.errors import UsageError
 from dicomsort.system.atomic import replacing
+from dicomsort.system.escaping import SEPARATORS, escape
 
 _CHUNK = 1 << 20
+_FIRST = "path"
 
 
 def mend_line_ends(path: str) -> None:
@@ -22,6 +26,15 @@ def mend_line_ends(path: str) -> None:
     ):
         for block in iter(partial(file.read, _CHUNK), ""):
             mended.write(block.encode("utf-8", "surrogateescape"))
+
+
+def check_separator(path: str, names: Sequence[str]) -> None:
+    """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
+    for mark, called in SEPARATORS.items():
+        if names and names[0].startswith(f"{_FIRST}{mark}"):
+            raise UsageError(
+                f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
+            )
 
 
 def _is_foreign(path: str) -> bool:

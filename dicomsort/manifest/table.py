@@ -10,13 +10,13 @@ from typing import NamedTuple, TextIO
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import DAMAGE, History, IsThere
-from dicomsort.manifest.mending import cut_torn_line, mend_line_ends
+from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
-from dicomsort.system.escaping import SEPARATORS, escape
+from dicomsort.system.escaping import escape
 
 
 class Told(NamedTuple):
@@ -95,7 +95,7 @@ class Manifest:
         cls, path: str, folder: str, names: list[str], run: RunFacts | None
     ) -> AbstractContextManager["Manifest"]:
         told, answers = Told(REJECT in names, ROTATION in names), answers_of(names)
-        _check_separator(path, names)
+        check_separator(path, names)
         if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
         return cls.open(folder, answers, "", run, told)
@@ -119,7 +119,7 @@ class Manifest:
 
     def _check_columns(self, path: str, header: bytes) -> None:
         names = next(csv.reader([header.decode("utf-8", "replace")]), []) if header else self._columns
-        _check_separator(path, names)
+        check_separator(path, names)
         if names != self._columns:
             raise UsageError(f"'{escape(path)}' has other columns than this run; use another --out")
 
@@ -224,15 +224,6 @@ def _close(file: TextIO) -> None:
 def _names_in(path: str) -> list[str]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         return next(csv.reader(file), [])
-
-
-def _check_separator(path: str, names: Sequence[str]) -> None:
-    """Raise UsageError if a spreadsheet has put something else between the cells than commas."""
-    for mark, called in SEPARATORS.items():
-        if names and names[0].startswith(f"{FIRST}{mark}"):
-            raise UsageError(
-                f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
-            )
 
 
 def _add_columns(path: str) -> None:

@@ -254,6 +254,14 @@ def test_a_journal_that_a_spreadsheet_has_saved_is_read(inbox: Path, out: Path) 
     assert b"\r" not in path.read_bytes()
 
 
+def test_a_journal_saved_with_semicolons_is_told(inbox: Path, out: Path) -> None:
+    decide(out, {"s0/0.dcm": "spine"})
+    path = out / "decisions.csv"
+    path.write_bytes(path.read_bytes().replace(b",", b";"))
+    with pytest.raises(UsageError, match="has semicolons between its cells: save it with commas"):
+        Decisions(str(out))
+
+
 def test_a_damaged_journal_ends_with_one_line(out: Path, inbox: Path, predictor: FixedPredictor) -> None:
     (out / "decisions.csv").write_text("path,label\na,b\n")
     with pytest.raises(UsageError, match=r"decisions.csv' is damaged"):
