@@ -39,18 +39,20 @@ class Line:
 class Corrected:
     """What became of a table.
 
-    unchanged: lines that say what is decided already. empty: lines without a label. refused: where, and why.
+    unchanged: lines that say what is decided already. empty: lines without a label. taken_back: earlier
+    decisions that could not be carried out. refused: where, and why.
     """
 
     decided: int = 0
     unchanged: int = 0
     empty: int = 0
+    taken_back: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a line was refused."""
-        return ExitCode.SOME_FAILED if self.refused else ExitCode.DONE
+        """DONE, or SOME_FAILED if a line was refused or an earlier decision taken back."""
+        return ExitCode.SOME_FAILED if self.refused or self.taken_back else ExitCode.DONE
 
 
 def correct(
@@ -72,11 +74,12 @@ def correct(
     shards.check_merged(out)
     with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
         decisions, places = Decisions(out), Places.of(out, manifest.run_file)
+        done = Corrected()
         if not dry_run:
-            finish(manifest, out, decisions)
+            done.taken_back = len(finish(manifest, out, decisions).refused)
             by_hand.recognize(manifest, out, decisions)
         classes = choices(manifest.answers, decisions, further)
-        reviewed_at, done = now(), Corrected()
+        reviewed_at = now()
         wanted = _Wanted(lines, Known(classes, _is_multilabel(manifest)), done)
         given = (
             (line, Decision(_written_down(record, decisions), Reviewed(label, by, reviewed_at)))
@@ -135,7 +138,7 @@ def _carry_out(
             numbers = {decision.record.key: line.number for line, decision in group}
             done.refused += [(f"line {numbers[one.record.key]}", why.value) for one, why in ended.refused]
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,8 @@ class _Wanted:
         """Refuse the lines that name no file of the manifest, or several images."""
         why = "several images have this UID: name the file by its path"
         self._done.refused += [(f"line {number}", why) for number in self._doubtful - self._met]
-        missing = [line for line in self._lines if line.number not in self._met | self._doubtful]
+        named = self._met | self._doubtful
+        missing = [line for line in self._lines if line.number not in named]
         self._done.refused += [(f"line {line.number}", "no file of the manifest") for line in missing]
 
 

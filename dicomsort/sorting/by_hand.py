@@ -122,7 +122,7 @@ def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: list
             make_link(one.record.path, places.target(one.record.destination), places.target(one.destination))
     manifest.append_records([one.row for one in moved])
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
 
 
 def _folders(labels: Iterable[str]) -> frozenset[str]:

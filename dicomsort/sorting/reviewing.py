@@ -154,7 +154,7 @@ class Carrier:
         rows = tuple(row for _, row in ended if isinstance(row, Record))
         refused = tuple((decision, why) for decision, why in ended if isinstance(why, Refused))
         if refused:
-            self._journal.write([Decision(one.record, one.record.reviewed) for one, _ in refused])
+            self._journal.take_back([decision for decision, _ in refused])
         self._sync(decisions, rows)
         self._manifest.append_records(rows)
         return CarriedOut(rows, refused)
@@ -168,10 +168,11 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     """Carry out what is decided and not in the manifest yet, of a program that was killed.
 
     Where a source has changed or a copy is not there any more, the decision stands: `classify` does the file
-    again, and by it. Nothing is looked through if decisions.csv is as long as when all was done. Raises
+    again, and by it. Nothing is looked through if decisions.csv is as it was when all was done. Raises
     TargetError.
     """
-    if manifest.run_file.decisions == decisions.size:
+    if manifest.run_file.has_noted(decisions.size, decisions.digest):
+        manifest.run_file.note_decisions(decisions.size, decisions.digest)
         return CarriedOut()
     places = Places.of(out, manifest.run_file)
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
@@ -182,7 +183,7 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
             rows += done.rows
             refused += done.refused
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
     return CarriedOut(tuple(rows), tuple(refused))
 
 

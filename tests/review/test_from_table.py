@@ -205,3 +205,19 @@ def test_shards_that_wait_are_merged_before_anything_is_decided(
     sort(settings(inbox, out, review_below=1.0, shard=Shard(1, 2)), predictor)
     with pytest.raises(UsageError, match="not merged yet"):
         correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), "Dr. A")
+
+
+def test_an_earlier_decision_that_cannot_be_carried_out_is_told(
+    inbox: Path, out: Path, tmp_path: Path
+) -> None:
+    correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), "Dr. A")
+    text = (out / "decisions.csv").read_text().replace(",spine,", ",others,")
+    (out / "decisions.csv").write_text(text)
+    (out / "others" / "s0").mkdir(parents=True)
+    (out / "others" / "s0" / "0.dcm").write_bytes(b"somebody's")
+    again = shutil.copytree(out, tmp_path / "again")
+    done = command("correct", str(out), table(tmp_path, f"path,label\n{inbox}/s0/3.dcm,spine\n"))
+    assert "decisions on 1 file could not be carried out: decide on them again" in done.err
+    assert done.code == 3
+    with opened(str(again), "Dr. A") as desk:
+        assert desk.notices() == [f"{inbox}/s0/0.dcm: {Refused.TAKEN}"]

@@ -448,6 +448,45 @@ def test_what_was_moved_into_a_class_folder_on_another_disk_is_not_placed_twice(
     assert not (out / "review" / "s0" / "0.dcm").exists()
 
 
+def test_a_label_of_the_same_length_written_in_by_hand_is_carried_out(
+    inbox: Path, out: Path, predictor: FixedPredictor
+) -> None:
+    decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "others"})
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    path = out / "decisions.csv"
+    path.write_text(path.read_text().replace(",others,Dr", ",spines,Dr"))
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    assert row(out, "s1/1.dcm")["destination"] == "spines/s1/1.dcm"
+    agree(inbox, out)
+
+
+def test_whoever_takes_a_decision_back_says_so(
+    inbox: Path, out: Path, other: Path, predictor: FixedPredictor, tmp_path: Path
+) -> None:
+    copied_decisions(out, other, {"s0/0.dcm": "spine"})
+    (other / "spine" / "s0").mkdir(parents=True)
+    (other / "spine" / "s0" / "0.dcm").write_bytes(b"somebody's")
+    again = [shutil.copytree(other, tmp_path / name) for name in ("merged", "undone")]
+    sort(settings(inbox, again[0], review_below=1.0, shard=Shard(1, 1)), predictor)
+    merged = merge(str(again[0]), PoolSettings(1, 20))
+    assert (merged.taken_back, merged.exit_code) == (1, 3)
+    assert plan.undo(str(again[1] / "manifest.csv")).left == {Refused.TAKEN.value: 1}
+    assert all(not len(Decisions(str(one))) for one in (again[0], again[1]))
+
+
+def test_what_is_decided_anew_while_the_first_is_refused_stays(out: Path) -> None:
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        record = next(one for one in manifest.records() if one.is_placed)
+        decisions = Decisions(str(out))
+        with decisions.appending() as journal:
+            first, second = (Decision(record, by(label)) for label in ("spine", "others"))
+            journal.write([first, second])
+            journal.take_back([first])
+            assert Decisions(str(out)).labels == {"others"}
+            journal.take_back([second])
+    assert not len(Decisions(str(out)))
+
+
 def test_a_decision_that_found_no_space_is_not_written_later(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
