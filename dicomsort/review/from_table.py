@@ -21,6 +21,7 @@ from dicomsort.system.people import check_name
 
 _PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
 _GROUP = 1000
+_NAMED = 5
 
 Step = Callable[[], None]
 
@@ -185,7 +186,7 @@ class _Wanted:
         """Return the line that names a row's file, and its label; of several the first, if they agree."""
         names = {record.key, record.path, *([places.target(record.destination)] * record.is_placed)}
         found = [line for name in sorted(names) for line in self._by_path.get(name, ())]
-        if record.sop_instance_uid and not (record.is_duplicate and not found):
+        if record.sop_instance_uid and not record.is_duplicate:  # the UID names the first
             named = self._by_uid.get(record.sop_instance_uid, ())
             if named and Reason.SAME_UID in record.reasons:
                 self._doubtful.update(line.number for line, _ in named)
@@ -193,7 +194,8 @@ class _Wanted:
             found += named
         self._met.update(line.number for line, _ in found)
         if len({label for _, label in found}) > 1:
-            numbers = ", ".join(str(line.number) for line, _ in found)
+            some = ", ".join(str(line.number) for line, _ in found[:_NAMED])
+            numbers = some + ", ..." * (len(found) > _NAMED)
             why = f"lines {numbers} say different things of one file"
             self._done.refused += [(f"line {line.number}", why) for line, _ in found]
             return []

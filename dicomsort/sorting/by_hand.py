@@ -172,7 +172,9 @@ def _files(out: str, folders: frozenset[str], depth: int | None) -> Iterator[str
 
 
 def _is_class(name: str, folders: frozenset[str]) -> bool:
-    return name in folders or ("+" in name and folders.issuperset(name.split("+")))
+    together = name.split("+")
+    alone = bool({REVIEW, EXCLUDED} & set(together)) or len(set(together)) < len(together)
+    return name in folders or (len(together) > 1 and not alone and folders.issuperset(together))
 
 
 def _lost(records: Iterable[Record], places: Places) -> Iterator[Record]:

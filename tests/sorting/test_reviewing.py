@@ -448,6 +448,16 @@ def test_what_was_moved_into_a_class_folder_on_another_disk_is_not_placed_twice(
     assert not (out / "review" / "s0" / "0.dcm").exists()
 
 
+@pytest.mark.parametrize("folder", ["excluded+spine", "review+spine", "spine+spine", "spine+"])
+def test_a_folder_that_says_two_things_says_nothing(
+    folder: str, inbox: Path, out: Path, predictor: FixedPredictor
+) -> None:
+    (out / folder).mkdir()
+    (out / "review" / "s0" / "0.dcm").rename(out / folder / "0.dcm")
+    assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 0
+    assert not len(Decisions(str(out)))
+
+
 def test_a_label_of_the_same_length_written_in_by_hand_is_carried_out(
     inbox: Path, out: Path, predictor: FixedPredictor
 ) -> None:
