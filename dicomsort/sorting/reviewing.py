@@ -18,7 +18,7 @@ from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.inputs import relative_to
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import is_untouched, move
+from dicomsort.sorting.place import is_it, is_untouched, move
 from dicomsort.system import durable
 from dicomsort.system.escaping import unescape
 
@@ -91,7 +91,7 @@ def _refused_move(decision: Decision, places: Places) -> Refused | None:
     destination = places.destination(record, decision.reviewed)
     old, new = places.target(placement.destination), places.target(destination)
     if not os.path.lexists(old):
-        begun = destination != placement.destination and is_untouched(record.path, new, placement)
+        begun = destination != placement.destination and is_it(record.path, new, placement)
         return None if begun else Refused.GONE  # a killed run has moved it, and not said so
     if not is_untouched(record.path, old, placement):
         return Refused.CHANGED_COPY

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
+from written import picture, write_dicom
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.decisions import Decision, Decisions
@@ -456,6 +457,27 @@ def test_a_folder_that_says_two_things_says_nothing(
     (out / "review" / "s0" / "0.dcm").rename(out / folder / "0.dcm")
     assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 0
     assert not len(Decisions(str(out)))
+
+
+def test_a_file_that_is_gone_is_not_taken_for_another_of_its_name_size_and_time(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for number in range(2):
+        path = write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number), SOPInstanceUID="1.2.3")
+        os.utime(path, ns=(1, 1))
+    out, layout = tmp_path / "out", "{label}/{sop_instance_uid}.dcm"
+    for end in ("1.dcm", "0.dcm"):
+        listed = tmp_path / "list.txt"
+        listed.write_text(str(tmp_path / "in" / end))
+        sort(
+            settings(tmp_path / "in", out, review_below=1.0, layout=layout, from_list=str(listed)), predictor
+        )
+        if end == "1.dcm":
+            assert not decide(out, {end: "spine"}).refused
+    (out / "review" / "1.2.3.dcm").unlink()
+    done = decide(out, {"0.dcm": "spine"})
+    assert [why for _, why in done.refused] == [Refused.GONE]
+    assert (out / "spine" / "1.2.3.dcm").read_bytes() == (tmp_path / "in" / "1.dcm").read_bytes()
 
 
 def test_a_label_of_the_same_length_written_in_by_hand_is_carried_out(
