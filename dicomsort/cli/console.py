@@ -213,6 +213,11 @@ def sorting(quiet: bool) -> Iterator[_Sorting]:
         yield _Sorting(progress, quiet)
 
 
+def taken_back(count: int) -> str:
+    """Return what is said of earlier decisions that could not be carried out."""
+    return f"decisions on {files(count)} could not be carried out: decide on them again"
+
+
 def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
     """Print what a run found and where it is. shard: which one this was, if it was one."""
     rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
@@ -225,7 +230,7 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
         one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
         info(f"{files(count)} had been moved to '{folder}', which is no class: {one} placed again")
     if tally.taken_back:
-        info(f"decisions on {files(tally.taken_back)} could not be carried out: decide on them again")
+        info(taken_back(tally.taken_back))
     if tally.already_done:
         info(f"{tally.already_done} already done before")
     if shard is None:
@@ -283,6 +288,8 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
     if merged.missing:
         some = ", ".join(merged.missing[:_MOST]) + ", ..." * (len(merged.missing) > _MOST)
         info(f"{len(merged.missing)} shards are still to be done: --shard {some}; then merge again")
+    if merged.taken_back:
+        info(taken_back(merged.taken_back))
     if not quiet:
         rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
         table("files by status", ["status", "files"], rows, right=(1,))

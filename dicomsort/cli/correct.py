@@ -49,6 +49,7 @@ def correct(
         if json:
             refused = [{"where": where, "reason": why} for where, why in done.refused]
             figures = {"decided": done.decided, "unchanged": done.unchanged, "empty": done.empty}
+            figures["decisions_taken_back"] = done.taken_back
             console.print_json({**figures, "dry_run": dry_run, "refused": refused})
         _tell(done, dry_run, quiet or json)
         raise typer.Exit(done.exit_code)
@@ -62,6 +63,8 @@ def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
         )
         if done.empty:
             console.info(f"without a label, and so left out: {done.empty} of the lines")
+    if done.taken_back:
+        console.info(console.taken_back(done.taken_back))
     for where, why in done.refused[:_MOST]:
         console.info(f"refused: {where}: {why}")
     if len(done.refused) > _MOST:

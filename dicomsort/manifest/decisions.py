@@ -1,6 +1,7 @@
 """decisions.csv: what persons decided, one line each; it outlives the manifest, which follows from it."""
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -102,6 +103,15 @@ class Decisions:
         except OSError:
             return 0
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hex; empty if there is none."""
+        try:
+            with open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
+
     @contextmanager
     def appending(self) -> Iterator["Appending"]:
         """Yield what writes further decisions. Raises TargetError; the output must be this run's alone."""
@@ -125,8 +135,20 @@ class Appending:
 
     def write(self, given: Iterable[Decision]) -> None:
         """Hand decisions to the system, all or none; from any thread. Raises TargetError."""
-        rows = [decision.cells() for decision in given]
         with self._lock:
+            self._write(given)
+
+    def take_back(self, given: Iterable[Decision]) -> None:
+        """Put what a row says in the place of decisions, unless a person has decided anew meanwhile."""
+        with self._lock:
+            stand = [
+                one for one in given if self._decisions.of(one.record.path, one.record.stamp) == one.reviewed
+            ]
+            self._write([Decision(one.record, one.record.reviewed) for one in stand])
+
+    def _write(self, given: Iterable[Decision]) -> None:
+        rows = [decision.cells() for decision in given]
+        if rows:
             try:
                 self._append(rows)
             except OSError as error:

@@ -37,7 +37,7 @@ class RunFile:
         self.fixed: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self._settled = False
-        self._decisions = 0
+        self._decisions, self._digest = 0, ""
         self.shards: dict[str, list[int]] = {}
         self.took: dict[str, Any] = {}
         self._read()
@@ -55,6 +55,7 @@ class RunFile:
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
                 self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
                 self._decisions = int(found.get("decisions", 0))
+                self._digest = str(found.get("decisions_sha256", ""))
                 return
         except FileNotFoundError:
             return
@@ -132,8 +133,18 @@ class RunFile:
     @decisions.setter
     def decisions(self, size: int) -> None:
         if size != self._decisions:
-            self._decisions = size
+            self._decisions, self._digest = size, ""
             self._write()
+
+    def note_decisions(self, size: int, digest: str) -> None:
+        """Note that all of a decisions.csv of so many bytes and with this checksum has been carried out."""
+        if (size, digest) != (self._decisions, self._digest):
+            self._decisions, self._digest = size, digest
+            self._write()
+
+    def has_noted(self, size: int, digest: str) -> bool:
+        """Return whether this very decisions.csv has been carried out."""
+        return size == self._decisions and self._digest in ("", digest)
 
     def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
@@ -154,6 +165,7 @@ class RunFile:
         held |= {"shares": self.shards} if self.shards else {}
         held |= {"took": self.took} if self.took else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
+        held |= {"decisions_sha256": self._digest} if self._digest else {}
         try:
             with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")

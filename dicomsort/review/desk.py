@@ -70,12 +70,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What a desk that may write has open."""
+    """What a desk that may write has open. refused: earlier decisions that could not be carried out."""
 
     manifest: Manifest
     decisions: Decisions
     journal: Appending
     carrier: Carrier
+    refused: tuple[tuple[Decision, Refused], ...]
 
 
 class Desk:
@@ -110,7 +111,7 @@ class Desk:
         self._wanted: dict[int, Reviewed | None] = {}
         self._moving: dict[int, Reviewed | None] = {}
         self._undo: deque[list[tuple[int, Reviewed | None]]] = deque(maxlen=_MOST_UNDONE)
-        self._notices: list[str] = []
+        self._notices = [_notice(one.record, why) for one, why in (writing.refused if writing else ())]
         self._trouble: DicomsortError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="decisions", daemon=True)
@@ -312,7 +313,7 @@ class Desk:
                 self._refuse(numbers[decision.record.key], decision.record, why)
 
     def _refuse(self, number: int, record: Record, why: Refused) -> None:
-        self._notices.append(f"{escape(record.path)}: {why}")
+        self._notices.append(_notice(record, why))
         if number not in self._wanted:
             self._show(number, record, record.reviewed)
 
@@ -337,7 +338,8 @@ class Desk:
         if self._trouble is not None:
             raise self._trouble
         writing.manifest.compact()
-        writing.manifest.run_file.decisions = writing.decisions.size
+        decisions = writing.decisions
+        writing.manifest.run_file.note_decisions(decisions.size, decisions.digest)
         if self._sample is not None:
             self._sample.save(self._index, self.out)
 
@@ -381,11 +383,15 @@ def _check(out: str) -> None:
 def _writing(out: str) -> Iterator[Writing]:
     with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
         decisions = Decisions(out)
-        finish(manifest, out, decisions)
+        finished = finish(manifest, out, decisions)
         by_hand.recognize(manifest, out, decisions)
         with decisions.appending() as journal:
             carrier = Carrier(manifest, Places.of(out, manifest.run_file), journal)
-            yield Writing(manifest, decisions, journal, carrier)
+            yield Writing(manifest, decisions, journal, carrier, finished.refused)
+
+
+def _notice(record: Record, why: Refused) -> str:
+    return f"{escape(record.path)}: {why}"
 
 
 def _reading(run_file: RunFile) -> ReadSettings:

@@ -21,6 +21,7 @@ from dicomsort.system.people import check_name
 
 _PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
 _GROUP = 1000
+_NAMED = 5
 
 Step = Callable[[], None]
 
@@ -39,18 +40,20 @@ class Line:
 class Corrected:
     """What became of a table.
 
-    unchanged: lines that say what is decided already. empty: lines without a label. refused: where, and why.
+    unchanged: lines that say what is decided already. empty: lines without a label. taken_back: earlier
+    decisions that could not be carried out. refused: where, and why.
     """
 
     decided: int = 0
     unchanged: int = 0
     empty: int = 0
+    taken_back: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a line was refused."""
-        return ExitCode.SOME_FAILED if self.refused else ExitCode.DONE
+        """DONE, or SOME_FAILED if a line was refused or an earlier decision taken back."""
+        return ExitCode.SOME_FAILED if self.refused or self.taken_back else ExitCode.DONE
 
 
 def correct(
@@ -72,11 +75,12 @@ def correct(
     shards.check_merged(out)
     with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
         decisions, places = Decisions(out), Places.of(out, manifest.run_file)
+        done = Corrected()
         if not dry_run:
-            finish(manifest, out, decisions)
+            done.taken_back = len(finish(manifest, out, decisions).refused)
             by_hand.recognize(manifest, out, decisions)
         classes = choices(manifest.answers, decisions, further)
-        reviewed_at, done = now(), Corrected()
+        reviewed_at = now()
         wanted = _Wanted(lines, Known(classes, _is_multilabel(manifest)), done)
         given = (
             (line, Decision(_written_down(record, decisions), Reviewed(label, by, reviewed_at)))
@@ -135,7 +139,7 @@ def _carry_out(
             numbers = {decision.record.key: line.number for line, decision in group}
             done.refused += [(f"line {numbers[one.record.key]}", why.value) for one, why in ended.refused]
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ class _Wanted:
         if record.is_placed:
             names |= {record.destination, places.target(record.destination)}
         found = [line for name in sorted(names) for line in self._by_path.get(name, ())]
-        if record.sop_instance_uid and not (record.is_duplicate and not found):
+        if record.sop_instance_uid and not record.is_duplicate:  # the UID names the first
             named = self._by_uid.get(record.sop_instance_uid, ())
             if named and Reason.SAME_UID in record.reasons:
                 self._doubtful.update(line.number for line, _ in named)
@@ -195,7 +199,8 @@ class _Wanted:
             found += named
         self._met.update(line.number for line, _ in found)
         if len({label for _, label in found}) > 1:
-            numbers = ", ".join(str(line.number) for line, _ in found)
+            some = ", ".join(str(line.number) for line, _ in found[:_NAMED])
+            numbers = some + ", ..." * (len(found) > _NAMED)
             why = f"lines {numbers} say different things of one file"
             self._done.refused += [(f"line {line.number}", why) for line, _ in found]
             return []
@@ -205,7 +210,8 @@ class _Wanted:
         """Refuse the lines that name no file of the manifest, or several images."""
         why = "several images have this UID: name the file by its path"
         self._done.refused += [(f"line {number}", why) for number in self._doubtful - self._met]
-        missing = [line for line in self._lines if line.number not in self._met | self._doubtful]
+        named = self._met | self._doubtful
+        missing = [line for line in self._lines if line.number not in named]
         self._done.refused += [
             (f"line {line.number}", "no file of the manifest has that name") for line in missing
         ]

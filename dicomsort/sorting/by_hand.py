@@ -1,6 +1,5 @@
 """Copies and links that somebody has moved by hand, from one class folder to another: a decision, too."""
 
-import filecmp
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from dicomsort.manifest.names import MANIFEST, OWN
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
-from dicomsort.sorting.place import is_same_link, is_untouched, make_link
+from dicomsort.sorting.place import is_it, is_same_link, make_link
 from dicomsort.sorting.reviewing import Places, choices
 from dicomsort.system.atomic import TEMPORARY
 from dicomsort.system.escaping import uncell, unescape
@@ -132,7 +131,7 @@ def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: Sequ
             make_link(one.record.path, places.target(one.record.destination), places.target(one.destination))
     manifest.append_records([one.row for one in moved])
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
 
 
 def _folders(labels: Iterable[str]) -> frozenset[str]:
@@ -180,7 +179,9 @@ def _files(out: str, depth: int | None) -> Iterator[str]:
 
 
 def _is_class(name: str, folders: frozenset[str]) -> bool:
-    return name in folders or ("+" in name and folders.issuperset(name.split("+")))
+    together = name.split("+")
+    alone = bool({REVIEW, EXCLUDED} & set(together)) or len(set(together)) < len(together)
+    return name in folders or (len(together) > 1 and not alone and folders.issuperset(together))
 
 
 def _lost(records: Iterable[Record], places: Places) -> Iterator[Record]:
@@ -193,12 +194,7 @@ def _is_it(record: Record, stray: str, places: Places) -> bool:
     placement, target = record.placement, places.target(stray)
     if placement.action == Action.SYMLINK:
         return is_same_link(record.path, places.target(record.destination), target)
-    if os.path.islink(target) or not is_untouched(record.path, target, placement):
-        return False
-    try:
-        return filecmp.cmp(record.path, target, shallow=False)
-    except OSError:  # the source is gone: size and time must do
-        return True
+    return is_it(record.path, target, placement)
 
 
 def _only(claims: dict[str, list[Record]], places: Places) -> Iterator[Moved]:

@@ -32,7 +32,8 @@ _PATIENCE = 30.0
 class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
-    labels, radiographs: those that are in the output, or would be.
+    labels, radiographs: those that are in the output, or would be. taken_back: decisions of persons that
+    could not be carried out.
     """
 
     rows: int = 0
@@ -42,6 +43,7 @@ class MergeResult:
     labels: Counter[str] = field(default_factory=Counter)
     radiographs: Radiographs = field(default_factory=dict)
     archives: int = 0
+    taken_back: int = 0
 
     def count(self, record: Record) -> None:
         """Count a row."""
@@ -60,13 +62,14 @@ class MergeResult:
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
             "archives": self.archives,
+            "decisions_taken_back": self.taken_back,
             "exit_code": int(self.exit_code),
         }
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a shard is missing or a file ended in trouble."""
-        failed = self.missing or any(self.statuses[status] for status in TROUBLE)
+        """DONE, or SOME_FAILED if a shard is missing, a file in trouble or a decision taken back."""
+        failed = self.missing or self.taken_back or any(self.statuses[status] for status in TROUBLE)
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
@@ -90,6 +93,7 @@ def merge(
         for name in names:
             manifest.run_file.add_time(RunFile(shards.folder_of(out, name)).took)
             shards.drop(out, name)
+        merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
         for record in manifest.records():
             merged.count(record)
@@ -131,8 +135,7 @@ def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
-    """Judge over all rows what a single run judges at its end, and see to what persons decided."""
-    finish(manifest, out, Decisions(out))
+    """Judge over all rows what a single run judges at its end."""
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return

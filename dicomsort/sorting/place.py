@@ -188,6 +188,19 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
     return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
 
 
+def is_it(source: str, target: str, placement: Placement) -> bool:
+    """Return whether `target`, wherever it lies, is what was placed: as `is_untouched`, and by its bytes.
+
+    Where the source is gone, size and time must do.
+    """
+    if not is_untouched(source, target, placement):
+        return False
+    try:
+        return placement.action == Action.SYMLINK or filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return True
+
+
 def stands(target: str, placement: Placement) -> bool:
     """Return whether something of the right kind and size is at `target`."""
     try:

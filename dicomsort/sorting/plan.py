@@ -51,10 +51,11 @@ def apply(
     with Manifest.open_existing(path) as manifest:
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
         placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
-        finish(manifest, out, Decisions(out))
+        taken_back = _taken_back(manifest, out)
         _check_space(manifest, out, placing.action)
         manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
         applying = _Applying(manifest, out, placing)
+        applying.done.left += taken_back
         try:
             for record in manifest.records():
                 if record.is_planned:
@@ -64,6 +65,11 @@ def apply(
             applying.write()
         manifest.compact()
     return applying.done
+
+
+def _taken_back(manifest: Manifest, out: str) -> Counter[str]:
+    """Carry out what persons decided and a killed program has not; count by reason what cannot be."""
+    return Counter(why.value for _, why in finish(manifest, out, Decisions(out)).refused)
 
 
 def _action_of(facts: dict[str, Any]) -> Action:
@@ -129,8 +135,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     shards.check_merged(os.path.dirname(path))
     with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
-        finish(manifest, out, Decisions(out))
-        done = PlanResult()
+        done = PlanResult(left=_taken_back(manifest, out))
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
         manifest.run_file.settled = False
     return done

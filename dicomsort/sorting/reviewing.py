@@ -18,7 +18,7 @@ from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.inputs import relative_to
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import is_untouched, move
+from dicomsort.sorting.place import is_it, is_untouched, move
 from dicomsort.system import durable
 from dicomsort.system.escaping import unescape
 
@@ -91,7 +91,7 @@ def _refused_move(decision: Decision, places: Places) -> Refused | None:
     destination = places.destination(record, decision.reviewed)
     old, new = places.target(placement.destination), places.target(destination)
     if not os.path.lexists(old):
-        begun = destination != placement.destination and is_untouched(record.path, new, placement)
+        begun = destination != placement.destination and is_it(record.path, new, placement)
         return None if begun else Refused.GONE  # a killed run has moved it, and not said so
     if not is_untouched(record.path, old, placement):
         return Refused.CHANGED_COPY
@@ -154,7 +154,7 @@ class Carrier:
         rows = tuple(row for _, row in ended if isinstance(row, Record))
         refused = tuple((decision, why) for decision, why in ended if isinstance(why, Refused))
         if refused:
-            self._journal.write([Decision(one.record, one.record.reviewed) for one, _ in refused])
+            self._journal.take_back([decision for decision, _ in refused])
         self._sync(decisions, rows)
         self._manifest.append_records(rows)
         return CarriedOut(rows, refused)
@@ -168,10 +168,11 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     """Carry out what is decided and not in the manifest yet, of a program that was killed.
 
     Where a source has changed or a copy is not there any more, the decision stands: `classify` does the file
-    again, and by it. Nothing is looked through if decisions.csv is as long as when all was done. Raises
+    again, and by it. Nothing is looked through if decisions.csv is as it was when all was done. Raises
     TargetError.
     """
-    if manifest.run_file.decisions == decisions.size:
+    if manifest.run_file.has_noted(decisions.size, decisions.digest):
+        manifest.run_file.note_decisions(decisions.size, decisions.digest)
         return CarriedOut()
     places = Places.of(out, manifest.run_file)
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
@@ -182,7 +183,7 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
             rows += done.rows
             refused += done.refused
     manifest.compact()
-    manifest.run_file.decisions = decisions.size
+    manifest.run_file.note_decisions(decisions.size, decisions.digest)
     return CarriedOut(tuple(rows), tuple(refused))
 
 

@@ -222,3 +222,36 @@ def test_shards_that_wait_are_merged_before_anything_is_decided(
     sort(settings(inbox, out, review_below=1.0, shard=Shard(1, 2)), predictor)
     with pytest.raises(UsageError, match="not merged yet"):
         correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), "Dr. A")
+
+
+def test_an_earlier_decision_that_cannot_be_carried_out_is_told(
+    inbox: Path, out: Path, tmp_path: Path
+) -> None:
+    correct(str(out), table(tmp_path, f"path,label\n{inbox}/s0/0.dcm,spine\n"), "Dr. A")
+    text = (out / "decisions.csv").read_text().replace(",spine,", ",others,")
+    (out / "decisions.csv").write_text(text)
+    (out / "others" / "s0").mkdir(parents=True)
+    (out / "others" / "s0" / "0.dcm").write_bytes(b"somebody's")
+    again = shutil.copytree(out, tmp_path / "again")
+    done = command("correct", str(out), table(tmp_path, f"path,label\n{inbox}/s0/3.dcm,spine\n"))
+    assert "decisions on 1 file could not be carried out: decide on them again" in done.err
+    assert done.code == 3
+    with opened(str(again), "Dr. A") as desk:
+        assert desk.notices() == [f"{inbox}/s0/0.dcm: {Refused.TAKEN}"]
+
+
+def test_a_table_that_contradicts_itself_a_thousand_times_is_refused_in_short(
+    inbox: Path, out: Path, tmp_path: Path
+) -> None:
+    lines = [f"{inbox}/s0/0.dcm,{label}\n" for label in ("spine", "others") * 500]
+    done = correct(str(out), table(tmp_path, "path,label\n" + "".join(lines)), "Dr. A", dry_run=True)
+    assert len(done.refused) == 1000
+    assert {why for _, why in done.refused} == {"lines 2, 3, 4, 5, 6, ... say different things of one file"}
+
+
+def test_a_line_is_never_both_done_and_refused(inbox: Path, out: Path, tmp_path: Path) -> None:
+    uid = next(row["sop_instance_uid"] for path, row in rows(out).items() if path.endswith("s1/4.dcm"))
+    lines = ["path,sop_instance_uid,label", f",{uid},spine", f"{inbox}/s1/44.dcm,,others"]
+    done = correct(str(out), table(tmp_path, "\n".join(lines)), "Dr. A")
+    assert done.refused == [("line 3", "it repeats another file: decide on that one")]
+    assert decided(out) == {"s1/4.dcm": "spine"}

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
+from written import picture, write_dicom
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.decisions import Decision, Decisions
@@ -454,6 +455,76 @@ def test_what_was_moved_into_a_class_folder_on_another_disk_is_not_placed_twice(
     assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 1
     assert row(out, "s0/0.dcm")["destination"] == "spine/0.dcm"
     assert not (out / "review" / "s0" / "0.dcm").exists()
+
+
+@pytest.mark.parametrize("folder", ["excluded+spine", "review+spine", "spine+spine", "spine+"])
+def test_a_folder_that_says_two_things_says_nothing(
+    folder: str, inbox: Path, out: Path, predictor: FixedPredictor
+) -> None:
+    (out / folder).mkdir()
+    (out / "review" / "s0" / "0.dcm").rename(out / folder / "0.dcm")
+    assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 0
+    assert not len(Decisions(str(out)))
+
+
+def test_a_file_that_is_gone_is_not_taken_for_another_of_its_name_size_and_time(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for number in range(2):
+        path = write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number), SOPInstanceUID="1.2.3")
+        os.utime(path, ns=(1, 1))
+    out, layout = tmp_path / "out", "{label}/{sop_instance_uid}.dcm"
+    for end in ("1.dcm", "0.dcm"):
+        listed = tmp_path / "list.txt"
+        listed.write_text(str(tmp_path / "in" / end))
+        sort(
+            settings(tmp_path / "in", out, review_below=1.0, layout=layout, from_list=str(listed)), predictor
+        )
+        if end == "1.dcm":
+            assert not decide(out, {end: "spine"}).refused
+    (out / "review" / "1.2.3.dcm").unlink()
+    done = decide(out, {"0.dcm": "spine"})
+    assert [why for _, why in done.refused] == [Refused.GONE]
+    assert (out / "spine" / "1.2.3.dcm").read_bytes() == (tmp_path / "in" / "1.dcm").read_bytes()
+
+
+def test_a_label_of_the_same_length_written_in_by_hand_is_carried_out(
+    inbox: Path, out: Path, predictor: FixedPredictor
+) -> None:
+    decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "others"})
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    path = out / "decisions.csv"
+    path.write_text(path.read_text().replace(",others,Dr", ",spines,Dr"))
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    assert row(out, "s1/1.dcm")["destination"] == "spines/s1/1.dcm"
+    agree(inbox, out)
+
+
+def test_whoever_takes_a_decision_back_says_so(
+    inbox: Path, out: Path, other: Path, predictor: FixedPredictor, tmp_path: Path
+) -> None:
+    copied_decisions(out, other, {"s0/0.dcm": "spine"})
+    (other / "spine" / "s0").mkdir(parents=True)
+    (other / "spine" / "s0" / "0.dcm").write_bytes(b"somebody's")
+    again = [shutil.copytree(other, tmp_path / name) for name in ("merged", "undone")]
+    sort(settings(inbox, again[0], review_below=1.0, shard=Shard(1, 1)), predictor)
+    merged = merge(str(again[0]), PoolSettings(1, 20))
+    assert (merged.taken_back, merged.exit_code) == (1, 3)
+    assert plan.undo(str(again[1] / "manifest.csv")).left == {Refused.TAKEN.value: 1}
+    assert all(not len(Decisions(str(one))) for one in (again[0], again[1]))
+
+
+def test_what_is_decided_anew_while_the_first_is_refused_stays(out: Path) -> None:
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        record = next(one for one in manifest.records() if one.is_placed)
+        decisions = Decisions(str(out))
+        with decisions.appending() as journal:
+            first, second = (Decision(record, by(label)) for label in ("spine", "others"))
+            journal.write([first, second])
+            journal.take_back([first])
+            assert Decisions(str(out)).labels == {"others"}
+            journal.take_back([second])
+    assert not len(Decisions(str(out)))
 
 
 def test_a_decision_that_found_no_space_is_not_written_later(
