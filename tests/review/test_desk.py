@@ -91,6 +91,10 @@ def test_a_decision_is_seen_at_once_and_done_within_a_second(out: Path, desk: De
     assert len(Decisions(str(out))) == 2  # before anything has moved
     assert desk.counts()["undecided"] == 10
     assert desk.counts()["decided"] == 2
+    assert desk.counts()["reviewed"] == {"excluded": 1, "spine": 1}
+    assert desk.find(Filter(decided=True)) == [first, second]
+    assert desk.find(Filter(decided=True, reviewed="spine")) == desk.find(Filter(reviewed="spine")) == [first]
+    assert desk.find(Filter(reviewed="others")) == []
     settled(desk, out, 2)
     assert (out / spine.destination).is_file()
     assert desk.items([first]) == [spine]
@@ -163,9 +167,9 @@ def test_what_fails_only_when_it_is_carried_out_is_told_and_taken_back(out: Path
 def test_the_second_person_can_only_look_and_is_told_so(out: Path, desk: Desk) -> None:
     before = tree(out)
     with opened(str(out), "Dr. B") as second:
-        assert "another dicomsort is writing" in second.read_only
+        assert "another dicomsort is working" in second.read_only
         assert len(second.items(second.find(Filter()))) == 12
-        with pytest.raises(UsageError, match="look only"):
+        with pytest.raises(UsageError, match="you can only look"):
             second.decide([0], "spine")
     assert tree(out) == before
 
