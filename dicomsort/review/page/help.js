@@ -18,10 +18,8 @@ function content() {
   }));
   const columns = element("div", { classes: "columns" });
   columns.append(
-    block(store.session.multilabel ? "Labels (several, then Enter)" : "Decide", [
-      ...classes,
-      ...COMMANDS.slice(0, 4),
-    ]),
+    block(store.session.multilabel ? "Labels (several, then Enter)" : "Classes", classes),
+    block("Decide", COMMANDS.slice(0, 4)),
     block("Select and show", COMMANDS.slice(4)),
     block("Move", MOVES),
     block("In the grid", IN_GRID),
