@@ -11,6 +11,7 @@ import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
 from scipy.stats import beta
+from written import picture, write_dicom
 
 from dicomsort.errors import UsageError
 from dicomsort.manifest.decisions import Decisions
@@ -78,6 +79,21 @@ def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
     assert desk.find(Filter(reason="polarity in doubt")) == []
     assert desk.find(Filter(further=(("view", "lateral"),))) == []
     assert desk.find(Filter(study="1.2.3")) == []
+
+
+def test_it_is_known_whether_a_study_in_a_list_has_several_images(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for name, study in (("a", "2.25.1"), ("b", "2.25.1"), ("c", "2.25.2"), ("d", ""), ("e", "")):
+        shape = {"StudyInstanceUID": study, "SOPInstanceUID": f"2.25.9{ord(name)}"}
+        write_dicom(tmp_path / "in" / f"{name}.dcm", picture(ord(name)), **shape)
+    sort(settings(tmp_path / "in", tmp_path / "out", review_below=1.0), predictor)
+    with opened(str(tmp_path / "out"), "Dr. A") as desk:
+        a, b, c, d, e = desk.find(Filter(sort="path"))
+        assert desk.has_studies([c, a])  # the other one of a need not be listed
+        assert not desk.has_studies([c, d, e])
+        assert not desk.has_studies([])
+        assert desk.find(Filter(study="2.25.1", sort="path")) == [a, b]
 
 
 def test_a_decision_is_seen_at_once_and_done_within_a_second(out: Path, desk: Desk) -> None:
