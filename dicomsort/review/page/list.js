@@ -10,7 +10,7 @@ let range = null; // { anchor, base }: where shift began, and what was selected 
 const WAITS = "The list stays as it was until the server is back";
 let newest = 0; // a later filter wins over an earlier one whose answer is late
 
-/** Apply the filter anew; the cursor goes to the image `at` if that is in the list. */
+/** Apply the filter anew; the cursor goes to the image `at` if that is in the list, else stays at its image. */
 export async function load(at) {
   const turn = (newest += 1);
   if (store.offline) say(WAITS);
@@ -19,12 +19,13 @@ export async function load(at) {
   if (turn !== newest || found === null) return;
   if (store.message === WAITS) say("");
   const { ids } = found.reply;
+  const place = [at, currentId()].map((id) => ids.indexOf(id)).find((where) => where >= 0);
   Object.assign(store, { ids, several: found.reply.studies, applied: found.wanted });
   store.selection.clear();
   store.refusals.clear();
   store.guest = null;
   range = null;
-  setCursor(Math.max(0, at === undefined ? 0 : ids.indexOf(at)));
+  setCursor(place ?? 0);
   if (!ids.length) store.view = "grid";
 }
 

@@ -6,7 +6,7 @@ import { element, nameOf, percent, setText } from "./dom.js";
 import { markOf, reasonsOf } from "./marks.js";
 import { changed, store } from "./store.js";
 
-const LONG = 16; // characters of a label that are set smaller
+const CHARACTER = 8; // pixels of one in a label, about; a label that is wider than its tile is set smaller
 
 export class Tile {
   constructor() {
@@ -50,6 +50,7 @@ export class Tile {
   moveTo(x, y, width) {
     this.root.style.transform = `translate(${x}px, ${y}px)`;
     this.root.style.width = `${width}px`;
+    this.width = width;
   }
 
   /** Show what the store says now. */
@@ -71,7 +72,7 @@ export class Tile {
 
   describe(item, mark) {
     setText(this.label, item.label || item.status);
-    this.label.classList.toggle("long", this.label.textContent.length > LONG);
+    this.label.classList.toggle("long", this.label.textContent.length * CHARACTER > this.width);
     setText(this.confidence, percent(item.confidence));
     setText(this.reason, reasonsOf(item) || item.status);
     this.root.title = item.path;
