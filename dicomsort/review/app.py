@@ -33,7 +33,7 @@ _FIRST = 60  # about what a screen shows
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ITEM = tuple(field.name for field in fields(Item))
-_TEXTS = ("label", "reason", "folder", "study", "text")
+_TEXTS = ("label", "reason", "folder", "study", "text", "reviewed")
 _ESCAPED = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
 """What could be taken for HTML stands in JSON as its number."""
 
@@ -100,7 +100,8 @@ class ReviewApp:
         return _json({**facts, "version": __version__, "run": self._run, **labels, **self._progress()})
 
     def _ids(self, request: Request) -> Response:
-        return _json({"ids": self._desk.find(_filter(request))})
+        ids = self._desk.find(_filter(request))
+        return _json({"ids": ids, "studies": self._desk.has_studies(ids)})
 
     def _items(self, request: Request) -> Response:
         return _json({"items": self._told(_numbers(request.query_params.get("ids", "").split(",")))})
@@ -194,6 +195,7 @@ def _filter(request: Request) -> Filter:
         statuses=tuple(asked.getlist("status")),
         further=tuple((name, value) for name, _, value in pairs if name),
         undecided=asked.get("undecided") == "1",
+        decided=asked.get("decided") == "1",
         sample=asked.get("sample") == "1",
         sort=asked.get("sort", "confidence"),
         descending=order == "desc",

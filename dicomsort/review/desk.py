@@ -30,8 +30,11 @@ from dicomsort.system.people import check_name
 
 _SECONDS = 1.0
 _MOST_UNDONE = 1000
-_BUSY = "another dicomsort is writing into this folder: look only, and open it again later"
-_LOCKED = "this folder cannot be written to: look only"
+_BUSY = (
+    "another dicomsort is working in this folder, so you can only look: "
+    "end it, then start this one again to decide"
+)
+_LOCKED = "this folder cannot be written to, so you can only look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +126,29 @@ class Desk:
         with self._lock:
             return self._index.find(wanted)
 
+    def has_studies(self, ids: Sequence[int]) -> bool:
+        """Return whether any of these files is in a study with others, listed or not."""
+        with self._lock:
+            return self._index.has_studies(ids)
+
     def items(self, ids: Sequence[int]) -> list[Item]:
         """Return files as they are, decisions included that are being carried out. Raises KeyError."""
         with self._lock:
             return [self._item(self._checked(number)) for number in ids]
 
     def counts(self) -> dict[str, Any]:
-        """Count the files by status, label and reason, and what is and is not decided."""
+        """Count the files by status, label, reason and decision, and what is and is not decided."""
         with self._lock:
             index = self._index
-            decided = int((~index.reviewed.is_one_of([""])).sum()) if len(index) else 0
+            reviewed = index.reviewed.counts()
             return {
                 "status": index.status.counts(),
                 "label": index.label.counts(),
                 "reason": index.reasons(),
                 "rows": len(index),
                 "undecided": int(index.undecided.sum()) if len(index) else 0,
-                "decided": decided,
+                "decided": sum(reviewed.values()),
+                "reviewed": reviewed,
             }
 
     def picture_of(self, number: int) -> str:

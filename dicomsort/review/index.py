@@ -29,7 +29,8 @@ class Filter:
     """Which files to show, and in what order; what is empty means any.
 
     further: answers of further models or heads, such as ("view", "lateral"). text: part of the path, in any
-    case. undecided: only what waits for a person. sample: only files of the spot check.
+    case. undecided: only what waits for a person. sample: only files of the spot check. decided: only what a
+    person has decided. reviewed: that decision.
     """
 
     statuses: tuple[str, ...] = ()
@@ -43,6 +44,8 @@ class Filter:
     sample: bool = False
     sort: str = "confidence"
     descending: bool = False
+    decided: bool = False
+    reviewed: str = ""
 
 
 class Names:
@@ -216,6 +219,13 @@ class Index:
         keys = -keys if wanted.descending else keys
         return [int(at) for at in found[np.argsort(keys, kind="stable")]]
 
+    def has_studies(self, numbers: Sequence[int]) -> bool:
+        """Return whether any of these files is in a study with others, listed or not."""
+        sizes = np.bincount(self.study.codes, minlength=len(self.study.names.texts))
+        if (unknown := self.study.names.find("")) >= 0:
+            sizes[unknown] = 0
+        return bool((sizes[self.study.codes[list(numbers)]] > 1).any()) if numbers else False
+
     def _shown(self, wanted: Filter) -> NDArray[np.bool_]:
         shown = np.ones(len(self), np.bool_)
         if wanted.statuses:
@@ -224,12 +234,15 @@ class Index:
             texts = self.reason.names.texts
             shown &= self.reason.is_one_of(text for text in texts if wanted.reason in split_reasons(text))
         columns = [(self.label, wanted.label), (self.folder, wanted.folder), (self.study, wanted.study)]
+        columns += [(self.reviewed, wanted.reviewed)]
         columns += [(self.further.get(name, Column()), answer) for name, answer in wanted.further]
         for column, text in columns:
             if text:
                 shown &= column.is_one_of([text]) if len(column.codes) else False
         if wanted.undecided:
             shown &= self.reviewed.is_one_of([""]) if wanted.sample else self.undecided
+        if wanted.decided:
+            shown &= ~self.reviewed.is_one_of([""])
         return shown & self.sampled if wanted.sample else shown
 
     def _keys(self, sort: str) -> NDArray[np.float64]:

@@ -266,12 +266,14 @@ def test_an_error_nobody_foresaw_tells_neither_its_text_nor_its_trace(
 def test_a_filter_arrives_as_it_was_asked(browser: Browser, desk: MemoryDesk) -> None:
     asked = "status=review&status=sorted&label=a%26b&reason=r&further=view:lateral&further=x:y:z&folder=%2Fé"
     answer = browser.get(
-        f"/api/ids?{asked}&study=1.2&text=T&undecided=1&sample=1&sort=label&order=desc".replace("é", "%C3%A9")
+        f"/api/ids?{asked}&study=1.2&text=T&undecided=1&sample=1&sort=label&order=desc&decided=1&reviewed=é".replace(
+            "é", "%C3%A9"
+        )
     )
-    assert answer.json == {"ids": [0, 1, 2]}
+    assert answer.json == {"ids": [0, 1, 2], "studies": True}
     further = (("view", "lateral"), ("x", "y:z"))
     assert desk.filter == Filter(
-        ("review", "sorted"), "a&b", "r", further, "/é", "1.2", "T", True, True, "label", True
+        ("review", "sorted"), "a&b", "r", further, "/é", "1.2", "T", True, True, "label", True, True, "é"
     )
     browser.get("/api/ids")
     assert desk.filter == Filter()

@@ -12,6 +12,7 @@ import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
 from scipy.stats import beta
+from written import picture, write_dicom
 
 from dicomsort.errors import InternalError, UsageError
 from dicomsort.manifest.decisions import Decisions
@@ -81,6 +82,21 @@ def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
     assert desk.find(Filter(study="1.2.3")) == []
 
 
+def test_it_is_known_whether_a_study_in_a_list_has_several_images(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for name, study in (("a", "2.25.1"), ("b", "2.25.1"), ("c", "2.25.2"), ("d", ""), ("e", "")):
+        shape = {"StudyInstanceUID": study, "SOPInstanceUID": f"2.25.9{ord(name)}"}
+        write_dicom(tmp_path / "in" / f"{name}.dcm", picture(ord(name)), **shape)
+    sort(settings(tmp_path / "in", tmp_path / "out", review_below=1.0), predictor)
+    with opened(str(tmp_path / "out"), "Dr. A") as desk:
+        a, b, c, d, e = desk.find(Filter(sort="path"))
+        assert desk.has_studies([c, a])  # the other one of a need not be listed
+        assert not desk.has_studies([c, d, e])
+        assert not desk.has_studies([])
+        assert desk.find(Filter(study="2.25.1", sort="path")) == [a, b]
+
+
 def test_a_decision_is_seen_at_once_and_done_within_a_second(out: Path, desk: Desk) -> None:
     first, second, *_ = desk.find(Filter())
     assert desk.decide([first], "spine") == ()
@@ -92,6 +108,10 @@ def test_a_decision_is_seen_at_once_and_done_within_a_second(out: Path, desk: De
     assert len(Decisions(str(out))) == 2  # before anything has moved
     assert desk.counts()["undecided"] == 10
     assert desk.counts()["decided"] == 2
+    assert desk.counts()["reviewed"] == {"excluded": 1, "spine": 1}
+    assert desk.find(Filter(decided=True)) == [first, second]
+    assert desk.find(Filter(decided=True, reviewed="spine")) == desk.find(Filter(reviewed="spine")) == [first]
+    assert desk.find(Filter(reviewed="others")) == []
     settled(desk, out, 2)
     assert (out / spine.destination).is_file()
     assert desk.items([first]) == [spine]
@@ -164,9 +184,9 @@ def test_what_fails_only_when_it_is_carried_out_is_told_and_taken_back(out: Path
 def test_the_second_person_can_only_look_and_is_told_so(out: Path, desk: Desk) -> None:
     before = tree(out)
     with opened(str(out), "Dr. B") as second:
-        assert "another dicomsort is writing" in second.read_only
+        assert "another dicomsort is working" in second.read_only
         assert len(second.items(second.find(Filter()))) == 12
-        with pytest.raises(UsageError, match="look only"):
+        with pytest.raises(UsageError, match="you can only look"):
             second.decide([0], "spine")
     assert tree(out) == before
 

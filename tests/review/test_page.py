@@ -175,7 +175,8 @@ def test_sixty_images_are_decided_by_keys_alone_and_every_decision_is_carried_ou
         shown(page)
         says(page, "#place", f"1 of {IMAGES - 64}")
         press(page, ["Control+a", "Enter", "f"])
-        says(page, "#grid-empty", "Nothing is left to decide")
+        says(page, "#grid-empty", f"All {IMAGES} are decided. Ctrl-C in the terminal ends the program.")
+        assert not page.locator("#facts").is_visible()
         wanted |= {path: models[path] for path in order[64:]}
         assert server.close() == 0
         assert (seen.outside, seen.failed, seen.errors) == ([], [], [])
@@ -191,7 +192,6 @@ def test_filter_sort_place_and_view_outlive_a_reload(sitting: Sitting) -> None:
     says(page, "#place", f"1 of {IMAGES // 2}")
     image = current(page)
     page.locator("#filter-sort").select_option("path")
-    page.keyboard.press("Escape")
     page.locator("button.order").click()
     wanted = listed(page, "text=s1&sort=path&order=desc")
     says(page, "#place", f"{wanted.index(image) + 1} of")  # the image stays, its place in the list is another
@@ -244,7 +244,7 @@ def test_the_help_names_every_key_and_escape_leads_back_from_the_filters(sitting
     page.keyboard.press("/")
     page.keyboard.type("1x")  # these are letters here, no decisions
     press(page, ["Escape", "Shift+Tab"])
-    assert page.evaluate("() => document.activeElement.matches('button.apply')")
+    assert page.evaluate("() => document.activeElement.matches('button.refresh')")
     press(page, ["Escape", "ArrowRight"])
     assert page.evaluate("() => document.activeElement.id") == "grid"
     assert len(listed(page)) == IMAGES
@@ -293,21 +293,22 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
         press(page, ["1"])
         says(page, "#progress", "1 decided")
         page.context.set_offline(True)  # a tunnel breaks, the program lives on
-        press(page, ["5", "u", "5"])
-        says(page, "#banner", "3 decisions wait here")
+        press(page, ["5", "u", "5", "2"])
+        says(page, "#banner", "4 decisions wait in this browser")
         page.context.set_offline(False)
-        says(page, "#progress", "2 decided")
+        says(page, "#progress", "3 decided")
         server.kill()
         press(page, ["2", "3", "x"])
-        says(page, "#banner", "3 decisions wait here and will be sent when it is back")
+        says(page, "#banner", f"Run `dicomsort review {out} --port {server.port}` and open")
         assert page.locator(".tile.waiting").count() == 3
         with served(out, "--port", str(server.port)) as again:
             page.context.new_page().goto(again.address)  # the new program lets this browser in
             page.wait_for_selector("#banner", state="hidden")
-            says(page, "#progress", "5 decided")
+            says(page, "#progress", "6 decided")
             assert page.locator(".tile.waiting").count() == 0
             assert again.close() == 0
-    agree(out, dict(zip(order, ["abdominal", "spine", "adult_chest", "others", "excluded"], strict=False)))
+    labels = ["abdominal", "spine", "adult_chest", "adult_chest", "others", "excluded"]
+    agree(out, dict(zip(order, labels, strict=False)))
 
 
 def test_a_spot_check_begins_with_what_was_drawn_and_says_how_much_was_right(
@@ -321,6 +322,73 @@ def test_a_spot_check_begins_with_what_was_drawn_and_says_how_much_was_right(
         says(page, "#sample", "Spot check: 3 of 4 answered, 2 right")
         press(page, ["f"])
         says(page, "#place", "1 of 1")
+        assert page.locator("#progress-bar").evaluate("bar => [bar.value, bar.max]") == [3, 4]
+        press(page, ["Enter", "f"])
+        says(page, "#grid-empty", "All 4 of the spot check are answered")
+        press(page, ["u"])
+        says(page, "#place", "1 of 1")
+
+
+def test_an_empty_list_says_nothing_is_left_only_where_it_is_true(browser: "Browser", out: Path) -> None:
+    with served(out) as server, opened(browser, server) as (page, seen):
+        everything = listed(page)
+        press(page, ["Control+a", "x", "f"])
+        says(page, "#grid-empty", f"All {IMAGES} are decided")
+        press(page, ["u"])
+        says(
+            page, "#place", f"{IMAGES} selected · 1 of {IMAGES}"
+        )  # back in the list, to be decided otherwise
+        press(page, ["q", "f"])
+        says(page, "#grid-empty", "All")
+        page.locator("#filter-show").select_option("decided")
+        says(page, "#place", f"of {IMAGES}")
+        page.locator("#filter-reviewed").select_option("unsure")
+        says(page, "#place", f"of {IMAGES}")
+        assert sorted(listed(page, "decided=1&reviewed=unsure")) == sorted(everything)
+        assert listed(page, "reviewed=excluded") == []
+        page.context.set_offline(True)
+        page.locator("#filter-reviewed").select_option("")
+        says(page, "#message", "The list stays as it was until the server is back")
+        says(page, "#place", f"of {IMAGES}")
+        page.context.set_offline(False)
+        page.wait_for_selector("#banner", state="hidden")
+        page.wait_for_function("() => document.querySelector('#message').innerText === ''")
+        assert seen.errors == []
+
+
+def test_filters_that_hide_all_there_is_to_do_can_be_left(sitting: Sitting) -> None:
+    page = sitting.begin()
+    page.locator("#search").fill("nowhere")
+    says(page, "#grid-empty", "No image to decide under these filters.")
+    page.get_by_text("Show all to do").click()
+    says(page, "#place", f"1 of {IMAGES}")
+    assert page.input_value("#search") == ""
+    page.get_by_text("Only this study").click()
+    says(page, "#place", "1 of 3")
+    says(page, ".chips", study_of(page, current(page)))
+    press(page, ["Space", "7", "Escape"])
+    says(page, "#message", "No class has the key 7")
+    says(page, "#place", "1 of 3")
+    press(page, ["Escape"])
+    says(page, "#place", f"of {IMAGES}")
+    assert page.locator(".chips").is_hidden()
+    says(page, "#message", "")
+
+
+def test_every_class_gets_a_key_while_there_are_any(sitting: Sitting) -> None:
+    keys = page_keys(sitting.begin(), [f"a{number}" for number in range(30)])
+    assert [key["digit"] for key in keys[:10]] == [*"123456789", ""]
+    letters = [key["letter"] for key in keys if key["letter"]]
+    assert sorted(letters) == sorted(set("abcdefghijklmnopqrstuvwxyz") - set("xqufvr"))
+    assert [bool(key["digit"] or key["letter"]) for key in keys] == [True] * 29 + [False]
+
+
+def page_keys(page: "Page", labels: list[str]) -> list[dict[str, str]]:
+    """Ask the page which keys it gives to classes."""
+    found: list[dict[str, str]] = page.evaluate(
+        "async labels => (await import('/page/classes.js')).classKeys(labels)", labels
+    )
+    return found
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in PAGE.iterdir()))

@@ -62,6 +62,9 @@ class MemoryDesk:
         known = {each.id: each for each in self.files}
         return [known[number] for number in ids]
 
+    def has_studies(self, ids: Sequence[int]) -> bool:
+        return len({each.study for each in self.items(ids)} - {""}) < len(ids)
+
     def counts(self) -> dict[str, Any]:
         return {"rows": len(self.files)}
 

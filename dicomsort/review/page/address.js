@@ -2,7 +2,7 @@
 
 import { currentId, store } from "./store.js";
 
-const FIELDS = ["label", "reason", "folder", "study", "text"];
+const FIELDS = ["label", "reason", "reviewed", "folder", "study", "text"];
 const FURTHER = "model.";
 let timer = null;
 
@@ -13,6 +13,7 @@ export function initial(session) {
     show,
     label: "",
     reason: "",
+    reviewed: "",
     folder: "",
     study: "",
     text: "",
@@ -30,8 +31,16 @@ const SHOWN = {
     ["undecided", "1"],
   ],
   drawn: [["sample", "1"]],
+  decided: [["decided", "1"]],
   all: [],
 };
+
+/** Return whether more than "show" leaves images out. */
+export const isNarrowed = (wanted) =>
+  FIELDS.some((field) => wanted[field]) || Object.values(wanted.further).some(Boolean);
+
+/** The same filter with "show" alone. */
+export const widened = (wanted) => ({ ...wanted, ...Object.fromEntries(FIELDS.map((field) => [field, ""])), further: {} });
 
 /** The filter as the query of /api/ids. */
 export function query(wanted) {

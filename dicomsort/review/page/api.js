@@ -11,7 +11,7 @@ export class Refused extends Error {}
 
 const PATIENCE = 60_000; // a server that takes longer is taken for gone, and asked again
 const GONE = "The server does not answer.";
-const ENDED = "This page's session has ended: open the address that dicomsort printed.";
+export const ENDED = "This page's session has ended: open the address that dicomsort printed.";
 
 async function request(path, options) {
   let response;
@@ -47,7 +47,9 @@ async function post(path, body) {
 }
 
 export const state = async () => bodyOf(await request("/api/state"));
-export const ids = async (query) => (await bodyOf(await request(`/api/ids?${query}`))).ids;
+/** A list: its ids, and whether a study in it has several images (`studies`). */
+export const list = async (query) => bodyOf(await request(`/api/ids?${query}`));
+export const ids = async (query) => (await list(query)).ids;
 export const items = async (wanted) => (await bodyOf(await request(`/api/items?ids=${wanted.join(",")}`))).items;
 export const decide = async (wanted, label) => bodyOf(await post("/api/decisions", { ids: wanted, label }));
 export const undo = async () => bodyOf(await post("/api/undo", {}));

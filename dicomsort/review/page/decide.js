@@ -1,7 +1,7 @@
 // Decisions: of one image or a batch, marked at once and sent in order, and taken back by undo.
 
 import * as api from "./api.js";
-import { advance, goTo } from "./list.js";
+import { advance, goTo, load, select } from "./list.js";
 import { itemsOf, numbersOf } from "./items.js";
 import { askSoon, lost } from "./connection.js";
 import { count } from "./pace.js";
@@ -61,9 +61,16 @@ export function undo() {
   }
   const ids = batches.flatMap((batch) => batch.ids);
   count(-ids.length);
-  goTo(entry.at);
-  if (store.view === "grid" && ids.length > 1) store.selection = new Set(ids); // to be decided otherwise
   say(`${images(ids.length)}: taken back`);
+  lookAgain(ids, entry);
+}
+
+/** Show what was taken back, a batch selected to be decided otherwise; what has left the list comes back to it. */
+async function lookAgain(ids, { at, guest }) {
+  const listed = new Set(store.ids);
+  if (!guest && !ids.every((id) => listed.has(id))) await load(at);
+  else goTo(at);
+  if (store.view === "grid" && ids.length > 1) select(ids);
 }
 
 function allowed() {
@@ -99,21 +106,21 @@ function byModelLabel(ids) {
 
 /** Decide batches; the cursor goes on behind the image `last`. */
 function carryOut(wanted, last) {
-  const at = currentId();
+  const before = { at: currentId(), guest: store.guest !== null };
   const batches = wanted.flatMap(split).map(({ ids, label }) => mark(ids, label));
   const ids = batches.flatMap((batch) => batch.ids);
-  begin(batches, at);
+  begin(batches, before);
   count(ids.length);
   store.toggles.clear();
   const rest = advance(last);
   const what = wanted.length === 1 ? wanted[0].label : `as the model says (${wanted.length} labels)`;
   say(
-    `${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f applies the filter anew"}`,
+    `${images(ids.length)}: ${what}; u takes it back${rest ? "" : ". No other image here is undecided; f refreshes the list"}`,
   );
 }
 
-function begin(batches, at) {
-  history.push({ batches, at });
+function begin(batches, before) {
+  history.push({ batches, ...before });
   batches.forEach((batch) => enqueue(decisionJob(batch)));
 }
 
@@ -155,7 +162,7 @@ export async function resume() {
     const ids = await numbersOf(paths);
     sent += ids.length;
     unknown += paths.length - ids.length;
-    if (ids.length) begin([mark(ids, label)], ids.at(-1));
+    if (ids.length) begin([mark(ids, label)], { at: ids.at(-1), guest: false });
   }
   forgetKept();
   const told = [
@@ -227,5 +234,5 @@ function takenBack(batch, owner, reply) {
   if (reply.failure) return say(`Not taken back: ${reply.failure}`);
   if (batch.ids.length) return;
   say(back.length ? `${images(back.length)}: taken back` : "There is nothing to take back");
-  if (back.length) goTo(back[0].id);
+  if (back.length) lookAgain([back[0].id], { at: back[0].id, guest: false });
 }

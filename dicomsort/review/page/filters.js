@@ -3,7 +3,7 @@
 import { initial } from "./address.js";
 import { byId, element, setText } from "./dom.js";
 import { load } from "./list.js";
-import { changed, currentId, store } from "./store.js";
+import { changed, currentId, say, store } from "./store.js";
 
 const SORTS = {
   confidence: "confidence",
@@ -20,12 +20,16 @@ let byMouse = false;
 /** Build the bar once. */
 export function buildFilters() {
   const bar = byId("filters");
-  bar.append(choice("show", "Show"), choice("label", "Label"), choice("reason", "Reason"));
-  for (const name of Object.keys(store.session.further)) bar.append(choice(`model.${name}`, name));
-  bar.append(search(), chips(), choice("sort", "Sort by"), order(), apply());
+  bar.append(choice("show", "Show"), choice("label", "Model's label"), choice("reason", "Reason"));
+  for (const [name] of further()) bar.append(choice(`model.${name}`, name));
+  bar.append(search(), choice("reviewed", "Decided as"), choice("sort", "Sort by"), order(), refreshButton());
+  byId("chips").append(chip("folder"), chip("study"));
   addEventListener("pointerdown", () => (byMouse = true), true);
   addEventListener("keydown", () => (byMouse = false), true);
 }
+
+/** The further models that say more than one thing. */
+const further = () => Object.entries(store.session.further).filter(([, labels]) => labels.length > 1);
 
 function labelled(text, field, classes = "") {
   const label = element("label", { classes });
@@ -48,8 +52,19 @@ function choose(name, value) {
 /** Apply a changed filter; the image at the cursor stays if it is in the new list. */
 export function change(what) {
   store.wanted = { ...store.wanted, ...what };
-  changed();
+  refresh();
+}
+
+/** Ask for the list anew, and let go of what was said of the one before. */
+export function refresh() {
+  say("");
   load(currentId());
+}
+
+/** Show every folder, study and name again. */
+export function leaveNarrowing() {
+  const { folder, study, text } = store.wanted;
+  if (folder || study || text) change({ folder: "", study: "", text: "" });
 }
 
 function search() {
@@ -64,27 +79,23 @@ function search() {
   input.addEventListener("input", () => {
     clearTimeout(timer);
     store.wanted = { ...store.wanted, text: input.value }; // at once: the focus may leave before the list is asked for
-    timer = setTimeout(() => load(currentId()), 250);
+    timer = setTimeout(refresh, 250);
   });
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     clearTimeout(timer);
-    load(currentId());
+    refresh();
     byId(store.view).focus();
   });
   fields.set("text", input);
   return labelled("Search", input, "search");
 }
 
-/** The folder and the study that the list is narrowed to; they are chosen in the panel. */
-function chips() {
-  const box = element("div", { classes: "chips" });
-  for (const name of ["folder", "study"]) {
-    const chip = element("button", { type: "button", classes: "chip", on: { click: () => change({ [name]: "" }) } });
-    fields.set(name, chip);
-    box.append(chip);
-  }
-  return box;
+/** The folder or the study that the list is narrowed to; it is chosen in the panel. */
+function chip(name) {
+  const button = element("button", { type: "button", classes: "chip", on: { click: () => change({ [name]: "" }) } });
+  fields.set(name, button);
+  return button;
 }
 
 function order() {
@@ -94,14 +105,14 @@ function order() {
   return button;
 }
 
-function apply() {
+function refreshButton() {
   const button = element("button", {
     type: "button",
-    classes: "apply",
+    classes: "refresh",
     title: "Ask for the list anew: what is decided leaves it",
   });
-  button.append(element("kbd", { text: "f" }), " Apply anew");
-  button.addEventListener("click", () => load(currentId()));
+  button.append(element("kbd", { text: "f" }), " Refresh list");
+  button.addEventListener("click", refresh);
   button.addEventListener("pointerdown", (event) => event.preventDefault());
   return button;
 }
@@ -113,7 +124,9 @@ export function drawFilters() {
   options("show", shows(session), wanted.show);
   options("label", [["", "any"], ...counted(counts.label)], wanted.label);
   options("reason", [["", "any"], ...counted(counts.reason)], wanted.reason);
-  for (const [name, labels] of Object.entries(session.further)) {
+  options("reviewed", [["", "any"], ...counted(counts.reviewed)], wanted.reviewed);
+  fields.get("reviewed").parentElement.hidden = !counts.decided && !wanted.reviewed;
+  for (const [name, labels] of further()) {
     options(`model.${name}`, [["", "any"], ...labels.map((label) => [label, label])], wanted.further[name] ?? "");
   }
   options("sort", Object.entries(SORTS), wanted.sort);
@@ -122,12 +135,15 @@ export function drawFilters() {
   if (document.activeElement !== fields.get("text")) fields.get("text").value = wanted.text;
 }
 
+const LONGEST = 48; // of a chip; the end of a folder or number tells it from others
+
 function drawChips() {
+  byId("chips").hidden = !store.wanted.folder && !store.wanted.study;
   for (const name of ["folder", "study"]) {
     const value = store.wanted[name];
     const chip = fields.get(name);
     chip.hidden = !value;
-    setText(chip, `✕ ${name}: ${value}`);
+    setText(chip, `✕ ${name} ${value.length > LONGEST ? `…${value.slice(-LONGEST)}` : value}`);
     chip.title = `${value}: click to show every ${name} again`;
   }
 }
@@ -136,14 +152,15 @@ function shows({ sample, counts }) {
   const spotCheck = sample
     ? [
         ["sample", `spot check (${sample.drawn - sample.answered - sample.unsure})`],
-        ["drawn", `all of it (${sample.drawn})`],
+        ["drawn", `whole spot check (${sample.drawn})`],
       ]
     : [];
   return [
     ["todo", `to do (${counts.undecided})`],
     ...spotCheck,
+    ["decided", `decided (${counts.decided})`],
     ...counted(counts.status),
-    ["all", `every file (${counts.rows})`],
+    ["all", `all radiographs (${counts.rows})`],
   ];
 }
 

@@ -57,7 +57,6 @@ export function drawGrid() {
   follow();
   sheet.style.height = `${Math.min(fullHeight(), TALLEST)}px`;
   placeBar();
-  byId("grid-empty").hidden = store.ids.length > 0;
   const [from, to] = range();
   recycle(from, to);
   const shift = bar - top; // where the sheet lies now

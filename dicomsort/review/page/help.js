@@ -13,15 +13,13 @@ function showHelp() {
 
 function content() {
   const classes = classKeys(store.session.labels).map(({ label, digit, letter }) => ({
-    shown: [digit, letter].filter(Boolean).join(" or "),
+    shown: [digit, letter].filter(Boolean).join(" or ") || "click",
     help: label,
   }));
   const columns = element("div", { classes: "columns" });
   columns.append(
-    block(store.session.multilabel ? "Labels (several, then Enter)" : "Decide", [
-      ...classes.filter(({ shown }) => shown),
-      ...COMMANDS.slice(0, 4),
-    ]),
+    block(store.session.multilabel ? "Labels (several, then Enter)" : "Classes", classes),
+    block("Decide", COMMANDS.slice(0, 4)),
     block("Select and show", COMMANDS.slice(4)),
     block("Move", MOVES),
     block("In the grid", IN_GRID),
@@ -58,7 +56,7 @@ function block(title, commands) {
 
 /** A key as it stands on the keyboard; one that is held ("Shift+") with a plus behind it. */
 function parts(word) {
-  if (word === "or") return [" or "];
+  if (word === "or" || word === "click") return [` ${word} `];
   const held = word.length > 1 && word.endsWith("+");
   return held ? [element("kbd", { text: word.slice(0, -1) }), " + "] : [element("kbd", { text: word }), " "];
 }

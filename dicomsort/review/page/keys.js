@@ -3,10 +3,11 @@
 import { classKeys } from "./classes.js";
 import { EXCLUDED, UNSURE, agree, choose, clearToggles, decide, undo } from "./decide.js";
 import { byId } from "./dom.js";
+import { leaveNarrowing, refresh } from "./filters.js";
 import { columns, resize, screenful } from "./grid.js";
-import { clearSelection, load, moveTo, selectAll, toggleSelected } from "./list.js";
+import { clearSelection, moveTo, selectAll, toggleSelected } from "./list.js";
 import { pan, reset, toggleView, windowBy, zoom } from "./single.js";
-import { currentId, dismissNotices, store } from "./store.js";
+import { dismissNotices, say, store } from "./store.js";
 
 const single = () => store.view === "single";
 
@@ -14,13 +15,13 @@ const single = () => store.view === "single";
 export const COMMANDS = [
   { keys: ["Enter"], shown: "Enter", help: "agree with the model", once: true, run: agree },
   { keys: ["x"], shown: "x", help: "exclude: no radiograph, or not to be used", once: true, run: () => decide(EXCLUDED) },
-  { keys: ["q"], shown: "q", help: "unsure: stays in review", once: true, run: () => decide(UNSURE) },
+  { keys: ["q"], shown: "q", help: "unsure: goes to review, or stays there", once: true, run: () => decide(UNSURE) },
   { keys: ["u"], shown: "u", help: "undo: take back the last decision or batch", once: true, run: undo },
   { keys: [" "], shown: "Space", help: "select the image, or not", once: true, run: () => toggleSelected() },
   { keys: ["ctrl+a"], shown: "Ctrl+ a", help: "select all that are listed", once: true, run: selectAll },
-  { keys: ["Escape"], shown: "Esc", help: "dismiss a notice; back to the grid; clear the selection", run: back },
+  { keys: ["Escape"], shown: "Esc", help: "dismiss a notice; back to the grid; clear the selection; then folder, study and search", run: back },
   { keys: ["v"], shown: "v", help: "one image, or the grid (double click, too)", once: true, run: toggleView },
-  { keys: ["f"], shown: "f", help: "apply the filter anew: what is decided leaves the list", once: true, run: () => load(currentId()) },
+  { keys: ["f"], shown: "f", help: "refresh the list: what is decided leaves it", once: true, run: refresh },
   { keys: ["/"], shown: "/", help: "search in names and folders", run: () => byId("search").focus() },
   { keys: ["?"], shown: "?", help: "show or hide these keys", once: true, run: () => byId("help-button").click() },
 ];
@@ -79,7 +80,8 @@ function back() {
   if (store.notices.length) dismissNotices();
   else if (store.toggles.size) clearToggles();
   else if (single()) toggleView();
-  else clearSelection();
+  else if (store.selection.size) clearSelection();
+  else leaveNarrowing();
 }
 
 /** Listen to the keyboard. */
@@ -96,11 +98,15 @@ function handle(event, classes) {
   const name = nameOf(event);
   const command = commandFor(name);
   const label = classes.get(name);
-  if (!command && !label) return;
+  if (!command && !label) return unknown(name);
   event.preventDefault();
   if (event.repeat && (label || command.once)) return; // a key that is held down decides once
   if (command) command.run();
   else choose(label);
+}
+
+function unknown(name) {
+  if (/^[0-9]$/.test(name)) say(`No class has the key ${name}`);
 }
 
 function nameOf(event) {
@@ -118,7 +124,10 @@ function commandFor(name) {
 function typing(event) {
   const field = event.target.closest?.("input, select, button");
   if (!field) return false;
-  if (event.key === "Escape") return leave(field);
+  if (event.key === "Escape") {
+    event.preventDefault(); // some browsers empty the search
+    return leave(field);
+  }
   if (field.matches("button")) return event.key === "Enter" || event.key === " ";
   return true;
 }

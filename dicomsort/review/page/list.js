@@ -3,35 +3,44 @@
 import * as api from "./api.js";
 import { query } from "./address.js";
 import { lost } from "./connection.js";
+import { settled } from "./queue.js";
 import { changed, currentId, decisionOf, say, store } from "./store.js";
 
 let range = null; // { anchor, base }: where shift began, and what was selected then
+const WAITS = "The list stays as it was until the server is back";
 let newest = 0; // a later filter wins over an earlier one whose answer is late
 
-/** Apply the filter anew; the cursor goes to the image `at` if that is in the list. */
+/** Apply the filter anew; the cursor goes to the image `at` if that is in the list, else stays at its image. */
 export async function load(at) {
   const turn = (newest += 1);
-  const ids = await listed();
-  if (turn !== newest || ids === null) return;
-  store.ids = ids;
+  if (store.offline) say(WAITS);
+  await settled(); // what was decided just before counts
+  const found = await listed(turn);
+  if (turn !== newest || found === null) return;
+  if (store.message === WAITS) say("");
+  const { ids } = found.reply;
+  const place = [at, currentId()].map((id) => ids.indexOf(id)).find((where) => where >= 0);
+  Object.assign(store, { ids, several: found.reply.studies, applied: found.wanted });
   store.selection.clear();
   store.refusals.clear();
   store.guest = null;
   range = null;
-  setCursor(Math.max(0, at === undefined ? 0 : ids.indexOf(at)));
+  setCursor(place ?? 0);
   if (!ids.length) store.view = "grid";
 }
 
-async function listed() {
+async function listed(turn) {
+  const { wanted } = store;
   try {
-    return await api.ids(query(store.wanted));
+    return { wanted, reply: await api.list(query(wanted)) };
   } catch (error) {
     if (!(error instanceof api.Unreachable)) {
       say(error.message);
       return null;
     }
+    say(WAITS);
     await lost(error);
-    return listed();
+    return turn === newest ? listed(turn) : null;
   }
 }
 
@@ -100,6 +109,14 @@ export function selectAll() {
   range = null;
   store.selection = new Set(store.ids);
   say(`${store.ids.length.toLocaleString("en")} selected; Escape clears`);
+}
+
+/** Select those of the images that are listed. */
+export function select(ids) {
+  const wanted = new Set(ids);
+  range = null;
+  store.selection = new Set(store.ids.filter((id) => wanted.has(id)));
+  changed();
 }
 
 export function clearSelection() {

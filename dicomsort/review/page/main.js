@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { lost } from "./connection.js";
 import { resume } from "./decide.js";
 import { byId } from "./dom.js";
+import { drawEmpty, prepareEmpty } from "./empty.js";
 import { buildFilters, change, drawFilters } from "./filters.js";
 import { drawGrid, listenToGrid } from "./grid.js";
 import { prepareHelp } from "./help.js";
@@ -17,6 +18,7 @@ import { learn, store, subscribe } from "./store.js";
 
 function build() {
   prepareMessages();
+  prepareEmpty();
   prepareHelp();
   buildFilters();
   buildPanel((field, value) => change({ [field]: value }));
@@ -28,6 +30,7 @@ function build() {
 function draw() {
   drawFilters();
   drawMessages();
+  drawEmpty();
   drawGrid();
   drawSingle();
   drawPanel();

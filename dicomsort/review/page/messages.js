@@ -1,5 +1,6 @@
 // What is said beside the images: progress, pace, the last action, and what went wrong.
 
+import { ENDED } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { pace } from "./pace.js";
 import { unsent } from "./queue.js";
@@ -11,9 +12,9 @@ export function drawMessages() {
   drawProgress();
   drawSample();
   drawBanner();
-  drawEmpty();
   setText(byId("message"), store.message);
-  const selected = store.selection.size ? `${number(store.selection.size)} selected · ` : "";
+  const where = store.view === "single" ? "selected in the grid" : "selected";
+  const selected = store.selection.size ? `${number(store.selection.size)} ${where} · ` : "";
   setText(
     byId("place"),
     store.ids.length ? `${selected}${number(store.cursor + 1)} of ${number(store.ids.length)}` : "",
@@ -21,13 +22,20 @@ export function drawMessages() {
 }
 
 function drawProgress() {
-  const { decided, undecided } = store.session.counts;
-  setText(byId("progress"), `${number(decided)} decided · ${number(undecided)} to do`);
+  const { done, left } = progress(store.session);
+  setText(byId("progress"), `${number(done)} decided · ${number(left)} to do`);
   const bar = byId("progress-bar");
-  bar.max = Math.max(1, decided + undecided);
-  bar.value = decided;
+  bar.max = Math.max(1, done + left);
+  bar.value = done;
   const speed = pace();
   setText(byId("pace"), speed === null ? "" : `${number(speed)} a minute`);
+}
+
+/** Of the spot check where there is one, else of all. */
+function progress({ counts, sample }) {
+  if (!sample) return { done: counts.decided, left: counts.undecided };
+  const done = sample.answered + sample.unsure;
+  return { done, left: sample.drawn - done };
 }
 
 function drawSample() {
@@ -49,15 +57,15 @@ function drawBanner() {
 
 function offline() {
   const waiting = unsent();
-  const again = `If the program has ended, start it again with --port ${location.port} and open the address it prints in this browser.`;
-  if (!waiting) return `${store.offline} ${again}`;
   const what = waiting === 1 ? "1 decision waits" : `${number(waiting)} decisions wait`;
-  return `${store.offline} ${what} here and will be sent when it is back: leave this page open. ${again}`;
+  const told = [store.offline, waiting && `${what} in this browser.`];
+  if (store.offline !== ENDED) told.push(`Run \`${command()}\` and open the address it prints here.`);
+  return told.filter(Boolean).join(" ");
 }
 
-function drawEmpty() {
-  const todo = store.wanted.show === "todo";
-  setText(byId("grid-empty"), todo ? "Nothing is left to decide with this filter." : "No image with this filter.");
+function command() {
+  const { out } = store.session;
+  return `dicomsort review ${/\s/.test(out) ? `"${out}"` : out} --port ${location.port}`;
 }
 
 /** Show what stays the same, and let notices be dismissed. */

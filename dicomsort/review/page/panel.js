@@ -9,6 +9,8 @@ import { currentId, decisionOf, store } from "./store.js";
 const panel = byId("panel");
 const rows = new Map(); // by label: the button, its bar and its percentage
 const facts = new Map(); // by name: the element
+const actionButtons = new Map(); // by name
+let scrolledFor = null; // the image whose class was brought into view
 let onlyThis = null; // filters by a field of the current image
 
 /** Build the panel once; `narrow` applies a filter of one field. */
@@ -52,13 +54,14 @@ function actions() {
   for (const [key, name, run] of wanted) {
     const button = plainButton("action", run);
     button.append(element("kbd", { text: key }), element("span", { text: name }));
+    actionButtons.set(name, button);
     group.append(button);
   }
   return group;
 }
 
 function about() {
-  const list = element("dl", { classes: "facts" });
+  const list = element("dl", { id: "facts", classes: "facts" });
   for (const name of ["File", "Folder", "Status", "Decided", "Model", "Why", "Other models", "Header", "Study"]) {
     const value = element("dd");
     facts.set(name, value);
@@ -79,13 +82,31 @@ function about() {
 
 export function drawPanel() {
   const several = store.view === "grid" && store.selection.size > 0;
-  setText(byId("panel-title"), several ? `Decide ${images(store.selection.size)} selected` : "Decide this image");
+  const one = currentId() === undefined ? "No image to decide" : "Decide this image";
+  setText(byId("panel-title"), several ? `Decide ${images(store.selection.size)} selected` : one);
   panel.classList.toggle("batch", several);
-  for (const button of panel.querySelectorAll("button.class, button.action"))
-    button.disabled = Boolean(store.session.read_only);
+  drawButtons();
   const item = store.items.get(currentId());
   drawClasses(item);
   drawFacts(item);
+}
+
+function drawButtons() {
+  for (const button of panel.querySelectorAll("button.class, button.action"))
+    button.disabled = Boolean(store.session.read_only) || currentId() === undefined;
+  actionButtons.get("undo").disabled = Boolean(store.session.read_only);
+  setText(actionButtons.get("agree").lastChild, store.toggles.size ? "decide" : "agree");
+}
+
+/** Bring the model's class into view where the classes are more than fit, once an image. */
+function scrollToGuess(item) {
+  if (!item || item.id === scrolledFor) return;
+  scrolledFor = item.id;
+  const button = rows.get(item.label.split("|")[0])?.button;
+  if (!button) return;
+  const list = button.parentElement;
+  const start = button.offsetTop - list.offsetTop;
+  list.scrollTop = Math.min(start, Math.max(list.scrollTop, start + button.offsetHeight - list.clientHeight));
 }
 
 function drawClasses(item) {
@@ -98,9 +119,11 @@ function drawClasses(item) {
     button.classList.toggle("chosen", store.toggles.size ? store.toggles.has(label) : chosen.includes(label));
     if (store.session.multilabel) button.setAttribute("aria-pressed", store.toggles.has(label));
   }
+  scrollToGuess(item);
 }
 
 function drawFacts(item) {
+  byId("facts").hidden = currentId() === undefined;
   for (const [name, value] of facts) setText(value, item ? said(name, item) || "–" : "");
   facts.get("File").title = item?.path ?? "";
   facts.get("Folder").title = item?.folder ?? "";

@@ -8,6 +8,7 @@ const KEY = "dicomsort review";
 
 const jobs = [];
 let running = false;
+let idle = Promise.resolve();
 
 /**
  * Add a job: `send` posts it; `landed` returns whether an unanswered post arrived all the same, `current` the
@@ -16,8 +17,11 @@ let running = false;
  */
 export function enqueue(job) {
   jobs.push(job);
-  if (!running) run();
+  if (!running) idle = run();
 }
+
+/** Resolves when all jobs so far are acknowledged. */
+export const settled = () => idle;
 
 /** How many jobs are not acknowledged. */
 export const unsent = () => jobs.length;

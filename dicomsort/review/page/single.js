@@ -75,14 +75,15 @@ function drawWords(id) {
     store.guest === null
       ? `${store.cursor + 1} of ${store.ids.length.toLocaleString("en")}`
       : "same study, not in the list";
-  setText(byId("single-where"), item ? `${where} · ${nameOf(item.path)}` : where);
+  const selected = store.selection.has(id) && "selected";
+  setText(byId("single-where"), [where, item && nameOf(item.path), selected].filter(Boolean).join(" · "));
   const fault = store.faults.get(id);
   const said = mark
     ? `${mark.shape} ${mark.words}`
     : item?.label
       ? `model: ${item.label} ${percent(item.confidence)}`
       : "";
-  setText(byId("single-mark"), store.selection.has(id) ? `☑ ${said}` : said);
+  setText(byId("single-mark"), said);
   byId("single-mark").className = `hud mark ${mark?.kind ?? ""}`;
   setText(
     byId("single-window"),

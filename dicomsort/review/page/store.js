@@ -3,7 +3,9 @@
 export const store = {
   session: null, // the reply of /api/state
   wanted: null, // filter and sort, see address.js
+  applied: null, // the filter and sort that the list is of
   ids: [], // the list as it was when the filter was applied
+  several: false, // whether a study of the list has several images
   cursor: 0, // place in the list
   guest: null, // an image of the same study that is shown although it is not in the list
   selection: new Set(),

@@ -15,6 +15,7 @@ let drawn = null; // the list of ids that the strip's buttons are for
 
 /** Draw the strip for an image. */
 export function drawStrip(id) {
+  byId("study").classList.toggle("thin", !store.several);
   const uid = store.items.get(id)?.study;
   if (uid === undefined) return;
   if (uid !== store.study.uid) begin(uid);

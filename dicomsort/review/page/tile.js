@@ -6,6 +6,8 @@ import { element, nameOf, percent, setText } from "./dom.js";
 import { markOf, reasonsOf } from "./marks.js";
 import { changed, store } from "./store.js";
 
+const CHARACTER = 8; // pixels of one in a label, about; a label that is wider than its tile is set smaller
+
 export class Tile {
   constructor() {
     this.id = null;
@@ -13,15 +15,15 @@ export class Tile {
     this.fault = element("p", { classes: "fault" });
     this.mark = element("p", { classes: "mark" });
     this.check = element("span", { classes: "check", "aria-hidden": "true" });
-    this.label = element("span", { classes: "label" });
+    this.label = element("p", { classes: "label" });
     this.confidence = element("span", { classes: "confidence" });
-    this.reason = element("p", { classes: "reason" });
+    this.reason = element("span", { classes: "reason" });
     this.root = element("div", { classes: "tile", role: "option" });
     const frame = element("div", { classes: "frame" });
     const line = element("p", { classes: "line" });
     frame.append(this.picture, this.fault, this.check, this.mark);
-    line.append(this.label, this.confidence);
-    this.root.append(frame, line, this.reason);
+    line.append(this.reason, this.confidence);
+    this.root.append(frame, this.label, line);
     this.picture.addEventListener("load", () => this.root.classList.add("loaded"));
     this.picture.addEventListener("error", () => this.failed(this.id));
   }
@@ -48,6 +50,7 @@ export class Tile {
   moveTo(x, y, width) {
     this.root.style.transform = `translate(${x}px, ${y}px)`;
     this.root.style.width = `${width}px`;
+    this.width = width;
   }
 
   /** Show what the store says now. */
@@ -69,6 +72,7 @@ export class Tile {
 
   describe(item, mark) {
     setText(this.label, item.label || item.status);
+    this.label.classList.toggle("long", this.label.textContent.length * CHARACTER > this.width);
     setText(this.confidence, percent(item.confidence));
     setText(this.reason, reasonsOf(item) || item.status);
     this.root.title = item.path;
