@@ -6,11 +6,13 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import By, FurtherLabels, Json, Output, Quiet, exit_codes
+from dicomsort.errors import UsageError
 
 if TYPE_CHECKING:
     from dicomsort.review.from_table import Corrected
 
 _MOST = 20
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +31,12 @@ def correct(
     by: By = None,
     label: FurtherLabels = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what refused.")
+        bool, typer.Option("--dry-run", help="Only tell what would be done, and what would be refused.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decide on files of an output as a table says: they move to their class, and later runs honour it.
+    """Decide on files of an output as a table says: they move to their class, and later runs honor it.
 
     A label is a class of the model, `excluded` (no radiograph, or not to be used) or `unsure` (stays in
     review). Each line is done whole or refused with its reason. Exit codes: 0 all done, 3 some lines were
@@ -44,6 +46,7 @@ def correct(
         from dicomsort.review import from_table  # noqa: PLC0415
         from dicomsort.system.people import user_name  # noqa: PLC0415
 
+        _check_kind(table)
         with console.counting("deciding", None, quiet or json) as count:
             done = from_table.correct(out, table, by or user_name(), dry_run, tuple(label or ()), count)
         if json:
@@ -54,6 +57,12 @@ def correct(
         raise typer.Exit(done.exit_code)
 
 
+def _check_kind(table: str) -> None:
+    """Raise UsageError for a workbook, which is the usual thing to have instead of a CSV."""
+    if table.lower().endswith(_WORKBOOKS):
+        raise UsageError(f"'{table}' is not a CSV: save it as CSV UTF-8")
+
+
 def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
     if not quiet:
         would = "would be " if dry_run else ""
@@ -61,7 +70,8 @@ def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
             f"{console.files(done.decided)} {would}decided on; {done.unchanged} already as the table says"
         )
         if done.empty:
-            console.info(f"without a label, and so left out: {done.empty} of the lines")
+            lines = "1 line" if done.empty == 1 else f"{done.empty} lines"
+            console.info(f"{lines} without a label, left out")
     for where, why in done.refused[:_MOST]:
         console.info(f"refused: {where}: {why}")
     if len(done.refused) > _MOST:

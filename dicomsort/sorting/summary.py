@@ -27,7 +27,7 @@ class SortSummary:
     divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
     by_hand: files that somebody had moved within the output, which is taken for a decision. taken_back:
-    decisions of persons that could not be carried out.
+    decisions of persons that could not be carried out. honored: files that went where a person had said.
     """
 
     found: int = 0
@@ -40,6 +40,7 @@ class SortSummary:
     archives: int = 0
     by_hand: int = 0
     taken_back: int = 0
+    honored: int = 0
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0

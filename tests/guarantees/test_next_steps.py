@@ -70,7 +70,9 @@ def test_the_table_tells_sorted_and_review_apart(
         }  # fmt: skip
         assert done.as_dict()["labels"][label] == len(mine)
     assert sum(int(counts[1]) for counts in told.values()) == 4
-    assert err.endswith(f"to go on: dicomsort review {out}; all at a glance: dicomsort report {out}\n")
+    assert err.endswith(
+        f"to go on: dicomsort review {out}\ndicomsort: all at a glance: dicomsort report {out}\n"
+    )
 
 
 def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
@@ -85,7 +87,7 @@ def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
     err = capfd.readouterr().err
     assert "planned for its class planned for review files" in re.sub(" +", " ", err)
     assert err.endswith(
-        f"dicomsort report '{out}', and if it is right: dicomsort apply '{out}/manifest.csv'\n"
+        f"to go on: dicomsort report '{out}'\ndicomsort: and if that is right: dicomsort apply '{out}'\n"
     )
 
 

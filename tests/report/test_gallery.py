@@ -110,7 +110,9 @@ def test_the_same_again_replaces_no_picture_and_keeps_the_index(
     before = tree(tmp_path / "shown")
     ran = inside(capfd, *words)
     assert ran.code == ExitCode.SOME_FAILED
-    assert Reason.DESTINATION_TAKEN in ran.err
+    assert ran.err == (
+        f"dicomsort: 0 pictures written; {len(NAMES)} were there already: choose a new --out\n"
+    )
     assert tree(tmp_path / "shown") == before
 
 

@@ -116,7 +116,7 @@ def test_a_manifest_that_points_outside_the_output_is_refused(
 
 def test_other_roots_need_another_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
-    with pytest.raises(UsageError, match="another roots"):
+    with pytest.raises(UsageError, match=rf"was made from {inbox}; for {inbox}/s0 use another --out"):
         sort(settings(inbox / "s0", tmp_path / "out"), predictor)
 
 

@@ -1,4 +1,4 @@
-"""What a person decides sticks: files move, rows say so, and every later command honours it."""
+"""What a person decides sticks: files move, rows say so, and every later command honors it."""
 
 import os
 import shutil
@@ -185,7 +185,7 @@ def test_a_file_that_changed_since_is_asked_again(inbox: Path, out: Path, predic
     agree(inbox, out)
 
 
-def test_shards_and_their_merge_honour_decisions(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
+def test_shards_and_their_merge_honor_decisions(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
     decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded"})
     held = rows(out)
     plan.undo(str(out / "manifest.csv"))
