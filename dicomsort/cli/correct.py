@@ -1,5 +1,6 @@
 """The command `correct`: decisions from a table."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +48,7 @@ def correct(
         from dicomsort.system.people import user_name  # noqa: PLC0415
 
         _check_kind(table)
-        with console.counting("deciding", None, quiet or json) as count:
+        with console.counting("deciding", _lines_in(table), quiet or json) as count:
             done = from_table.correct(out, table, by or user_name(), dry_run, tuple(label or ()), count)
         if json:
             refused = [{"where": where, "reason": why} for where, why in done.refused]
@@ -55,6 +56,15 @@ def correct(
             console.print_json({**figures, "dry_run": dry_run, "refused": refused})
         _tell(done, dry_run, quiet or json)
         raise typer.Exit(done.exit_code)
+
+
+def _lines_in(table: str) -> int | None:
+    """Count the lines of a table but for the first; None if it cannot be read."""
+    try:
+        with Path(table).open("rb") as file:
+            return max(0, sum(1 for _ in file) - 1)
+    except OSError:
+        return None
 
 
 def _check_kind(table: str) -> None:

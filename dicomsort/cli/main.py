@@ -226,9 +226,10 @@ def merge(
     5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
-        with console.counting("joining", None, quiet) as count:
+        with console.counting("joining", len(shards.waiting(out)), quiet) as count:
             merged = merge_shards(out, pool_settings(workers, timeout), count)
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})

@@ -490,7 +490,7 @@ def test_plan_apply_and_undo(
     assert not os.path.isabs(os.readlink(placed[0]))
     placed[1].unlink()
     placed[1].write_text("mine")
-    ran = inside(capfd, "undo", out / "manifest.csv")
+    ran = inside(capfd, "undo", out)
     assert ran.code == ExitCode.SOME_FAILED
     assert "1 removed" in ran.err
     assert f"1 left: {Reason.CHANGED_COPY}" in ran.err

@@ -371,7 +371,10 @@ def test_another_threshold_needs_another_output(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
-    with pytest.raises(UsageError, match="another review_below"):
+    with pytest.raises(
+        UsageError,
+        match=r"made with --review-below 0\.0, not 0\.5; use another --out, or --review-below 0\.0",
+    ):
         sort(settings(inbox, tmp_path / "out", review_below=0.5), predictor)
 
 
@@ -478,7 +481,7 @@ def test_duplicates_can_be_kept(tmp_path: Path, write_dicom: Write, predictor: F
     tally = sort(settings(folder, out, keep_duplicates=True), predictor)
     assert tally.statuses[Status.DUPLICATE] == 0
     check_places(folder, out)
-    with pytest.raises(UsageError, match="another keep_duplicates"):
+    with pytest.raises(UsageError, match="made with --keep-duplicates; use another --out, or give it again"):
         sort(settings(folder, out), predictor)
 
 
