@@ -403,7 +403,7 @@ def test_captures_and_large_images_are_settings_of_a_run(
     words = ["--out", str(tmp_path / "plain"), "--model", str(small_model), "--review-below", "0"]
     ran = inside(capfd, "classify", tmp_path / "in", *words, "--include-secondary-capture")
     assert ran.code == ExitCode.USAGE
-    assert "include_secondary_capture" in ran.err
+    assert "made without --include-secondary-capture" in ran.err
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from dicomsort.evaluation.evaluate import Comparison
 from dicomsort.evaluation.metrics import Predictions, measure
 from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.report import Results
+from dicomsort.manifest.history import rows_with
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Status
 from dicomsort.sorting.inputs import Shard
@@ -153,6 +154,20 @@ def test_without_anything_to_look_at_only_the_report_is_named(capfd: Capture) ->
     err = capfd.readouterr().err
     assert err.endswith("dicomsort: all at a glance: dicomsort report out\n")
     assert "radiographs" not in err
+
+
+def test_progress_knows_how_many_files_there_are(inbox: Path, tmp_path: Path, small_bundle: Bundle) -> None:
+    """Of a file that has several rows the last one counts."""
+    threshold, path = middle(inbox, tmp_path, small_bundle), str(tmp_path / "out" / "manifest.csv")
+    plan = settings(inbox, tmp_path / "out", review_below=threshold, dry_run=True)
+    sort(plan, FixedPredictor(small_bundle))
+    assert rows_with(path, "status", (Status.PLANNED,)) == 8
+    first = Path(path).read_text().splitlines()[1]
+    with Path(path).open("a") as file:
+        file.write(first.replace(",planned,", ",sorted,", 1) + "\n")
+    assert rows_with(path, "status", (Status.PLANNED,)) == 7
+    assert rows_with(path, "colour", ("red",)) is None
+    assert rows_with(str(tmp_path / "none.csv"), "status", ("sorted",)) is None
 
 
 def test_a_merge_tells_the_same(inbox: Path, tmp_path: Path, small_bundle: Bundle, capfd: Capture) -> None:

@@ -156,8 +156,9 @@ def test_a_manifest_that_is_lost_takes_no_decision_with_it(
     decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded"})
     held = rows(out)
     (out / "manifest.csv").unlink()
-    sort(settings(inbox, out, review_below=1.0), predictor)
+    assert sort(settings(inbox, out, review_below=1.0), predictor).honored == 2
     assert rows(out) == held
+    assert sort(settings(inbox, out, review_below=1.0), predictor).honored == 0
 
 
 def test_a_planned_file_is_decided_on_before_it_is_placed(
