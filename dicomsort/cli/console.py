@@ -83,10 +83,13 @@ def no_stdout(error: OSError) -> TargetError:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> None:
-    """Print a table to stderr; `right` are the indices of the columns that hold numbers."""
+    """Print a table to stderr; `right` are the indices of the columns that hold numbers.
+
+    Where the terminal is too narrow, the widest columns are, and their texts go on in the next line.
+    """
     drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index in right else "left", no_wrap=True)
+        drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     console().print(drawn)
@@ -229,6 +232,8 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     for folder, count in tally.astray.items():
         one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
         info(f"{files(count)} had been moved to '{folder}', which is no class: {one} placed again")
+    if tally.honored:
+        info(f"honored what people had decided on {files(tally.honored)}")
     if tally.taken_back:
         info(taken_back(tally.taken_back))
     if tally.already_done:
@@ -256,11 +261,11 @@ def _go_on(statuses: Mapping[Status, int], out: str) -> None:
     """Print with which commands a person goes on from an output."""
     folder = shlex.quote(out)
     if statuses[Status.PLANNED]:
-        plan = shlex.quote(f"{out}/manifest.csv")
-        info(f"to go on: dicomsort report {folder}, and if it is right: dicomsort apply {plan}")
+        info(f"to go on: dicomsort report {folder}")
+        info(f"and if that is right: dicomsort apply {folder}")
     elif statuses[Status.REVIEW]:
-        info(f"to go on: dicomsort review {folder}; all at a glance: dicomsort report {folder}")
-    else:
+        info(f"to go on: dicomsort review {folder}")
+    if not statuses[Status.PLANNED]:
         info(f"all at a glance: dicomsort report {folder}")
 
 

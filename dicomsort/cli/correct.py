@@ -1,16 +1,19 @@
 """The command `correct`: decisions from a table."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import By, FurtherLabels, Json, Output, Quiet, exit_codes
+from dicomsort.errors import UsageError
 
 if TYPE_CHECKING:
     from dicomsort.review.from_table import Corrected
 
 _MOST = 20
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +32,12 @@ def correct(
     by: By = None,
     label: FurtherLabels = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what refused.")
+        bool, typer.Option("--dry-run", help="Only tell what would be done, and what would be refused.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decide on files of an output as a table says: they move to their class, and later runs honour it.
+    """Decide on files of an output as a table says: they move to their class, and later runs honor it.
 
     A label is a class of the model, `excluded` (no radiograph, or not to be used) or `unsure` (stays in
     review). Each line is done whole or refused with its reason. Exit codes: 0 all done, 3 some lines were
@@ -44,7 +47,8 @@ def correct(
         from dicomsort.review import from_table  # noqa: PLC0415
         from dicomsort.system.people import user_name  # noqa: PLC0415
 
-        with console.counting("deciding", None, quiet or json) as count:
+        _check_kind(table)
+        with console.counting("deciding", _lines_in(table), quiet or json) as count:
             done = from_table.correct(out, table, by or user_name(), dry_run, tuple(label or ()), count)
         if json:
             refused = [{"where": where, "reason": why} for where, why in done.refused]
@@ -55,6 +59,21 @@ def correct(
         raise typer.Exit(done.exit_code)
 
 
+def _lines_in(table: str) -> int | None:
+    """Count the lines of a table but for the first; None if it cannot be read."""
+    try:
+        with Path(table).open("rb") as file:
+            return max(0, sum(1 for _ in file) - 1)
+    except OSError:
+        return None
+
+
+def _check_kind(table: str) -> None:
+    """Raise UsageError for a workbook, which is the usual thing to have instead of a CSV."""
+    if table.lower().endswith(_WORKBOOKS):
+        raise UsageError(f"'{table}' is not a CSV: save it as CSV UTF-8")
+
+
 def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
     if not quiet:
         would = "would be " if dry_run else ""
@@ -62,7 +81,8 @@ def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
             f"{console.files(done.decided)} {would}decided on; {done.unchanged} already as the table says"
         )
         if done.empty:
-            console.info(f"without a label, and so left out: {done.empty} of the lines")
+            lines = "1 line" if done.empty == 1 else f"{done.empty} lines"
+            console.info(f"{lines} without a label, left out")
     if done.taken_back:
         console.info(console.taken_back(done.taken_back))
     for where, why in done.refused[:_MOST]:

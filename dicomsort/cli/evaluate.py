@@ -27,6 +27,10 @@ Models = Annotated[
 ]  # fmt: skip
 
 
+_WIDE = 110
+"""Columns that the comparison of models side by side needs."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("eval")(evaluate)
@@ -190,7 +194,13 @@ def _tell(results: "Results", out: Path | None) -> None:
             for table in tables.tables_of(measured):
                 _show(table)
     for target, comparisons in results.comparisons.items():
-        _show(tables.comparison_table(target, comparisons))
+        narrow = console.console().width < _WIDE
+        for table in (
+            tables.comparison_blocks(target, comparisons)
+            if narrow
+            else (tables.comparison_table(target, comparisons),)
+        ):
+            _show(table)
     if out is not None:
         console.info(
             f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"

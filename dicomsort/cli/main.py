@@ -29,8 +29,9 @@ from dicomsort.cli.options import (
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
+from dicomsort.manifest.names import manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
-from dicomsort.outcome import Action
+from dicomsort.outcome import Action, Status
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -56,7 +57,7 @@ Models = Annotated[
         show_default=", ".join(DEFAULT_MODELS),
     ),
 ]
-Plan = Annotated[str, typer.Argument(help="The manifest.csv of an output folder.", metavar="MANIFEST")]
+Plan = Annotated[str, typer.Argument(help="An output folder, or its manifest.csv.", metavar="OUT")]
 
 
 def main() -> NoReturn:
@@ -201,10 +202,12 @@ def apply(
     Exit codes: 0 all placed, 3 some could not be, 5 output not writable or too small.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
-        with console.counting("placing", None, quiet) as count:
-            done = plan.apply(manifest, action, verify, count)
+        path = manifest_in(manifest)
+        with console.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
+            done = plan.apply(path, action, verify, count)
         console.report_done(f"{done.done} placed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 
@@ -223,9 +226,10 @@ def merge(
     5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
-        with console.counting("joining", None, quiet) as count:
+        with console.counting("joining", len(shards.waiting(out)), quiet) as count:
             merged = merge_shards(out, pool_settings(workers, timeout), count)
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
@@ -241,10 +245,12 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     Exit codes: 0 all removed, 3 some have changed and stay.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
-        with console.counting("removing", None, quiet) as count:
-            done = plan.undo(manifest, verify, count)
+        path = manifest_in(manifest)
+        with console.counting("removing", rows_with(path, "action", Action), quiet) as count:
+            done = plan.undo(path, verify, count)
         console.report_done(f"{done.done} removed", done.left, quiet)
         raise typer.Exit(done.exit_code)
 

@@ -132,9 +132,10 @@ def render(
             gallery.check_index(out)
         settings = PictureSettings(canvas, read, pool)
         results = write_all(files, out, settings) if files else write_each(_wanted(chosen, out), settings)
-        failed = _take(results, len(files or chosen), out, quiet)
+        there = [one.picture for one in chosen if os.path.lexists(os.path.join(out, one.picture))]
+        failed = _take(results, len(files or chosen), out, quiet, briefly=source is not None)
         if source is not None:
-            _index(chosen, out, quiet)
+            _index(chosen, out, len(there), quiet)
         if failed:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -168,8 +169,8 @@ def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":
     return (Wanted(one.file, os.path.join(out, one.picture)) for one in chosen)
 
 
-def _take(results: "Results", total: int, out: str, quiet: bool) -> int:
-    """Report what is written; returns how many pictures are not."""
+def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) -> int:
+    """Report what is written; returns how many pictures are not. briefly: but for those that are there."""
     from dicomsort.dicom.render import Written  # noqa: PLC0415
     from dicomsort.outcome import Reason  # noqa: PLC0415
 
@@ -183,16 +184,26 @@ def _take(results: "Results", total: int, out: str, quiet: bool) -> int:
             if result.reason is Reason.TARGET_DONE:
                 raise TargetError(f"'{out}' is full or cannot be written: free some space, or use another")
             failed += 1
+            if briefly and result.reason is Reason.DESTINATION_TAKEN:
+                continue
             console.info(f"not written: {wanted.path}: {result.status}: {result.reason}")
     return failed
 
 
-def _index(chosen: "list[Chosen]", out: str, quiet: bool) -> None:
+def _index(chosen: "list[Chosen]", out: str, there: int, quiet: bool) -> None:
+    """Write the index of all that is there now, and tell. there: how many pictures were there before."""
     from dicomsort.report import gallery  # noqa: PLC0415
 
-    pictures = gallery.write_index(chosen, out)
+    listed = gallery.write_index(chosen, out)
+    if there:
+        were = "1 was" if there == 1 else f"{there} were"
+        console.info(f"{_pictures(listed - there)} written; {were} there already: choose a new --out")
     if not quiet:
-        console.info(f"wrote {os.path.join(out, gallery.SHEET)} and {gallery.INDEX}: {pictures} pictures")
+        console.info(f"wrote {os.path.join(out, gallery.SHEET)} and {gallery.INDEX} of {_pictures(listed)}")
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _check_files(files: list[str], out: str) -> None:

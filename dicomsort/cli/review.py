@@ -1,5 +1,7 @@
 """The command in which a person decides: review."""
 
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +9,7 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeout, Workers, exit_codes
-from dicomsort.errors import ExitCode, UsageError
+from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.system.people import user_name
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -65,6 +67,8 @@ def review(
     with exit_codes():
         pool = pool_settings(workers, timeout)
         if export is not None:
+            if sample:
+                raise UsageError("--sample does not go with --export, which opens no page")
             _export(out, export, pool, None if data is None else (data, target), quiet)
             return
         if data is not None:
@@ -87,10 +91,10 @@ def review(
                 decided = serve(desk, pictures, ServeSettings(port, not no_browser), _tell_address)
             finally:
                 pictures.close()
-            checked = desk.spot_check()
+            checked, left = desk.spot_check(), desk.counts()["undecided"]
         console.report_lines(desk.notices())
         if not quiet:
-            _report(decided, checked)
+            _report(decided, checked, (left, out))
 
 
 def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str] | None, quiet: bool) -> None:
@@ -99,7 +103,8 @@ def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str]
 
     done = export(out, target, pool, None if table is None else Trained(*table))
     if not quiet:
-        console.info(f"wrote {target}: {done.images} images with a class that a person decided")
+        images = "1 image" if done.images == 1 else f"{done.images} images"
+        console.info(f"wrote {target}: {images} with a class that a person decided")
         if table is not None:
             console.info(
                 f"{done.known} images are in {table[0]} already; {done.corrected} labels of them differ and "
@@ -110,21 +115,42 @@ def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str]
                 f"{done.seen} images are in the model's own split (column seen_in): name the table that it "
                 "was trained on with --data to get them as corrections"
             )
+        console.info(f"to go on: {_training(out, target, table)}")
     for path, why in done.left:
         console.info(f"left out: {path}: {why}")
     if done.left:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
+def _training(out: str, target: str, table: tuple[Path, str] | None) -> str:
+    """Return the command that learns from an export, from the weights that are there if we know them."""
+    from dicomsort.manifest.run_file import RunFile  # noqa: PLC0415
+    from dicomsort.model import bundle as bundles  # noqa: PLC0415
+
+    words = ["dicomsort", "train", *((target, "--target", "label") if table is None else ())]
+    if table is not None:
+        beside = Path(target).with_suffix("")
+        words += [str(table[0]), "--target", table[1], "--corrections", f"{beside}-corrections.csv"]
+    name = str(RunFile(out).fixed.get("model", "")).partition("@")[0]
+    with suppress(ModelError):
+        bundle = bundles.load(bundles.locate(name), with_graph=False)
+        words += ["--arch", bundle.network.timm, "--size", str(bundle.preprocessing.size)]
+        words += ["--pretrained", name]
+    return shlex.join([*words, "--out", "runs/mine"])
+
+
 def _tell_address(address: str) -> None:
     console.info(f"the page is at {address} (works once; Ctrl-C ends it)")
 
 
-def _report(decided: int, checked: "Mapping[str, Any] | None") -> None:
-    console.info(f"{decided} decisions made; all are written")
+def _report(decided: int, checked: "Mapping[str, Any] | None", left: tuple[int, str]) -> None:
+    """Say what was done. left: how many files still wait for a person, and the output."""
+    made = "1 decision made; it is" if decided == 1 else f"{decided} decisions made; all are"
+    to_do = f"; {left[0]} to do: dicomsort review {shlex.quote(left[1])}" if left[0] else ""
+    console.info(f"{made} written{to_do}")
     if checked is None:
         return
-    console.info(f"spot check: {checked['answered']} of {checked['drawn']} files looked at")
+    console.info(f"spot check: {checked['answered']} of {console.files(checked['drawn'])} answered")
     if checked["answered"]:
         console.info(
             f"precision {checked['precision']:.3f} ({checked['low']:.3f} to {checked['high']:.3f} with "

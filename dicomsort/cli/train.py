@@ -70,7 +70,8 @@ def train(
     pretrained: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a safetensors file, hub (fetched) or none.", show_default="none"
+            help="Weights to start from: safetensors file, model (name or folder), hub (fetched) or none.",
+            show_default="none",
         ),
     ] = None,
     probe: Annotated[
@@ -210,16 +211,16 @@ def train(
     """Train a model on labelled images and write it as a bundle."""
     with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
         from dicomsort.training import run_folder  # noqa: PLC0415
+        from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
 
         check_installed("training", "torch", "torchvision", "timm", "sklearn", "matplotlib")
+        weights_of(pretrained or NO_WEIGHTS)  # before PyTorch is loaded, which takes seconds
         run_folder.check_audit(audit, folds, out)
         store = cache or out.resolve().parent / "cache"
         run_folder.prepare(out, resume, store)
         with somewhere():  # PyTorch and its MKL ask where they are
             from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.label_tree import read_tree  # noqa: PLC0415
-        from dicomsort.training.pretrained import HUB  # noqa: PLC0415
-        from dicomsort.training.recipe import RECIPES, make_recipe  # noqa: PLC0415
         from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
 
         division = SplitOptions(split, split_column, tuple(hold_out or ()), folds)

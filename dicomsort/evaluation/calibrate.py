@@ -143,7 +143,7 @@ def _calibrated(
     found, reached, guaranteed = reviewed(fitted, scores, truth, patients, target)
     if not reached and question.at == 0:
         raise UsageError(
-            f"'{before.name}': even the surest of {len(truth)} answers are not right in "
+            f"'{question.target}': even the surest of {len(truth)} answers are not right in "
             f"{target:g} of the cases; use a lower --target-precision"
         )
     fitted = found if reached else replace(fitted, review_below=before.review_below)

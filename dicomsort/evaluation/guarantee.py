@@ -226,10 +226,11 @@ def told(name: str, promise: Guarantee) -> str:
             f"above it are right on images like these ({seen})"
         )
     least = least_patients(promise.target)
-    why = "nothing can guarantee that" if least is None else f"it takes at least {least} patients, all right"
+    why = "nothing can" if least is None else f"it takes {least} patients or more, all right"
     return (
-        f"{where}: WITHOUT GUARANTEE, it is only what these images gave ({seen}); that {promise.target:.1%} "
-        f"are right could not be shown with {promise.confidence:.0%} confidence ({why})"
+        f"{where}: WITHOUT GUARANTEE of {promise.target:.1%} ({why}); above it are {promise.coverage:.1%} of "
+        f"these images, {promise.images - promise.wrong} of {promise.images} right, of "
+        f"{promise.patients} patients"
     )
 
 

@@ -137,3 +137,24 @@ def comparison_table(target: str, comparisons: Sequence[Comparison]) -> Table:
     title = f"comparison for '{target}', differences to {comparisons[0].name}"
     columns = ("model", *(_OVERALL[name] for name in names))
     return Table(title, columns, tuple(rows), (_OVERALL["recall_macro"],))
+
+
+def comparison_blocks(target: str, comparisons: Sequence[Comparison]) -> tuple[Table, ...]:
+    """Say what `comparison_table` does in a table for each model, for where that has no room."""
+    names = [name for name in _COMPARED if name in comparisons[0].figures.overall]
+    first = comparisons[0].name
+    return tuple(
+        Table(
+            f"{one.name} for '{target}'" + (f", differences to {first}" if one.differences else ""),
+            ("figure", "value", "95 % interval", *(("difference",) if one.differences else ())),
+            tuple(_compared_row(one, name) for name in names),
+        )
+        for one in comparisons
+    )
+
+
+def _compared_row(one: Comparison, name: str) -> tuple[str, ...]:
+    figure = one.figures.overall[name]
+    value, _, interval = figure_text(figure).partition(" ")
+    differs = (_difference_text(one.differences.get(name)),) if one.differences else ()
+    return (_OVERALL[name], value, interval.strip("()"), *differs)

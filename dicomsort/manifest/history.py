@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.manifest.rows import Record
 from dicomsort.outcome import TROUBLE, FileStamp, Placement, Status
 from dicomsort.system.escaping import escape
@@ -157,6 +157,16 @@ def cells(path: str, *names: str) -> Iterator[list[str]]:
                 yield [values[place] for place in places]
         except (*DAMAGE, IndexError) as error:
             raise damaged(path) from error
+
+
+def rows_with(path: str, column: str, wanted: Iterable[str]) -> int | None:
+    """Count the files of a manifest whose last row has one of these values; None if it cannot be read."""
+    these = set(wanted)
+    try:
+        found = zip(last_rows(path).tolist(), cells(path, column), strict=False)
+        return sum(1 for counts, (cell,) in found if counts and cell in these)
+    except (OSError, ValueError, DicomsortError, csv.Error):
+        return None
 
 
 def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:

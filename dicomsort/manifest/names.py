@@ -1,5 +1,7 @@
 """What the program itself writes into an output folder, next to the class folders."""
 
+import os
+
 from dicomsort.system.locks import LOCK
 
 MANIFEST = "manifest.csv"
@@ -18,3 +20,8 @@ OWN_FOLDER = ".dicomsort"
 _FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT)
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
+
+
+def manifest_in(out: str) -> str:
+    """Return the path of the manifest that is meant: an output folder stands for the one in it."""
+    return os.path.join(out, MANIFEST) if os.path.isdir(out) else out

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from dicomsort.system.escaping import escape
 
 _BEFORE = {"engine": "torch", "evidence": "pixels"}
 """What folders of earlier versions were filled with, which did not write it down."""
+_FLAGS = ("keep_duplicates", "include_secondary_capture")
+_VALUES = ("review_below", "layout", "max_pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,7 @@ class RunFile:
         """
         for name, value in run.fixed.items() if self.runs else ():
             if (was := self.fixed.get(name, _BEFORE.get(name))) != value:
-                told = name in ("engine", "precision", "evidence") and isinstance(was, str)
-                same = f"--{name} {was}" if told else "the same settings"
-                raise UsageError(
-                    f"'{escape(self._folder)}' was filled with another {name} ({was}, now {value}); "
-                    f"use another --out, or {same}"
-                )
+                raise UsageError(f"'{escape(self._folder)}' was {_difference(name, was, value)}")
         if run.facts["dry_run"] and any(not earlier.get("dry_run") for earlier in self.runs):
             raise UsageError(
                 f"'{escape(self._folder)}' holds sorted files; give a dry run an --out of its own"
@@ -171,3 +169,25 @@ class RunFile:
                 file.write(json.dumps(held, indent=2) + "\n")
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    """Say with what an output was filled, what is another now, and what to do about it."""
+    option = f"--{name.replace('_', '-')}"
+    if name == "roots" and isinstance(was, list):
+        return f"made from {_several(was)}; for {_several(now)} use another --out"
+    if name in _FLAGS and isinstance(was, bool):
+        made, again = ("with", "give it again") if was else ("without", "leave it out")
+        return f"made {made} {option}; use another --out, or {again}"
+    if name in _VALUES and was is not None:
+        value = shlex.quote(str(was))
+        return f"made with {option} {value}, not {now}; use another --out, or {option} {value}"
+    told = name in ("engine", "precision", "evidence") and isinstance(was, str)
+    same = f"{option} {was}" if told else "the same --model" if name == "model" else "the same settings"
+    return f"filled with another {name} ({was}, now {now}); use another --out, or {same}"
+
+
+def _several(roots: Sequence[str], most: int = 3) -> str:
+    """Name the first of several folders, and how many more there are."""
+    more = f" and {len(roots) - most} more" if len(roots) > most else ""
+    return ", ".join(map(str, roots[:most])) + more

@@ -91,13 +91,17 @@ def place_on_scale(number: float) -> float:
 
 
 class Shown(NamedTuple):
-    """A file whose picture may be shown; texts as the manifest writes them. at: the place of its row."""
+    """A file whose picture may be shown; texts as the manifest writes them. at: the place of its row.
+
+    label: the model's, where a person has said another.
+    """
 
     confidence: float
     at: int
     path: str
     destination: str
     action: str
+    label: str = ""
 
 
 class Best:
@@ -132,6 +136,12 @@ class Examples:
         self.count += 1
         if len(self.first) < most:
             self.first.append(one)
+
+
+def sure(confidence: float) -> str:
+    """Return a confidence as a person reads it; `>0.999` instead of one that would be rounded to 1."""
+    text = f"{confidence:.3f}"
+    return ">0.999" if text == "1.000" else text
 
 
 def share(count: float, of: float) -> str:

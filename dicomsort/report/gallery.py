@@ -106,7 +106,9 @@ def check_index(out: str) -> None:
                     continue
         except OSError:
             pass
-        raise UsageError(f"'{escape(path)}' is no index of dicomsort, and stays: choose another --out")
+        raise UsageError(
+            f"'{escape(path)}' was not written by dicomsort and is left alone: choose another --out"
+        )
 
 
 def write_index(chosen: Iterable[Chosen], out: str) -> int:

@@ -71,23 +71,32 @@ def group_of(status: str, reasons: str, decided: str = "") -> Group:
 class Shelf:
     """The radiographs of one label: how sure the model is of them, and which to show.
 
-    placed, review: of those in its folder and of those in review, or planned for either.
+    placed, review: of those in its folder and of those in review, or planned for either. decided: on how many
+    of the former a person has said the same as the model. moved: those of which the model has said another
+    label; its confidence is of that one, so they are nowhere else.
     """
 
     def __init__(self, pictures: int) -> None:
+        self.decided = self.moved_count = 0
+        self.moved = Best(pictures, lowest=False)
         self.placed, self.review = Spread(), Spread()
         self.surest, self.least_sure = Best(pictures, lowest=False), Best(pictures, lowest=True)
         self.doubtful = Best(pictures, lowest=True)
 
-    def put(self, one: Shown, for_review: bool) -> None:
-        """Count a radiograph."""
-        if for_review:
+    def put(self, one: Shown, for_review: bool, decided: bool = False) -> None:
+        """Count a radiograph. decided: whether a person has said what it is."""
+        if one.label:
+            self.moved_count += 1
+            self.moved.offer(one)
+        elif for_review:
             self.review.add(one.confidence)
             self.doubtful.offer(one)
         else:
             self.placed.add(one.confidence)
             self.surest.offer(one)
-            self.least_sure.offer(one)
+            self.decided += decided
+            if not decided:
+                self.least_sure.offer(one)
 
 
 @dataclass(slots=True)
@@ -247,7 +256,7 @@ class _Tally:
         if group is Group.TROUBLE:
             self._trouble(status, reason, cells)
         elif group in RADIOGRAPHS:
-            self._shelve(_shelf(label, decided), group, cells)
+            self._shelve(_shelf(label, decided), group, cells, (label, decided))
         if len(self._ways) > _MOST_WAYS or len(self._body_parts) > _MOST_WAYS:
             self._spread()
         if when := cells[self._when]:
@@ -270,8 +279,8 @@ class _Tally:
             return
         troubles.setdefault((status, why), Examples()).add(uncell(cells[self._path]), _PATHS)
 
-    def _shelve(self, label: str, group: Group, cells: Sequence[str]) -> None:
-        """Count a radiograph under its label."""
+    def _shelve(self, label: str, group: Group, cells: Sequence[str], said: tuple[str, str]) -> None:
+        """Count a radiograph under its label. said: by the model, and by a person, as cells."""
         self._body_parts[cells[self._part], label] += 1
         if not label or not cells[self._confidence]:
             return
@@ -281,8 +290,12 @@ class _Tally:
             if len(shelves) >= _MOST_LABELS:
                 return
             shelf = shelves[label] = Shelf(self._pictures)
+        model, person = map(uncell, said)
         places = cells[self._path], cells[self._destination], cells[self._action]
-        shelf.put(Shown(float(cells[self._confidence]), self._at, *places), group in IN_REVIEW)
+        one = Shown(
+            float(cells[self._confidence]), self._at, *places, (model or UNKNOWN) if model != label else ""
+        )
+        shelf.put(one, group in IN_REVIEW, bool(person))
 
     def figures(self) -> Figures:
         """Return what was counted."""

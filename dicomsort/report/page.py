@@ -15,10 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dicomsort import __version__
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.report import charts, tables
-from dicomsort.report.counts import Best, Shown, share
-from dicomsort.report.gather import Figures, Group
+from dicomsort.report.counts import Best, Shown, share, sure
+from dicomsort.report.gather import Figures, Group, Shelf
 from dicomsort.report.pictures import SIDE, fair_share
 from dicomsort.report.tables import Table, clipped
+from dicomsort.sorting.by_hand import BY_HAND
 from dicomsort.system.escaping import escape, uncell, unescape
 
 MARK = '<meta name="generator" content="dicomsort report">'
@@ -31,7 +32,7 @@ _STAGES = {
     "walk": "finding files",
     "header": "reading headers, in workers",
     "pixels": "decoding pictures, in workers",
-    "network": "the network, by the clock, in all its lanes",
+    "network": "the network, by the clock, all its threads added up",
     "place": "placing files",
     "wait": "the network waiting for files that had been read, by the clock",
 }
@@ -107,6 +108,7 @@ def _environment() -> Environment:
     environment.filters["bytes"] = readable_size
     environment.filters["path"] = lambda text: clipped(uncell(text), _LONGEST_PATH)
     environment.filters["clipped"] = clipped
+    environment.filters["sure"] = sure
     environment.filters["escaped"] = escape
     return environment
 
@@ -164,9 +166,13 @@ def _classes(figures: Figures) -> dict[str, Any]:
 
 
 def _histograms(figures: Figures, threshold: object) -> list[charts.Histogram]:
-    labels = [label for label in tables.labels_of(figures) if label in figures.shelves][:_HISTOGRAMS]
-    shelves = [(clipped(label, 40), figures.shelves[label]) for label in labels]
-    return [charts.histogram(label, shelf.placed, shelf.review, threshold) for label, shelf in shelves]
+    shelves = [(label, figures.shelves.get(label)) for label in tables.labels_of(figures)]
+    drawn = [
+        charts.histogram(clipped(label, 40), shelf.placed, shelf.review, threshold)
+        for label, shelf in shelves
+        if shelf
+    ]
+    return [one for one in drawn if one.count][:_HISTOGRAMS]
 
 
 def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
@@ -182,14 +188,15 @@ def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
 def _bests(figures: Figures) -> Iterator[tuple[str, list[tuple[str, Best]]]]:
     for label in tables.labels_of(figures):
         if shelf := figures.shelves.get(label):
-            yield (
-                label,
-                [
-                    ("Surest", shelf.surest),
-                    ("Least sure of those not in review", shelf.least_sure),
-                    ("In review: least sure", shelf.doubtful),
-                ],
-            )
+            yield label, list(_bests_of(shelf))
+
+
+def _bests_of(shelf: Shelf) -> Iterator[tuple[str, Best]]:
+    yield "Surest", shelf.surest
+    decided = f" ({shelf.decided:,} that people decided are left out)" if shelf.decided else ""
+    yield f"Least sure of those not in review{decided}", shelf.least_sure
+    yield "In review: least sure", shelf.doubtful
+    yield f"Put here by people, and the model said otherwise ({shelf.moved_count:,})", shelf.moved
 
 
 def _strips(figures: Figures, pictures: Mapping[int, str]) -> list[tuple[str, list[Strip]]]:
@@ -215,11 +222,18 @@ def _decisions(figures: Figures) -> dict[str, Any]:
         "unsure": decisions.unsure,
         "changed": decisions.changed,
         "share": share(decisions.changed, decisions.count),
-        "people": len(decisions.by.rows),
+        "by": _deciders(decisions.by.rows),
         "first": clipped(decisions.first, 20),
         "last": clipped(decisions.last, 20),
         "tables": list(tables.decision_tables(figures)),
     }
+
+
+def _deciders(by: Mapping[str, int]) -> str:
+    """Return who has decided, in words; who moves a file by hand leaves no name."""
+    people = len([name for name in by if name != BY_HAND])
+    words = ["one person" if people == 1 else f"{people:,} people"] if people else []
+    return " and ".join([*words, *([f"files {BY_HAND}"] if BY_HAND in by else [])])
 
 
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +245,8 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
         name: clipped(str(sample.get(name, "-")), 20)
         for name in ("drawn", "of", "answered", "right", "unsure")
     }
-    shares = {name: tables.percent(sample.get(name)) for name in ("precision", "low", "high", "confidence")}
+    shares = {name: tables.percent(sample.get(name)) for name in ("precision", "low", "high")}
+    shares["confidence"] = tables.percent(sample.get("confidence"), "g")
     rows = tables.spot_check_rows(sample.get("labels"))
     return {**told, **shares, "table": Table("Spot check by label", head, rows) if rows else None}
 
@@ -313,7 +328,8 @@ def _next_steps(figures: Figures, run: Run) -> Iterator[tuple[str, str]]:
         plan = shlex.quote(escape(os.path.join(run.out, MANIFEST)))
         yield f"Place what is planned ({planned:,})", f"dicomsort apply {plan}"
     if groups[Group.REVIEW]:
-        yield f"Look at the {groups[Group.REVIEW]:,} files in review", f"dicomsort review {out}"
+        files = "file" if groups[Group.REVIEW] == 1 else f"{groups[Group.REVIEW]:,} files"
+        yield f"Look at the {files} in review", f"dicomsort review {out}"
     if groups[Group.TROUBLE] and run.roots:
         roots = " ".join(shlex.quote(escape(root)) for root in run.roots) if len(run.roots) < 6 else "IN..."
         yield (

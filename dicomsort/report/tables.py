@@ -131,9 +131,9 @@ def spot_check_rows(labels: object) -> list[list[str]]:
     ]
 
 
-def percent(value: object) -> str:
-    """Return a share from 0 to 1 in percent; `-` if it is none."""
-    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "-"
+def percent(value: object, form: str = ".1f") -> str:
+    """Return a share from 0 to 1 in percent; `-` if it is none. form: of its digits."""
+    return f"{100 * value:{form}} %" if isinstance(value, int | float) else "-"
 
 
 def review_share(figures: Figures) -> str:

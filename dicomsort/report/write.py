@@ -89,7 +89,9 @@ def check_target(target: str) -> None:
         return
     except OSError as error:
         raise TargetError(f"'{escape(target)}' cannot be written: {error.strerror}") from error
-    raise UsageError(f"'{escape(target)}' is no report of dicomsort, and stays: name another file by --out")
+    raise UsageError(
+        f"'{escape(target)}' was not written by dicomsort and is left alone: choose another --out"
+    )
 
 
 def run_of(folder: str) -> Run:

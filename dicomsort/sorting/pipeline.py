@@ -329,6 +329,7 @@ def _read_found(
 def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
     tally.statuses[row.status] += 1
     tally.archives += Reason.ARCHIVE in row.reasons
+    tally.honored += row.reviewed is not None
     if row.label:
         tally.labels[row.label] += 1
     if watch is not None:

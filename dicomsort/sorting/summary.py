@@ -28,6 +28,7 @@ class SortSummary:
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
     by_hand: files that somebody had moved within the output, which is taken for a decision. astray: those in
     folders that are no classes, by folder. taken_back: decisions of persons that could not be carried out.
+    honored: files that went where a person had said.
     """
 
     found: int = 0
@@ -41,6 +42,7 @@ class SortSummary:
     by_hand: int = 0
     astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
+    honored: int = 0
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0

@@ -17,8 +17,7 @@ from dicomsort.errors import UsageError
 from dicomsort.model.bundle import NetworkSpec
 from dicomsort.model.networks import Network, spec_for
 from dicomsort.model.ood import PREFIX
-
-HUB = "hub"
+from dicomsort.training.recipe import HUB
 
 
 def create_for_training(

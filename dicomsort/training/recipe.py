@@ -4,12 +4,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomsort.errors import UsageError
+from dicomsort.errors import ModelError, UsageError
+from dicomsort.model.bundle import WEIGHTS, locate
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("onecycle", "sgdr", "constant")
 NORMALISING = ("network", "data", "unit")
-NO_WEIGHTS = "none"
+NO_WEIGHTS, HUB = "none", "hub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,14 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values; of a path of this machine only the name."""
         paths = {name: getattr(self, name) for name in ("pretrained", "teacher")}
-        names = {name: Path(path).name if path else None for name, path in paths.items()}
+        names = {name: _name_of(Path(path)) if path else None for name, path in paths.items()}
         lists = {"auxiliary": list(self.auxiliary), "tree": list(map(list, self.tree))}
         return {**asdict(self), **names, **lists}
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a file, or of the bundle whose weights it holds."""
+    return path.resolve().parent.name if path.name == WEIGHTS else path.name
 
 
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
@@ -132,12 +138,30 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
 def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:
     """Make a recipe of a paper's settings and of what was given in addition; None counts as not given.
 
-    Raises UsageError for an unknown name or value.
+    pretrained: see `weights_of`. Raises UsageError for an unknown name or value.
     """
     if name is not None and name not in RECIPES:
         raise UsageError(f"--recipe '{name}' is unknown: use {', '.join(RECIPES)}")
     settings = dict(RECIPES[name][0]) if name is not None else {}
     settings |= {key: value for key, value in given.items() if value is not None}
-    if settings.get("pretrained") == NO_WEIGHTS:
-        del settings["pretrained"]
+    settings["pretrained"] = weights_of(settings.get("pretrained") or NO_WEIGHTS)
     return Recipe(**settings)
+
+
+def weights_of(start: str) -> str | None:
+    """Return the file of the weights to start from; `hub` as it is, and None for `none`.
+
+    start: a safetensors file, a bundle's folder or a shipped model's name. Raises UsageError if it is none.
+    """
+    if start in (NO_WEIGHTS, HUB):
+        return None if start == NO_WEIGHTS else start
+    if Path(start).is_file():
+        return start
+    try:
+        return str(locate(start) / WEIGHTS)
+    except ModelError as error:
+        if Path(start).is_dir():
+            raise UsageError(f"--pretrained: there is no model in folder '{start}'") from error
+        raise UsageError(
+            f"--pretrained: there is no file '{start}', and no shipped model of that name"
+        ) from error

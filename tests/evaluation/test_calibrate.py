@@ -130,6 +130,8 @@ def test_a_precision_out_of_reach_is_said(small_bundle: Bundle) -> None:
     samples = tuple(Sample(Path("x"), "x", (label,), "", "") for label in ("spine", "others"))
     with pytest.raises(UsageError, match="use a lower --target-precision"):
         calibrate(small_bundle, (), Logits(samples, logits, ()), CalibrationSettings())
+    with pytest.raises(UsageError, match="'my column': even the surest of 2 answers"):
+        calibrate(small_bundle, ("my column",), Logits(samples, logits, ()), CalibrationSettings())
     further = Head("second", ROUTER_LABELS, review_below=0.25)
     twice = replace(small_bundle, further=(further,))
     both = np.concatenate([logits, logits], axis=1)

@@ -1,17 +1,27 @@
 """After a run a person sees what is where, and with which command to go on."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from outputs import rows, settings
 from predictors import FixedPredictor
 from program import Ran, inside
 from reports import words_of
+from rich.console import Console
 from written import picture, write_dicom
 
 from dicomsort.cli import console
+from dicomsort.cli.evaluate import _tell
 from dicomsort.errors import ExitCode
+from dicomsort.evaluation.bootstrap import Estimate
+from dicomsort.evaluation.evaluate import Comparison
+from dicomsort.evaluation.metrics import Predictions, measure
+from dicomsort.evaluation.predictions import EvalSettings
+from dicomsort.evaluation.report import Results
+from dicomsort.manifest.history import rows_with
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Status
 from dicomsort.sorting.inputs import Shard
@@ -27,6 +37,11 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(8):
         write_dicom(folder / f"{number}.dcm", picture(number))
     return folder
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the console be that of a terminal of 80 columns."""
+    monkeypatch.setattr(console, "console", lambda: Console(stderr=True, soft_wrap=True, width=80))
 
 
 def middle(inbox: Path, tmp_path: Path, bundle: Bundle) -> float:
@@ -70,7 +85,50 @@ def test_the_table_tells_sorted_and_review_apart(
         }  # fmt: skip
         assert done.as_dict()["labels"][label] == len(mine)
     assert sum(int(counts[1]) for counts in told.values()) == 4
-    assert err.endswith(f"to go on: dicomsort review {out}; all at a glance: dicomsort report {out}\n")
+    assert err.endswith(
+        f"to go on: dicomsort review {out}\ndicomsort: all at a glance: dicomsort report {out}\n"
+    )
+
+
+def test_long_labels_go_on_in_the_next_line_of_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    """Nothing of them is cut: what a person cannot read is no table."""
+    narrow(monkeypatch)
+    label = "radiographs_of_the_" + "very_" * 12 + "long_class"
+    done = SortSummary(found=3, radiographs={label: Counter(planned=2, planned_review=12345)})
+    console.report_summary(done, "out")
+    err = capfd.readouterr().err
+    table = err.partition("by label\n")[2].partition("dicomsort:")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert "…" not in err
+    assert "".join(line.split()[0] for line in table if "_" in line) == label
+    assert "12345" in err
+    assert "12347" in err
+
+
+def test_models_are_compared_in_blocks_where_a_table_would_be_cut(
+    monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    given = Predictions(
+        "multiclass", ("a", "b"), np.array([0, 1, 1]), np.array([0, 1, 0]), np.eye(2)[[0, 1, 0]]
+    )
+    figures = measure(given, bootstrap=50)
+    by = {name: Estimate(0.01, -0.02, 0.03) for name in figures.overall}
+    compared = (Comparison("one", figures, {}), Comparison("two", figures, by))
+    results = Results((), {"group": compared}, (), "test", EvalSettings())
+    _tell(results, None)
+    assert "comparison for 'group', differences to one" in capfd.readouterr().err
+    narrow(monkeypatch)
+    _tell(results, None)
+    err = capfd.readouterr().err
+    assert "comparison" not in err
+    assert "…" not in err
+    assert max(map(len, err.splitlines())) <= 80
+    assert "two for 'group', differences to one" in err
+    accuracy = figures.overall["accuracy"]
+    row = f"accuracy {accuracy.value:.3f} {accuracy.low:.3f} to {accuracy.high:.3f} +0.010 (-0.020 to +0.030)"
+    assert row in re.sub(" +", " ", err)
 
 
 def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
@@ -85,7 +143,7 @@ def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
     err = capfd.readouterr().err
     assert "planned for its class planned for review files" in re.sub(" +", " ", err)
     assert err.endswith(
-        f"dicomsort report '{out}', and if it is right: dicomsort apply '{out}/manifest.csv'\n"
+        f"to go on: dicomsort report '{out}'\ndicomsort: and if that is right: dicomsort apply '{out}'\n"
     )
 
 
@@ -96,6 +154,20 @@ def test_without_anything_to_look_at_only_the_report_is_named(capfd: Capture) ->
     err = capfd.readouterr().err
     assert err.endswith("dicomsort: all at a glance: dicomsort report out\n")
     assert "radiographs" not in err
+
+
+def test_progress_knows_how_many_files_there_are(inbox: Path, tmp_path: Path, small_bundle: Bundle) -> None:
+    """Of a file that has several rows the last one counts."""
+    threshold, path = middle(inbox, tmp_path, small_bundle), str(tmp_path / "out" / "manifest.csv")
+    plan = settings(inbox, tmp_path / "out", review_below=threshold, dry_run=True)
+    sort(plan, FixedPredictor(small_bundle))
+    assert rows_with(path, "status", (Status.PLANNED,)) == 8
+    first = Path(path).read_text().splitlines()[1]
+    with Path(path).open("a") as file:
+        file.write(first.replace(",planned,", ",sorted,", 1) + "\n")
+    assert rows_with(path, "status", (Status.PLANNED,)) == 7
+    assert rows_with(path, "colour", ("red",)) is None
+    assert rows_with(str(tmp_path / "none.csv"), "status", ("sorted",)) is None
 
 
 def test_a_merge_tells_the_same(inbox: Path, tmp_path: Path, small_bundle: Bundle, capfd: Capture) -> None:

@@ -102,6 +102,19 @@ def test_files_that_cannot_be_read_are_told_and_not_in_the_index(
     assert len(index(tmp_path / "p")) == len(NAMES)
 
 
+def test_what_is_there_already_is_told_apart_from_what_is_new(
+    out: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ("render", "--from", out, "--out", tmp_path / "shown")
+    inside(capfd, *words)
+    next((tmp_path / "shown").glob("*.png")).unlink()
+    ran = inside(capfd, *words)
+    assert ran.code == ExitCode.SOME_FAILED
+    assert "not written" not in ran.err
+    there = "1 was" if len(NAMES) == 2 else f"{len(NAMES) - 1} were"
+    assert f"dicomsort: 1 picture written; {there} there already: choose a new --out\n" in ran.err
+
+
 def test_the_same_again_replaces_no_picture_and_keeps_the_index(
     out: Path, tmp_path: Path, capfd: Capture
 ) -> None:
@@ -110,7 +123,9 @@ def test_the_same_again_replaces_no_picture_and_keeps_the_index(
     before = tree(tmp_path / "shown")
     ran = inside(capfd, *words)
     assert ran.code == ExitCode.SOME_FAILED
-    assert Reason.DESTINATION_TAKEN in ran.err
+    assert ran.err == (
+        f"dicomsort: 0 pictures written; {len(NAMES)} were there already: choose a new --out\n"
+    )
     assert tree(tmp_path / "shown") == before
 
 

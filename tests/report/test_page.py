@@ -117,9 +117,65 @@ def test_what_people_decided_is_told(tmp_path: Path) -> None:
     ]
     words = words_of(made(output(tmp_path, rows)))
     assert "3 files were decided by 2 people between 2026-11-29T03:15:02Z and 2026-11-30T10:00:00Z" in words
-    assert "changed 2 times (66.7 %). 1 more could not be told and stays in review" in words
+    assert "changed 2 times (66.7 %). 1 was left as unsure and stays in review" in words
     assert "The model's label against a person's" in words.replace("&#39;", "'")
     assert "1 excluded by a person" in words
+
+
+def test_who_moved_files_by_hand_counts_as_nobody_else(tmp_path: Path) -> None:
+    rows = [
+        row("/in/1", reviewed=decided("spine", "ann")),
+        row("/in/2", reviewed=decided("spine", "moved by hand")),
+    ]
+    words = words_of(made(output(tmp_path, rows)))
+    assert "2 files were decided by one person and files moved by hand between" in words
+
+
+def test_what_people_called_otherwise_has_a_strip_of_its_own_and_no_place_in_the_others(
+    tmp_path: Path,
+) -> None:
+    """The model's confidence is of its own label, and says nothing of the label that a person gave."""
+    rows = [
+        row("/in/1", label="spine", confidence=0.9999, reviewed=decided("hand")),
+        row("/in/2", label="spine", confidence=0.3, reviewed=decided("hand")),
+        row("/in/3", confidence=0.2, reviewed=decided("hand")),
+        row("/in/4", confidence=0.9996),
+        row("/in/5", Status.REVIEW, confidence=0.1),
+    ]
+    found = gather(str(output(tmp_path, rows) / "manifest.csv"))
+    shelf = found.shelves["hand"]
+    assert sum(shelf.placed.counts) == 2
+    assert [one.path for one in shelf.surest.ranked()] == ["/in/4", "/in/3"]
+    assert [one.path for one in shelf.least_sure.ranked()] == ["/in/4"]
+    assert [(one.path, one.label) for one in shelf.moved.ranked()] == [("/in/1", "spine"), ("/in/2", "spine")]
+    words = words_of(
+        made(tmp_path, {one.at: "data:image/jpeg;base64,AA==" for one in wanted_pictures(found, 8)})
+    )
+    assert (
+        "Put here by people, and the model said otherwise (2) spine &gt;0.999 hand/1 spine 0.300 hand/2"
+        in words
+    )
+    assert "Surest &gt;0.999 hand/4" in words
+    assert "hand 3 radiographs, highest bar 2" in words
+
+
+def test_how_many_people_decided_stands_over_the_least_sure(tmp_path: Path) -> None:
+    rows = [row(f"/in/{number}", confidence=0.5 + number / 100) for number in range(10)]
+    rows += [row(f"/in/d{number}", confidence=0.1, reviewed=decided("hand")) for number in range(2)]
+    found = gather(str(output(tmp_path, rows) / "manifest.csv"), 4)
+    words = words_of(
+        made(tmp_path, {one.at: "data:image/jpeg;base64,AA==" for one in wanted_pictures(found, 4)})
+    )
+    assert "Least sure of those not in review (2 that people decided are left out) 0.500 hand/0" in words
+
+
+def test_a_label_that_only_people_gave_has_no_histogram(tmp_path: Path) -> None:
+    words = words_of(made(output(tmp_path, [row("/in/1", reviewed=decided("spine"))])))
+    assert "spine 0 radiographs" not in words
+
+
+def test_a_single_file_in_review_is_no_plural(tmp_path: Path) -> None:
+    assert "Look at the file in review" in words_of(made(output(tmp_path, [row("/in/1", Status.REVIEW)])))
 
 
 def test_a_spot_check_is_told_with_its_interval_and_a_damaged_one_is_not(tmp_path: Path) -> None:
@@ -137,7 +193,7 @@ def test_a_spot_check_is_told_with_its_interval_and_a_damaged_one_is_not(tmp_pat
     output(tmp_path, [row("/in/1")])
     (tmp_path / "review.json").write_text(json.dumps({"sample": sample}))
     words = words_of(made(tmp_path))
-    assert "Precision 97.2 % , with 95.0 % confidence between 93.6 % and 99.1 %" in words
+    assert "Precision 97.2 % , with 95 % confidence between 93.6 % and 99.1 %" in words
     assert "hand 2100 80 80 79 98.8 % 93.0 % to 99.0 %" in words
     for damaged in ("{", "[]", '{"sample": 3}', '{"sample": {"answered": "many"}}'):
         (tmp_path / "review.json").write_text(damaged)

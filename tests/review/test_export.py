@@ -124,6 +124,10 @@ def test_the_command_says_what_it_wrote_and_names_nobody(out: Path, tmp_path: Pa
     done = command("review", str(out), "--export", str(tmp_path / "labels.csv"))
     assert (done.code, done.out) == (0, "")
     assert "7 images with a class that a person decided" in done.err
+    assert f"dicomsort: to go on: dicomsort train {tmp_path}/labels.csv --target label " in done.err
+    both = command("review", str(out), "--export", str(tmp_path / "other.csv"), "--sample", "3")
+    assert both.code == 2
+    assert both.err == "dicomsort: --sample does not go with --export, which opens no page\n"
     written = (tmp_path / "labels.csv").read_text()
     assert "CANARY" not in written + done.err
     assert json.loads((out / "run.json").read_text())["decisions"] == os.path.getsize(out / "decisions.csv")

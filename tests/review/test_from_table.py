@@ -139,6 +139,9 @@ def test_the_command_tells_a_person_and_a_program(inbox: Path, out: Path, tmp_pa
     planned = command("correct", str(out), given, "--dry-run")
     assert planned.code == 3
     assert "1 file would be decided on" in planned.err
+    workbook = command("correct", str(out), str(tmp_path / "labels.XLSX"))
+    assert workbook.code == 2
+    assert "labels.XLSX' is not a CSV: save it as CSV UTF-8" in workbook.err
     assert "refused: line 3: there is no class 'foot'" in planned.err
     done = command("correct", str(out), given, "--json", "--label", "foot", "--by", "Dr. B")
     assert json.loads(done.out)["decided"] == 2

@@ -67,7 +67,7 @@ def test_decisions_are_written_when_the_program_is_ended(out: Path, tmp_path: Pa
     assert code == ExitCode.DONE, said
     assert said.splitlines()[:2] == [
         "dicomsort: 8 decisions made; all are written",
-        "dicomsort: spot check: 4 of 4 files looked at",
+        "dicomsort: spot check: 4 of 4 files answered",
     ]
     assert said.splitlines()[2].startswith("dicomsort: precision 1.000 (0.3")
     found = rows(out)

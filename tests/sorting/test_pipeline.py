@@ -116,7 +116,7 @@ def test_a_manifest_that_points_outside_the_output_is_refused(
 
 def test_other_roots_need_another_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
-    with pytest.raises(UsageError, match="another roots"):
+    with pytest.raises(UsageError, match=rf"was made from {inbox}; for {inbox}/s0 use another --out"):
         sort(settings(inbox / "s0", tmp_path / "out"), predictor)
 
 
@@ -371,7 +371,10 @@ def test_another_threshold_needs_another_output(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
-    with pytest.raises(UsageError, match="another review_below"):
+    with pytest.raises(
+        UsageError,
+        match=r"made with --review-below 0\.0, not 0\.5; use another --out, or --review-below 0\.0",
+    ):
         sort(settings(inbox, tmp_path / "out", review_below=0.5), predictor)
 
 
@@ -489,7 +492,7 @@ def test_duplicates_can_be_kept(tmp_path: Path, write_dicom: Write, predictor: F
     tally = sort(settings(folder, out, keep_duplicates=True), predictor)
     assert tally.statuses[Status.DUPLICATE] == 0
     check_places(folder, out)
-    with pytest.raises(UsageError, match="another keep_duplicates"):
+    with pytest.raises(UsageError, match="made with --keep-duplicates; use another --out, or give it again"):
         sort(settings(folder, out), predictor)
 
 

@@ -1,4 +1,4 @@
-"""What a person decides sticks: files move, rows say so, and every later command honours it."""
+"""What a person decides sticks: files move, rows say so, and every later command honors it."""
 
 import errno
 import os
@@ -159,8 +159,9 @@ def test_a_manifest_that_is_lost_takes_no_decision_with_it(
     decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded"})
     held = rows(out)
     (out / "manifest.csv").unlink()
-    sort(settings(inbox, out, review_below=1.0), predictor)
+    assert sort(settings(inbox, out, review_below=1.0), predictor).honored == 2
     assert rows(out) == held
+    assert sort(settings(inbox, out, review_below=1.0), predictor).honored == 0
 
 
 def test_a_planned_file_is_decided_on_before_it_is_placed(
@@ -188,7 +189,7 @@ def test_a_file_that_changed_since_is_asked_again(inbox: Path, out: Path, predic
     agree(inbox, out)
 
 
-def test_shards_and_their_merge_honour_decisions(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
+def test_shards_and_their_merge_honor_decisions(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
     decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded"})
     held = rows(out)
     plan.undo(str(out / "manifest.csv"))

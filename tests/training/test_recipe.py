@@ -8,6 +8,7 @@ import torch
 from trainings import RECIPE, place, prepared_from
 
 from dicomsort.errors import UsageError
+from dicomsort.model.bundle import WEIGHTS, Bundle, shipped_models
 from dicomsort.training import train
 from dicomsort.training.recipe import RECIPES, make_recipe
 
@@ -26,6 +27,23 @@ def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
             make_recipe(None, given)
     with pytest.raises(UsageError, match="--recipe 'vindr' is unknown"):
         make_recipe("vindr", {})
+
+
+def test_weights_to_start_from_are_a_file_or_a_model(tmp_path: Path, small_bundle: Bundle) -> None:
+    """A training records the model's name, for all bundles call their weights alike."""
+    shipped = make_recipe(None, {"pretrained": "router5"})
+    assert shipped.pretrained == str(shipped_models() / "router5" / WEIGHTS)
+    assert shipped.as_dict()["pretrained"] == "router5"
+    small_bundle.save(tmp_path / "mine")
+    mine = str(tmp_path / "mine" / WEIGHTS)
+    assert make_recipe(None, {"pretrained": str(tmp_path / "mine")}).pretrained == mine
+    assert make_recipe(None, {"pretrained": mine}).pretrained == mine
+    assert make_recipe(None, {"pretrained": "hub"}).pretrained == "hub"
+    assert make_recipe(None, {"pretrained": "none"}).pretrained is None
+    with pytest.raises(UsageError, match=r"there is no file 'x\.safetensors'"):
+        make_recipe(None, {"pretrained": "x.safetensors"})
+    with pytest.raises(UsageError, match="there is no model in folder"):
+        make_recipe(None, {"pretrained": str(tmp_path)})
 
 
 @pytest.mark.parametrize(("normalise", "mean", "std"), [("unit", 0.0, 1.0), ("data", None, None)])

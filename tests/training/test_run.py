@@ -80,7 +80,7 @@ WRONG = [
     (["--target", "light", "--schedule", "linear"], ExitCode.USAGE, "--schedule 'linear' is unknown"),
     (["--target", "light", "--recipe", "vindr"], ExitCode.USAGE, "--recipe 'vindr' is unknown"),
     (["--target", "light", "--arch", "vgg99"], ExitCode.USAGE, "no network 'vgg99'"),
-    (["--target", "light", "--pretrained", "x.safetensors"], ExitCode.USAGE, "cannot be read"),
+    (["--target", "light", "--pretrained", "x.safetensors"], ExitCode.USAGE, "no file 'x.safetensors'"),
     (["--target", "light", "--freeze", "2"], ExitCode.USAGE, "--freeze keeps weights that are there already"),
     (["--target", "light", "--corrections", "x.csv"], ExitCode.USAGE, "corrections 'x.csv' cannot be read"),
     (["--target", "light", "--folds", "x.csv"], ExitCode.USAGE, "--folds 'x.csv' cannot be read"),
