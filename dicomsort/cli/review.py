@@ -74,12 +74,12 @@ def review(
         if data is not None:
             raise UsageError("--data goes with --export")
         warm_up()
-        from dicomsort.review import desk as desks  # noqa: PLC0415
+        from dicomsort.review.opening import opened  # noqa: PLC0415
         from dicomsort.review.picture_cache import ThumbnailFolder  # noqa: PLC0415
         from dicomsort.review.serve import ServeSettings, serve  # noqa: PLC0415
         from dicomsort.review.thumbnails import FOLDER, Pictures  # noqa: PLC0415
 
-        with desks.opened(out, by or user_name(), tuple(label or ())) as desk:
+        with opened(out, by or user_name(), tuple(label or ())) as desk:
             if sample:
                 desk.draw(sample, seed)
             if desk.read_only:

@@ -20,9 +20,10 @@ from starlette.routing import Route
 from dicomsort import __version__
 from dicomsort.errors import DicomsortError, UsageError, internal
 from dicomsort.outcome import Failure, Reason
-from dicomsort.review.desk import Desk, Item
+from dicomsort.review.desk import Desk
 from dicomsort.review.guard import MOST_BYTES, Application, Guard, Session
 from dicomsort.review.index import Filter
+from dicomsort.review.items import Item
 from dicomsort.review.picture_cache import Answer
 from dicomsort.review.thumbnails import Pictures, Subject
 

@@ -5,70 +5,27 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import DicomsortError, InternalError, TargetError, UsageError, internal
+from dicomsort.errors import DicomsortError, InternalError, UsageError, internal
 from dicomsort.manifest.decisions import Appending, Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.reading import answers_in, read_row
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed
 from dicomsort.review import spot_check
 from dicomsort.review.index import Filter, Index
+from dicomsort.review.items import Item, Refusal, item_of
 from dicomsort.review.spot_check import SpotCheck
-from dicomsort.sorting import by_hand, shards
-from dicomsort.sorting.reviewing import Carrier, Places, Refused, choices, finish, refusal
+from dicomsort.sorting.reviewing import Carrier, Places, Refused, refusal
 from dicomsort.system.escaping import escape
-from dicomsort.system.locks import BusyError
-from dicomsort.system.people import check_name
 
 _SECONDS = 1.0
 _MOST_UNDONE = 1000
-_BUSY = (
-    "another dicomsort is working in this folder, so you can only look: "
-    "end it, then start this one again to decide"
-)
-_LOCKED = "this folder cannot be written to, so you can only look"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file as the page shows it. id: its number in the index. Names are escaped."""
-
-    id: int
-    path: str
-    folder: str
-    destination: str
-    status: str
-    label: str
-    confidence: float | None
-    reject_score: float | None
-    reasons: tuple[str, ...]
-    study: str
-    scores: dict[str, float]
-    further: dict[str, str]
-    modality: str
-    body_part_examined: str
-    view_position: str
-    rotation: int | None
-    reviewed_label: str
-    reviewed_by: str
-    reviewed_at: str
-    in_sample: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A file whose decision was not taken, and why."""
-
-    id: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +40,7 @@ class Writing:
 
 
 class Desk:
-    """What a person sees of an output folder, and decides. Use `opened`; methods may be called in any thread.
+    """What a person sees of an output folder, and decides; `opening.opened` makes one. For any thread.
 
     A decision is in decisions.csv when `decide` returns. Within a second it is on the disk, the file has
     moved and its row says so; what could not be carried out is taken back, and `notices` tells.
@@ -196,15 +153,7 @@ class Desk:
             if number in pending:
                 reviewed = pending[number]
                 record = record.decided(reviewed, self._places.destination(record, reviewed))
-        row = read_row(record)
-        return Item(
-            number, escape(row.path), escape(os.path.dirname(row.path)), escape(row.destination),
-            row.status.value, row.label, row.confidence, row.reject_score, row.reasons,
-            row.header.study_instance_uid, dict(row.scores),
-            {name: one.label for name, one in row.further.items()},
-            row.header.modality, row.header.body_part_examined, row.header.view_position, row.rotation,
-            row.reviewed_label, row.reviewed_by, row.reviewed_at, bool(self._index.sampled[number]),
-        )  # fmt: skip
+        return item_of(number, record, bool(self._index.sampled[number]))
 
     # --- what is decided
 
@@ -351,52 +300,6 @@ class Desk:
         writing.manifest.run_file.note_decisions(decisions.size, decisions.digest)
         if self._sample is not None:
             self._sample.save(self._index, self.out)
-
-
-@contextmanager
-def opened(out: str, by: str, further: Sequence[str] = ()) -> Iterator[Desk]:
-    """Open an output folder for a person.
-
-    What was decided before and is not carried out yet is done first, and what somebody has moved by hand is
-    recognized. If another program writes there, or nobody can, the desk is read-only. further: classes
-    besides those of the model. Raises UsageError if `out` is no output folder or a class or the name of who
-    decides is impossible, TargetError.
-    """
-    _check(out)
-    check_name(by)
-    with ExitStack() as stack:
-        writing, read_only = None, ""
-        try:
-            writing = stack.enter_context(_writing(out))
-        except BusyError:
-            read_only = _BUSY
-        except TargetError:
-            if os.access(out, os.W_OK):
-                raise
-            read_only = _LOCKED
-        answers = writing.manifest.answers if writing else answers_in(os.path.join(out, MANIFEST))
-        labels = choices(answers, writing.decisions if writing else Decisions(out), further)
-        desk = Desk(out, by, writing, read_only, labels)
-        stack.callback(desk.close)
-        desk.start()
-        yield desk
-
-
-def _check(out: str) -> None:
-    if not os.path.isfile(os.path.join(out, MANIFEST)):
-        raise UsageError(f"there is no {MANIFEST} in '{escape(out)}': name the --out folder of classify")
-    shards.check_merged(out)
-
-
-@contextmanager
-def _writing(out: str) -> Iterator[Writing]:
-    with Manifest.open_existing(os.path.join(out, MANIFEST)) as manifest:
-        decisions = Decisions(out)
-        finished = finish(manifest, out, decisions)
-        by_hand.recognize(manifest, out, decisions)
-        with decisions.appending() as journal:
-            carrier = Carrier(manifest, Places.of(out, manifest.run_file), journal)
-            yield Writing(manifest, decisions, journal, carrier, finished.refused)
 
 
 def _notice(record: Record, why: Refused) -> str:

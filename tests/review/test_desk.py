@@ -16,8 +16,9 @@ from written import picture, write_dicom
 
 from dicomsort.errors import InternalError, UsageError
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.review.desk import Desk, opened
+from dicomsort.review.desk import Desk
 from dicomsort.review.index import SORTS, Filter
+from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
 
 

@@ -16,9 +16,9 @@ from written import picture, write_dicom
 from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import Columns
 from dicomsort.errors import UsageError
-from dicomsort.review.desk import opened
 from dicomsort.review.export import Trained, export
 from dicomsort.review.index import Filter
+from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings
 

@@ -13,8 +13,8 @@ from program import command
 from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
-from dicomsort.review.desk import opened
 from dicomsort.review.from_table import Known, correct
+from dicomsort.review.opening import opened
 from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.reviewing import Refused

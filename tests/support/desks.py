@@ -19,9 +19,10 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError
 from dicomsort.review import serve
 from dicomsort.review.app import ReviewApp, page_files
-from dicomsort.review.desk import Desk, Item, Refusal
+from dicomsort.review.desk import Desk
 from dicomsort.review.guard import Session
 from dicomsort.review.index import Filter
+from dicomsort.review.items import Item, Refusal
 from dicomsort.review.picture_cache import ThumbnailFolder
 from dicomsort.review.thumbnails import Pictures
 from dicomsort.system.worker_pool import PoolSettings
