@@ -85,6 +85,11 @@ class Decisions:
         held = self._held.get(cell(escape(path)))
         return held is not None and held.reviewed is not None and held.stamp != stamp
 
+    def knows(self, record: Record) -> bool:
+        """Return whether anything was ever decided of a row's file, taken back or not."""
+        held = self._held.get(record.key)
+        return held is not None and held.stamp == record.stamp
+
     def differs(self, record: Record) -> bool:
         """Return whether a row does not say yet what was decided of its file, or still says it."""
         held = self._held.get(record.key)

@@ -172,7 +172,7 @@ class Desk:
             for number in dict.fromkeys(map(self._checked, ids)):
                 decision = Decision(self._record(number), reviewed)
                 why = refusal(decision, self._places)
-                if why is not None and not (why is Refused.GONE and number in self._moving):
+                if why is not None and number not in self._moving:  # there it is judged when it has arrived
                     refused.append(Refusal(number, why.value))
                 else:
                     taken.append((number, decision))

@@ -188,10 +188,35 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
 
 
 def _pending(manifest: Manifest, places: Places, decisions: Decisions) -> list[Decision]:
-    """Return what rows do not say yet. Without a place they are done later, by the journal."""
-    open_rows = (row for row in manifest.records() if decisions.differs(row) and row.status in _DECIDABLE)
-    given = (Decision(row, decisions.of(row.path, row.stamp)) for row in open_rows)
+    """Return what rows do not say yet, and what has been moved and not said, or moved and taken back.
+
+    Files without a place are done later, by the journal.
+    """
+    labels = (*choices(manifest.answers, decisions), *sorted(decisions.labels), EXCLUDED, UNSURE)
+    open_rows = (row for row in manifest.records() if _is_open(row, places, decisions))
+    given = (
+        Decision(_where_it_is(row, places, labels), decisions.of(row.path, row.stamp)) for row in open_rows
+    )
     return [decision for decision in given if refusal(decision, places) not in _DONE_AGAIN]
+
+
+def _is_open(record: Record, places: Places, decisions: Decisions) -> bool:
+    if record.status not in _DECIDABLE or not decisions.knows(record):
+        return False
+    gone = record.is_placed and not os.path.lexists(places.target(record.destination))
+    return gone or decisions.differs(record)
+
+
+def _where_it_is(record: Record, places: Places, labels: Iterable[str]) -> Record:
+    """Return the row of a file that a killed program had moved by a decision before the last, as it lies."""
+    if not record.is_placed or os.path.lexists(places.target(record.destination)):
+        return record
+    for label in dict.fromkeys([*labels, record.label]):
+        as_decided = Reviewed(label, "", "")
+        destination = places.destination(record, as_decided)
+        if is_untouched(record.path, places.target(destination), record.placement):
+            return record.decided(as_decided, destination)
+    return record
 
 
 def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:

@@ -20,7 +20,7 @@ from dicomsort.sorting import plan
 from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.place import PlacementSettings, move
 from dicomsort.sorting.reviewing import CarriedOut, Carrier, Places, Refused
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -234,6 +234,27 @@ def test_a_killed_program_is_finished_by_the_next_one(
     for end in given:
         assert (row(out, end)["status"], row(out, end)["destination"]) == ("sorted", f"spine/{end}")
         assert row(out, end)["reviewed_by"] == "Dr. A"
+    agree(inbox, out)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("last", ["others", "unsure", "excluded", ""])
+def test_a_file_that_an_earlier_decision_had_moved_when_all_was_killed_goes_where_the_last_one_says(
+    action: Action, last: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out, placing = tmp_path / "out", PlacementSettings(action, relative=True)
+    sort(settings(inbox, out, review_below=1.0, placing=placing), predictor)
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        [found] = [one for one in manifest.records() if one.path.endswith("s0/0.dcm")]
+        old, new = (str(out / folder / "s0" / "0.dcm") for folder in ("review", "spine"))
+        move(found.path, old, new, found.placement)
+        with Decisions(str(out)).appending() as journal:
+            journal.write([Decision(found, by("spine"))])
+            journal.write([Decision(found, by(last) if last else None)])
+    assert sort(settings(inbox, out, review_below=1.0, placing=placing), predictor).by_hand == 0
+    folder = {"unsure": "review", "": "review"}.get(last, last)
+    assert row(out, "s0/0.dcm")["destination"] == f"{folder}/s0/0.dcm"
+    assert row(out, "s0/0.dcm")["reviewed_by"] == ("Dr. A" if last else "")
     agree(inbox, out)
 
 
