@@ -133,6 +133,13 @@ def says(page: "Page", where: str, text: str) -> None:
     )
 
 
+def are(page: "Page", where: str, count: int) -> None:
+    """Wait until the page, which draws when the browser does, shows so many of these."""
+    page.wait_for_function(
+        "([where, count]) => document.querySelectorAll(where).length === count", arg=[where, count]
+    )
+
+
 def agree(out: Path, wanted: dict[str, str]) -> None:
     """The rows and the files say what was decided: {path: class}, and no other file was touched."""
     found = rows(out)
@@ -176,7 +183,7 @@ def test_sixty_images_are_decided_by_keys_alone_and_every_decision_is_carried_ou
         says(page, "#place", f"1 of {IMAGES - 64}")
         press(page, ["Control+a", "Enter", "f"])
         says(page, "#grid-empty", f"All {IMAGES} are decided. Ctrl-C in the terminal ends the program.")
-        assert not page.locator("#facts").is_visible()
+        page.wait_for_selector("#facts", state="hidden")
         wanted |= {path: models[path] for path in order[64:]}
         assert server.close() == 0
         assert (seen.outside, seen.failed, seen.errors) == ([], [], [])
@@ -240,7 +247,7 @@ def test_the_help_names_every_key_and_escape_leads_back_from_the_filters(sitting
     keys = set(page.locator("#help kbd").all_inner_texts())
     assert keys >= {*"1a2d", *"xquvf/?r+", "Enter", "Space", "Esc"}
     press(page, ["?"])
-    assert not page.locator("#help").is_visible()
+    page.wait_for_selector("#help", state="hidden")
     page.keyboard.press("/")
     page.keyboard.type("1x")  # these are letters here, no decisions
     press(page, ["Escape", "Shift+Tab"])
@@ -281,7 +288,7 @@ def test_a_second_person_may_look_and_is_told_why_not_more(browser: "Browser", s
         says(page, "#read-only", "Read-only: ")
         press(page, ["1", "Enter", "x", "u"])
         says(page, "#message", "Nothing can be decided here")
-        assert page.locator("button.class:enabled, button.action:enabled").count() == 0
+        are(page, "button.class:enabled, button.action:enabled", 0)
         assert (seen.errors, len(listed(page))) == ([], IMAGES)
 
 
@@ -300,12 +307,12 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
         server.kill()
         press(page, ["2", "3", "x"])
         says(page, "#banner", f"Run `dicomsort review {out} --port {server.port}` and open")
-        assert page.locator(".tile.waiting").count() == 3
+        are(page, ".tile.waiting", 3)
         with served(out, "--port", str(server.port)) as again:
             page.context.new_page().goto(again.address)  # the new program lets this browser in
             page.wait_for_selector("#banner", state="hidden")
             says(page, "#progress", "6 decided")
-            assert page.locator(".tile.waiting").count() == 0
+            are(page, ".tile.waiting", 0)
             assert again.close() == 0
     labels = ["abdominal", "spine", "adult_chest", "adult_chest", "others", "excluded"]
     agree(out, dict(zip(order, labels, strict=False)))
