@@ -6,21 +6,20 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.manifest import history
 from dicomsort.manifest.decisions import Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, UNSURE, Reason, Reviewed
 from dicomsort.sorting import by_hand, shards
-from dicomsort.sorting.reviewing import Carrier, Places, choices, finish, refusal
+from dicomsort.sorting.reviewing import Carrier, Places, choices, finish, in_groups, refusal
 from dicomsort.system.escaping import escape
 from dicomsort.system.people import check_name
 
 _PATH, _UID, _LABEL, _REVIEWED = "path", "sop_instance_uid", "label", "reviewed_label"
-_GROUP = 1000
 _NAMED = 5
 
 Step = Callable[[], None]
@@ -81,7 +80,7 @@ def correct(
             by_hand.recognize(manifest, out, decisions)
         classes = choices(manifest.answers, decisions, further)
         reviewed_at = now()
-        wanted = _Wanted(lines, Known(classes, _is_multilabel(manifest)), done)
+        wanted = _Wanted(lines, Known(classes, _is_multilabel(out)), done)
         given = (
             (line, Decision(_written_down(record, decisions), Reviewed(label, by, reviewed_at)))
             for record in manifest.records()
@@ -97,8 +96,8 @@ def correct(
     return done
 
 
-def _is_multilabel(manifest: Manifest) -> bool:
-    return any("|" in record.label for record in manifest.records())
+def _is_multilabel(out: str) -> bool:
+    return any("|" in label for (label,) in history.cells(os.path.join(out, MANIFEST), "label"))
 
 
 def _written_down(record: Record, decisions: Decisions) -> Record:
@@ -132,8 +131,7 @@ def _carry_out(
     everything = list(able)  # before rows are appended to what is being read
     with decisions.appending() as journal:
         carrier = Carrier(manifest, places, journal)
-        left = iter(everything)
-        while group := list(islice(left, _GROUP)):
+        for group in in_groups(everything):
             ended = carrier.decide([decision for _, decision in group])
             done.decided += len(ended.rows)
             numbers = {decision.record.key: line.number for line, decision in group}

@@ -14,7 +14,7 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged, last_rows
 from dicomsort.manifest.rows import REJECT, Record, renewed, split_reasons
 from dicomsort.outcome import FOR_REVIEW, Reviewed, Status
-from dicomsort.system.escaping import uncell
+from dicomsort.system.escaping import escape, uncell
 
 SORTS = ("confidence", "reject_score", "label", "reason", "folder", "study", "path")
 _SHOWN = frozenset({Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED})
@@ -139,7 +139,7 @@ class Index:
                 confidence.append(float(cells[at["confidence"]] or "nan"))
                 reject.append(float((REJECT in at and cells[at[REJECT]]) or "nan"))
         except OSError as error:
-            raise UsageError(f"there is no manifest at '{path}'") from error
+            raise UsageError(f"there is no manifest at '{escape(path)}'") from error
         except DAMAGE as error:
             raise damaged(path) from error
         self.confidence = np.array(confidence, np.float32)

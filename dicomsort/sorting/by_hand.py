@@ -15,7 +15,7 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
 from dicomsort.sorting.place import is_it, is_same_link, make_link
-from dicomsort.sorting.reviewing import Places, choices
+from dicomsort.sorting.reviewing import Places, choices, in_groups
 from dicomsort.system.atomic import TEMPORARY
 from dicomsort.system.escaping import uncell, unescape
 
@@ -23,6 +23,7 @@ BY_HAND = "moved by hand"
 """Who decided, where nobody said so."""
 
 _PLACED = ("action", "destination")
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +143,9 @@ def _unaccounted(places: Places, rows: Iterable[Sequence[str]]) -> Iterator[str]
     """Yield the files that no row speaks of and that lie where classes do, relative to the output."""
     named = (unescape(uncell(destination)) for action, destination in rows if action)
     placed = np.unique(np.fromiter(map(hash, named), np.int64))
-    for batch in _batches(_files(places.out, places.layout.label_depth)):
+    for batch in in_groups(_files(places.out, places.layout.label_depth), _AT_ONCE):
         hashes = np.fromiter(map(hash, batch), np.int64, len(batch))
         yield from (name for name, known in zip(batch, np.isin(hashes, placed), strict=True) if not known)
-
-
-def _batches(names: Iterator[str], most: int = 10_000) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for name in names:
-        batch.append(name)
-        if len(batch) == most:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _files(out: str, depth: int | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from typing import TypeVar
 
 from dicomsort.errors import UsageError
 from dicomsort.manifest.decisions import Appending, Decision, Decisions
@@ -23,7 +24,10 @@ from dicomsort.system import durable
 from dicomsort.system.escaping import unescape
 
 _DECIDABLE = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED)
-_GROUP = 1000
+GROUP = 1000
+"""How many decisions are carried out together."""
+
+Item = TypeVar("Item")
 
 
 class Refused(StrEnum):
@@ -178,7 +182,7 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
     with decisions.appending() as journal:
         carrier = Carrier(manifest, places, journal)
-        for group in _groups(_pending(manifest, places, decisions)):
+        for group in in_groups(_pending(manifest, places, decisions)):
             done = carrier.carry_out(group)
             rows += done.rows
             refused += done.refused
@@ -219,9 +223,10 @@ def _where_it_is(record: Record, places: Places, labels: Iterable[str]) -> Recor
     return record
 
 
-def _groups(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
-    left = iter(decisions)
-    while group := list(islice(left, _GROUP)):
+def in_groups(items: Iterable[Item], size: int = GROUP) -> Iterator[list[Item]]:
+    """Yield items in lists of a size, the last one shorter."""
+    left = iter(items)
+    while group := list(islice(left, size)):
         yield group
 
 
