@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outputs import rows, settings
@@ -36,7 +37,7 @@ ANSWERS = [
 ]
 
 
-def row(path: Path, label: str, view: str, hardware: float, **more: object) -> Row:
+def row(path: Path, label: str, view: str, hardware: float, **more: Any) -> Row:
     """A sorted radiograph; hardware: the score of an implant, which counts from 0.4 on."""
     said = "hardware" if hardware >= 0.4 else "no_hardware"
     further = (
@@ -44,7 +45,7 @@ def row(path: Path, label: str, view: str, hardware: float, **more: object) -> R
         Decision(said, 0.9, (1 - hardware, hardware)),
     )
     usual = {"confidence": 0.9, "scores": (0.9, 0.1), "stamp": FileStamp(1, 1), "region": region_of(label)}
-    return Row(str(path), **{"status": Status.SORTED, **usual, "label": label, "further": further, **more})  # type: ignore[arg-type]
+    return Row(str(path), **{"status": Status.SORTED, **usual, "label": label, "further": further, **more})
 
 
 def output(folder: Path, lines: list[Row]) -> Path:
@@ -80,8 +81,8 @@ def out(tmp_path: Path) -> Path:
     return output(tmp_path / "out", lines)
 
 
-def made(out: Path, **changes: object) -> tuple[Registry, list[dict[str, str]]]:
-    done = write(str(out), RegistrySettings(pool=POOL, **changes), lambda _: None)  # type: ignore[arg-type]
+def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
+    done = write(str(out), RegistrySettings(pool=POOL, **changes), lambda _: None)
     with open(done.target, encoding="utf-8", newline="") as file:
         return done, list(csv.DictReader(file))
 
