@@ -58,7 +58,7 @@ def output(folder: Path, lines: list[Row]) -> Path:
 def out(tmp_path: Path) -> Path:
     """Of patient A two studies with four images, of B one, and of C one in review."""
     inbox, lines = tmp_path / "in", []
-    given = [
+    given: list[tuple[str, str, str, str, float, dict[str, Any]]] = [
         ("A", "1.2.1", "knee", "frontal", 0.1, {}),
         ("A", "1.2.1", "knee", "lateral", 0.7, {}),
         ("A", "1.2.2", "hand", "frontal", 0.45, {}),
