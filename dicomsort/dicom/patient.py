@@ -1,12 +1,13 @@
 """Whose image a file is, as a key that tells patients apart and names nobody."""
 
 import hashlib
-import hmac
 import warnings
 from dataclasses import dataclass
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+
+from dicomsort.system.keys import hashed
 
 _TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "StudyInstanceUID": 0x0020000D}
 _DIGITS = 16
@@ -24,17 +25,31 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
     """Return whose image a file is, and the hash of its content; None if it cannot be read.
 
     The key is that of Patient ID and Issuer of Patient ID (PS3.3 C.7.1.1), keyed by `salt` (HMAC, RFC 2104);
-    without them that of the study, else that of the content, so that no two patients ever share one. It
-    begins with a letter: a spreadsheet would round sixteen digits, or read 12e45 as a number.
+    without them that of the study, else that of the content, so that no two patients ever share one.
     """
     try:
-        with open(path, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = _content(path)
         identity = _identity(path) or f"content\n{content}".encode()
     except OSError:
         return None
-    key = hmac.new(salt, identity, hashlib.sha256).hexdigest()
-    return Origin(f"p{key[:_DIGITS]}", content[:_DIGITS])
+    return Origin(hashed(identity, salt, "p"), content[:_DIGITS])
+
+
+def key_of(path: str, salt: bytes) -> str | None:
+    """Return the key of the patient alone, as `origin_of` makes it, without reading the pixels.
+
+    None if the file cannot be read.
+    """
+    try:
+        identity = _identity(path) or f"content\n{_content(path)}".encode()
+    except OSError:
+        return None
+    return hashed(identity, salt, "p")
+
+
+def _content(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _identity(path: str) -> bytes:
