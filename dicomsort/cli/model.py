@@ -1,6 +1,7 @@
-"""The commands on a model itself: `model export` and `model evidence`."""
+"""The commands on a model itself: `model export`, `model evidence` and `model anatomy`."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(_model)
     group.command("export")(export)
     group.command("evidence")(evidence)
+    group.command("anatomy")(anatomy)
     app.add_typer(group, name="model")
 
 
@@ -114,6 +116,50 @@ def evidence(
         console.report_failures(failures)
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def anatomy(
+    model: Annotated[str, typer.Argument(help="A bundle's folder, which is changed.", metavar="BUNDLE")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="CSV with the columns label,code,meaning,parent.", metavar="FILE"),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Tell which region of the body each label of a model means in SNOMED CT; with FILE, set that.
+
+    A label that FILE does not name keeps what it means; one with an empty code means no region from then on.
+    The model's answers and its name in manifests stay the same. Exit codes: 0 done, 5 bundle not writable,
+    6 model damaged.
+    """
+    with options.exit_codes():
+        from dicomsort.model import anatomy as regions  # noqa: PLC0415
+        from dicomsort.model import bundle as bundles  # noqa: PLC0415
+
+        folder = bundles.locate(model)
+        bundle = bundles.load(folder)
+        if file is not None:
+            if folder.resolve().parent == bundles.shipped_models().resolve():
+                raise UsageError(f"'{model}' is a shipped model: copy its folder, and change the copy")
+            labels = {head.name: head.labels for head in bundle.heads}
+            before = {head.name: bundle.coded(head) for head in bundle.heads}
+            bundle = replace(bundle, anatomy=regions.read_table(file, labels, before))
+            bundle.save_anatomy(folder)
+        if json:
+            console.print_json({"model": bundle.tag, "anatomy": bundle.told_anatomy})
+        elif not quiet:
+            columns = ["head", "label", "code", "meaning", "held by"]
+            console.table(f"anatomy of {bundle.tag}", columns, list(_told_anatomy(bundle)))
+
+
+def _told_anatomy(bundle: "Bundle") -> Iterator[list[str]]:
+    for head in bundle.heads:
+        coded = bundle.coded(head)
+        for label in head.labels:
+            region = coded.get(label)
+            told = [region.code, region.meaning, region.parent] if region else ["", "", ""]
+            yield [head.name, label, *told]
 
 
 def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":

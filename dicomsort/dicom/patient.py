@@ -1,12 +1,13 @@
 """Whose image a file is, as a key that tells patients apart and names nobody."""
 
 import hashlib
-import hmac
 import warnings
 from dataclasses import dataclass
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+
+from dicomsort.system.keys import hashed
 
 _TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "StudyInstanceUID": 0x0020000D}
 _DIGITS = 16
@@ -24,8 +25,7 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
     """Return whose image a file is, and the hash of its content; None if it cannot be read.
 
     The key is that of Patient ID and Issuer of Patient ID (PS3.3 C.7.1.1), keyed by `salt` (HMAC, RFC 2104);
-    without them that of the study, else that of the content, so that no two patients ever share one. It
-    begins with a letter: a spreadsheet would round sixteen digits, or read 12e45 as a number.
+    without them that of the study, else that of the content, so that no two patients ever share one.
     """
     try:
         with open(path, "rb") as file:
@@ -33,12 +33,7 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
         identity = _identity(path) or f"content\n{content}".encode()
     except OSError:
         return None
-    return Origin(keyed(identity, salt, "p"), content[:_DIGITS])
-
-
-def keyed(value: bytes, salt: bytes, letter: str) -> str:
-    """Return a key for a value that must not be shown: a letter and 16 hex digits (HMAC-SHA256)."""
-    return letter + hmac.digest(salt, value, "sha256").hex()[:_DIGITS]
+    return Origin(hashed(identity, salt, "p"), content[:_DIGITS])
 
 
 def identity_of(patient: bytes, issuer: bytes, study: bytes) -> bytes:

@@ -18,10 +18,11 @@ from dicomsort.dicom.age import age_of, band_of
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
-from dicomsort.dicom.patient import identity_of, keyed, origin_of
+from dicomsort.dicom.patient import identity_of, origin_of
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.system.keys import hashed
 from dicomsort.system.retry import retry_transient
 
 Code = tuple[str, str]
@@ -271,14 +272,14 @@ def _device(value: bytes, words: set[bytes]) -> str:
 
 
 def _hash(value: bytes, salt: bytes, letter: str) -> str:
-    return keyed(value, salt, letter) if value else ""
+    return hashed(value, salt, letter) if value else ""
 
 
 def _patient(found: Elements, salt: bytes, path: str) -> str:
     """Return the key of the patient; the content of a file is only read if its header names none."""
     identity = identity_of(*(found.values.get(tag, _NOWHERE)[1] for tag in (_PATIENT_ID, _ISSUER, _STUDY)))
     if identity:
-        return keyed(identity, salt, "p")
+        return hashed(identity, salt, "p")
     origin = origin_of(path, salt)
     return origin.patient if origin else ""
 

@@ -45,11 +45,12 @@ class ManifestRow:
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
-    weighed. action: copy, symlink, hardlink or reflink, empty if nothing was placed. destination: relative to
-    the output folder. duplicate_of: the path of the file that it repeats. reviewed_label: what a person
-    decided: a label, `excluded` or `unsure`; empty if nobody has. reviewed_by, reviewed_at: who, and when, in
-    UTC (ISO 8601). model: name@sha256[:12] of each
-    model, with `+` between them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
+    weighed. region_code, region_meaning: the region of the body that the image shows, in SNOMED CT; empty if
+    its label names none. action: copy, symlink, hardlink or reflink, empty if nothing was placed.
+    destination: relative to the output folder. duplicate_of: the path of the file that it repeats.
+    reviewed_label: what a person decided: a label, `excluded` or `unsure`; empty if nobody has. reviewed_by,
+    reviewed_at: who, and when, in UTC (ISO 8601). model: name@sha256[:12] of each model, with `+` between
+    them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
     was placed was read again. version: of the dicomsort that wrote the row.
     """
 
@@ -63,6 +64,8 @@ class ManifestRow:
     pixel_label: str = ""
     pixel_confidence: float | None = None
     evidence: Facts = ()
+    region_code: str = ""
+    region_meaning: str = ""
     action: str = ""
     destination: str = ""
     duplicate_of: str = ""
@@ -183,6 +186,8 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         pixel_label=texts["pixel_label"],
         pixel_confidence=_number(texts["pixel_confidence"]),
         evidence=split_reasons(texts["evidence"]),
+        region_code=texts["region_code"],
+        region_meaning=texts["region_meaning"],
         action=texts["action"],
         destination=unescape(texts["destination"]),
         duplicate_of=unescape(texts["duplicate_of"]),

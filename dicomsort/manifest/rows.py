@@ -7,6 +7,7 @@ from typing import Any
 
 from dicomsort import __version__
 from dicomsort.errors import UsageError
+from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import (
     FOR_REVIEW,
@@ -29,10 +30,12 @@ _NUMBERS = ("rows", "columns", "frames")
 _HEADER_COLUMNS = tuple(field_.name for field_ in fields(Header))
 _LEADING = (FIRST, "status", "reason", "label", "confidence")
 _EVIDENCE = ("pixel_label", "pixel_confidence", "evidence")
+_REGION = ("region_code", "region_meaning")
 _REVIEWED = ("reviewed_label", "reviewed_by", "reviewed_at")
 _PLACES = ("action", "destination", "duplicate_of", *_REVIEWED)
 _TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
 _BETWEEN = "; "
+_LABEL = ".label"
 
 
 def columns(answers: Sequence[str], rejects: bool = False, rotates: bool = False) -> list[str]:
@@ -41,7 +44,7 @@ def columns(answers: Sequence[str], rejects: bool = False, rotates: bool = False
     rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned.
     """
     told = [*([REJECT] * rejects), *([ROTATION] * rotates)]
-    return [*_LEADING, *told, *_EVIDENCE, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
+    return [*_LEADING, *told, *_EVIDENCE, *_REGION, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
 
 
 def answers_of(names: Sequence[str]) -> list[str]:
@@ -54,6 +57,7 @@ def answers_of(names: Sequence[str]) -> list[str]:
 _NEW = {
     "age_group": "frames",
     **dict(zip(_EVIDENCE, ("confidence", *_EVIDENCE), strict=False)),
+    **dict(zip(_REGION, ("evidence", *_REGION), strict=False)),
     **dict(zip(_REVIEWED, ("duplicate_of", *_REVIEWED), strict=False)),
 }
 """Columns that manifests of earlier versions do not have, and behind which each of them stands."""
@@ -79,6 +83,11 @@ def split_reasons(text: str) -> tuple[str, ...]:
     return tuple(text.split(_BETWEEN)) if text else ()
 
 
+def counts_as(label: str, reviewed: Reviewed | None) -> str:
+    """Return what a file counts as: what a person called it, else the model's label."""
+    return reviewed.label if reviewed and reviewed.status is Status.SORTED else label
+
+
 def status_when_placed(reasons: Iterable[str], reviewed: Reviewed | None = None) -> Status:
     """Return what a person decided; else REVIEW if one of a row's reasons asks for a person, or SORTED."""
     if reviewed is not None:
@@ -93,6 +102,7 @@ class Row:
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
     say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
     pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
+    region: of the body, that the image shows.
     sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided.
     """
 
@@ -112,6 +122,7 @@ class Row:
     pixel_label: str = ""
     pixel_confidence: float | None = None
     evidence: Facts = ()
+    region: Region | None = None
     stamp: FileStamp | None = None
     sha256: str = ""
     reviewed: Reviewed | None = None
@@ -131,6 +142,7 @@ class Row:
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
+        pixels += map(cell, region_cells(self.region).values())
         stamp = [str(self.stamp.size), str(self.stamp.mtime_ns)] if self.stamp else ["", ""]
         texts = [cell(text) for text in [*places, *header, *scores, model]]
         return [*map(cell, leading), *numbers, *pixels, *texts, *stamp, self.sha256, __version__]
@@ -144,6 +156,11 @@ class Row:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
+
+
+def region_cells(region: Region | None) -> dict[str, str]:
+    """Return by column what the manifest tells of a region; empty if there is none."""
+    return dict(zip(_REGION, (region.code, region.meaning) if region else ("", ""), strict=True))
 
 
 def _reviewed_cells(reviewed: Reviewed | None) -> dict[str, str]:
@@ -235,8 +252,14 @@ class Record(dict[str, str]):
     @property
     def final_label(self) -> str:
         """What the file counts as: what a person called it, else what the model did."""
-        reviewed = self.reviewed
-        return reviewed.label if reviewed and reviewed.status is Status.SORTED else self.label
+        return counts_as(self.label, self.reviewed)
+
+    @property
+    def further_labels(self) -> dict[str, str]:
+        """What further heads and models say, by their name."""
+        return {
+            name.removesuffix(_LABEL): uncell(text) for name, text in self.items() if name.endswith(_LABEL)
+        }
 
     @property
     def folder(self) -> str:
@@ -313,11 +336,19 @@ class Record(dict[str, str]):
         status = status_when_placed(self.reasons, self.reviewed)
         return self._changed(status=status.value, action=action.value, sha256=sha256)
 
-    def decided(self, reviewed: Reviewed | None, destination: str) -> "Record":
-        """Return the row with what a person decided, or has taken back, and where the file is now."""
+    def decided(
+        self, reviewed: Reviewed | None, destination: str, anatomy: Anatomy | None = None
+    ) -> "Record":
+        """Return the row with what a person decided, or has taken back, and where the file is now.
+
+        anatomy: what the labels mean, for the region of the body; None leaves the region as it is.
+        """
         planned = self.status is Status.PLANNED
         status = Status.PLANNED if planned else status_when_placed(self.reasons, reviewed)
         cells = {name: cell(text) for name, text in _reviewed_cells(reviewed).items()}
+        if anatomy is not None:
+            region = agreed(anatomy, {"": counts_as(self.label, reviewed), **self.further_labels})
+            cells |= {name: cell(text) for name, text in region_cells(region).items()}
         return self._changed(status=status.value, destination=cell(escape(destination)), **cells)
 
     def moved(self, destination: str) -> "Record":

@@ -9,6 +9,8 @@ from typing import Any
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.names import RUN
+from dicomsort.model import anatomy
+from dicomsort.model.anatomy import Region
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
@@ -64,7 +66,10 @@ class RunFile:
             return
         except (OSError, ValueError, TypeError, KeyError):
             pass
-        raise UsageError(f"'{escape(self._path)}' is damaged; use another --out, or restore the file")
+        raise self._is_damaged()
+
+    def _is_damaged(self) -> UsageError:
+        return UsageError(f"'{escape(self._path)}' is damaged; use another --out, or restore the file")
 
     def add(self, run: RunFacts) -> None:
         """Compare a new run with what is there, and write it down. Raises as `check` does."""
@@ -108,6 +113,17 @@ class RunFile:
     def last_run(self) -> dict[str, Any]:
         """The settings of the latest run, as far as they need not be fixed."""
         return self.runs[-1] if self.runs else {}
+
+    @property
+    def anatomy(self) -> dict[str, dict[str, Region]]:
+        """What the labels of the run's models mean, by the columns of their answers; see `model.anatomy`.
+
+        Empty for an output of an earlier version. Raises UsageError if it is damaged.
+        """
+        try:
+            return anatomy.from_json(self.last_run.get("anatomy", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._is_damaged() from error
 
     @property
     def settled(self) -> bool:

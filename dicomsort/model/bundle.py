@@ -21,6 +21,8 @@ from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model import anatomy
+from dicomsort.model.anatomy import Anatomy, Coded
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.outcome import Facts
@@ -34,7 +36,7 @@ WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", "config.json"
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
-    "training", "metrics", "reject", "evidence",
+    "training", "metrics", "reject", "evidence", "anatomy",
 }  # fmt: skip
 _ANEW = "`dicomsort model export` writes it anew"
 _MOST_CONFIG = 64 << 20
@@ -76,7 +78,8 @@ class Bundle:
     reject: set if the network gives a reject score, one more column after the logits.
     graph: the network as `graph.resolved` takes it; None for one that runs on PyTorch alone. It adds nothing
     to the digest: it is the network and the weights once more. evidence: what a header may say of the first
-    head's labels; None for a model that looks at pixels alone.
+    head's labels; None for a model that looks at pixels alone. anatomy: by head what its labels mean, where
+    that is not told by their names; it changes no output, and adds nothing to the digest.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Bundle:
     reject: Reject | None = None
     graph: bytes | None = None
     evidence: Evidence | None = None
+    anatomy: Anatomy = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len({head.name.casefold() for head in self.heads}) < len(self.heads):
@@ -102,6 +106,13 @@ class Bundle:
     def heads(self) -> tuple[Head, ...]:
         """All heads, in the order of the network's outputs."""
         return (self.head, *self.further)
+
+    def coded(self, head: Head) -> Coded:
+        """Return the regions of the body that a head's labels mean, in SNOMED CT."""
+        told = self.anatomy.get(head.name)
+        if told is None:
+            return anatomy.coded(head.labels)
+        return {label: region for label, region in told.items() if label in head.labels}
 
     @property
     def outputs(self) -> int:
@@ -201,13 +212,25 @@ class Bundle:
 
     def save_evidence(self, folder: Path) -> None:
         """Put the evidence into the bundle in `folder`; all else there stays. Raises TargetError."""
+        self._save(folder, evidence=None if self.evidence is None else self.evidence.as_dict())
+
+    def save_anatomy(self, folder: Path) -> None:
+        """Put what the labels mean into the bundle in `folder`; all else there stays. Raises TargetError."""
+        self._save(folder, anatomy=self.told_anatomy)
+
+    def _save(self, folder: Path, **values: Any) -> None:
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            config["evidence"] = None if self.evidence is None else self.evidence.as_dict()
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | values
             with replacing(folder / CONFIG) as file:
                 file.write(json.dumps(config, indent=2) + "\n")
         except OSError as error:
             raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+    @property
+    def told_anatomy(self) -> dict[str, Any]:
+        """What the labels mean, as the bundle tells it: by head and label code, meaning and parent."""
+        by_head = {head.name: self.coded(head) for head in self.heads}
+        return anatomy.as_json({name: labels for name, labels in by_head.items() if labels})
 
     def _config(self, weights: bytes) -> dict[str, Any]:
         return {
@@ -222,6 +245,7 @@ class Bundle:
             "metrics": self.metrics,
             **({} if self.reject is None else {"reject": asdict(self.reject)}),
             **({} if self.evidence is None else {"evidence": self.evidence.as_dict()}),
+            **({"anatomy": told} if (told := self.told_anatomy) else {}),
         }
 
 
@@ -321,6 +345,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
         reject=None if config.get("reject") is None else Reject(**config["reject"]),
         graph=graph,
         evidence=None if config.get("evidence") is None else evidence_of(config["evidence"], first),
+        anatomy=anatomy.from_json(config.get("anatomy", {})),
     )
 
 

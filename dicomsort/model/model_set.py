@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.anatomy import Coded
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.evidence import HEADER, PIXELS
@@ -36,6 +37,19 @@ def columns_of(bundles: Sequence[Bundle]) -> list[str]:
     if twice := _twice(names):
         raise UsageError(f"two columns would have the name '{twice}': rename a model (config.json)")
     return names
+
+
+def anatomy_of(bundles: Sequence[Bundle]) -> dict[str, Coded]:
+    """Return what the labels of every head mean, by the columns of its answers: "" for the one that decides.
+
+    They come in the order of a decision and of those in its `further`.
+    """
+    first, *others = bundles
+    found = {"": first.coded(first.head), **{head.name: first.coded(head) for head in first.further}}
+    for bundle in others:
+        found[bundle.name] = bundle.coded(bundle.head)
+        found |= {f"{bundle.name}.{head.name}": bundle.coded(head) for head in bundle.further}
+    return found
 
 
 def _twice(names: Sequence[str]) -> str:
@@ -73,6 +87,11 @@ class ModelSet:
     def digest(self) -> str:
         """Sha256 (hex) of each model."""
         return "+".join(bundle.digest for bundle in self.bundles)
+
+    @property
+    def anatomy(self) -> dict[str, Coded]:
+        """What the labels of every head mean; see `anatomy_of`."""
+        return anatomy_of(self.bundles)
 
     @property
     def rejects(self) -> bool:

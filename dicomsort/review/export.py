@@ -2,7 +2,6 @@
 
 import csv
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,21 +13,19 @@ from dicomsort.data.dataset import Columns
 from dicomsort.dicom import isolation, patient
 from dicomsort.errors import ModelError, TargetError, UsageError
 from dicomsort.manifest import reading
-from dicomsort.manifest.names import OWN_FOLDER
 from dicomsort.manifest.reading import ManifestRow
 from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.salt import salt_of
 from dicomsort.model import bundle as bundles
 from dicomsort.outcome import COPIES, Failure, Placement, Status
 from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.place import is_untouched
-from dicomsort.system.atomic import publish, replacing, temporary_for
+from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape, unescape
 from dicomsort.system.worker_pool import PoolSettings
 
 COLUMNS = ["file", "label", "patient", "source", "model_label", "model_confidence", "seen_in"]
-_SALT = "salt"
-_SALT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def _images(out: str, rows: Sequence[ManifestRow], pool: PoolSettings, done: Exp
             paths[path] = row
         except UnicodeEncodeError:
             done.left.append((row.path, "its name is not UTF-8, and a table cannot hold it"))
-    read = partial(patient.origin_of, salt=_salt(out))
+    read = partial(patient.origin_of, salt=salt_of(out))
     found = {}
     for path, origin in isolation.read_all(read, paths, pool):
         if origin is None or isinstance(origin, Failure):
@@ -133,31 +130,6 @@ def _picture_of(row: ManifestRow, out: str) -> str:
     placed = Placement(row.destination, row.action, row.stamp) if row.stamp else None
     own = placed is not None and row.action in COPIES and is_untouched(row.path, copy, placed)
     return copy if own else ""
-
-
-def _salt(out: str) -> bytes:
-    """Return what keys of patients are made with, the same for an output whenever it is asked for.
-
-    It appears whole or not at all: half a one, or none, would let patients be guessed.
-    """
-    folder = os.path.join(out, OWN_FOLDER)
-    path = os.path.join(folder, _SALT)
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        if not os.path.exists(path):
-            fresh = temporary_for(path)
-            with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as file:
-                file.write(secrets.token_hex(_SALT_BYTES).encode())
-            with suppress(FileExistsError):
-                publish(fresh, path)
-            temporary_for(path)  # removes it
-        with open(path, "rb") as file:
-            salt = file.read()
-    except OSError as error:
-        raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
-    if len(salt) < _SALT_BYTES:
-        raise UsageError(f"'{escape(path)}' is damaged: restore it, or remove it to get other keys")
-    return salt
 
 
 def _known(trained: Trained | None) -> dict[str, str]:

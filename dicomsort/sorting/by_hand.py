@@ -13,6 +13,7 @@ from dicomsort.manifest.decisions import Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST, OWN
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
+from dicomsort.model.anatomy import Anatomy
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
 from dicomsort.sorting.place import is_it, is_same_link, make_link
 from dicomsort.sorting.reviewing import Places, choices, in_groups
@@ -42,14 +43,13 @@ class Moved:
         label = {REVIEW: UNSURE}.get(self.folder, self.folder.replace("+", "|"))
         return Decision(self.record, Reviewed(label, BY_HAND, now()))
 
-    @property
-    def row(self) -> Record:
-        """The row as it should be."""
+    def row(self, anatomy: Anatomy) -> Record:
+        """Return the row as it should be. anatomy: what the labels mean."""
         decision = self.decision
         return (
             self.record.moved(self.destination)
             if decision is None
-            else self.record.decided(decision.reviewed, self.destination)
+            else self.record.decided(decision.reviewed, self.destination, anatomy)
         )
 
 
@@ -130,7 +130,7 @@ def _write(manifest: Manifest, places: Places, decisions: Decisions, moved: Sequ
     for one in moved:
         if one.record.action == Action.SYMLINK:
             make_link(one.record.path, places.target(one.record.destination), places.target(one.destination))
-    manifest.append_records([one.row for one in moved])
+    manifest.append_records([one.row(places.anatomy) for one in moved])
     manifest.compact()
     manifest.run_file.note_decisions(decisions.size, decisions.digest)
 

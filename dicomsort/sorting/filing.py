@@ -5,14 +5,15 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.rows import Row, status_when_placed
+from dicomsort.manifest.rows import Row, counts_as, status_when_placed
 from dicomsort.manifest.table import Manifest
+from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.batching import Predicted
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, SourceFile, Status
+from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, Reviewed, SourceFile, Status
 from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
@@ -27,12 +28,16 @@ Decided = Predicted[SourceFile, Decision]
 
 @dataclass(frozen=True, slots=True)
 class FilingSettings:
-    """Where files go, and how. out: the absolute path of the output. layout: see `layout.Layout`."""
+    """Where files go, and how.
+
+    out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
+    """
 
     out: str
     layout: str
     placing: PlacementSettings
     dry_run: bool
+    anatomy: Anatomy = field(default_factory=dict)
 
 
 def file_all(
@@ -119,6 +124,7 @@ class _Placer:
             pixel_label=decision.pixel_label,
             pixel_confidence=decision.pixel_confidence,
             evidence=decision.evidence,
+            region=self._region(decision, reviewed),
             destination=self._layout.destination(folder, found.relpath, reading.header),
             header=reading.header,
             scores=decision.scores,
@@ -127,6 +133,11 @@ class _Placer:
             reviewed=reviewed,
         )
         return self._in_place(row, found)
+
+    def _region(self, decision: Decision, reviewed: Reviewed | None) -> Region | None:
+        """Return the region of the body that an image shows, by what a person decided or the models say."""
+        labels = [counts_as(decision.label, reviewed), *(each.label for each in decision.further)]
+        return agreed(self._settings.anatomy, dict(zip(self._settings.anatomy, labels, strict=False)))
 
     def _in_place(self, row: Row, found: SourceFile) -> Row:
         """Place the file of a planned row, unless this is a dry run."""

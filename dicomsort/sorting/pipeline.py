@@ -21,6 +21,7 @@ from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
+from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
@@ -104,7 +105,7 @@ def sort(
         readings = _read(todo, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
-        filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run)
+        filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
         rows = file_all(decided, filing, manifest, decisions, spent)
         copies = settings.placing.action is Action.COPY and not settings.dry_run
         ahead = files.find() if files.repeats else None
@@ -262,6 +263,7 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "dry_run": settings.dry_run,
             "follow_links": settings.follow_links,
             "from_list": settings.from_list and escape(settings.from_list),
+            "anatomy": as_json(panel.anatomy),
             "device": predictor.name,
             "batch_size": settings.batch_size or panel.batch_size,
             "workers": settings.pool.workers,

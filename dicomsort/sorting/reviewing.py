@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
@@ -13,6 +13,7 @@ from dicomsort.manifest.reading import labels_in
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
+from dicomsort.model.anatomy import Anatomy
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting import walk
@@ -50,17 +51,22 @@ _DONE_AGAIN = (Refused.CHANGED, Refused.GONE)
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the files of an output belong. roots: of the runs that filled it, see `walk.roots_of`."""
+    """Where the files of an output belong, and what its labels mean.
+
+    roots: of the runs that filled it, see `walk.roots_of`. anatomy: see `model.anatomy`.
+    """
 
     out: str
     layout: Layout
     roots: Sequence[walk.Root]
+    anatomy: Anatomy = field(default_factory=dict)
 
     @classmethod
     def of(cls, out: str, run_file: RunFile) -> "Places":
         """Return the places of an output folder, by its run.json."""
         roots = [unescape(root) for root in run_file.fixed.get("roots", [])]
-        return cls(out, Layout(run_file.fixed.get("layout", DEFAULT)), walk.roots_of(roots) if roots else [])
+        layout = Layout(run_file.fixed.get("layout", DEFAULT))
+        return cls(out, layout, walk.roots_of(roots) if roots else [], run_file.anatomy)
 
     def destination(self, record: Record, reviewed: Reviewed | None) -> str:
         """Return where a file belongs by a person's decision or, without one, by the model's."""
@@ -126,7 +132,7 @@ def _carried_out(decision: Decision, places: Places) -> Record | Refused:
             return Refused.TAKEN
         except OSError:
             return Refused.NOT_MOVED
-    return record.decided(decision.reviewed, destination)
+    return record.decided(decision.reviewed, destination, places.anatomy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Reviewed, Status
 from dicomsort.sorting import plan
+from dicomsort.sorting.by_hand import recognize
 from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
@@ -583,3 +584,31 @@ class Full:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def test_the_region_of_the_body_follows_what_counts(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    label = row(out, "s0/0.dcm")["label"]
+    spine = ("421060004", "Spine")
+    before = row(out, "s0/0.dcm")["region_code"], row(out, "s0/0.dcm")["region_meaning"]
+    assert label != "spine"
+    assert before != spine
+    for decided, wanted in (("spine", spine), ("unsure", before), ("others", ("", "")), ("", before)):
+        decide(out, {"s0/0.dcm": decided})
+        found = row(out, "s0/0.dcm")
+        assert (found["region_code"], found["region_meaning"]) == wanted
+        assert found["label"] == label
+    told = {one.path: (one.region_code, one.region_meaning) for one in read_manifest(out)}
+    assert told[str(inbox / "s0" / "0.dcm")] == before
+
+
+def test_a_file_moved_by_hand_gets_the_region_of_its_new_class(out: Path, inbox: Path) -> None:
+    (out / "spine" / "s0").mkdir(parents=True)
+    (out / row(out, "s0/0.dcm")["destination"]).rename(out / "spine" / "s0" / "0.dcm")
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        recognize(manifest, str(out), Decisions(str(out)))
+    assert row(out, "s0/0.dcm")["reviewed_label"] == "spine"
+    assert row(out, "s0/0.dcm")["region_code"] == "421060004"
