@@ -1,0 +1,133 @@
+"""Which terms of a table a text holds: how spellings are compared, and what is found in a few words."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Codes = tuple[str, ...]
+
+_LETTERS = str.maketrans({
+    "Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "ẞ": "SS", "\ufffd": "?",
+})  # fmt: skip
+_IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
+_BETWEEN = re.compile(r"[^\w?]+|_+")
+_HOLE = re.compile(r"\?+")
+_SHORTEST = 3  # letters of a term that is found among other words
+_TELLING = 4  # letters of a term that is found in a text on anything
+
+
+def words_of(text: str) -> list[str]:
+    """Split a text into words to compare: capitals without accents, one for each ideograph.
+
+    A question mark inside a word stays: it is what a program has made of a letter that it did not know.
+    """
+    if text.isascii() and text.isalnum():
+        return [text.upper()]
+    plain = unicodedata.normalize("NFKD", text.upper().translate(_LETTERS))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).translate(_LETTERS)
+    plain = _IDEOGRAPH.sub(r" \1 ", plain)
+    plain = _HOLE.sub(lambda hole: "?" if _is_inside(hole) else " ", plain)
+    return _BETWEEN.sub(" ", plain).split()
+
+
+def _is_inside(hole: re.Match[str]) -> bool:
+    before, behind = hole.string[: hole.start()][-1:], hole.string[hole.end() :][:1]
+    return before.isalnum() and behind.isalnum()
+
+
+def _letters(key: str) -> int:
+    """Return how many letters a term has; an ideograph says as much as three."""
+    return len(key.replace(" ", "").encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Terms by their words, each with the codes of what it names; none where it rightly names no place.
+
+    Can be pickled, so that workers may look for terms in what must not leave them. sides: words that say on
+    which side a part lies. short: terms of three letters that are looked for in any text.
+    """
+
+    phrases: Mapping[str, Codes] = field(default_factory=dict)
+    sides: frozenset[str] = frozenset()
+    short: frozenset[str] = frozenset()
+    longest: int = 1
+
+    @classmethod
+    def of(
+        cls, terms: Iterable[tuple[str, Codes]], sides: Iterable[str] = (), short: Iterable[str] = ()
+    ) -> "Wording":
+        """Make a wording of (term, codes); a later term replaces an earlier one of the same words."""
+        phrases = {" ".join(words_of(term)): codes for term, codes in terms}
+        longest = max((key.count(" ") + 1 for key in phrases), default=1)
+        return cls(phrases, frozenset(sides), frozenset(short), longest)
+
+    def codes_of(self, text: str) -> Codes | None:
+        """Return what a value that should be one term names; () if no place, None if it is not known.
+
+        A term counts whatever is between its words, with a side before or behind it, among words that mean
+        nothing here (`PORT CHEST`) and, if nothing else fits, beside words that are not known.
+        """
+        words = words_of(text)
+        for some in (words, self._without_sides(words)):
+            if (whole := self._whole(some)) is not None:
+                return whole
+        return self._among(words)
+
+    def found_in(self, text: str) -> Codes:
+        """Return what the terms in a text on anything name: only long ones, and `short`."""
+        found = (key for key in self._parts(words_of(text)) if self._is_telling(key))
+        return _together(self.phrases[key] for key in found)
+
+    def _is_telling(self, key: str) -> bool:
+        return key in self.short or _letters(key) >= _TELLING
+
+    def _whole(self, words: Sequence[str]) -> Codes | None:
+        spaced, joined = " ".join(words), "".join(words)
+        for key in (spaced, joined):
+            if key in self.phrases:
+                return self.phrases[key]
+        return self._mended(spaced) if "?" in spaced else None
+
+    def _mended(self, spaced: str) -> Codes | None:
+        """Return what a term with lost letters means, if only one thing fits."""
+        pattern = re.compile(".{1,2}".join(re.escape(part) for part in spaced.split("?")))
+        fitting = {codes for key, codes in self.phrases.items() if pattern.fullmatch(key)}
+        return fitting.pop() if len(fitting) == 1 else None
+
+    def _among(self, words: Sequence[str]) -> Codes | None:
+        """Return what the terms among the words name together."""
+        keys = [key for key in self._parts(words) if _letters(key) >= _SHORTEST or not self.phrases[key]]
+        codes = _together(self.phrases[key] for key in keys)
+        if codes:
+            return codes
+        known = {word for key in keys for word in key.split()} | self.sides
+        return () if known.issuperset(words) else None
+
+    def _without_sides(self, words: Sequence[str]) -> Sequence[str]:
+        """Leave out the sides at both ends."""
+        first, last = 0, len(words)
+        while first < last and words[first] in self.sides:
+            first += 1
+        while first < last and words[last - 1] in self.sides:
+            last -= 1
+        return words[first:last]
+
+    def _parts(self, words: Sequence[str]) -> Iterator[str]:
+        """Go through the longest terms that follow each other in the words."""
+        at = 0
+        while at < len(words):
+            length = next((many for many in self._lengths(words, at)), 0)
+            if length:
+                yield " ".join(words[at : at + length])
+            at += length or 1
+
+    def _lengths(self, words: Sequence[str], at: int) -> Iterator[int]:
+        for many in range(min(self.longest, len(words) - at), 0, -1):
+            if " ".join(words[at : at + many]) in self.phrases:
+                yield many
+
+
+def _together(codes: Iterable[Codes]) -> Codes:
+    return tuple(dict.fromkeys(code for some in codes for code in some))
