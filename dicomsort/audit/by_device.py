@@ -24,9 +24,17 @@ def device_table(devices: dict[Device, DeviceTally]) -> Table:
         ]
         for name, tally in ranked[:_ROWS]
     ]
-    head = ("device", "station", "images", "contradicts", "share", "missing or unknown", "most frequent conflict")
+    head = (
+        "device",
+        "station",
+        "images",
+        "contradicts",
+        "share",
+        "missing or unknown",
+        "most frequent conflict",
+    )
     note = f"The {_ROWS} of {len(ranked):,} with the most conflicts." if len(ranked) > _ROWS else ""
-    return Table("By device", head, rows, note)
+    return Table("Images by device", head, rows, note)
 
 
 def _most_frequent(tally: DeviceTally) -> str:

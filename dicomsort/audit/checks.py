@@ -1,4 +1,4 @@
-"""One small question for each tag: does it go with what the pixels say?"""
+"""One small question for each tag, whether it goes with what the pixels say."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,22 +51,24 @@ def _of_region(tag: RegionTag, answers: Sequence[Answer], shown: str, least: flo
 
 
 def _weighed(tag: RegionTag, weighed: Sequence[tuple[Answer, Weighed]], least: float) -> Finding:
-    agreeing = [(one, said) for one, said in weighed if said.agrees]
-    against = [
-        (one, said)
-        for one, said in weighed
-        if said.wrong >= least and not (agreeing and one.head.regions[said.against] is None)
-    ]
-    if against:
-        one, said = max(against, key=lambda each: (_region(*each) is not None, each[1].wrong))
-        sure = max(each.wrong for _, each in against)
-        shown = [region] if (region := _region(one, said)) else []
-        severity = severity_of(named(tag.codes or ()), shown)
-        return Finding(Verdict.CONTRADICTS, severity, sure, tag.text, one.head.labels[said.against])
-    if agreeing and all(said.wrong < _AGREES for _, said in weighed):
+    """Put together what several heads say; `others` counts only where no head names the tag."""
+    agreeing = [each for each in weighed if each[1].agrees]
+    heard = [each for each in weighed if not (agreeing and _region(*each) is None)]
+    if against := [each for each in heard if each[1].wrong >= least]:
+        return _contradiction(tag, against)
+    if agreeing and all(said.wrong < _AGREES for _, said in heard):
         one, said = max(agreeing, key=lambda each: each[1].right)
         return Finding(Verdict.AGREES, None, said.right, tag.text, _label(one))
     return not_judged(Why.UNSURE, tag.text, _label(weighed[-1][0]))
+
+
+def _contradiction(tag: RegionTag, against: Sequence[tuple[Answer, Weighed]]) -> Finding:
+    """Return the finding that heads contradict a tag: told is a label that names a part, the surest."""
+    one, said = max(against, key=lambda each: (_region(*each) is not None, each[1].wrong))
+    region = _region(one, said)
+    severity = severity_of(named(tag.codes or ()), [region] if region else [])
+    sure = max(each.wrong for _, each in against)
+    return Finding(Verdict.CONTRADICTS, severity, sure, tag.text, one.head.labels[said.against])
 
 
 def _region(one: Answer, said: Weighed) -> Region | None:
@@ -124,9 +126,12 @@ def age(stated: str, label: str, confidence: float, least: float) -> Finding:
         return not_judged(Why.NO_BAND, stated)
     if not stated:
         return Finding(Verdict.MISSING, Severity.LOW, answer=shown)
+    return _of_age(stated, shown, confidence, least)
+
+
+def _of_age(stated: str, shown: str, confidence: float, least: float) -> Finding:
     if stated == shown or (stated == "minor" and shown == "child"):
-        sure = confidence if confidence >= _AGREES else None
-        return Finding(Verdict.AGREES, None, sure, stated, shown)
+        return Finding(Verdict.AGREES, None, confidence, stated, shown)
     if stated in ("teenager", "minor"):
         return not_judged(Why.TEENAGER, stated, shown)
     if confidence >= least:
@@ -161,4 +166,3 @@ def modality(stated: str, sop_class: str | None) -> Finding:
     if stated in fitting:
         return Finding(Verdict.AGREES, None, None, stated, fitting[0])
     return Finding(Verdict.CONTRADICTS, Severity.LOW, 1.0, stated, fitting[0])
-

@@ -49,7 +49,8 @@ class DeviceTally:
 class StudyTally:
     """How many studies, by verdict. odd: with one image that does not go with the others.
 
-    unshared: images that show what no other does. regions: how many show each anatomical region of MADO."""
+    unshared: images that show what no other does. regions: how many show each anatomical region of MADO.
+    """
 
     studies: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -69,7 +70,9 @@ class Figures:
     images: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     severities: Counter[str] = field(default_factory=Counter)
-    checks: dict[str, Counter[str]] = field(default_factory=lambda: {check.value: Counter() for check in Check})
+    checks: dict[str, Counter[str]] = field(
+        default_factory=lambda: {check.value: Counter() for check in Check}
+    )
     confusion: Cross = field(default_factory=Cross)
     views: Cross = field(default_factory=lambda: Cross(1000, 10))
     conflicts: Counter[Conflict] = field(default_factory=Counter)
@@ -114,7 +117,9 @@ class Figures:
 
 def worst_devices(devices: dict[Device, DeviceTally]) -> list[tuple[Device, DeviceTally]]:
     """Return devices by how many of their images contradict, the most first."""
-    return sorted(devices.items(), key=lambda each: (-each[1].verdicts["contradicts"], -each[1].images, each[0]))
+    return sorted(
+        devices.items(), key=lambda each: (-each[1].verdicts["contradicts"], -each[1].images, each[0])
+    )
 
 
 def _device(name: Device, tally: DeviceTally) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def _device(name: Device, tally: DeviceTally) -> dict[str, Any]:
 
 
 class Counting:
-    """Counts judged images. What many have in common is counted once, and spread over the tables now and then.
+    """Counts judged images: what many have in common once, spread over the tables now and then.
 
     pictures: how many to show of each conflict.
     """

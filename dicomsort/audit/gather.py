@@ -13,7 +13,7 @@ from dicomsort.audit.verdicts import Verdict
 from dicomsort.manifest.standing import Standing
 from dicomsort.outcome import Status
 from dicomsort.report.counts import Shown
-from dicomsort.report.pictures import copy_or_source
+from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.escaping import uncell, unescape
 from dicomsort.system.reporting import Count
 

@@ -56,7 +56,7 @@ class Headers:
         shared = _SHARED(found)
         number = self._known.setdefault(shared, len(self._stated))
         if number == len(self._stated):
-            self._stated.append(replace(found, **dict.fromkeys(_OWN, "")))
+            self._stated.append(replace(found, sop_instance_uid="", accession="", patient=""))
         self._which[at] = number
         self._accession[at] = self._accessions.setdefault(found.accession, len(self._accessions))
 
@@ -81,9 +81,7 @@ class Headers:
         return list(self._accessions)
 
 
-def read(
-    headers: Headers, wanted: Iterable[Wanted], asked: Asked, pool: PoolSettings, count: Count
-) -> None:
+def read(headers: Headers, wanted: Iterable[Wanted], asked: Asked, pool: PoolSettings, count: Count) -> None:
     """Read headers in worker processes. count: told of each."""
     settings = replace(pool, recycle_after=_RECYCLE_AFTER)
     with closing(isolation.read_all(partial(_stated, asked=asked), wanted, settings)) as found:
@@ -99,4 +97,3 @@ def _stated(wanted: Wanted, asked: Asked) -> Stated | Failure:
     if isinstance(found, Stated) and wanted.uid not in ("", found.sop_instance_uid):
         return Failure(Status.IO_ERROR, Reason.CHANGED)
     return found
-

@@ -1,12 +1,13 @@
 """One row of the manifest, and what its header states, into one finding for each check."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from dicomsort.audit import checks, tags
-from dicomsort.audit.answers import VIEWS, AnatomyHead, Answer, anatomy_head, decided_answer, is_overruled
+from dicomsort.audit.answers import Answer, decided_answer, is_overruled
+from dicomsort.audit.head_columns import anatomy_heads, view_columns
 from dicomsort.audit.headers import Headers
 from dicomsort.audit.tags import Cells, Tags, Terms
 from dicomsort.audit.verdicts import Check, Finding, Severity, Why, not_judged, overall
@@ -17,15 +18,12 @@ from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.outcome import EXCLUDED, UNSURE, Reason, Status
 from dicomsort.system.escaping import uncell
 
-_LABEL, _SCORE, _CONFIDENCE = ".label", "score_", "confidence"
+_LABEL, _CONFIDENCE = ".label", "confidence"
 _MOST_CASES = 50_000
 _KEY = (
     *("status", "reason", "label", "reviewed_label", "pixel_label", "evidence"),
     *("modality", "body_part_examined", "view_position", "photometric_interpretation", "age_group"),
 )
-_SUM = 1e-3  # by how much rounded scores of labels that exclude each other miss 1
-
-Getter = Callable[[Sequence[str]], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +82,19 @@ class Judge:
     """
 
     def __init__(
-        self, names: Sequence[str], sample: Sequence[Sequence[str]], anatomy: Anatomy, terms: Terms, rule: Rule
+        self,
+        names: Sequence[str],
+        sample: Sequence[Sequence[str]],
+        anatomy: Anatomy,
+        terms: Terms,
+        rule: Rule,
     ) -> None:
         self._terms, self._rule, self._anatomy = terms, rule, anatomy
         self._place = {name: at for at, name in enumerate(names)}
         self._nowhere = len(names)
         labels = labels_by_head(answers_of(renewed(names)))
-        self._heads = list(_heads(labels, sample, self._place, anatomy))
-        self._views = _views(labels, self._place)
+        self._heads = anatomy_heads(labels, sample, self._place, anatomy)
+        self._views = view_columns(labels, self._place)
         self._further = [name for name in names if name.endswith(_LABEL)]
         self._key = itemgetter(*map(self._at, (*_KEY, *self._further)))
         self._pixel, self._confidence = self._at("pixel_confidence"), self._at(_CONFIDENCE)
@@ -179,7 +182,9 @@ class Judge:
         said = {"": label, **further}
         heads = [head for head, _ in self._heads]
         return tuple(
-            tuple(head.labels.index(part) for part in said.get(head.name, "").split("|") if part in head.labels)
+            tuple(
+                head.labels.index(part) for part in said.get(head.name, "").split("|") if part in head.labels
+            )
             for head in heads
         )
 
@@ -204,39 +209,6 @@ class Judge:
                 if agreed(self._anatomy, {"": "", name: text}) == region:
                     return Shown(text, region), self._at(f"{name}.{_CONFIDENCE}")
         return Shown(label, region), self._confidence
-
-
-def _heads(
-    labels: Mapping[str, Sequence[str]],
-    sample: Sequence[Sequence[str]],
-    place: Mapping[str, int],
-    anatomy: Anatomy,
-) -> "list[tuple[AnatomyHead, Getter]]":
-    """Return the heads that tell parts of the body, the one that decides first, with what gets their scores."""
-    found = []
-    for name, own in labels.items():
-        columns = [place[_column(name, label)] for label in own]
-        if len(columns) < 2:
-            continue
-        get: Getter = itemgetter(*columns)
-        sums = [sum(map(float, scores)) for cells in sample if (scores := get(cells))[0]]
-        many = any(abs(one - 1) > _SUM for one in sums)
-        head = anatomy_head(name, own, anatomy.get(name), many)
-        if head is not None:
-            found.append((head, get))
-    return found
-
-
-def _views(labels: Mapping[str, Sequence[str]], place: Mapping[str, int]) -> dict[str, int]:
-    """Return the columns of the scores of views by label; none if no head tells them."""
-    for name, own in labels.items():
-        if set(own) == VIEWS:
-            return {label: place[_column(name, label)] for label in own}
-    return {}
-
-
-def _column(head: str, label: str) -> str:
-    return f"{head}.{_SCORE}{label}" if head else f"{_SCORE}{label}"
 
 
 def _why(status: str, reasons: Sequence[str], decided: Answer | None) -> Why:

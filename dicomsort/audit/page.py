@@ -69,7 +69,12 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str, str]]:
     yield f"{figures.images:,}", "images", f"{figures.studies.studies:,} studies", ""
     contradicts = figures.verdicts[Verdict.CONTRADICTS]
     high, medium = (figures.severities[severity] for severity in (Severity.HIGH, Severity.MEDIUM))
-    yield f"{contradicts:,}", "contradicted by the picture", f"{high:,} high, {medium:,} medium", "contradicts"
+    yield (
+        f"{contradicts:,}",
+        "contradicted by the picture",
+        f"{high:,} high, {medium:,} medium",
+        "contradicts",
+    )
     for verdict, words in (
         (Verdict.UNKNOWN, "with an unknown term"),
         (Verdict.MISSING, "with a tag missing"),
@@ -79,7 +84,12 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str, str]]:
         count = figures.verdicts[verdict]
         yield f"{count:,}", words, share(count, figures.images), kind_of(verdict)
     if figures.unread:
-        yield f"{figures.unread:,}", "headers that cannot be read", share(figures.unread, figures.headers or 0), ""
+        yield (
+            f"{figures.unread:,}",
+            "headers that cannot be read",
+            share(figures.unread, figures.headers or 0),
+            "",
+        )
 
 
 def _parts(figures: Figures) -> list[Part]:
@@ -96,7 +106,7 @@ def _checks(figures: Figures) -> Table:
         for check, words in _CHECKS.items()
     ]
     note = "Each tag by itself, whatever its severity."
-    return Table("Verdicts by check", ("check", *(verdict.value for verdict in Verdict)), rows, note)
+    return Table("Images by verdict", ("check", *(verdict.value for verdict in Verdict)), rows, note)
 
 
 def _conflicts(figures: Figures) -> Table:
@@ -107,13 +117,14 @@ def _conflicts(figures: Figures) -> Table:
     ]
     left = len(figures.conflicts) - len(ranked)
     note = f"The {_ROWS} most frequent; {left:,} more kinds." if left else ""
-    return Table("Conflicts", ("check", "tag", "picture", "images"), rows, note)
+    return Table("By kind", ("check", "tag", "instead", "images"), rows, note)
 
 
 def _ranked(figures: Figures) -> list[tuple[Conflict, Best]]:
-    """Return the conflicts that are shown, the most frequent first."""
+    """Return the conflicts that are shown: the most frequent, in the order of the checks."""
     ranked = sorted(figures.worst.items(), key=lambda each: (-figures.conflicts[each[0]], each[0]))
-    return ranked[:_STRIPS]
+    order = [check.value for check in Check]
+    return sorted(ranked[:_STRIPS], key=lambda each: order.index(each[0][0]))
 
 
 def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
@@ -151,17 +162,22 @@ def _unknown(figures: Figures) -> Table:
     ]
     left = len(figures.unknown) - len(rows)
     note = f"The {_ROWS} most frequent; {left:,} more." if left > 0 else ""
-    return Table("Unknown terms", ("term", "check", "images"), rows, note)
+    return Table("By images", ("term", "check", "images"), rows, note)
 
 
 def _why(figures: Figures) -> Table:
-    rows = [[clipped(why or "no check is severe enough"), f"{count:,}"] for why, count in figures.why.most_common()]
+    rows = [
+        [clipped(why or "no check is severe enough"), f"{count:,}"]
+        for why, count in figures.why.most_common()
+    ]
     return Table("Why images were not judged", ("reason", "images"), rows)
 
 
 def _studies(figures: Figures) -> Iterator[Table]:
     found = figures.studies
-    rows = [[verdict.value, number(found.verdicts[verdict])] for verdict in Verdict if found.verdicts[verdict]]
+    rows = [
+        [verdict.value, number(found.verdicts[verdict])] for verdict in Verdict if found.verdicts[verdict]
+    ]
     rows += [["with one image that does not belong", number(found.odd)]] if found.odd else []
     yield Table("Studies by their worst image", ("verdict", "studies"), rows)
     if found.regions:

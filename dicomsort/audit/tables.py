@@ -63,4 +63,3 @@ def _content_cells(content: Content) -> Iterator[str]:
 def _outcome(one: Finding) -> tuple[str, str, str]:
     sure = "" if one.confidence is None else f"{one.confidence:.6f}"
     return one.verdict.value, one.severity.value if one.severity else "", sure
-

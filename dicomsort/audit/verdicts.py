@@ -21,6 +21,10 @@ class Verdict(Text):
     NOT_JUDGED = "not judged"
 
 
+FAILING = {"contradicts": Verdict.CONTRADICTS, "missing": Verdict.MISSING, "unknown": Verdict.UNKNOWN}
+"""What may make an audit fail, by the word for it."""
+
+
 class Severity(Text):
     """How much a wrong tag matters, the worst first."""
 

@@ -89,7 +89,10 @@ def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Au
         images = Images(manifest)
         judge = Judge(manifest.names, images.sample(), RunFile(folder).anatomy, terms, settings.rule)
         gathering = Gathering(manifest, headers, figures, settings.each)
-        with _table(folder, AUDIT, tables.IMAGES) as rows, reporter.counting("judging", len(manifest)) as count:
+        with (
+            _table(folder, AUDIT, tables.IMAGES) as rows,
+            reporter.counting("judging", len(manifest)) as count,
+        ):
             gathering.images(judge, settings.limits, rows, count)
         with _table(folder, STUDIES, tables.STUDIES) as rows:
             gathering.studies(rows)

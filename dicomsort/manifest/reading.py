@@ -176,7 +176,9 @@ def labels_by_head(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
     answers: the columns of the models' answers.
     """
-    named = ((name, f"{name}.{_SCORE}" if name else _SCORE, columns) for name, columns in _heads(answers).items())
+    named = (
+        (name, f"{name}.{_SCORE}" if name else _SCORE, columns) for name, columns in _heads(answers).items()
+    )
     return {name: tuple(one.removeprefix(prefix) for one in columns) for name, prefix, columns in named}
 
 

@@ -114,7 +114,7 @@ def _environment(folder: Path = _TEMPLATES) -> Environment:
 
 
 def render(template: str, folder: Path = _TEMPLATES, **values: object) -> str:
-    """Return another page of the same kind. folder: where its template lies; those of reports are there too."""
+    """Return another page of the same kind. folder: where its template lies, besides those of reports."""
     return _environment(folder).get_template(template).render(version=__version__, made=_now(), **values)
 
 

@@ -30,6 +30,7 @@ LAYERS = {
     "manifest": "system model",
     "sorting": "system imaging dicom model manifest",
     "report": "system imaging dicom model manifest sorting",
+    "audit": "system imaging dicom model manifest sorting report",
     "export": "system imaging dicom model manifest sorting",
     "review": "system imaging dicom model manifest sorting data evaluation",
     "cluster": "system model manifest sorting",
@@ -37,7 +38,7 @@ LAYERS = {
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting report export cluster data evaluation training"
+    "cli": "system imaging dicom model manifest sorting report audit export cluster data evaluation training"
     " review",
 }
 
@@ -82,6 +83,7 @@ LIGHT = [
     "undo {sorted}",
     "merge {shards}",
     "report {done} --out {new}.html",
+    "audit {done}",
     "render --from {done} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",
 ]
