@@ -14,6 +14,7 @@ _CHILD = frozenset({
     *("infant", "infants", "newborn", "newborns", "neonate", "neonatal", "baby", "babies"),
 })  # fmt: skip
 _ADULT = frozenset({"adult", "adults", "geriatric"})
+_ELSE = ""  # a label for what is none of those that a person named
 _WINS = 0.5  # a score from which a label wins
 _WORDS = re.compile(r"[a-z]+")
 
@@ -134,8 +135,8 @@ def decided_answer(label: str, deciding: AnatomyHead) -> Answer | None:
     if all(part in deciding.labels for part in parts):
         chosen = tuple(deciding.labels.index(part) for part in parts)
         return Answer(deciding, [float(one in parts) for one in deciding.labels], chosen)
-    head = anatomy_head("", parts, many=len(parts) > 1)
-    return Answer(head, [1.0] * len(parts), tuple(range(len(parts)))) if head else None
+    head = anatomy_head("", (*parts, _ELSE))
+    return Answer(head, [*(1.0 for _ in parts), 0.0], tuple(range(len(parts)))) if head else None
 
 
 def is_overruled(answer: Answer, decided: Answer) -> bool:

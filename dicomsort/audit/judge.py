@@ -9,7 +9,8 @@ from dicomsort.audit import checks, tags
 from dicomsort.audit.answers import Answer, decided_answer, is_overruled
 from dicomsort.audit.head_columns import anatomy_heads, view_columns
 from dicomsort.audit.headers import Headers
-from dicomsort.audit.tags import Cells, Tags, Terms
+from dicomsort.audit.tags import Cells, Tags
+from dicomsort.audit.terms import Terms
 from dicomsort.audit.verdicts import Check, Finding, Severity, Why, not_judged, overall
 from dicomsort.dicom.stated import Stated
 from dicomsort.manifest.reading import labels_by_head

@@ -37,7 +37,7 @@ def image_cells(path: str, uid: str, judged: Judged, accession: str) -> list[str
     if stated is None:
         return [*cells, "", accession, "", "", ""]
     devices = (cell(stated.manufacturer), cell(stated.device_model), stated.station)
-    return [*cells, "|".join(stated.described), accession, *devices]
+    return [*cells, "|".join(judged.case.tags.described), accession, *devices]
 
 
 @lru_cache(maxsize=20_000)

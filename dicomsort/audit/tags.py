@@ -2,29 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from dicomsort.audit.terms import Terms, regions_of_code, settled, view_of, view_of_code
 from dicomsort.dicom.stated import Stated
 from dicomsort.outcome import Facts
 
 UNSHOWN = "(not shown)"
 """Stands for a value that cannot be shown, for it may be anything."""
 
-
-class Terms(Protocol):
-    """What terms and codes mean; see `audit.terms`."""
-
-    def regions_of(self, text: str) -> tuple[str, ...] | None:
-        """Return the codes of what a term names; None if it is not known."""
-
-    def code_of_sequence(self, scheme: str, value: str) -> str | None:
-        """Return the SNOMED CT code of a coded region; None if it is not known."""
-
-    def view_of(self, text: str) -> str | None:
-        """Return what a View Position means; None if it is not known."""
-
-    def view_of_code(self, scheme: str, value: str) -> str | None:
-        """Return what a View Code means; None if it is not known."""
+DESCRIBED = "(description)"
+"""Stands for free text, which never leaves the worker that looks for terms in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +63,7 @@ class Cells:
 def told_by_manifest(cells: Cells, terms: Terms) -> Tags:
     """Return the tags as far as the manifest holds them."""
     regions = [RegionTag(cells.body_part, terms.regions_of(cells.body_part))] if cells.body_part else []
-    views = [ViewTag(cells.view_position, terms.view_of(cells.view_position))] if cells.view_position else []
+    views = [ViewTag(cells.view_position, view_of(cells.view_position))] if cells.view_position else []
     age = next((fact.removeprefix("age=") for fact in cells.evidence if fact.startswith("age=")), "")
     return Tags(
         tuple(regions),
@@ -91,47 +78,47 @@ def told_by_header(stated: Stated, terms: Terms) -> Tags:
     """Return the tags of a header that was read."""
     return Tags(
         tuple(_regions(stated, terms)),
-        tuple(_views(stated, terms)),
+        tuple(_views(stated)),
         stated.laterality,
         stated.age,
         stated.photometric,
         stated.modality,
         stated.sop_class,
-        stated.described,
+        terms.described(stated.described),
     )
 
 
 def _regions(stated: Stated, terms: Terms) -> Iterable[RegionTag]:
     """Yield Body Part Examined and Anatomic Region Sequence; free text where both name no place."""
     named = False
-    for tag in (*_body_part(stated, terms), *_anatomic_regions(stated, terms)):
+    for tag in (*_body_part(stated, terms), *_anatomic_regions(stated)):
         named = named or bool(tag.codes)
         yield tag
-    if stated.described and not named:
-        yield RegionTag("(description)", stated.described)
+    if (described := terms.described(stated.described)) and not named:
+        yield RegionTag(DESCRIBED, described)
 
 
 def _body_part(stated: Stated, terms: Terms) -> Iterable[RegionTag]:
     if stated.body_part:
         yield RegionTag(stated.body_part, terms.regions_of(stated.body_part))
     elif stated.body_part_filled:
-        yield RegionTag(UNSHOWN, stated.body_part_codes)
+        yield RegionTag(UNSHOWN, settled(stated.body_part_codes))
 
 
-def _anatomic_regions(stated: Stated, terms: Terms) -> Iterable[RegionTag]:
+def _anatomic_regions(stated: Stated) -> Iterable[RegionTag]:
     if not stated.region_codes:
         return
-    known = [terms.code_of_sequence(scheme, value) for scheme, value in stated.region_codes]
-    codes = tuple(code for code in known if code)
-    yield RegionTag(_coded(stated.region_codes), codes if codes else None)
+    known = [codes for code in stated.region_codes if (codes := regions_of_code(*code)) is not None]
+    codes = tuple(code for some in known for code in some)
+    yield RegionTag(_coded(stated.region_codes), codes if known else None)
 
 
-def _views(stated: Stated, terms: Terms) -> Iterable[ViewTag]:
+def _views(stated: Stated) -> Iterable[ViewTag]:
     """Yield View Position and View Code Sequence; a modifier can make a view oblique."""
     if stated.view_position:
-        yield ViewTag(stated.view_position, terms.view_of(stated.view_position))
+        yield ViewTag(stated.view_position, view_of(stated.view_position))
     if stated.view_codes:
-        found = [terms.view_of_code(*code) for code in (*stated.view_codes, *stated.view_modifiers)]
+        found = [view_of_code(*code) for code in (*stated.view_codes, *stated.view_modifiers)]
         told = [view for view in ("oblique", "frontal", "lateral", "other") if view in found]
         yield ViewTag(_coded(stated.view_codes), told[0] if told else None)
 

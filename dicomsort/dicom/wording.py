@@ -12,6 +12,7 @@ _LETTERS = str.maketrans({
 })  # fmt: skip
 _IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 _BETWEEN = re.compile(r"[^\w?]+|_+")
+_NUMBER = re.compile(r"[0-9]")
 _HOLE = re.compile(r"\?+")
 _SHORTEST = 3  # letters of a term that is found among other words
 _TELLING = 4  # letters of a term that is found in a text on anything
@@ -37,8 +38,8 @@ def _is_inside(hole: re.Match[str]) -> bool:
 
 
 def _letters(key: str) -> int:
-    """Return how many letters a term has; an ideograph says as much as three."""
-    return len(key.replace(" ", "").encode())
+    """Return how many letters a term has; an ideograph says as much as two."""
+    return len(_IDEOGRAPH.sub("xx", key.replace(" ", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class Wording:
     def codes_of(self, text: str) -> Codes | None:
         """Return what a value that should be one term names; () if no place, None if it is not known.
 
-        A term counts whatever is between its words, with a side before or behind it, among words that mean
-        nothing here (`PORT CHEST`) and, if nothing else fits, beside words that are not known.
+        A term counts whatever is between its words, with a side before or behind it, among words that name no
+        place (`PORT CHEST`) or numbers and, if it is long enough, beside words that are not known.
         """
         words = words_of(text)
         for some in (words, self._without_sides(words)):
@@ -97,13 +98,13 @@ class Wording:
         return fitting.pop() if len(fitting) == 1 else None
 
     def _among(self, words: Sequence[str]) -> Codes | None:
-        """Return what the terms among the words name together."""
-        keys = [key for key in self._parts(words) if _letters(key) >= _SHORTEST or not self.phrases[key]]
-        codes = _together(self.phrases[key] for key in keys)
-        if codes:
-            return codes
-        known = {word for key in keys for word in key.split()} | self.sides
-        return () if known.issuperset(words) else None
+        """Return what the terms among the words name together; a short one only if all words are known."""
+        keys = list(self._parts(words))
+        known = self.sides.union(*(key.split() for key in keys))
+        if all(word in known or _NUMBER.search(word) for word in words):
+            return _together(self.phrases[key] for key in keys)
+        codes = _together(self.phrases[key] for key in keys if _letters(key) >= _SHORTEST)
+        return codes or None
 
     def _without_sides(self, words: Sequence[str]) -> Sequence[str]:
         """Leave out the sides at both ends."""
