@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import console, correct, evaluate, inspect, review, train
+from dicomsort.cli import console, correct, evaluate, inspect, registry, review, train
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
@@ -255,5 +255,5 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         raise typer.Exit(done.exit_code)
 
 
-for _commands in (correct, review, report_commands, train, evaluate, inspect, model_commands):
+for _commands in (correct, review, report_commands, registry, train, evaluate, inspect, model_commands):
     _commands.register(app)

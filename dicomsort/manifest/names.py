@@ -14,10 +14,11 @@ DECISIONS = "decisions.csv"
 
 SPOT_CHECK = "review.json"
 REPORT = "report.html"
+REGISTRY = "registry.csv"
 OWN_FOLDER = ".dicomsort"
 """What can be made again, such as thumbnails."""
 
-_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT)
+_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY)
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 

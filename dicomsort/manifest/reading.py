@@ -5,7 +5,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import REJECT, ROTATION, Record, answers_of, columns, renewed, split_reasons
+from dicomsort.model.anatomy import agreed
 from dicomsort.outcome import EXCLUDED, UNSURE, Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
 
@@ -46,12 +47,12 @@ class ManifestRow:
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
     weighed. region_code, region_meaning: the region of the body that the image shows, in SNOMED CT; empty if
-    its label names none. action: copy, symlink, hardlink or reflink, empty if nothing was placed.
-    destination: relative to the output folder. duplicate_of: the path of the file that it repeats.
-    reviewed_label: what a person decided: a label, `excluded` or `unsure`; empty if nobody has. reviewed_by,
-    reviewed_at: who, and when, in UTC (ISO 8601). model: name@sha256[:12] of each model, with `+` between
-    them. stamp: size in bytes and time in ns of the source. sha256: in hex, if what
-    was placed was read again. version: of the dicomsort that wrote the row.
+    its label names none; in a manifest of an earlier version by the labels' names. action: copy, symlink,
+    hardlink or reflink, empty if nothing was placed. destination: relative to the output folder.
+    duplicate_of: the path of the file that it repeats. reviewed_label: what a person decided: a label,
+    `excluded` or `unsure`; empty if nobody has. reviewed_by, reviewed_at: who, and when, in UTC (ISO 8601).
+    model: name@sha256[:12] of each model, with `+` between them. stamp: size in bytes and time in ns of the
+    source. sha256: in hex, if what was placed was read again. version: of the dicomsort that wrote the row.
     """
 
     path: str
@@ -119,9 +120,19 @@ def _rows(path: str, names: list[str], heads: Mapping[str, Sequence[str]]) -> It
         try:
             told = dict(zip(names, map(uncell, cells), strict=True))
             row = _row({**dict.fromkeys(renewed(names), ""), **told}, heads)
+            row = row if "region_code" in told else _with_region(row)
         except DAMAGE as error:
             raise damaged(path) from error
         yield row
+
+
+def _with_region(row: ManifestRow) -> ManifestRow:
+    """Return a row of an earlier version with the region that its labels mean by their names."""
+    answers = {"": row.final_label, **{name: answer.label for name, answer in row.further.items()}}
+    region = agreed({}, answers)
+    if region is None:
+        return row
+    return replace(row, region_code=region.code, region_meaning=region.meaning)
 
 
 def read_row(record: Record) -> ManifestRow:

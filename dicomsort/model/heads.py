@@ -13,7 +13,7 @@ from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Facts, Reason
 _RESERVED = frozenset(
     {
         *(REVIEW, EXCLUDED, UNSURE, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"),
-        *("decisions.csv", "review.json", "report.html"),
+        *("decisions.csv", "review.json", "report.html", "registry.csv"),
     }
 )
 

@@ -13,7 +13,7 @@ from dicomsort.manifest.reading import ManifestRow, read_manifest
 from dicomsort.manifest.rows import join_reasons
 from dicomsort.outcome import Status
 from dicomsort.report import page
-from dicomsort.report.pictures import copy_or_source
+from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell, escape
 

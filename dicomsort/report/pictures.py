@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.report.counts import Shown
+from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.escaping import uncell, unescape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -65,17 +65,6 @@ def _few(files: Mapping[int, str]) -> Iterator[tuple[int, str]]:
         if number == _MOST:
             return
         yield file
-
-
-def copy_or_source(path: str, destination: str, action: str, out: str) -> str:
-    """Return which file to read for a row: the source, or if that is gone what was placed.
-
-    Never one outside the output instead, whatever the manifest says of a destination.
-    """
-    is_inside = not os.path.isabs(destination) and os.pardir not in destination.split(os.sep)
-    if action and destination and is_inside and not os.path.exists(path):
-        return os.path.join(out, destination)
-    return path
 
 
 def _file_of(one: Shown, out: str) -> str:

@@ -367,3 +367,14 @@ _PLACERS = {
     Action.SYMLINK: _symlink,
     Action.HARDLINK: _hardlink,
 }
+
+
+def copy_or_source(path: str, destination: str, action: str, out: str) -> str:
+    """Return which file to read for a row: the source, or if that is gone what was placed.
+
+    Never one outside the output instead, whatever the manifest says of a destination.
+    """
+    is_inside = not os.path.isabs(destination) and os.pardir not in destination.split(os.sep)
+    if action and destination and is_inside and not os.path.exists(path):
+        return os.path.join(out, destination)
+    return path

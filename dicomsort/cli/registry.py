@@ -1,0 +1,80 @@
+"""The command that makes a registry of patients from an output."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicomsort.cli import console
+from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.errors import ExitCode
+from dicomsort.manifest.names import manifest_in
+from dicomsort.outcome import Status
+from dicomsort.system.worker_pool import pool_settings
+
+if TYPE_CHECKING:
+    from dicomsort.export.registry import Registry
+
+_SHOWN = 10
+_STATUSES = (Status.SORTED, Status.REVIEW, Status.PLANNED)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(registry)
+
+
+def registry(
+    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    file: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="The CSV to write.", show_default="OUT/registry.csv"),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="File with the salt of the patients' keys, made if it is not there: the same keys in "
+            "every registry made with it.",
+            show_default="the output's own",
+        ),
+    ] = None,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a registry of patients: one row each, with studies, regions and views, and no name.
+
+    Implants and fractures are told too, if models were asked that tell them (--model hardware, --model
+    fracture; the latter is a research preview). Exit codes: 0 written, 3 some files could not be read, 5 not
+    writable.
+    """
+    with exit_codes(), console.loading(quiet or json):
+        from dicomsort.export import registry as registries  # noqa: PLC0415
+        from dicomsort.manifest.history import rows_with  # noqa: PLC0415
+
+        settings = registries.RegistrySettings(file, key, pool_settings(workers, timeout))
+        total = rows_with(manifest_in(out), "status", _STATUSES)
+        with console.counting("reading", total, quiet or json) as count:
+            made = registries.write(out, settings, count)
+        _tell(made, json, quiet)
+        if made.unread:
+            raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _tell(made: "Registry", json: bool, quiet: bool) -> None:
+    from dicomsort.export import registry as registries  # noqa: PLC0415
+
+    if json:
+        told = {"registry": console.plain(made.target), "patients": made.patients, "images": made.images}
+        told |= {"not_read": len(made.unread), "not_asked": list(made.missing)}
+        console.print_json(told)
+        return
+    if not quiet:
+        console.info(f"wrote {made.target}: {made.patients} patients, {console.files(made.images)}")
+        for finding in made.missing:
+            model = registries.FINDINGS[finding]
+            console.info(f"no model was asked about {finding}s: classify with --model {model} as well")
+    for path in made.unread[:_SHOWN]:
+        console.info(f"not read: {path}")
+    if len(made.unread) > _SHOWN:
+        console.info(f"and {len(made.unread) - _SHOWN} more files that cannot be read any more")
