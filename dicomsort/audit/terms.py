@@ -15,7 +15,6 @@ FRONTAL, LATERAL, OBLIQUE, OTHER = VIEWS = ("frontal", "lateral", "oblique", "ot
 """Kinds of view. Decubitus is frontal, with a horizontal beam; other is axial and whatever else."""
 
 _NOWHERE, _SIDE = "*", "side"
-_COLUMNS = ["term", "language", "code", "source"]
 _SHORT = ("HIP", "LEG", "TOE", "RIB", "ABD", "HWS", "BWS", "LWS", "ISG", "OSG", "CXR", "KUB", "OPG", "TMJ")
 """Terms of three letters that are no word of another meaning in a description."""
 
@@ -106,9 +105,13 @@ def _one(views: Codes | None) -> str | None:
     return views[0] if len(views) == 1 else OTHER
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path, *columns: str) -> list[dict[str, str]]:
+    """Read a table that has at least these columns. Raises OSError, ValueError."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
+        reader = csv.DictReader(file, restval="")
+        if not set(columns) <= set(reader.fieldnames or ()):
+            raise ValueError(f"it needs the columns {' and '.join(columns)}")
+        return list(reader)
 
 
 def _wording(rows: Iterable[Mapping[str, str]]) -> Wording:
@@ -144,8 +147,7 @@ def _views() -> Wording:
 def _theirs(path: Path) -> list[dict[str, str]]:
     """Read a table of the user's. Raises UsageError where it is none."""
     try:
-        rows = _read(path)
-        return [_checked(row) for row in rows if (row.get("term") or "").strip()]
+        return [_checked(row) for row in _read(path, "term", "code") if row["term"].strip()]
     except (OSError, ValueError, csv.Error) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError(f"'{escape(str(path))}' cannot be used: {why}") from error

@@ -18,7 +18,7 @@ from dicomsort.dicom.age import age_of, band_of
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
-from dicomsort.dicom.patient import identity_of, origin_of
+from dicomsort.dicom.patient import identity_of, key_of
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
@@ -280,8 +280,7 @@ def _patient(found: Elements, salt: bytes, path: str) -> str:
     identity = identity_of(*(found.values.get(tag, _NOWHERE)[1] for tag in (_PATIENT_ID, _ISSUER, _STUDY)))
     if identity:
         return hashed(identity, salt, "p")
-    origin = origin_of(path, salt)
-    return origin.patient if origin else ""
+    return key_of(path, salt) or ""
 
 
 def _described(found: Elements, asked: Asked) -> Codes:
