@@ -47,10 +47,10 @@ def _of_region(tag: RegionTag, answers: Sequence[Answer], shown: str, least: flo
     weighed = [(one, said) for one in answers if (said := one.head.weigh(*one[1:], tag.codes))]
     if not weighed:
         return not_judged(Why.NO_LABEL, tag.text, shown)
-    return _weighed(tag, weighed, least)
+    return _weighed(tag, weighed, shown, least)
 
 
-def _weighed(tag: RegionTag, weighed: Sequence[tuple[Answer, Weighed]], least: float) -> Finding:
+def _weighed(tag: RegionTag, weighed: Sequence[tuple[Answer, Weighed]], shown: str, least: float) -> Finding:
     """Put together what several heads say; `others` counts only where no head names the tag."""
     agreeing = [each for each in weighed if each[1].agrees]
     heard = [each for each in weighed if not (agreeing and _region(*each) is None)]
@@ -59,7 +59,7 @@ def _weighed(tag: RegionTag, weighed: Sequence[tuple[Answer, Weighed]], least: f
     if agreeing and all(said.wrong < _AGREES for _, said in heard):
         one, said = max(agreeing, key=lambda each: each[1].right)
         return Finding(Verdict.AGREES, None, said.right, tag.text, _label(one))
-    return not_judged(Why.UNSURE, tag.text, _label(weighed[-1][0]))
+    return not_judged(Why.UNSURE, tag.text, shown)
 
 
 def _contradiction(tag: RegionTag, against: Sequence[tuple[Answer, Weighed]]) -> Finding:

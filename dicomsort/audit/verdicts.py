@@ -100,9 +100,10 @@ def worst_of(findings: Iterable[Finding]) -> Finding:
 
 
 def badness(one: Finding) -> tuple[int, int, float]:
-    """Return what findings are ordered by, the worst first."""
-    weight = len(_WEIGHT) if one.severity is None else _WEIGHT[one.severity]
-    return _RANK[one.verdict], weight, -(one.confidence or 0.0)
+    """Return what findings are ordered by, the worst first; where nothing is wrong, confidence is nothing."""
+    if one.severity is None:
+        return _RANK[one.verdict], 0, 0.0
+    return _RANK[one.verdict], _WEIGHT[one.severity], -(one.confidence or 0.0)
 
 
 def overall(findings: Sequence[Finding], least: Severity) -> tuple[Check | None, Finding]:

@@ -267,6 +267,11 @@ def test_only_what_is_severe_enough_decides_of_an_image() -> None:
     assert (check, verdict.verdict) == (Check.BODY_PART, Verdict.AGREES)
 
 
+def test_of_checks_that_agree_the_first_decides() -> None:
+    part, view = Finding(Verdict.AGREES, None, 0.8), Finding(Verdict.AGREES, None, 0.99)
+    assert overall(findings(body_part=part, view=view), Severity.MEDIUM) == (Check.BODY_PART, part)
+
+
 def test_the_worst_check_decides_of_an_image() -> None:
     missing, wrong = Finding(Verdict.MISSING, Severity.MEDIUM), Finding(Verdict.CONTRADICTS, Severity.MEDIUM)
     assert overall(findings(body_part=missing, age=wrong), Severity.MEDIUM) == (Check.AGE, wrong)
