@@ -12,7 +12,7 @@ AGREES = Finding(Verdict.AGREES)
 
 
 def seen(label: str, verdict: Finding = AGREES, sure: bool = True) -> Judged:
-    case = Case(Tags(), None, Why.NONE, label, (), None, Shown(label, region_of(label)), 0, (AGREES,) * 3)
+    case = Case(Tags(), None, Why.NONE, label, "", (), None, Shown(label, region_of(label)), 0, (AGREES,) * 3)
     return Judged((AGREES,) * 6, None, verdict, sure, case)
 
 
