@@ -17,6 +17,8 @@ FRONTAL, LATERAL, OBLIQUE, OTHER = VIEWS = ("frontal", "lateral", "oblique", "ot
 _NOWHERE, _SIDE = "*", "side"
 _SHORT = ("HIP", "LEG", "TOE", "RIB", "ABD", "HWS", "BWS", "LWS", "ISG", "OSG", "CXR", "KUB", "OPG", "TMJ")
 """Terms of three letters that are no word of another meaning in a description."""
+_WEAK = ("FACE",)
+"""In French the frontal view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def _wording(rows: Iterable[Mapping[str, str]]) -> Wording:
     terms = {" ".join(words_of(row["term"])): row["code"] for row in rows}
     sides = [term for term, code in terms.items() if code == _SIDE]
     named = [(term, _codes(code)) for term, code in terms.items() if code != _SIDE]
-    return Wording.of(named, sides, _SHORT)
+    return Wording.of(named, sides, _SHORT, _WEAK)
 
 
 def _codes(cell: str) -> Codes:

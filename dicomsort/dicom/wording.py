@@ -47,22 +47,28 @@ class Wording:
     """Terms by their words, each with the codes of what it names; none where it rightly names no place.
 
     Can be pickled, so that workers may look for terms in what must not leave them. sides: words that say on
-    which side a part lies. short: terms of three letters that are looked for in any text.
+    which side a part lies. short: terms of three letters that are looked for in any text. weak: terms that
+    mean something else beside others (`THORAX FACE` is a frontal view).
     """
 
     phrases: Mapping[str, Codes] = field(default_factory=dict)
     sides: frozenset[str] = frozenset()
     short: frozenset[str] = frozenset()
+    weak: frozenset[str] = frozenset()
     longest: int = 1
 
     @classmethod
     def of(
-        cls, terms: Iterable[tuple[str, Codes]], sides: Iterable[str] = (), short: Iterable[str] = ()
+        cls,
+        terms: Iterable[tuple[str, Codes]],
+        sides: Iterable[str] = (),
+        short: Iterable[str] = (),
+        weak: Iterable[str] = (),
     ) -> "Wording":
         """Make a wording of (term, codes); a later term replaces an earlier one of the same words."""
         phrases = {" ".join(words_of(term)): codes for term, codes in terms}
         longest = max((key.count(" ") + 1 for key in phrases), default=1)
-        return cls(phrases, frozenset(sides), frozenset(short), longest)
+        return cls(phrases, frozenset(sides), frozenset(short), frozenset(weak), longest)
 
     def codes_of(self, text: str) -> Codes | None:
         """Return what a value that should be one term names; () if no place, None if it is not known.
@@ -82,7 +88,7 @@ class Wording:
         return _together(self.phrases[key] for key in found)
 
     def _is_telling(self, key: str) -> bool:
-        return key in self.short or _letters(key) >= _TELLING
+        return key in self.short or (_letters(key) >= _TELLING and key not in self.weak)
 
     def _whole(self, words: Sequence[str]) -> Codes | None:
         spaced, joined = " ".join(words), "".join(words)
@@ -102,9 +108,12 @@ class Wording:
         keys = list(self._parts(words))
         known = self.sides.union(*(key.split() for key in keys))
         if all(word in known or _NUMBER.search(word) for word in words):
-            return _together(self.phrases[key] for key in keys)
-        codes = _together(self.phrases[key] for key in keys if _letters(key) >= _SHORTEST)
-        return codes or None
+            return self._named(keys)
+        return self._named([key for key in keys if _letters(key) >= _SHORTEST]) or None
+
+    def _named(self, keys: Sequence[str]) -> Codes:
+        strong = _together(self.phrases[key] for key in keys if key not in self.weak)
+        return strong or _together(self.phrases[key] for key in keys)
 
     def _without_sides(self, words: Sequence[str]) -> Sequence[str]:
         """Leave out the sides at both ends."""

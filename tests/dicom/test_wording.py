@@ -20,6 +20,7 @@ TERMS = Wording.of(
         ("SCHADEL", HEAD),
         ("胸部", CHEST),
         ("HIP", HIP),
+        ("FACE", HEAD),
         ("CS", HEAD),
         ("PORTABLE", ()),
         ("AP", ()),
@@ -27,6 +28,7 @@ TERMS = Wording.of(
     ],
     sides=["L", "R", "LEFT"],
     short=["HIP"],
+    weak=["FACE"],
 )
 
 
@@ -62,6 +64,9 @@ def test_words_are_compared_without_case_accents_and_what_stands_between(text: s
         ("PORTABLE CHEST AP", CHEST),
         ("CHEST 5MM XYZ", CHEST),
         ("CS", HEAD),
+        ("CS AP", HEAD),
+        ("FACE AP", HEAD),
+        ("CHEST FACE", CHEST),
         ("AP L PORTABLE", ()),
         ("Default", ()),
         ("", ()),
@@ -87,7 +92,7 @@ def test_a_lost_letter_that_could_be_several_things_is_not_guessed() -> None:
 
 def test_in_a_text_on_anything_short_terms_do_not_count() -> None:
     assert TERMS.found_in("Dr. Chester: Thorax ap, Hip CS") == (*CHEST, *HIP)
-    assert TERMS.found_in("nothing of that kind") == ()
+    assert TERMS.found_in("nothing of that kind, but face") == ()
 
 
 def test_it_travels_to_workers() -> None:
