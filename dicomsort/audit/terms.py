@@ -15,8 +15,21 @@ FRONTAL, LATERAL, OBLIQUE, OTHER = VIEWS = ("frontal", "lateral", "oblique", "ot
 """Kinds of view. Decubitus is frontal, with a horizontal beam; other is axial and whatever else."""
 
 _NOWHERE, _SIDE = "*", "side"
-_SHORT = ("HIP", "LEG", "TOE", "RIB", "ABD", "HWS", "BWS", "LWS", "ISG", "OSG", "CXR", "KUB", "OPG", "TMJ")
-"""Terms of three letters that are no word of another meaning in a description."""
+_WEAK = ("FACE",)
+"""In French the frontal view."""
+
+_SHORT = frozenset(
+    {*("HIP", "LEG", "TOE", "RIB", "ABD", "HWS", "BWS", "LWS", "ISG", "OSG", "CXR", "KUB", "OPG", "TMJ")}
+)
+"""Terms of three letters that mean nothing else in a description."""
+
+_OTHERWISE = frozenset(
+    {*_WEAK, "ATLAS", "AXIS", "BACK", "BODY", "COLUMN", "DENS", "INDEX", "MERCHANT", "NEURO", "NOTCH", "PALM"}
+)
+"""Words that mean something else in a description more often than not."""
+
+_WRITTEN = frozenset({"", "std", "en", "de", "fr", "es", "pt", "it"})
+"""Languages of which any term of four letters is looked for in descriptions; of others of six, for names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +128,18 @@ def _read(path: Path, *columns: str) -> list[dict[str, str]]:
 
 
 def _wording(rows: Iterable[Mapping[str, str]]) -> Wording:
-    terms = {" ".join(words_of(row["term"])): row["code"] for row in rows}
-    sides = [term for term, code in terms.items() if code == _SIDE]
-    named = [(term, _codes(code)) for term, code in terms.items() if code != _SIDE]
-    return Wording.of(named, sides, _SHORT)
+    terms = {" ".join(words_of(row["term"])): row for row in rows}
+    sides = [term for term, row in terms.items() if row["code"] == _SIDE]
+    named = [(term, _codes(row["code"])) for term, row in terms.items() if row["code"] != _SIDE]
+    telling = [term for term, row in terms.items() if _is_telling(term, row.get("language", ""))]
+    return Wording.of(named, sides, telling, _WEAK)
+
+
+def _is_telling(term: str, language: str) -> bool:
+    """Return whether a term is looked for in descriptions, where words and names of any language stand."""
+    letters = len(term.replace(" ", "")) if term.isascii() else 3 * len(term.replace(" ", ""))
+    long = letters >= (4 if language in _WRITTEN else 6)
+    return term in _SHORT or (long and term not in _OTHERWISE)
 
 
 def _codes(cell: str) -> Codes:

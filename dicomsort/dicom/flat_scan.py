@@ -38,11 +38,16 @@ class Elements:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which elements to find, at any depth. sequences: those of them that have items."""
+    """Which elements to find, at any depth. sequences: those of them that have items.
+
+    last: behind it nothing is read. least: a header that does not go on to it is not plain: a damaged tag may
+    have ended it too early.
+    """
 
     tags: frozenset[int]
     sequences: frozenset[int]
     last: int
+    least: int = 0
 
 
 _META = Wanted(frozenset({0x00020002, _SYNTAX}), frozenset(), 0)
@@ -165,12 +170,14 @@ def _read(cursor: _Cursor, wanted: Wanted, found: Elements) -> None:
             raise _OddError
         if tag > last:
             cursor.back(head)
-            return
+            break
         before = tag
         if tag in tags or cursor.length == _UNDEFINED:
             _value(cursor, wanted, found, 0)
         else:
             cursor.skip(cursor.length)
+    if before < wanted.least:
+        raise _OddError
 
 
 def _value(cursor: _Cursor, wanted: Wanted, found: Elements, depth: int) -> None:

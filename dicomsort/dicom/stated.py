@@ -98,7 +98,7 @@ _TAGS = frozenset({
     *(_BODY_PART, _VIEW, _PHOTOMETRIC, _BIRTH, _AGE, _PATIENT_ID, _ISSUER, _STUDY, _CODE_VALUE, _SCHEME),
     *(*_DATES, *_LATERALITIES, *_DESCRIPTIONS, *_NAMING, *_SEQUENCES),
 })  # fmt: skip
-_WANTED = Wanted(_TAGS, _SEQUENCES, max(_VIEWS, _MODIFIERS))
+_WANTED = Wanted(_TAGS, _SEQUENCES, last=_MODIFIERS, least=_PHOTOMETRIC)
 _TAG_LIST = [Tag(tag) for tag in sorted(_TAGS)]
 
 _SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM", "DCM"})

@@ -15,7 +15,7 @@ _BETWEEN = re.compile(r"[^\w?]+|_+")
 _NUMBER = re.compile(r"[0-9]")
 _HOLE = re.compile(r"\?+")
 _SHORTEST = 3  # letters of a term that is found among other words
-_TELLING = 4  # letters of a term that is found in a text on anything
+_MOST_SEEN = 4096
 
 
 def words_of(text: str) -> list[str]:
@@ -47,22 +47,29 @@ class Wording:
     """Terms by their words, each with the codes of what it names; none where it rightly names no place.
 
     Can be pickled, so that workers may look for terms in what must not leave them. sides: words that say on
-    which side a part lies. short: terms of three letters that are looked for in any text.
+    which side a part lies. telling: terms that are looked for in a text on anything. weak: terms that mean
+    something else beside others (`THORAX FACE` is a frontal view).
     """
 
     phrases: Mapping[str, Codes] = field(default_factory=dict)
     sides: frozenset[str] = frozenset()
-    short: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()
+    weak: frozenset[str] = frozenset()
     longest: int = 1
+    _seen: dict[tuple[bool, str], Codes | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
-        cls, terms: Iterable[tuple[str, Codes]], sides: Iterable[str] = (), short: Iterable[str] = ()
+        cls,
+        terms: Iterable[tuple[str, Codes]],
+        sides: Iterable[str] = (),
+        telling: Iterable[str] = (),
+        weak: Iterable[str] = (),
     ) -> "Wording":
         """Make a wording of (term, codes); a later term replaces an earlier one of the same words."""
         phrases = {" ".join(words_of(term)): codes for term, codes in terms}
         longest = max((key.count(" ") + 1 for key in phrases), default=1)
-        return cls(phrases, frozenset(sides), frozenset(short), longest)
+        return cls(phrases, frozenset(sides), frozenset(telling), frozenset(weak), longest)
 
     def codes_of(self, text: str) -> Codes | None:
         """Return what a value that should be one term names; () if no place, None if it is not known.
@@ -70,19 +77,30 @@ class Wording:
         A term counts whatever is between its words, with a side before or behind it, among words that name no
         place (`PORT CHEST`) or numbers and, if it is long enough, beside words that are not known.
         """
-        words = words_of(text)
+        return self._looked_up(text, True)
+
+    def found_in(self, text: str) -> Codes:
+        """Return what the terms in a text on anything name, of those that are `telling`."""
+        return self._looked_up(text, False) or ()
+
+    def _looked_up(self, text: str, is_term: bool) -> Codes | None:
+        """Look a text up, or remember: a few texts stand in all headers of an archive."""
+        known = (is_term, text)
+        if known not in self._seen:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            words = words_of(text)
+            self._seen[known] = self._term(words) if is_term else self._told(words)
+        return self._seen[known]
+
+    def _term(self, words: Sequence[str]) -> Codes | None:
         for some in (words, self._without_sides(words)):
             if (whole := self._whole(some)) is not None:
                 return whole
         return self._among(words)
 
-    def found_in(self, text: str) -> Codes:
-        """Return what the terms in a text on anything name: only long ones, and `short`."""
-        found = (key for key in self._parts(words_of(text)) if self._is_telling(key))
-        return _together(self.phrases[key] for key in found)
-
-    def _is_telling(self, key: str) -> bool:
-        return key in self.short or _letters(key) >= _TELLING
+    def _told(self, words: Sequence[str]) -> Codes:
+        return _together(self.phrases[key] for key in self._parts(words) if key in self.telling)
 
     def _whole(self, words: Sequence[str]) -> Codes | None:
         spaced, joined = " ".join(words), "".join(words)
@@ -102,9 +120,12 @@ class Wording:
         keys = list(self._parts(words))
         known = self.sides.union(*(key.split() for key in keys))
         if all(word in known or _NUMBER.search(word) for word in words):
-            return _together(self.phrases[key] for key in keys)
-        codes = _together(self.phrases[key] for key in keys if _letters(key) >= _SHORTEST)
-        return codes or None
+            return self._named(keys)
+        return self._named([key for key in keys if _letters(key) >= _SHORTEST]) or None
+
+    def _named(self, keys: Sequence[str]) -> Codes:
+        strong = _together(self.phrases[key] for key in keys if key not in self.weak)
+        return strong or _together(self.phrases[key] for key in keys)
 
     def _without_sides(self, words: Sequence[str]) -> Sequence[str]:
         """Leave out the sides at both ends."""

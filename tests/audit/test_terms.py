@@ -211,6 +211,8 @@ def test_what_consists_of_several_regions_is_these() -> None:
         ("BWS/LWS", "Thoracic spine Lumbar spine"),
         ("RACHIS CERVICAL", "Cervical spine"),
         ("GENOU GAUCHE", "Knee"),
+        ("THORAX FACE", "Chest"),
+        ("FACE", "Head"),
         ("MEMBRE INFÉRIEUR", "Lower limb"),
         ("COLUMNA DORSOLUMBAR", "Thoracic spine Lumbar spine"),
         ("RODILLA DER", "Knee"),
@@ -268,6 +270,10 @@ def test_descriptions_are_read_with_care() -> None:
     assert TERMS.described(found("Röntgen Thorax p.a. und Hüfte links")) == ("816094009", "29836001")
     assert TERMS.described(found("LWS in 2 Ebenen, Dr. Hals-Nasen")) == ("122496007", "45048000")
     assert TERMS.described(found("pie chart of mano, CAP, TAP and IV")) == ("85562004",)
+    assert TERMS.described(found("radio genou de face")) == ("72696002",)
+    assert TERMS.described(found("胸部単純 正面")) == ("816094009",)
+    names_and_other_words = "Dr. Hara, Prof. Potter and Reis: axis, index, foreign body, back again, atlas"
+    assert TERMS.described(found(names_and_other_words)) == ()
 
 
 def test_a_table_of_ones_own_comes_first(tmp_path: Path) -> None:

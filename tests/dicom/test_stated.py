@@ -24,7 +24,9 @@ from dicomsort.outcome import Failure, ReadImage, Reason, Status
 from dicomsort.system.worker_pool import PoolSettings
 
 CHEST, PELVIS = "816094009", "816092008"
-TERMS = Wording.of([("THORAX", (CHEST,)), ("BECKEN", (PELVIS,)), ("胸部", (CHEST,))])
+TERMS = Wording.of(
+    [("THORAX", (CHEST,)), ("BECKEN", (PELVIS,)), ("胸部", (CHEST,))], telling=["BECKEN", "胸 部"]
+)
 ASKED = Asked(b"salt", TERMS, descriptions=True)
 
 

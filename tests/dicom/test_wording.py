@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from dicomsort.dicom import wording
 from dicomsort.dicom.wording import Wording, words_of
 
 CHEST, SHOULDER, LUMBAR, HEAD, ABDOMEN, HIP = ("C",), ("S",), ("L",), ("H",), ("A",), ("P",)
@@ -20,13 +21,15 @@ TERMS = Wording.of(
         ("SCHADEL", HEAD),
         ("胸部", CHEST),
         ("HIP", HIP),
+        ("FACE", HEAD),
         ("CS", HEAD),
         ("PORTABLE", ()),
         ("AP", ()),
         ("DEFAULT", ()),
     ],
     sides=["L", "R", "LEFT"],
-    short=["HIP"],
+    telling=["CHEST", "THORAX", "HIP", "SHOULDER", "胸 部"],
+    weak=["FACE"],
 )
 
 
@@ -62,6 +65,9 @@ def test_words_are_compared_without_case_accents_and_what_stands_between(text: s
         ("PORTABLE CHEST AP", CHEST),
         ("CHEST 5MM XYZ", CHEST),
         ("CS", HEAD),
+        ("CS AP", HEAD),
+        ("FACE AP", HEAD),
+        ("CHEST FACE", CHEST),
         ("AP L PORTABLE", ()),
         ("Default", ()),
         ("", ()),
@@ -85,9 +91,20 @@ def test_a_lost_letter_that_could_be_several_things_is_not_guessed() -> None:
     assert Wording.of([("HAND", ("1",)), ("HUND", ("1",))]).codes_of("H?ND") == ("1",)
 
 
-def test_in_a_text_on_anything_short_terms_do_not_count() -> None:
+def test_in_a_text_on_anything_only_telling_terms_count() -> None:
     assert TERMS.found_in("Dr. Chester: Thorax ap, Hip CS") == (*CHEST, *HIP)
-    assert TERMS.found_in("nothing of that kind") == ()
+    assert TERMS.found_in("Dr. Chester: Thorax ap, Hip CS") == (*CHEST, *HIP)
+    assert TERMS.found_in("胸部") == CHEST
+    assert TERMS.found_in("nothing of that kind, but face") == ()
+
+
+def test_what_was_looked_up_is_remembered_and_never_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wording, "_MOST_SEEN", 10)
+    for number in range(50):
+        assert TERMS.codes_of(f"CHEST {number}") == CHEST
+        assert TERMS.found_in(f"CHEST {number}") == CHEST
+    assert "CHEST 49" not in repr(TERMS)
+    assert len(pickle.dumps(TERMS)) < 2000
 
 
 def test_it_travels_to_workers() -> None:
