@@ -78,6 +78,12 @@ def test_what_a_study_shows_and_where_that_lies_the_most_frequent_first() -> Non
     assert [region.meaning for region in content.mado] == ["Upper limb", "Upper trunk"]
 
 
+def test_images_without_the_uid_of_a_study_make_none_together() -> None:
+    assert [
+        one.uid for one in studies(("", 0, seen("hand")), ("1", 0, seen("knee")), ("", 0, seen("hand")))
+    ] == ["1"]
+
+
 def test_the_images_of_a_study_need_not_stand_together() -> None:
     found = studies(
         ("1", 0, seen("hand")), ("2", 0, seen("knee")), ("1", 0, seen("hand")), ("1", 0, seen("knee"))
