@@ -44,6 +44,7 @@ LAYERS = {
 # Where a library may be imported: files, or whole rooms.
 DOORS = {
     "pydicom": "dicom/",
+    "highdicom": "dicom/structured_report.py",
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
@@ -82,6 +83,7 @@ LIGHT = [
     "undo {sorted}",
     "merge {shards}",
     "report {done} --out {new}.html",
+    "annotate {done} --as instances --out {new}",
     "render --from {done} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",
 ]

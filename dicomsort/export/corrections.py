@@ -1,0 +1,160 @@
+"""Which tags of a file are put right, and to what: from what is sure of the image and what its header says.
+
+Anatomy stands in two places, Body Part Examined and Anatomic Region Sequence, and so does the view. Where
+either says the right thing and neither a wrong one, nothing is to be corrected.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dicomsort.dicom.rewrite import Code, Stated, Value
+from dicomsort.export.answers import Answer, related
+from dicomsort.export.kinds import Flaw
+from dicomsort.model import anatomy
+from dicomsort.model.anatomy import Region
+
+VIEW_CODES = {
+    "frontal": Code("399033003", "frontal"),
+    "lateral": Code("399067008", "lateral"),
+    "oblique": Code("399182000", "oblique"),
+}
+"""CID 4010 DX View (PS3.16)."""
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_WITH_VIEW = frozenset(_STORAGE + suffix for suffix in ("1", "1.1", "1.1.1", "1.3", "1.3.1"))
+"""SOP classes with a View Position: CR Series and DX Positioning (PS3.3 C.8.1.1, C.8.11.5)."""
+
+_OPPOSED = {"frontal", "lateral"}
+_SIDES = ("L", "R")
+
+
+class Terms(Protocol):
+    """What the words and codes of headers mean; see `audit.terms`."""
+
+    def regions_of(self, text: str) -> tuple[str, ...] | None:
+        """Return codes of regions; none for a term that names no place, None for an unknown one."""
+
+    def code_of_sequence(self, scheme: str, value: str) -> str | None:
+        """Return the SNOMED CT code of today for a code of any scheme; None if it is unknown."""
+
+    def view_of(self, text: str) -> str | None:
+        """Return frontal, lateral, oblique or other; None for an unknown term."""
+
+    def view_of_code(self, scheme: str, value: str) -> str | None:
+        """Return the same for a code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What is to be changed. changes: new values by keyword. flaws: what was wrong, of anatomy and view."""
+
+    changes: Mapping[str, Value] = field(default_factory=dict)
+    flaws: Mapping[str, Flaw] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.flaws)
+
+
+def corrections(
+    answer: Answer, stated: Stated, terms: Terms, wanted: Collection[Flaw] = tuple(Flaw)
+) -> Corrections:
+    """Return what is to be corrected in a file. wanted: only tags with one of these flaws."""
+    changes: dict[str, Value] = {}
+    flaws: dict[str, Flaw] = {}
+    if answer.region is not None:
+        part, code = _anatomy_tells(answer.region, stated, terms)
+        flaw = _worst((part, code))
+        if flaw is not None and flaw in wanted:
+            flaws["anatomy"] = flaw
+            changes |= _anatomy(answer.region, stated, part, code)
+    if answer.view and stated.sop_class in _WITH_VIEW:
+        position, code = _view_tells(answer.view, stated, terms)
+        flaw = _worst((position, code))
+        if flaw is not None and flaw in wanted:
+            flaws["view"] = flaw
+            changes |= _view(answer.view, position, code)
+    return Corrections(changes, flaws)
+
+
+def _worst(tells: tuple[Flaw | None, Flaw | None]) -> Flaw | None:
+    """Return the flaw of what two places tell; None, none, if one is right and the other not wrong."""
+    if Flaw.WRONG in tells:
+        return Flaw.WRONG
+    if None in tells:
+        return None
+    return Flaw.UNKNOWN if Flaw.UNKNOWN in tells else Flaw.MISSING
+
+
+def _anatomy_tells(region: Region, stated: Stated, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
+    """Return what is wrong with Body Part Examined, and with Anatomic Region Sequence."""
+    named = terms.regions_of(stated.body_part) if stated.body_part else ()
+    codes = [terms.code_of_sequence(*code) for code in stated.region_codes if any(code)]
+    known = [code for code in codes if code and anatomy.chain(code)]
+    return _region_flaw(region, named), _region_flaw(region, None if codes and not known else known)
+
+
+def _region_flaw(region: Region, named: Collection[str] | None) -> Flaw | None:
+    if named is None:
+        return Flaw.UNKNOWN
+    if not named:
+        return Flaw.MISSING
+    return None if any(_compatible(code, region.code) for code in named) else Flaw.WRONG
+
+
+def _compatible(stated: str, seen: str) -> bool:
+    return related(stated, seen)
+
+
+def _anatomy(region: Region, stated: Stated, part: Flaw | None, code: Flaw | None) -> dict[str, Value]:
+    changes: dict[str, Value] = {}
+    if part is not None:
+        changes["BodyPartExamined"] = _body_part(region)
+    if code is not None:
+        changes["AnatomicRegionSequence"] = Code(region.code, region.meaning)
+    return {**changes, **_sides(region, stated)}
+
+
+def _body_part(region: Region) -> str:
+    """Return the defined term of the region, or of the nearest that holds it and has one (PS3.16 Annex L)."""
+    held = (region.code, *anatomy.chain(region.parent))
+    return next((term for code in held if code != anatomy.WHOLE and (term := anatomy.body_part_of(code))), "")
+
+
+def _sides(region: Region, stated: Stated) -> dict[str, Value]:
+    """Take a side away from what has none, and leave room for one where it must be (C.7.3.1, C.8.11.7)."""
+    if anatomy.is_paired(region.code):
+        return {} if stated.laterality or stated.image_laterality else {"Laterality": ""}
+    changes: dict[str, Value] = {}
+    if stated.laterality in _SIDES:
+        changes["Laterality"] = None
+    if stated.image_laterality in _SIDES:
+        changes["ImageLaterality"] = "U"
+    return changes
+
+
+def _view_tells(view: str, stated: Stated, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
+    """Return what is wrong with View Position, and with View Code Sequence."""
+    codes = [terms.view_of_code(*code) for code in stated.view_codes if any(code)]
+    known = [code for code in codes if code]
+    position = terms.view_of(stated.view_position) if stated.view_position else ""
+    return _view_flaw(view, position), _view_flaw(view, None if codes and not known else "".join(known[:1]))
+
+
+def _view_flaw(view: str, told: str | None) -> Flaw | None:
+    """Return what is wrong with a view; an oblique one is not told from another by a header's word alone."""
+    if told is None:
+        return Flaw.UNKNOWN
+    if not told:
+        return Flaw.MISSING
+    return Flaw.WRONG if {view, told} == _OPPOSED else None
+
+
+def _view(view: str, position: Flaw | None, code: Flaw | None) -> dict[str, Value]:
+    """Write the view as a code; View Position asks for a direction (AP, LL), which no model here tells."""
+    changes: dict[str, Value] = {}
+    if position in (Flaw.WRONG, Flaw.UNKNOWN):
+        changes["ViewPosition"] = ""
+    if code is not None:
+        changes["ViewCodeSequence"] = VIEW_CODES[view]
+    return changes
