@@ -61,7 +61,7 @@ Value = str | Code | None
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class Tags:
     """What a header says of anatomy and view, as it stands there; for the eyes of worker processes alone.
 
     region_codes, view_codes: (scheme, value) of each item of Anatomic Region and View Code Sequence.
@@ -149,9 +149,9 @@ class Original:
         return text(self._dataset, keyword, "UI")
 
     @property
-    def stated(self) -> Stated:
+    def tags(self) -> Tags:
         """What it says of anatomy and view."""
-        return Stated(
+        return Tags(
             sop_class=sop_class(self._dataset),
             body_part=plain_text(self._dataset, "BodyPartExamined"),
             region_codes=self._codes("AnatomicRegionSequence"),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dicomsort.dicom.rewrite import Code, Stated, Value
+from dicomsort.dicom.rewrite import Code, Tags, Value
 from dicomsort.export.answers import Answer, related
 from dicomsort.export.kinds import Flaw
 from dicomsort.model import anatomy
@@ -57,19 +57,19 @@ class Corrections:
 
 
 def corrections(
-    answer: Answer, stated: Stated, terms: Terms, wanted: Collection[Flaw] = tuple(Flaw)
+    answer: Answer, tags: Tags, terms: Terms, wanted: Collection[Flaw] = tuple(Flaw)
 ) -> Corrections:
     """Return what is to be corrected in a file. wanted: only tags with one of these flaws."""
     changes: dict[str, Value] = {}
     flaws: dict[str, Flaw] = {}
     if answer.region is not None:
-        part, code = _anatomy_tells(answer.region, stated, terms)
+        part, code = _anatomy_tells(answer.region, tags, terms)
         flaw = _worst((part, code))
         if flaw is not None and flaw in wanted:
             flaws["anatomy"] = flaw
-            changes |= _anatomy(answer.region, stated, part, code)
-    if answer.view and stated.sop_class in _WITH_VIEW:
-        position, code = _view_tells(answer.view, stated, terms)
+            changes |= _anatomy(answer.region, tags, part, code)
+    if answer.view and tags.sop_class in _WITH_VIEW:
+        position, code = _view_tells(answer.view, tags, terms)
         flaw = _worst((position, code))
         if flaw is not None and flaw in wanted:
             flaws["view"] = flaw
@@ -86,10 +86,10 @@ def _worst(tells: tuple[Flaw | None, Flaw | None]) -> Flaw | None:
     return Flaw.UNKNOWN if Flaw.UNKNOWN in tells else Flaw.MISSING
 
 
-def _anatomy_tells(region: Region, stated: Stated, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
+def _anatomy_tells(region: Region, tags: Tags, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
     """Return what is wrong with Body Part Examined, and with Anatomic Region Sequence."""
-    named = terms.regions_of(stated.body_part) if stated.body_part else ()
-    codes = [terms.code_of_sequence(*code) for code in stated.region_codes if any(code)]
+    named = terms.regions_of(tags.body_part) if tags.body_part else ()
+    codes = [terms.code_of_sequence(*code) for code in tags.region_codes if any(code)]
     known = [code for code in codes if code and anatomy.chain(code)]
     return _region_flaw(region, named), _region_flaw(region, None if codes and not known else known)
 
@@ -99,20 +99,16 @@ def _region_flaw(region: Region, named: Collection[str] | None) -> Flaw | None:
         return Flaw.UNKNOWN
     if not named:
         return Flaw.MISSING
-    return None if any(_compatible(code, region.code) for code in named) else Flaw.WRONG
+    return None if any(related(code, region.code) for code in named) else Flaw.WRONG
 
 
-def _compatible(stated: str, seen: str) -> bool:
-    return related(stated, seen)
-
-
-def _anatomy(region: Region, stated: Stated, part: Flaw | None, code: Flaw | None) -> dict[str, Value]:
+def _anatomy(region: Region, tags: Tags, part: Flaw | None, code: Flaw | None) -> dict[str, Value]:
     changes: dict[str, Value] = {}
     if part is not None:
         changes["BodyPartExamined"] = _body_part(region)
     if code is not None:
         changes["AnatomicRegionSequence"] = Code(region.code, region.meaning)
-    return {**changes, **_sides(region, stated)}
+    return {**changes, **_sides(region, tags)}
 
 
 def _body_part(region: Region) -> str:
@@ -121,23 +117,23 @@ def _body_part(region: Region) -> str:
     return next((term for code in held if code != anatomy.WHOLE and (term := anatomy.body_part_of(code))), "")
 
 
-def _sides(region: Region, stated: Stated) -> dict[str, Value]:
+def _sides(region: Region, tags: Tags) -> dict[str, Value]:
     """Take a side away from what has none, and leave room for one where it must be (C.7.3.1, C.8.11.7)."""
     if anatomy.is_paired(region.code):
-        return {} if stated.laterality or stated.image_laterality else {"Laterality": ""}
+        return {} if tags.laterality or tags.image_laterality else {"Laterality": ""}
     changes: dict[str, Value] = {}
-    if stated.laterality in _SIDES:
+    if tags.laterality in _SIDES:
         changes["Laterality"] = None
-    if stated.image_laterality in _SIDES:
+    if tags.image_laterality in _SIDES:
         changes["ImageLaterality"] = "U"
     return changes
 
 
-def _view_tells(view: str, stated: Stated, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
+def _view_tells(view: str, tags: Tags, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
     """Return what is wrong with View Position, and with View Code Sequence."""
-    codes = [terms.view_of_code(*code) for code in stated.view_codes if any(code)]
+    codes = [terms.view_of_code(*code) for code in tags.view_codes if any(code)]
     known = [code for code in codes if code]
-    position = terms.view_of(stated.view_position) if stated.view_position else ""
+    position = terms.view_of(tags.view_position) if tags.view_position else ""
     return _view_flaw(view, position), _view_flaw(view, None if codes and not known else "".join(known[:1]))
 
 

@@ -56,7 +56,7 @@ def _corrected(image: Image, how: Correcting) -> Outcome:
     with rewrite.opened(image.path) as original:
         if image.stamp is not None and original.stamp != image.stamp:
             return Left.CHANGED
-        found = corrections(image.answer, original.stated, how.terms, how.wanted)
+        found = corrections(image.answer, original.tags, how.terms, how.wanted)
         if not found:
             return Nothing()
         if original.is_signed:

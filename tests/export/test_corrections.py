@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicomsort.dicom.rewrite import Code, Stated, Value
+from dicomsort.dicom.rewrite import Code, Tags, Value
 from dicomsort.export.answers import Answer
 from dicomsort.export.corrections import corrections
 from dicomsort.export.kinds import Flaw
@@ -16,11 +16,11 @@ TERMS = StandardTerms()
 
 
 def flaws(answer: Answer, **stated: object) -> dict[str, Flaw]:
-    return dict(corrections(answer, Stated(**{"sop_class": CR, **stated}), TERMS).flaws)  # type: ignore[arg-type]
+    return dict(corrections(answer, Tags(**{"sop_class": CR, **stated}), TERMS).flaws)  # type: ignore[arg-type]
 
 
 def changes(answer: Answer, **stated: object) -> dict[str, Value]:
-    return dict(corrections(answer, Stated(**{"sop_class": CR, **stated}), TERMS).changes)  # type: ignore[arg-type]
+    return dict(corrections(answer, Tags(**{"sop_class": CR, **stated}), TERMS).changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_only_objects_that_have_a_view_get_one() -> None:
 
 
 def test_only_the_flaws_that_are_asked_for_are_corrected() -> None:
-    stated = Stated(sop_class=CR, body_part="HAND")
-    found = corrections(Answer(CHEST, view="frontal"), stated, TERMS, (Flaw.WRONG,))
+    tags = Tags(sop_class=CR, body_part="HAND")
+    found = corrections(Answer(CHEST, view="frontal"), tags, TERMS, (Flaw.WRONG,))
     assert found.flaws == {"anatomy": Flaw.WRONG}
     assert set(found.changes) == {"BodyPartExamined", "AnatomicRegionSequence"}
 
 
 def test_what_is_not_sure_changes_nothing() -> None:
-    assert not corrections(Answer(), Stated(sop_class=CR, body_part="HAND"), TERMS)
+    assert not corrections(Answer(), Tags(sop_class=CR, body_part="HAND"), TERMS)

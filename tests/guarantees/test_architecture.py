@@ -172,7 +172,8 @@ def made(
     """An archive that was sorted, planned and sorted in shards, and labeled pictures."""
     folder, predictor = tmp_path_factory.mktemp("made"), FixedPredictor(small_bundle)
     for number in range(3):
-        write_dicom(folder / "in" / f"{number}.dcm", picture(number))
+        uids = {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2"}
+        write_dicom(folder / "in" / f"{number}.dcm", picture(number), **uids)
     for name, changes in {"sorted": {}, "planned": {"dry_run": True}}.items():
         sort(settings(folder / "in", folder / name, **changes), predictor)
     for number in (1, 2):
