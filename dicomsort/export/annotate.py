@@ -21,7 +21,8 @@ from dicomsort.export.written import Left, Nothing, Outcome, Written
 from dicomsort.manifest.names import MANIFEST, manifest_in
 from dicomsort.manifest.reading import ManifestRow, read_manifest
 from dicomsort.manifest.run_file import RunFile
-from dicomsort.outcome import Failure, Status
+from dicomsort.model.anatomy import Anatomy
+from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.escaping import escape
@@ -109,23 +110,24 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     _check_folder(settings.folder, home, run)
     if settings.kind is Kind.SR:
         check_installed("--as sr", "highdicom")
-    images = _images(read_manifest(path), home, run, settings.min_confidence)
     done = Annotated()
+    rows = _with_own_uid(read_manifest(path), done)
+    images = _images(rows, home, run.anatomy, settings.min_confidence)
     writing = nullcontext() if settings.dry_run else journal(settings.folder)
-    with writing as rows:
+    with writing as entries:
         for outcome in _outcomes(images, settings):
             step()
             done.take(outcome)
-            _note(outcome, rows, settings.folder)
+            _note(outcome, entries, settings.folder)
     return done
 
 
-def _note(outcome: Outcome, rows: Journal | None, folder: str) -> None:
+def _note(outcome: Outcome, entries: Journal | None, folder: str) -> None:
     """Put what was written into the journal. Raises TargetError if nothing more can be."""
     if outcome is Left.FULL:
         raise TargetError(f"no space left in '{escape(folder)}': free some and run the same command again")
-    if rows is not None and isinstance(outcome, Written):
-        rows.add(outcome)
+    if entries is not None and isinstance(outcome, Written):
+        entries.add(outcome)
 
 
 def _check_folder(folder: str, home: str, run: RunFile) -> None:
@@ -143,17 +145,24 @@ def _check_folder(folder: str, home: str, run: RunFile) -> None:
             )
 
 
-def _images(rows: Iterable[ManifestRow], home: str, run: RunFile, least: float) -> Iterator[Image]:
+def _with_own_uid(rows: Iterable[ManifestRow], done: Annotated) -> Iterator[ManifestRow]:
+    """Yield rows but for those of which another image has the SOP Instance UID: nothing can refer to them."""
+    for row in rows:
+        if Reason.SAME_UID in row.reasons:
+            done.left[Left.SAME_UID] += 1
+        else:
+            yield row
+
+
+def _images(rows: Iterable[ManifestRow], home: str, known: Anatomy, least: float) -> Iterator[Image]:
     """Yield the images of which something is sure, each with the file to read."""
-    known = run.anatomy
     for row in rows:
         answer = answer_of(row, known, least)
         if answer is not None:
             path = copy_or_source(row.path, row.destination, row.action, home)
             stamp = row.stamp if path == row.path else None
-            yield Image(
-                path, row.path, stamp, row.header.sop_instance_uid, row.header.study_instance_uid, answer
-            )
+            uids = row.header.sop_instance_uid, row.header.study_instance_uid
+            yield Image(path, row.path, stamp, *uids, answer)
 
 
 def _outcomes(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[Outcome]:

@@ -9,7 +9,7 @@ from dicomsort.dicom.rewrite import Note, Original, Value
 from dicomsort.export.answers import Answer
 from dicomsort.export.corrections import Corrections, Terms, corrections
 from dicomsort.export.kinds import Flaw
-from dicomsort.export.placing import foreseen, guarded, put
+from dicomsort.export.placing import foreseen, found, guarded, put
 from dicomsort.export.uids import uid_of
 from dicomsort.export.written import Left, Nothing, Outcome, Written
 from dicomsort.outcome import FileStamp
@@ -56,20 +56,22 @@ def _corrected(image: Image, how: Correcting) -> Outcome:
     with rewrite.opened(image.path) as original:
         if image.stamp is not None and original.stamp != image.stamp:
             return Left.CHANGED
-        found = corrections(image.answer, original.tags, how.terms, how.wanted)
-        if not found:
+        flawed = corrections(image.answer, original.tags, how.terms, how.wanted)
+        if not flawed:
             return Nothing()
         if original.is_signed:
             return Left.SIGNED
-        study, uids = original.uid("StudyInstanceUID"), _new_uids(original, found.changes)
+        study, uids = original.uid("StudyInstanceUID"), _new_uids(original, flawed.changes)
         if not study or not uids:
             return Left.NO_UIDS
         uid = uids["SOPInstanceUID"]
-        planned = Written(os.path.join(study, f"{uid}.dcm"), (image.source,), KIND, found.flaws)
+        planned = Written(os.path.join(study, f"{uid}.dcm"), (image.source,), KIND, flawed.flaws)
         if how.dry_run:
             return foreseen(planned, how.folder)
-        note = Note(how.at, _described(found, image.answer))
-        return put(planned, how.folder, uid, lambda target: original.write(target, uids, found.changes, note))
+        note = Note(how.at, _described(flawed, image.answer))
+        return found(planned, how.folder, uid) or put(
+            planned, how.folder, lambda target: original.write(target, uids, flawed.changes, note)
+        )
 
 
 def _new_uids(original: Original, changes: Mapping[str, Value]) -> dict[str, str]:
@@ -89,8 +91,8 @@ def _new_uids(original: Original, changes: Mapping[str, Value]) -> dict[str, str
     }
 
 
-def _described(found: Corrections, answer: Answer) -> str:
+def _described(flawed: Corrections, answer: Answer) -> str:
     """Say in ASCII what was corrected, and who says so."""
-    what = ", ".join(f"{tag} ({flaw})" for tag, flaw in found.flaws.items())
+    what = ", ".join(f"{tag} ({flaw})" for tag, flaw in flawed.flaws.items())
     said = f"corrected {what}; decided by {answer.decided_by}; pixel data unchanged"
     return said.encode("ascii", "replace").decode()[:_LONGEST]

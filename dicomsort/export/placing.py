@@ -30,18 +30,29 @@ def foreseen(planned: Written, folder: str) -> Written:
     return replace(planned, is_new=not os.path.lexists(os.path.join(folder, planned.file)))
 
 
-def put(planned: Written, folder: str, uid: str, write: Callable[[str], str]) -> Outcome:
-    """Write a file under its name in the folder, or find that an earlier run has.
+def found(planned: Written, folder: str, uid: str) -> Outcome | None:
+    """Return what an earlier run has written, or that another file has its name; None if there is nothing.
 
-    uid: its SOP Instance UID. write: takes the file's name; returns its SHA-256, raises FileExistsError.
+    uid: its SOP Instance UID.
+    """
+    target = os.path.join(folder, planned.file)
+    if not os.path.lexists(target):
+        return None
+    is_ours = sop_instance_uid_in(target) == uid
+    return _standing(planned, target, digest(target), is_new=False) if is_ours else Left.TAKEN
+
+
+def put(planned: Written, folder: str, write: Callable[[str], str]) -> Outcome:
+    """Write a file under its name in the folder.
+
+    write: takes the file's name; returns its SHA-256, raises FileExistsError.
     """
     target = os.path.join(folder, planned.file)
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         return _standing(planned, target, write(target), is_new=True)
     except FileExistsError:
-        is_ours = sop_instance_uid_in(target) == uid
-        return _standing(planned, target, digest(target), is_new=False) if is_ours else Left.TAKEN
+        return Left.TAKEN
     except OSError as error:
         return Left.FULL if error.errno in _FULL else Left.NOT_WRITTEN
 

@@ -14,7 +14,7 @@ from dicomsort.dicom.structured_report import (
 )
 from dicomsort.export.corrections import VIEW_CODES
 from dicomsort.export.instances import Image
-from dicomsort.export.placing import foreseen, guarded, put, write_whole
+from dicomsort.export.placing import foreseen, found, guarded, put, write_whole
 from dicomsort.export.uids import uid_of
 from dicomsort.export.written import Left, Outcome, Written
 from dicomsort.sorting.place import stamp_of
@@ -48,7 +48,8 @@ def describe(study: Study, how: Reporting) -> Outcome:
     planned = Written(file, tuple(image.source for image in study.images), KIND)
     if how.dry_run:
         return foreseen(planned, how.folder)
-    return guarded(lambda: _described(study, identity, planned, how.folder))
+    there = found(planned, how.folder, identity.instance)
+    return there or guarded(lambda: _described(study, identity, planned, how.folder))
 
 
 def _identity(study: Study) -> Identity:
@@ -72,7 +73,7 @@ def _described(study: Study, identity: Identity, planned: Written, folder: str) 
         content = report(images, identity)
     except Exception:  # noqa: BLE001  (highdicom raises nearly everything there is, and quotes the header)
         return Left.NO_REPORT
-    return put(planned, folder, identity.instance, lambda target: write_whole(target, content))
+    return put(planned, folder, lambda target: write_whole(target, content))
 
 
 def _evaluations(image: Image) -> Iterator[Evaluation]:

@@ -11,6 +11,7 @@ class Left(StrEnum):
     """Why nothing was written of a file or study; a fixed set of texts."""
 
     NO_UIDS = "no valid SOP, Series or Study Instance UID"
+    SAME_UID = "same SOP Instance UID as another image"
     SIGNED = "digitally signed: a changed copy would break the signature"
     CHANGED = "file changed since it was sorted: sort it again"
     GONE = "file is gone, and so is its copy"

@@ -183,6 +183,15 @@ def test_a_signed_file_and_one_without_uids_are_left(tmp_path: Path) -> None:
     assert dict(done.left) == {Left.SIGNED: 1, Left.NO_UIDS: 1}
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_an_image_that_shares_its_uid_with_another_is_left(kind: Kind, tmp_path: Path) -> None:
+    uids = {"SOPInstanceUID": "2.25.3", "SeriesInstanceUID": "2.25.5", "StudyInstanceUID": "2.25.6"}
+    first, second = (write_dicom(tmp_path / "in" / name, **uids) for name in ("a.dcm", "b.dcm"))
+    out = output(tmp_path / "out", {first: Says(), second: Says(reasons=(Reason.SAME_UID,))})
+    done = run(out, kind)
+    assert (done.written, done.images, dict(done.left)) == (1, 1, {Left.SAME_UID: 1})
+
+
 def test_another_file_of_the_name_is_left_alone(out: Path) -> None:
     run(out)
     name = next(row["file"] for row in rows(out) if HAND in row["source"])
