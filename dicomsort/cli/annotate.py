@@ -1,6 +1,7 @@
 """The command that writes what is known of an output back into DICOM: annotate."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -41,6 +42,10 @@ def annotate(
             help="Of --as instances: correct only such tags; may be repeated.", show_default="all three"
         ),
     ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="More words for body parts: CSV term,code; see `dicomsort audit`."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
     ] = False,
@@ -62,8 +67,9 @@ def annotate(
 
         wanted = tuple(flaw) if flaw else tuple(Flaw)
         settings = AnnotateSettings(
-            kind, os.path.abspath(folder), min_confidence, wanted, dry_run, pool_settings(workers, timeout)
-        )
+            kind, os.path.abspath(folder), min_confidence, wanted, dry_run,
+            pool_settings(workers, timeout), terms,
+        )  # fmt: skip
         what = "studies" if kind is Kind.SR else "files"
         with console.counting(what, None, quiet or json) as count:
             done = write(out, settings, count)

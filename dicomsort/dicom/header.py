@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, BinaryIO, NamedTuple
 
@@ -94,22 +95,22 @@ def _starts_with_element(start: bytes, size: int, order: Any) -> bool:
     return explicit or int.from_bytes(start[4:8], order) <= min(size, 0x1000)
 
 
-def read_header(file: BinaryIO) -> tuple[Dataset, BinaryIO]:
+def read_header(file: BinaryIO, wanted: Sequence[Any] = _NEEDED_TAGS) -> tuple[Dataset, BinaryIO]:
     """Read the needed elements before Pixel Data.
 
-    Returns the data set and the stream that it came from, left at the Pixel Data element or at whatever
-    cannot be the header of an image; it is `file` itself unless the data set is deflated. Raises nearly
-    anything on damaged data: see pydicom.
+    wanted: the tags, by default what reading an image needs. Returns the data set and the stream that it
+    came from, left at the Pixel Data element or at whatever cannot be the header of an image; it is `file`
+    itself unless the data set is deflated. Raises nearly anything on damaged data: see pydicom.
     """
     meta = read_meta(file)
     if meta is None:
         counted: Any = _ConfusionMetrics(file)
-        return read_partial(counted, _HeaderEnd(), force=True, specific_tags=_NEEDED_TAGS), file
+        return read_partial(counted, _HeaderEnd(wanted), force=True, specific_tags=[*wanted]), file
     syntax = meta.TransferSyntaxUID
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     stream: Any = Inflated(file) if syntax in DEFLATED else file
     counted = _ConfusionMetrics(stream)
-    dataset = read_dataset(counted, implicit, little, stop_when=_HeaderEnd(), specific_tags=_NEEDED_TAGS)
+    dataset = read_dataset(counted, implicit, little, stop_when=_HeaderEnd(wanted), specific_tags=[*wanted])
     dataset.file_meta = meta
     dataset.set_original_encoding(implicit, little, "iso8859")
     return dataset, stream
@@ -122,8 +123,11 @@ class _HeaderEnd:
     Nor would it mind a Window Center of a gigabyte.
     """
 
+    def __init__(self, wanted: Sequence[Any]) -> None:
+        self._wanted = _NEEDED_SET if wanted is _NEEDED_TAGS else frozenset(wanted)
+
     def __call__(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
-        too_long = tag in _NEEDED_SET and _LONGEST.get(tag, _LONG) < length < UNDEFINED_LENGTH
+        too_long = tag in self._wanted and _LONGEST.get(tag, _LONG) < length < UNDEFINED_LENGTH
         return tag in PIXEL_TAGS or tag.group == 0 or too_long
 
 
@@ -208,17 +212,23 @@ def text(dataset: Dataset, keyword: str, vr: str) -> str:
     element = dataset.get_item(_tag(keyword))
     if element is None or element.VR not in (vr, None, "UN"):
         return ""
-    value = element.value
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    text = text.split("\\")[0].strip(_BLANK)
+    return cleaned(first_value(element.value), vr)
+
+
+def cleaned(text: str, vr: str) -> str:
+    """Return a value that has only the characters of a UI or CS element, else nothing."""
     return text if _PATTERNS[vr].fullmatch(text) else ""
+
+
+def first_value(value: Any) -> str:
+    """Return the first of the values that stand in an element, without what pads it."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    return text.split("\\")[0].strip(_BLANK)
 
 
 def plain_text(dataset: Dataset, keyword: str) -> str:
     """Return the first value of an element as it stands in the file, for the eyes of `dicom` alone."""
-    value = getattr(dataset.get_item(_tag(keyword)), "value", None)
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    return text.split("\\")[0].strip(_BLANK)
+    return first_value(getattr(dataset.get_item(_tag(keyword)), "value", None))
 
 
 def term(dataset: Dataset, keyword: str, known: frozenset[str]) -> str:

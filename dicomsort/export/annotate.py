@@ -7,16 +7,16 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
+from dicomsort.audit.terms import Terms
 from dicomsort.dicom import isolation
 from dicomsort.errors import ExitCode, TargetError, UsageError, check_installed
 from dicomsort.export.answers import answer_of
-from dicomsort.export.corrections import Terms
 from dicomsort.export.instances import Correcting, Image, correct
 from dicomsort.export.journal import Journal, journal
 from dicomsort.export.kinds import Flaw, Kind
-from dicomsort.export.terms import StandardTerms
 from dicomsort.export.written import Left, Nothing, Outcome, Written
 from dicomsort.manifest.names import MANIFEST, manifest_in
 from dicomsort.manifest.reading import ManifestRow, read_manifest
@@ -37,7 +37,7 @@ Step = Callable[[], None]
 class AnnotateSettings:
     """What is written, and where. folder: of what is written. min_confidence: from which a model is believed.
 
-    wanted: only tags with one of these flaws are corrected. terms: None for the standard's.
+    wanted: only tags with one of these flaws are corrected. terms: a CSV of more terms, see `audit.terms`.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class AnnotateSettings:
     wanted: tuple[Flaw, ...] = tuple(Flaw)
     dry_run: bool = False
     pool: PoolSettings = field(default_factory=PoolSettings)
-    terms: Terms = field(default_factory=StandardTerms)
+    terms: Path | None = None
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ def _outcomes(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[O
         yield from _reports(images, settings)
         return
     now = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-    how = Correcting(settings.folder, settings.terms, now, settings.wanted, settings.dry_run)
+    how = Correcting(settings.folder, Terms.load(settings.terms), now, settings.wanted, settings.dry_run)
     yield from _all(partial(correct, how=how), images, settings)
 
 

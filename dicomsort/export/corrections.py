@@ -6,8 +6,8 @@ either says the right thing and neither a wrong one, nothing is to be corrected.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from dicomsort.audit.terms import FRONTAL, LATERAL, OBLIQUE, Terms, regions_of_code, view_of, view_of_code
 from dicomsort.dicom.rewrite import Code, Tags, Value
 from dicomsort.export.answers import Answer, related
 from dicomsort.export.kinds import Flaw
@@ -15,9 +15,9 @@ from dicomsort.model import anatomy
 from dicomsort.model.anatomy import Region
 
 VIEW_CODES = {
-    "frontal": Code("399033003", "frontal"),
-    "lateral": Code("399067008", "lateral"),
-    "oblique": Code("399182000", "oblique"),
+    FRONTAL: Code("399033003", "frontal"),
+    LATERAL: Code("399067008", "lateral"),
+    OBLIQUE: Code("399182000", "oblique"),
 }
 """CID 4010 DX View (PS3.16)."""
 
@@ -25,24 +25,8 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _WITH_VIEW = frozenset(_STORAGE + suffix for suffix in ("1", "1.1", "1.1.1", "1.3", "1.3.1"))
 """SOP classes with a View Position: CR Series and DX Positioning (PS3.3 C.8.1.1, C.8.11.5)."""
 
-_OPPOSED = {"frontal", "lateral"}
+_OPPOSED = {FRONTAL, LATERAL}
 _SIDES = ("L", "R")
-
-
-class Terms(Protocol):
-    """What the words and codes of headers mean; see `audit.terms`."""
-
-    def regions_of(self, text: str) -> tuple[str, ...] | None:
-        """Return codes of regions; none for a term that names no place, None for an unknown one."""
-
-    def code_of_sequence(self, scheme: str, value: str) -> str | None:
-        """Return the SNOMED CT code of today for a code of any scheme; None if it is unknown."""
-
-    def view_of(self, text: str) -> str | None:
-        """Return frontal, lateral, oblique or other; None for an unknown term."""
-
-    def view_of_code(self, scheme: str, value: str) -> str | None:
-        """Return the same for a code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +53,7 @@ def corrections(
             flaws["anatomy"] = flaw
             changes |= _anatomy(answer.region, tags, part, code)
     if answer.view and tags.sop_class in _WITH_VIEW:
-        position, code = _view_tells(answer.view, tags, terms)
+        position, code = _view_tells(answer.view, tags)
         flaw = _worst((position, code))
         if flaw is not None and flaw in wanted:
             flaws["view"] = flaw
@@ -89,9 +73,10 @@ def _worst(tells: tuple[Flaw | None, Flaw | None]) -> Flaw | None:
 def _anatomy_tells(region: Region, tags: Tags, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
     """Return what is wrong with Body Part Examined, and with Anatomic Region Sequence."""
     named = terms.regions_of(tags.body_part) if tags.body_part else ()
-    codes = [terms.code_of_sequence(*code) for code in tags.region_codes if any(code)]
-    known = [code for code in codes if code and anatomy.chain(code)]
-    return _region_flaw(region, named), _region_flaw(region, None if codes and not known else known)
+    codes = [regions_of_code(*code) for code in tags.region_codes if any(code)]
+    known = [code for found in codes if found is not None for code in found]
+    unknown = bool(codes) and all(found is None for found in codes)
+    return _region_flaw(region, named), _region_flaw(region, None if unknown else known)
 
 
 def _region_flaw(region: Region, named: Collection[str] | None) -> Flaw | None:
@@ -129,11 +114,11 @@ def _sides(region: Region, tags: Tags) -> dict[str, Value]:
     return changes
 
 
-def _view_tells(view: str, tags: Tags, terms: Terms) -> tuple[Flaw | None, Flaw | None]:
+def _view_tells(view: str, tags: Tags) -> tuple[Flaw | None, Flaw | None]:
     """Return what is wrong with View Position, and with View Code Sequence."""
-    codes = [terms.view_of_code(*code) for code in tags.view_codes if any(code)]
+    codes = [view_of_code(*code) for code in tags.view_codes if any(code)]
     known = [code for code in codes if code]
-    position = terms.view_of(tags.view_position) if tags.view_position else ""
+    position = view_of(tags.view_position) if tags.view_position else ""
     return _view_flaw(view, position), _view_flaw(view, None if codes and not known else "".join(known[:1]))
 
 

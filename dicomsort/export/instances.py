@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dicomsort.audit.terms import Terms
 from dicomsort.dicom import rewrite
 from dicomsort.dicom.rewrite import Note, Original, Value
 from dicomsort.export.answers import Answer
-from dicomsort.export.corrections import Corrections, Terms, corrections
+from dicomsort.export.corrections import Corrections, corrections
 from dicomsort.export.kinds import Flaw
 from dicomsort.export.placing import foreseen, found, guarded, put
 from dicomsort.export.uids import uid_of

@@ -1,6 +1,5 @@
 """Keys that tell things apart and name none: hashes with a salt that is kept in a file."""
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -48,4 +47,4 @@ def hashed(text: bytes, salt: bytes, letter: str) -> str:
 
     It begins with a letter: a spreadsheet would round sixteen digits, or read 12e45 as a number.
     """
-    return letter + hmac.new(salt, text, hashlib.sha256).hexdigest()[:_DIGITS]
+    return letter + hmac.digest(salt, text, "sha256").hex()[:_DIGITS]

@@ -2,17 +2,17 @@
 
 import pytest
 
+from dicomsort.audit.terms import Terms
 from dicomsort.dicom.rewrite import Code, Tags, Value
 from dicomsort.export.answers import Answer
 from dicomsort.export.corrections import corrections
 from dicomsort.export.kinds import Flaw
-from dicomsort.export.terms import StandardTerms
 from dicomsort.model.anatomy import region_of
 
 CR, DX, XA = (f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("1", "1.1", "12.1"))
 CHEST, HAND = region_of("chest"), region_of("hand")
 CHEST_CODE, HAND_CODE = ("SCT", "816094009"), ("SCT", "85562004")
-TERMS = StandardTerms()
+TERMS = Terms.load()
 
 
 def flaws(answer: Answer, **stated: object) -> dict[str, Flaw]:
@@ -31,12 +31,17 @@ def changes(answer: Answer, **stated: object) -> dict[str, Value]:
         ("", (CHEST_CODE,), None),
         ("CHEST", (CHEST_CODE,), None),
         ("", (), Flaw.MISSING),
-        ("KNIE", (), Flaw.UNKNOWN),
-        ("KNIE", (CHEST_CODE,), None),
+        ("QUUX", (), Flaw.UNKNOWN),
+        ("QUUX", (CHEST_CODE,), None),
         ("HAND", (), Flaw.WRONG),
         ("HAND", (CHEST_CODE,), Flaw.WRONG),
         ("CHEST", (HAND_CODE,), Flaw.WRONG),
         ("RIB", (), None),  # held by the chest
+        ("Thorax", (), None),
+        ("", (("SRT", "T-D3000"),), None),
+        ("", (("99ABC", "17"),), Flaw.UNKNOWN),
+        ("WHOLEBODY", (), None),
+        ("MISC", (), Flaw.MISSING),
     ],
 )
 def test_anatomy_is_corrected_where_neither_place_is_right_or_one_is_wrong(

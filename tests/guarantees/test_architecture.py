@@ -30,14 +30,15 @@ LAYERS = {
     "manifest": "system model",
     "sorting": "system imaging dicom model manifest",
     "report": "system imaging dicom model manifest sorting",
-    "export": "system imaging dicom model manifest sorting",
+    "audit": "system imaging dicom model manifest sorting report",
+    "export": "system imaging dicom model manifest sorting audit",
     "review": "system imaging dicom model manifest sorting data evaluation",
     "cluster": "system model manifest sorting",
     "data": "system imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting report export cluster data evaluation training"
+    "cli": "system imaging dicom model manifest sorting report audit export cluster data evaluation training"
     " review",
 }
 

@@ -1,0 +1,302 @@
+"""What the header of a file states of its picture, for the audit; nothing of it names a person."""
+
+import errno
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from dicomsort.dicom.age import age_of, band_of
+from dicomsort.dicom.archives import is_archive
+from dicomsort.dicom.flat_scan import Elements, Wanted, scan
+from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
+from dicomsort.dicom.patient import identity_of, key_of
+from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
+from dicomsort.dicom.wording import Codes, Wording
+from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.system.keys import hashed
+from dicomsort.system.retry import retry_transient
+
+Code = tuple[str, str]
+"""Coding Scheme Designator and Code Value (PS3.3 8.8); both empty if they are none that can be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to look for. salt: of the hashes. descriptions: whether free text may be searched for terms."""
+
+    salt: bytes
+    terms: Wording = field(default_factory=Wording)
+    descriptions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a header states, cleaned as `Header` is; empty where it states nothing.
+
+    body_part_filled: whether Body Part Examined has any value; body_part_codes: what it names, of a value
+    with characters that cannot be shown; None if that is not known. region_codes, view_codes, view_modifiers:
+    the items of Anatomic Region, View Code and View Modifier Code Sequence. laterality: R, L, U, B, or ? for
+    another value. age: child, teenager, adult, or ? if Patient's Age cannot be read; age_filled: whether
+    there is one, else it was reckoned. manufacturer, device_model: as they stand there, if they hold
+    nothing that may be somebody's. station, accession: hashes. patient: see `dicom.patient`. described: what
+    Study Description, Series Description and Protocol Name name, if that was asked for.
+    """
+
+    sop_instance_uid: str = ""
+    sop_class: str = ""
+    modality: str = ""
+    body_part: str = ""
+    body_part_filled: bool = False
+    body_part_codes: Codes | None = None
+    region_codes: tuple[Code, ...] = ()
+    view_position: str = ""
+    view_codes: tuple[Code, ...] = ()
+    view_modifiers: tuple[Code, ...] = ()
+    laterality: str = ""
+    age: str = ""
+    age_filled: bool = False
+    photometric: str = ""
+    manufacturer: str = ""
+    device_model: str = ""
+    station: str = ""
+    accession: str = ""
+    patient: str = ""
+    described: Codes = ()
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Travel between processes by the fields alone."""
+        return Stated, tuple(getattr(self, name) for name in Stated.__slots__)
+
+
+_SOP_CLASS, _META_CLASS, _SOP_INSTANCE = 0x00080016, 0x00020002, 0x00080018
+_CHARSET, _ACCESSION, _MODALITY = 0x00080005, 0x00080050, 0x00080060
+_DATES = (0x00080020, 0x00080022, 0x00080023)
+_MANUFACTURER, _MODEL, _STATION, _SERIAL = 0x00080070, 0x00081090, 0x00081010, 0x00181000
+_BODY_PART, _VIEW, _PHOTOMETRIC = 0x00180015, 0x00185101, 0x00280004
+_BIRTH, _AGE = 0x00100030, 0x00101010
+_PATIENT_ID, _ISSUER, _STUDY = 0x00100020, 0x00100021, 0x0020000D
+_LATERALITIES = (0x00200062, 0x00200060)  # of the image, of the series
+_DESCRIPTIONS = (0x00081030, 0x0008103E, 0x00181030)
+_REGIONS, _VIEWS, _MODIFIERS = 0x00082218, 0x00540220, 0x00540222
+_CODE_VALUE, _SCHEME = 0x00080100, 0x00080102
+_NAMING = (  # persons, and what is theirs
+    *(0x00080050, 0x00080090, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
+    *(0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00200010),
+)
+_SEQUENCES = frozenset({_REGIONS, _VIEWS, _MODIFIERS})
+_TAGS = frozenset({
+    *(_SOP_CLASS, _SOP_INSTANCE, _CHARSET, _ACCESSION, _MODALITY, _MANUFACTURER, _MODEL, _STATION, _SERIAL),
+    *(_BODY_PART, _VIEW, _PHOTOMETRIC, _BIRTH, _AGE, _PATIENT_ID, _ISSUER, _STUDY, _CODE_VALUE, _SCHEME),
+    *(*_DATES, *_LATERALITIES, *_DESCRIPTIONS, *_NAMING, *_SEQUENCES),
+})  # fmt: skip
+_WANTED = Wanted(_TAGS, _SEQUENCES, last=_MODIFIERS, least=_PHOTOMETRIC)
+_TAG_LIST = [Tag(tag) for tag in sorted(_TAGS)]
+
+_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM", "DCM"})
+_CODE = re.compile(r"[0-9]{4,18}|[A-Z]-[0-9A-Z]{4,6}")
+_DEVICE = re.compile(r"[A-Za-z0-9 .,/_+()-]{1,64}")
+_WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]{2,}")
+_IN_WORD = 4  # characters from which a word of a person's is looked for inside others
+_NOWHERE = ("", b"")
+
+
+def read_stated(path: str, asked: Asked) -> Stated | Failure:
+    """Read what the header of a DICOM file states; any file, radiograph or not. Made for worker processes.
+
+    A header that is cut off states nothing: Status.DECODE_ERROR. Raises MemoryError.
+    """
+    try:
+        return retry_transient(lambda: _stated(path, asked))
+    except MemoryError:
+        raise
+    except OSError as error:
+        return _unreadable(error)
+    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
+        return Failure(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+
+
+def _unreadable(error: OSError) -> Failure:
+    """Say what an error means; a parser's has no number, or EINVAL."""
+    if error.errno in (None, errno.EINVAL):
+        return Failure(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+    return Failure(Status.IO_ERROR, Reason.VANISHED if error.errno == errno.ENOENT else Reason.UNREADABLE)
+
+
+def _stated(path: str, asked: Asked) -> Stated | Failure:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            return Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE)
+        found = scan(descriptor, facts.st_size, _WANTED) or _parsed(path, facts.st_size)
+    finally:
+        os.close(descriptor)
+    return found if isinstance(found, Failure) else _told(found, asked, path)
+
+
+def _parsed(path: str, size: int) -> Elements | Failure:
+    """Read by pydicom what is not plain."""
+    with open(path, "rb") as file:
+        if not size:
+            return Failure(Status.NOT_DICOM, Reason.EMPTY_FILE)
+        if not looks_dicom(file, size):
+            return Failure(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's quote header values
+            return _by_pydicom(file)
+
+
+def _by_pydicom(file: BinaryIO) -> Elements | Failure:
+    dataset, stream = read_header(file, _TAG_LIST)
+    if not dataset or is_cut(dataset, stream):
+        return Failure(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
+    found = _elements(dataset)
+    meta: Any = getattr(dataset, "file_meta", None) or Dataset()
+    found.values.update({tag: one for tag, one in _elements(meta).values.items() if tag == _META_CLASS})
+    return found
+
+
+def _elements(dataset: Dataset) -> Elements:
+    """Take what is wanted out of a data set of pydicom's, as `scan` would have found it."""
+    found = Elements()
+    for tag in (*_TAG_LIST, Tag(_META_CLASS)):
+        element: Any = dataset.get_item(tag)
+        if element is None:
+            continue
+        if int(tag) in _SEQUENCES:
+            found.items[int(tag)] = [_elements(item) for item in dataset[tag].value]
+        else:
+            found.values[int(tag)] = (element.VR or "", _bytes(element.value))
+    return found
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str("" if value is None else value).encode()
+
+
+def _told(found: Elements, asked: Asked, path: str) -> Stated:
+    """Turn elements into what may be known of them."""
+    part = _value(found, _BODY_PART)
+    shown = _text(found, _BODY_PART, "CS")
+    age, stated = _age(found)
+    views = found.items.get(_VIEWS, [])
+    return Stated(
+        sop_instance_uid=_text(found, _SOP_INSTANCE, "UI"),
+        sop_class=_text(found, _SOP_CLASS, "UI") or _text(found, _META_CLASS, "UI"),
+        modality=_text(found, _MODALITY, "CS") or _term(found, _MODALITY),
+        body_part=shown,
+        body_part_filled=bool(part),
+        body_part_codes=asked.terms.codes_of(_decoded(found, part)) if part and not shown else None,
+        region_codes=_codes(found.items.get(_REGIONS, [])),
+        view_position=_text(found, _VIEW, "CS"),
+        view_codes=_codes(views),
+        view_modifiers=_codes(one for view in views for one in view.items.get(_MODIFIERS, [])),
+        laterality=_laterality(found),
+        age=age,
+        age_filled=stated,
+        photometric=_text(found, _PHOTOMETRIC, "CS"),
+        **_devices(found),
+        station=_hash(_value(found, _STATION) or _value(found, _SERIAL), asked.salt, "s"),
+        accession=_hash(_value(found, _ACCESSION), asked.salt, "a"),
+        patient=_patient(found, asked.salt, path),
+        described=_described(found, asked),
+    )
+
+
+def _value(found: Elements, tag: int) -> bytes:
+    """Return a value as it stands in the file, without padding."""
+    return found.values.get(tag, _NOWHERE)[1].strip(b" \0\t\r\n")
+
+
+def _text(found: Elements, tag: int, vr: str) -> str:
+    """Return the first value of an element if it has that VR and only its characters; see `header.text`."""
+    stands, value = found.values.get(tag, _NOWHERE)
+    return cleaned(first_value(value), vr) if value and stands in (vr, "", "UN") else ""
+
+
+def _term(found: Elements, tag: int) -> str:
+    """Return a modality whatever its VR says; see `header.term`."""
+    value = first_value(_value(found, tag)).upper()
+    return value if value in KNOWN_MODALITIES else ""
+
+
+def _codes(items: Iterable[Elements]) -> tuple[Code, ...]:
+    return tuple(_code(item) for item in items)
+
+
+def _code(item: Elements) -> Code:
+    scheme, value = first_value(_value(item, _SCHEME)).upper(), first_value(_value(item, _CODE_VALUE))
+    return (scheme, value) if scheme in _SCHEMES and _CODE.fullmatch(value) else ("", "")
+
+
+def _laterality(found: Elements) -> str:
+    value = next(filter(None, (first_value(_value(found, tag)) for tag in _LATERALITIES)), "")
+    return value if value in ("", "R", "L", "U", "B") else "?"
+
+
+def _age(found: Elements) -> tuple[str, bool]:
+    """Return the band of the age, as `facts_of` finds it, and whether Patient's Age has a value."""
+    stated, birth = first_value(_value(found, _AGE)), first_value(_value(found, _BIRTH))
+    dates = [first_value(_value(found, tag)) for tag in _DATES] if birth else []
+    return band_of(age_of(stated, birth, dates)) or ("?" if stated else ""), bool(stated)
+
+
+def _devices(found: Elements) -> dict[str, str]:
+    """Return manufacturer and model where they have no word in common with what names persons."""
+    texts = {"manufacturer": _value(found, _MANUFACTURER), "device_model": _value(found, _MODEL)}
+    if not any(texts.values()):
+        return {}
+    named = b" ".join(_value(found, tag) for tag in _NAMING).upper()
+    words = set(_WORD.findall(named))
+    return {name: _device(value, words) for name, value in texts.items()}
+
+
+def _device(value: bytes, words: set[bytes]) -> str:
+    text = value.decode("ascii", "replace")
+    if not _DEVICE.fullmatch(text):
+        return ""
+    own = value.upper()
+    hidden = words.intersection(_WORD.findall(own)) or any(
+        word in own for word in words if len(word) >= _IN_WORD
+    )
+    return "" if hidden else text
+
+
+def _hash(value: bytes, salt: bytes, letter: str) -> str:
+    return hashed(value, salt, letter) if value else ""
+
+
+def _patient(found: Elements, salt: bytes, path: str) -> str:
+    """Return the key of the patient; the content of a file is only read if its header names none."""
+    identity = identity_of(*(found.values.get(tag, _NOWHERE)[1] for tag in (_PATIENT_ID, _ISSUER, _STUDY)))
+    if identity:
+        return hashed(identity, salt, "p")
+    return key_of(path, salt) or ""
+
+
+def _described(found: Elements, asked: Asked) -> Codes:
+    if not asked.descriptions:
+        return ()
+    texts = (_decoded(found, _value(found, tag)) for tag in _DESCRIPTIONS)
+    return tuple(dict.fromkeys(code for text in texts if text for code in asked.terms.found_in(text)))
+
+
+def _decoded(found: Elements, value: bytes) -> str:
+    """Decode a text: as UTF-8 if it is, whatever Specific Character Set says (PS3.5 6.1), else by that."""
+    if b"\x1b" not in value:
+        with suppress(ValueError):
+            return value.decode("utf-8")
+    charset = _value(found, _CHARSET).decode("ascii", "replace")
+    with warnings.catch_warnings(), suppress(LookupError, ValueError):
+        warnings.simplefilter("ignore")  # pydicom's quote values
+        return decode_bytes(value, convert_encodings(charset.split("\\")), set())
+    return value.decode("cp1252", "replace")
