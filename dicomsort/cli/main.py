@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import annotate, console, correct, evaluate, inspect, registry, review, train
+from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, registry, review, train
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
@@ -258,8 +258,9 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         raise typer.Exit(done.exit_code)
 
 
-for _commands in (
-    *(correct, review, report_commands, annotate, registry),
+_COMMANDS = (
+    *(correct, review, report_commands, audit, annotate, registry),
     *(train, evaluate, inspect, model_commands),
-):
+)
+for _commands in _COMMANDS:
     _commands.register(app)

@@ -4,12 +4,14 @@ Anatomy stands in two places, Body Part Examined and Anatomic Region Sequence, a
 either says the right thing and neither a wrong one, nothing is to be corrected.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dicomsort.audit.compatible import is_compatible
+from dicomsort.audit.compatible import named as regions_with
 from dicomsort.audit.terms import FRONTAL, LATERAL, OBLIQUE, Terms, regions_of_code, view_of, view_of_code
 from dicomsort.dicom.rewrite import Code, Tags, Value
-from dicomsort.export.answers import Answer, related
+from dicomsort.export.answers import Answer
 from dicomsort.export.kinds import Flaw
 from dicomsort.model import anatomy
 from dicomsort.model.anatomy import Region
@@ -79,12 +81,14 @@ def _anatomy_tells(region: Region, tags: Tags, terms: Terms) -> tuple[Flaw | Non
     return _region_flaw(region, named), _region_flaw(region, None if unknown else known)
 
 
-def _region_flaw(region: Region, named: Collection[str] | None) -> Flaw | None:
+def _region_flaw(region: Region, named: Sequence[str] | None) -> Flaw | None:
+    """Return what is wrong with regions that a place names; the entire body is no wrong word for a part."""
     if named is None:
         return Flaw.UNKNOWN
     if not named:
         return Flaw.MISSING
-    return None if any(related(code, region.code) for code in named) else Flaw.WRONG
+    is_right = anatomy.WHOLE in named or any(is_compatible(one, region) for one in regions_with(named))
+    return None if is_right else Flaw.WRONG
 
 
 def _anatomy(region: Region, tags: Tags, part: Flaw | None, code: Flaw | None) -> dict[str, Value]:

@@ -171,6 +171,17 @@ def labels_in(answers: Sequence[str]) -> tuple[str, ...]:
     return tuple(column.removeprefix(_SCORE) for column in _heads(answers)[""])
 
 
+def labels_by_head(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the labels of each head by its name, which is empty for the one that decides.
+
+    answers: the columns of the models' answers.
+    """
+    named = (
+        (name, f"{name}.{_SCORE}" if name else _SCORE, columns) for name, columns in _heads(answers).items()
+    )
+    return {name: tuple(one.removeprefix(prefix) for one in columns) for name, prefix, columns in named}
+
+
 def _heads(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the columns of each head's scores by its name, which is empty for the one that decides."""
     heads: dict[str, tuple[str, ...]] = {"": ()}

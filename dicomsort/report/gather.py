@@ -1,21 +1,17 @@
 """What a manifest tells: counts and the files to show, in one pass and little memory."""
 
-import csv
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
 from operator import itemgetter
-from typing import Any, BinaryIO
+from typing import Any
 
-from dicomsort.errors import UsageError
-from dicomsort.manifest.history import DAMAGE, damaged, last_of
-from dicomsort.manifest.rows import FIRST, split_reasons, status_when_placed
+from dicomsort.manifest.rows import split_reasons, status_when_placed
+from dicomsort.manifest.standing import standing
 from dicomsort.outcome import EXCLUDED, TROUBLE, UNSURE, Reason, Reviewed, Status
 from dicomsort.report.counts import Best, Cross, Examples, Shown, Spread
-from dicomsort.system.escaping import SEPARATORS, escape, uncell
+from dicomsort.system.escaping import uncell
 
 UNKNOWN = "(none)"
 _MOST_WAYS = 20_000
@@ -175,46 +171,11 @@ def gather(path: str, pictures: int = 8) -> Figures:
     It may be written to meanwhile: what counts is what stood there in whole lines at the beginning. pictures:
     how many files of a label to name at each end. Raises UsageError if it cannot be read, or is none.
     """
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            names = _names(path, file.readline())
-            start = file.tell()
-            last = last_of(_whole_lines(file, start, size))
-            file.seek(start)
-            tally = _Tally(names, pictures)
-            lines = islice(file, len(last))
-            rows = csv.reader(line.decode("utf-8", "replace") for line in lines)
-            for counts, cells in zip(last.tolist(), rows, strict=True):
-                if counts:
-                    tally.take(cells)
-            return tally.figures()
-    except OSError as error:
-        raise UsageError(f"there is no manifest at '{escape(path)}'") from error
-    except DAMAGE as error:
-        raise damaged(path) from error
-
-
-def _names(path: str, line: bytes) -> list[str]:
-    """Return the columns. Raises UsageError unless they are those of a manifest, of any version."""
-    names = next(csv.reader([line.decode("utf-8-sig", "replace")]), [])
-    for mark, called in SEPARATORS.items():
-        if names and names[0].startswith(f"{FIRST}{mark}"):
-            raise UsageError(
-                f"'{escape(path)}' has {called} between its cells: save it with commas, as it was"
-            )
-    if names[:1] != [FIRST] or not {"status", "reason", "label", "destination"} <= set(names):
-        raise UsageError(f"'{escape(path)}' is no manifest of dicomsort")
-    return names
-
-
-def _whole_lines(file: BinaryIO, at: int, size: int) -> Iterator[bytes]:
-    """Yield the lines up to a size, but for one that is not whole."""
-    for line in file:
-        at += len(line)
-        if at > size or not line.endswith(b"\n"):
-            return
-        yield line
+    with standing(path) as manifest:
+        tally = _Tally(manifest.names, pictures)
+        for cells in manifest.rows():
+            tally.take(cells)
+        return tally.figures()
 
 
 class _Tally:
@@ -243,8 +204,6 @@ class _Tally:
 
     def take(self, cells: list[str]) -> None:
         """Count a row. Raises one of DAMAGE."""
-        if len(cells) != self._width:
-            raise ValueError
         cells.append("")  # stands for every column that is not there
         key = self._key(cells)
         self._ways[key] += 1

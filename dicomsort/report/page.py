@@ -75,7 +75,7 @@ def page(figures: Figures, run: Run, pictures: Mapping[int, str]) -> str:
         run=run,
         mark=MARK,
         version=__version__,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        made=_now(),
         tiles=list(_tiles(figures)),
         parts=charts.shares(figures.groups),
         classes=_classes(figures),
@@ -98,10 +98,10 @@ def page(figures: Figures, run: Run, pictures: Mapping[int, str]) -> str:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache
+def _environment(folder: Path = _TEMPLATES) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader([folder, _TEMPLATES]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["count"] = lambda value: f"{value:,}"
@@ -113,9 +113,13 @@ def _environment() -> Environment:
     return environment
 
 
-def render(template: str, **values: object) -> str:
-    """Return another page of the same kind."""
-    return _environment().get_template(template).render(version=__version__, **values)
+def render(template: str, folder: Path = _TEMPLATES, **values: object) -> str:
+    """Return another page of the same kind. folder: where its template lies, besides those of reports."""
+    return _environment(folder).get_template(template).render(version=__version__, made=_now(), **values)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def readable_size(size: float) -> str:

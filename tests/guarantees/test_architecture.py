@@ -84,6 +84,7 @@ LIGHT = [
     "undo {sorted}",
     "merge {shards}",
     "report {done} --out {new}.html",
+    "audit {done}",
     "annotate {done} --as instances --out {new}",
     "render --from {done} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",

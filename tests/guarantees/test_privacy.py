@@ -119,6 +119,18 @@ def test_classify_is_silent(birds: Path, tmp_path: Path, small_model: Path) -> N
     assert_silent(told.out, told.err, re.sub(r'src="data:image/jpeg;base64,[A-Za-z0-9+/=]*"', "", page))
 
 
+def test_audit_is_silent(birds: Path, tmp_path: Path, small_model: Path) -> None:
+    out, names = tmp_path / "out", ("audit.csv", "studies.csv", "audit.html")
+    command("classify", birds, "--out", out, "--model", small_model, "--dry-run", "--quiet")
+    for words in (["--json", "--descriptions"], ["--severity", "low", "--fail-on", "contradicts"]):
+        told = command("audit", out, *words)
+        assert told.code in (0, 3)
+        texts = [(out / name).read_text() for name in names]
+        assert "\n" in texts[0]
+        pages = [re.sub(r'src="data:image/jpeg;base64,[A-Za-z0-9+/=]*"', "", text) for text in texts]
+        assert_silent(told.out, told.err, *pages)
+
+
 def test_annotate_is_silent_but_in_the_dicom_files_that_it_writes(
     tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

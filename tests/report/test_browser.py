@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from audits import header, image, output
 from browsing import chromium
 from outputs import settings
 from predictors import FixedPredictor
@@ -39,9 +40,9 @@ def out(tmp_path_factory: pytest.TempPathFactory, small_bundle: Bundle) -> Path:
     return folder / "out"
 
 
-def opened(browser: "Browser", file: Path) -> tuple["Page", list[str], list[str]]:
+def opened(browser: "Browser", file: Path, width: int = 1280) -> tuple["Page", list[str], list[str]]:
     """A page of a file, what it asked for, and what the browser complained of."""
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page = browser.new_page(viewport={"width": width, "height": 720})
     asked: list[str] = []
     said: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -51,13 +52,13 @@ def opened(browser: "Browser", file: Path) -> tuple["Page", list[str], list[str]
     return page, asked, said
 
 
-def check(page: "Page", pictures: int) -> None:
+def check(page: "Page", pictures: int, width: int = 1280) -> None:
     """Every picture is there, and nothing is wider than the window."""
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     shown = "[...document.images].filter(one => one.complete && one.naturalWidth > 0).length"
     page.wait_for_function(f"{shown} === {pictures}")
     assert page.evaluate("document.images.length") == pictures
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 1280
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
 
 
 def test_a_report_shows_in_a_browser_and_prints(out: Path, browser: "Browser", capfd: Capture) -> None:
@@ -66,6 +67,25 @@ def test_a_report_shows_in_a_browser_and_prints(out: Path, browser: "Browser", c
     check(page, len(NAMES))
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [(out / "report.html").as_uri()]
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href") or "").count() == 1
+    assert page.pdf().startswith(b"%PDF")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_an_audit_shows_in_a_browser(width: int, tmp_path: Path, browser: "Browser", capfd: Capture) -> None:
+    rows = []
+    for number in range(3):
+        path = write_dicom(tmp_path / "in" / f"{number} #50%?.dcm", picture(number))
+        told = header("CHEST", "AP", f"1.{number}")
+        rows.append(image(str(path), header=told))
+    made = output(tmp_path / ("long name " * 15), rows)
+    assert inside(capfd, "audit", made, "--manifest-only", "--quiet").code == 0
+    page, asked, said = opened(browser, made / "audit.html", width)
+    check(page, 3, width)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [(made / "audit.html").as_uri()]
     for link in page.locator("nav a").all():
         assert page.locator(link.get_attribute("href") or "").count() == 1
     assert page.pdf().startswith(b"%PDF")

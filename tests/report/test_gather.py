@@ -12,6 +12,7 @@ from manifests import manifest
 from reports import decided, output, row
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest import standing
 from dicomsort.manifest.history import last_of
 from dicomsort.manifest.rows import Row
 from dicomsort.outcome import Header, Reason, Status
@@ -111,9 +112,9 @@ def test_rows_that_come_while_it_is_read_are_left_for_the_next_report(
             opened.append([row("/in/1", Status.REVIEW), row("/in/3")])
             return answer
 
-        monkeypatch.setattr(gathering, "last_of", slowly)
+        monkeypatch.setattr(standing, "last_of", slowly)
         assert figures(tmp_path).groups == {Group.SORTED: 2}
-        monkeypatch.setattr(gathering, "last_of", last_of)
+        monkeypatch.setattr(standing, "last_of", last_of)
         assert figures(tmp_path).groups == {Group.SORTED: 2, Group.REVIEW: 1}
 
 

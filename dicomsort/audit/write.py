@@ -1,0 +1,149 @@
+"""An output's tags held against its answers: audit.csv, studies.csv and audit.html, and what they tell."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from dicomsort.audit import headers as reading
+from dicomsort.audit import page, tables
+from dicomsort.audit.figures import Figures, Limits
+from dicomsort.audit.gather import Gathering, Images, WriteRow
+from dicomsort.audit.headers import Headers
+from dicomsort.audit.judge import Judge, Rule
+from dicomsort.audit.terms import Terms
+from dicomsort.dicom.stated import Asked
+from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.manifest.names import AUDIT, AUDIT_PAGE, MANIFEST, STUDIES
+from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.salt import salt_of
+from dicomsort.manifest.standing import Standing, standing
+from dicomsort.report.pictures import PictureSettings, read_pictures
+from dicomsort.report.write import folder_of, read_settings_of, run_of
+from dicomsort.system.atomic import replacing
+from dicomsort.system.escaping import escape
+from dicomsort.system.reporting import Reporter, Silent
+from dicomsort.system.worker_pool import PoolSettings
+
+_SILENT = Silent()
+_MARKS = {AUDIT: ",".join(tables.IMAGES[:3]), STUDIES: ",".join(tables.STUDIES[:3]), AUDIT_PAGE: page.MARK}
+"""What stands near the top of each file, by which a later audit knows that it may take its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """How to audit.
+
+    limits: from which the audit fails. headers: whether to read the headers again, or to go by the manifest
+    alone. descriptions: whether free text counts. terms: a CSV of further terms. each: how many pictures of a
+    kind of conflict, 0 for none.
+    """
+
+    rule: Rule = field(default_factory=Rule)
+    limits: Limits = field(default_factory=Limits)
+    headers: bool = True
+    descriptions: bool = False
+    terms: Path | None = None
+    each: int = 6
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """An audit that was written: in which folder, what it tells, and with how many pictures."""
+
+    folder: str
+    figures: Figures
+    pictures: int
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """SOME_FAILED if a header could not be read, or an image reaches the limits."""
+        failed = self.figures.unread or self.figures.failing
+        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Where what was written is: images, studies, page."""
+        names = {"images": AUDIT, "studies": STUDIES, "page": AUDIT_PAGE}
+        return {what: os.path.join(self.folder, name) for what, name in names.items()}
+
+
+def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Audit:
+    """Audit an output folder, or that of a manifest.csv; an audit that is there is replaced.
+
+    The output may be worked on meanwhile. Raises UsageError if there is no manifest, a table of terms is
+    none, or a target is a file of another kind, and TargetError if it cannot be written.
+    """
+    folder = folder_of(out)
+    for name, mark in _MARKS.items():
+        _check_target(os.path.join(folder, name), mark)
+    terms, figures = Terms.load(settings.terms), Figures()
+    with standing(os.path.join(folder, MANIFEST)) as manifest:
+        headers = _read_headers(manifest, folder, terms, settings, reporter) if settings.headers else None
+        if headers is not None:
+            figures.headers, figures.unread = headers.read, headers.failed
+        images = Images(manifest)
+        judge = Judge(manifest.names, images.sample(), RunFile(folder).anatomy, terms, settings.rule)
+        gathering = Gathering(manifest, headers, figures, settings.each)
+        with (
+            _table(folder, AUDIT, tables.IMAGES) as rows,
+            reporter.counting("judging", len(manifest)) as count,
+        ):
+            gathering.images(judge, settings.limits, rows, count)
+        with _table(folder, STUDIES, tables.STUDIES) as rows:
+            gathering.studies(rows)
+    pictures = _pictures(figures, folder, settings) if settings.each else {}
+    with _writing(folder, AUDIT_PAGE) as file:
+        file.write(page.page(figures, folder, settings.rule, pictures))
+    return Audit(folder, figures, len(pictures))
+
+
+def _check_target(path: str, mark: str) -> None:
+    """Raise UsageError if a file of an audit must not be written there: it replaces nothing but its like."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if mark in file.read(1000):
+                return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
+    raise UsageError(f"'{escape(path)}' was not written by dicomsort and is left alone: rename it")
+
+
+def _read_headers(
+    manifest: Standing, folder: str, terms: Terms, settings: AuditSettings, reporter: Reporter
+) -> Headers:
+    asked = Asked(salt_of(folder), terms.wording, settings.descriptions)
+    headers = Headers(len(manifest))
+    with reporter.counting("reading headers", len(manifest)) as count:
+        reading.read(headers, Images(manifest).wanted(folder), asked, settings.pool, count)
+    return headers
+
+
+def _pictures(figures: Figures, folder: str, settings: AuditSettings) -> dict[int, str]:
+    making = PictureSettings(settings.each, read_settings_of(run_of(folder)), settings.pool)
+    return read_pictures(page.wanted_pictures(figures, settings.each), folder, making)
+
+
+@contextmanager
+def _table(folder: str, name: str, columns: Sequence[str]) -> Iterator[WriteRow]:
+    with _writing(folder, name) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer.writerow
+
+
+@contextmanager
+def _writing(folder: str, name: str) -> Iterator[IO[str]]:
+    """Yield a file in the output that takes its place once it is whole. Raises TargetError."""
+    path = os.path.join(folder, name)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error

@@ -1,0 +1,134 @@
+"""The command that holds tags against what the pixels say."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicomsort.audit.verdicts import FAILING, Check, Severity, Verdict
+from dicomsort.cli import console
+from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.errors import UsageError
+from dicomsort.system.worker_pool import pool_settings
+
+if TYPE_CHECKING:
+    from dicomsort.audit.figures import Limits
+    from dicomsort.audit.write import Audit
+
+_SHOWN = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(audit)
+
+
+def audit(
+    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    terms: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Further terms: CSV term,language,code,source; they come first."),
+    ] = None,
+    descriptions: Annotated[
+        bool,
+        typer.Option("--descriptions", help="Judge by study and series descriptions too; never written out."),
+    ] = False,
+    manifest_only: Annotated[
+        bool, typer.Option("--manifest-only", help="Read no header again: by what the manifest holds.")
+    ] = False,
+    severity: Annotated[
+        Severity, typer.Option(help="The least severe findings that count for an image and a study.")
+    ] = Severity.MEDIUM,
+    min_confidence: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Confidence from which a tag is contradicted.")
+    ] = 0.9,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERDICT[=P]",
+            help="End with 3 if an image contradicts (with confidence P), or is missing or unknown; "
+            "may be repeated.",
+        ),
+    ] = None,
+    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
+    pictures: Annotated[int, typer.Option(min=1, max=50, help="Pictures of each kind of conflict.")] = 6,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold the tags of images against what the pixels say: which are wrong, missing or unknown.
+
+    Writes audit.csv (a row for each image), studies.csv (a row for each study) and audit.html into OUT, and
+    changes nothing else. Exit codes: 0 written, 3 some headers could not be read or --fail-on is met, 5 not
+    writable.
+    """
+    with exit_codes(), console.loading(quiet or json):
+        from dicomsort.audit import write as writing  # noqa: PLC0415
+        from dicomsort.audit.judge import Rule  # noqa: PLC0415
+
+        settings = writing.AuditSettings(
+            Rule(min_confidence, severity),
+            _limits(fail_on or []),
+            not manifest_only,
+            descriptions,
+            terms,
+            0 if no_thumbnails else pictures,
+            pool_settings(workers, timeout),
+        )
+        made = writing.audit(out, settings, console.ConsoleReporter(quiet or json))
+        if json:
+            files = {what: console.plain(path) for what, path in made.files.items()}
+            console.print_json({**made.figures.as_dict(), "pictures": made.pictures, "written": files})
+        elif not quiet:
+            _tell(made)
+        _warn(made)
+        raise typer.Exit(made.exit_code)
+
+
+def _limits(words: list[str]) -> "Limits":
+    """Read what makes an audit fail, such as `contradicts=0.9`. Raises UsageError."""
+    from dicomsort.audit.figures import Limits  # noqa: PLC0415
+
+    return Limits(dict(_limit(word) for word in words))
+
+
+def _limit(word: str) -> tuple[Verdict, float]:
+    name, _, least = word.partition("=")
+    try:
+        sure = float(least) if least else 0.0
+    except ValueError:
+        sure = -1.0
+    if name not in FAILING or not 0 <= sure <= 1 or (least and name != "contradicts"):
+        raise UsageError(f"--fail-on '{word}': contradicts, contradicts=0.9, missing or unknown")
+    return FAILING[name], sure
+
+
+def _tell(made: "Audit") -> None:
+    """Print what an audit has found, and where it is."""
+    figures = made.figures
+    verdicts = [verdict for verdict in Verdict if any(counts[verdict] for counts in figures.checks.values())]
+    rows = [
+        [check.value, *(str(figures.checks[check.value][verdict]) for verdict in verdicts)] for check in Check
+    ]
+    rows.append(["all (by --severity)", *(str(figures.verdicts[verdict]) for verdict in verdicts)])
+    console.table("images by check", ["check", *verdicts], rows, right=range(1, len(verdicts) + 1))
+    conflicts = [
+        [check, tag, answer, str(count)]
+        for (check, tag, answer), count in figures.conflicts.most_common(_SHOWN)
+    ]
+    if conflicts:
+        console.table("most frequent conflicts", ["check", "tag", "instead", "images"], conflicts, right=(3,))
+    names = [Path(path).name for path in made.files.values()]
+    console.info(f"wrote {', '.join(names[:-1])} and {names[-1]} in {made.folder}: {figures.images} images")
+
+
+def _warn(made: "Audit") -> None:
+    """Print why an audit ends with exit code 3."""
+    if made.figures.unread:
+        console.info(
+            f"{console.files(made.figures.unread)} could not be read any more: judged by the manifest"
+        )
+    if made.figures.failing:
+        images = "1 image is" if made.figures.failing == 1 else f"{made.figures.failing} images are"
+        console.info(f"{images} what --fail-on says: see {made.files['images']}")
