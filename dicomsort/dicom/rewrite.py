@@ -65,6 +65,8 @@ class Tags:
     """What a header says of anatomy and view, as it stands there; for the eyes of worker processes alone.
 
     region_codes, view_codes: (scheme, value) of each item of Anatomic Region and View Code Sequence.
+    laterality: None where the element is missing, not only empty. positioner: whether there is a Positioner
+    Type, empty or not.
     """
 
     sop_class: str = ""
@@ -72,8 +74,9 @@ class Tags:
     region_codes: tuple[tuple[str, str], ...] = ()
     view_position: str = ""
     view_codes: tuple[tuple[str, str], ...] = ()
-    laterality: str = ""
+    laterality: str | None = None
     image_laterality: str = ""
+    positioner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,9 @@ class Original:
             region_codes=self._codes("AnatomicRegionSequence"),
             view_position=plain_text(self._dataset, "ViewPosition"),
             view_codes=self._codes("ViewCodeSequence"),
-            laterality=plain_text(self._dataset, "Laterality"),
+            laterality=plain_text(self._dataset, "Laterality") if "Laterality" in self._dataset else None,
             image_laterality=plain_text(self._dataset, "ImageLaterality"),
+            positioner="PositionerType" in self._dataset,
         )
 
     def _codes(self, keyword: str) -> tuple[tuple[str, str], ...]:

@@ -24,8 +24,11 @@ VIEW_CODES = {
 """CID 4010 DX View (PS3.16)."""
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_WITH_VIEW = frozenset(_STORAGE + suffix for suffix in ("1", "1.1", "1.1.1", "1.3", "1.3.1"))
-"""SOP classes with a View Position: CR Series and DX Positioning (PS3.3 C.8.1.1, C.8.11.5)."""
+_POSITIONED = frozenset(_STORAGE + suffix for suffix in ("1.1", "1.1.1", "1.3", "1.3.1"))
+"""SOP classes with a DX Positioning Module (PS3.3 C.8.11.5)."""
+
+_WITH_VIEW = _POSITIONED | {_STORAGE + "1"}
+"""SOP classes with a View Position: these, and Computed Radiography (CR Series Module, C.8.1.1)."""
 
 _OPPOSED = {FRONTAL, LATERAL}
 _SIDES = ("L", "R")
@@ -59,7 +62,7 @@ def corrections(
         flaw = _worst((position, code))
         if flaw is not None and flaw in wanted:
             flaws["view"] = flaw
-            changes |= _view(answer.view, position, code)
+            changes |= _view(answer.view, tags, position, code)
     return Corrections(changes, flaws)
 
 
@@ -109,10 +112,9 @@ def _body_part(region: Region) -> str:
 def _sides(region: Region, tags: Tags) -> dict[str, Value]:
     """Take a side away from what has none, and leave room for one where it must be (C.7.3.1, C.8.11.7)."""
     if anatomy.is_paired(region.code):
-        return {} if tags.laterality or tags.image_laterality else {"Laterality": ""}
-    changes: dict[str, Value] = {}
-    if tags.laterality in _SIDES:
-        changes["Laterality"] = None
+        told = tags.laterality is not None or tags.image_laterality
+        return {} if told else {"Laterality": ""}
+    changes: dict[str, Value] = {} if tags.laterality is None else {"Laterality": None}
     if tags.image_laterality in _SIDES:
         changes["ImageLaterality"] = "U"
     return changes
@@ -135,11 +137,16 @@ def _view_flaw(view: str, told: str | None) -> Flaw | None:
     return Flaw.WRONG if {view, told} == _OPPOSED else None
 
 
-def _view(view: str, position: Flaw | None, code: Flaw | None) -> dict[str, Value]:
-    """Write the view as a code; View Position asks for a direction (AP, LL), which no model here tells."""
+def _view(view: str, tags: Tags, position: Flaw | None, code: Flaw | None) -> dict[str, Value]:
+    """Write the view as a code; View Position asks for a direction (AP, LL), which no model here tells.
+
+    With a View Code Sequence the DX Positioning Module is there, and that asks for a Positioner Type.
+    """
     changes: dict[str, Value] = {}
     if position in (Flaw.WRONG, Flaw.UNKNOWN):
         changes["ViewPosition"] = ""
     if code is not None:
         changes["ViewCodeSequence"] = VIEW_CODES[view]
+        if tags.sop_class in _POSITIONED and not tags.positioner:
+            changes["PositionerType"] = ""
     return changes

@@ -67,6 +67,8 @@ def test_a_region_without_a_term_of_its_own_gets_that_of_the_nearest_that_holds_
 def test_a_side_goes_with_the_hand_that_had_one_and_room_is_left_for_one_that_is_needed() -> None:
     chest = changes(Answer(CHEST), body_part="HAND", laterality="L", image_laterality="R")
     assert (chest["Laterality"], chest["ImageLaterality"]) == (None, "U")
+    assert changes(Answer(CHEST), body_part="HAND", laterality="")["Laterality"] is None
+    assert "Laterality" not in changes(Answer(CHEST), body_part="HAND")
     assert changes(Answer(HAND), body_part="CHEST")["Laterality"] == ""
     assert "Laterality" not in changes(Answer(HAND), body_part="CHEST", image_laterality="R")
     assert "Laterality" not in changes(Answer(HAND), body_part="CHEST", laterality="R")
@@ -98,6 +100,12 @@ def test_a_view_becomes_a_code_for_no_direction_is_known() -> None:
         "ViewPosition": "",
         "ViewCodeSequence": Code("399067008", "lateral"),
     }
+
+
+def test_a_view_code_brings_what_its_module_asks_for() -> None:
+    assert changes(Answer(view="lateral"), sop_class=DX)["PositionerType"] == ""
+    assert "PositionerType" not in changes(Answer(view="lateral"), sop_class=DX, positioner=True)
+    assert "PositionerType" not in changes(Answer(view="lateral"), sop_class=CR)
 
 
 def test_only_objects_that_have_a_view_get_one() -> None:
