@@ -19,6 +19,7 @@ _OPTIONAL = {
     "openvino": ("OpenVINO", "openvino"),
     "onnx": ("ONNX", "onnx"),
     "onnxscript": ("onnxscript", "onnxscript"),
+    "highdicom": ("highdicom", "'xray-dicomsort[dicom]'"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import audit, console, correct, evaluate, inspect, registry, review, train
+from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, registry, review, train
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
@@ -242,12 +242,15 @@ def merge(
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
 
+    Of a folder of `dicomsort annotate`: remove what that has written.
     Exit codes: 0 all removed, 3 some have changed and stay.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
+        if annotate.is_annotated(manifest):
+            annotate.undo(manifest, verify, quiet)
         path = manifest_in(manifest)
         with console.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
@@ -255,6 +258,9 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         raise typer.Exit(done.exit_code)
 
 
-_COMMANDS = (correct, review, report_commands, audit, registry, train, evaluate, inspect, model_commands)
+_COMMANDS = (
+    *(correct, review, report_commands, audit, annotate, registry),
+    *(train, evaluate, inspect, model_commands),
+)
 for _commands in _COMMANDS:
     _commands.register(app)

@@ -50,7 +50,7 @@ _PATTERNS = {
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
 _BLANK = " \0\t\r\n\v\f"
-_PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
+PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 _MOST_READS, _MOST_BYTES = 400_000, 1 << 28
 _LONG = 1 << 16
 _LONGEST = {  # bytes; what may be longer than 64 KiB
@@ -59,9 +59,7 @@ _LONGEST = {  # bytes; what may be longer than 64 KiB
     Tag("ExtendedOffsetTable"): 1 << 26,
 }
 _NEEDED_SET = frozenset(Tag(keyword) for keyword in _NEEDED)
-_DEFLATED = frozenset(
-    {DeflatedExplicitVRLittleEndian, *("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")}
-)
+DEFLATED = frozenset({DeflatedExplicitVRLittleEndian, *("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")})
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 # pydicom's warnings quote header values; nothing of a header may reach a log.
@@ -104,13 +102,13 @@ def read_header(file: BinaryIO, wanted: Sequence[Any] = _NEEDED_TAGS) -> tuple[D
     came from, left at the Pixel Data element or at whatever cannot be the header of an image; it is `file`
     itself unless the data set is deflated. Raises nearly anything on damaged data: see pydicom.
     """
-    meta = _meta(file)
+    meta = read_meta(file)
     if meta is None:
         counted: Any = _ConfusionMetrics(file)
         return read_partial(counted, _HeaderEnd(wanted), force=True, specific_tags=[*wanted]), file
     syntax = meta.TransferSyntaxUID
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    stream: Any = Inflated(file) if syntax in _DEFLATED else file
+    stream: Any = Inflated(file) if syntax in DEFLATED else file
     counted = _ConfusionMetrics(stream)
     dataset = read_dataset(counted, implicit, little, stop_when=_HeaderEnd(wanted), specific_tags=[*wanted])
     dataset.file_meta = meta
@@ -130,7 +128,7 @@ class _HeaderEnd:
 
     def __call__(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
         too_long = tag in self._wanted and _LONGEST.get(tag, _LONG) < length < UNDEFINED_LENGTH
-        return tag in _PIXEL_TAGS or tag.group == 0 or too_long
+        return tag in PIXEL_TAGS or tag.group == 0 or too_long
 
 
 class _ConfusionMetrics:
@@ -148,7 +146,7 @@ class _ConfusionMetrics:
         return data
 
 
-def _meta(file: BinaryIO) -> FileMetaDataset | None:
+def read_meta(file: BinaryIO) -> FileMetaDataset | None:
     """Return the file meta group (PS3.10 7.1), which is left behind it, or None at the file's start.
 
     None too if it does not name the transfer syntax: then pydicom has to guess from the data set.

@@ -31,7 +31,7 @@ LAYERS = {
     "sorting": "system imaging dicom model manifest",
     "report": "system imaging dicom model manifest sorting",
     "audit": "system imaging dicom model manifest sorting report",
-    "export": "system imaging dicom model manifest sorting",
+    "export": "system imaging dicom model manifest sorting audit",
     "review": "system imaging dicom model manifest sorting data evaluation",
     "cluster": "system model manifest sorting",
     "data": "system imaging dicom model",
@@ -45,6 +45,7 @@ LAYERS = {
 # Where a library may be imported: files, or whole rooms.
 DOORS = {
     "pydicom": "dicom/",
+    "highdicom": "dicom/structured_report.py",
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
@@ -84,6 +85,7 @@ LIGHT = [
     "merge {shards}",
     "report {done} --out {new}.html",
     "audit {done}",
+    "annotate {done} --as instances --out {new}",
     "render --from {done} --status sorted --status review --status planned --out {new} --model {model}",
     "stats {labels} --target light",
 ]
@@ -172,7 +174,8 @@ def made(
     """An archive that was sorted, planned and sorted in shards, and labeled pictures."""
     folder, predictor = tmp_path_factory.mktemp("made"), FixedPredictor(small_bundle)
     for number in range(3):
-        write_dicom(folder / "in" / f"{number}.dcm", picture(number))
+        uids = {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2"}
+        write_dicom(folder / "in" / f"{number}.dcm", picture(number), **uids)
     for name, changes in {"sorted": {}, "planned": {"dry_run": True}}.items():
         sort(settings(folder / "in", folder / name, **changes), predictor)
     for number in (1, 2):

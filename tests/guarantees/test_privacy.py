@@ -131,6 +131,25 @@ def test_audit_is_silent(birds: Path, tmp_path: Path, small_model: Path) -> None
         assert_silent(told.out, told.err, *pages)
 
 
+def test_annotate_is_silent_but_in_the_dicom_files_that_it_writes(
+    tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(SOURCES):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(sing(committed(name)))
+    out, folder = tmp_path / "out", tmp_path / "copies"
+    inside(capfd, "classify", tmp_path / "in", "--out", out, "--model", small_model, "--action", "symlink")
+    for kind in ("instances", "sr"):
+        words = ("--as", kind, "--out", folder, "--min-confidence", "0", "--workers", "1", "--json")
+        ran = inside(capfd, "annotate", out, *words)
+        assert ran.json["written"] > 3
+        assert_silent(ran.out, ran.err, (folder / "annotations.csv").read_text())
+    assert_silent(*(path.name for path in folder.rglob("*")))
+    gone = inside(capfd, "undo", folder)
+    assert gone.code == 0
+    assert_silent(gone.out, gone.err)
+
+
 def test_render_is_silent(
     birds: Path, tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

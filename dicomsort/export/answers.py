@@ -1,0 +1,95 @@
+"""What is sure of an image: the region and the view that a person, or a confident model, has named."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dicomsort.manifest.reading import ManifestRow
+from dicomsort.model import anatomy
+from dicomsort.model.anatomy import Anatomy, Region
+from dicomsort.outcome import EXCLUDED, FOR_REVIEW, UNSURE, Status
+
+VIEWS = ("frontal", "lateral", "oblique")
+"""Labels that name a view; a head with others names none."""
+
+_TOLD = (Status.SORTED, Status.REVIEW, Status.PLANNED)
+_PERSON = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sure of an image.
+
+    region, view: None and empty where nothing is. region_confidence, view_confidence: 0..1. by_person:
+    whether a person decided what the deciding model says. models: name@sha256[:12] of each, with `+` between
+    them.
+    """
+
+    region: Region | None = None
+    region_confidence: float = 0.0
+    view: str = ""
+    view_confidence: float = 0.0
+    by_person: bool = False
+    models: str = ""
+
+    @property
+    def decided_by(self) -> str:
+        """Who says so, in words."""
+        if not self.by_person:
+            return self.models
+        return f"a person, the view by {self.models}" if self.view else "a person"
+
+
+def answer_of(row: ManifestRow, known: Anatomy, least: float) -> Answer | None:
+    """Return what is sure of a row's image; None if nothing is.
+
+    known: what the labels of each head mean. least: the confidence, 0..1, from which on a model is believed.
+    A person is always believed, and what waits for one is not. Where sure heads name regions of which none
+    holds the other, none is believed.
+    """
+    if not _counts(row):
+        return None
+    sure = {head: (label, trust) for head, label, trust in _said(row) if trust >= least}
+    region, trust = _region(sure, known)
+    view, seen = _view(sure)
+    if region is None and not view:
+        return None
+    return Answer(region, trust, view, seen, bool(row.reviewed_label), row.model)
+
+
+def _counts(row: ManifestRow) -> bool:
+    if row.status not in _TOLD or row.reviewed_label in (EXCLUDED, UNSURE):
+        return False
+    return bool(row.reviewed_label) or FOR_REVIEW.isdisjoint(row.reasons)
+
+
+def _said(row: ManifestRow) -> Iterator[tuple[str, str, float]]:
+    """Yield (head, label, confidence); the head that decides is ""."""
+    trust = _PERSON if row.reviewed_label else row.confidence
+    if row.final_label and trust is not None:
+        yield "", row.final_label, trust
+    for head, answer in row.further.items():
+        yield head, answer.label, answer.confidence
+
+
+def _region(sure: Mapping[str, tuple[str, float]], known: Anatomy) -> tuple[Region | None, float]:
+    """Return the region that all sure answers agree on, the finest of them, and how sure it is."""
+    named = {
+        head: (region, trust)
+        for head, (label, trust) in sure.items()
+        if (region := anatomy.looked_up(known, head, label)) is not None
+    }
+    found = anatomy.agreed(known, {head: label for head, (label, _) in sure.items()})
+    if found is None or not all(related(region.code, found.code) for region, _ in named.values()):
+        return None, 0.0
+    return found, max(trust for region, trust in named.values() if region.code == found.code)
+
+
+def related(one: str, other: str) -> bool:
+    """Return whether one of two regions is the other, or holds it."""
+    return one in anatomy.chain(other) or other in anatomy.chain(one)
+
+
+def _view(sure: Mapping[str, tuple[str, float]]) -> tuple[str, float]:
+    """Return the view that a sure head names; nothing if two name different ones."""
+    views = {label: trust for label, trust in sure.values() if label in VIEWS}
+    return next(iter(views.items())) if len(views) == 1 else ("", 0.0)

@@ -1,0 +1,70 @@
+"""What is sure of an image, from a row of the manifest."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dicomsort.export.answers import Answer, answer_of
+from dicomsort.manifest.reading import Answer as Said
+from dicomsort.manifest.reading import ManifestRow
+from dicomsort.model.anatomy import region_of
+from dicomsort.outcome import Reason, Status
+
+FINE = {"bodypart": Said("hand", 0.95, {}), "view": Said("lateral", 0.97, {})}
+ROW = ManifestRow("/a.dcm", Status.SORTED, label="upper_limb", confidence=0.99, further=FINE, model="m@1")
+
+
+def of(least: float = 0.9, **changes: Any) -> Answer:
+    found = answer_of(replace(ROW, **changes), {}, least)
+    assert found is not None
+    return found
+
+
+def test_the_finest_region_that_the_models_agree_on_counts() -> None:
+    found = of()
+    assert (found.region, found.region_confidence) == (region_of("hand"), 0.95)
+    assert (found.view, found.view_confidence) == ("lateral", 0.97)
+    assert (found.by_person, found.decided_by) == (False, "m@1")
+
+
+def test_what_is_less_sure_than_asked_does_not_count() -> None:
+    assert (of(0.96).region, of(0.96).view) == (region_of("upper_limb"), "lateral")
+    assert of(0.98).view == ""
+    assert answer_of(ROW, {}, 0.995) is None
+
+
+def test_where_two_sure_models_contradict_each_other_none_is_believed() -> None:
+    found = of(label="chest")
+    assert (found.region, found.view) == (None, "lateral")
+
+
+def test_a_person_is_believed_whatever_the_model_thought_of_it() -> None:
+    found = of(0.96, label="chest", confidence=0.2, reviewed_label="hand", reasons=(Reason.BELOW_THRESHOLD,))
+    assert (found.region, found.region_confidence, found.by_person) == (region_of("hand"), 1.0, True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reasons": (Reason.UNLIKE.value,), "status": Status.REVIEW},
+        {"reasons": (Reason.CONTRADICTION.value,)},
+        {"status": Status.DUPLICATE},
+        {"status": Status.EXCLUDED, "reviewed_label": "excluded"},
+        {"status": Status.REVIEW, "reviewed_label": "unsure"},
+        {"label": "others", "further": {}},
+        {"confidence": None, "further": {}},
+    ],
+    ids=str,
+)
+def test_what_waits_for_a_person_or_is_no_region_says_nothing(changes: dict[str, Any]) -> None:
+    assert answer_of(replace(ROW, **changes), {}, 0.5) is None
+
+
+def test_two_heads_with_different_views_say_none() -> None:
+    two = {**FINE, "other": Said("frontal", 0.99, {})}
+    assert of(further=two).view == ""
+
+
+def test_several_labels_mean_what_holds_them_all() -> None:
+    assert of(label="", further={"bodypart": Said("hand|wrist", 0.99, {})}).region == region_of("upper_limb")

@@ -1,0 +1,129 @@
+"""Programs of others that judge and keep what is written: dciodvfy, storescu, and an Orthanc."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_PROPOSED = {
+    "1.2.840.10008.1.2": "-xi",
+    "1.2.840.10008.1.2.1": "-xe",
+    "1.2.840.10008.1.2.2": "-xb",
+    "1.2.840.10008.1.2.1.99": "-xd",
+    "1.2.840.10008.1.2.4.50": "-xy",
+    "1.2.840.10008.1.2.4.51": "-xx",
+    "1.2.840.10008.1.2.4.57": "-xs",
+    "1.2.840.10008.1.2.4.70": "-xs",
+    "1.2.840.10008.1.2.4.80": "-xt",
+    "1.2.840.10008.1.2.4.81": "-xu",
+    "1.2.840.10008.1.2.4.90": "-xv",
+    "1.2.840.10008.1.2.4.91": "-xw",
+    "1.2.840.10008.1.2.5": "-xr",
+}
+"""How storescu is told to propose a transfer syntax. It knows no High-Throughput JPEG 2000."""
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+
+
+def tool(name: str) -> str:
+    """Return where a program is; skip where a person tests without it, but in CI these tests must run."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        line = f"{name} is missing (Debian: dcmtk, dicom3tools, orthanc)"
+        if os.environ.get("CI"):
+            pytest.fail(line)
+        pytest.skip(line)
+    return found
+
+
+def errors_in(path: Path) -> Counter[str]:
+    """What dciodvfy finds wrong in a file, each with how often. It cannot inflate, so dcmconv does."""
+    if _DEFLATED in path.read_bytes()[:1000]:
+        with tempfile.TemporaryDirectory() as folder:
+            inflated = Path(folder, "inflated.dcm")
+            subprocess.run([tool("dcmconv"), "+te", path, inflated], check=True, timeout=60)
+            return errors_in(inflated)
+    done = subprocess.run([tool("dciodvfy"), path], capture_output=True, check=False, timeout=60)
+    said = (done.stdout + done.stderr).decode("latin-1")
+    return Counter(line for line in said.splitlines() if line.startswith("Error"))
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc that takes everything."""
+
+    web: int
+    dicom: int
+
+    def ask(self, path: str, data: bytes | None = None) -> bytes:
+        """Return what the REST API answers. data: to be posted."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web}{path}", data)
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            content: bytes = answer.read()
+            return content
+
+    def store(self, path: Path, syntax: str) -> None:
+        """Send a file by storescu, in its own transfer syntax and no other; by the web if it has none."""
+        if syntax not in _PROPOSED:
+            self.ask("/instances", path.read_bytes())
+            return
+        words = [tool("storescu"), "-R", _PROPOSED[syntax], "127.0.0.1", str(self.dicom), str(path)]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+    def fetch(self, uid: str) -> bytes | None:
+        """Return the instance as a file, or None if it is not there."""
+        found: list[dict[str, Any]] = json.loads(self.ask("/tools/lookup", uid.encode()))
+        return self.ask(f"/instances/{found[0]['ID']}/file") if found else None
+
+    def count(self) -> int:
+        """Return how many instances it holds."""
+        return int(json.loads(self.ask("/statistics"))["CountInstances"])
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[Orthanc]:
+    """Run an Orthanc on free ports of this machine while the block runs."""
+    server = Orthanc(_free_port(), _free_port())
+    settings = {
+        "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "Plugins": [],
+        "HttpPort": server.web, "DicomPort": server.dicom, "DicomAlwaysAllowStore": True,
+        "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log").open("wb") as log:
+        words = [tool("Orthanc"), str(folder / "orthanc.json")]
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        _wait_for(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(server: Orthanc) -> None:
+    for _ in range(300):
+        with suppress(OSError):
+            server.ask("/system")
+            return
+        time.sleep(0.1)
+    pytest.fail("Orthanc does not answer")
