@@ -4,7 +4,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 
 from highdicom import sr
@@ -114,11 +114,23 @@ def report(images: Sequence[Evaluated], identity: Identity) -> bytes:
             manufacturer_model_name=SOFTWARE,
             software_versions=__version__,
             series_description="Anatomy and view",
+            specific_character_set=_character_set(images[0].image),
             is_complete=True,
         )
         buffer = io.BytesIO()
         document.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _character_set(image: Dataset) -> str | list[str] | None:
+    r"""Return the Specific Character Set as highdicom takes it: the default repertoire by its name, or none.
+
+    PS3.3 C.12.1.1.2: an empty first value of several means ISO 2022 IR 6, as in `\\ISO 2022 IR 87`.
+    """
+    stated: str | MutableSequence[str] = image.get("SpecificCharacterSet") or ""
+    if isinstance(stated, str):
+        return None if stated in ("", "ISO_IR 6") else stated
+    return [value or "ISO 2022 IR 6" for value in stated]
 
 
 def _observer(identity: Identity) -> sr.ObserverContext:
