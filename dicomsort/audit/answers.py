@@ -18,7 +18,8 @@ _ELSE = ""  # a label for what is none of those that a person named
 _WINS = 0.5  # a score from which a label wins
 _WORDS = re.compile(r"[a-z]+")
 
-Scores = Sequence[float]
+Scores = Sequence[float] | Sequence[str]
+"""Numbers, or texts of numbers as a manifest has them, of which only those that count are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Weighed(NamedTuple):
     """What the scores of a head say of a tag: 0..1.
 
     wrong: how sure it is that the tag is wrong. right: how sure that it is right. against: the place of the
-    likeliest label that does not go with it. agrees: whether the labels that go with it win.
+    likeliest label that does not go with it, if that matters. agrees: whether the labels that go with it win.
     """
 
     wrong: float
@@ -92,18 +93,29 @@ class AnatomyHead:
         split = self.split(codes)
         if not split.wrong or not (split.right or split.rest):
             return None
-        against = max(split.wrong, key=scores.__getitem__)
-        if not self.many:
-            right = sum([scores[at] for at in split.right])
-            rest = sum([scores[at] for at in split.rest])
-            return Weighed(max(0.0, 1.0 - right - rest), right, against, right >= _WINS)
-        right, wrong = max([scores[at] for at in split.right]), scores[against]
-        agrees = right > wrong and (right >= _WINS or not set(split.right).isdisjoint(chosen))
-        return Weighed((1.0 - right) * wrong / max(wrong + right, 1e-9), right, against, agrees)
+        right = [float(scores[at]) for at in split.right]
+        if self.many:
+            return _one_of_many(max(right), split, scores, chosen)
+        sure = sum(right)
+        wrong = max(0.0, 1.0 - sure - sum([float(scores[at]) for at in split.rest]))
+        against = best_of(scores, split.wrong) if wrong >= _WINS else split.wrong[0]
+        return Weighed(wrong, sure, against, sure >= _WINS)
 
-    def best(self, scores: Scores) -> int:
-        """Return the place of the label with the highest score."""
-        return max(range(len(scores)), key=scores.__getitem__)
+
+def _one_of_many(right: float, split: Split, scores: Scores, chosen: Sequence[int]) -> Weighed:
+    """Weigh a tag by labels with a score each. right: the best of what goes with the tag."""
+    if right >= _WINS and all(at in split.right for at in chosen):
+        return Weighed(0.0, right, split.wrong[0], agrees=True)
+    against = best_of(scores, split.wrong)
+    wrong = float(scores[against])
+    agrees = right > wrong and any(at in split.right for at in chosen)
+    return Weighed((1.0 - right) * wrong / max(wrong + right, 1e-9), right, against, agrees)
+
+
+def best_of(scores: Scores, places: Sequence[int]) -> int:
+    """Return the place of the highest score among some."""
+    found = [float(scores[at]) for at in places]
+    return places[found.index(max(found))]
 
 
 class Answer(NamedTuple):
@@ -141,9 +153,8 @@ def decided_answer(label: str, deciding: AnatomyHead) -> Answer | None:
 
 def is_overruled(answer: Answer, decided: Answer) -> bool:
     """Return whether what a further head says cannot be, for a person decided otherwise."""
-    region = answer.head.regions[answer.head.best(answer.scores)]
-    chosen = [at for at, score in enumerate(decided.scores) if score]
-    theirs = [shown for at in chosen if (shown := decided.head.regions[at])]
+    region = answer.head.regions[best_of(answer.scores, range(len(answer.scores)))]
+    theirs = [shown for at in decided.chosen if (shown := decided.head.regions[at])]
     if region is None:
         return False
     if theirs:

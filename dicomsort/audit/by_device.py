@@ -15,23 +15,23 @@ def device_table(devices: dict[Device, DeviceTally]) -> Table:
     rows = [
         [
             clipped(" ".join(filter(None, name[:2])) or UNKNOWN, 60),
-            name[2],
             f"{tally.images:,}",
             number(tally.verdicts[Verdict.CONTRADICTS.value]),
             share(tally.verdicts[Verdict.CONTRADICTS.value], tally.images),
             number(tally.verdicts[Verdict.MISSING.value] + tally.verdicts[Verdict.UNKNOWN.value]),
             _most_frequent(tally),
+            name[2],
         ]
         for name, tally in ranked[:_ROWS]
     ]
     head = (
         "device",
-        "station",
         "images",
         "contradicts",
         "share",
         "missing or unknown",
         "most frequent conflict",
+        "station",
     )
     note = f"The {_ROWS} of {len(ranked):,} with the most conflicts." if len(ranked) > _ROWS else ""
     return Table("Images by device", head, rows, note)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dicomsort.audit.answers import Answer, Weighed, band_of
+from dicomsort.audit.answers import Answer, Weighed, band_of, best_of
 from dicomsort.audit.compatible import named, severity_of
 from dicomsort.audit.tags import RegionTag, ViewTag
 from dicomsort.audit.verdicts import Finding, Severity, Verdict, Why, not_judged, worst_of
@@ -76,32 +76,35 @@ def _region(one: Answer, said: Weighed) -> Region | None:
 
 
 def _label(answer: Answer) -> str:
-    return answer.head.labels[answer.head.best(answer.scores)]
+    """Return what a head says: all that it gives, with `|` between them, else what it finds likeliest."""
+    labels, scores = answer.head.labels, answer.scores
+    return "|".join([labels[at] for at in answer.chosen or [best_of(scores, range(len(scores)))]])
 
 
-def view(tags: Sequence[ViewTag], scores: Mapping[str, float], least: float) -> Finding:
-    """Hold what names a view against the scores of frontal, lateral and oblique; the worst counts."""
-    answer = max(scores, key=scores.__getitem__) if scores else ""
+def view(tags: Sequence[ViewTag], scores: Mapping[str, float | str], shown: str, least: float) -> Finding:
+    """Hold what names a view against the scores of frontal, lateral and oblique; the worst counts.
+
+    scores: by label; see `Scores`. shown: which of them it is.
+    """
     if not scores:
         return not_judged(Why.NO_ANSWER, tags[0].text if tags else "")
     if not tags:
-        return Finding(Verdict.MISSING, Severity.LOW, answer=answer)
-    return worst_of([_of_view(tag, scores, answer, least) for tag in tags])
+        return Finding(Verdict.MISSING, Severity.LOW, answer=shown)
+    return worst_of([_of_view(tag, scores, shown, least) for tag in tags])
 
 
-def _of_view(tag: ViewTag, scores: Mapping[str, float], answer: str, least: float) -> Finding:
+def _of_view(tag: ViewTag, scores: Mapping[str, float | str], shown: str, least: float) -> Finding:
     if tag.view is None:
-        return Finding(Verdict.UNKNOWN, Severity.LOW, tag=tag.text, answer=answer)
+        return Finding(Verdict.UNKNOWN, Severity.LOW, tag=tag.text, answer=shown)
     if tag.view not in scores:
-        return not_judged(Why.OTHER_VIEW, tag.text, answer)
-    right = scores[tag.view]
+        return not_judged(Why.OTHER_VIEW, tag.text, shown)
+    right = float(scores[tag.view])
     if 1.0 - right >= least:
-        oblique = "oblique" in (tag.view, answer)
-        severity = Severity.LOW if oblique else Severity.MEDIUM
-        return Finding(Verdict.CONTRADICTS, severity, 1.0 - right, tag.text, answer)
+        severity = Severity.LOW if "oblique" in (tag.view, shown) else Severity.MEDIUM
+        return Finding(Verdict.CONTRADICTS, severity, 1.0 - right, tag.text, shown)
     if right >= _AGREES:
-        return Finding(Verdict.AGREES, None, right, tag.text, answer)
-    return not_judged(Why.UNSURE, tag.text, answer)
+        return Finding(Verdict.AGREES, None, right, tag.text, shown)
+    return not_judged(Why.UNSURE, tag.text, shown)
 
 
 def laterality(stated: str | None, shown: Region | None) -> Finding:

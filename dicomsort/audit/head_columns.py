@@ -38,12 +38,12 @@ def anatomy_heads(
     return found
 
 
-def view_columns(labels: Mapping[str, Sequence[str]], place: Mapping[str, int]) -> dict[str, int]:
-    """Return the columns of the scores of views by label; none if no head tells them."""
+def view_columns(labels: Mapping[str, Sequence[str]], place: Mapping[str, int]) -> tuple[str, dict[str, int]]:
+    """Return the head that tells views, and the columns of its scores by label; none if there is no such."""
     for name, own in labels.items():
         if set(own) == VIEWS:
-            return {label: place[_column(name, label)] for label in own}
-    return {}
+            return name, {label: place[_column(name, label)] for label in own}
+    return "", {}
 
 
 def _column(head: str, label: str) -> str:

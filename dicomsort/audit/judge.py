@@ -46,15 +46,16 @@ class Shown(NamedTuple):
 class Case:
     """What many images have in common, worked out once.
 
-    why: for which models have no say; NONE if they do. label: whose age counts. chosen: by head, which labels
-    it gives. fixed: what is found whatever the scores are, of laterality, display and modality. sure: the
-    column that tells how sure `shown` is.
+    why: for which models have no say; NONE if they do. label: whose age counts. view: which it shows.
+    chosen: by head, which labels it gives. fixed: what is found whatever the scores are, of laterality,
+    display and modality. sure: the column that tells how sure `shown` is.
     """
 
     tags: Tags
     stated: Stated | None
     why: Why
     label: str
+    view: str
     chosen: tuple[tuple[int, ...], ...]
     decided: Answer | None
     shown: Shown
@@ -95,7 +96,7 @@ class Judge:
         self._nowhere = len(names)
         labels = labels_by_head(answers_of(renewed(names)))
         self._heads = anatomy_heads(labels, sample, self._place, anatomy)
-        self._views = view_columns(labels, self._place)
+        self._view_head, self._views = view_columns(labels, self._place)
         self._further = [name for name in names if name.endswith(_LABEL)]
         self._key = itemgetter(*map(self._at, (*_KEY, *self._further)))
         self._pixel, self._confidence = self._at("pixel_confidence"), self._at(_CONFIDENCE)
@@ -133,8 +134,8 @@ class Judge:
     def _view(self, case: Case, cells: Sequence[str]) -> Finding:
         if case.why:
             return not_judged(case.why, case.tags.views[0].text if case.tags.views else "")
-        scores = {label: float(cells[at]) for label, at in self._views.items() if cells[at]}
-        return checks.view(case.tags.views, scores, self._rule.least)
+        scores = {label: cells[at] for label, at in self._views.items() if cells[at]}
+        return checks.view(case.tags.views, scores, case.view, self._rule.least)
 
     def _age(self, case: Case, cells: Sequence[str]) -> Finding:
         if case.why:
@@ -149,7 +150,7 @@ class Judge:
 
     def _answers(self, case: Case, cells: Sequence[str]) -> list[Answer]:
         found = [
-            Answer(head, list(map(float, scores)), chosen)
+            Answer(head, scores, chosen)
             for (head, get), chosen in zip(self._heads, case.chosen, strict=True)
             if (scores := get(cells))[0]
         ]
@@ -177,7 +178,8 @@ class Judge:
         )
         aged = reviewed if decided else pixel or label
         why = _why(status, reasons, decided)
-        return Case(told, stated, why, aged, self._chosen(label, further), decided, shown, sure, fixed)
+        view = label if self._view_head == "" else further.get(self._view_head, "")
+        return Case(told, stated, why, aged, view, self._chosen(label, further), decided, shown, sure, fixed)
 
     def _chosen(self, label: str, further: Mapping[str, str]) -> tuple[tuple[int, ...], ...]:
         said = {"": label, **further}

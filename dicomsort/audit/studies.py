@@ -86,18 +86,20 @@ class Studies:
         return len(self._study)
 
     def all(self) -> Iterator[Study]:
-        """Yield every study, in the order of their first images."""
+        """Yield every study, in the order of their first images; images without a study's UID are in none."""
         shared, uids = self._shared(), iter(self._uids)
         contents: dict[tuple[int, ...], Content] = {}
         order = sorted(range(len(self)), key=self._study.__getitem__)
         for _, places in groupby(order, key=self._study.__getitem__):
-            images = list(places)
+            uid, images = next(uids), list(places)
+            if not uid:
+                continue
             what = tuple([self._what[at] for at in images])
             if what not in contents:
                 if len(contents) >= _MOST_CONTENTS:
                     contents.clear()
                 contents[what] = content_of([self._known[one] for one in what])
-            yield self._study_of(next(uids), images, contents[what], shared)
+            yield self._study_of(uid, images, contents[what], shared)
 
     def _shared(self) -> dict[int, Counter[Region]]:
         """Return what the images of each accession show, as far as that is sure; without those of none."""

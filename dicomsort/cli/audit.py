@@ -27,7 +27,7 @@ def audit(
     out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
     terms: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Further terms: CSV term,language,code,source; they come first."),
+        typer.Option(metavar="FILE", help="Further terms: a CSV with the columns term and code."),
     ] = None,
     descriptions: Annotated[
         bool,

@@ -93,13 +93,14 @@ _NAMING = (  # persons, and what is theirs
     *(0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00200010),
 )
 _SEQUENCES = frozenset({_REGIONS, _VIEWS, _MODIFIERS})
-_TAGS = frozenset({
+TAGS = frozenset({
     *(_SOP_CLASS, _SOP_INSTANCE, _CHARSET, _ACCESSION, _MODALITY, _MANUFACTURER, _MODEL, _STATION, _SERIAL),
     *(_BODY_PART, _VIEW, _PHOTOMETRIC, _BIRTH, _AGE, _PATIENT_ID, _ISSUER, _STUDY, _CODE_VALUE, _SCHEME),
     *(*_DATES, *_LATERALITIES, *_DESCRIPTIONS, *_NAMING, *_SEQUENCES),
 })  # fmt: skip
-_WANTED = Wanted(_TAGS, _SEQUENCES, last=_MODIFIERS, least=_PHOTOMETRIC)
-_TAG_LIST = [Tag(tag) for tag in sorted(_TAGS)]
+"""What is read of a header."""
+_WANTED = Wanted(TAGS, _SEQUENCES, last=_MODIFIERS, least=_PHOTOMETRIC)
+_TAG_LIST = [Tag(tag) for tag in sorted(TAGS)]
 
 _SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM", "DCM"})
 _CODE = re.compile(r"[0-9]{4,18}|[A-Z]-[0-9A-Z]{4,6}")

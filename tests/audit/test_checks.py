@@ -161,7 +161,7 @@ def test_no_tag_is_missing_and_one_that_names_no_place_is_not_judged() -> None:
 
 
 def view(stated: str | None, least: float = 0.9, **scores: float) -> Finding:
-    return checks.view([ViewTag("TAG", stated)], scores, least)
+    return checks.view([ViewTag("TAG", stated)], scores, max(scores, key=scores.__getitem__), least)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_views(stated: str | None, shown: str, verdict: Verdict, severity: Sever
 
 
 def test_a_view_that_is_missing_or_that_no_model_tells() -> None:
-    assert checks.view([], {"frontal": 1.0, "lateral": 0.0}, 0.9).verdict is Verdict.MISSING
-    assert checks.view([ViewTag("AP", "frontal")], {}, 0.9).why is Why.NO_ANSWER
+    assert checks.view([], {"frontal": 1.0, "lateral": 0.0}, "frontal", 0.9).verdict is Verdict.MISSING
+    assert checks.view([ViewTag("AP", "frontal")], {}, "", 0.9).why is Why.NO_ANSWER
     assert view("frontal", frontal=0.3, lateral=0.7, oblique=0.0).why is Why.UNSURE
 
 

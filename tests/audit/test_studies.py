@@ -12,7 +12,7 @@ AGREES = Finding(Verdict.AGREES)
 
 
 def seen(label: str, verdict: Finding = AGREES, sure: bool = True) -> Judged:
-    case = Case(Tags(), None, Why.NONE, label, (), None, Shown(label, region_of(label)), 0, (AGREES,) * 3)
+    case = Case(Tags(), None, Why.NONE, label, "", (), None, Shown(label, region_of(label)), 0, (AGREES,) * 3)
     return Judged((AGREES,) * 6, None, verdict, sure, case)
 
 
@@ -76,6 +76,12 @@ def test_what_a_study_shows_and_where_that_lies_the_most_frequent_first() -> Non
     assert content.labels == (("hand", 2), ("chest", 1), ("others", 1))
     assert [region.meaning for region in content.regions] == ["Hand", "Chest"]
     assert [region.meaning for region in content.mado] == ["Upper limb", "Upper trunk"]
+
+
+def test_images_without_the_uid_of_a_study_make_none_together() -> None:
+    assert [
+        one.uid for one in studies(("", 0, seen("hand")), ("1", 0, seen("knee")), ("", 0, seen("hand")))
+    ] == ["1"]
 
 
 def test_the_images_of_a_study_need_not_stand_together() -> None:

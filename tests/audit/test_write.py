@@ -305,6 +305,22 @@ def test_what_is_no_output_is_told_in_one_line(tmp_path: Path, capfd: Capture) -
     assert re.fullmatch(r"dicomsort: '.*' holds no manifest.csv: name the --out folder of a run\n", ran.err)
 
 
+def test_nothing_that_stands_in_a_manifest_becomes_markup_or_a_formula(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    rows = [
+        image("/in/<script>alert(1)</script>", header=header("CHEST", "<b>AP</b>", "1.1")),
+        image("=cmd()", header=header("=1+1", "AP", "1.1")),
+    ]
+    out = output(tmp_path, rows)
+    assert inside(capfd, "audit", out, "--manifest-only", "-q").code == 0
+    html = (out / "audit.html").read_text()
+    assert "<script>" not in html
+    assert "<b>AP" not in html
+    second = table(out / "audit.csv")[1]
+    assert (second["path"], second["body_part_tag"]) == ("'=cmd()", "'=1+1")
+
+
 def test_an_output_without_images_is_audited(tmp_path: Path, capfd: Capture) -> None:
     out = output(tmp_path, [image("/in/1", status=Status.NOT_DICOM)])
     told = inside(capfd, "audit", out, "--json").json
