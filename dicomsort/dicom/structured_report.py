@@ -4,10 +4,10 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 
-from highdicom import sr
+from highdicom import SpecificCharacterSetValues, sr
 from highdicom.sr import CodedConcept
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -114,11 +114,29 @@ def report(images: Sequence[Evaluated], identity: Identity) -> bytes:
             manufacturer_model_name=SOFTWARE,
             software_versions=__version__,
             series_description="Anatomy and view",
+            specific_character_set=_character_set(images[0].image),
             is_complete=True,
         )
         buffer = io.BytesIO()
         document.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _character_set(image: Dataset) -> str | list[str] | None:
+    r"""Return the Specific Character Set of the report: that of the image, as far as highdicom takes it.
+
+    PS3.3 C.12.1.1.2: an empty first value of several means ISO 2022 IR 6, as in `\\ISO 2022 IR 87`. None for
+    the default repertoire, UTF-8 (ISO_IR 192) for what highdicom does not know.
+    """
+    stated: str | MutableSequence[str] = image.get("SpecificCharacterSet") or ""
+    if isinstance(stated, str):
+        return _known([stated])[0] if stated not in ("", "ISO_IR 6") else None
+    return _known([value or "ISO 2022 IR 6" for value in stated])
+
+
+def _known(sets: list[str]) -> list[str]:
+    known = {one.value for one in SpecificCharacterSetValues}
+    return sets if known.issuperset(sets) else [SpecificCharacterSetValues.UNICODE_IN_UTF8.value]
 
 
 def _observer(identity: Identity) -> sr.ObserverContext:

@@ -24,7 +24,14 @@ VIEW_CODES = {
 """CID 4010 DX View (PS3.16)."""
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_POSITIONED = frozenset(_STORAGE + suffix for suffix in ("1.1", "1.1.1", "1.3", "1.3.1"))
+_DX = frozenset(_STORAGE + suffix for suffix in ("1.1", "1.1.1"))
+"""SOP classes that must have an Image Laterality, `U` for an unpaired part (PS3.3 C.8.11.2)."""
+
+_INTRA_ORAL = frozenset(_STORAGE + suffix for suffix in ("1.3", "1.3.1"))
+_ALWAYS_SIDED = _INTRA_ORAL | {_STORAGE + suffix for suffix in ("1.2", "1.2.1")}
+"""SOP classes whose images have a side whatever they show: of the jaw, or the breast."""
+
+_POSITIONED = _DX | _INTRA_ORAL
 """SOP classes with a DX Positioning Module (PS3.3 C.8.11.5)."""
 
 _WITH_VIEW = _POSITIONED | {_STORAGE + "1"}
@@ -115,8 +122,8 @@ def _sides(region: Region, tags: Tags) -> dict[str, Value]:
         told = tags.laterality is not None or tags.image_laterality
         return {} if told else {"Laterality": ""}
     changes: dict[str, Value] = {} if tags.laterality is None else {"Laterality": None}
-    if tags.image_laterality in _SIDES:
-        changes["ImageLaterality"] = "U"
+    if tags.image_laterality in _SIDES and tags.sop_class not in _ALWAYS_SIDED:
+        changes["ImageLaterality"] = "U" if tags.sop_class in _DX else None
     return changes
 
 

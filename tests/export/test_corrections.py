@@ -9,7 +9,7 @@ from dicomsort.export.corrections import corrections
 from dicomsort.export.kinds import Flaw
 from dicomsort.model.anatomy import region_of
 
-CR, DX, XA = (f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("1", "1.1", "12.1"))
+CR, DX, IO, XA = (f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("1", "1.1", "1.3", "12.1"))
 CHEST, HAND = region_of("chest"), region_of("hand")
 CHEST_CODE, HAND_CODE = ("SCT", "816094009"), ("SCT", "85562004")
 TERMS = Terms.load()
@@ -65,10 +65,15 @@ def test_a_region_without_a_term_of_its_own_gets_that_of_the_nearest_that_holds_
 
 
 def test_a_side_goes_with_the_hand_that_had_one_and_room_is_left_for_one_that_is_needed() -> None:
-    chest = changes(Answer(CHEST), body_part="HAND", laterality="L", image_laterality="R")
-    assert (chest["Laterality"], chest["ImageLaterality"]) == (None, "U")
+    for sop_class, side in ((CR, None), (DX, "U")):
+        words = {"body_part": "HAND", "laterality": "L", "image_laterality": "R", "sop_class": sop_class}
+        chest = changes(Answer(CHEST), **words)
+        assert (chest["Laterality"], chest["ImageLaterality"]) == (None, side)
     assert changes(Answer(CHEST), body_part="HAND", laterality="")["Laterality"] is None
     assert "Laterality" not in changes(Answer(CHEST), body_part="HAND")
+    assert "ImageLaterality" not in changes(
+        Answer(CHEST), body_part="HAND", image_laterality="R", sop_class=IO
+    )
     assert changes(Answer(HAND), body_part="CHEST")["Laterality"] == ""
     assert "Laterality" not in changes(Answer(HAND), body_part="CHEST", image_laterality="R")
     assert "Laterality" not in changes(Answer(HAND), body_part="CHEST", laterality="R")

@@ -98,6 +98,28 @@ def test_a_header_that_is_no_date_and_no_sex_is_left_out_and_one_without_series_
     assert (reports(out)["2.25.6"].PatientSex, reports(out)["2.25.6"].StudyDate) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 192", "Müller^Jürgen"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("", "Doe^Jane"),
+    ],
+    ids=str,
+)
+def test_a_report_spells_the_patient_as_the_images_do(
+    sets: str | list[str], name: str, tmp_path: Path
+) -> None:
+    uids = {"StudyInstanceUID": "2.25.6", "SeriesInstanceUID": "2.25.5"}
+    image = write_dicom(tmp_path / "in" / "a.dcm", SpecificCharacterSet=sets, PatientName=name, **uids)
+    out = output(tmp_path / "out", {image: Says()})
+    assert run(out, Kind.SR).left == {}
+    assert str(reports(out)["2.25.6"].PatientName) == str(pydicom.dcmread(image).PatientName) == name
+
+
 def test_without_highdicom_reports_say_what_to_install(out: Path, tmp_path: Path) -> None:
     words = ("annotate", out, "--as", "sr", "--out", tmp_path / "copies")
     (tmp_path / "env").mkdir()

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from committed import ARCHIVE
+from committed import ARCHIVE, committed, expected_rows
 from dicom_tools import Orthanc, errors_in, orthanc
 from program import command
 
-from dicomsort.export.written import Left
+from dicomsort.audit.terms import Terms
+from dicomsort.export.answers import Answer
+from dicomsort.export.instances import Correcting, Image, correct
+from dicomsort.export.written import Left, Written
+from dicomsort.model.anatomy import region_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Expected implicit VR")]
 
@@ -28,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ("--as", kind, "--out", folder / kind, "--min-confidence", "0.5", "--json")
         ran = command("annotate", out, *words)
         assert ran.json["written"] > 15
-        assert set(ran.json["left"]) <= {Left.NO_UIDS, Left.NO_REPORT}
+        assert set(ran.json["left"]) <= {Left.NO_UIDS, Left.NO_REPORT, Left.SAME_UID}
     return folder
 
 
@@ -42,18 +46,18 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.dcm"))
 
 
-def sources(made: Path) -> dict[str, Path]:
-    """The files of the archive by SOP Instance UID."""
+def sources() -> dict[str, Path]:
+    """The radiographs of the archive by SOP Instance UID."""
+    radiographs = (committed(row["file"]) for row in expected_rows() if row["status"] in ("sorted", "review"))
     found = {}
-    for path in ARCHIVE.rglob("*"):
-        if path.is_file():
-            dataset = pydicom.dcmread(path, force=True, specific_tags=["SOPInstanceUID"])
-            found[str(dataset.get("SOPInstanceUID"))] = path
+    for path in radiographs:
+        dataset = pydicom.dcmread(path, force=True, specific_tags=["SOPInstanceUID"])
+        found[str(dataset.get("SOPInstanceUID"))] = path
     return found
 
 
 def test_a_copy_has_no_error_that_its_source_has_not(made: Path) -> None:
-    originals = sources(made)
+    originals = sources()
     new: Counter[str] = Counter()
     for path in files(made / "instances"):
         before = pydicom.dcmread(path).OriginalAttributesSequence[-1].ModifiedAttributesSequence[0]
@@ -62,8 +66,26 @@ def test_a_copy_has_no_error_that_its_source_has_not(made: Path) -> None:
     assert new == {}
 
 
+@pytest.mark.parametrize(
+    ("label", "view"), [("chest", "frontal"), ("hand", "lateral"), ("dental", "oblique")]
+)
+def test_a_copy_has_none_whatever_is_said_of_the_file(label: str, view: str, tmp_path: Path) -> None:
+    answer = Answer(region_of(label), 1.0, view, 1.0, models="m@0123456789ab")
+    new: Counter[str] = Counter()
+    written = 0
+    for number, path in enumerate(sources().values()):
+        how = Correcting(str(tmp_path / str(number)), Terms.load(), "20260102030405")
+        made = correct(Image(str(path), str(path), None, "", "", answer), how)
+        if isinstance(made, Written):
+            known, written = errors_in(path), written + 1
+            copy = tmp_path / str(number) / made.file
+            new.update(f"{path.name}: {line}" for line in errors_in(copy) if line not in known)
+    assert new == {}
+    assert written > 20
+
+
 def test_a_report_has_no_error_but_what_it_repeats_of_the_images(made: Path) -> None:
-    known = Counter(line for path in sources(made).values() for line in errors_in(path))
+    known = Counter(line for path in sources().values() for line in errors_in(path))
     new = Counter(line for path in files(made / "sr") for line in errors_in(path) if line not in known)
     assert new == {}
 
