@@ -73,6 +73,11 @@ TERMS = {
     "thigh": ("FEMUR", "HIP", "KNEE"),
     "thoracic_spine": ("TSPINE", "SPINE", "CHEST"),
     "wrist": ("WRIST", "HAND", "FOREARM"),
+    "brain_vessels": ("HEAD", "SKULL"),
+    "heart": ("HEART", "CHEST"),
+    "leg_vessels": ("LEG", "KNEE", "FEMUR", "PELVIS", "HIP", "ANKLE", "FOOT"),
+    "breast": ("BREAST", "CHEST"),
+    "esophagus": ("ESOPHAGUS", "CHEST", "ABDOMEN"),
 }
 SPELT = {
     "ABDOMEN": ("BAUCH", "Abdome", "ABDOMEN AP", "abdomen"),
@@ -98,6 +103,9 @@ SPELT = {
     "FEMUR": ("OBERSCHENKEL", "THIGH", "Femur"),
     "TSPINE": ("BWS", "THORACIC SPINE", "T-SPINE", "DORSAL SPINE"),
     "WRIST": ("HANDGELENK", "POIGNET", "MUNECA", "Wrist"),
+    "HEART": ("HERZ", "COEUR", "CORACAO"),
+    "BREAST": ("MAMMA", "SEIN", "MAMA"),
+    "ESOPHAGUS": ("OESOPHAGUS", "ESOPHAGE", "SPEISEROEHRE"),
 }
 DRAWN = (
     *("CHEST", "ABDOMEN", "PELVIS", "SKULL", "CSPINE", "TSPINE", "LSPINE", "SHOULDER", "ELBOW", "WRIST"),
@@ -106,7 +114,9 @@ DRAWN = (
 VIEWS = {"frontal": ("AP", "PA"), "lateral": ("LL", "RL")}
 REAL = {  # words of what a person has seen on a real file, and the parts they mean
     "chest": "chest", "hand": "hand", "feet": "foot", "dental": "dental", "shoulder": "shoulder",
-    "hip": "hip", "lower leg": "lower_leg", "abdomen": "abdomen", "knee": "knee",
+    "hip": "hip", "lower leg": "lower_leg", "abdomen": "abdomen", "knee": "knee", "cerebral": "brain_vessels",
+    "coronary": "heart", "leg angiogram": "leg_vessels", "leg DSA": "leg_vessels", "breast": "breast",
+    "oesophagus": "esophagus", "hind leg": "leg_vessels",
 }  # fmt: skip
 
 

@@ -73,7 +73,10 @@ class AnatomyHead:
         places = range(len(self.labels))
         right = [at for at in places if self._goes_with(at, tags)]
         rest = [at for at in places if self.regions[at] is None and self._leaves_to_rest(tags)]
-        return Split(tuple(right), tuple(rest), tuple(at for at in places if at not in (*right, *rest)))
+        silent = [at for at in places if self.many and self.regions[at] is None]
+        return Split(
+            tuple(right), tuple(rest), tuple(at for at in places if at not in (*right, *rest, *silent))
+        )
 
     def _goes_with(self, at: int, tags: Sequence[Region]) -> bool:
         region = self.regions[at]
@@ -95,11 +98,19 @@ class AnatomyHead:
             return None
         right = [float(scores[at]) for at in split.right]
         if self.many:
+            if self._is_none(scores, chosen):
+                return None
             return _one_of_many(max(right), split, scores, chosen)
         sure = sum(right)
         wrong = max(0.0, 1.0 - sure - sum([float(scores[at]) for at in split.rest]))
         against = best_of(scores, split.wrong) if wrong >= _WINS else split.wrong[0]
         return Weighed(wrong, sure, against, sure >= _WINS)
+
+
+    def _is_none(self, scores: Scores, chosen: Sequence[int]) -> bool:
+        """Return whether the likeliest label is no region of the body, and none that is one is given."""
+        likeliest = best_of(scores, range(len(scores)))
+        return self.regions[likeliest] is None and not any(self.regions[at] for at in chosen)
 
 
 def _one_of_many(right: float, split: Split, scores: Scores, chosen: Sequence[int]) -> Weighed:
