@@ -42,7 +42,7 @@ class AnnotateSettings:
 
     kind: Kind
     folder: str
-    min_confidence: float = 0.9
+    min_confidence: float = 0.98
     wanted: tuple[Flaw, ...] = tuple(Flaw)
     dry_run: bool = False
     pool: PoolSettings = field(default_factory=PoolSettings)
