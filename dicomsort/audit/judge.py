@@ -11,7 +11,7 @@ from dicomsort.audit.head_columns import anatomy_heads, view_columns
 from dicomsort.audit.headers import Headers
 from dicomsort.audit.tags import Cells, Tags
 from dicomsort.audit.terms import Terms
-from dicomsort.audit.verdicts import Check, Finding, Severity, Why, not_judged, overall
+from dicomsort.audit.verdicts import Check, Finding, Severity, Verdict, Why, not_judged, overall
 from dicomsort.dicom.stated import Stated
 from dicomsort.manifest.reading import labels_by_head
 from dicomsort.manifest.rows import answers_of, renewed, split_reasons
@@ -127,9 +127,22 @@ class Judge:
 
     def _body_part(self, case: Case, cells: Sequence[str]) -> Finding:
         regions = case.tags.regions
+        if case.why is Why.UNLIKE:
+            return self._of_unlike(case, self._answers(case, cells))
         answers = self._answers(case, cells) if regions and not case.why else ()
         found = checks.body_part(regions, answers, case.shown.label, self._rule.least)
         return found._replace(why=case.why) if case.why and found.why is Why.NO_ANSWER else found
+
+    def _of_unlike(self, case: Case, answers: Sequence[Answer]) -> Finding:
+        """Judge an image that is unlike the training data: it contradicts a tag only if all heads say so."""
+        regions, label = case.tags.regions, case.shown.label
+        each = [checks.body_part(regions, (one,), label, self._rule.least) for one in answers]
+        found = checks.body_part(regions, answers, label, self._rule.least)
+        if found.verdict in (Verdict.MISSING, Verdict.UNKNOWN):
+            return found
+        if len(each) > 1 and all(one.verdict is Verdict.CONTRADICTS for one in each):
+            return found
+        return not_judged(Why.UNLIKE, found.tag)
 
     def _view(self, case: Case, cells: Sequence[str]) -> Finding:
         if case.why:

@@ -94,9 +94,14 @@ def test_others_contradicts_what_would_have_been_named() -> None:
     assert (found.verdict, found.severity) == (Verdict.CONTRADICTS, Severity.HIGH)
 
 
-def test_a_shoulder_may_be_called_a_chest_and_is_none_of_the_groups() -> None:
+def test_a_clavicle_may_be_called_a_chest_and_is_none_of_the_groups() -> None:
     for answer in (coarse(others=0.99), coarse(adult_chest=0.99)):
-        assert judged(tag("shoulder"), answer).verdict is not Verdict.CONTRADICTS
+        assert judged(tag("clavicle"), answer).verdict is not Verdict.CONTRADICTS
+
+
+def test_a_chest_is_no_shoulder_although_it_shows_two() -> None:
+    assert judged(tag("shoulder"), coarse(adult_chest=0.99)).verdict is Verdict.CONTRADICTS
+    assert judged(tag("shoulder"), coarse(others=0.99)).verdict is not Verdict.CONTRADICTS
 
 
 def test_the_finer_model_contradicts_by_itself() -> None:

@@ -21,7 +21,7 @@ def region(label: str) -> Region:
     ("tag", "shown"),
     [
         ("chest", "adult_chest"), ("thoracic_spine", "spine"), ("spine", "lumbar_spine"), ("finger", "hand"),
-        ("hand", "finger"), ("ribs", "chest"), ("shoulder", "chest"), ("clavicle", "chest"),
+        ("hand", "finger"), ("ribs", "chest"), ("clavicle", "chest"),
         ("hip", "pelvis"), ("thigh", "hip"), ("femur", "hip"), ("hand", "wrist"), ("orbit", "skull"),
         ("dental", "skull"), ("abdomen", "pelvis"), ("sacrum", "pelvis"), ("extremity", "hand"),
     ],
@@ -35,6 +35,7 @@ def test_what_one_film_may_rightly_show(tag: str, shown: str) -> None:
     ("tag", "shown"),
     [
         ("hand", "foot"), ("hand", "elbow"), ("chest", "abdomen"), ("chest", "thoracic_spine"),
+        ("shoulder", "chest"), ("cervical_spine", "dental"),
         ("lumbar_spine", "abdomen"), ("lumbar_spine", "cervical_spine"), ("skull", "chest"), ("knee", "hip"),
         ("extremity", "chest"), ("wrist", "ankle"),
     ],

@@ -32,11 +32,11 @@ def one_study(*labels: str, accession: int = 0) -> Study:
     ("labels", "odd"),
     [
         (("chest", "chest", "hand"), 2),
-        (("hand", "chest", "adult_chest", "shoulder"), 0),
+        (("hand", "chest", "adult_chest", "clavicle"), 0),
         (("chest", "hand"), None),  # which of two cannot be told
         (("chest", "hand", "knee"), None),
         (("chest", "chest", "hand", "hand"), None),
-        (("chest", "chest", "shoulder"), None),
+        (("chest", "chest", "clavicle"), None),
         (("hip", "pelvis", "thigh"), None),
         (("others", "chest", "chest", "hand"), None),  # not all are known
     ],
@@ -54,7 +54,7 @@ def test_images_that_share_their_anatomy_with_none_of_the_same_accession() -> No
     images = [
         ("1", 7, seen("hand")),
         ("1", 7, seen("chest")),
-        ("2", 7, seen("shoulder")),
+        ("2", 7, seen("clavicle")),
         ("3", 8, seen("knee")),
     ]
     assert [one.unshared for one in studies(*images)] == [1, 0, 0]

@@ -368,3 +368,12 @@ def test_all_views_of_the_standard_are_known() -> None:
         assert terms.view_of_code("SRT", value) == view
     assert terms.view_of_code("SCT", "399066004") == FRONTAL  # postero-anterior before it was retired
     assert terms.view_of_code("DCM", "111069") is None
+
+
+def test_the_body_part_that_would_be_written_for_a_region_is_the_standards_term_for_it() -> None:
+    with (SHIPPED / "terms.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "PS3.16 Table L-1"]
+    told = {(row["term"], row["code"]) for row in rows}
+    written = {(anatomy.body_part_of(code), code) for code in anatomy.regions()}
+    assert len([term for term, _ in written if term]) > 80
+    assert {(term, code) for term, code in written if term} - told == {("HIP", "29836001")}  # of the joint

@@ -160,6 +160,22 @@ def test_what_a_person_decided_outweighs_the_models(tmp_path: Path, capfd: Captu
     assert said["unsure"][0] == said["out"][0] == "contradicts"
 
 
+def test_what_is_unlike_the_training_data_contradicts_only_what_all_models_deny(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    unlike: dict[str, Any] = {"status": Status.REVIEW, "reasons": (Reason.UNLIKE,)}
+    rows = [  # a chest called a knee; a hand called a knee, which one model alone denies; a chest that is one
+        image("/in/1", group="adult_chest", part="chest", header=header("KNEE"), **unlike),
+        image("/in/2", group="others", part="hand", header=header("KNEE"), **unlike),
+        image("/in/3", group="adult_chest", part="chest", header=header("CHEST"), **unlike),
+    ]
+    out = output(tmp_path, rows)
+    assert inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails", "-q").code == 0
+    found = by_name(out)
+    assert [found[name]["body_part_verdict"] for name in "123"] == ["contradicts", "not judged", "not judged"]
+    assert [found[name]["reason"] for name in "23"] == ["unlike the training data"] * 2
+
+
 def test_duplicates_and_what_is_unlike_the_training_data_are_not_judged(
     tmp_path: Path, capfd: Capture
 ) -> None:
