@@ -50,7 +50,9 @@ def is_right(copy: Planted, made: Corrections, tags: Tags) -> bool:
     """Return whether the copy says what a person sees: a term of one of the parts, or that it is a limb."""
     written = str(made.changes.get("BodyPartExamined", tags.body_part))
     right = {term for part in copy.film.parts for term in TERMS[part]}
-    return written in right or (written == "EXTREMITY" and not LIMBS.isdisjoint(copy.film.parts))
+    return written in right or (
+        written in ("UPPERLIMB", "LOWERLIMB") and not LIMBS.isdisjoint(copy.film.parts)
+    )
 
 
 def count(told: Sequence[Case], out: Path, least: float) -> dict[str, Counter[str]]:

@@ -37,7 +37,6 @@ _POSITIONED = _DX | _INTRA_ORAL
 _WITH_VIEW = _POSITIONED | {_STORAGE + "1"}
 """SOP classes with a View Position: these, and Computed Radiography (CR Series Module, C.8.1.1)."""
 
-_LIMBS = {"53120007": "EXTREMITY", "61685007": "EXTREMITY"}
 _OPPOSED = {FRONTAL, LATERAL}
 _SIDES = ("L", "R")
 
@@ -112,13 +111,9 @@ def _anatomy(region: Region, tags: Tags, part: Flaw | None, code: Flaw | None) -
 
 
 def _body_part(region: Region) -> str:
-    """Return the defined term of the region, or of the nearest that holds it and has one (PS3.16 Annex L).
-
-    A limb as a whole has none, but is an extremity.
-    """
+    """Return the defined term of the region, or of the nearest that holds it and has one (PS3.16 Annex L)."""
     held = [code for code in (region.code, *anatomy.chain(region.parent)) if code != anatomy.WHOLE]
-    terms = (anatomy.body_part_of(code) or _LIMBS.get(code, "") for code in held)
-    return next(filter(None, terms), "")
+    return next(filter(None, map(anatomy.body_part_of, held)), "")
 
 
 def _sides(region: Region, tags: Tags) -> dict[str, Value]:

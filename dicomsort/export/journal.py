@@ -105,7 +105,8 @@ def journal(folder: str) -> Iterator[Journal]:
 def entries(folder: str) -> list[Entry]:
     """Return what the journal tells; half a line that a power cut has left is cut off.
 
-    Of a file that was written again, because somebody had removed it, the last line counts. Raises UsageError if it is damaged.
+    Of a file that was written again, because somebody had removed it, the last line counts. Raises UsageError
+    if it is damaged.
     """
     path = os.path.join(folder, ANNOTATIONS)
     try:
