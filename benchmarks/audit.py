@@ -1,7 +1,7 @@
 """Audit headers that were planted wrong, missing and misspelt: recall, precision, and how fast it is.
 
     python benchmarks/audit.py planted --xray XRAY [--dicom DICOM] [--part validation]
-        [--count 600] [--folder FOLDER]
+        [--count 600] [--model M...] [--min-confidence P...] [--folder FOLDER]
     python benchmarks/audit.py rows [--rows 1000000] [--folder FOLDER]
 
 planted: `--count` radiographs of a part of the model's split, wrapped as DICOM, and copies of labeled real
@@ -238,18 +238,17 @@ def planted(arguments: argparse.Namespace, folder: Path) -> None:
     films = [*wrapped(arguments.xray, arguments.part, arguments.count, folder)]
     films += real(arguments.dicom) if arguments.dicom else []
     copies = list(plant(films, folder))
-    asked = [word for model in MODELS for word in ("--model", model)]
+    asked = [word for model in arguments.model or MODELS for word in ("--model", model)]
     program("classify", folder / "planted", "--out", folder / "out", "--action", "symlink", *asked)
-    program("audit", folder / "out", "--no-thumbnails")
-    with (folder / "out" / "audit.csv").open(encoding="utf-8", newline="") as file:
-        audited = {row["path"]: row for row in csv.DictReader(file)}
-    told = [(copy, row) for copy in copies if (row := audited.get(str(copy.path.resolve())))]
-    print(f"{len(films)} films, {len(copies)} copies, {len(told)} audited")
-    for name, some in (("radiographs", [each for each in told if not each[0].film.real]),
-                       ("real files", [each for each in told if each[0].film.real]),
-                       ("all", told)):  # fmt: skip
-        if some:
-            report(name, some)
+    for least in arguments.min_confidence or [0.9]:
+        program("audit", folder / "out", "--no-thumbnails", "--min-confidence", least)
+        with (folder / "out" / "audit.csv").open(encoding="utf-8", newline="") as file:
+            audited = {row["path"]: row for row in csv.DictReader(file)}
+        told = [(copy, row) for copy in copies if (row := audited.get(str(copy.path.resolve())))]
+        print(f"\n--min-confidence {least}: {len(films)} films, {len(copies)} copies, {len(told)} audited")
+        for name, is_real in (("radiographs", (False,)), ("real files", (True,)), ("all", (False, True))):
+            if some := [each for each in told if each[0].film.real in is_real]:
+                report(name, some)
 
 
 def report(name: str, told: Sequence[tuple[Planted, dict[str, str]]]) -> None:
@@ -326,6 +325,8 @@ def main() -> None:
     parser.add_argument("--dicom", type=Path)
     parser.add_argument("--part", default="validation")
     parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--model", action="append")
+    parser.add_argument("--min-confidence", type=float, action="append")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
