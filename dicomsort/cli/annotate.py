@@ -35,7 +35,7 @@ def annotate(
     ],
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="From which on a model is believed; a person always is.")
-    ] = 0.9,
+    ] = 0.98,
     flaw: Annotated[
         list[Flaw] | None,
         typer.Option(

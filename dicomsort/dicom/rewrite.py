@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, BinaryIO, Protocol
 
 from pydicom.datadict import dictionary_VR
@@ -40,7 +41,7 @@ IMPLEMENTATION = "2.25.209174437842271354389270935180716241853"
 """Implementation Class UID of the files that are written here (PS3.7 D.3.3.2)."""
 
 _CHUNK = 1 << 20
-_LONG = 1 << 16  # bytes; what is longer is no element that is read or changed here
+_LONG = 1 << 20  # bytes; what is longer is no element that is read or changed here
 _BLANK = " \0"
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{0,16}")
 _MAC_PARAMETERS, _SIGNATURES = 0x4FFE0001, 0xFFFAFFFA
@@ -83,12 +84,17 @@ class Tags:
 class Note:
     """Who has changed a file, and when.
 
-    at: UTC, as `YYYYMMDDHHMMSS`. what: one line of at most 1024 ASCII characters for the Contribution
+    at: with a time zone. what: one line of at most 1024 ASCII characters for the Contribution
     Description.
     """
 
-    at: str
+    at: datetime
     what: str
+
+    @property
+    def utc(self) -> str:
+        """When, as a DT in UTC."""
+        return self.at.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Original:
         ):
             start, self._rest = self._rest, stream.tell()
             self._spans.append(_Span(int(element.tag), start, self._rest))
-            if not isinstance(element, RawDataElement) or element.value is not None:
+            if not (isinstance(element, RawDataElement) and element.value is None and element.length):
                 short[element.tag] = element
         self._dataset = Dataset(short)
         if self._meta is not None:
@@ -180,10 +186,13 @@ class Original:
         uids: SOPInstanceUID, and further ones that are new. changes: by keyword. What they replace is kept
         in the Original Attributes Sequence (PS3.3 C.12.1.1.9), the program stands in the Contributing
         Equipment Sequence (C.12.1.1.5), and the Source Image Sequence (C.12.4) names the original. Returns
-        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError.
+        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and
+        ValueError if an element that is to be changed is too long.
         """
         elements: dict[int, DataElement | None] = {int(Tag(keyword)): None for keyword in changes}
         elements |= self._new_elements({**changes, **uids}, note)
+        if any(span.tag in elements and BaseTag(span.tag) not in self._dataset for span in self._spans):
+            raise ValueError("an element is too long to be changed")
         temporary = temporary_for(target)
         try:
             with open(temporary, "wb") as file:
@@ -196,8 +205,9 @@ class Original:
         return hashing.sha256
 
     def _new_elements(self, changes: Mapping[str, Value], note: Note) -> dict[int, DataElement]:
-        dates = {"InstanceCreationDate": note.at[:8], "InstanceCreationTime": note.at[8:]}
-        changes = {**dates, **changes}
+        here = note.at.astimezone(_zone(plain_text(self._dataset, "TimezoneOffsetFromUTC")))
+        created = {"InstanceCreationDate": f"{here:%Y%m%d}", "InstanceCreationTime": f"{here:%H%M%S}"}
+        changes = {**created, **changes}
         made = [_element(key, value) for key, value in changes.items() if value is not None]
         if UID(self.uid("SOPInstanceUID")).is_valid:
             made.append(self._appended("SourceImageSequence", self._source()))
@@ -228,7 +238,7 @@ class Original:
             else:
                 nonconforming.append(odd)
         item.SourceOfPreviousValues = ""
-        item.AttributeModificationDateTime = f"{note.at}+0000"
+        item.AttributeModificationDateTime = note.utc
         item.ModifyingSystem = f"{SOFTWARE} {__version__}"
         item.ReasonForTheAttributeModification = "CORRECT"
         item.ModifiedAttributesSequence = Sequence([before])
@@ -311,6 +321,14 @@ def sop_instance_uid_in(path: str) -> str:
         return ""
 
 
+def _zone(offset: str) -> timezone | None:
+    """Return the time zone of a header's dates and times (PS3.3 C.12.1.1.8); None for the local one."""
+    if not re.fullmatch(r"[+-][01][0-9][0-5][0-9]", offset):
+        return None
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return timezone(timedelta(minutes=-minutes if offset.startswith("-") else minutes))
+
+
 def _ends(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag in PIXEL_TAGS or tag.group == 0 or tag == _SIGNATURES
 
@@ -348,7 +366,7 @@ def _equipment(note: Note) -> Dataset:
     item.Manufacturer = SOFTWARE
     item.ManufacturerModelName = SOFTWARE
     item.SoftwareVersions = __version__
-    item.ContributionDateTime = f"{note.at}+0000"
+    item.ContributionDateTime = note.utc
     item.ContributionDescription = note.what
     return item
 

@@ -42,7 +42,7 @@ class AnnotateSettings:
 
     kind: Kind
     folder: str
-    min_confidence: float = 0.9
+    min_confidence: float = 0.98
     wanted: tuple[Flaw, ...] = tuple(Flaw)
     dry_run: bool = False
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -169,8 +169,8 @@ def _outcomes(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[O
     if settings.kind is Kind.SR:
         yield from _reports(images, settings)
         return
-    now = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-    how = Correcting(settings.folder, Terms.load(settings.terms), now, settings.wanted, settings.dry_run)
+    terms, now = Terms.load(settings.terms), datetime.now(UTC)
+    how = Correcting(settings.folder, terms, now, settings.wanted, settings.dry_run)
     yield from _all(partial(correct, how=how), images, settings)
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from dicomsort.manifest.reading import ManifestRow
 from dicomsort.model import anatomy
 from dicomsort.model.anatomy import Anatomy, Region
-from dicomsort.outcome import EXCLUDED, FOR_REVIEW, UNSURE, Status
+from dicomsort.outcome import EXCLUDED, FOR_REVIEW, UNSURE, Reason, Status
 
 VIEWS = ("frontal", "lateral", "oblique")
 """Labels that name a view; a head with others names none."""
 
 _TOLD = (Status.SORTED, Status.REVIEW, Status.PLANNED)
 _PERSON = 1.0
+_DOUBTS = FOR_REVIEW - {Reason.CONTRADICTION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ def answer_of(row: ManifestRow, known: Anatomy, least: float) -> Answer | None:
     """Return what is sure of a row's image; None if nothing is.
 
     known: what the labels of each head mean. least: the confidence, 0..1, from which on a model is believed.
-    A person is always believed, and what waits for one is not. Where sure heads name regions of which none
-    holds the other, none is believed.
+    A person is always believed, and what waits for one is not, but for a header that contradicts the picture:
+    of models counts what they see on the pixels alone. Where sure heads name regions of which none holds the
+    other, none is believed.
     """
     if not _counts(row):
         return None
@@ -59,14 +61,17 @@ def answer_of(row: ManifestRow, known: Anatomy, least: float) -> Answer | None:
 def _counts(row: ManifestRow) -> bool:
     if row.status not in _TOLD or row.reviewed_label in (EXCLUDED, UNSURE):
         return False
-    return bool(row.reviewed_label) or FOR_REVIEW.isdisjoint(row.reasons)
+    return bool(row.reviewed_label) or _DOUBTS.isdisjoint(row.reasons)
 
 
 def _said(row: ManifestRow) -> Iterator[tuple[str, str, float]]:
     """Yield (head, label, confidence); the head that decides is ""."""
-    trust = _PERSON if row.reviewed_label else row.confidence
-    if row.final_label and trust is not None:
-        yield "", row.final_label, trust
+    if row.reviewed_label:
+        yield "", row.reviewed_label, _PERSON
+    elif row.pixel_label and row.pixel_confidence is not None:
+        yield "", row.pixel_label, row.pixel_confidence
+    elif row.label and row.confidence is not None:
+        yield "", row.label, row.confidence
     for head, answer in row.further.items():
         yield head, answer.label, answer.confidence
 

@@ -112,8 +112,8 @@ def _anatomy(region: Region, tags: Tags, part: Flaw | None, code: Flaw | None) -
 
 def _body_part(region: Region) -> str:
     """Return the defined term of the region, or of the nearest that holds it and has one (PS3.16 Annex L)."""
-    held = (region.code, *anatomy.chain(region.parent))
-    return next((term for code in held if code != anatomy.WHOLE and (term := anatomy.body_part_of(code))), "")
+    held = [code for code in (region.code, *anatomy.chain(region.parent)) if code != anatomy.WHOLE]
+    return next(filter(None, map(anatomy.body_part_of, held)), "")
 
 
 def _sides(region: Region, tags: Tags) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from dicomsort.audit.terms import Terms
 from dicomsort.dicom import rewrite
@@ -39,11 +40,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Correcting:
-    """How copies are made. folder: of the copies. at: UTC, as `YYYYMMDDHHMMSS`. wanted: flaws to correct."""
+    """How copies are made. folder: of the copies. at: when, with a time zone. wanted: flaws to correct."""
 
     folder: str
     terms: Terms
-    at: str
+    at: datetime
     wanted: tuple[Flaw, ...] = tuple(Flaw)
     dry_run: bool = False
 

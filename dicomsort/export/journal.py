@@ -51,7 +51,7 @@ class Journal:
 
     def add(self, one: Written) -> None:
         """Take what was written, or was found to be there. Raises TargetError."""
-        if one.file not in self.known:
+        if one.is_new or one.file not in self.known:
             self.known.add(one.file)
             self._waiting.append(one)
         if time.monotonic() - self._written > _SECONDS:
@@ -105,7 +105,8 @@ def journal(folder: str) -> Iterator[Journal]:
 def entries(folder: str) -> list[Entry]:
     """Return what the journal tells; half a line that a power cut has left is cut off.
 
-    Raises UsageError if it is damaged.
+    Of a file that was written again, because somebody had removed it, the last line counts. Raises UsageError
+    if it is damaged.
     """
     path = os.path.join(folder, ANNOTATIONS)
     try:
@@ -113,7 +114,8 @@ def entries(folder: str) -> list[Entry]:
         cut_torn_line(path)
         with open(path, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, strict=True)
-            return [_entry(row) for row in rows]
+            told = {row["file"]: _entry(row) for row in rows}
+            return list(told.values())
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

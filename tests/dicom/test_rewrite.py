@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from written import write_dicom
 from dicomsort.dicom.rewrite import IMPLEMENTATION, Code, Note, Value, opened, sop_instance_uid_in
 
 CHEST = Code("816094009", "Chest")
-NOTE = Note("20260102030405", "corrected anatomy (wrong); decided by a person; pixel data unchanged")
+WHEN = datetime(2026, 1, 2, 23, 4, 5, tzinfo=UTC)
+NOTE = Note(WHEN, "corrected anatomy (wrong); decided by a person; pixel data unchanged")
 UIDS = {"SOPInstanceUID": "2.25.7", "SeriesInstanceUID": "2.25.8"}
 CHANGES: dict[str, Value] = {"BodyPartExamined": "CHEST", "AnatomicRegionSequence": CHEST}
 NATIVE = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
@@ -70,13 +72,38 @@ def test_a_copy_tells_what_stood_there_who_changed_it_and_what_it_was_made_of(tm
     told = {element.keyword: element.value for element in before}
     assert told == {"SOPInstanceUID": "2.25.2", "SeriesInstanceUID": "2.25.3", "BodyPartExamined": "HAND"}
     assert original.ReasonForTheAttributeModification == "CORRECT"
-    assert original.AttributeModificationDateTime == "20260102030405+0000"
+    assert original.AttributeModificationDateTime == "20260102230405+0000"
     (equipment,) = after.ContributingEquipmentSequence
     assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109103"
     assert (equipment.Manufacturer, equipment.ContributionDescription) == ("dicomsort", NOTE.what)
     (image,) = after.SourceImageSequence
     assert (image.ReferencedSOPInstanceUID, image.SpatialLocationsPreserved) == ("2.25.2", "YES")
     assert image.ReferencedSOPClassUID == after.SOPClassUID
+
+
+@pytest.mark.parametrize(
+    ("zone", "date", "time"),
+    [("+0130", "20260103", "003405"), ("-0500", "20260102", "180405"), (None, "", "")],
+)
+def test_a_copy_was_created_in_the_time_zone_of_its_header_or_here(
+    zone: str | None, date: str, time: str, tmp_path: Path
+) -> None:
+    after = copy_of(hand(tmp_path / "in.dcm", TimezoneOffsetFromUTC=zone), tmp_path / "out.dcm")
+    here = WHEN.astimezone()
+    expected = (date or f"{here:%Y%m%d}", time or f"{here:%H%M%S}")
+    assert (after.InstanceCreationDate, after.InstanceCreationTime) == expected
+
+
+def test_what_earlier_programs_have_noted_is_never_lost_for_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicomsort.dicom.rewrite._LONG", 1000)
+    first = Dataset()
+    first.Manufacturer, first.ContributionDescription = "M", "x" * 1024
+    source = hand(tmp_path / "in.dcm", ContributingEquipmentSequence=[first])
+    with opened(str(source)) as original, pytest.raises(ValueError, match="too long"):
+        original.write(str(tmp_path / "out.dcm"), UIDS, CHANGES, NOTE)
+    assert not (tmp_path / "out.dcm").exists()
 
 
 def test_what_earlier_programs_have_noted_stays_in_front(tmp_path: Path) -> None:
@@ -110,11 +137,11 @@ def test_private_elements_and_empty_ones_are_copied_as_they_stand(tmp_path: Path
     source = hand(tmp_path / "in.dcm", PatientComments="", ImageComments="odd")
     dataset = pydicom.dcmread(source)
     block = dataset.private_block(0x0009, "MAKER", create=True)
-    block.add_new(1, "UN", b"\1\2\3\4" * 40_000)  # longer than what is looked at
+    block.add_new(1, "UN", b"\1\2\3\4" * 400_000)  # longer than what is looked at
     block.add_new(2, "OB", b"\xff" * 6)
     dataset.save_as(source)
     after = copy_of(source, tmp_path / "out.dcm")
-    assert after[0x0009, 0x1001].value == b"\1\2\3\4" * 40_000
+    assert after[0x0009, 0x1001].value == b"\1\2\3\4" * 400_000
     assert after[0x0009, 0x1002].value == b"\xff" * 6
     assert after[0x0010, 0x4000].value == ""
 

@@ -2,13 +2,17 @@
 
 import csv
 import os
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pydicom
 import pytest
 from annotating import CHEST, HAND, MODELS, NONE, Says, four_files, output, run
 from outputs import tree
-from program import inside
+from program import command, inside
 from pydicom.dataset import Dataset
 from written import write_dicom
 
@@ -93,6 +97,35 @@ def test_what_a_killed_run_has_written_but_not_told_is_told_by_the_next(out: Pat
     assert sorted(journal.read_bytes().splitlines()) == sorted(b"".join(lines).splitlines())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", Kind)
+def test_annotate_killed_at_any_moment_goes_on_and_writes_nothing_twice(kind: Kind, tmp_path: Path) -> None:
+    said = {}
+    for number in range(300):
+        uids = {"SOPInstanceUID": f"2.25.1{number}", "StudyInstanceUID": f"2.25.2{number % 60}"}
+        path = write_dicom(tmp_path / "in" / f"{number}.dcm", SeriesInstanceUID=f"2.25.3{number}", **uids)
+        said[path] = Says()
+    out, folder = output(tmp_path / "out", said), tmp_path / "copies"
+    words = ("annotate", str(out), "--as", kind.value, "--out")
+    assert command(*words, tmp_path / "whole").code == 0
+    rng = random.Random(kind.value)
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dicomsort", *words, folder], stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.5, 2.5))
+        process.kill()
+        process.wait()
+    assert command(*words, folder).code == 0
+    names = {name for name in tree(tmp_path / "whole") if name.endswith(".dcm")}
+    assert {name for name in tree(folder) if name.endswith(".dcm")} == names
+    with (folder / "annotations.csv").open(newline="") as file:
+        told = [row["file"] for row in csv.DictReader(file)]
+    assert sorted(told) == sorted(names)
+    assert command("undo", folder, "--verify").code == 0
+    assert tree(folder) == {}
+
+
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(out: Path) -> None:
     planned = run(out, dry_run=True)
     assert not (out.parent / "copies").exists()
@@ -144,6 +177,15 @@ def test_undo_leaves_what_was_changed_and_the_last_copy_of_an_image(out: Path) -
     assert (done.done, dict(done.left)) == (0, {Reason.CHANGED_COPY: 1, Reason.LAST_COPY: 1})
     assert all(file.exists() for file in files.values())
     assert len(rows(out)) == 2
+
+
+def test_a_copy_that_somebody_has_removed_is_written_again_and_undo_knows_it(out: Path) -> None:
+    run(out)
+    (out.parent / "copies" / rows(out)[0]["file"]).unlink()
+    again = run(out)
+    assert (again.written, again.there) == (1, 1)
+    done = undo(str(out.parent / "copies"), verify=True)
+    assert (done.done, done.left) == (2, {})
 
 
 def test_a_journal_that_leads_elsewhere_is_refused(out: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_person_is_believed_whatever_the_model_thought_of_it() -> None:
     "changes",
     [
         {"reasons": (Reason.UNLIKE.value,), "status": Status.REVIEW},
-        {"reasons": (Reason.CONTRADICTION.value,)},
+        {"reasons": (Reason.CONTRADICTION.value, Reason.BELOW_THRESHOLD.value)},
         {"status": Status.DUPLICATE},
         {"status": Status.EXCLUDED, "reviewed_label": "excluded"},
         {"status": Status.REVIEW, "reviewed_label": "unsure"},
@@ -59,6 +59,19 @@ def test_a_person_is_believed_whatever_the_model_thought_of_it() -> None:
 )
 def test_what_waits_for_a_person_or_is_no_region_says_nothing(changes: dict[str, Any]) -> None:
     assert answer_of(replace(ROW, **changes), {}, 0.5) is None
+
+
+def test_of_models_counts_what_they_see_not_what_the_header_has_made_of_it() -> None:
+    said: dict[str, Any] = {
+        "label": "chest",
+        "confidence": 0.99,
+        "pixel_label": "upper_limb",
+        "pixel_confidence": 0.93,
+    }
+    found = of(status=Status.REVIEW, reasons=(Reason.CONTRADICTION.value,), **said)
+    assert found.region == region_of("hand")
+    assert of(0.94, **said).region == region_of("hand")  # by the other model alone
+    assert of(0.96, further={"view": Said("lateral", 0.97, {})}, **said).region is None
 
 
 def test_two_heads_with_different_views_say_none() -> None:

@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
@@ -74,7 +75,7 @@ def test_a_copy_has_none_whatever_is_said_of_the_file(label: str, view: str, tmp
     new: Counter[str] = Counter()
     written = 0
     for number, path in enumerate(sources().values()):
-        how = Correcting(str(tmp_path / str(number)), Terms.load(), "20260102030405")
+        how = Correcting(str(tmp_path / str(number)), Terms.load(), datetime(2026, 1, 2, tzinfo=UTC))
         made = correct(Image(str(path), str(path), None, "", "", answer), how)
         if isinstance(made, Written):
             known, written = errors_in(path), written + 1
