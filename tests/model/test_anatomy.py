@@ -176,14 +176,12 @@ def test_a_table_codes_labels_and_leaves_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ROUTER.save(tmp_path / "own")
-    lines = (
-        "label,code,meaning,parent\nothers,66019005,Extremity,38266002\nspine,,,\npediatric_chest,122495006\n"
-    )
+    lines = "label,code,meaning,parent\nothers,66019005,Extremity,38266002\nspine,,,\nadult_chest,122495006\n"
     ran = inside(capfd, "model", "anatomy", tmp_path / "own", table(tmp_path, lines), "--json")
     told = json.loads(ran.out)["anatomy"]["group"]
     assert ran.code == 0
     assert told["others"] == {"code": "66019005", "meaning": "Extremity", "parent": "38266002"}
-    assert told["pediatric_chest"] == {
+    assert told["adult_chest"] == {
         "code": "122495006", "meaning": "Thoracic spine", "parent": "421060004",
     }  # fmt: skip
     assert "spine" not in told
