@@ -29,14 +29,16 @@ _CHECKS = {
     Check.DISPLAY: "display",
     Check.MODALITY: "modality",
 }
+_BUT = {Check.DISPLAY: "but", Check.MODALITY: "but the SOP class says"}
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Pictures of one kind of conflict. count: how many images are of it."""
+    """Pictures of one kind of conflict. but: words before the answer. count: how many images are of it."""
 
     check: str
     tag: str
+    but: str
     answer: str
     count: int
     pictures: Sequence[tuple[Shown, str]]
@@ -146,7 +148,8 @@ def _strips(figures: Figures, pictures: Mapping[int, str]) -> list[Strip]:
         shown = [(one, pictures[one.at]) for one in best.ranked() if one.at in pictures]
         if shown:
             check, tag, answer = conflict
-            words = _CHECKS[Check(check)], clipped(tag, 60), clipped(answer, 60)
+            but = _BUT.get(Check(check), "but the picture shows")
+            words = _CHECKS[Check(check)], clipped(tag, 60), but, clipped(answer, 60)
             found.append(Strip(*words, figures.conflicts[conflict], shown))
     return found
 

@@ -332,6 +332,8 @@ def test_pictures_of_the_conflicts_are_on_the_page(archive: Path, capfd: Capture
     html = (archive / "audit.html").read_text()
     assert html.count("<img ") == 1
     assert "SRT:T-D3000, but the picture shows hand" in words_of(html)
+    inside(capfd, "audit", archive, "--workers", "1", "-q", "--severity", "low")
+    assert "modality: DX, but the SOP class says CR 1 image" in words_of((archive / "audit.html").read_text())
     inside(capfd, "audit", archive, "--workers", "1", "-q", "--no-thumbnails")
     assert "<img " not in (archive / "audit.html").read_text()
 
