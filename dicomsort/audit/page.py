@@ -64,6 +64,7 @@ def page(figures: Figures, folder: str, rule: Rule, pictures: Mapping[int, str])
         why=_why(figures),
         studies=list(_studies(figures)),
         side=SIDE,
+        teachable=any(check == Check.BODY_PART for check, _ in figures.unknown),
         quoted=shlex.quote(folder),
     )
 

@@ -125,7 +125,15 @@ def test_where_all_is_right_there_is_nothing_to_correct(tmp_path: Path, capfd: C
     assert ": 1 image\n" in ran.err
     assert "--terms" not in ran.err
     assert "annotate" not in ran.err
-    assert "decisions.csv" not in words_of((out / "audit.html").read_text())
+    assert "What to do next" not in words_of((out / "audit.html").read_text())
+
+
+def test_an_unknown_view_is_told_and_nobody_is_asked_to_teach_it(tmp_path: Path, capfd: Capture) -> None:
+    out = output(tmp_path, [image("/in/right", header=header("HAND", "ZZ", "1.1"))])
+    ran = inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails")
+    assert re.search(r"view\s+ZZ\s+frontal\s+1", ran.err)
+    assert "--terms" not in ran.err
+    assert "terms.csv" not in words_of((out / "audit.html").read_text())
 
 
 def test_what_an_unknown_term_shows_is_told_where_most_of_its_images_agree(
