@@ -339,6 +339,7 @@ def test_a_table_that_cannot_be_used_is_refused(
         ("PA", FRONTAL),
         ("a.p.", FRONTAL),
         ("LL", LATERAL),
+        ("PA SITZEND", FRONTAL),
         ("RL", LATERAL),
         ("RLD", FRONTAL),
         ("LLD", FRONTAL),
