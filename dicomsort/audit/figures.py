@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dicomsort.audit.judge import Judged
 from dicomsort.audit.verdicts import Check, Finding, Severity, Verdict
@@ -63,8 +63,9 @@ class StudyTally:
 class Figures:
     """What an audit tells. checks: verdicts of each. confusion: tag against answer, of parts of the body.
 
-    worst: the surest of each conflict. headers: how many were to be read, None if none; unread: of these, how
-    many could not. failing: how many images reach `Limits`.
+    unknown: what images show that have a term nobody knows, by check and term. worst: the surest of each
+    conflict. headers: how many were to be read, None if none; unread: of these, how many could not. failing:
+    how many images reach `Limits`.
     """
 
     images: int = 0
@@ -76,7 +77,7 @@ class Figures:
     confusion: Cross = field(default_factory=Cross)
     views: Cross = field(default_factory=lambda: Cross(1000, 10))
     conflicts: Counter[Conflict] = field(default_factory=Counter)
-    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     why: Counter[str] = field(default_factory=Counter)
     devices: dict[Device, DeviceTally] = field(default_factory=dict)
     studies: StudyTally = field(default_factory=StudyTally)
@@ -98,8 +99,8 @@ class Figures:
                 for (check, tag, answer), count in self.conflicts.most_common(_SHOWN)
             ],
             "unknown_terms": [
-                {"check": check, "term": term, "images": count}
-                for (check, term), count in self.unknown.most_common(_SHOWN)
+                {"check": one.check, "term": one.term, "images": one.images, "shows": one.shows}
+                for one in unknown_terms(self)[:_SHOWN]
             ],
             "not_judged": dict(self.why),
             "devices": [_device(name, tally) for name, tally in worst_devices(self.devices)[:_SHOWN]],
@@ -113,6 +114,26 @@ class Figures:
             "headers": {"asked": self.headers, "unread": self.unread},
             "failing": self.failing,
         }
+
+
+class UnknownTerm(NamedTuple):
+    """A term that nobody knows: on how many images, and what more than half of them show, if anything."""
+
+    check: str
+    term: str
+    images: int
+    shows: str
+
+
+def unknown_terms(figures: Figures) -> list[UnknownTerm]:
+    """Return the terms that nobody knows, the most frequent first."""
+    found = [UnknownTerm(*key, shown.total(), _most_of(shown)) for key, shown in figures.unknown.items()]
+    return sorted(found, key=lambda one: (-one.images, one.check, one.term))
+
+
+def _most_of(shown: Counter[str]) -> str:
+    answer, count = shown.most_common(1)[0]
+    return answer if 2 * count > shown.total() else ""
 
 
 def worst_devices(devices: dict[Device, DeviceTally]) -> list[tuple[Device, DeviceTally]]:
@@ -192,7 +213,9 @@ class Counting:
         if one.verdict is Verdict.CONTRADICTS:
             _count(figures.conflicts, conflict_of(check, one), count, _MOST_CONFLICTS)
         elif one.verdict is Verdict.UNKNOWN:
-            _count(figures.unknown, (check.value, one.tag), count, _MOST_TERMS)
+            key = check.value, one.tag
+            if key in figures.unknown or len(figures.unknown) < _MOST_TERMS:
+                figures.unknown.setdefault(key, Counter())[one.answer] += count
 
     def _device(self, stated: Stated, judged: Judged, count: int) -> None:
         devices = self._figures.devices

@@ -1,11 +1,12 @@
 """The audit as one page of HTML that needs nothing else: no script, no link, pictures inside."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicomsort.audit.by_device import device_table
-from dicomsort.audit.figures import Conflict, Figures
+from dicomsort.audit.figures import Conflict, Figures, unknown_terms
 from dicomsort.audit.judge import Rule
 from dicomsort.audit.verdicts import Check, Severity, Verdict
 from dicomsort.report.charts import Part, kind_of
@@ -28,14 +29,16 @@ _CHECKS = {
     Check.DISPLAY: "display",
     Check.MODALITY: "modality",
 }
+_BUT = {Check.DISPLAY: "but", Check.MODALITY: "but the SOP class says"}
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Pictures of one kind of conflict. count: how many images are of it."""
+    """Pictures of one kind of conflict. but: words before the answer. count: how many images are of it."""
 
     check: str
     tag: str
+    but: str
     answer: str
     count: int
     pictures: Sequence[tuple[Shown, str]]
@@ -61,6 +64,8 @@ def page(figures: Figures, folder: str, rule: Rule, pictures: Mapping[int, str])
         why=_why(figures),
         studies=list(_studies(figures)),
         side=SIDE,
+        teachable=any(check == Check.BODY_PART for check, _ in figures.unknown),
+        quoted=shlex.quote(folder),
     )
 
 
@@ -121,10 +126,14 @@ def _conflicts(figures: Figures) -> Table:
 
 
 def _ranked(figures: Figures) -> list[tuple[Conflict, Best]]:
-    """Return the conflicts that are shown: the most frequent, in the order of the checks."""
-    ranked = sorted(figures.worst.items(), key=lambda each: (-figures.conflicts[each[0]], each[0]))
+    """Return the conflicts that are shown: the most frequent, then the surest, by check."""
+    ranked = sorted(figures.worst.items(), key=lambda each: _importance(figures, *each))
     order = [check.value for check in Check]
     return sorted(ranked[:_STRIPS], key=lambda each: order.index(each[0][0]))
+
+
+def _importance(figures: Figures, conflict: Conflict, best: Best) -> tuple[int, float, Conflict]:
+    return -figures.conflicts[conflict], -best.ranked()[0].confidence, conflict
 
 
 def wanted_pictures(figures: Figures, each: int) -> list[Shown]:
@@ -140,7 +149,8 @@ def _strips(figures: Figures, pictures: Mapping[int, str]) -> list[Strip]:
         shown = [(one, pictures[one.at]) for one in best.ranked() if one.at in pictures]
         if shown:
             check, tag, answer = conflict
-            words = _CHECKS[Check(check)], clipped(tag, 60), clipped(answer, 60)
+            but = _BUT.get(Check(check), "but the picture shows")
+            words = _CHECKS[Check(check)], clipped(tag, 60), but, clipped(answer, 60)
             found.append(Strip(*words, figures.conflicts[conflict], shown))
     return found
 
@@ -157,12 +167,12 @@ def _confusion(figures: Figures) -> Iterator[Table]:
 
 def _unknown(figures: Figures) -> Table:
     rows = [
-        [clipped(term), _CHECKS[Check(check)], f"{count:,}"]
-        for (check, term), count in figures.unknown.most_common(_ROWS)
+        [clipped(one.term), _CHECKS[Check(one.check)], f"{one.images:,}", clipped(one.shows)]
+        for one in unknown_terms(figures)[:_ROWS]
     ]
     left = len(figures.unknown) - len(rows)
     note = f"The {_ROWS} most frequent; {left:,} more." if left > 0 else ""
-    return Table("By images", ("term", "check", "images"), rows, note)
+    return Table("By images", ("term", "check", "images", "mostly shows"), rows, note)
 
 
 def _why(figures: Figures) -> Table:

@@ -1,6 +1,7 @@
 """What the words and codes of headers mean: parts of the body in SNOMED CT, and kinds of view."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -46,11 +47,13 @@ class Terms:
     def load(cls, extra: Path | None = None) -> "Terms":
         """Read the table that is shipped, and lines of `extra`, a CSV with term and code, which come first.
 
-        code: SNOMED CT, several with | between them; `*` for what rightly names no place, `side` for a side.
-        Raises UsageError if `extra` cannot be used.
+        code: SNOMED CT or a term of the shipped table, several with | between them; `*` for what rightly
+        names no place, `side` for a side; a line without one says nothing. Raises UsageError if `extra`
+        cannot be used.
         """
         rows = _read(Path(__file__).with_name("terms.csv"))
-        return cls(_wording([*rows, *(_theirs(extra) if extra else [])]))
+        shipped = _wording(rows)
+        return cls(_wording([*rows, *_theirs(extra, shipped)]) if extra else shipped)
 
     def regions_of(self, text: str) -> Codes | None:
         """Return the regions that Body Part Examined names; () if it rightly names none, None if unknown."""
@@ -119,12 +122,18 @@ def _one(views: Codes | None) -> str | None:
 
 
 def _read(path: Path, *columns: str) -> list[dict[str, str]]:
-    """Read a table that has at least these columns. Raises OSError, ValueError."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval="")
-        if not set(columns) <= set(reader.fieldnames or ()):
-            raise ValueError(f"it needs the columns {' and '.join(columns)}")
-        return list(reader)
+    """Read a table that has at least these columns, with commas, semicolons or tabs between its cells.
+
+    Raises OSError, ValueError.
+    """
+    text = path.read_bytes().decode("utf-8-sig")
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
+    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
+    if not set(columns) <= set(reader.fieldnames):
+        raise ValueError(f"it needs the columns {' and '.join(columns)}")
+    return list(reader)
 
 
 def _wording(rows: Iterable[Mapping[str, str]]) -> Wording:
@@ -165,19 +174,32 @@ def _views() -> Wording:
     return Wording.of((row["term"], _codes(row["view"])) for row in rows)
 
 
-def _theirs(path: Path) -> list[dict[str, str]]:
+def _theirs(path: Path, shipped: Wording) -> list[dict[str, str]]:
     """Read a table of the user's. Raises UsageError where it is none."""
     try:
-        return [_checked(row) for row in _read(path, "term", "code") if row["term"].strip()]
+        rows = enumerate(_read(path, "term", "code"), 2)
+        filled = [(number, row) for number, row in rows if row["term"].strip() and row["code"].strip()]
+        return [{"term": row["term"], "code": _meant(row["code"], shipped, number)} for number, row in filled]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"'{escape(str(path))}' cannot be used: save it as CSV UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError(f"'{escape(str(path))}' cannot be used: {why}") from error
 
 
-def _checked(row: Mapping[str, str]) -> dict[str, str]:
-    cell = "|".join(part.strip() for part in row["code"].split("|"))
-    unknown = [code for code in cell.split("|") if code not in _regions() and not anatomy.chain(code)]
-    if unknown and cell not in (_NOWHERE, _SIDE):
-        shown = escape(unknown[0][:64])
-        raise ValueError(f"'{shown}' is no code of a part of the body that is known, nor * nor side")
-    return {"term": row["term"], "code": cell}
+def _meant(cell: str, shipped: Wording, number: int) -> str:
+    """Return the codes of a cell, in which terms of the shipped table may stand. Raises ValueError."""
+    parts = [part.strip() for part in cell.split("|")]
+    if parts in ([_NOWHERE], [_SIDE]):
+        return parts[0]
+    codes = [part if _is_code(part) else "|".join(shipped.codes_of(part) or ()) for part in parts]
+    if "" in codes:
+        shown = escape(parts[codes.index("")][:64])
+        raise ValueError(
+            f"line {number}: '{shown}' is no code of a known part of the body, no known term, nor * nor side"
+        )
+    return "|".join(codes)
+
+
+def _is_code(text: str) -> bool:
+    return text in _regions() or bool(anatomy.chain(text))

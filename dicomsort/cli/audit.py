@@ -1,5 +1,6 @@
 """The command that holds tags against what the pixels say."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from dicomsort.errors import UsageError
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
-    from dicomsort.audit.figures import Limits
+    from dicomsort.audit.figures import Figures, Limits
     from dicomsort.audit.write import Audit
 
 _SHOWN = 8
@@ -100,13 +101,18 @@ def _limit(word: str) -> tuple[Verdict, float]:
     except ValueError:
         sure = -1.0
     if name not in FAILING or not 0 <= sure <= 1 or (least and name != "contradicts"):
-        raise UsageError(f"--fail-on '{word}': contradicts, contradicts=0.9, missing or unknown")
+        raise UsageError(
+            f"--fail-on '{word}' is not known: say contradicts, contradicts=0.9, missing or unknown"
+        )
     return FAILING[name], sure
 
 
 def _tell(made: "Audit") -> None:
     """Print what an audit has found, and where it is."""
     figures = made.figures
+    if not figures.images:
+        console.info(f"{_written(made)}: there is no radiograph in this output")
+        return
     verdicts = [verdict for verdict in Verdict if any(counts[verdict] for counts in figures.checks.values())]
     rows = [
         [check.value, *(str(figures.checks[check.value][verdict]) for verdict in verdicts)] for check in Check
@@ -119,8 +125,38 @@ def _tell(made: "Audit") -> None:
     ]
     if conflicts:
         console.table("most frequent conflicts", ["check", "tag", "instead", "images"], conflicts, right=(3,))
+    _tell_unknown(figures)
+    console.info(f"{_written(made)}: {figures.images} {'image' if figures.images == 1 else 'images'}")
+    _tell_next(made)
+
+
+def _written(made: "Audit") -> str:
     names = [Path(path).name for path in made.files.values()]
-    console.info(f"wrote {', '.join(names[:-1])} and {names[-1]} in {made.folder}: {figures.images} images")
+    return f"wrote {', '.join(names[:-1])} and {names[-1]} in {made.folder}"
+
+
+def _tell_unknown(figures: "Figures") -> None:
+    from dicomsort.audit.figures import unknown_terms  # noqa: PLC0415
+
+    terms = unknown_terms(figures)
+    rows = [[one.check, one.term, one.shows, str(one.images)] for one in terms[:_SHOWN]]
+    if rows:
+        console.table("unknown terms", ["check", "term", "mostly shows", "images"], rows, right=(3,))
+
+
+def _tell_next(made: "Audit") -> None:
+    """Print what to do with what was found."""
+    figures, out = made.figures, shlex.quote(made.folder)
+    console.info(f"to go on: open {shlex.quote(made.files['page'])} in a browser")
+    if any(check == Check.BODY_PART for check, _ in figures.unknown):
+        console.info(
+            "to tell what unknown terms mean: a CSV with the columns term and code, and --terms FILE"
+        )
+    wrong = (Verdict.CONTRADICTS, Verdict.UNKNOWN, Verdict.MISSING)
+    if any(figures.verdicts[verdict] for verdict in wrong):
+        console.info(
+            f"and if the pictures are right: dicomsort annotate {out} --as instances --out FOLDER --dry-run"
+        )
 
 
 def _warn(made: "Audit") -> None:
@@ -130,5 +166,5 @@ def _warn(made: "Audit") -> None:
             f"{console.files(made.figures.unread)} could not be read any more: judged by the manifest"
         )
     if made.figures.failing:
-        images = "1 image is" if made.figures.failing == 1 else f"{made.figures.failing} images are"
-        console.info(f"{images} what --fail-on says: see {made.files['images']}")
+        images = "1 image meets" if made.figures.failing == 1 else f"{made.figures.failing} images meet"
+        console.info(f"{images} --fail-on: see the column verdict of {made.files['images']}")

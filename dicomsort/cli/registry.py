@@ -1,5 +1,6 @@
 """The command that makes a registry of patients from an output."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,21 +57,33 @@ def registry(
         total = rows_with(manifest_in(out), "status", _STATUSES)
         with console.counting("reading", total, quiet or json) as count:
             made = registries.write(out, settings, count)
-        _tell(made, json, quiet)
+        _tell(made, out, json, quiet)
         if made.unread:
             raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def _tell(made: "Registry", json: bool, quiet: bool) -> None:
+def _of(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
     from dicomsort.export import registry as registries  # noqa: PLC0415
 
     if json:
         told = {"registry": console.plain(made.target), "patients": made.patients, "images": made.images}
+        told |= {"in_review": made.in_review}
         told |= {"not_read": len(made.unread), "not_asked": list(made.missing)}
         console.print_json(told)
         return
     if not quiet:
-        console.info(f"wrote {made.target}: {made.patients} patients, {console.files(made.images)}")
+        console.info(
+            f"wrote {made.target}: {_of(made.patients, 'patient')}, {_of(made.images, 'radiograph')}"
+        )
+        if made.in_review:
+            console.info(
+                f"{made.in_review} of them in review, of which nothing else is told: "
+                f"dicomsort review {shlex.quote(out)}"
+            )
         for finding in made.missing:
             model = registries.FINDINGS[finding]
             console.info(f"no model was asked about {finding}s: classify with --model {model} as well")

@@ -52,7 +52,7 @@ class RegistrySettings:
 class Registry:
     """What was written. unread: files whose patient cannot be read (any more), which are left out.
 
-    missing: findings that no model was asked about.
+    missing: findings that no model was asked about. in_review: images that wait for a person and say nothing.
     """
 
     target: str
@@ -60,6 +60,7 @@ class Registry:
     images: int
     unread: tuple[str, ...]
     missing: tuple[str, ...]
+    in_review: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,15 @@ class _Patient:
 
     def cells(self, key: str) -> list[str]:
         """Return the row of the registry."""
-        meanings = Counter({meaning: count for (_, meaning), count in self.regions.items()})
-        codes = Counter({code: count for (code, _), count in self.regions.items()})
         counts = [self.images, self.in_review, len(self.studies)]
-        listed = [_listed(each) for each in (self.age_groups, meanings, codes, self.views)]
+        listed = [_listed(self.age_groups), *self._regions(), _listed(self.views)]
         findings = [text for finding in self.findings for text in finding.cells()]
         return [key, *map(str, counts), *map(cell, listed), *map(cell, findings)]
+
+    def _regions(self) -> list[str]:
+        """Return meanings and codes in the same order, the most frequent first."""
+        ranked = sorted(self.regions, key=lambda region: (-self.regions[region], region[1], region[0]))
+        return [_BETWEEN.join(region[at] for region in ranked) for at in (1, 0)]
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -167,7 +171,8 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
                 patients.setdefault(key, _Patient()).add(image)
     _write(target, patients)
     missing = tuple(finding for finding, label in FINDINGS.items() if label not in heads)
-    return Registry(target, len(patients), images, tuple(unread), missing)
+    waiting = sum(one.in_review for one in patients.values())
+    return Registry(target, len(patients), images, tuple(unread), missing, waiting)
 
 
 def _check(target: str) -> None:

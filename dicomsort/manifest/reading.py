@@ -153,7 +153,9 @@ def _cells(path: str) -> Iterator[list[str]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield from csv.reader(line for line in file if line.endswith(("\n", "\r")))
     except OSError as error:
-        raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+        raise UsageError(
+            f"there is no manifest at '{escape(path)}': name the --out folder of a run"
+        ) from error
     except DAMAGE as error:
         raise damaged(path) from error
 

@@ -65,7 +65,9 @@ def standing(path: str) -> Iterator[Standing]:
             start = file.tell()
             yield Standing(names, last_of(_whole_lines(file, start, size)).tolist(), file, start)
     except OSError as error:
-        raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+        raise UsageError(
+            f"there is no manifest at '{escape(path)}': name the --out folder of a run"
+        ) from error
     except DAMAGE as error:
         raise damaged(path) from error
 

@@ -82,7 +82,9 @@ class Manifest:
         try:
             names = _names_in(path)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+            raise UsageError(
+                f"there is no manifest at '{escape(path)}': name the --out folder of a run"
+            ) from error
         return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None)
 
     @classmethod

@@ -163,7 +163,8 @@ def read_table(path: Path, labels: Mapping[str, Sequence[str]], before: Anatomy)
     """Read what labels mean from a CSV with the columns label,code,meaning,parent.
 
     labels: of each head. before: what they meant, which stays where the table has no line; an empty code
-    takes it away. Raises UsageError for anything else, or a label that no head has.
+    takes it away. An empty meaning or parent is the usual one of a known code. Raises UsageError for anything
+    else, or a label that no head has.
     """
     known = {label for each in labels.values() for label in each}
     try:
@@ -186,6 +187,8 @@ def _told(row: Mapping[str, str], known: Container[str]) -> Region | None:
     if row["label"].strip() not in known:
         raise ValueError(f"the model has no label '{escape(row['label'].strip()[:64])}'")
     code, meaning, parent = (row[name].strip() for name in _COLUMNS[1:])
+    if usual := regions().get(code):
+        return Region(code, meaning or usual.meaning, parent or usual.parent)
     return Region(code, meaning, parent) if code else None
 
 

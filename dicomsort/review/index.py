@@ -139,7 +139,9 @@ class Index:
                 confidence.append(float(cells[at["confidence"]] or "nan"))
                 reject.append(float((REJECT in at and cells[at[REJECT]]) or "nan"))
         except OSError as error:
-            raise UsageError(f"there is no manifest at '{escape(path)}'") from error
+            raise UsageError(
+                f"there is no manifest at '{escape(path)}': name the --out folder of a run"
+            ) from error
         except DAMAGE as error:
             raise damaged(path) from error
         self.confidence = np.array(confidence, np.float32)

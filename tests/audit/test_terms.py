@@ -289,16 +289,36 @@ def test_a_table_of_ones_own_comes_first(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(extended)) == extended  # noqa: S301
 
 
+def test_a_meaning_may_be_told_by_a_word_that_is_known_already(tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("term,code\nCHSET,CHEST\nKNI FUS,knie|FUSS\nRoom 8,\n")
+    extended = Terms.load(own)
+    assert extended.regions_of("chset") == ("816094009",)
+    assert extended.regions_of("KNI FUS") == ("72696002", "56459004")
+    assert extended.regions_of("ROOM 8") is None
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_of_ones_own_may_be_saved_by_a_spreadsheet(tmp_path: Path, separator: str) -> None:
+    own = tmp_path / "own.csv"
+    lines = ("Term", "Code"), ("LÜFTE", "*"), ("RAUM 7", "816094009")
+    own.write_bytes("\r\n".join(map(separator.join, lines)).encode("utf-8-sig"))
+    extended = Terms.load(own)
+    assert extended.regions_of("LÜFTE") == ()
+    assert extended.regions_of("RAUM 7") == ("816094009",)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         ("name,code\nA,816094009\n", "columns term and code"),
         ("term,code\nA,12345\n", "'12345' is no code"),
         ("term,code\nA,816094009|\n", "'' is no code"),
-        ("term,code\nA,CHEST\n", "'CHEST' is no code"),
+        ("term,code\nA,CHEST\nB,CHSET\n", "line 3: 'CHSET' is no code"),
+        ("term,code\nA,DEFAULT\n", "'DEFAULT' is no code"),
         ("", "columns term and code"),
         (None, "No such file"),
-        (b"\xff\xfe\x00", "decode"),
+        ("term,code\nL\xdcFTE,*\n".encode("latin-1"), "save it as CSV UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(
@@ -319,6 +339,7 @@ def test_a_table_that_cannot_be_used_is_refused(
         ("PA", FRONTAL),
         ("a.p.", FRONTAL),
         ("LL", LATERAL),
+        ("PA SITZEND", FRONTAL),
         ("RL", LATERAL),
         ("RLD", FRONTAL),
         ("LLD", FRONTAL),

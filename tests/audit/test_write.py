@@ -89,7 +89,7 @@ def test_json_tells_the_figures(out: Path, capfd: Capture) -> None:
         "contradicts": 1, "unknown term": 1, "missing": 1, "agrees": 1, "not judged": 0,
     }  # fmt: skip
     assert told["conflicts"] == [{"check": "body_part", "tag": "CHEST", "answer": "hand", "images": 1}]
-    assert told["unknown_terms"] == [{"check": "body_part", "term": "Bild 3", "images": 1}]
+    assert told["unknown_terms"] == [{"check": "body_part", "term": "Bild 3", "images": 1, "shows": "hand"}]
     assert told["studies"]["studies"] == 2
     assert told["studies"]["odd_one_out"] == 1
     assert told["headers"] == {"asked": None, "unread": 0}
@@ -101,9 +101,54 @@ def test_a_person_sees_the_counts_and_the_conflicts(out: Path, capfd: Capture) -
     assert ran.out == ""
     assert "most frequent conflicts" in ran.err
     assert re.search(r"body_part\s+CHEST\s+hand\s+1", ran.err)
+    assert re.search(r"unknown terms\s+check\s+term.*\n.*\n\s*body_part\s+Bild 3\s+hand\s+1", ran.err)
     words = words_of((out / "audit.html").read_text())
     assert "headers were not read again" in words
     assert "CHEST" in words
+
+
+def test_what_to_do_next_is_told_in_the_terminal_and_on_the_page(out: Path, capfd: Capture) -> None:
+    ran = inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails")
+    assert f"to go on: open {out}/audit.html in a browser" in ran.err
+    assert "--terms FILE" in ran.err
+    command = f"dicomsort annotate {out} --as instances --out "
+    assert command in ran.err
+    words = words_of((out / "audit.html").read_text())
+    assert f"dicomsort correct {out} decisions.csv" in words
+    assert f"dicomsort audit {out} --terms terms.csv" in words
+    assert command in words
+
+
+def test_where_all_is_right_there_is_nothing_to_correct(tmp_path: Path, capfd: Capture) -> None:
+    out = output(tmp_path, [image("/in/right", header=header("HAND", "AP", "1.1"))])
+    ran = inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails")
+    assert ": 1 image\n" in ran.err
+    assert "--terms" not in ran.err
+    assert "annotate" not in ran.err
+    assert "What to do next" not in words_of((out / "audit.html").read_text())
+
+
+def test_an_unknown_view_is_told_and_nobody_is_asked_to_teach_it(tmp_path: Path, capfd: Capture) -> None:
+    out = output(tmp_path, [image("/in/right", header=header("HAND", "ZZ", "1.1"))])
+    ran = inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails")
+    assert re.search(r"view\s+ZZ\s+frontal\s+1", ran.err)
+    assert "--terms" not in ran.err
+    assert "terms.csv" not in words_of((out / "audit.html").read_text())
+
+
+def test_what_an_unknown_term_shows_is_told_where_most_of_its_images_agree(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    parts = ["hand", "hand", "knee"], ["hand", "knee"]
+    rows = [
+        image(f"/in/{term}{at}", part=part, header=header(term))
+        for term, shown in zip(("ZZ", "YY"), parts, strict=True)
+        for at, part in enumerate(shown)
+    ]
+    told = inside(capfd, "audit", output(tmp_path, rows), "--manifest-only", "--json").json
+    assert [(one["term"], one["images"], one["shows"]) for one in told["unknown_terms"]] == [
+        ("ZZ", 3, "hand"), ("YY", 2, ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -295,6 +340,8 @@ def test_pictures_of_the_conflicts_are_on_the_page(archive: Path, capfd: Capture
     html = (archive / "audit.html").read_text()
     assert html.count("<img ") == 1
     assert "SRT:T-D3000, but the picture shows hand" in words_of(html)
+    inside(capfd, "audit", archive, "--workers", "1", "-q", "--severity", "low")
+    assert "modality: DX, but the SOP class says CR 1 image" in words_of((archive / "audit.html").read_text())
     inside(capfd, "audit", archive, "--workers", "1", "-q", "--no-thumbnails")
     assert "<img " not in (archive / "audit.html").read_text()
 
@@ -341,5 +388,7 @@ def test_an_output_without_images_is_audited(tmp_path: Path, capfd: Capture) -> 
     out = output(tmp_path, [image("/in/1", status=Status.NOT_DICOM)])
     told = inside(capfd, "audit", out, "--json").json
     assert told["images"] == 0
+    ran = inside(capfd, "audit", out)
+    assert re.fullmatch(r"dicomsort: wrote [^\n]*: there is no radiograph in this output\n", ran.err)
     assert table(out / "audit.csv") == table(out / "studies.csv") == []
     assert "There is no radiograph" in words_of((out / "audit.html").read_text())

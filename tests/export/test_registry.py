@@ -102,6 +102,16 @@ def test_a_patient_has_one_row_with_all_that_was_sorted(out: Path) -> None:
     }
 
 
+def test_codes_of_regions_stand_in_the_order_of_their_meanings(tmp_path: Path) -> None:
+    lines = [
+        row(write_dicom(tmp_path / f"{number}.dcm", PatientID="A"), label, "frontal", 0.1)
+        for number, label in enumerate(("lower_leg", "chest", "hand", "hand"))
+    ]
+    [first] = made(output(tmp_path / "out", lines))[1]
+    assert first["regions"] == "Hand; Chest; Lower leg"
+    assert first["region_codes"] == "85562004; 816094009; 30021000"
+
+
 def test_an_implant_is_told_by_the_surest_image_and_where_it_was_seen(out: Path) -> None:
     _, found = made(out)
     by_images = {one["images"]: one for one in found}
@@ -164,12 +174,14 @@ def test_the_command_says_what_it_wrote_and_what_no_model_was_asked(
 ) -> None:
     ran = inside(capfd, "registry", out, "--workers", "1")
     assert ran.code == 0
-    assert "3 patients, 5 files" in ran.err
+    assert "3 patients, 5 radiographs\n" in ran.err
+    assert f"1 of them in review, of which nothing else is told: dicomsort review {out}\n" in ran.err
     assert "no model was asked about fractures: classify with --model fracture as well" in ran.err
     (tmp_path / "in" / "4.dcm").unlink()
     ran = inside(capfd, "registry", out, "--workers", "1", "--json")
     assert ran.code == 3
     assert json.loads(ran.out)["not_read"] == 1
+    assert json.loads(ran.out)["in_review"] == 1
     assert json.loads(ran.out)["not_asked"] == ["fracture"]
 
 
@@ -177,6 +189,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path, capfd: pytest.Ca
     ran = inside(capfd, "registry", tmp_path)
     assert ran.code == 2
     assert "there is no manifest" in ran.err
+    assert ran.err.endswith(": name the --out folder of a run\n")
 
 
 def test_outputs_of_earlier_versions_have_regions_by_the_names_of_their_labels(

@@ -176,11 +176,14 @@ def test_a_table_codes_labels_and_leaves_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ROUTER.save(tmp_path / "own")
-    lines = "label,code,meaning,parent\nothers,66019005,Extremity,38266002\nspine,,,\n"
+    lines = "label,code,meaning,parent\nothers,66019005,Extremity,38266002\nspine,,,\nadult_chest,122495006\n"
     ran = inside(capfd, "model", "anatomy", tmp_path / "own", table(tmp_path, lines), "--json")
     told = json.loads(ran.out)["anatomy"]["group"]
     assert ran.code == 0
     assert told["others"] == {"code": "66019005", "meaning": "Extremity", "parent": "38266002"}
+    assert told["adult_chest"] == {
+        "code": "122495006", "meaning": "Thoracic spine", "parent": "421060004",
+    }  # fmt: skip
     assert "spine" not in told
     assert told["abdominal"]["code"] == "818981001"
     assert bundle.load(tmp_path / "own").told_anatomy["group"] == told
@@ -192,7 +195,7 @@ def test_a_table_codes_labels_and_leaves_the_others(
         ("label,code,meaning\nspine,421060004,Spine\n", "it needs the columns label,code,meaning,parent"),
         ("label,code,meaning,parent\nwing,421060004,Spine,\n", "no label 'wing'"),
         ("label,code,meaning,parent\nspine,T-D3000,Chest,\n", "SNOMED CT identifier"),
-        ("label,code,meaning,parent\nspine,421060004\n", "a meaning must be"),
+        ("label,code,meaning,parent\nspine,123037004\n", "a meaning must be"),
     ],
 )
 def test_a_table_that_is_none_is_refused_in_one_line_and_nothing_changes(
