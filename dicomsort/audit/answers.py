@@ -106,7 +106,6 @@ class AnatomyHead:
         against = best_of(scores, split.wrong) if wrong >= _WINS else split.wrong[0]
         return Weighed(wrong, sure, against, sure >= _WINS)
 
-
     def _is_none(self, scores: Scores, chosen: Sequence[int]) -> bool:
         """Return whether the likeliest label is no region of the body, and none that is one is given."""
         likeliest = best_of(scores, range(len(scores)))

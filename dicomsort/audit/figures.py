@@ -28,12 +28,28 @@ Conflict = tuple[str, str, str]
 class Limits:
     """From which confidence, 0..1, an image with a verdict makes an audit fail; 0 for any."""
 
-    least: Mapping[Verdict, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
 
     def is_reached(self, one: Finding) -> bool:
         """Return whether an image fails by what decides of it."""
-        least = self.least.get(one.verdict)
-        return least is not None and (one.confidence or 0.0) >= least
+        return self.reaches(one.verdict, one.confidence or 0.0)
+
+    def reaches(self, verdict: str, confidence: float) -> bool:
+        """Return whether an image with this verdict fails."""
+        least = self.least.get(verdict)
+        return least is not None and confidence >= least
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What makes an audit fail. known: hashes of the paths, as rows write them, that do not count again."""
+
+    limits: Limits = field(default_factory=Limits)
+    known: frozenset[int] = frozenset()
+
+    def rings(self, path: str, one: Finding) -> bool:
+        """Return whether an image makes the audit fail."""
+        return self.limits.is_reached(one) and hash(path) not in self.known
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from dicomsort.audit.figures import Counting, Figures, Limits
+from dicomsort.audit.figures import Alarm, Counting, Figures
 from dicomsort.audit.headers import Headers, Wanted
 from dicomsort.audit.judge import Judge, Judged
 from dicomsort.audit.studies import Studies, Study
@@ -76,8 +76,8 @@ class Gathering:
         self._studies, self._offsets = Studies(), array("q")
         self._accessions = headers.accession_names() if headers else [""]
 
-    def images(self, judge: Judge, limits: Limits, write: WriteRow, count: Count) -> None:
-        """Judge every image, and write its row. limits: from which it makes the audit fail."""
+    def images(self, judge: Judge, alarm: Alarm, write: WriteRow, count: Count) -> None:
+        """Judge every image, and write its row. alarm: what makes the audit fail."""
         headers, studies = self._headers, self._studies
         for at, cells in enumerate(self._images):
             number, accession = (headers.number(at), headers.accession(at)) if headers else (-1, 0)
@@ -87,7 +87,7 @@ class Gathering:
             studies.add(uid, accession, judged)
             self._offsets.append(self._manifest.offset)
             self._counting.add(judged)
-            self._figures.failing += limits.is_reached(judged.verdict)
+            self._figures.failing += alarm.rings(path, judged.verdict)
             if judged.verdict.verdict is Verdict.CONTRADICTS:
                 self._counting.show(judged, self._images.shown(at, cells, judged))
             if not at % 1000:

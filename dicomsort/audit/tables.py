@@ -11,6 +11,8 @@ from dicomsort.system.escaping import cell
 _OF_CHECK = ("tag", "answer", "verdict", "confidence", "severity")
 _DEVICE = ("manufacturer", "device_model", "station")
 
+_BETWEEN = "; "
+
 IMAGES = (
     *("path", "study_instance_uid", "verdict", "severity", "confidence", "check", "reason"),
     *(f"{check}_{name}" for check in Check for name in _OF_CHECK),
@@ -37,7 +39,7 @@ def image_cells(path: str, uid: str, judged: Judged, accession: str) -> list[str
     if stated is None:
         return [*cells, "", accession, "", "", ""]
     devices = (cell(stated.manufacturer), cell(stated.device_model), stated.station)
-    return [*cells, "|".join(judged.case.tags.described), accession, *devices]
+    return [*cells, _BETWEEN.join(judged.case.tags.described), accession, *devices]
 
 
 @lru_cache(maxsize=20_000)
@@ -56,8 +58,8 @@ def study_cells(study: Study, accession: str, odd: str) -> list[str]:
 def _content_cells(content: Content) -> Iterator[str]:
     yield cell("; ".join(f"{label} {count}" for label, count in content.labels))
     for regions in (content.regions, content.mado):
-        yield "|".join([one.code for one in regions])
-        yield cell("|".join([one.meaning for one in regions]))
+        yield _BETWEEN.join([one.code for one in regions])
+        yield cell(_BETWEEN.join([one.meaning for one in regions]))
 
 
 def _outcome(one: Finding) -> tuple[str, str, str]:

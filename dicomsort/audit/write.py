@@ -10,7 +10,8 @@ from typing import IO
 
 from dicomsort.audit import headers as reading
 from dicomsort.audit import page, tables
-from dicomsort.audit.figures import Figures, Limits
+from dicomsort.audit.earlier import found_before
+from dicomsort.audit.figures import Alarm, Figures, Limits
 from dicomsort.audit.gather import Gathering, Images, WriteRow
 from dicomsort.audit.headers import Headers
 from dicomsort.audit.judge import Judge, Rule
@@ -37,13 +38,15 @@ _MARKS = {AUDIT: ",".join(tables.IMAGES[:3]), STUDIES: ",".join(tables.STUDIES[:
 class AuditSettings:
     """How to audit.
 
-    limits: from which the audit fails. headers: whether to read the headers again, or to go by the manifest
+    limits: from which the audit fails. only_new: whether only what the audit before has not found so makes it
+    fail. headers: whether to read the headers again, or to go by the manifest
     alone. descriptions: whether free text counts. terms: a CSV of further terms. each: how many pictures of a
     kind of conflict, 0 for none.
     """
 
     rule: Rule = field(default_factory=Rule)
     limits: Limits = field(default_factory=Limits)
+    only_new: bool = False
     headers: bool = True
     descriptions: bool = False
     terms: Path | None = None
@@ -82,6 +85,9 @@ def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Au
     for name, mark in _MARKS.items():
         _check_target(os.path.join(folder, name), mark)
     terms, figures = Terms.load(settings.terms), Figures()
+    alarm = Alarm(
+        settings.limits, found_before(folder, settings.limits) if settings.only_new else frozenset()
+    )
     with standing(os.path.join(folder, MANIFEST)) as manifest:
         headers = _read_headers(manifest, folder, terms, settings, reporter) if settings.headers else None
         if headers is not None:
@@ -93,7 +99,7 @@ def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Au
             _table(folder, AUDIT, tables.IMAGES) as rows,
             reporter.counting("judging", len(manifest)) as count,
         ):
-            gathering.images(judge, settings.limits, rows, count)
+            gathering.images(judge, alarm, rows, count)
         with _table(folder, STUDIES, tables.STUDIES) as rows:
             gathering.studies(rows)
     pictures = _pictures(figures, folder, settings) if settings.each else {}

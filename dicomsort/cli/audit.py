@@ -51,6 +51,9 @@ def audit(
             "may be repeated.",
         ),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Of --fail-on: only images that the audit before did not find so.")
+    ] = False,
     no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
     pictures: Annotated[int, typer.Option(min=1, max=50, help="Pictures of each kind of conflict.")] = 6,
     workers: Workers = None,
@@ -70,7 +73,8 @@ def audit(
 
         settings = writing.AuditSettings(
             Rule(min_confidence, severity),
-            _limits(fail_on or []),
+            _limits(fail_on or [], new),
+            new,
             not manifest_only,
             descriptions,
             terms,
@@ -87,10 +91,12 @@ def audit(
         raise typer.Exit(made.exit_code)
 
 
-def _limits(words: list[str]) -> "Limits":
+def _limits(words: list[str], new: bool) -> "Limits":
     """Read what makes an audit fail, such as `contradicts=0.9`. Raises UsageError."""
     from dicomsort.audit.figures import Limits  # noqa: PLC0415
 
+    if new and not words:
+        raise UsageError("--new goes with --fail-on")
     return Limits(dict(_limit(word) for word in words))
 
 

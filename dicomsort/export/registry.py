@@ -14,6 +14,7 @@ from dicomsort.manifest.names import REGISTRY, manifest_in
 from dicomsort.manifest.reading import ManifestRow, answers_in, read_manifest
 from dicomsort.manifest.rows import status_when_placed
 from dicomsort.manifest.salt import salt_of
+from dicomsort.model.anatomy import chain
 from dicomsort.outcome import Failure, Reviewed, Status
 from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.atomic import replacing
@@ -24,6 +25,9 @@ from dicomsort.system.worker_pool import PoolSettings
 
 FINDINGS = {"implant": "hardware", "fracture": "fracture"}
 """What a registry tells of a patient, and the label of a yes-or-no head that tells it."""
+
+_KNOWN = {"fracture": frozenset({"53120007", "61685007", "816092008"})}  # limbs and pelvis: see its card
+"""The regions in which a label means anything; without a line all of them."""
 
 _FINDING = ("", "_confidence", "_regions", "_images")
 COLUMNS = (
@@ -233,7 +237,15 @@ def _said(row: ManifestRow, head: str | None) -> tuple[str, Mapping[str, float]]
 
 def _finding(row: ManifestRow, label: str, head: str | None) -> tuple[float, bool] | None:
     said, scores = _said(row, head)
-    return (scores[label], said == label) if label in scores else None
+    if label not in scores or not _is_known(label, row.region_code):
+        return None
+    return scores[label], said == label
+
+
+def _is_known(label: str, region: str) -> bool:
+    """Return whether a label means anything in a region of the body."""
+    regions = _KNOWN.get(label)
+    return regions is None or not regions.isdisjoint(chain(region))
 
 
 def _key_of(image: _Image, salt: bytes) -> str | None:

@@ -188,6 +188,8 @@ def _told(row: Mapping[str, str], known: Container[str]) -> Region | None:
         raise ValueError(f"the model has no label '{escape(row['label'].strip()[:64])}'")
     code, meaning, parent = (row[name].strip() for name in _COLUMNS[1:])
     if usual := regions().get(code):
+        if meaning != usual.meaning and any(meaning == other.meaning for other in regions().values()):
+            raise ValueError(f"{code} is '{usual.meaning}' and not '{meaning}'")
         return Region(code, meaning or usual.meaning, parent or usual.parent)
     return Region(code, meaning, parent) if code else None
 

@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import re
 import secrets
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,7 @@ from dicomsort.system.atomic import publish, temporary_for
 from dicomsort.system.escaping import escape
 
 _BYTES = 32
+_SALT = re.compile(rb"[0-9a-f]{64}")
 _DIGITS = 16
 
 
@@ -27,8 +29,10 @@ def salt_in(path: str) -> bytes:
             salt = file.read(1 << 16).strip()
     except OSError as error:
         raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
-    if len(salt) < _BYTES:
-        raise UsageError(f"'{escape(path)}' is damaged: restore it, or remove it to get other keys")
+    if not _SALT.fullmatch(salt):
+        raise UsageError(
+            f"'{escape(path)}' is damaged, or no salt: restore it, or name a new file to get other keys"
+        )
     return salt
 
 

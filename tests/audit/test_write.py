@@ -56,8 +56,8 @@ def test_a_study_has_a_row_with_what_it_shows_and_what_does_not_belong(out: Path
     first, second = table(out / "studies.csv")
     assert (first["study_instance_uid"], first["images"], first["verdict"]) == ("1.1", "3", "contradicts")
     assert first["labels"] == "hand 2; knee 1"
-    assert first["region_meanings"] == "Hand|Knee"
-    assert first["mado_meanings"] == "Upper limb|Lower limb"
+    assert first["region_meanings"] == "Hand; Knee"
+    assert first["mado_meanings"] == "Upper limb; Lower limb"
     assert (first["odd_one_out"], first["unshared_images"]) == ("/in/none", "1")
     assert (second["images"], second["odd_one_out"], second["unshared_images"]) == ("1", "", "0")
 
@@ -172,6 +172,21 @@ def test_a_nightly_audit_fails_on_what_it_is_told(
     ran = inside(capfd, "audit", out, "--manifest-only", "--no-thumbnails", "--quiet", *words)
     assert ran.code == code
     assert (ran.err != "") == (code != ExitCode.DONE)
+
+
+def test_with_new_only_what_the_audit_before_did_not_find_rings(tmp_path: Path, capfd: Capture) -> None:
+    first = image("/in/1", header=header("KNEE", "AP", "1.1"))
+    words = ["--manifest-only", "--no-thumbnails", "-q", "--fail-on", "contradicts=0.9", "--new"]
+    out = output(tmp_path / "a", [first])
+    assert inside(capfd, "audit", out, *words).code == ExitCode.SOME_FAILED  # there was none before
+    assert inside(capfd, "audit", out, *words).code == ExitCode.DONE
+    assert inside(capfd, "audit", out, *words[:-1]).code == ExitCode.SOME_FAILED
+    later = output(tmp_path / "b", [first, image("/in/2", header=header("KNEE", "AP", "1.2"))])
+    (later / "audit.csv").write_bytes((out / "audit.csv").read_bytes())
+    ran = inside(capfd, "audit", later, *words)
+    assert ran.code == ExitCode.SOME_FAILED
+    assert "1 image meets --fail-on" in ran.err
+    assert inside(capfd, "audit", later, *words[:-3], "--new").code == ExitCode.USAGE
 
 
 def test_milder_findings_count_only_if_asked_for(tmp_path: Path, capfd: Capture) -> None:

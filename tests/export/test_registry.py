@@ -145,9 +145,11 @@ def test_nobody_is_named_and_keys_differ_between_outputs_unless_the_salt_is_kept
 
 
 def test_a_damaged_salt_is_refused(out: Path, tmp_path: Path) -> None:
-    (tmp_path / "salt").write_text("short")
-    with pytest.raises(UsageError, match="damaged"):
-        made(out, key=str(tmp_path / "salt"))
+    for content in ("short", "", "import os\nprint('a program that is longer than any salt')\n" * 2):
+        (tmp_path / "salt").write_text(content)
+        with pytest.raises(UsageError, match="damaged, or no salt"):
+            made(out, key=str(tmp_path / "salt"))
+        assert (tmp_path / "salt").read_text() == content
 
 
 def test_a_file_that_is_gone_is_told_and_the_others_count(out: Path, tmp_path: Path) -> None:
@@ -206,3 +208,28 @@ def test_outputs_of_earlier_versions_have_regions_by_the_names_of_their_labels(
     (out / "manifest.csv").write_text("\n".join(text) + "\n")
     assert [(one["regions"], one["images"]) for one in made(out)[1]] == before
     assert any(regions for regions, _ in before)
+
+
+def test_a_fracture_counts_only_where_its_model_knows_one(tmp_path: Path) -> None:
+    """Its card: what it says of spines, skulls and faces means nothing."""
+    answers = ["score_a", "score_b", "fracture.label", "fracture.confidence"]
+    answers += ["fracture.score_no_fracture", "fracture.score_fracture"]
+    lines = []
+    parts = {"A": "lumbar_spine", "B": "wrist", "C": "pelvis", "D": "others", "E": "clavicle"}
+    for patient, part in parts.items():
+        path = write_dicom(tmp_path / "in" / f"{patient}.dcm", PatientID=patient)
+        broken = Decision("fracture", 0.9, (0.1, 0.9))
+        told: dict[str, Any] = {"label": "a", "confidence": 0.9, "scores": (0.9, 0.1), "further": (broken,)}
+        lines.append(Row(str(path), Status.SORTED, stamp=FileStamp(1, 1), region=region_of(part), **told))
+    facts = RunFacts({"model": "m@1"}, {"dry_run": False})
+    with Manifest.open(str(tmp_path / "out"), answers, "m@1", facts) as opened:
+        opened.append(lines)
+    found = made(tmp_path / "out")[1]
+    told_of = {one["regions"]: (one["fracture"], one["fracture_regions"]) for one in found}
+    assert told_of == {
+        "Lumbar spine": ("", ""),
+        "Wrist joint": ("yes", "Wrist joint"),
+        "Pelvis": ("yes", "Pelvis"),
+        "": ("", ""),
+        "Clavicle": ("yes", "Clavicle"),
+    }

@@ -195,6 +195,7 @@ def test_a_table_codes_labels_and_leaves_the_others(
         ("label,code,meaning\nspine,421060004,Spine\n", "it needs the columns label,code,meaning,parent"),
         ("label,code,meaning,parent\nwing,421060004,Spine,\n", "no label 'wing'"),
         ("label,code,meaning,parent\nspine,T-D3000,Chest,\n", "SNOMED CT identifier"),
+        ("label,code,meaning,parent\nspine,816094009,Spine,\n", "816094009 is 'Chest' and not 'Spine'"),
         ("label,code,meaning,parent\nspine,123037004\n", "a meaning must be"),
     ],
 )
