@@ -79,6 +79,12 @@ class Wording:
         """
         return self._looked_up(text, True)
 
+    def consists_of_terms(self, text: str) -> bool:
+        """Return whether a text holds terms, sides and single letters alone."""
+        words = words_of(text)
+        known = self.sides.union(*(key.split() for key in self._parts(words)))
+        return self._whole(words) is not None or all(word in known or len(word) == 1 for word in words)
+
     def found_in(self, text: str) -> Codes:
         """Return what the terms in a text on anything name, of those that are `telling`."""
         return self._looked_up(text, False) or ()
