@@ -170,8 +170,13 @@ def _theirs(path: Path) -> list[dict[str, str]]:
     try:
         return [_checked(row) for row in _read(path, "term", "code") if row["term"].strip()]
     except (OSError, ValueError, csv.Error) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"'{escape(str(path))}' cannot be used: {why}") from error
+        raise UsageError(f"'{escape(str(path))}' cannot be used: {_why(error)}") from error
+
+
+def _why(error: OSError | ValueError | csv.Error) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not in UTF-8"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _checked(row: Mapping[str, str]) -> dict[str, str]:

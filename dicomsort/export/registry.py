@@ -151,13 +151,14 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
 
     Raises UsageError if there is no manifest, nothing in it, or the target is another file; TargetError.
     """
-    target = settings.target or os.path.join(out, REGISTRY)
+    folder = out if os.path.isdir(out) else os.path.dirname(out)
+    target = settings.target or os.path.join(folder, REGISTRY)
     _check(target)
-    salt = salt_of(out) if settings.key is None else salt_in(settings.key)
+    salt = salt_of(folder) if settings.key is None else salt_in(settings.key)
     heads = _heads(answers_in(manifest_in(out)))
     patients, unread, images = dict[str, _Patient](), list[str](), 0
     read = partial(_key_of, salt=salt)
-    with closing(isolation.read_all(read, _images(out, heads), settings.pool)) as keys:
+    with closing(isolation.read_all(read, _images(out, folder, heads), settings.pool)) as keys:
         for image, key in keys:
             images += 1
             count(1)
@@ -193,8 +194,7 @@ def _heads(answers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _images(out: str, heads: Mapping[str, str]) -> Iterator[_Image]:
-    folder = out if os.path.isdir(out) else os.path.dirname(out)
+def _images(out: str, folder: str, heads: Mapping[str, str]) -> Iterator[_Image]:
     for row in read_manifest(out):
         planned = row.status is Status.PLANNED
         status = status_when_placed(row.reasons, _reviewed(row)) if planned else row.status

@@ -15,6 +15,7 @@ from written import picture, write_dicom
 
 from dicomsort.errors import ExitCode
 from dicomsort.outcome import Reason, Status
+from dicomsort.system import locks
 
 Capture = pytest.CaptureFixture[str]
 
@@ -74,6 +75,16 @@ def test_nothing_else_in_the_output_changes_and_an_audit_takes_the_place_of_an_o
         assert all(written.values())
 
 
+def test_two_audits_of_one_output_do_not_write_into_each_others_files(out: Path, capfd: Capture) -> None:
+    (out / ".dicomsort").mkdir()
+    with locks.take(str(out / ".dicomsort")):
+        before = tree(out)
+        ran = inside(capfd, "audit", out, "--manifest-only", "--quiet")
+        assert (ran.code, ran.err.count("\n"), tree(out)) == (ExitCode.USAGE, 1, before)
+        assert "is being audited already" in ran.err
+    assert inside(capfd, "audit", out, "--manifest-only", "--quiet").code == 0
+
+
 @pytest.mark.parametrize("name", ["audit.csv", "studies.csv", "audit.html"])
 def test_a_file_of_somebody_else_is_left_alone(name: str, out: Path, capfd: Capture) -> None:
     (out / name).write_text("mine")
@@ -118,6 +129,7 @@ def test_a_person_sees_the_counts_and_the_conflicts(out: Path, capfd: Capture) -
         (["--fail-on", "agrees"], ExitCode.USAGE),
         (["--fail-on", "contradicts=2"], ExitCode.USAGE),
         (["--fail-on", "contradicts=x"], ExitCode.USAGE),
+        (["--fail-on", "contradicts="], ExitCode.USAGE),
         (["--fail-on", "missing=0.5"], ExitCode.USAGE),
     ],
 )
@@ -222,6 +234,18 @@ def test_own_terms_come_first(out: Path, tmp_path: Path, capfd: Capture) -> None
     words = ["--manifest-only", "--no-thumbnails", "-q", "--terms", str(terms)]
     assert inside(capfd, "audit", out, *words).code == 0
     assert by_name(out)["odd"]["body_part_verdict"] == "agrees"
+
+
+def test_a_table_in_another_encoding_is_told_in_plain_words(
+    out: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    terms = tmp_path / "terms.csv"
+    terms.write_bytes("term,code\nHüfte,29836001\n".encode("latin-1"))
+    ran = inside(capfd, "audit", out, "--manifest-only", "--terms", terms)
+    assert (ran.code, ran.err) == (
+        ExitCode.USAGE,
+        f"dicomsort: '{terms}' cannot be used: it is not in UTF-8\n",
+    )
 
 
 def coded(scheme: str, value: str) -> Sequence:

@@ -87,6 +87,13 @@ def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
         return done, list(csv.DictReader(file))
 
 
+def test_the_manifest_stands_for_its_output(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert inside(capfd, "registry", out / "manifest.csv", "--workers", "1", "--quiet").code == 0
+    first = (out / "registry.csv").read_bytes()
+    assert inside(capfd, "registry", out, "--workers", "1", "--quiet").code == 0
+    assert (out / "registry.csv").read_bytes() == first
+
+
 def test_a_patient_has_one_row_with_all_that_was_sorted(out: Path) -> None:
     done, found = made(out)
     assert (done.patients, done.images, done.unread, done.missing) == (3, 5, (), ("fracture",))
