@@ -24,9 +24,14 @@ _SHORT = frozenset(
 """Terms of three letters that mean nothing else in a description."""
 
 _OTHERWISE = frozenset(
-    {*_WEAK, "ATLAS", "AXIS", "BACK", "BODY", "COLUMN", "DENS", "INDEX", "MERCHANT", "NEURO", "NOTCH", "PALM"}
+    {
+        *_WEAK,
+        *("ATLAS", "AXIS", "BACK", "BODY", "COLUMN", "DENS", "INDEX", "MERCHANT", "NEURO", "NOTCH", "PALM"),
+        *("ANCA", "BOXER", "CAPO", "CARA", "CHET", "COSTA", "COTE", "DENT", "INGLE", "MAIN", "PANORAMA"),
+        *("PETTO", "REIN", "RENE", "SEIN", "STAMM", "TALON", "TESTA", "VAULT", "VEIN", "WADE"),
+    }
 )
-"""Words that mean something else in a description more often than not."""
+"""Words that mean something else in a description more often than not, in other languages or as names."""
 
 _WRITTEN = frozenset({"", "std", "en", "de", "fr", "es", "pt", "it"})
 """Languages of which any term of four letters is looked for in descriptions; of others of six, for names."""
