@@ -9,6 +9,7 @@ from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
+from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,6 @@ def _tell(made: "Registry", json: bool, quiet: bool) -> None:
             model = registries.FINDINGS[finding]
             console.info(f"no model was asked about {finding}s: classify with --model {model} as well")
     for path in made.unread[:_SHOWN]:
-        console.info(f"not read: {path}")
+        console.info(f"not read: {escape(path)}")
     if len(made.unread) > _SHOWN:
         console.info(f"and {len(made.unread) - _SHOWN} more files that cannot be read any more")

@@ -20,12 +20,12 @@ from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
 from dicomsort.dicom.naming import Naming
 from dicomsort.dicom.patient import identity_of, key_of
-from dicomsort.dicom.snomed import is_concept
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.keys import hashed
 from dicomsort.system.retry import retry_transient
+from dicomsort.system.snomed import is_concept
 
 Code = tuple[str, str]
 """Coding Scheme Designator and Code Value (PS3.3 8.8); both empty if they are none that can be shown."""

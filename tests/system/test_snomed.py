@@ -3,7 +3,7 @@
 import pytest
 from pydicom.sr._snomed_dict import mapping
 
-from dicomsort.dicom.snomed import is_concept
+from dicomsort.system.snomed import is_concept
 
 
 def test_every_code_of_the_standard_is_one() -> None:
