@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -89,24 +89,30 @@ def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Au
 
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """Keep other audits off an output: two would write into one file. Raises UsageError, TargetError."""
+    """Keep other audits off an output: two would write into one file. Raises UsageError.
+
+    Where no lock can be made, because another user has that folder, it does without.
+    """
     own = os.path.join(folder, OWN_FOLDER)
     is_new = not os.path.isdir(own)
-    try:
-        os.makedirs(own, mode=0o700, exist_ok=True)
-        lock = locks.take(own)
-    except locks.BusyError as error:
-        raise UsageError(f"'{escape(folder)}' is being audited already: wait for that to end") from error
-    except OSError as error:
-        raise TargetError(f"'{escape(folder)}' cannot be written: {error.strerror}") from error
-    with lock:
+    with ExitStack() as stack:
         try:
-            yield
-        finally:
-            locks.remove(own)
-            if is_new:
-                with suppress(OSError):  # it holds the salt
-                    os.rmdir(own)
+            os.makedirs(own, mode=0o700, exist_ok=True)
+            stack.callback(_leave, own, is_new)
+            stack.enter_context(locks.take(own))
+            stack.callback(locks.remove, own)
+        except locks.BusyError as error:
+            raise UsageError(f"'{escape(folder)}' is being audited already: wait for that to end") from error
+        except OSError:
+            pass
+        yield
+
+
+def _leave(own: str, is_new: bool) -> None:
+    """Remove a folder that was made for the lock alone."""
+    if is_new:
+        with suppress(OSError):  # it holds the salt
+            os.rmdir(own)
 
 
 def _audit(folder: str, terms: Terms, settings: AuditSettings, reporter: Reporter) -> Audit:

@@ -85,6 +85,14 @@ def test_two_audits_of_one_output_do_not_write_into_each_others_files(out: Path,
     assert inside(capfd, "audit", out, "--manifest-only", "--quiet").code == 0
 
 
+def test_an_output_whose_own_folder_is_somebody_elses_is_audited_by_the_manifest(
+    out: Path, capfd: Capture
+) -> None:
+    (out / ".dicomsort").write_text("no folder")
+    assert inside(capfd, "audit", out, "--manifest-only", "--quiet").code == 0
+    assert len(by_name(out)) == 4
+
+
 @pytest.mark.parametrize("name", ["audit.csv", "studies.csv", "audit.html"])
 def test_a_file_of_somebody_else_is_left_alone(name: str, out: Path, capfd: Capture) -> None:
     (out / name).write_text("mine")
