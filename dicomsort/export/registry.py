@@ -10,7 +10,7 @@ from functools import partial
 
 from dicomsort.dicom import isolation, patient
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest.names import REGISTRY, manifest_in
+from dicomsort.manifest.names import OWN, REGISTRY, manifest_in
 from dicomsort.manifest.reading import ManifestRow, answers_in, read_manifest
 from dicomsort.manifest.rows import status_when_placed
 from dicomsort.manifest.salt import salt_of
@@ -154,7 +154,7 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
     folder = out if os.path.isdir(out) else os.path.dirname(out)
     target = settings.target or os.path.join(folder, REGISTRY)
     _check(target)
-    salt = salt_of(folder) if settings.key is None else salt_in(settings.key)
+    salt = salt_of(folder) if settings.key is None else _salt_in(settings.key)
     heads = _heads(answers_in(manifest_in(out)))
     patients, unread, images = dict[str, _Patient](), list[str](), 0
     read = partial(_key_of, salt=salt)
@@ -169,6 +169,13 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
     _write(target, patients)
     missing = tuple(finding for finding, label in FINDINGS.items() if label not in heads)
     return Registry(target, len(patients), images, tuple(unread), missing)
+
+
+def _salt_in(key: str) -> bytes:
+    """Return the salt in a file of the user's; a manifest or another table would be one that many know."""
+    if os.path.basename(key) in OWN:
+        raise UsageError(f"--key '{escape(key)}' is a file of an output: name one that only you can read")
+    return salt_in(key)
 
 
 def _check(target: str) -> None:

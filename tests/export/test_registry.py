@@ -87,6 +87,13 @@ def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
         return done, list(csv.DictReader(file))
 
 
+def test_a_table_of_an_output_is_no_key(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ran = inside(capfd, "registry", out, "--key", out / "manifest.csv", "--workers", "1")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
+    assert "is a file of an output" in ran.err
+    assert not (out / "registry.csv").exists()
+
+
 def test_the_manifest_stands_for_its_output(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inside(capfd, "registry", out / "manifest.csv", "--workers", "1", "--quiet").code == 0
     first = (out / "registry.csv").read_bytes()
