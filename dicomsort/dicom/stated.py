@@ -93,7 +93,7 @@ _DESCRIPTIONS = (0x00081030, 0x0008103E, 0x00181030)
 _REGIONS, _VIEWS, _MODIFIERS = 0x00082218, 0x00540220, 0x00540222
 _CODE_VALUE, _SCHEME = 0x00080100, 0x00080102
 _NAMING = (  # persons, and what is theirs
-    *(0x00080050, 0x00080080, 0x00080090, 0x0008009C, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
+    *(0x00080050, 0x00080090, 0x0008009C, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
     *(0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00101040, 0x00101060),
     *(0x00102154, 0x00102297, 0x00200010, 0x00321032),
 )
@@ -111,6 +111,7 @@ _TAG_LIST = [Tag(tag) for tag in sorted(TAGS)]
 _SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM", "DCM"})
 _CODE = re.compile(r"[AFGRT]-[0-9A-F]{4,5}")  # axes of SNOMED RT
 _DCM_CODE = re.compile(r"1[0-9]{5}")
+_COLORS = re.compile("(MONOCHROME|PALETTE COLOR|RGB|YBR_|XYB|HSV|ARGB|CMYK)[0-9A-Z_]{0,16}")
 _DEVICE = re.compile(r"[A-Za-z0-9 .,/_+()-]{1,64}")
 _NOWHERE = ("", b"")
 
@@ -253,11 +254,16 @@ def _private(found: Elements, naming: Naming, terms: Wording) -> frozenset[int]:
     if not naming.is_in(b" ".join(values.values())):
         return frozenset()
     return frozenset(
-        tag
-        for tag, value in values.items()
-        if naming.is_in(value)
-        and not (tag in _SHOWN_TERMS and terms.consists_of_terms(value.decode("ascii", "replace")))
+        tag for tag, value in values.items() if naming.is_in(value) and not _is_term(tag, value, terms)
     )
+
+
+def _is_term(tag: int, value: bytes, terms: Wording) -> bool:
+    """Return whether a value consists of terms, which may be somebody's name and tell nobody's."""
+    text = value.decode("ascii", "replace")
+    if tag in (_BODY_PART, _VIEW):
+        return terms.consists_of_terms(text)
+    return tag == _PHOTOMETRIC and _COLORS.fullmatch(text) is not None
 
 
 def _codes(items: Iterable[Elements], naming: Naming) -> tuple[Code, ...]:

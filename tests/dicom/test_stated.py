@@ -277,3 +277,9 @@ def test_a_number_that_may_be_a_persons_is_no_code(
 def test_of_several_parts_all_are_understood(tmp_path: Path, write_dicom: Write) -> None:
     told = of(write_dicom(tmp_path / "a.dcm", BodyPartExamined=["THORAX", "BECKEN"]))
     assert (told.body_part, told.body_part_codes) == ("", (CHEST, PELVIS))
+
+
+def test_what_many_headers_share_hides_nothing(tmp_path: Path, write_dicom: Write) -> None:
+    names = {"PatientName": "MONOCHROME2 DX", "InstitutionName": "Maker Medical Center"}
+    told = of(write_dicom(tmp_path / "a.dcm", **names, Manufacturer="Maker Medical"))
+    assert (told.manufacturer, told.photometric, told.modality) == ("Maker Medical", "MONOCHROME2", "DX")
