@@ -37,7 +37,9 @@ class Naming:
         """Return whether a value holds one of the words, or a part of one that was cut off."""
         own = value.upper()
         words = _WORD.findall(own)
-        if self.has_word_in(value) or any(len(word) >= _PART and word in self.together for word in words):
+        if not self.words.isdisjoint(words) or any(
+            len(word) >= _PART and word in self.together for word in words
+        ):
             return True
         joined = b"".join(words)
         return any(word in (own if len(word) < _ACROSS else joined) for word in self.inside)

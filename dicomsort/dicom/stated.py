@@ -98,6 +98,7 @@ _NAMING = (  # persons, and what is theirs
     *(0x00102154, 0x00102297, 0x00200010, 0x00321032),
 )
 _SHOWN_TERMS = (_BODY_PART, _VIEW, _MODALITY, _PHOTOMETRIC)
+_SHOWN = (*_SHOWN_TERMS, _MANUFACTURER, _MODEL)
 _SEQUENCES = frozenset({_REGIONS, _VIEWS, _MODIFIERS})
 TAGS = frozenset({
     *(_SOP_CLASS, _SOP_INSTANCE, _CHARSET, _ACCESSION, _MODALITY, _MANUFACTURER, _MODEL, _STATION, _SERIAL),
@@ -243,14 +244,14 @@ def _term(found: Elements, tag: int) -> str:
 
 def _naming(found: Elements) -> Naming:
     """Return what names persons in the header."""
-    values = b" ".join([value for tag in _NAMING if (value := _value(found, tag))])
+    values = b" ".join([found.values[tag][1] for tag in _NAMING if tag in found.values])
     plain = values.isascii() and b"\x1b" not in values
     return Naming.of(values, "" if plain else _decoded(found, values), _value(found, _BIRTH))
 
 
 def _private(found: Elements, naming: Naming, terms: Wording) -> frozenset[int]:
     """Return which of the shown elements hold something of what names a person, beside what are terms."""
-    values = {tag: _value(found, tag) for tag in (*_SHOWN_TERMS, _MANUFACTURER, _MODEL)}
+    values = {tag: found.values[tag][1] for tag in _SHOWN if tag in found.values}
     if not naming.is_in(b" ".join(values.values())):
         return frozenset()
     return frozenset(
@@ -260,7 +261,7 @@ def _private(found: Elements, naming: Naming, terms: Wording) -> frozenset[int]:
 
 def _is_term(tag: int, value: bytes, terms: Wording) -> bool:
     """Return whether a value consists of terms, which may be somebody's name and tell nobody's."""
-    text = value.decode("ascii", "replace")
+    text = first_value(value)
     if tag in (_BODY_PART, _VIEW):
         return terms.consists_of_terms(text)
     return tag == _PHOTOMETRIC and _COLORS.fullmatch(text) is not None
