@@ -128,7 +128,7 @@ def _read(path: Path, *columns: str) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="")
         if not set(columns) <= set(reader.fieldnames or ()):
-            raise ValueError(f"it needs the columns {' and '.join(columns)}")
+            raise ValueError(f"it needs the columns {' and '.join(columns)}, with commas between its cells")
         return list(reader)
 
 

@@ -298,6 +298,7 @@ def test_a_table_of_ones_own_comes_first(tmp_path: Path) -> None:
         ("term,code\nA,CHEST\n", "'CHEST' is no code"),
         ("", "columns term and code"),
         (None, "No such file"),
+        (b"term;code\nX;*\n", "commas"),
         (b"\xff\xfe\x00", "UTF-8"),
     ],
 )
