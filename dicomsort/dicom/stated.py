@@ -268,7 +268,8 @@ def _is_term(tag: int, value: bytes, terms: Wording) -> bool:
 
 
 def _codes(items: Iterable[Elements], naming: Naming) -> tuple[Code, ...]:
-    return tuple(_code(item, naming) for item in items)
+    """Return the codes of the items; an item with neither code nor scheme states nothing."""
+    return tuple(_code(item, naming) for item in items if _value(item, _CODE_VALUE) or _value(item, _SCHEME))
 
 
 def _code(item: Elements, naming: Naming) -> Code:

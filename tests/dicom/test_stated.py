@@ -283,3 +283,16 @@ def test_what_many_headers_share_hides_nothing(tmp_path: Path, write_dicom: Writ
     names = {"PatientName": "MONOCHROME2 DX", "InstitutionName": "Maker Medical Center"}
     told = of(write_dicom(tmp_path / "a.dcm", **names, Manufacturer="Maker Medical"))
     assert (told.manufacturer, told.photometric, told.modality) == ("Maker Medical", "MONOCHROME2", "DX")
+
+
+def test_an_empty_item_of_a_code_sequence_states_nothing(tmp_path: Path, write_dicom: Write) -> None:
+    view = coded("SCT", "399348003", ViewModifierCodeSequence=Sequence([Dataset()]))
+    told = of(
+        write_dicom(
+            tmp_path / "a.dcm",
+            AnatomicRegionSequence=Sequence([Dataset(), coded("", "")]),
+            ViewCodeSequence=Sequence([view]),
+        )
+    )
+    assert (told.region_codes, told.view_modifiers) == ((), ())
+    assert told.view_codes == (("SCT", "399348003"),)
