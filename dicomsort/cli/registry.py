@@ -52,7 +52,9 @@ def registry(
     with exit_codes(), console.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
+        from dicomsort.sorting.shards import check_merged  # noqa: PLC0415
 
+        check_merged(out)
         settings = registries.RegistrySettings(file, key, pool_settings(workers, timeout))
         total = rows_with(manifest_in(out), "status", _STATUSES)
         with console.counting("reading", total, quiet or json) as count:

@@ -87,6 +87,14 @@ def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
         return done, list(csv.DictReader(file))
 
 
+def test_shards_that_wait_must_be_merged_first(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (out / "manifest.parts" / "2-of-2").mkdir(parents=True)
+    ran = inside(capfd, "registry", out, "--workers", "1")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "not merged yet" in ran.err
+    assert not (out / "registry.csv").exists()
+
+
 def test_a_table_of_an_output_is_no_key(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ran = inside(capfd, "registry", out, "--key", out / "manifest.csv", "--workers", "1")
     assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
