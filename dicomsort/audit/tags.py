@@ -8,7 +8,7 @@ from dicomsort.dicom.stated import Stated
 from dicomsort.outcome import Facts
 
 UNSHOWN = "(not shown)"
-"""Stands for a value that cannot be shown, for it may be anything."""
+"""Stands for a value that cannot be shown, for it may be anything, or for several."""
 
 DESCRIBED = "(description)"
 """Stands for free text, which never leaves the worker that looks for terms in it."""
@@ -117,6 +117,8 @@ def _views(stated: Stated) -> Iterable[ViewTag]:
     """Yield View Position and View Code Sequence; a modifier can make a view oblique."""
     if stated.view_position:
         yield ViewTag(stated.view_position, view_of(stated.view_position))
+    elif stated.view_filled:
+        yield ViewTag(UNSHOWN, None)
     if stated.view_codes:
         found = [view_of_code(*code) for code in (*stated.view_codes, *stated.view_modifiers)]
         told = [view for view in ("oblique", "frontal", "lateral", "other") if view in found]

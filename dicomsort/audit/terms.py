@@ -25,9 +25,14 @@ _SHORT = frozenset(
 """Terms of three letters that mean nothing else in a description."""
 
 _OTHERWISE = frozenset(
-    {*_WEAK, "ATLAS", "AXIS", "BACK", "BODY", "COLUMN", "DENS", "INDEX", "MERCHANT", "NEURO", "NOTCH", "PALM"}
+    {
+        *_WEAK,
+        *("ATLAS", "AXIS", "BACK", "BODY", "COLUMN", "DENS", "INDEX", "MERCHANT", "NEURO", "NOTCH", "PALM"),
+        *("ANCA", "BOXER", "CAPO", "CARA", "CHET", "COSTA", "COTE", "DENT", "INGLE", "MAIN", "PANORAMA"),
+        *("PETTO", "REIN", "RENE", "SEIN", "STAMM", "TALON", "TESTA", "VAULT", "VEIN", "WADE"),
+    }
 )
-"""Words that mean something else in a description more often than not."""
+"""Words that mean something else in a description more often than not, in other languages or as names."""
 
 _WRITTEN = frozenset({"", "std", "en", "de", "fr", "es", "pt", "it"})
 """Languages of which any term of four letters is looked for in descriptions; of others of six, for names."""
@@ -180,11 +185,14 @@ def _theirs(path: Path, shipped: Wording) -> list[dict[str, str]]:
         rows = enumerate(_read(path, "term", "code"), 2)
         filled = [(number, row) for number, row in rows if row["term"].strip() and row["code"].strip()]
         return [{"term": row["term"], "code": _meant(row["code"], shipped, number)} for number, row in filled]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"'{escape(str(path))}' cannot be used: save it as CSV UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"'{escape(str(path))}' cannot be used: {why}") from error
+        raise UsageError(f"'{escape(str(path))}' cannot be used: {_why(error)}") from error
+
+
+def _why(error: OSError | ValueError | csv.Error) -> str:
+    if isinstance(error, UnicodeError):
+        return "save it as CSV UTF-8"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _meant(cell: str, shipped: Wording, number: int) -> str:

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -18,12 +18,13 @@ from dicomsort.audit.judge import Judge, Rule
 from dicomsort.audit.terms import Terms
 from dicomsort.dicom.stated import Asked
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.manifest.names import AUDIT, AUDIT_PAGE, MANIFEST, STUDIES
+from dicomsort.manifest.names import AUDIT, AUDIT_PAGE, MANIFEST, OWN_FOLDER, STUDIES
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.salt import salt_of
 from dicomsort.manifest.standing import Standing, standing
 from dicomsort.report.pictures import PictureSettings, read_pictures
 from dicomsort.report.write import folder_of, read_settings_of, run_of
+from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 from dicomsort.system.reporting import Reporter, Silent
@@ -78,16 +79,49 @@ class Audit:
 def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Audit:
     """Audit an output folder, or that of a manifest.csv; an audit that is there is replaced.
 
-    The output may be worked on meanwhile. Raises UsageError if there is no manifest, a table of terms is
-    none, or a target is a file of another kind, and TargetError if it cannot be written.
+    The output may be worked on meanwhile, but by no other audit. Raises UsageError if there is no manifest, a
+    table of terms is none, or a target is a file of another kind, and TargetError if it cannot be written.
     """
     folder = folder_of(out)
     for name, mark in _MARKS.items():
         _check_target(os.path.join(folder, name), mark)
-    terms, figures = Terms.load(settings.terms), Figures()
-    alarm = Alarm(
-        settings.limits, found_before(folder, settings.limits) if settings.only_new else frozenset()
-    )
+    terms = Terms.load(settings.terms)
+    with _alone(folder):
+        return _audit(folder, terms, settings, reporter)
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Keep other audits off an output: two would write into one file. Raises UsageError.
+
+    Where no lock can be made, because another user has that folder, it does without.
+    """
+    own = os.path.join(folder, OWN_FOLDER)
+    is_new = not os.path.isdir(own)
+    with ExitStack() as stack:
+        try:
+            os.makedirs(own, mode=0o700, exist_ok=True)
+            stack.callback(_leave, own, is_new)
+            stack.enter_context(locks.take(own))
+            stack.callback(locks.remove, own)
+        except locks.BusyError as error:
+            raise UsageError(f"'{escape(folder)}' is being audited already: wait for that to end") from error
+        except OSError:
+            pass
+        yield
+
+
+def _leave(own: str, is_new: bool) -> None:
+    """Remove a folder that was made for the lock alone."""
+    if is_new:
+        with suppress(OSError):  # it holds the salt
+            os.rmdir(own)
+
+
+def _audit(folder: str, terms: Terms, settings: AuditSettings, reporter: Reporter) -> Audit:
+    figures = Figures()
+    known = found_before(folder, settings.limits) if settings.only_new else frozenset()
+    alarm = Alarm(settings.limits, known)
     with standing(os.path.join(folder, MANIFEST)) as manifest:
         headers = _read_headers(manifest, folder, terms, settings, reporter) if settings.headers else None
         if headers is not None:

@@ -101,12 +101,12 @@ def _limits(words: list[str], new: bool) -> "Limits":
 
 
 def _limit(word: str) -> tuple[Verdict, float]:
-    name, _, least = word.partition("=")
+    name, given, least = word.partition("=")
     try:
-        sure = float(least) if least else 0.0
+        sure = float(least) if given else 0.0
     except ValueError:
         sure = -1.0
-    if name not in FAILING or not 0 <= sure <= 1 or (least and name != "contradicts"):
+    if name not in FAILING or not 0 <= sure <= 1 or (given and name != "contradicts"):
         raise UsageError(
             f"--fail-on '{word}' is not known: say contradicts, contradicts=0.9, missing or unknown"
         )

@@ -10,6 +10,7 @@ from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
+from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def registry(
     with exit_codes(), console.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
+        from dicomsort.sorting.shards import check_merged  # noqa: PLC0415
 
+        check_merged(out)
         settings = registries.RegistrySettings(file, key, pool_settings(workers, timeout))
         total = rows_with(manifest_in(out), "status", _STATUSES)
         with console.counting("reading", total, quiet or json) as count:
@@ -88,6 +91,6 @@ def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
             model = registries.FINDINGS[finding]
             console.info(f"no model was asked about {finding}s: classify with --model {model} as well")
     for path in made.unread[:_SHOWN]:
-        console.info(f"not read: {path}")
+        console.info(f"not read: {escape(path)}")
     if len(made.unread) > _SHOWN:
         console.info(f"and {len(made.unread) - _SHOWN} more files that cannot be read any more")

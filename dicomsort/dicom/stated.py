@@ -18,12 +18,14 @@ from dicomsort.dicom.age import age_of, band_of
 from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
+from dicomsort.dicom.naming import Naming
 from dicomsort.dicom.patient import identity_of, key_of
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.keys import hashed
 from dicomsort.system.retry import retry_transient
+from dicomsort.system.snomed import is_concept
 
 Code = tuple[str, str]
 """Coding Scheme Designator and Code Value (PS3.3 8.8); both empty if they are none that can be shown."""
@@ -42,9 +44,10 @@ class Asked:
 class Stated:
     """What a header states, cleaned as `Header` is; empty where it states nothing.
 
-    body_part_filled: whether Body Part Examined has any value; body_part_codes: what it names, of a value
-    with characters that cannot be shown; None if that is not known. region_codes, view_codes, view_modifiers:
-    the items of Anatomic Region, View Code and View Modifier Code Sequence. laterality: R, L, U, B, or ? for
+    body_part, view_position: empty too if they hold something of what names a person there.
+    body_part_filled, view_filled: whether they have any value; body_part_codes: what it names, of one that
+    cannot be shown, or of several; None if that is not known. region_codes, view_codes, view_modifiers: the
+    items of Anatomic Region, View Code and View Modifier Code Sequence. laterality: R, L, U, B, or ? for
     another value. age: child, teenager, adult, or ? if Patient's Age cannot be read; age_filled: whether
     there is one, else it was reckoned. manufacturer, device_model: as they stand there, if they hold
     nothing that may be somebody's. station, accession: hashes. patient: see `dicom.patient`. described: what
@@ -59,6 +62,7 @@ class Stated:
     body_part_codes: Codes | None = None
     region_codes: tuple[Code, ...] = ()
     view_position: str = ""
+    view_filled: bool = False
     view_codes: tuple[Code, ...] = ()
     view_modifiers: tuple[Code, ...] = ()
     laterality: str = ""
@@ -89,9 +93,12 @@ _DESCRIPTIONS = (0x00081030, 0x0008103E, 0x00181030)
 _REGIONS, _VIEWS, _MODIFIERS = 0x00082218, 0x00540220, 0x00540222
 _CODE_VALUE, _SCHEME = 0x00080100, 0x00080102
 _NAMING = (  # persons, and what is theirs
-    *(0x00080050, 0x00080090, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
-    *(0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00200010),
+    *(0x00080050, 0x00080090, 0x0008009C, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
+    *(0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00101040, 0x00101060),
+    *(0x00102154, 0x00102297, 0x00200010, 0x00321032),
 )
+_SHOWN_TERMS = (_BODY_PART, _VIEW, _MODALITY, _PHOTOMETRIC)
+_SHOWN = (*_SHOWN_TERMS, _MANUFACTURER, _MODEL)
 _SEQUENCES = frozenset({_REGIONS, _VIEWS, _MODIFIERS})
 TAGS = frozenset({
     *(_SOP_CLASS, _SOP_INSTANCE, _CHARSET, _ACCESSION, _MODALITY, _MANUFACTURER, _MODEL, _STATION, _SERIAL),
@@ -103,10 +110,10 @@ _WANTED = Wanted(TAGS, _SEQUENCES, last=_MODIFIERS, least=_PHOTOMETRIC)
 _TAG_LIST = [Tag(tag) for tag in sorted(TAGS)]
 
 _SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM", "DCM"})
-_CODE = re.compile(r"[0-9]{4,18}|[A-Z]-[0-9A-Z]{4,6}")
+_CODE = re.compile(r"[AFGRT]-[0-9A-F]{4,5}")  # axes of SNOMED RT
+_DCM_CODE = re.compile(r"1[0-9]{5}")
+_COLORS = re.compile("(MONOCHROME|PALETTE COLOR|RGB|YBR_|XYB|HSV|ARGB|CMYK)[0-9A-Z_]{0,16}")
 _DEVICE = re.compile(r"[A-Za-z0-9 .,/_+()-]{1,64}")
-_WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]{2,}")
-_IN_WORD = 4  # characters from which a word of a person's is looked for inside others
 _NOWHERE = ("", b"")
 
 
@@ -186,26 +193,31 @@ def _bytes(value: Any) -> bytes:
 
 def _told(found: Elements, asked: Asked, path: str) -> Stated:
     """Turn elements into what may be known of them."""
+    naming = _naming(found)
+    private = _private(found, naming, asked.terms)
+    texts = {tag: "" if tag in private else _text(found, tag, "CS") for tag in _SHOWN_TERMS}
     part = _value(found, _BODY_PART)
-    shown = _text(found, _BODY_PART, "CS")
+    shown = "" if b"\\" in part else texts[_BODY_PART]
     age, stated = _age(found)
     views = found.items.get(_VIEWS, [])
     return Stated(
         sop_instance_uid=_text(found, _SOP_INSTANCE, "UI"),
         sop_class=_text(found, _SOP_CLASS, "UI") or _text(found, _META_CLASS, "UI"),
-        modality=_text(found, _MODALITY, "CS") or _term(found, _MODALITY),
+        modality=texts[_MODALITY] or _term(found, _MODALITY),
         body_part=shown,
         body_part_filled=bool(part),
         body_part_codes=asked.terms.codes_of(_decoded(found, part)) if part and not shown else None,
-        region_codes=_codes(found.items.get(_REGIONS, [])),
-        view_position=_text(found, _VIEW, "CS"),
-        view_codes=_codes(views),
-        view_modifiers=_codes(one for view in views for one in view.items.get(_MODIFIERS, [])),
+        region_codes=_codes(found.items.get(_REGIONS, []), naming),
+        view_position=texts[_VIEW],
+        view_filled=bool(_value(found, _VIEW)),
+        view_codes=_codes(views, naming),
+        view_modifiers=_codes((one for view in views for one in view.items.get(_MODIFIERS, [])), naming),
         laterality=_laterality(found),
         age=age,
         age_filled=stated,
-        photometric=_text(found, _PHOTOMETRIC, "CS"),
-        **_devices(found),
+        photometric=texts[_PHOTOMETRIC],
+        manufacturer=_device(found, _MANUFACTURER, private),
+        device_model=_device(found, _MODEL, private),
         station=_hash(_value(found, _STATION) or _value(found, _SERIAL), asked.salt, "s"),
         accession=_hash(_value(found, _ACCESSION), asked.salt, "a"),
         patient=_patient(found, asked.salt, path),
@@ -230,13 +242,42 @@ def _term(found: Elements, tag: int) -> str:
     return value if value in KNOWN_MODALITIES else ""
 
 
-def _codes(items: Iterable[Elements]) -> tuple[Code, ...]:
-    return tuple(_code(item) for item in items)
+def _naming(found: Elements) -> Naming:
+    """Return what names persons in the header."""
+    values = b" ".join([found.values[tag][1] for tag in _NAMING if tag in found.values])
+    plain = values.isascii() and b"\x1b" not in values
+    return Naming.of(values, "" if plain else _decoded(found, values), _value(found, _BIRTH))
 
 
-def _code(item: Elements) -> Code:
+def _private(found: Elements, naming: Naming, terms: Wording) -> frozenset[int]:
+    """Return which of the shown elements hold something of what names a person, beside what are terms."""
+    values = {tag: found.values[tag][1] for tag in _SHOWN if tag in found.values}
+    if not naming.is_in(b" ".join(values.values())):
+        return frozenset()
+    return frozenset(
+        tag for tag, value in values.items() if naming.is_in(value) and not _is_term(tag, value, terms)
+    )
+
+
+def _is_term(tag: int, value: bytes, terms: Wording) -> bool:
+    """Return whether a value consists of terms, which may be somebody's name and tell nobody's."""
+    text = first_value(value)
+    if tag in (_BODY_PART, _VIEW):
+        return terms.consists_of_terms(text)
+    return tag == _PHOTOMETRIC and _COLORS.fullmatch(text) is not None
+
+
+def _codes(items: Iterable[Elements], naming: Naming) -> tuple[Code, ...]:
+    """Return the codes of the items; an item with neither code nor scheme states nothing."""
+    return tuple(_code(item, naming) for item in items if _value(item, _CODE_VALUE) or _value(item, _SCHEME))
+
+
+def _code(item: Elements, naming: Naming) -> Code:
+    """Return a code of which no other number could be taken for it: that of a person may stand there."""
     scheme, value = first_value(_value(item, _SCHEME)).upper(), first_value(_value(item, _CODE_VALUE))
-    return (scheme, value) if scheme in _SCHEMES and _CODE.fullmatch(value) else ("", "")
+    known = _DCM_CODE.fullmatch(value) if scheme == "DCM" else _CODE.fullmatch(value) or is_concept(value)
+    shown = scheme in _SCHEMES and known and not naming.has_word_in(value.encode())
+    return (scheme, value) if shown else ("", "")
 
 
 def _laterality(found: Elements) -> str:
@@ -251,25 +292,9 @@ def _age(found: Elements) -> tuple[str, bool]:
     return band_of(age_of(stated, birth, dates)) or ("?" if stated else ""), bool(stated)
 
 
-def _devices(found: Elements) -> dict[str, str]:
-    """Return manufacturer and model where they have no word in common with what names persons."""
-    texts = {"manufacturer": _value(found, _MANUFACTURER), "device_model": _value(found, _MODEL)}
-    if not any(texts.values()):
-        return {}
-    named = b" ".join(_value(found, tag) for tag in _NAMING).upper()
-    words = set(_WORD.findall(named))
-    return {name: _device(value, words) for name, value in texts.items()}
-
-
-def _device(value: bytes, words: set[bytes]) -> str:
-    text = value.decode("ascii", "replace")
-    if not _DEVICE.fullmatch(text):
-        return ""
-    own = value.upper()
-    hidden = words.intersection(_WORD.findall(own)) or any(
-        word in own for word in words if len(word) >= _IN_WORD
-    )
-    return "" if hidden else text
+def _device(found: Elements, tag: int, private: frozenset[int]) -> str:
+    text = _value(found, tag).decode("ascii", "replace")
+    return text if tag not in private and _DEVICE.fullmatch(text) else ""
 
 
 def _hash(value: bytes, salt: bytes, letter: str) -> str:

@@ -15,7 +15,7 @@ _BETWEEN = re.compile(r"[^\w?]+|_+")
 _NUMBER = re.compile(r"[0-9]")
 _HOLE = re.compile(r"\?+")
 _SHORTEST = 3  # letters of a term that is found among other words
-_MOST_SEEN = 4096
+_MOST_SEEN, _LONGEST_SEEN = 4096, 256
 
 
 def words_of(text: str) -> list[str]:
@@ -79,6 +79,12 @@ class Wording:
         """
         return self._looked_up(text, True)
 
+    def consists_of_terms(self, text: str) -> bool:
+        """Return whether a text holds terms, sides and single letters alone."""
+        words = words_of(text)
+        known = self.sides.union(*(key.split() for key in self._parts(words)))
+        return self._whole(words) is not None or all(word in known or len(word) == 1 for word in words)
+
     def found_in(self, text: str) -> Codes:
         """Return what the terms in a text on anything name, of those that are `telling`."""
         return self._looked_up(text, False) or ()
@@ -86,12 +92,15 @@ class Wording:
     def _looked_up(self, text: str, is_term: bool) -> Codes | None:
         """Look a text up, or remember: a few texts stand in all headers of an archive."""
         known = (is_term, text)
-        if known not in self._seen:
-            if len(self._seen) >= _MOST_SEEN:
-                self._seen.clear()
-            words = words_of(text)
-            self._seen[known] = self._term(words) if is_term else self._told(words)
-        return self._seen[known]
+        if known in self._seen:
+            return self._seen[known]
+        words = words_of(text)
+        found = self._term(words) if is_term else self._told(words)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        if len(text) <= _LONGEST_SEEN:
+            self._seen[known] = found
+        return found
 
     def _term(self, words: Sequence[str]) -> Codes | None:
         for some in (words, self._without_sides(words)):

@@ -10,7 +10,7 @@ from functools import partial
 
 from dicomsort.dicom import isolation, patient
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest.names import REGISTRY, manifest_in
+from dicomsort.manifest.names import OWN, REGISTRY, manifest_in
 from dicomsort.manifest.reading import ManifestRow, answers_in, read_manifest
 from dicomsort.manifest.rows import status_when_placed
 from dicomsort.manifest.salt import salt_of
@@ -159,13 +159,14 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
 
     Raises UsageError if there is no manifest, nothing in it, or the target is another file; TargetError.
     """
-    target = settings.target or os.path.join(out, REGISTRY)
+    folder = out if os.path.isdir(out) else os.path.dirname(out)
+    target = settings.target or os.path.join(folder, REGISTRY)
     _check(target)
-    salt = salt_of(out) if settings.key is None else salt_in(settings.key)
+    salt = salt_of(folder) if settings.key is None else _salt_in(settings.key)
     heads = _heads(answers_in(manifest_in(out)))
     patients, unread, images = dict[str, _Patient](), list[str](), 0
     read = partial(_key_of, salt=salt)
-    with closing(isolation.read_all(read, _images(out, heads), settings.pool)) as keys:
+    with closing(isolation.read_all(read, _images(out, folder, heads), settings.pool)) as keys:
         for image, key in keys:
             images += 1
             count(1)
@@ -177,6 +178,13 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
     missing = tuple(finding for finding, label in FINDINGS.items() if label not in heads)
     waiting = sum(one.in_review for one in patients.values())
     return Registry(target, len(patients), images, tuple(unread), missing, waiting)
+
+
+def _salt_in(key: str) -> bytes:
+    """Return the salt in a file of the user's; a manifest or another table would be one that many know."""
+    if os.path.basename(key) in OWN:
+        raise UsageError(f"--key '{escape(key)}' is a file of an output: name one that only you can read")
+    return salt_in(key)
 
 
 def _check(target: str) -> None:
@@ -202,8 +210,7 @@ def _heads(answers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _images(out: str, heads: Mapping[str, str]) -> Iterator[_Image]:
-    folder = out if os.path.isdir(out) else os.path.dirname(out)
+def _images(out: str, folder: str, heads: Mapping[str, str]) -> Iterator[_Image]:
     for row in read_manifest(out):
         planned = row.status is Status.PLANNED
         status = status_when_placed(row.reasons, _reviewed(row)) if planned else row.status

@@ -10,6 +10,7 @@ from typing import Any
 
 from dicomsort.errors import UsageError
 from dicomsort.system.escaping import escape
+from dicomsort.system.snomed import is_concept
 
 _TABLE = Path(__file__).with_name("regions.csv")
 _CODE = re.compile(r"[1-9][0-9]{5,17}")
@@ -164,15 +165,20 @@ def read_table(path: Path, labels: Mapping[str, Sequence[str]], before: Anatomy)
 
     labels: of each head. before: what they meant, which stays where the table has no line; an empty code
     takes it away. An empty meaning or parent is the usual one of a known code. Raises UsageError for anything
-    else, or a label that no head has.
+    else, a label that no head has, or a parent that is unknown.
     """
     known = {label for each in labels.values() for label in each}
     try:
         given = {label: _told(row, known) for label, row in _by_line(path).items()}
     except (OSError, ValueError, csv.Error) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"'{escape(str(path))}' cannot be used: {why}") from error
+        raise UsageError(f"'{escape(str(path))}' cannot be used: {_why(error)}") from error
     return {head: _merged(each, before.get(head, {}), given) for head, each in labels.items()}
+
+
+def _why(error: OSError | ValueError | csv.Error) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not in UTF-8"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _by_line(path: Path) -> dict[str, dict[str, str]]:
@@ -187,11 +193,18 @@ def _told(row: Mapping[str, str], known: Container[str]) -> Region | None:
     if row["label"].strip() not in known:
         raise ValueError(f"the model has no label '{escape(row['label'].strip()[:64])}'")
     code, meaning, parent = (row[name].strip() for name in _COLUMNS[1:])
+    if not code:
+        return None
     if usual := regions().get(code):
         if meaning != usual.meaning and any(meaning == other.meaning for other in regions().values()):
             raise ValueError(f"{code} is '{usual.meaning}' and not '{meaning}'")
-        return Region(code, meaning or usual.meaning, parent or usual.parent)
-    return Region(code, meaning, parent) if code else None
+        meaning, parent = meaning or usual.meaning, parent or usual.parent
+    region = Region(code, meaning, parent)
+    if not is_concept(code):
+        raise ValueError(f"the check digit of {code} is wrong: it is no SNOMED CT identifier")
+    if parent and parent not in regions():
+        raise ValueError(f"nothing is known of the parent {parent}")
+    return region
 
 
 def _merged(labels: Sequence[str], before: Coded, given: Mapping[str, Region | None]) -> Coded:

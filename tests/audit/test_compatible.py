@@ -24,6 +24,7 @@ def region(label: str) -> Region:
         ("hand", "finger"), ("ribs", "chest"), ("clavicle", "chest"),
         ("hip", "pelvis"), ("thigh", "hip"), ("femur", "hip"), ("hand", "wrist"), ("orbit", "skull"),
         ("dental", "skull"), ("abdomen", "pelvis"), ("sacrum", "pelvis"), ("extremity", "hand"),
+        ("ribs", "abdomen"), ("orbit", "sinus"), ("facial_bones", "sinus"), ("coccyx", "lumbar_spine"),
     ],
 )  # fmt: skip
 def test_what_one_film_may_rightly_show(tag: str, shown: str) -> None:

@@ -319,6 +319,7 @@ def test_a_table_of_ones_own_may_be_saved_by_a_spreadsheet(tmp_path: Path, separ
         ("", "columns term and code"),
         (None, "No such file"),
         ("term,code\nL\xdcFTE,*\n".encode("latin-1"), "save it as CSV UTF-8"),
+        (b"\xff\xfe\x00", "UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(
@@ -398,3 +399,26 @@ def test_the_body_part_that_would_be_written_for_a_region_is_the_standards_term_
     written = {(anatomy.body_part_of(code), code) for code in anatomy.regions()}
     assert len([term for term, _ in written if term]) > 80
     assert {(term, code) for term, code in written if term} - told == {("HIP", "29836001")}  # of the joint
+
+
+@pytest.mark.parametrize(
+    ("text", "meanings"),
+    [
+        ("MAIN CAMPUS CHEST PA", ["Chest"]), ("Rene Costa, Knie", ["Knee"]), ("Wade, Cara: HAND", ["Hand"]),
+        ("kann Fraktur sein, HWS", ["Cervical spine"]), ("Main droite", ["Hand"]),
+        ("SEIN GAUCHE", ["Breast"]),
+    ],
+)  # fmt: skip
+def test_in_free_text_a_name_or_a_word_of_another_language_is_no_part_of_the_body(
+    text: str, meanings: list[str]
+) -> None:
+    found = TERMS.described(TERMS.wording.found_in(text))
+    assert [anatomy.regions()[code].meaning for code in found] == meanings
+
+
+@pytest.mark.parametrize(
+    ("text", "meanings"),
+    [("GENOU COTE DROIT", ["Knee"]), ("HWK", ["Cervical spine"]), ("MASCELLA", ["Mandible", "Maxilla"])],
+)
+def test_what_a_careful_reader_has_found(text: str, meanings: list[str]) -> None:
+    assert named(text) == meanings

@@ -15,6 +15,7 @@ from written import picture, write_dicom
 
 from dicomsort.errors import ExitCode
 from dicomsort.outcome import Reason, Status
+from dicomsort.system import locks
 
 Capture = pytest.CaptureFixture[str]
 
@@ -72,6 +73,24 @@ def test_nothing_else_in_the_output_changes_and_an_audit_takes_the_place_of_an_o
         written = {name: after.pop(name) for name in ("audit.csv", "studies.csv", "audit.html")}
         assert after == before
         assert all(written.values())
+
+
+def test_two_audits_of_one_output_do_not_write_into_each_others_files(out: Path, capfd: Capture) -> None:
+    (out / ".dicomsort").mkdir()
+    with locks.take(str(out / ".dicomsort")):
+        before = tree(out)
+        ran = inside(capfd, "audit", out, "--manifest-only", "--quiet")
+        assert (ran.code, ran.err.count("\n"), tree(out)) == (ExitCode.USAGE, 1, before)
+        assert "is being audited already" in ran.err
+    assert inside(capfd, "audit", out, "--manifest-only", "--quiet").code == 0
+
+
+def test_an_output_whose_own_folder_is_somebody_elses_is_audited_by_the_manifest(
+    out: Path, capfd: Capture
+) -> None:
+    (out / ".dicomsort").write_text("no folder")
+    assert inside(capfd, "audit", out, "--manifest-only", "--quiet").code == 0
+    assert len(by_name(out)) == 4
 
 
 @pytest.mark.parametrize("name", ["audit.csv", "studies.csv", "audit.html"])
@@ -163,6 +182,7 @@ def test_what_an_unknown_term_shows_is_told_where_most_of_its_images_agree(
         (["--fail-on", "agrees"], ExitCode.USAGE),
         (["--fail-on", "contradicts=2"], ExitCode.USAGE),
         (["--fail-on", "contradicts=x"], ExitCode.USAGE),
+        (["--fail-on", "contradicts="], ExitCode.USAGE),
         (["--fail-on", "missing=0.5"], ExitCode.USAGE),
     ],
 )
@@ -282,6 +302,18 @@ def test_own_terms_come_first(out: Path, tmp_path: Path, capfd: Capture) -> None
     words = ["--manifest-only", "--no-thumbnails", "-q", "--terms", str(terms)]
     assert inside(capfd, "audit", out, *words).code == 0
     assert by_name(out)["odd"]["body_part_verdict"] == "agrees"
+
+
+def test_a_table_in_another_encoding_is_told_in_plain_words(
+    out: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    terms = tmp_path / "terms.csv"
+    terms.write_bytes("term,code\nHüfte,29836001\n".encode("latin-1"))
+    ran = inside(capfd, "audit", out, "--manifest-only", "--terms", terms)
+    assert (ran.code, ran.err) == (
+        ExitCode.USAGE,
+        f"dicomsort: '{terms}' cannot be used: save it as CSV UTF-8\n",
+    )
 
 
 def coded(scheme: str, value: str) -> Sequence:

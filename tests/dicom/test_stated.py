@@ -25,7 +25,8 @@ from dicomsort.system.worker_pool import PoolSettings
 
 CHEST, PELVIS = "816094009", "816092008"
 TERMS = Wording.of(
-    [("THORAX", (CHEST,)), ("BECKEN", (PELVIS,)), ("胸部", (CHEST,))], telling=["BECKEN", "胸 部"]
+    [("THORAX", (CHEST,)), ("CHEST", (CHEST,)), ("BECKEN", (PELVIS,)), ("胸部", (CHEST,))],
+    telling=["BECKEN", "胸 部"],
 )
 ASKED = Asked(b"salt", TERMS, descriptions=True)
 
@@ -227,3 +228,71 @@ def test_workers_read_them(archive: Path) -> None:
     files = [str(path) for path in files_of(archive / "2019")]
     told = dict(isolation.read_all(partial(read_stated, asked=ASKED), files, PoolSettings(workers=1)))
     assert told == {path: read_stated(path, ASKED) for path in files}
+
+
+NAMED = {
+    "PatientName": "CANARY^HILDEGUND",
+    "PatientID": "ZQ-7714553",
+    "PatientBirthDate": "19390817",
+    "AccessionNumber": "A-99812",
+    "ResponsiblePerson": "OTTOKAR^KUCKUCK",
+}
+
+
+@pytest.mark.parametrize(
+    "value", ["HILDEGUND C", "ZQ 7714553", "CHEST CANARY", "A99812", "KUCKUCK 1939 08 17"]
+)
+def test_what_names_a_person_is_not_shown_wherever_it_stands(
+    tmp_path: Path, write_dicom: Write, value: str
+) -> None:
+    shown = dict.fromkeys(
+        ("BodyPartExamined", "ViewPosition", "Manufacturer", "ManufacturerModelName"), value
+    )
+    told = of(write_dicom(tmp_path / "a.dcm", **NAMED, **shown))
+    assert (told.body_part, told.body_part_filled) == ("", True)
+    assert (told.view_position, told.view_filled) == ("", True)
+    assert (told.manufacturer, told.device_model) == ("", "")
+    assert (told.body_part_codes or ()) == ((CHEST,) if "CHEST" in value else ())
+
+
+def test_a_term_is_shown_though_a_person_is_called_so(tmp_path: Path, write_dicom: Write) -> None:
+    names = {"PatientName": "CHEST^Chester", "PatientID": "THORAX-0001"}
+    for value in ("CHEST", "THORAX"):
+        assert of(write_dicom(tmp_path / "a.dcm", **names, BodyPartExamined=value)).body_part == value
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value"),
+    [("SCT", "19390817"), ("SCT", "7714553"), ("SRT", "A-99812"), ("SRT", "P-12345"), ("DCM", "7714553")],
+)
+def test_a_number_that_may_be_a_persons_is_no_code(
+    tmp_path: Path, write_dicom: Write, scheme: str, value: str
+) -> None:
+    region = Sequence([coded(scheme, value)])
+    assert of(write_dicom(tmp_path / "a.dcm", **NAMED, AnatomicRegionSequence=region)).region_codes == (
+        ("", ""),
+    )
+
+
+def test_of_several_parts_all_are_understood(tmp_path: Path, write_dicom: Write) -> None:
+    told = of(write_dicom(tmp_path / "a.dcm", BodyPartExamined=["THORAX", "BECKEN"]))
+    assert (told.body_part, told.body_part_codes) == ("", (CHEST, PELVIS))
+
+
+def test_what_many_headers_share_hides_nothing(tmp_path: Path, write_dicom: Write) -> None:
+    names = {"PatientName": "MONOCHROME2 DX", "InstitutionName": "Maker Medical Center"}
+    told = of(write_dicom(tmp_path / "a.dcm", **names, Manufacturer="Maker Medical"))
+    assert (told.manufacturer, told.photometric, told.modality) == ("Maker Medical", "MONOCHROME2", "DX")
+
+
+def test_an_empty_item_of_a_code_sequence_states_nothing(tmp_path: Path, write_dicom: Write) -> None:
+    view = coded("SCT", "399348003", ViewModifierCodeSequence=Sequence([Dataset()]))
+    told = of(
+        write_dicom(
+            tmp_path / "a.dcm",
+            AnatomicRegionSequence=Sequence([Dataset(), coded("", "")]),
+            ViewCodeSequence=Sequence([view]),
+        )
+    )
+    assert (told.region_codes, told.view_modifiers) == ((), ())
+    assert told.view_codes == (("SCT", "399348003"),)

@@ -109,3 +109,17 @@ def test_what_was_looked_up_is_remembered_and_never_without_bound(monkeypatch: p
 
 def test_it_travels_to_workers() -> None:
     assert pickle.loads(pickle.dumps(TERMS)) == TERMS  # noqa: S301
+
+
+def test_only_short_texts_are_remembered() -> None:
+    wording = Wording.of([("HAND", ("85562004",))])
+    assert wording.codes_of("HAND " * 10_000) == wording.codes_of("HAND") == ("85562004",)
+    assert [text for _, text in wording._seen] == ["HAND"]
+
+
+def test_a_text_of_terms_sides_and_single_letters_consists_of_terms() -> None:
+    wording = Wording.of([("HAND", ("85562004",)), ("C SPINE", ("122494005",)), ("AP", ())], sides=["LEFT"])
+    for text in ("HAND", "left hand AP", "C-SPINE", "hand x", ""):
+        assert wording.consists_of_terms(text)
+    for text in ("HAND MILLER", "HANDX", "4711", "ACC9981233"):
+        assert not wording.consists_of_terms(text)

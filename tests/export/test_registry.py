@@ -87,6 +87,28 @@ def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
         return done, list(csv.DictReader(file))
 
 
+def test_shards_that_wait_must_be_merged_first(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (out / "manifest.parts" / "2-of-2").mkdir(parents=True)
+    ran = inside(capfd, "registry", out, "--workers", "1")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "not merged yet" in ran.err
+    assert not (out / "registry.csv").exists()
+
+
+def test_a_table_of_an_output_is_no_key(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ran = inside(capfd, "registry", out, "--key", out / "manifest.csv", "--workers", "1")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
+    assert "is a file of an output" in ran.err
+    assert not (out / "registry.csv").exists()
+
+
+def test_the_manifest_stands_for_its_output(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert inside(capfd, "registry", out / "manifest.csv", "--workers", "1", "--quiet").code == 0
+    first = (out / "registry.csv").read_bytes()
+    assert inside(capfd, "registry", out, "--workers", "1", "--quiet").code == 0
+    assert (out / "registry.csv").read_bytes() == first
+
+
 def test_a_patient_has_one_row_with_all_that_was_sorted(out: Path) -> None:
     done, found = made(out)
     assert (done.patients, done.images, done.unread, done.missing) == (3, 5, (), ("fracture",))

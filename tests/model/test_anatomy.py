@@ -197,6 +197,8 @@ def test_a_table_codes_labels_and_leaves_the_others(
         ("label,code,meaning,parent\nspine,T-D3000,Chest,\n", "SNOMED CT identifier"),
         ("label,code,meaning,parent\nspine,816094009,Spine,\n", "816094009 is 'Chest' and not 'Spine'"),
         ("label,code,meaning,parent\nspine,123037004\n", "a meaning must be"),
+        ("label,code,meaning,parent\nspine,421060005,Spine,\n", "the check digit of 421060005 is wrong"),
+        ("label,code,meaning,parent\nspine,421060004,Spine,138875005\n", "the parent 138875005"),
     ],
 )
 def test_a_table_that_is_none_is_refused_in_one_line_and_nothing_changes(
