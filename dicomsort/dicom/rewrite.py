@@ -114,8 +114,7 @@ class Original:
     """An open DICOM file, its top level walked up to Pixel Data. Raises nearly anything on damaged data."""
 
     def __init__(self, file: BinaryIO) -> None:
-        facts = os.fstat(file.fileno())
-        self.stamp = FileStamp(facts.st_size, facts.st_mtime_ns)
+        self.stamp = _stamp(file)
         self._file = file
         self._meta = read_meta(file)
         self._start = file.tell()
@@ -128,6 +127,7 @@ class Original:
         self._walk()
 
     def _walk(self) -> None:
+        self._check_syntax()
         stream = self._stream()
         self._rest = stream.tell()
         short = {}
@@ -141,6 +141,15 @@ class Original:
         self._dataset = Dataset(short)
         if self._meta is not None:
             self._dataset.file_meta = self._meta
+
+    def _check_syntax(self) -> None:
+        """Raise ValueError if the elements have VRs, or none, against what the transfer syntax says.
+
+        Some programs read such a file all the same; a copy of it would hold elements of both kinds.
+        """
+        first = self._stream().read(6)
+        if len(first) == 6 and _names_vr(first) == self._implicit:
+            raise ValueError("not in the transfer syntax that it names")
 
     def _stream(self) -> BinaryIO:
         """Return the data set from its first byte on, inflated if it is deflated."""
@@ -186,8 +195,8 @@ class Original:
         uids: SOPInstanceUID, and further ones that are new. changes: by keyword. What they replace is kept
         in the Original Attributes Sequence (PS3.3 C.12.1.1.9), the program stands in the Contributing
         Equipment Sequence (C.12.1.1.5), and the Source Image Sequence (C.12.4) names the original. Returns
-        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and
-        ValueError if an element that is to be changed is too long.
+        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and ValueError if an
+        element that is to be changed is too long, or the original has changed meanwhile.
         """
         elements: dict[int, DataElement | None] = {int(Tag(keyword)): None for keyword in changes}
         elements |= self._new_elements({**changes, **uids}, note)
@@ -198,11 +207,16 @@ class Original:
             with open(temporary, "wb") as file:
                 hashing = _Hashing(file)
                 self._write(hashing, elements, uids["SOPInstanceUID"])
+            self._check_unchanged()
             publish(temporary, target)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
         return hashing.sha256
+
+    def _check_unchanged(self) -> None:
+        if _stamp(self._file) != self.stamp:
+            raise ValueError("the file has changed while it was read")
 
     def _new_elements(self, changes: Mapping[str, Value], note: Note) -> dict[int, DataElement]:
         here = note.at.astimezone(_zone(plain_text(self._dataset, "TimezoneOffsetFromUTC")))
@@ -271,10 +285,9 @@ class Original:
             left = dict(sorted(elements.items()))
             groups = {tag >> 16 for tag in left}
             for span in self._spans:
-                changed = span.tag in left
                 for tag in [tag for tag in left if tag <= span.tag]:
                     body.write(self._encoded(left.pop(tag)))
-                if not changed and not _is_length(span.tag, groups):
+                if span.tag not in elements and not _is_length(span.tag, groups):
                     _copy_to(stream, span.start, span.end, body)
             for element in left.values():
                 body.write(self._encoded(element))
@@ -321,6 +334,11 @@ def sop_instance_uid_in(path: str) -> str:
         return ""
 
 
+def _stamp(file: BinaryIO) -> FileStamp:
+    facts = os.fstat(file.fileno())
+    return FileStamp(facts.st_size, facts.st_mtime_ns)
+
+
 def _zone(offset: str) -> timezone | None:
     """Return the time zone of a header's dates and times (PS3.3 C.12.1.1.8); None for the local one."""
     if not re.fullmatch(r"[+-][01][0-9][0-5][0-9]", offset):
@@ -337,9 +355,13 @@ def _guessed(file: BinaryIO) -> UID:
     """Return the transfer syntax of a data set without file meta group, by its first element."""
     start = file.read(6)
     file.seek(-len(start), os.SEEK_CUR)
-    if not re.fullmatch(rb"[A-Z]{2}", start[4:6]):
+    if not _names_vr(start):
         return ImplicitVRLittleEndian
     return ExplicitVRBigEndian if start[0] == 0 else ExplicitVRLittleEndian
+
+
+def _names_vr(element: bytes) -> bool:
+    return re.fullmatch(rb"[A-Z]{2}", element[4:6]) is not None
 
 
 def _is_length(tag: int, groups: set[int]) -> bool:
