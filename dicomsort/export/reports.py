@@ -53,7 +53,7 @@ def describe(study: Study, how: Reporting) -> Outcome:
 
 
 def _identity(study: Study) -> Identity:
-    said = [f"{image.uid}={image.answer}" for image in study.images]
+    said = sorted(f"{image.uid}={image.answer}" for image in study.images)
     device = study.images[0].answer.models
     return Identity(
         uid_of(KIND, study.uid, *said), uid_of("reports", study.uid), uid_of("device", device), device
@@ -79,9 +79,10 @@ def _described(study: Study, identity: Identity, planned: Written, folder: str) 
 def _evaluations(image: Image) -> Iterator[Evaluation]:
     answer = image.answer
     if answer.region is not None:
-        trust = None if answer.by_person else answer.region_confidence
+        trust = None if answer.region_by_person else answer.region_confidence
         yield Evaluation(
             Code(answer.region.code, answer.region.meaning), True, trust, uid_of("region", image.uid)
         )
     if answer.view:
-        yield Evaluation(VIEW_CODES[answer.view], False, answer.view_confidence, uid_of("view", image.uid))
+        trust = None if answer.view_by_person else answer.view_confidence
+        yield Evaluation(VIEW_CODES[answer.view], False, trust, uid_of("view", image.uid))
