@@ -104,6 +104,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     if there is no manifest or the folder is none to write into, TargetError if it is full.
     """
     path = manifest_in(out)
+    manifest = read_manifest(path)
     home = os.path.dirname(os.path.abspath(path))
     shards.check_merged(home)
     run = RunFile(home)
@@ -111,7 +112,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     if settings.kind is Kind.SR:
         check_installed("--as sr", "highdicom")
     done = Annotated()
-    rows = _with_own_uid(read_manifest(path), done)
+    rows = _with_own_uid(manifest, done)
     images = _images(rows, home, run.anatomy, settings.min_confidence)
     writing = nullcontext() if settings.dry_run else journal(settings.folder)
     with writing as entries:

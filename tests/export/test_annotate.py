@@ -1,6 +1,7 @@
 """Corrected copies and reports of an output: written once, told in a journal, and taken away again."""
 
 import csv
+import errno
 import os
 import random
 import subprocess
@@ -21,6 +22,7 @@ from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Flaw, Kind
 from dicomsort.export.written import Left
 from dicomsort.outcome import Reason, Status
+from dicomsort.system import locks
 
 
 @pytest.fixture
@@ -280,3 +282,42 @@ def test_rows_in_review_are_left_to_a_person(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "in" / "a.dcm", StudyInstanceUID="2.25.6", SeriesInstanceUID="2.25.5")
     says = Says(status=Status.REVIEW, reasons=(Reason.UNLIKE,))
     assert run(output(tmp_path / "out", {path: says})).as_dict()["written"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nowhere", "--out", "copies"), "there is no manifest at 'nowhere'"),
+        (("out", "--out", ""), "--out is empty"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    words: tuple[str, ...],
+    told: str,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(out.parent)
+    before = tree(out.parent)
+    ran = inside(capfd, "annotate", *words, "--as", "instances")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert told in ran.err
+    assert tree(out.parent) == before
+
+
+def test_undo_leaves_an_empty_folder_and_says_of_one_it_cannot_write_that_it_cannot(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(out)
+    folder = str(out.parent / "copies")
+
+    def read_only(_path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "take", read_only)
+        with pytest.raises(TargetError, match="cannot be written: Read-only"):
+            undo(folder)
+    undo(folder)
+    assert os.listdir(folder) == []
