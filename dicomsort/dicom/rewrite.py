@@ -110,8 +110,30 @@ class _Writable(Protocol):
     def write(self, data: bytes, /) -> Any: ...
 
 
+class DamagedError(ValueError):
+    """A header cannot be read, or not be written again; it never quotes what stands there."""
+
+
+class ChangedError(DamagedError):
+    """A file has changed while it was copied."""
+
+
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    """Raise DamagedError for whatever pydicom raises in the block, which is nearly everything there is.
+
+    OSError and MemoryError stay what they are.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, DamagedError):
+        raise
+    except Exception as error:
+        raise DamagedError("the header is damaged") from error
+
+
 class Original:
-    """An open DICOM file, its top level walked up to Pixel Data. Raises nearly anything on damaged data."""
+    """An open DICOM file, its top level walked up to Pixel Data. Raises DamagedError, now or later."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.stamp = _stamp(file)
@@ -143,13 +165,13 @@ class Original:
             self._dataset.file_meta = self._meta
 
     def _check_syntax(self) -> None:
-        """Raise ValueError if the elements have VRs, or none, against what the transfer syntax says.
+        """Raise DamagedError if the elements have VRs, or none, against what the transfer syntax says.
 
         Some programs read such a file all the same; a copy of it would hold elements of both kinds.
         """
         first = self._stream().read(6)
         if len(first) == 6 and _names_vr(first) == self._implicit:
-            raise ValueError("not in the transfer syntax that it names")
+            raise DamagedError("not in the transfer syntax that it names")
 
     def _stream(self) -> BinaryIO:
         """Return the data set from its first byte on, inflated if it is deflated."""
@@ -162,11 +184,13 @@ class Original:
         """Whether it holds digital signatures (PS3.3 C.12.1.1.3), which a changed copy would break."""
         return any(span.tag == _MAC_PARAMETERS for span in self._spans)
 
+    @telling_damage()
     def uid(self, keyword: str) -> str:
         """Return a UID if it is made of digits and dots, else nothing."""
         return text(self._dataset, keyword, "UI")
 
     @property
+    @telling_damage()
     def tags(self) -> Tags:
         """What it says of anatomy and view."""
         return Tags(
@@ -189,19 +213,20 @@ class Original:
     def _items(self, keyword: str) -> list[Dataset]:
         return list(self._dataset.get(keyword) or ())
 
+    @telling_damage()
     def write(self, target: str, uids: Mapping[str, str], changes: Mapping[str, Value], note: Note) -> str:
         """Write a copy with other elements, whole or not at all; it tells what it was and who changed it.
 
         uids: SOPInstanceUID, and further ones that are new. changes: by keyword. What they replace is kept
         in the Original Attributes Sequence (PS3.3 C.12.1.1.9), the program stands in the Contributing
         Equipment Sequence (C.12.1.1.5), and the Source Image Sequence (C.12.4) names the original. Returns
-        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and ValueError if an
-        element that is to be changed is too long, or the original has changed meanwhile.
+        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and DamagedError if
+        an element that is to be changed is too long, or the original has changed meanwhile.
         """
         elements: dict[int, DataElement | None] = {int(Tag(keyword)): None for keyword in changes}
         elements |= self._new_elements({**changes, **uids}, note)
         if any(span.tag in elements and BaseTag(span.tag) not in self._dataset for span in self._spans):
-            raise ValueError("an element is too long to be changed")
+            raise DamagedError("an element is too long to be changed")
         temporary = temporary_for(target)
         try:
             with open(temporary, "wb") as file:
@@ -216,7 +241,7 @@ class Original:
 
     def _check_unchanged(self) -> None:
         if _stamp(self._file) != self.stamp:
-            raise ValueError("the file has changed while it was read")
+            raise ChangedError("the file has changed while it was read")
 
     def _new_elements(self, changes: Mapping[str, Value], note: Note) -> dict[int, DataElement]:
         here = note.at.astimezone(_zone(plain_text(self._dataset, "TimezoneOffsetFromUTC")))
@@ -319,9 +344,11 @@ class Original:
 
 @contextmanager
 def opened(path: str) -> Iterator[Original]:
-    """Yield the file, walked up to Pixel Data. Raises nearly anything on damaged data: see pydicom."""
+    """Yield the file, walked up to Pixel Data. Raises OSError, DamagedError."""
     with open(path, "rb") as file:
-        yield Original(file)
+        with telling_damage():
+            original = Original(file)
+        yield original
 
 
 def sop_instance_uid_in(path: str) -> str:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from dicomsort import __version__
-from dicomsort.dicom.rewrite import SOFTWARE, Code
+from dicomsort.dicom.rewrite import SOFTWARE, Code, telling_damage
 
 _HEADER_TAGS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -79,8 +79,8 @@ class Identity:
 
 
 def read_for_report(path: str) -> Dataset:
-    """Read what a report repeats of an image. Raises nearly anything on damaged data: see pydicom."""
-    with warnings.catch_warnings():
+    """Read what a report repeats of an image. Raises OSError, DamagedError."""
+    with telling_damage(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's quote header values
         image = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
         for keyword in _REQUIRED:

@@ -48,8 +48,11 @@ def describe(study: Study, how: Reporting) -> Outcome:
     planned = Written(file, tuple(image.source for image in study.images), KIND)
     if how.dry_run:
         return foreseen(planned, how.folder)
-    there = found(planned, how.folder, identity.instance)
-    return there or guarded(lambda: _described(study, identity, planned, how.folder))
+    return guarded(
+        lambda: (
+            found(planned, how.folder, identity.instance) or _described(study, identity, planned, how.folder)
+        )
+    )
 
 
 def _identity(study: Study) -> Identity:

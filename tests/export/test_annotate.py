@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -17,10 +19,14 @@ from program import command, inside
 from pydicom.dataset import Dataset
 from written import write_dicom
 
+from dicomsort.audit.terms import Terms
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.export.answers import Answer
+from dicomsort.export.instances import Correcting, Image, correct
 from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Flaw, Kind
 from dicomsort.export.written import Left
+from dicomsort.model.anatomy import region_of
 from dicomsort.outcome import Reason, Status
 from dicomsort.system import locks
 
@@ -321,3 +327,13 @@ def test_undo_leaves_an_empty_folder_and_says_of_one_it_cannot_write_that_it_can
             undo(folder)
     undo(folder)
     assert os.listdir(folder) == []
+
+
+def test_a_fault_of_this_program_is_not_told_as_a_damaged_file(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", BodyPartExamined="HAND", StudyInstanceUID="2.25.6")
+    answer = Answer(region_of("chest"))
+    image = Image(str(path), str(path), None, "2.25.1", "2.25.6", answer)
+    broken: Any = None  # no table of terms
+    assert correct(image, Correcting(str(tmp_path), broken, datetime.now(UTC))) is Left.INTERNAL
+    path.write_bytes(path.read_bytes().replace(b"\x18\0\x15\0CS", b"\x08\0\x18\x22LO"))
+    assert correct(image, Correcting(str(tmp_path), Terms.load(None), datetime.now(UTC))) is Left.UNREADABLE
