@@ -183,9 +183,13 @@ def _reports(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[Ou
         studies.setdefault(image.study, []).append(image)
     for _ in studies.pop("", ()):
         yield Left.NO_UIDS
-    found = (Study(uid, tuple(group)) for uid, group in studies.items())
+    found = (Study(uid, tuple(sorted(group, key=_uid))) for uid, group in studies.items())
     how = Reporting(settings.folder, settings.dry_run)
     yield from _all(partial(describe, how=how), found, settings)
+
+
+def _uid(image: Image) -> str:
+    return image.uid
 
 
 def _all(

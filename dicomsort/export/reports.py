@@ -24,7 +24,7 @@ KIND = "report"
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The images of a study of which something is sure."""
+    """The images of a study of which something is sure, in the order of their UIDs."""
 
     uid: str
     images: tuple[Image, ...]
@@ -56,7 +56,7 @@ def describe(study: Study, how: Reporting) -> Outcome:
 
 
 def _identity(study: Study) -> Identity:
-    said = sorted(f"{image.uid}={image.answer}" for image in study.images)
+    said = [f"{image.uid}={image.answer}" for image in study.images]
     device = study.images[0].answer.models
     return Identity(
         uid_of(KIND, study.uid, *said), uid_of("reports", study.uid), uid_of("device", device), device
