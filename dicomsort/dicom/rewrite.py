@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, BinaryIO, Protocol
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -323,8 +324,14 @@ class Original:
             return b""
         buffer = DicomBytesIO()
         buffer.is_implicit_VR, buffer.is_little_endian = self._implicit, self._little
-        write_data_element(buffer, element)
+        write_data_element(buffer, element, self._encoding)
         return buffer.getvalue()
+
+    @property
+    def _encoding(self) -> str:
+        """How new texts are written: in the first of the file's character sets, ASCII if it names none."""
+        first, *_ = convert_encodings(self._dataset.get("SpecificCharacterSet"))
+        return "ascii" if first == default_encoding else first
 
     def _new_meta(self, uid: str) -> bytes:
         """Return preamble, prefix and file meta group (PS3.10 7.1)."""

@@ -311,3 +311,21 @@ def test_a_file_that_changes_while_it_is_copied_gets_no_copy(tmp_path: Path) -> 
         with pytest.raises(ChangedError):
             original.write(str(tmp_path / "out.dcm"), UIDS, CHANGES, NOTE)
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("sets", "meaning"),
+    [
+        ("ISO_IR 100", "Thorax à gauche"),
+        ("ISO_IR 192", "胸部"),
+        (["", "ISO 2022 IR 87"], "Chest"),
+        ("", "Chest"),
+    ],
+    ids=str,
+)
+def test_the_meaning_of_a_region_is_spelled_in_the_characters_of_the_file(
+    sets: Any, meaning: str, tmp_path: Path
+) -> None:
+    source = hand(tmp_path / "in.dcm", SpecificCharacterSet=sets)
+    after = copy_of(source, tmp_path / "out.dcm", {"AnatomicRegionSequence": Code("816094009", meaning)})
+    assert after.AnatomicRegionSequence[0].CodeMeaning == meaning
