@@ -113,7 +113,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
         check_installed("--as sr", "highdicom")
     done = Annotated()
     rows = _with_own_uid(manifest, done)
-    images = _images(rows, home, run.anatomy, settings.min_confidence)
+    images = _once(_images(rows, home, run.anatomy, settings.min_confidence), done)
     writing = nullcontext() if settings.dry_run else journal(settings.folder)
     with writing as entries:
         for outcome in _outcomes(images, settings):
@@ -164,6 +164,18 @@ def _images(rows: Iterable[ManifestRow], home: str, known: Anatomy, least: float
             stamp = row.stamp if path == row.path else None
             uids = row.header.sop_instance_uid, row.header.study_instance_uid
             yield Image(path, row.path, stamp, *uids, answer)
+
+
+def _once(images: Iterable[Image], done: Annotated) -> Iterator[Image]:
+    """Yield the first image of each SOP Instance UID, for an output may keep duplicates without a word."""
+    seen = set[int]()
+    for image in images:
+        known = hash(image.uid)
+        if image.uid and known in seen:
+            done.left[Left.SAME_UID] += 1
+        else:
+            seen.add(known)
+            yield image
 
 
 def _outcomes(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[Outcome]:

@@ -236,10 +236,11 @@ def test_a_signed_file_and_one_without_uids_are_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_an_image_that_shares_its_uid_with_another_is_left(kind: Kind, tmp_path: Path) -> None:
     uids = {"SOPInstanceUID": "2.25.3", "SeriesInstanceUID": "2.25.5", "StudyInstanceUID": "2.25.6"}
-    first, second = (write_dicom(tmp_path / "in" / name, **uids) for name in ("a.dcm", "b.dcm"))
-    out = output(tmp_path / "out", {first: Says(), second: Says(reasons=(Reason.SAME_UID,))})
+    first, second, third = (write_dicom(tmp_path / "in" / f"{name}.dcm", **uids) for name in "abc")
+    kept = Says()  # a duplicate that --keep-duplicates has kept, or another image: no reason tells
+    out = output(tmp_path / "out", {first: Says(), second: Says(reasons=(Reason.SAME_UID,)), third: kept})
     done = run(out, kind)
-    assert (done.written, done.images, dict(done.left)) == (1, 1, {Left.SAME_UID: 1})
+    assert (done.written, done.images, dict(done.left)) == (1, 1, {Left.SAME_UID: 2})
 
 
 def test_another_file_of_the_name_is_left_alone(out: Path) -> None:
