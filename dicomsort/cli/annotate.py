@@ -8,6 +8,7 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.errors import UsageError
 from dicomsort.export.kinds import ANNOTATIONS, Flaw, Kind
 from dicomsort.manifest.names import manifest_in
 from dicomsort.system.worker_pool import pool_settings, warm_up
@@ -65,6 +66,8 @@ def annotate(
         from dicomsort.export.annotate import AnnotateSettings  # noqa: PLC0415
         from dicomsort.export.annotate import annotate as write  # noqa: PLC0415
 
+        if not folder:
+            raise UsageError("--out is empty: name a folder")
         wanted = tuple(flaw) if flaw else tuple(Flaw)
         settings = AnnotateSettings(
             kind, os.path.abspath(folder), min_confidence, wanted, dry_run,

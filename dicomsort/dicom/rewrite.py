@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, BinaryIO, Protocol
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -110,12 +111,33 @@ class _Writable(Protocol):
     def write(self, data: bytes, /) -> Any: ...
 
 
+class DamagedError(ValueError):
+    """A header cannot be read, or not be written again; it never quotes what stands there."""
+
+
+class ChangedError(DamagedError):
+    """A file has changed while it was copied."""
+
+
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    """Raise DamagedError for whatever pydicom raises in the block, which is nearly everything there is.
+
+    OSError and MemoryError stay what they are.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, DamagedError):
+        raise
+    except Exception as error:
+        raise DamagedError("the header is damaged") from error
+
+
 class Original:
-    """An open DICOM file, its top level walked up to Pixel Data. Raises nearly anything on damaged data."""
+    """An open DICOM file, its top level walked up to Pixel Data. Raises DamagedError, now or later."""
 
     def __init__(self, file: BinaryIO) -> None:
-        facts = os.fstat(file.fileno())
-        self.stamp = FileStamp(facts.st_size, facts.st_mtime_ns)
+        self.stamp = _stamp(file)
         self._file = file
         self._meta = read_meta(file)
         self._start = file.tell()
@@ -128,6 +150,7 @@ class Original:
         self._walk()
 
     def _walk(self) -> None:
+        self._check_syntax()
         stream = self._stream()
         self._rest = stream.tell()
         short = {}
@@ -142,6 +165,15 @@ class Original:
         if self._meta is not None:
             self._dataset.file_meta = self._meta
 
+    def _check_syntax(self) -> None:
+        """Raise DamagedError if the elements have VRs, or none, against what the transfer syntax says.
+
+        Some programs read such a file all the same; a copy of it would hold elements of both kinds.
+        """
+        first = self._stream().read(6)
+        if len(first) == 6 and _names_vr(first) == self._implicit:
+            raise DamagedError("not in the transfer syntax that it names")
+
     def _stream(self) -> BinaryIO:
         """Return the data set from its first byte on, inflated if it is deflated."""
         self._file.seek(self._start)
@@ -153,11 +185,13 @@ class Original:
         """Whether it holds digital signatures (PS3.3 C.12.1.1.3), which a changed copy would break."""
         return any(span.tag == _MAC_PARAMETERS for span in self._spans)
 
+    @telling_damage()
     def uid(self, keyword: str) -> str:
         """Return a UID if it is made of digits and dots, else nothing."""
         return text(self._dataset, keyword, "UI")
 
     @property
+    @telling_damage()
     def tags(self) -> Tags:
         """What it says of anatomy and view."""
         return Tags(
@@ -180,29 +214,35 @@ class Original:
     def _items(self, keyword: str) -> list[Dataset]:
         return list(self._dataset.get(keyword) or ())
 
+    @telling_damage()
     def write(self, target: str, uids: Mapping[str, str], changes: Mapping[str, Value], note: Note) -> str:
         """Write a copy with other elements, whole or not at all; it tells what it was and who changed it.
 
         uids: SOPInstanceUID, and further ones that are new. changes: by keyword. What they replace is kept
         in the Original Attributes Sequence (PS3.3 C.12.1.1.9), the program stands in the Contributing
         Equipment Sequence (C.12.1.1.5), and the Source Image Sequence (C.12.4) names the original. Returns
-        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and
-        ValueError if an element that is to be changed is too long.
+        the SHA-256 of the file in hex. Raises FileExistsError, or any other OSError, and DamagedError if
+        an element that is to be changed is too long, or the original has changed meanwhile.
         """
         elements: dict[int, DataElement | None] = {int(Tag(keyword)): None for keyword in changes}
         elements |= self._new_elements({**changes, **uids}, note)
         if any(span.tag in elements and BaseTag(span.tag) not in self._dataset for span in self._spans):
-            raise ValueError("an element is too long to be changed")
+            raise DamagedError("an element is too long to be changed")
         temporary = temporary_for(target)
         try:
             with open(temporary, "wb") as file:
                 hashing = _Hashing(file)
                 self._write(hashing, elements, uids["SOPInstanceUID"])
+            self._check_unchanged()
             publish(temporary, target)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
         return hashing.sha256
+
+    def _check_unchanged(self) -> None:
+        if _stamp(self._file) != self.stamp:
+            raise ChangedError("the file has changed while it was read")
 
     def _new_elements(self, changes: Mapping[str, Value], note: Note) -> dict[int, DataElement]:
         here = note.at.astimezone(_zone(plain_text(self._dataset, "TimezoneOffsetFromUTC")))
@@ -271,10 +311,9 @@ class Original:
             left = dict(sorted(elements.items()))
             groups = {tag >> 16 for tag in left}
             for span in self._spans:
-                changed = span.tag in left
                 for tag in [tag for tag in left if tag <= span.tag]:
                     body.write(self._encoded(left.pop(tag)))
-                if not changed and not _is_length(span.tag, groups):
+                if span.tag not in elements and not _is_length(span.tag, groups):
                     _copy_to(stream, span.start, span.end, body)
             for element in left.values():
                 body.write(self._encoded(element))
@@ -285,8 +324,14 @@ class Original:
             return b""
         buffer = DicomBytesIO()
         buffer.is_implicit_VR, buffer.is_little_endian = self._implicit, self._little
-        write_data_element(buffer, element)
+        write_data_element(buffer, element, self._encoding)
         return buffer.getvalue()
+
+    @property
+    def _encoding(self) -> str:
+        """How new texts are written: in the first of the file's character sets, ASCII if it names none."""
+        first, *_ = convert_encodings(self._dataset.get("SpecificCharacterSet"))
+        return "ascii" if first == default_encoding else first
 
     def _new_meta(self, uid: str) -> bytes:
         """Return preamble, prefix and file meta group (PS3.10 7.1)."""
@@ -306,9 +351,11 @@ class Original:
 
 @contextmanager
 def opened(path: str) -> Iterator[Original]:
-    """Yield the file, walked up to Pixel Data. Raises nearly anything on damaged data: see pydicom."""
+    """Yield the file, walked up to Pixel Data. Raises OSError, DamagedError."""
     with open(path, "rb") as file:
-        yield Original(file)
+        with telling_damage():
+            original = Original(file)
+        yield original
 
 
 def sop_instance_uid_in(path: str) -> str:
@@ -319,6 +366,11 @@ def sop_instance_uid_in(path: str) -> str:
         return "" if meta is None else text(meta, "MediaStorageSOPInstanceUID", "UI")
     except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
         return ""
+
+
+def _stamp(file: BinaryIO) -> FileStamp:
+    facts = os.fstat(file.fileno())
+    return FileStamp(facts.st_size, facts.st_mtime_ns)
 
 
 def _zone(offset: str) -> timezone | None:
@@ -337,9 +389,13 @@ def _guessed(file: BinaryIO) -> UID:
     """Return the transfer syntax of a data set without file meta group, by its first element."""
     start = file.read(6)
     file.seek(-len(start), os.SEEK_CUR)
-    if not re.fullmatch(rb"[A-Z]{2}", start[4:6]):
+    if not _names_vr(start):
         return ImplicitVRLittleEndian
     return ExplicitVRBigEndian if start[0] == 0 else ExplicitVRLittleEndian
+
+
+def _names_vr(element: bytes) -> bool:
+    return re.fullmatch(rb"[A-Z]{2}", element[4:6]) is not None
 
 
 def _is_length(tag: int, groups: set[int]) -> bool:

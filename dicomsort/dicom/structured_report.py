@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from dicomsort import __version__
-from dicomsort.dicom.rewrite import SOFTWARE, Code
+from dicomsort.dicom.rewrite import SOFTWARE, Code, telling_damage
 
 _HEADER_TAGS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -43,6 +43,7 @@ _DEVICE = CodedConcept("121007", "DCM", "Device")
 _RADIOGRAPHY = CodedConcept("168537006", "SCT", "Plain radiography")
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)  # its warnings quote the patient's name
 
+_UTF8 = str(SpecificCharacterSetValues.UNICODE_IN_UTF8.value)
 _SERIES_NUMBER = 9100
 """Far from those of modalities."""
 
@@ -79,8 +80,8 @@ class Identity:
 
 
 def read_for_report(path: str) -> Dataset:
-    """Read what a report repeats of an image. Raises nearly anything on damaged data: see pydicom."""
-    with warnings.catch_warnings():
+    """Read what a report repeats of an image. Raises OSError, DamagedError."""
+    with telling_damage(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's quote header values
         image = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
         for keyword in _REQUIRED:
@@ -114,7 +115,7 @@ def report(images: Sequence[Evaluated], identity: Identity) -> bytes:
             manufacturer_model_name=SOFTWARE,
             software_versions=__version__,
             series_description="Anatomy and view",
-            specific_character_set=_character_set(images[0].image),
+            specific_character_set=_character_set(images),
             is_complete=True,
         )
         buffer = io.BytesIO()
@@ -122,13 +123,16 @@ def report(images: Sequence[Evaluated], identity: Identity) -> bytes:
     return buffer.getvalue()
 
 
-def _character_set(image: Dataset) -> str | list[str] | None:
-    r"""Return the Specific Character Set of the report: that of the image, as far as highdicom takes it.
+def _character_set(images: Sequence[Evaluated]) -> str | list[str] | None:
+    r"""Return the Specific Character Set of the report: that of the images, as far as highdicom takes it.
 
     PS3.3 C.12.1.1.2: an empty first value of several means ISO 2022 IR 6, as in `\\ISO 2022 IR 87`. None for
-    the default repertoire, UTF-8 (ISO_IR 192) for what highdicom does not know.
+    the default repertoire, UTF-8 (ISO_IR 192) for what highdicom does not know, or a region whose meaning is
+    not in ASCII.
     """
-    stated: str | MutableSequence[str] = image.get("SpecificCharacterSet") or ""
+    if not all(said.code.meaning.isascii() for one in images for said in one.evaluations):
+        return _UTF8
+    stated: str | MutableSequence[str] = images[0].image.get("SpecificCharacterSet") or ""
     if isinstance(stated, str):
         return _known([stated])[0] if stated not in ("", "ISO_IR 6") else None
     return _known([value or "ISO 2022 IR 6" for value in stated])
@@ -136,7 +140,7 @@ def _character_set(image: Dataset) -> str | list[str] | None:
 
 def _known(sets: list[str]) -> list[str]:
     known = {one.value for one in SpecificCharacterSetValues}
-    return sets if known.issuperset(sets) else [SpecificCharacterSetValues.UNICODE_IN_UTF8.value]
+    return sets if known.issuperset(sets) else [_UTF8]
 
 
 def _observer(identity: Identity) -> sr.ObserverContext:

@@ -104,6 +104,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     if there is no manifest or the folder is none to write into, TargetError if it is full.
     """
     path = manifest_in(out)
+    manifest = read_manifest(path)
     home = os.path.dirname(os.path.abspath(path))
     shards.check_merged(home)
     run = RunFile(home)
@@ -111,8 +112,8 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     if settings.kind is Kind.SR:
         check_installed("--as sr", "highdicom")
     done = Annotated()
-    rows = _with_own_uid(read_manifest(path), done)
-    images = _images(rows, home, run.anatomy, settings.min_confidence)
+    rows = _with_own_uid(manifest, done)
+    images = _once(_images(rows, home, run.anatomy, settings.min_confidence), done)
     writing = nullcontext() if settings.dry_run else journal(settings.folder)
     with writing as entries:
         for outcome in _outcomes(images, settings):
@@ -165,6 +166,18 @@ def _images(rows: Iterable[ManifestRow], home: str, known: Anatomy, least: float
             yield Image(path, row.path, stamp, *uids, answer)
 
 
+def _once(images: Iterable[Image], done: Annotated) -> Iterator[Image]:
+    """Yield the first image of each SOP Instance UID, for an output may keep duplicates without a word."""
+    seen = set[int]()
+    for image in images:
+        known = hash(image.uid)
+        if image.uid and known in seen:
+            done.left[Left.SAME_UID] += 1
+        else:
+            seen.add(known)
+            yield image
+
+
 def _outcomes(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[Outcome]:
     if settings.kind is Kind.SR:
         yield from _reports(images, settings)
@@ -182,9 +195,13 @@ def _reports(images: Iterator[Image], settings: AnnotateSettings) -> Iterator[Ou
         studies.setdefault(image.study, []).append(image)
     for _ in studies.pop("", ()):
         yield Left.NO_UIDS
-    found = (Study(uid, tuple(group)) for uid, group in studies.items())
+    found = (Study(uid, tuple(sorted(group, key=_uid))) for uid, group in studies.items())
     how = Reporting(settings.folder, settings.dry_run)
     yield from _all(partial(describe, how=how), found, settings)
+
+
+def _uid(image: Image) -> str:
+    return image.uid
 
 
 def _all(

@@ -12,7 +12,8 @@ VIEWS = ("frontal", "lateral", "oblique")
 """Labels that name a view; a head with others names none."""
 
 _TOLD = (Status.SORTED, Status.REVIEW, Status.PLANNED)
-_PERSON = 1.0
+_PERSON = "a person"
+_CERTAIN = 1.0
 _DOUBTS = FOR_REVIEW - {Reason.CONTRADICTION}
 
 
@@ -20,42 +21,50 @@ _DOUBTS = FOR_REVIEW - {Reason.CONTRADICTION}
 class Answer:
     """What is sure of an image.
 
-    region, view: None and empty where nothing is. region_confidence, view_confidence: 0..1. by_person:
-    whether a person decided what the deciding model says. models: name@sha256[:12] of each, with `+` between
-    them.
+    region, view: None and empty where nothing is. region_confidence, view_confidence: 0..1.
+    region_by_person, view_by_person: whether a person decided it, and not a model. models:
+    name@sha256[:12] of each, with `+` between them.
     """
 
     region: Region | None = None
     region_confidence: float = 0.0
     view: str = ""
     view_confidence: float = 0.0
-    by_person: bool = False
+    region_by_person: bool = False
+    view_by_person: bool = False
     models: str = ""
 
     @property
     def decided_by(self) -> str:
         """Who says so, in words."""
-        if not self.by_person:
-            return self.models
-        return f"a person, the view by {self.models}" if self.view else "a person"
+        region, view = (
+            _PERSON if one else self.models for one in (self.region_by_person, self.view_by_person)
+        )
+        if self.region is None or not self.view or region == view:
+            return region if self.region is not None else view
+        return f"{region}, the view by {view}"
 
 
 def answer_of(row: ManifestRow, known: Anatomy, least: float) -> Answer | None:
     """Return what is sure of a row's image; None if nothing is.
 
     known: what the labels of each head mean. least: the confidence, 0..1, from which on a model is believed.
-    A person is always believed, and what waits for one is not, but for a header that contradicts the picture:
-    of models counts what they see on the pixels alone. Where sure heads name regions of which none holds the
-    other, none is believed.
+    A person is always believed, whatever models say, and what waits for one is not, but for a header that
+    contradicts the picture: of models counts what they see on the pixels alone. Where sure heads name regions
+    of which none holds the other, none is believed.
     """
     if not _counts(row):
         return None
     sure = {head: (label, trust) for head, label, trust in _said(row) if trust >= least}
-    region, trust = _region(sure, known)
-    view, seen = _view(sure)
+    person = row.reviewed_label
+    decided = anatomy.looked_up(known, "", person) if person else None
+    region, trust = _region(sure, known, decided)
+    view, seen = (person, _CERTAIN) if person in VIEWS else _view(sure)
     if region is None and not view:
         return None
-    return Answer(region, trust, view, seen, bool(row.reviewed_label), row.model)
+    return Answer(
+        region, trust, view, seen, region is not None and region == decided, person in VIEWS, row.model
+    )
 
 
 def _counts(row: ManifestRow) -> bool:
@@ -67,7 +76,7 @@ def _counts(row: ManifestRow) -> bool:
 def _said(row: ManifestRow) -> Iterator[tuple[str, str, float]]:
     """Yield (head, label, confidence); the head that decides is ""."""
     if row.reviewed_label:
-        yield "", row.reviewed_label, _PERSON
+        yield "", row.reviewed_label, _CERTAIN
     elif row.pixel_label and row.pixel_confidence is not None:
         yield "", row.pixel_label, row.pixel_confidence
     elif row.label and row.confidence is not None:
@@ -76,16 +85,22 @@ def _said(row: ManifestRow) -> Iterator[tuple[str, str, float]]:
         yield head, answer.label, answer.confidence
 
 
-def _region(sure: Mapping[str, tuple[str, float]], known: Anatomy) -> tuple[Region | None, float]:
-    """Return the region that all sure answers agree on, the finest of them, and how sure it is."""
+def _region(
+    sure: Mapping[str, tuple[str, float]], known: Anatomy, decided: Region | None
+) -> tuple[Region | None, float]:
+    """Return the region that all sure answers agree on, the finest of them, and how sure it is.
+
+    decided: by a person; what contradicts that does not count.
+    """
     named = {
         head: (region, trust)
         for head, (label, trust) in sure.items()
         if (region := anatomy.looked_up(known, head, label)) is not None
+        and (decided is None or related(region.code, decided.code))
     }
-    found = anatomy.agreed(known, {head: label for head, (label, _) in sure.items()})
+    found = anatomy.agreed(known, {head: sure[head][0] for head in named})
     if found is None or not all(related(region.code, found.code) for region, _ in named.values()):
-        return None, 0.0
+        return decided, _CERTAIN * (decided is not None)
     return found, max(trust for region, trust in named.values() if region.code == found.code)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.export.kinds import ANNOTATIONS
@@ -91,15 +92,21 @@ def journal(folder: str) -> Iterator[Journal]:
     """
     try:
         os.makedirs(folder, exist_ok=True)
-        lock = locks.take(folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    with lock:
+    with _locked(folder):
         writing = Journal(folder)
         try:
             yield writing
         finally:
             writing.write()
+
+
+def _locked(folder: str) -> TextIO:
+    try:
+        return locks.take(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def entries(folder: str) -> list[Entry]:
@@ -135,7 +142,7 @@ def undo(folder: str, verify: bool = False, step: Step = lambda: None) -> PlanRe
     verify: by its bytes too. What has changed stays, as does a copy whose source is gone, and so do their
     rows. Nothing else is touched. Raises UsageError, TargetError.
     """
-    with locks.take(folder):
+    with _locked(folder):
         done, stay = PlanResult(), []
         for entry in entries(folder):
             step()
@@ -145,6 +152,8 @@ def undo(folder: str, verify: bool = False, step: Step = lambda: None) -> PlanRe
             else:
                 done.done += 1
         _keep(folder, stay)
+        if not stay:
+            locks.remove(folder)
     return done
 
 

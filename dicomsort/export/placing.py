@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from dicomsort.dicom.rewrite import sop_instance_uid_in
+from dicomsort.dicom.rewrite import ChangedError, DamagedError, sop_instance_uid_in
 from dicomsort.export.written import Left, Outcome, Written
 from dicomsort.system.atomic import write_new
 
@@ -14,15 +14,22 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def guarded(work: Callable[[], Outcome]) -> Outcome:
-    """Return what becomes of a file; whatever its reading raises is a value, but for lack of memory."""
+    """Return what becomes of a file; whatever its reading raises is a value, but for lack of memory.
+
+    What is no trouble of the file is one of this program, and is called that.
+    """
     try:
         return work()
     except MemoryError:
         raise
     except FileNotFoundError:
         return Left.GONE
-    except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
+    except ChangedError:
+        return Left.CHANGED
+    except (OSError, DamagedError):
         return Left.UNREADABLE
+    except Exception:  # noqa: BLE001  (the other files must not wait for it)
+        return Left.INTERNAL
 
 
 def foreseen(planned: Written, folder: str) -> Written:

@@ -24,7 +24,7 @@ KIND = "report"
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The images of a study of which something is sure."""
+    """The images of a study of which something is sure, in the order of their UIDs."""
 
     uid: str
     images: tuple[Image, ...]
@@ -48,8 +48,11 @@ def describe(study: Study, how: Reporting) -> Outcome:
     planned = Written(file, tuple(image.source for image in study.images), KIND)
     if how.dry_run:
         return foreseen(planned, how.folder)
-    there = found(planned, how.folder, identity.instance)
-    return there or guarded(lambda: _described(study, identity, planned, how.folder))
+    return guarded(
+        lambda: (
+            found(planned, how.folder, identity.instance) or _described(study, identity, planned, how.folder)
+        )
+    )
 
 
 def _identity(study: Study) -> Identity:
@@ -79,9 +82,10 @@ def _described(study: Study, identity: Identity, planned: Written, folder: str) 
 def _evaluations(image: Image) -> Iterator[Evaluation]:
     answer = image.answer
     if answer.region is not None:
-        trust = None if answer.by_person else answer.region_confidence
+        trust = None if answer.region_by_person else answer.region_confidence
         yield Evaluation(
             Code(answer.region.code, answer.region.meaning), True, trust, uid_of("region", image.uid)
         )
     if answer.view:
-        yield Evaluation(VIEW_CODES[answer.view], False, answer.view_confidence, uid_of("view", image.uid))
+        trust = None if answer.view_by_person else answer.view_confidence
+        yield Evaluation(VIEW_CODES[answer.view], False, trust, uid_of("view", image.uid))

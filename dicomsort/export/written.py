@@ -20,6 +20,7 @@ class Left(StrEnum):
     NOT_WRITTEN = "file could not be written (see the folder's permissions)"
     FULL = "folder is full or cannot be written"
     NO_REPORT = "header lacks, or misspells, what a report must repeat"
+    INTERNAL = "internal error, please report it"
     WORKER_DIED = "reading this file ended its process (crash or out of memory)"
     TOO_SLOW = "reading took longer than the time limit"
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from written import write_dicom
 
-from dicomsort.dicom.rewrite import IMPLEMENTATION, Code, Note, Value, opened, sop_instance_uid_in
+from dicomsort.dicom.rewrite import (
+    IMPLEMENTATION,
+    ChangedError,
+    Code,
+    Note,
+    Value,
+    opened,
+    sop_instance_uid_in,
+)
 
 CHEST = Code("816094009", "Chest")
 WHEN = datetime(2026, 1, 2, 23, 4, 5, tzinfo=UTC)
@@ -253,3 +262,70 @@ def test_the_uid_of_a_file_is_found_without_reading_it_and_nothing_in_what_is_no
     (tmp_path / "no.dcm").write_bytes(b"nothing")
     assert sop_instance_uid_in(str(tmp_path / "no.dcm")) == ""
     assert sop_instance_uid_in(str(tmp_path / "gone.dcm")) == ""
+
+
+def _without_order(whole: bytes) -> bytes:
+    """Body Part Examined behind the Series Instance UID, where no element of group 18 should be."""
+    part = whole.index(b"\x18\0\x15\0CS")
+    element = whole[part : part + 12]
+    return _behind_series(whole[:part] + whole[part + 12 :], element)
+
+
+def _twice(whole: bytes) -> bytes:
+    return _behind_series(whole, b"\x18\0\x15\0CS\4\0FOOT")
+
+
+def _behind_series(whole: bytes, element: bytes) -> bytes:
+    series = whole.index(b"\x20\0\x0e\0UI")
+    end = series + 8 + int.from_bytes(whole[series + 6 : series + 8], "little")
+    return whole[:end] + element + whole[end:]
+
+
+@pytest.mark.parametrize("spoiled", [_without_order, _twice])
+def test_an_old_value_that_stands_out_of_order_or_twice_does_not_come_back(
+    spoiled: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    source = hand(tmp_path / "in.dcm")
+    source.write_bytes(spoiled(source.read_bytes()))
+    assert copy_of(source, tmp_path / "out.dcm").BodyPartExamined == "CHEST"
+    assert (tmp_path / "out.dcm").read_bytes().count(b"\x18\0\x15\0CS\6\0") == 1
+
+
+@pytest.mark.parametrize("syntaxes", [NATIVE[:2], NATIVE[1::-1]])
+def test_a_file_that_is_not_in_the_syntax_it_names_gets_no_copy_of_two_syntaxes(
+    syntaxes: list[str], tmp_path: Path
+) -> None:
+    told, used = (hand(tmp_path / f"{syntax}.dcm", syntax=syntax).read_bytes() for syntax in syntaxes)
+    first = b"\x08\0\x16\0"
+    mixed = tmp_path / "mixed.dcm"
+    mixed.write_bytes(told[: told.index(first)] + used[used.index(first) :])
+    with pytest.raises(ValueError, match="transfer syntax"), opened(str(mixed)):
+        pass
+
+
+def test_a_file_that_changes_while_it_is_copied_gets_no_copy(tmp_path: Path) -> None:
+    source = hand(tmp_path / "in.dcm")
+    with opened(str(source)) as original:
+        with source.open("ab") as file:
+            file.truncate(source.stat().st_size - 4)
+        with pytest.raises(ChangedError):
+            original.write(str(tmp_path / "out.dcm"), UIDS, CHANGES, NOTE)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("sets", "meaning"),
+    [
+        ("ISO_IR 100", "Thorax à gauche"),
+        ("ISO_IR 192", "胸部"),
+        (["", "ISO 2022 IR 87"], "Chest"),
+        ("", "Chest"),
+    ],
+    ids=str,
+)
+def test_the_meaning_of_a_region_is_spelled_in_the_characters_of_the_file(
+    sets: Any, meaning: str, tmp_path: Path
+) -> None:
+    source = hand(tmp_path / "in.dcm", SpecificCharacterSet=sets)
+    after = copy_of(source, tmp_path / "out.dcm", {"AnatomicRegionSequence": Code("816094009", meaning)})
+    assert after.AnatomicRegionSequence[0].CodeMeaning == meaning

@@ -1,12 +1,15 @@
 """Corrected copies and reports of an output: written once, told in a journal, and taken away again."""
 
 import csv
+import errno
 import os
 import random
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -16,11 +19,16 @@ from program import command, inside
 from pydicom.dataset import Dataset
 from written import write_dicom
 
+from dicomsort.audit.terms import Terms
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.export.answers import Answer
+from dicomsort.export.instances import Correcting, Image, correct
 from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Flaw, Kind
 from dicomsort.export.written import Left
+from dicomsort.model.anatomy import region_of
 from dicomsort.outcome import Reason, Status
+from dicomsort.system import locks
 
 
 @pytest.fixture
@@ -228,10 +236,11 @@ def test_a_signed_file_and_one_without_uids_are_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_an_image_that_shares_its_uid_with_another_is_left(kind: Kind, tmp_path: Path) -> None:
     uids = {"SOPInstanceUID": "2.25.3", "SeriesInstanceUID": "2.25.5", "StudyInstanceUID": "2.25.6"}
-    first, second = (write_dicom(tmp_path / "in" / name, **uids) for name in ("a.dcm", "b.dcm"))
-    out = output(tmp_path / "out", {first: Says(), second: Says(reasons=(Reason.SAME_UID,))})
+    first, second, third = (write_dicom(tmp_path / "in" / f"{name}.dcm", **uids) for name in "abc")
+    kept = Says()  # a duplicate that --keep-duplicates has kept, or another image: no reason tells
+    out = output(tmp_path / "out", {first: Says(), second: Says(reasons=(Reason.SAME_UID,)), third: kept})
     done = run(out, kind)
-    assert (done.written, done.images, dict(done.left)) == (1, 1, {Left.SAME_UID: 1})
+    assert (done.written, done.images, dict(done.left)) == (1, 1, {Left.SAME_UID: 2})
 
 
 def test_another_file_of_the_name_is_left_alone(out: Path) -> None:
@@ -280,3 +289,52 @@ def test_rows_in_review_are_left_to_a_person(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "in" / "a.dcm", StudyInstanceUID="2.25.6", SeriesInstanceUID="2.25.5")
     says = Says(status=Status.REVIEW, reasons=(Reason.UNLIKE,))
     assert run(output(tmp_path / "out", {path: says})).as_dict()["written"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nowhere", "--out", "copies"), "there is no manifest at 'nowhere'"),
+        (("out", "--out", ""), "--out is empty"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    words: tuple[str, ...],
+    told: str,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(out.parent)
+    before = tree(out.parent)
+    ran = inside(capfd, "annotate", *words, "--as", "instances")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert told in ran.err
+    assert tree(out.parent) == before
+
+
+def test_undo_leaves_an_empty_folder_and_says_of_one_it_cannot_write_that_it_cannot(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(out)
+    folder = str(out.parent / "copies")
+
+    def read_only(_path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "take", read_only)
+        with pytest.raises(TargetError, match="cannot be written: Read-only"):
+            undo(folder)
+    undo(folder)
+    assert os.listdir(folder) == []
+
+
+def test_a_fault_of_this_program_is_not_told_as_a_damaged_file(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", BodyPartExamined="HAND", StudyInstanceUID="2.25.6")
+    answer = Answer(region_of("chest"))
+    image = Image(str(path), str(path), None, "2.25.1", "2.25.6", answer)
+    broken: Any = None  # no table of terms
+    assert correct(image, Correcting(str(tmp_path), broken, datetime.now(UTC))) is Left.INTERNAL
+    path.write_bytes(path.read_bytes().replace(b"\x18\0\x15\0CS", b"\x08\0\x18\x22LO"))
+    assert correct(image, Correcting(str(tmp_path), Terms.load(None), datetime.now(UTC))) is Left.UNREADABLE

@@ -25,7 +25,7 @@ def test_the_finest_region_that_the_models_agree_on_counts() -> None:
     found = of()
     assert (found.region, found.region_confidence) == (region_of("hand"), 0.95)
     assert (found.view, found.view_confidence) == ("lateral", 0.97)
-    assert (found.by_person, found.decided_by) == (False, "m@1")
+    assert (found.region_by_person, found.decided_by) == (False, "m@1")
 
 
 def test_what_is_less_sure_than_asked_does_not_count() -> None:
@@ -41,7 +41,30 @@ def test_where_two_sure_models_contradict_each_other_none_is_believed() -> None:
 
 def test_a_person_is_believed_whatever_the_model_thought_of_it() -> None:
     found = of(0.96, label="chest", confidence=0.2, reviewed_label="hand", reasons=(Reason.BELOW_THRESHOLD,))
-    assert (found.region, found.region_confidence, found.by_person) == (region_of("hand"), 1.0, True)
+    assert (found.region, found.region_confidence, found.region_by_person) == (
+        region_of("hand"),
+        1.0,
+        True,
+    )
+
+
+def test_a_person_is_believed_against_models_that_are_sure_of_something_else() -> None:
+    found = of(reviewed_label="chest")
+    assert (found.region, found.region_confidence) == (region_of("chest"), 1.0)
+    assert found.decided_by == "a person, the view by m@1"
+    split = {"bodypart": Said("hand", 0.99, {}), "other": Said("elbow", 0.99, {})}
+    assert of(reviewed_label="upper_limb", further=split).region == region_of("upper_limb")
+
+
+def test_what_a_model_says_beyond_a_persons_decision_is_not_told_as_the_persons() -> None:
+    finer = of(reviewed_label="upper_limb")
+    assert (finer.region, finer.region_confidence) == (region_of("hand"), 0.95)
+    assert (finer.region_by_person, finer.decided_by) == (False, "m@1")
+    beside = of(reviewed_label="frontal", further={"bodypart": Said("hand", 0.95, {})})
+    assert (beside.region, beside.region_by_person) == (region_of("hand"), False)
+    assert (beside.view, beside.view_by_person) == ("frontal", True)
+    assert beside.decided_by == "m@1, the view by a person"
+    assert of(reviewed_label="frontal").view == "frontal"  # though a model says lateral
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Reports of an output: what they say of each image of a study, and by whom."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from program import command, without
 from pydicom.dataset import Dataset
 from written import write_dicom
 
+from dicomsort.dicom.rewrite import Code
+from dicomsort.dicom.structured_report import Evaluated, Evaluation, Identity, read_for_report, report
 from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Kind
 from dicomsort.export.written import Left
@@ -82,6 +85,10 @@ def test_a_report_says_of_a_decision_that_it_was_a_person_and_gives_no_certainty
 def test_a_report_is_written_once_and_taken_away(out: Path) -> None:
     run(out, Kind.SR)
     assert run(out, Kind.SR).there == 2
+    manifest = out / "manifest.csv"
+    first, *lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join([first, *reversed(lines)]))  # as another run of the workers may have it
+    assert run(out, Kind.SR).there == 2
     os.unlink(out.parent / "in" / HAND)  # of a report no image is lost
     assert undo(str(out.parent / "copies")).done == 2
 
@@ -127,3 +134,15 @@ def test_without_highdicom_reports_say_what_to_install(out: Path, tmp_path: Path
     assert (ran.code, ran.out) == (2, "")
     assert "pip install 'xray-dicomsort[dicom]'" in ran.err
     assert not (tmp_path / "copies").exists()
+
+
+def test_a_region_that_is_not_spelled_in_ascii_makes_the_report_utf8(tmp_path: Path) -> None:
+    uids = {"StudyInstanceUID": "2.25.6", "SeriesInstanceUID": "2.25.5"}
+    name = "Müller^Jürgen"
+    path = write_dicom(tmp_path / "a.dcm", SpecificCharacterSet="ISO_IR 100", PatientName=name, **uids)
+    said = Evaluation(Code("816094009", "胸部"), True, 0.9, "2.25.8")
+    identity = Identity("2.25.3", "2.25.4", "2.25.5", MODELS)
+    made = pydicom.dcmread(io.BytesIO(report([Evaluated(read_for_report(str(path)), (said,))], identity)))
+    assert made.SpecificCharacterSet == "ISO_IR 192"
+    assert made.PatientName == name
+    assert ("Target Region", "胸部") in content(made)
