@@ -5,15 +5,13 @@ as the file is, and all between and behind them is copied from the file. A defla
 deflated again on the way.
 """
 
-import hashlib
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
@@ -32,6 +30,7 @@ from pydicom.uid import (
 )
 
 from dicomsort import __version__
+from dicomsort.dicom.copying import Hashing, Writable, copy_to, deflated
 from dicomsort.dicom.deflate import Inflated
 from dicomsort.dicom.header import DEFLATED, PIXEL_TAGS, plain_text, read_meta, sop_class, text
 from dicomsort.outcome import FileStamp
@@ -41,7 +40,6 @@ SOFTWARE = "dicomsort"
 IMPLEMENTATION = "2.25.209174437842271354389270935180716241853"
 """Implementation Class UID of the files that are written here (PS3.7 D.3.3.2)."""
 
-_CHUNK = 1 << 20
 _LONG = 1 << 20  # bytes; what is longer is no element that is read or changed here
 _BLANK = " \0"
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{0,16}")
@@ -105,10 +103,6 @@ class _Span:
     tag: int
     start: int
     end: int
-
-
-class _Writable(Protocol):
-    def write(self, data: bytes, /) -> Any: ...
 
 
 class DamagedError(ValueError):
@@ -231,7 +225,7 @@ class Original:
         temporary = temporary_for(target)
         try:
             with open(temporary, "wb") as file:
-                hashing = _Hashing(file)
+                hashing = Hashing(file)
                 self._write(hashing, elements, uids["SOPInstanceUID"])
             self._check_unchanged()
             publish(temporary, target)
@@ -303,10 +297,10 @@ class Original:
         item.NonconformingDataElementValue = value
         return item
 
-    def _write(self, out: _Writable, elements: Mapping[int, DataElement | None], uid: str) -> None:
+    def _write(self, out: Writable, elements: Mapping[int, DataElement | None], uid: str) -> None:
         """Write the file. elements: by tag, in the place of those that are there; None where one is to go."""
         out.write(self._new_meta(uid))
-        with _deflating(out, self._syntax) as body:
+        with deflated(out, self._syntax) as body:
             stream = self._stream()
             left = dict(sorted(elements.items()))
             groups = {tag >> 16 for tag in left}
@@ -314,10 +308,10 @@ class Original:
                 for tag in [tag for tag in left if tag <= span.tag]:
                     body.write(self._encoded(left.pop(tag)))
                 if span.tag not in elements and not _is_length(span.tag, groups):
-                    _copy_to(stream, span.start, span.end, body)
+                    copy_to(stream, span.start, span.end, body)
             for element in left.values():
                 body.write(self._encoded(element))
-            _copy_to(stream, self._rest, None, body)
+            copy_to(stream, self._rest, None, body)
 
     def _encoded(self, element: DataElement | None) -> bytes:
         if element is None:
@@ -425,58 +419,3 @@ def _equipment(note: Note) -> Dataset:
     item.ContributionDateTime = note.utc
     item.ContributionDescription = note.what
     return item
-
-
-class _Hashing:
-    """Writes to a file, and keeps its checksum."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._digest = file, hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-
-class _Deflating:
-    """Deflates what is written (PS3.5 A.5)."""
-
-    def __init__(self, out: _Writable) -> None:
-        self._out, self._deflater = out, zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        self._size = 0
-
-    def write(self, data: bytes) -> None:
-        self._put(self._deflater.compress(data))
-
-    def close(self) -> None:
-        """Write what is left, and a byte more if their number would be odd (PS3.5 A.5)."""
-        self._put(self._deflater.flush())
-        if self._size % 2:
-            self._put(b"\0")
-
-    def _put(self, data: bytes) -> None:
-        self._out.write(data)
-        self._size += len(data)
-
-
-@contextmanager
-def _deflating(out: _Writable, syntax: UID) -> Iterator[_Writable]:
-    if syntax not in DEFLATED:
-        yield out
-        return
-    deflating = _Deflating(out)
-    yield deflating
-    deflating.close()
-
-
-def _copy_to(stream: BinaryIO, start: int, end: int | None, out: _Writable) -> None:
-    """Copy bytes from `start` to `end` (None: to the last)."""
-    stream.seek(start)
-    left = _CHUNK if end is None else end - start
-    while left and (data := stream.read(min(left, _CHUNK))):
-        out.write(data)
-        left -= len(data) if end is not None else 0

@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr("dicomsort.dicom.rewrite._copy_to", full)
+    monkeypatch.setattr("dicomsort.dicom.rewrite.copy_to", full)
     with opened(str(hand(tmp_path / "in.dcm"))) as original, pytest.raises(OSError, match="no space"):
         original.write(str(tmp_path / "out.dcm"), UIDS, CHANGES, NOTE)
     assert [path.name for path in tmp_path.iterdir()] == ["in.dcm"]
