@@ -91,6 +91,7 @@ def _tell(done: "Done", kind: Kind, dry_run: bool, quiet: bool) -> None:
         line = f"{_count(done.written, 'corrected copy', 'corrected copies')} {would}written"
     line += f", {done.there} already there" * bool(done.there)
     line += f"; {console.files(done.right)} with nothing to correct" * bool(done.right)
+    line += f"; {done.unsure} more of which nothing is sure, or that wait in review" * bool(done.unsure)
     rows = [[tag, str(flaw), str(count)] for (tag, flaw), count in sorted(done.corrected.items())]
     if rows and not quiet:
         console.table("what is corrected", ["tag", "was", "files"], rows, right=(2,))

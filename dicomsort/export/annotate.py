@@ -53,13 +53,14 @@ class AnnotateSettings:
 class Annotated:
     """How it went. there: files that an earlier run has written. right: images with nothing to correct.
 
-    corrected: how many copies, by (anatomy or view, flaw). left: files or studies of which nothing could be
-    written, by reason.
+    unsure: radiographs of which nothing is sure, or that wait in review. corrected: how many copies, by
+    (anatomy or view, flaw). left: files or studies of which nothing could be written, by reason.
     """
 
     written: int = 0
     there: int = 0
     right: int = 0
+    unsure: int = 0
     images: int = 0
     corrected: Counter[tuple[str, Flaw]] = field(default_factory=Counter)
     left: Counter[Left] = field(default_factory=Counter)
@@ -78,6 +79,7 @@ class Annotated:
             "written": self.written,
             "already_there": self.there,
             "nothing_to_correct": self.right,
+            "not_sure": self.unsure,
             "images": self.images,
             "corrected": corrected,
             "left": {why.value: count for why, count in self.left.items()},
@@ -113,7 +115,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
         check_installed("--as sr", "highdicom")
     done = Annotated()
     rows = _with_own_uid(manifest, done)
-    images = _once(_images(rows, home, run.anatomy, settings.min_confidence), done)
+    images = _once(_images(rows, home, run.anatomy, settings.min_confidence, done), done)
     writing = nullcontext() if settings.dry_run else journal(settings.folder)
     with writing as entries:
         for outcome in _outcomes(images, settings):
@@ -155,11 +157,15 @@ def _with_own_uid(rows: Iterable[ManifestRow], done: Annotated) -> Iterator[Mani
             yield row
 
 
-def _images(rows: Iterable[ManifestRow], home: str, known: Anatomy, least: float) -> Iterator[Image]:
+def _images(
+    rows: Iterable[ManifestRow], home: str, known: Anatomy, least: float, done: Annotated
+) -> Iterator[Image]:
     """Yield the images of which something is sure, each with the file to read."""
     for row in rows:
         answer = answer_of(row, known, least)
-        if answer is not None:
+        if answer is None:
+            done.unsure += bool(row.label)
+        else:
             path = copy_or_source(row.path, row.destination, row.action, home)
             stamp = row.stamp if path == row.path else None
             uids = row.header.sop_instance_uid, row.header.study_instance_uid

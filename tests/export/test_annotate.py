@@ -26,6 +26,7 @@ from dicomsort.export.instances import Correcting, Image, correct
 from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Flaw, Kind
 from dicomsort.export.written import Left
+from dicomsort.manifest.reading import read_manifest
 from dicomsort.model.anatomy import region_of
 from dicomsort.outcome import Reason, Status
 from dicomsort.system import locks
@@ -154,7 +155,15 @@ def test_only_what_is_asked_for_is_corrected(out: Path) -> None:
 
 
 def test_below_the_confidence_nothing_is_written(out: Path) -> None:
-    assert run(out, min_confidence=0.995).as_dict()["written"] == 0
+    told = run(out, min_confidence=0.995).as_dict()
+    assert told["written"] == 0
+    radiographs = sum(bool(row.label) for row in read_manifest(str(out)))
+    assert told["nothing_to_correct"] + told["not_sure"] == radiographs == 4
+
+
+def test_every_radiograph_is_accounted_for(out: Path) -> None:
+    told = run(out).as_dict()
+    assert told["written"] + told["nothing_to_correct"] + told["not_sure"] == 4
 
 
 def test_the_journal_tells_every_file(out: Path) -> None:
