@@ -27,6 +27,7 @@ from dicomsort.report.write import folder_of, read_settings_of, run_of
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
+from dicomsort.system.own_files import check_replaceable
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -84,7 +85,7 @@ def audit(out: str, settings: AuditSettings, reporter: Reporter = _SILENT) -> Au
     """
     folder = folder_of(out)
     for name, mark in _MARKS.items():
-        _check_target(os.path.join(folder, name), mark)
+        check_replaceable(os.path.join(folder, name), mark, "rename it")
     terms = Terms.load(settings.terms)
     with _alone(folder):
         return _audit(folder, terms, settings, reporter)
@@ -140,19 +141,6 @@ def _audit(folder: str, terms: Terms, settings: AuditSettings, reporter: Reporte
     with _writing(folder, AUDIT_PAGE) as file:
         file.write(page.page(figures, folder, settings.rule, pictures))
     return Audit(folder, figures, len(pictures))
-
-
-def _check_target(path: str, mark: str) -> None:
-    """Raise UsageError if a file of an audit must not be written there: it replaces nothing but its like."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if mark in file.read(1000):
-                return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
-    raise UsageError(f"'{escape(path)}' was not written by dicomsort and is left alone: rename it")
 
 
 def _read_headers(

@@ -20,6 +20,7 @@ from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell, escape
 from dicomsort.system.keys import salt_in
+from dicomsort.system.own_files import check_replaceable
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -161,7 +162,7 @@ def write(out: str, settings: RegistrySettings, count: Count) -> Registry:
     """
     folder = out if os.path.isdir(out) else os.path.dirname(out)
     target = settings.target or os.path.join(folder, REGISTRY)
-    _check(target)
+    check_replaceable(target, ",".join(COLUMNS))
     salt = salt_of(folder) if settings.key is None else _salt_in(settings.key)
     heads = _heads(answers_in(manifest_in(out)))
     patients, unread, images = dict[str, _Patient](), list[str](), 0
@@ -185,19 +186,6 @@ def _salt_in(key: str) -> bytes:
     if os.path.basename(key) in OWN:
         raise UsageError(f"--key '{escape(key)}' is a file of an output: name one that only you can read")
     return salt_in(key)
-
-
-def _check(target: str) -> None:
-    """Raise UsageError if a registry must not be written there: it replaces nothing but a registry."""
-    try:
-        with open(target, "rb") as file:
-            if file.readline(4096).rstrip() == ",".join(COLUMNS).encode():
-                return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise TargetError(f"'{escape(target)}' cannot be written: {error.strerror}") from error
-    raise UsageError(f"'{escape(target)}' is another file and is left alone: choose another --out")
 
 
 def _heads(answers: Sequence[str]) -> dict[str, str]:

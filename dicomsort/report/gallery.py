@@ -16,6 +16,7 @@ from dicomsort.report import page
 from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell, escape
+from dicomsort.system.own_files import check_replaceable
 
 INDEX, SHEET = "index.csv", "index.html"
 MARK = '<meta name="generator" content="dicomsort render">'
@@ -97,18 +98,7 @@ def _relative(path: str, roots: Sequence[str]) -> str:
 def check_index(out: str) -> None:
     """Raise UsageError if an index would take the place of what is none."""
     for name, mark in ((INDEX, ",".join(_COLUMNS)), (SHEET, MARK)):
-        path = os.path.join(out, name)
-        if not os.path.lexists(path):
-            continue
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                if mark in file.read(1000):
-                    continue
-        except OSError:
-            pass
-        raise UsageError(
-            f"'{escape(path)}' was not written by dicomsort and is left alone: choose another --out"
-        )
+        check_replaceable(os.path.join(out, name), mark)
 
 
 def write_index(chosen: Iterable[Chosen], out: str) -> int:

@@ -17,6 +17,7 @@ from dicomsort.report.pictures import PictureSettings, read_pictures
 from dicomsort.sorting import shards
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
+from dicomsort.system.own_files import check_replaceable
 from dicomsort.system.worker_pool import PoolSettings
 
 _LARGEST_SAMPLE = 8 << 20
@@ -81,17 +82,7 @@ def check_target(target: str) -> None:
     """Raise UsageError if a report must not be written there: it replaces nothing but a report."""
     if not target.lower().endswith(_ENDING):
         raise UsageError(f"--out '{escape(target)}' must end in {_ENDING}")
-    try:
-        with open(target, "rb") as file:
-            if MARK.encode() in file.read(1000):
-                return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise TargetError(f"'{escape(target)}' cannot be written: {error.strerror}") from error
-    raise UsageError(
-        f"'{escape(target)}' was not written by dicomsort and is left alone: choose another --out"
-    )
+    check_replaceable(target, MARK)
 
 
 def run_of(folder: str) -> Run:

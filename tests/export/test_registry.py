@@ -186,7 +186,7 @@ def test_a_registry_replaces_a_registry_and_nothing_else(out: Path, tmp_path: Pa
     made(out)
     other = tmp_path / "notes.csv"
     other.write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="another file"):
+    with pytest.raises(UsageError, match="was not written by dicomsort"):
         made(out, target=str(other))
     assert other.read_text() == "a,b\n1,2\n"
     with pytest.raises(TargetError):
