@@ -90,7 +90,7 @@ class Gathering:
             self._figures.failing += alarm.rings(path, judged.verdict)
             if judged.verdict.verdict is Verdict.CONTRADICTS:
                 self._counting.show(judged, self._images.shown(at, cells, judged))
-            if not at % 1000:
+            if at % 1000 == 999:
                 count(1000)
         self._counting.finish()
 

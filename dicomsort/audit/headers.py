@@ -14,7 +14,7 @@ from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
 
 _NOT_READ, _LEFT = -1, -2
-_OWN = ("sop_instance_uid", "accession", "patient")
+_OWN = ("sop_instance_uid", "accession")
 _SHARED = attrgetter(*(name for name in Stated.__dataclass_fields__ if name not in _OWN))
 _RECYCLE_AFTER = 200_000  # headers are quick, and no codec reads them
 
@@ -56,7 +56,7 @@ class Headers:
         shared = _SHARED(found)
         number = self._known.setdefault(shared, len(self._stated))
         if number == len(self._stated):
-            self._stated.append(replace(found, sop_instance_uid="", accession="", patient=""))
+            self._stated.append(replace(found, sop_instance_uid="", accession=""))
         self._which[at] = number
         self._accession[at] = self._accessions.setdefault(found.accession, len(self._accessions))
 
@@ -67,10 +67,6 @@ class Headers:
     def stated(self, number: int) -> Stated | None:
         """Return one of the different headers, without what is an image's own; None if there is none."""
         return self._stated[number] if number >= 0 else None
-
-    def was_lost(self, number: int) -> bool:
-        """Return whether a header was looked for, and not there, or is that of another image."""
-        return number == _NOT_READ
 
     def accession(self, at: int) -> int:
         """Return the number of an image's accession; 0 for none."""

@@ -11,6 +11,7 @@ from dicomsort.dicom.wording import Codes, Wording, words_of
 from dicomsort.errors import UsageError
 from dicomsort.model import anatomy
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import reason_of
 
 FRONTAL, LATERAL, OBLIQUE, OTHER = VIEWS = ("frontal", "lateral", "oblique", "other")
 """Kinds of view. Decubitus is frontal, with a horizontal beam; other is axial and whatever else."""
@@ -186,13 +187,7 @@ def _theirs(path: Path, shipped: Wording) -> list[dict[str, str]]:
         filled = [(number, row) for number, row in rows if row["term"].strip() and row["code"].strip()]
         return [{"term": row["term"], "code": _meant(row["code"], shipped, number)} for number, row in filled]
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"'{escape(str(path))}' cannot be used: {_why(error)}") from error
-
-
-def _why(error: OSError | ValueError | csv.Error) -> str:
-    if isinstance(error, UnicodeError):
-        return "save it as CSV UTF-8"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(f"'{escape(str(path))}' cannot be used: {reason_of(error)}") from error
 
 
 def _meant(cell: str, shipped: Wording, number: int) -> str:

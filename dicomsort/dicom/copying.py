@@ -45,6 +45,7 @@ class _Deflating:
         self._size = 0
 
     def write(self, data: bytes) -> None:
+        """Deflate them, and write what is ready."""
         self._put(self._deflater.compress(data))
 
     def close(self) -> None:

@@ -52,30 +52,23 @@ def _content(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def identity_of(patient: bytes, issuer: bytes, study: bytes) -> bytes:
-    """Return what tells a patient from others: Patient ID and its issuer, else the study; empty of neither.
-
-    The values come as they stand in the file.
-    """
-    patient, issuer, study = (value.strip(b" \0") for value in (patient, issuer, study))
-    if patient:
-        return b"patient\n" + issuer + b"\n" + patient
-    return b"study\n" + study if study else b""
-
-
 def _identity(path: str) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's quote header values
             dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-            return identity_of(*(_bytes(dataset, tag) for tag in _TAGS.values()))
+            patient, issuer, study = (_bytes(dataset, tag) for tag in _TAGS.values())
     except OSError:
         raise
     except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)
         return b""
+    if patient:
+        return b"patient\n" + issuer + b"\n" + patient
+    return b"study\n" + study if study else b""
 
 
 def _bytes(dataset: Dataset, tag: int) -> bytes:
-    """Return an element as it stands in the file."""
+    """Return an element as it stands in the file, without padding."""
     value = getattr(dataset.get_item(tag), "value", None)
-    return value if isinstance(value, bytes) else str(value or "").encode()
+    raw = value if isinstance(value, bytes) else str(value or "").encode()
+    return raw.strip(b" \0")

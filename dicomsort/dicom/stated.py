@@ -19,7 +19,6 @@ from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
 from dicomsort.dicom.naming import Naming
-from dicomsort.dicom.patient import identity_of, key_of
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
@@ -50,7 +49,7 @@ class Stated:
     items of Anatomic Region, View Code and View Modifier Code Sequence. laterality: R, L, U, B, or ? for
     another value. age: child, teenager, adult, or ? if Patient's Age cannot be read; age_filled: whether
     there is one, else it was reckoned. manufacturer, device_model: as they stand there, if they hold
-    nothing that may be somebody's. station, accession: hashes. patient: see `dicom.patient`. described: what
+    nothing that may be somebody's. station, accession: hashes. described: what
     Study Description, Series Description and Protocol Name name, if that was asked for.
     """
 
@@ -73,7 +72,6 @@ class Stated:
     device_model: str = ""
     station: str = ""
     accession: str = ""
-    patient: str = ""
     described: Codes = ()
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
@@ -87,7 +85,6 @@ _DATES = (0x00080020, 0x00080022, 0x00080023)
 _MANUFACTURER, _MODEL, _STATION, _SERIAL = 0x00080070, 0x00081090, 0x00081010, 0x00181000
 _BODY_PART, _VIEW, _PHOTOMETRIC = 0x00180015, 0x00185101, 0x00280004
 _BIRTH, _AGE = 0x00100030, 0x00101010
-_PATIENT_ID, _ISSUER, _STUDY = 0x00100020, 0x00100021, 0x0020000D
 _LATERALITIES = (0x00200062, 0x00200060)  # of the image, of the series
 _DESCRIPTIONS = (0x00081030, 0x0008103E, 0x00181030)
 _REGIONS, _VIEWS, _MODIFIERS = 0x00082218, 0x00540220, 0x00540222
@@ -102,7 +99,7 @@ _SHOWN = (*_SHOWN_TERMS, _MANUFACTURER, _MODEL)
 _SEQUENCES = frozenset({_REGIONS, _VIEWS, _MODIFIERS})
 TAGS = frozenset({
     *(_SOP_CLASS, _SOP_INSTANCE, _CHARSET, _ACCESSION, _MODALITY, _MANUFACTURER, _MODEL, _STATION, _SERIAL),
-    *(_BODY_PART, _VIEW, _PHOTOMETRIC, _BIRTH, _AGE, _PATIENT_ID, _ISSUER, _STUDY, _CODE_VALUE, _SCHEME),
+    *(_BODY_PART, _VIEW, _PHOTOMETRIC, _BIRTH, _AGE, _CODE_VALUE, _SCHEME),
     *(*_DATES, *_LATERALITIES, *_DESCRIPTIONS, *_NAMING, *_SEQUENCES),
 })  # fmt: skip
 """What is read of a header."""
@@ -148,7 +145,7 @@ def _stated(path: str, asked: Asked) -> Stated | Failure:
         found = scan(descriptor, facts.st_size, _WANTED) or _parsed(path, facts.st_size)
     finally:
         os.close(descriptor)
-    return found if isinstance(found, Failure) else _told(found, asked, path)
+    return found if isinstance(found, Failure) else _told(found, asked)
 
 
 def _parsed(path: str, size: int) -> Elements | Failure:
@@ -191,7 +188,7 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str("" if value is None else value).encode()
 
 
-def _told(found: Elements, asked: Asked, path: str) -> Stated:
+def _told(found: Elements, asked: Asked) -> Stated:
     """Turn elements into what may be known of them."""
     naming = _naming(found)
     private = _private(found, naming, asked.terms)
@@ -220,7 +217,6 @@ def _told(found: Elements, asked: Asked, path: str) -> Stated:
         device_model=_device(found, _MODEL, private),
         station=_hash(_value(found, _STATION) or _value(found, _SERIAL), asked.salt, "s"),
         accession=_hash(_value(found, _ACCESSION), asked.salt, "a"),
-        patient=_patient(found, asked.salt, path),
         described=_described(found, asked),
     )
 
@@ -299,14 +295,6 @@ def _device(found: Elements, tag: int, private: frozenset[int]) -> str:
 
 def _hash(value: bytes, salt: bytes, letter: str) -> str:
     return hashed(value, salt, letter) if value else ""
-
-
-def _patient(found: Elements, salt: bytes, path: str) -> str:
-    """Return the key of the patient; the content of a file is only read if its header names none."""
-    identity = identity_of(*(found.values.get(tag, _NOWHERE)[1] for tag in (_PATIENT_ID, _ISSUER, _STUDY)))
-    if identity:
-        return hashed(identity, salt, "p")
-    return key_of(path, salt) or ""
 
 
 def _described(found: Elements, asked: Asked) -> Codes:

@@ -11,6 +11,7 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.system.escaping import escape
 from dicomsort.system.snomed import is_concept
+from dicomsort.system.telling import reason_of
 
 _TABLE = Path(__file__).with_name("regions.csv")
 _CODE = re.compile(r"[1-9][0-9]{5,17}")
@@ -140,7 +141,8 @@ def _common(found: Sequence[Region]) -> Region | None:
         return found[0] if found else None
     first, *others = [(region.code, *chain(region.parent)) for region in found]
     shared = next((code for code in first if all(code in other for other in others)), WHOLE)
-    return None if shared == WHOLE else regions()[shared]
+    own = {region.code: region for region in found}  # a bundle may have regions that are not in the table
+    return None if shared == WHOLE else own.get(shared) or regions()[shared]
 
 
 def agreed(anatomy: Anatomy, answers: Mapping[str, str]) -> Region | None:
@@ -171,14 +173,8 @@ def read_table(path: Path, labels: Mapping[str, Sequence[str]], before: Anatomy)
     try:
         given = {label: _told(row, known) for label, row in _by_line(path).items()}
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"'{escape(str(path))}' cannot be used: {_why(error)}") from error
+        raise UsageError(f"'{escape(str(path))}' cannot be used: {reason_of(error)}") from error
     return {head: _merged(each, before.get(head, {}), given) for head, each in labels.items()}
-
-
-def _why(error: OSError | ValueError | csv.Error) -> str:
-    if isinstance(error, UnicodeError):
-        return "it is not in UTF-8"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _by_line(path: Path) -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from readings import Write
 
-from dicomsort.dicom import isolation, patient, stated
+from dicomsort.dicom import isolation, stated
 from dicomsort.dicom.facts import facts_of
 from dicomsort.dicom.header import header_of, read_header
 from dicomsort.dicom.reader import read_dicom
@@ -85,7 +85,6 @@ def test_it_says_what_the_manifest_says(archive: Path) -> None:
                 dataset, _ = read_header(file)
             ages = [fact[4:] for fact in facts_of(dataset, header_of(dataset).modality) if fact[:4] == "age="]
             assert ([told.age] if told.age not in ("", "?") else []) == ages
-            assert told.patient == (patient.origin_of(str(path), b"salt") or told).patient
     assert images > 30
 
 
@@ -122,7 +121,6 @@ def test_an_empty_header_states_nothing(tmp_path: Path, write_dicom: Write) -> N
         sop_class="1.2.840.10008.5.1.4.1.1.1.1",
         modality="DX",
         photometric="MONOCHROME2",
-        patient=of(path).patient,
     )
 
 
@@ -192,21 +190,9 @@ def test_keys_are_salted_hashes(tmp_path: Path, write_dicom: Write) -> None:
     digits = hmac.new(b"salt", b"A77", hashlib.sha256).hexdigest()[:16]
     assert told.accession == f"a{digits}"
     assert told.station == "s" + hmac.new(b"salt", b"ROOM1", hashlib.sha256).hexdigest()[:16]
-    assert {told.accession, told.station, told.patient}.isdisjoint(
-        {other.accession, other.station, other.patient}
-    )
+    assert {told.accession, told.station}.isdisjoint({other.accession, other.station})
     shown = repr(told)
     assert not [word for word in (*elements.values(), "CANARY") if word in shown]
-
-
-def test_a_header_without_patient_and_study_has_the_key_of_its_content(
-    tmp_path: Path, write_dicom: Write
-) -> None:
-    path = write_dicom(tmp_path / "a.dcm", PatientID=None)
-    origin = patient.origin_of(str(path), b"salt")
-    assert origin is not None
-    assert of(path).patient == origin.patient
-    assert of(write_dicom(tmp_path / "b.dcm", PatientID=None, StudyID="2")).patient != origin.patient
 
 
 def test_what_cannot_be_read_is_a_value(tmp_path: Path, write_dicom: Write) -> None:

@@ -12,6 +12,7 @@ from program import inside
 from reports import decided
 from written import picture, write_dicom
 
+from dicomsort.dicom.patient import key_of, origin_of
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.export.registry import COLUMNS, Registry, RegistrySettings, write
 from dicomsort.manifest.rows import Row
@@ -255,3 +256,23 @@ def test_a_fracture_counts_only_where_its_model_knows_one(tmp_path: Path) -> Non
         "": ("", ""),
         "Clavicle": ("yes", "Clavicle"),
     }
+
+
+def test_a_key_is_that_of_an_export_and_without_a_patient_that_of_the_study_or_the_content(
+    tmp_path: Path,
+) -> None:
+    told: dict[str, dict[str, Any]] = {
+        "a": {"PatientID": "4711"},
+        "b": {"PatientID": "4711 "},
+        "c": {"PatientID": None, "StudyInstanceUID": "1.2.3"},
+        "d": {"PatientID": "", "StudyInstanceUID": "1.2.3"},
+        "e": {"PatientID": None},
+        "f": {"PatientID": None, "StudyID": "2"},
+    }
+    paths = {name: str(write_dicom(tmp_path / f"{name}.dcm", **each)) for name, each in told.items()}
+    keys = {name: key_of(path, b"salt") for name, path in paths.items()}
+    assert keys == {name: getattr(origin_of(path, b"salt"), "patient", "") for name, path in paths.items()}
+    assert keys["a"] == keys["b"]
+    assert keys["c"] == keys["d"]
+    assert len({keys[name] for name in "acef"}) == 4
+    assert key_of(str(tmp_path / "none"), b"salt") is None

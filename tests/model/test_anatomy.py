@@ -219,3 +219,11 @@ def test_a_shipped_model_is_shown_and_not_changed(tmp_path: Path, capfd: pytest.
     assert "816094009" in ran.out + ran.err
     lines = "label,code,meaning,parent\nspine,,,\n"
     assert inside(capfd, "model", "anatomy", "router5", table(tmp_path, lines)).code == 2
+
+
+def test_regions_of_a_bundle_s_own_that_the_table_does_not_have_are_held_by_themselves() -> None:
+    """Two labels of one code of their own, in other words, raised KeyError."""
+    child, adult = (Region("123037004", meaning, "816094009") for meaning in ("Child's", "Adult's"))
+    own = {"": {"a": child, "b": adult, "c": regions()["816094009"]}}
+    assert getattr(looked_up(own, "", "a|b"), "code", "") == "123037004"
+    assert looked_up(own, "", "a|c") == regions()["816094009"]
