@@ -26,7 +26,7 @@ import scale
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from dicomsort.sorting import walk
+from dicomsort.inputs import walk
 
 SHARDS = 4
 FEWEST, LARGEST, A_NODE = 500, 20_000, 4  # files a shard, and shards a node, as the driver chooses

@@ -19,7 +19,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from dicomsort.sorting import walk
+from dicomsort.inputs import walk
 
 PER_FOLDER = 1000
 

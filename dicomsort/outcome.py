@@ -48,6 +48,18 @@ class Reason(StrEnum):
     EMPTY_FILE = "empty file"
     NO_DICOM = "not a DICOM file"
     ARCHIVE = "archive: not opened"
+    ARCHIVE_READ = "archive: each file in it has a row of its own"
+    ARCHIVE_DAMAGED = "archive is damaged or cut off: what could be found in it has rows of its own"
+    NESTED = "archive in an archive in an archive: not opened"
+    ENCRYPTED = "encrypted in its archive: unpack it with its password"
+    PACKING = "packed in its archive in a way that is not read: unpack it"
+    MEMBER_DAMAGED = "damaged or cut off in its archive"
+    INFLATES = "unpacks to more than an archive may hold (see the limits in the docs)"
+    LINK_IN_ARCHIVE = "link within an archive: the file that it names has a row of its own"
+    PICTURE = "picture, not DICOM (see --pictures)"
+    VIDEO = "video, not an image"
+    REMOTE = "store or PACS does not give this file out (permission, or errors until the last try)"
+    EMPTY_FOLDER = "folder without any file"
     SPECIAL_FILE = "not a regular file (pipe, socket or device)"
     DICOMDIR = "DICOMDIR index, not an image"
     OTHER_SOP_CLASS = "SOP class is not a projection radiograph"
@@ -128,8 +140,9 @@ EXCLUDED, UNSURE = "excluded", "unsure"
 
 
 class Action(StrEnum):
-    """What is done with a sorted file."""
+    """What is done with a sorted file; NONE leaves all files where they are."""
 
+    NONE = "none"
     COPY = "copy"
     SYMLINK = "symlink"
     HARDLINK = "hardlink"
@@ -192,10 +205,15 @@ def age_group_of(facts: Facts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp(_Lean):
-    """Size in bytes and modification time in ns; what tells a changed file from an unchanged one."""
+    """Size in bytes and modification time in ns; what tells a changed file from an unchanged one.
+
+    Of a file in an archive: its own unpacked size, and the archive's time. etag: what a store or a PACS says
+    in their place (RFC 9110 8.8.3); if there is one it alone counts, and size and time are what was met.
+    """
 
     size: int
     mtime_ns: int
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,18 +253,41 @@ class Reviewed(_Lean):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile(_Lean):
-    """A file under one of the roots.
+class Part(_Lean):
+    """Where the bytes of a source lie on this disk, if they are not the file that its path names.
 
-    relpath: relative to its root, with the root's name in front if there are several. failure: set when the
-    walk already knows that the file cannot be read. previous: what an earlier run placed of this file,
-    before it changed.
+    file: the absolute path of the file that holds them. start, length: where in it, in bytes; length None is
+    to the end. packing: how they are packed there, `deflate` (RFC 1951) or not at all. size: in bytes,
+    unpacked. crc: CRC-32 unpacked, None if it is not known. held: of a file that was fetched in part, the
+    (start, stop) that are there; None for all.
+    """
+
+    file: str
+    start: int = 0
+    length: int | None = None
+    packing: str = ""
+    size: int | None = None
+    crc: int | None = None
+    held: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile(_Lean):
+    """A file under one of the roots, in an archive there, in an object store or in a PACS.
+
+    path: its name for good, see `inputs.names`. relpath: relative to its root, with the root's name in front
+    if there are several. failure: set when it is known already that the file cannot be read. previous: what
+    an earlier run placed of this file, before it changed. part: where its bytes are; None for a plain file,
+    and for one that has not been fetched yet. stamp: what is known of it without reading; None for a plain
+    file, which is asked when it is opened.
     """
 
     path: str
     relpath: str
     failure: "Failure | None" = None
     previous: Placement | None = None
+    part: Part | None = None
+    stamp: FileStamp | None = None
 
 
 class Cost(NamedTuple):

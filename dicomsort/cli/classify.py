@@ -10,12 +10,12 @@ from dicomsort.cli import console
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
+from dicomsort.inputs.named import Files, Shard
 from dicomsort.model import bundle, model_set
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Files, Shard
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.worker_pool import working_folder_is_gone

@@ -21,10 +21,10 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
+from dicomsort.inputs.named import Files
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import SourceFile, Status
 from dicomsort.sorting import pipeline, shards
-from dicomsort.sorting.inputs import Files
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError, names_missing_libraries
+from dicomsort.inputs.named import Shard
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.place import PlacementSettings

@@ -12,13 +12,13 @@ from dicomsort.data import corrections, dataset
 from dicomsort.data.dataset import Columns
 from dicomsort.dicom import isolation, patient
 from dicomsort.errors import ModelError, TargetError, UsageError
+from dicomsort.inputs import walk
 from dicomsort.manifest import reading
 from dicomsort.manifest.reading import ManifestRow
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.salt import salt_of
 from dicomsort.model import bundle as bundles
 from dicomsort.outcome import COPIES, Failure, Placement, Status
-from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.place import is_untouched
 from dicomsort.system.atomic import replacing

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 
+from dicomsort.inputs import walk
 from dicomsort.manifest import reading
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
-from dicomsort.sorting import by_hand, shards, walk
+from dicomsort.sorting import by_hand, shards
 from dicomsort.sorting.by_hand import Recognized
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import stands

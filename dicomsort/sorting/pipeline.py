@@ -14,6 +14,8 @@ from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.inputs import walk
+from dicomsort.inputs.named import Archive, Files, Shard, check_list
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
@@ -26,11 +28,10 @@ from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile
-from dicomsort.sorting import already_done, shards, walk
+from dicomsort.sorting import already_done, shards
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
-from dicomsort.sorting.inputs import Archive, Files, Shard, check_list
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings

@@ -8,6 +8,8 @@ from itertools import islice
 from typing import TypeVar
 
 from dicomsort.errors import UsageError
+from dicomsort.inputs import walk
+from dicomsort.inputs.named import relative_to
 from dicomsort.manifest.decisions import Appending, Decision, Decisions
 from dicomsort.manifest.reading import labels_in
 from dicomsort.manifest.rows import Record
@@ -16,9 +18,7 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
-from dicomsort.sorting import walk
 from dicomsort.sorting.filing import stamp_now
-from dicomsort.sorting.inputs import relative_to
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import is_it, is_untouched, move
 from dicomsort.system import durable

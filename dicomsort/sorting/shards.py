@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import History, IsThere, held
 from dicomsort.manifest.names import MANIFEST, RUN, SHARDS
 from dicomsort.manifest.run_file import RunFacts, RunFile
-from dicomsort.sorting.inputs import Shard
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 

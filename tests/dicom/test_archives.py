@@ -19,8 +19,8 @@ from dicomsort.dicom import dicom_file
 from dicomsort.dicom.archives import is_archive
 from dicomsort.errors import ExitCode
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.inputs.named import Shard
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings

@@ -14,9 +14,9 @@ from program import command, without
 from written import picture, write_dicom
 
 import dicomsort
+from dicomsort.inputs.named import Shard
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import sort
 
 PACKAGE = Path(dicomsort.__file__).parent
@@ -24,22 +24,23 @@ PACKAGE = Path(dicomsort.__file__).parent
 # A room knows itself, these, and `errors` and `outcome`.
 LAYERS = {
     "system": "",
+    "inputs": "system",
     "imaging": "",
-    "dicom": "system imaging",
+    "dicom": "system inputs imaging",
     "model": "system imaging",
     "manifest": "system model",
-    "sorting": "system imaging dicom model manifest",
-    "report": "system imaging dicom model manifest sorting",
-    "audit": "system imaging dicom model manifest sorting report",
-    "export": "system imaging dicom model manifest sorting audit",
-    "review": "system imaging dicom model manifest sorting data evaluation",
-    "cluster": "system model manifest sorting",
-    "data": "system imaging dicom model",
+    "sorting": "system inputs imaging dicom model manifest",
+    "report": "system inputs imaging dicom model manifest sorting",
+    "audit": "system inputs imaging dicom model manifest sorting report",
+    "export": "system inputs imaging dicom model manifest sorting audit",
+    "review": "system inputs imaging dicom model manifest sorting data evaluation",
+    "cluster": "system inputs model manifest sorting",
+    "data": "system inputs imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
-    "library": "system imaging dicom model manifest sorting cluster data evaluation training",
-    "cli": "system imaging dicom model manifest sorting report audit export cluster data evaluation training"
-    " review",
+    "library": "system inputs imaging dicom model manifest sorting cluster data evaluation training",
+    "cli": "system inputs imaging dicom model manifest sorting report audit export cluster data evaluation"
+    " training review",
 }
 
 # Where a library may be imported: files, or whole rooms.

@@ -15,6 +15,7 @@ from program import command, inside
 
 from dicomsort import load_model
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.rows import columns
 from dicomsort.manifest.table import Manifest
@@ -22,7 +23,6 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.evidence import Evidence, Rule
 from dicomsort.model.model_set import ModelSet
 from dicomsort.outcome import Reason, Status
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings

@@ -21,10 +21,10 @@ from dicomsort.evaluation.evaluate import Comparison
 from dicomsort.evaluation.metrics import Predictions, measure
 from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.report import Results
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import rows_with
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Status
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.summary import SortSummary
 

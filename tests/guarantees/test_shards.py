@@ -18,10 +18,10 @@ from program import command, inside
 from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.names import SHARDS
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting import plan, shards
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import MergeResult, merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks

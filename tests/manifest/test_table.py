@@ -13,11 +13,11 @@ from outputs import check_places, rows, settings, tree
 from predictors import FixedPredictor
 
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest import history
 from dicomsort.manifest.rows import Row, columns
 from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.escaping import cell, escape, uncell, unescape

@@ -15,6 +15,7 @@ from written import write_dicom
 from dicomsort import Model, read_manifest
 from dicomsort.errors import ExitCode
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.rows import columns
 from dicomsort.model.bundle import Bundle, Reject
 from dicomsort.model.graph import widened
@@ -23,7 +24,6 @@ from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.model.rotation import Compass, compass_of, upright
 from dicomsort.outcome import Header, ReadImage
 from dicomsort.sorting import plan
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.timing import StageTimer

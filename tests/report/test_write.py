@@ -17,11 +17,11 @@ from written import picture, write_dicom
 
 from dicomsort import Preprocessing, read_image
 from dicomsort.errors import ExitCode
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Reason, Status
 from dicomsort.report.pictures import SIDE
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks

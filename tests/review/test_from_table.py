@@ -13,9 +13,9 @@ from program import command
 from written import picture
 
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.review.from_table import Known, correct
 from dicomsort.review.opening import opened
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.reviewing import Refused
 from dicomsort.system.locks import take

@@ -12,13 +12,13 @@ from predictors import FixedPredictor
 from written import picture, write_dicom
 
 from dicomsort.errors import TargetError, UsageError
+from dicomsort.inputs.named import Shard
 from dicomsort.manifest.decisions import Decision, Decisions
 from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Reviewed, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.by_hand import recognize
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings, move

@@ -20,11 +20,11 @@ import numpy as np
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.inputs.named import Shard
 from dicomsort.model.bundle import Bundle, NetworkSpec
 from dicomsort.model.heads import Head
 from dicomsort.outcome import Action, Failure, ReadImage, SourceFile
 from dicomsort.sorting import pipeline
-from dicomsort.sorting.inputs import Shard
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system.worker_pool import PoolSettings
 

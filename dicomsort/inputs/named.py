@@ -13,8 +13,8 @@ from itertools import chain
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
+from dicomsort.inputs import walk
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
-from dicomsort.sorting import walk
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
 
 STDIN = "-"

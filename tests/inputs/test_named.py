@@ -14,11 +14,11 @@ from predictors import FixedPredictor
 from program import Ran, inside
 
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
+from dicomsort.inputs import named as inputs
+from dicomsort.inputs.named import listed_paths
+from dicomsort.inputs.walk import find, roots_of
 from dicomsort.outcome import Reason, Status
-from dicomsort.sorting import inputs
-from dicomsort.sorting.inputs import listed_paths
 from dicomsort.sorting.pipeline import SortSettings, sort
-from dicomsort.sorting.walk import find, roots_of
 from dicomsort.system.escaping import escape
 
 NAMES = ["/a/1.dcm", "/a/with, comma.dcm", '/a/with "quotes"', "/a/Gerät.dcm", "/a/ space ", "b/relative"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dicomsort.inputs.walk import find, roots_of
 from dicomsort.outcome import Reason, SourceFile, Status
-from dicomsort.sorting.walk import find, roots_of
 
 
 def found(*roots: Path, avoid: Path | None = None, follow_links: bool = False) -> dict[str, SourceFile]:

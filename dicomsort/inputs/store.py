@@ -1,0 +1,57 @@
+"""What fetches files from another machine: an object store or a PACS."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from dicomsort.outcome import FileStamp, Reason, SourceFile
+
+
+class FetchError(Exception):
+    """A file that cannot be fetched, after all tries: the run goes on, and its row tells why.
+
+    reason: VANISHED if it is not there any more, REMOTE for anything else. Its message is never shown.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """How other machines are asked.
+
+    connections: how many requests at a time. timeout: seconds that one may take. tries: of each request, with
+    growing pauses between them. query: what a PACS is asked for, attributes by keyword.
+    """
+
+    connections: int = 64
+    timeout: float = 30.0
+    tries: int = 5
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Files on another machine. `fetch` is called from many threads at a time.
+
+    in_parts: whether parts of a file can be asked for; if not, `fetch` is always asked for the whole.
+    """
+
+    in_parts: bool
+
+    def find(self) -> Iterator[SourceFile]:
+        """Yield every file below the root, with a stamp that has an etag; page by page, never all at once.
+
+        Raises UsageError, in words that say what to do, if the store cannot be reached or refuses.
+        """
+
+    def fetch(self, path: str, start: int, stop: int | None, into: BinaryIO) -> FileStamp:
+        """Write bytes `start` to `stop` (None: to the end) of a file into `into`, at its present position.
+
+        Fewer only if the file ends before. Returns the stamp of the file as it is now, with its whole size.
+        Raises FetchError, or OSError of `into`.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
