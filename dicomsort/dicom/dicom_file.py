@@ -31,7 +31,10 @@ from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
+from dicomsort.inputs.archive_file import MemberDamagedError
+from dicomsort.inputs.names import is_plain
 from dicomsort.inputs.opened import opened, size_of
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import (
     Cost,
     Failure,
@@ -86,6 +89,9 @@ def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
     """Say what the manifest tells of an error. A parser's OSError has no number, or EINVAL."""
     if isinstance(error, Rejected):
         return error.status, error.reason
+    if isinstance(error, MemberDamagedError):
+        status = Status.UNSUPPORTED if error.reason is Reason.INFLATES else Status.DECODE_ERROR
+        return status, error.reason
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
         return Status.IO_ERROR, Reason.UNREADABLE
     return _CAUSES.get(type(error), (Status.DECODE_ERROR, trouble))
@@ -138,7 +144,12 @@ class _Reading:
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         """Open the file, and see whether it is a DICOM file; its position is at the start then."""
-        if self._held is None:
+        if self._held is None and not is_plain(self.path) and not os.path.exists(self.path):
+            with local(self.path) as here, opened(here.file) as file:
+                self.stamp = here.stamp
+                self._recognise(file, size_of(file))
+                yield file
+        elif self._held is None:
             with opened(self.path) as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):

@@ -14,6 +14,7 @@ from dicomsort.dicom import codecs
 from dicomsort.dicom.encapsulated import Fragment, Frames, group
 from dicomsort.dicom.header import UNDEFINED_LENGTH, Rejected, read_header
 from dicomsort.inputs.opened import on_disk
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -180,7 +181,7 @@ def pixel_digest(path: str) -> str:
     Empty if the file cannot be read to the end of its Pixel Data.
     """
     try:
-        with open(path, "rb") as file:
+        with local(path) as here, open(here.file, "rb") as file:
             dataset, stream = read_header(file)
             source = PixelSource(stream, dataset)
             source.open()

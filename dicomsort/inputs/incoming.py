@@ -51,7 +51,9 @@ class Incoming:
                     os.unlink(file)
 
     def close(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder with all that is in it, and those above it that were made for it alone."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
-            os.rmdir(os.path.dirname(self.folder))
+            above = os.path.dirname(self.folder)
+            os.rmdir(above)
+            os.rmdir(os.path.dirname(above))

@@ -5,12 +5,13 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from operator import attrgetter
+from typing import Any
 
 from dicomsort import __version__
 from dicomsort.dicom import isolation
@@ -23,7 +24,7 @@ from dicomsort.inputs.incoming import Incoming
 from dicomsort.inputs.named import Archive, Files, Shard, check_list
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.inputs.supply import Admit, Reading, Supply, SupplySettings
+from dicomsort.inputs.supply import Reading, Supply, SupplySettings
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
@@ -133,7 +134,7 @@ def sort(
                 journal.write(row)
                 supply.ended(row.path)
                 forecast.look_at(row)
-                tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
+                tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
@@ -156,7 +157,11 @@ def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[
 
 @contextmanager
 def _supplied(
-    settings: SortSettings, out: str, files: Files, admit: Admit, spent: StageTimer
+    settings: SortSettings,
+    out: str,
+    files: Files,
+    admit: Callable[..., Iterator[SourceFile]],
+    spent: StageTimer,
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
     folder = os.path.join(out, OWN_FOLDER, _INCOMING)
@@ -166,7 +171,7 @@ def _supplied(
     fetching = Fetching(remotes.store_for, incoming, remotes.connections) if remotes else None
     supplying = SupplySettings(settings.archives, settings.copies)
     todo = admit(spent.making("walk", files.find()))
-    supply = Supply(todo, admit, supplying, incoming, fetching)
+    supply = Supply(todo, partial(admit, inside=True), supplying, incoming, fetching)
     try:
         yield supply
     finally:
@@ -324,10 +329,16 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _admitted(found: Iterable[SourceFile], history: History, tally: SortSummary) -> Iterator[SourceFile]:
-    """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag."""
+def _admitted(
+    found: Iterable[SourceFile], history: History, tally: SortSummary, inside: bool = False
+) -> Iterator[SourceFile]:
+    """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag.
+
+    inside: whether they are members of archives.
+    """
     for file in found:
         tally.found += 1
+        tally.inside += inside
         stamp = (file.stamp or stamp_now(file.path)) if history else None
         status = history.status(file.path, stamp) if stamp else None
         if status is None or (stamp and _has_undone(file, stamp, history, tally)):
@@ -347,6 +358,7 @@ def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: Sor
     if members.undone:
         return True
     tally.found += members.statuses.total()
+    tally.inside += members.statuses.total()
     tally.already_done += members.statuses.total()
     tally.statuses += members.statuses
     return False
@@ -362,7 +374,8 @@ def _read(
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
     how = HowToRead(canvases, settings.read, supply.incoming, settings.copies, settings.archives)
-    readings = supply.readings(isolation.read_all(partial(do, how=how), supply, settings.pool, stop))
+    read: Any = partial(do, how=how)  # of an archive it returns a generator of answers
+    readings = supply.readings(isolation.read_all(read, supply, settings.pool, stop))
     with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)

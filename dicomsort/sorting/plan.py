@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.inputs import sources
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
@@ -149,7 +150,7 @@ def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step
     step()
     try:
         if os.path.lexists(target):
-            if placement.action in COPIES and not os.path.exists(source):
+            if placement.action in COPIES and not sources.exists(source):
                 done.left[Reason.LAST_COPY.value] += 1
                 return record
             if not remove(source, target, placement, verify):
