@@ -67,6 +67,9 @@ DOORS = {
     "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
+    "obstore": "inputs/buckets.py",
+    "botocore": "inputs/s3.py",
+    "urllib3": "inputs/web.py",
 }
 IN_WORKERS = [
     "report.pictures",
