@@ -20,6 +20,8 @@ _OPTIONAL = {
     "onnx": ("ONNX", "onnx"),
     "onnxscript": ("onnxscript", "onnxscript"),
     "highdicom": ("highdicom", "'xray-dicomsort[dicom]'"),
+    "requests": ("requests", "'xray-dicomsort[pacs]'"),
+    "pynetdicom": ("pynetdicom", "'xray-dicomsort[pacs]'"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
 

@@ -63,6 +63,8 @@ DOORS = {
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
+    "requests": "inputs/web.py",
+    "urllib3": "inputs/web.py",
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
