@@ -69,7 +69,7 @@ class Summary:
     statuses: dict[str, int] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    archives: int = 0
+    hints: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 
@@ -89,6 +89,11 @@ class TaskFiles:
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
         return True
+
+    @property
+    def empty_folders(self) -> int:
+        """None: the driver has counted them."""
+        return 0
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""

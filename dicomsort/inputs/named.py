@@ -7,9 +7,9 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
@@ -31,6 +31,10 @@ class Files(Protocol):
     @property
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
@@ -72,6 +76,7 @@ class Archive:
     follow_links: bool = False
     listed: str | None = None
     shard: Shard | None = None
+    _empty: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
 
     @property
     def repeats(self) -> bool:
@@ -80,10 +85,18 @@ class Archive:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
-        if self.listed is None:
-            found = walk.find(self.roots, self.avoid, self.follow_links)
-            return (file for file in found if self._holds(file.relpath))
-        return self._listed(self.listed)
+        return self._walked() if self.listed is None else self._listed(self.listed)
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
+        return self._empty[0]
+
+    def _walked(self) -> Iterator[SourceFile]:
+        steps = count()
+        found = walk.find(self.roots, self.avoid, self.follow_links, partial(next, steps))
+        yield from (file for file in found if self._holds(file.relpath))
+        self._empty[0] = next(steps)
 
     def _holds(self, relpath: str) -> bool:
         return self.shard is None or self.shard.holds(relpath)

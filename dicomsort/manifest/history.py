@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.manifest.rows import Record
-from dicomsort.outcome import TROUBLE, FileStamp, Placement, Status
+from dicomsort.outcome import HINTS, TROUBLE, FileStamp, Placement, Reason, Status
 from dicomsort.system.escaping import escape
 
 IsThere = Callable[[Record], bool]
@@ -19,9 +19,8 @@ IsThere = Callable[[Record], bool]
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
 
-_STATUSES = (*Status, Status.NOT_DICOM)
-_ARCHIVE = len(Status)
-"""Where in _STATUSES that of archives stands, which are counted apart."""
+_STATUSES = (*Status, *(Status.NOT_DICOM for _ in HINTS))
+"""What the 4 bits of a key say; those behind the statuses are HINTS, which are counted apart."""
 
 
 class History:
@@ -57,9 +56,10 @@ class History:
         code = self._code(path, stamp)
         return None if code is None else _STATUSES[code]
 
-    def is_archive(self, path: str, stamp: FileStamp) -> bool:
-        """Return whether this file was found to be an archive before."""
-        return self._code(path, stamp) == _ARCHIVE
+    def hint(self, path: str, stamp: FileStamp) -> Reason:
+        """Return which of HINTS this file was found to be before; Reason.NONE if it was none."""
+        code = self._code(path, stamp) or 0
+        return HINTS[code - len(Status)] if code >= len(Status) else Reason.NONE
 
     def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
@@ -211,7 +211,7 @@ def _key_of(record: Record) -> int:
     stamp = record.stamp
     if stamp is None:
         return 0
-    code = _ARCHIVE if record.is_archive else _STATUSES.index(record.status)
+    code = len(Status) + HINTS.index(record.hint) if record.hint else _STATUSES.index(record.status)
     return _key(record.path, stamp) | code
 
 

@@ -117,6 +117,7 @@ def sort(
                 tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
+        tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
         manifest.run_file.add_time(tally.took)
     return tally
@@ -255,6 +256,7 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "evidence": panel.rests_on,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
+            "pictures": settings.read.pictures,
             "roots": [escape(os.path.abspath(root)) for root in settings.roots],
         },
         facts={
@@ -300,7 +302,7 @@ def _not_done(found: Iterable[SourceFile], history: History, tally: SortSummary)
         else:
             tally.already_done += 1
             tally.statuses[status] += 1
-            tally.archives += bool(stamp and history.is_archive(file.path, stamp))
+            tally.note(history.hint(file.path, stamp) if stamp else Reason.NONE)
 
 
 def _read(
@@ -331,7 +333,7 @@ def _read_found(
 
 def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
     tally.statuses[row.status] += 1
-    tally.archives += Reason.ARCHIVE in row.reasons
+    tally.note(*row.reasons)
     tally.honored += row.reviewed is not None
     if row.label:
         tally.labels[row.label] += 1
