@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
@@ -37,6 +37,10 @@ class Files(Protocol):
     @property
     def remotes(self) -> Remotes:
         """The stores from which files have to be fetched."""
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
@@ -70,8 +74,8 @@ class Shard:
 class Archive:
     """What a command names: roots, perhaps a list of paths below them, perhaps one shard only.
 
-    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among the
-    roots.
+    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among
+    the roots.
     """
 
     roots: Sequence[walk.Root]
@@ -80,6 +84,7 @@ class Archive:
     listed: str | None = None
     shard: Shard | None = None
     remotes: Remotes = field(default_factory=Remotes)
+    _empty: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
 
     @property
     def _local(self) -> list[walk.Root]:
@@ -92,10 +97,18 @@ class Archive:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
-        if self.listed is None:
-            found = chain(walk.find(self._local, self.avoid, self.follow_links), self.remotes.find())
-            return (file for file in found if self._holds(file.relpath))
-        return self._listed(self.listed)
+        return self._walked() if self.listed is None else self._listed(self.listed)
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
+        return self._empty[0]
+
+    def _walked(self) -> Iterator[SourceFile]:
+        steps = count()
+        here = walk.find(self._local, self.avoid, self.follow_links, partial(next, steps))
+        yield from (file for file in chain(here, self.remotes.find()) if self._holds(file.relpath))
+        self._empty[0] = next(steps)
 
     def _holds(self, relpath: str) -> bool:
         return self.shard is None or self.shard.holds(relpath)
