@@ -69,8 +69,9 @@ _BUFFER = 1 << 18
 def kind_of(start: bytes, file: BinaryIO) -> str:
     """Return which kind of archive an open file is: one of LISTED or STREAMED, or "" if it is not opened.
 
-    start: its first 512 bytes. A zip may also be known by its end, if something stands in front. Not opened are 7z, rar, iso, lz4 and compress, and documents and programs
-    that are zip files inside (docx, odt, epub, jar).
+    start: its first 512 bytes. A zip may also be known by its end, if something stands in front. Not
+    opened are 7z, rar, iso, lz4 and compress, and documents and programs that are zip files inside (docx,
+    odt, epub, jar).
     """
     if is_document(start):
         return ""
@@ -86,7 +87,7 @@ def kind_of(start: bytes, file: BinaryIO) -> str:
 
 
 def is_document(start: bytes) -> bool:
-    """Return whether a zip's first member, by its local file header, is that of a document (APPNOTE 4.3.7)."""
+    """Return whether a zip's first member is that of a document, by its local header (APPNOTE 4.3.7)."""
     return start.startswith(b"PK\x03\x04") and start[30:].startswith(_DOCUMENTS)
 
 
