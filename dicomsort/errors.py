@@ -24,6 +24,8 @@ _OPTIONAL = {
     "obstore": ("obstore", _CLOUD),
     "botocore": ("botocore", _CLOUD),
     "urllib3": ("urllib3", _CLOUD),
+    "requests": ("requests", "'xray-dicomsort[pacs]'"),
+    "pynetdicom": ("pynetdicom", "'xray-dicomsort[pacs]'"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
 

@@ -19,6 +19,7 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
+    Pictures,
     Precision,
     Quiet,
     SecondaryCapture,
@@ -114,7 +115,9 @@ def classify(
     shard_size: Annotated[
         int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
     ] = None,
-    action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
+    action: Annotated[
+        Action, typer.Option(help="How a file gets into its folder; none for a manifest alone.")
+    ] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
         str, typer.Option(help="Where a file goes: a path of fields.", metavar="TEMPLATE")
@@ -132,10 +135,14 @@ def classify(
     review_below: ReviewBelow = None,
     evidence: Evidence = "header",
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders too.")] = False,
+    no_archives: Annotated[
+        bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
+    pictures: Pictures = False,
     max_pixels: MaxPixels = READ.max_pixels,
     workers: Workers = None,
     batch_size: BatchSize = None,
@@ -170,8 +177,8 @@ def classify(
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
-            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
-            pool=pool_settings(workers, timeout), evidence=evidence,
+            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
+            pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -182,7 +189,7 @@ def classify(
             console.report_summary(tally, out, shard)
         if verbose:
             console.report_spent(tally)
-        console.report_archives(tally.archives)
+        console.report_hints(tally.hints)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         raise typer.Exit(tally.exit_code)
@@ -234,7 +241,7 @@ def merge(
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         console.report_merged(merged, out, quiet or json)
-        console.report_archives(merged.archives)
+        console.report_hints(merged.hints)
         raise typer.Exit(merged.exit_code)
 
 

@@ -50,8 +50,8 @@ DOORS = {
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
-    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py report/pictures.py data/ evaluation/"
-    " training/random_transforms.py",
+    "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
+    " evaluation/ training/random_transforms.py",
     "openvino": "model/engines/openvino.py",
     "onnx": "model/graph.py model/export.py",
     "google": "model/graph.py",
@@ -63,13 +63,14 @@ DOORS = {
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
+    "requests": "inputs/pacs_requests.py",
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
     "obstore": "inputs/buckets.py",
     "botocore": "inputs/s3.py",
-    "urllib3": "inputs/web.py",
+    "urllib3": "inputs/web.py inputs/pacs_requests.py",
 }
 IN_WORKERS = [
     "report.pictures",
