@@ -69,7 +69,7 @@ class Web:
         """Return what is known of a file without its bytes. Raises PassingError or FetchError."""
         got, _ = self.request("HEAD", url)
         got.release_conn()
-        known = got.status == 200 and "Content-Length" in got.headers
+        known = got.status in _GONE or (got.status == 200 and "Content-Length" in got.headers)
         return _described(got)[1] if known else self._stamp(url)
 
     def _stamp(self, url: str) -> FileStamp:

@@ -133,7 +133,7 @@ class Proxy:
             await asyncio.sleep(self.latency)
             fault = self.faults(path, self.asked[path])
             answer = await self._passed_on(request) if fault in ("", "cut", "drip") else b""
-            return await _spoiled(answer, fault, answers)
+            return await _spoiled(answer, fault, answers, "" if request.startswith(b"HEAD ") else "failed")
         finally:
             self._now -= 1
 
@@ -163,10 +163,10 @@ def _length(head: bytes) -> int:
     return 0
 
 
-async def _spoiled(answer: bytes, fault: str, answers: asyncio.StreamWriter) -> bool:
+async def _spoiled(answer: bytes, fault: str, answers: asyncio.StreamWriter, said: str) -> bool:
     """Send an answer, with its fault. Returns whether the connection goes on."""
     if fault.isdecimal():
-        answer = f"HTTP/1.1 {fault} Spoiled\r\nContent-Length: 6\r\n\r\nfailed".encode()
+        answer = f"HTTP/1.1 {fault} Spoiled\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode()
     elif fault == "hang":
         await asyncio.sleep(3600)
     elif fault == "reset":
