@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 _CHUNK = 1 << 20
+_NO_BUCKET = "404 Not Found"
 _BEYOND_END = "416 Range Not Satisfiable"
 _NO_CREDENTIALS = "Error performing token request"
 _KEPT = timedelta(minutes=5)
@@ -184,8 +185,13 @@ def _told(place: str) -> Iterator[None]:
             "a key with an empty part, '.' or '..' lies there, which only s3:// can name: name other folders"
         )
         raise UsageError(f"{escape(place)}: {why}") from None
-    except exceptions.BaseError:
-        why = "the store does not answer as it should: check address, network and credentials"
+    except exceptions.BaseError as error:
+        gone = _NO_BUCKET in str(error)
+        why = (
+            "there is no such bucket"
+            if gone
+            else "no list is to be had: check address, network and credentials"
+        )
         raise UsageError(f"{escape(place)}: {why}") from None
 
 

@@ -1,8 +1,10 @@
 """Object stores: every key, every byte, whatever befalls a request; and no secret anywhere."""
 
 import io
+import json
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import botocore.session
@@ -260,3 +262,49 @@ def read_all(url: str) -> None:
         f"{url}/b//c": b"2",
     }
     store.close()
+
+
+def as_s3(request: bytes) -> bytes:
+    """A request to Google's XML API, in which S3's own calls exist: a key comes with `%2F` and `%2E`."""
+    first, *lines = request.split(b"\r\n")
+    first = first.replace(b"%2F", b"/").replace(b"%2E", b".").replace(b"%2D", b"-")
+    return b"\r\n".join([first, *(line for line in lines if not line.lower().startswith(b"authorization"))])
+
+
+@contextmanager
+def google(
+    server: str, monkeypatch: pytest.MonkeyPatch, faults: dict[str, list[str]] | None = None
+) -> Iterator[None]:
+    with Proxy(server, translated=as_s3, faults=in_turn(faults or {})) as proxy:
+        account = {"gcs_base_url": proxy.address, "disable_oauth": True}
+        account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+        yield
+
+
+@pytest.mark.parametrize("root", ["gs://cloud", "gs://cloud/x/", "gs://cloud/x", "gs://cloud/x/a b.dcm"])
+def test_a_bucket_of_google_is_found_and_fetched(
+    root: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = {f"x/{key}": key.encode() * 9 for key in ("a b.dcm", "é%41.dcm", "deep/er.dcm")} | {"x/0": b""}
+    put("cloud", **objects)
+    with google(server, monkeypatch, {"er.dcm": ["500", "cut"]}):
+        store = ObjectStore(root, QUICK)
+        below = root.removeprefix("gs://cloud").lstrip("/")
+        for file in (files := list(store.find())):
+            into = io.BytesIO()
+            assert store.fetch(file.path, 0, None, into) == file.stamp
+            assert into.getvalue() == objects[file.path.removeprefix("gs://cloud/")]
+        assert len(files) == sum(key.startswith(below) for key in objects)
+
+
+@pytest.mark.usefixtures("signed")
+def test_keys_of_google_that_obstore_cannot_say_end_with_one_line(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("odd-cloud", **{"a//b": b"1"})
+    with google(server, monkeypatch):
+        with pytest.raises(UsageError, match=r"^gs://odd-cloud: a key with an empty part"):
+            list(ObjectStore("gs://odd-cloud", QUICK).find())
+        with pytest.raises(UsageError, match=r"^gs://not-there: there is no such bucket"):
+            list(ObjectStore("gs://not-there", QUICK).find())

@@ -72,16 +72,23 @@ def _wait_for(address: str) -> None:
 class Proxy:
     """Passes requests on to a server, after some seconds.
 
-    keeps: whether answers are remembered, to be quicker than the server. most: how many requests there were
+    keeps: whether answers are remembered, to be quicker than the server. translated: what the server is told
+    in place of a request. most: how many requests there were
     at a time. asked: how often each path was asked for. heads: all that was asked.
     """
 
     def __init__(
-        self, server: str, latency: float = 0.0, faults: Faults = nothing, *, keeps: bool = False
+        self,
+        server: str,
+        latency: float = 0.0,
+        faults: Faults = nothing,
+        *,
+        keeps: bool = False,
+        translated: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self._host, _, port = server.partition("://")[2].partition(":")
         self._port = int(port)
-        self.latency, self.faults, self._keeps = latency, faults, keeps
+        self.latency, self.faults, self._keeps, self._translated = latency, faults, keeps, translated
         self._kept: dict[bytes, bytes] = {}
         self.asked: Counter[str] = Counter()
         self.heads: list[str] = []
@@ -142,6 +149,7 @@ class Proxy:
         if key in self._kept:
             return self._kept[key]
         reader, writer = await asyncio.open_connection(self._host, self._port)
+        request = self._translated(request)
         writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         answer = await reader.read()
         writer.close()
