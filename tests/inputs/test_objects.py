@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import botocore.session
 import pytest
-from object_server import Proxy, in_turn, s3_server
+from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server
+from object_server import put as put_all
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import transfer
@@ -22,7 +22,6 @@ ODD = (
     "a/../up.dcm", "a/./dot.dcm", "trail/", "ctrl\x01.dcm", "back\\slash", "quote'\".dcm", "lt<gt>&amp;.dcm",
     "'=formula", "z" * 1000, "deep/" * 60 + "x", "a:b|c*d~", "!/x.zip!/y", "\u202e\ufb01",
 )  # fmt: skip
-CANARY, SECRET = "AKIACANARY0123456789", "canary/secret/0123456789"
 QUICK = RemoteSettings(connections=4, timeout=0.25, tries=3)
 
 
@@ -34,19 +33,14 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def nobody(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user without any settings but the address of the server, and whose retries do not wait."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    """Without credentials; nobody waits between two tries."""
+    be_user(monkeypatch, tmp_path, server, signs=False)
     monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture
-def signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CANARY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+def signed(nobody: None, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_user(monkeypatch, tmp_path, server)
 
 
 Put = Callable[..., None]
@@ -55,15 +49,7 @@ Put = Callable[..., None]
 @pytest.fixture
 def put(server: str) -> Put:
     """Put objects into a bucket that anybody may read."""
-    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
-    s3 = botocore.session.Session().create_client("s3", endpoint_url=server, **keys)
-
-    def put_all(bucket: str, **objects: bytes) -> None:
-        s3.create_bucket(Bucket=bucket)
-        for key, body in objects.items():
-            s3.put_object(Bucket=bucket, Key=key, Body=body, ACL="public-read")
-
-    return put_all
+    return lambda bucket, **objects: put_all(server, bucket, objects)
 
 
 def everything(store: ObjectStore) -> dict[str, tuple[str, int]]:

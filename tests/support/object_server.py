@@ -12,6 +12,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import botocore.session
+import pytest
 
 Faults = Callable[[str, int], str]
 """What goes wrong with a request, by its path and its number among those of that path, from 1 on.
@@ -51,6 +55,32 @@ def s3_server(**more: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+CANARY, SECRET = "AKIACANARY0123456789", "canary/secret/0123456789"
+"""The credentials of the user in tests; they may stand nowhere but in requests."""
+
+
+def be_user(monkeypatch: pytest.MonkeyPatch, home: Path, address: str, *, signs: bool = True) -> None:
+    """Be a user with no settings but the address of the server, and perhaps credentials."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    if signs:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", CANARY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+
+def put(server: str, bucket: str, objects: Mapping[str, bytes]) -> None:
+    """Put objects into a bucket that anybody may read."""
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    s3 = botocore.session.Session().create_client("s3", endpoint_url=server, **keys)
+    s3.create_bucket(Bucket=bucket)
+    for key, body in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ACL="public-read")
+    s3.close()
 
 
 def free_port() -> int:
