@@ -75,6 +75,8 @@ def sort(
         raise
     tally.statuses += total(summaries)
     tally.archives += sum(summary.archives for summary in summaries)
+    tally.inside += sum(summary.inside for summary in summaries)
+    tally.found += sum(summary.inside for summary in summaries)
     merged = merge(out, job.settings.pool, moved=tally.move)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started

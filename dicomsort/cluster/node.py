@@ -71,7 +71,13 @@ def _sorted(task: Task) -> Summary:
         tally = pipeline.sort(own, first, None, further, TaskFiles(task))
     statuses = Counter({status.value: count for status, count in tally.statuses.items()})
     return Summary(
-        task.name, tally.found, dict(statuses), tally.spent, round(tally.seconds, 3), tally.archives
+        task.name,
+        tally.found,
+        dict(statuses),
+        tally.spent,
+        round(tally.seconds, 3),
+        tally.archives,
+        tally.inside,
     )
 
 

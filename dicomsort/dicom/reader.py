@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from dicomsort.dicom import dicom_file
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing, fit
-from dicomsort.outcome import Failure, ReadImage, Reason, Status
+from dicomsort.outcome import Failure, Part, ReadImage, Reason, Status
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -83,9 +83,10 @@ def read_dicom(
     preprocessing: Preprocessing | None,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
+    held: Part | BinaryIO | None = None,
 ) -> ReadImage | Failure:
-    """Read a DICOM file, once for all canvases; anything else is not_dicom. See `dicom.read`."""
-    return dicom_file.read(path, preprocessing, settings, further)
+    """Read a DICOM file, once for all canvases; anything else is not_dicom. See `dicom_file.read`."""
+    return dicom_file.read(path, preprocessing, settings, further, held)
 
 
 def read_any(path: str, preprocessing: Preprocessing) -> ReadImage | Failure:

@@ -7,13 +7,15 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import walk
+from dicomsort.inputs import remotes, walk
+from dicomsort.inputs.names import is_remote
+from dicomsort.inputs.remotes import Remotes
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
 
@@ -31,6 +33,10 @@ class Files(Protocol):
     @property
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
+
+    @property
+    def remotes(self) -> Remotes:
+        """The stores from which files have to be fetched."""
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
@@ -64,7 +70,8 @@ class Shard:
 class Archive:
     """What a command names: roots, perhaps a list of paths below them, perhaps one shard only.
 
-    avoid: the output folder. listed: see `listed_paths`; None to walk the roots.
+    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among the
+    roots.
     """
 
     roots: Sequence[walk.Root]
@@ -72,16 +79,21 @@ class Archive:
     follow_links: bool = False
     listed: str | None = None
     shard: Shard | None = None
+    remotes: Remotes = field(default_factory=Remotes)
+
+    @property
+    def _local(self) -> list[walk.Root]:
+        return [root for root in self.roots if not is_remote(root.path)]
 
     @property
     def repeats(self) -> bool:
-        """Whether it may be gone through again; a pipe may not."""
-        return self.listed is None or os.path.isfile(self.listed)
+        """Whether it may be gone through again; a pipe may not, and a store is not listed twice."""
+        return not self.remotes and (self.listed is None or os.path.isfile(self.listed))
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
         if self.listed is None:
-            found = walk.find(self.roots, self.avoid, self.follow_links)
+            found = chain(walk.find(self._local, self.avoid, self.follow_links), self.remotes.find())
             return (file for file in found if self._holds(file.relpath))
         return self._listed(self.listed)
 
@@ -111,6 +123,10 @@ class Archive:
 def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
     """Return a file's path as the walk of the roots would yield it; None if it lies under no root."""
     for root in roots:
+        if is_remote(root.path):
+            if (below := remotes.relative_to(root, path)) is not None:
+                return below
+            continue
         if path == root.path:
             return os.path.join(root.name, os.path.basename(path))
         if walk.lies_under(path, root.path):

@@ -1,188 +1,209 @@
-"""Requests to a web server that end: each in time, after a few tries, and without showing credentials."""
+"""Bytes of files on web servers, by HTTP requests over connections that are kept."""
 
-import contextlib
-import random
-import threading
+import netrc
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import MappingProxyType
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
-from dicomsort.inputs.store import RemoteSettings
+from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.transfer import (
+    Answer,
+    Ask,
+    ChangedError,
+    PassingError,
+    condition,
+    stamp_of,
+    time_for_piece,
+)
+from dicomsort.outcome import FileStamp, Reason
 
-Result = TypeVar("Result")
-Body = bytes | Iterator[bytes]
-Response = requests.Response
-
-_CHUNK = 1 << 18
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONNECT = 10.0  # seconds; a server that is there accepts at once
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
-_PER_TIMEOUT = 1 << 20  # bytes that must come in `timeout` seconds at least
-
-NO_ANSWER, TOO_SLOW, NO_TRUST = 0, -1, -2
-"""In place of a status code: nothing answers there, it answers too slowly, its certificate is not trusted."""
-
-
-class WebError(Exception):
-    """A request that has failed after all tries.
-
-    status: of the HTTP answer (RFC 9110 15), or NO_ANSWER, TOO_SLOW or NO_TRUST. Says nothing of the answer's
-    text, which may quote a header.
-    """
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class CutOffError(Exception):
-    """An answer that ends too early, or is no answer to what was asked; it is asked for again."""
+_CHUNK = 256 << 10
+_RANGE = re.compile(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+)")
+_GONE = (404, 410)
+_PASSING = (408, 425, 429)
+_CHANGED, _BEYOND_END = 412, 416
+_ELSEWHERE = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 
 class Web:
-    """One web server. Thread-safe. Credentials are sent to this server only, and to where it lies.
+    """Requests to web servers. Thread-safe.
 
-    Without `authorization` in the settings, user and password come from netrc; proxies and authorities of
-    certificates from where `requests` looks for them.
+    Who has a password for a host in ~/.netrc is signed in there; proxies are those of the system.
+    certificates: a file of those that are trusted; None for the system's.
     """
 
-    def __init__(self, settings: RemoteSettings) -> None:
+    def __init__(self, settings: RemoteSettings, certificates: str | None = None) -> None:
         self._settings = settings
-        self._stop = threading.Event()
-        self._session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=settings.connections, pool_block=False, max_retries=0)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
-        if settings.authorization:
-            self._session.auth = self._authorized
+        self._certificates = certificates
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._signing = _netrc()
 
-    def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._settings.authorization
-        return request
+    def ask(self, url: str) -> Ask:
+        """Return what asks for bytes of the file at an address; a server that knows no ranges sends all."""
+        return partial(self._ask, url)
+
+    def _ask(self, url: str, start: int, stop: int, etag: str) -> Answer:
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        if match := condition(etag):
+            headers["If-Match"] = match
+        end = time.monotonic() + time_for_piece(self._settings)
+        got, _ = self.request("GET", url, headers)
+        begin, stamp = _described(got)
+        return Answer(stamp, _chunks(got, start - begin, stop - start, end))
+
+    def stamp(self, url: str) -> FileStamp:
+        """Return what is known of a file without its bytes. Raises PassingError or FetchError."""
+        got, _ = self.request("HEAD", url)
+        got.release_conn()
+        if got.status == 200 and "Content-Length" in got.headers:
+            return _described(got)[1]
+        answer = self._ask(url, 0, 1, "")
+        for _ in answer.chunks:
+            pass
+        return answer.stamp
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """Return an answer and the address that has given it. Raises PassingError or FetchError."""
+        for _ in range(_MOST_REDIRECTS):
+            with passing():
+                got = self._pool(url).urlopen(
+                    method,
+                    _target(url),
+                    headers={**_AS_IT_IS, **headers, **self._signed(url)},
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+            if got.status not in _ELSEWHERE or "Location" not in got.headers:
+                return got, url
+            got.close()
+            url = urljoin(url, got.headers["Location"])
+        raise FetchError(Reason.REMOTE)
+
+    def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
+        parts = urlsplit(url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        return self._manager(proxy or "").connection_from_url(f"{parts.scheme}://{parts.netloc}")
+
+    def _manager(self, proxy: str) -> urllib3.PoolManager:
+        if proxy not in self._pools:
+            made: Callable[..., urllib3.PoolManager] = (
+                partial(urllib3.ProxyManager, proxy) if proxy else urllib3.PoolManager
+            )
+            limit = self._settings.timeout
+            self._pools[proxy] = made(
+                maxsize=self._settings.connections,
+                timeout=urllib3.Timeout(connect=limit, read=limit),
+                ca_certs=self._certificates,
+            )
+        return self._pools[proxy]
+
+    def _signed(self, url: str) -> dict[str, str]:
+        known = self._signing and self._signing.authenticators(urlsplit(url).hostname or "")
+        if not known:
+            return {}
+        return urllib3.make_headers(basic_auth=f"{known[0]}:{known[2]}")
 
     def close(self) -> None:
-        """Let go of connections, and try nothing again."""
-        self._stop.set()
-        self._session.close()
-
-    def get(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        take: Callable[[Response], Result],
-        tries: int | None = None,
-    ) -> Result:
-        """Return what `take` makes of the answer; both again, with growing pauses, if it fails for now.
-
-        take: may raise CutOffError, and be called again after it has taken a part. tries: in place of the
-        settings'. Raises WebError.
-        """
-        return self._tried(lambda: self._send("GET", url, headers, None, take), tries or self._settings.tries)
-
-    def post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: Callable[[], Body],
-        take: Callable[[Response], Result],
-    ) -> Result:
-        """Send a body and return what `take` makes of the answer; `body` is called for each try.
-
-        Only for what may be sent twice without harm. Raises WebError.
-        """
-        return self._tried(lambda: self._send("POST", url, headers, body(), take), self._settings.tries)
-
-    def change(self, method: str, url: str, body: bytes = b"") -> int:
-        """Send a PUT or DELETE and return the status code of the answer, which is not looked at."""
-        return self._tried(lambda: self._send(method, url, {}, body, _status), self._settings.tries)
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Body | None,
-        take: Callable[[Response], Result],
-    ) -> Result:
-        timeout = self._settings.timeout
-        try:
-            with self._session.request(
-                method,
-                url,
-                headers=dict(headers),
-                data=body,
-                stream=True,
-                timeout=(min(timeout, _CONNECT), timeout),
-            ) as response:
-                if response.status_code in _PASSING:
-                    raise _Again(response.status_code, _asked_pause(response))
-                return take(response)
-        except requests.exceptions.SSLError as error:
-            if "CERTIFICATE" in str(error):
-                raise WebError(NO_TRUST) from None
-            raise _Again(NO_ANSWER) from None
-        except requests.Timeout:
-            raise _Again(TOO_SLOW) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, CutOffError):
-            raise _Again(NO_ANSWER) from None
-
-    def _tried(self, work: Callable[[], Result], tries: int) -> Result:
-        pause = _FIRST_PAUSE
-        for left in reversed(range(tries)):
-            try:
-                return work()
-            except _Again as again:
-                longest = max(pause, min(again.pause, self._settings.timeout))
-                if not left or self._stop.wait(longest * random.uniform(0.5, 1.5)):  # noqa: S311
-                    raise WebError(again.status) from None
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        raise AssertionError  # tries is at least 1
-
-    def chunks(self, response: Response) -> Iterator[bytes]:
-        """Yield an answer's bytes as they come. Raises CutOffError if they come too slowly, or not all."""
-        begun, taken = time.monotonic(), 0
-        with _cut_off():
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what there is: see the time
-                yield chunk
-                taken += len(chunk)
-                allowed = self._settings.timeout * (1 + taken // _PER_TIMEOUT)
-                if self._stop.is_set() or time.monotonic() - begun > allowed:
-                    raise CutOffError
-
-    def whole(self, response: Response, most: int) -> bytes:
-        """Return an answer's bytes. Raises CutOffError as `chunks`, and if there are more than `most`."""
-        content = bytearray()
-        for chunk in self.chunks(response):
-            content += chunk
-            if len(content) > most:
-                raise CutOffError
-        return bytes(content)
+        """Let go of connections."""
+        for pool in self._pools.values():
+            pool.clear()
 
 
-class _Again(Exception):  # noqa: N818  (not the end yet)
-    """A try that has failed; pause: seconds that the server asks for (RFC 9110 10.2.3)."""
+def _netrc() -> netrc.netrc | None:
+    try:
+        return netrc.netrc()
+    except (OSError, netrc.NetrcParseError):
+        return None
 
-    def __init__(self, status: int, pause: float = 0.0) -> None:
-        super().__init__(status)
-        self.status, self.pause = status, pause
+
+def _target(url: str) -> str:
+    """Return what stands behind the host, as it is: a part of a key may be `..`."""
+    return f"/{url.partition('://')[2].partition('/')[2].partition('#')[0]}"
 
 
-@contextlib.contextmanager
-def _cut_off() -> Iterator[None]:
+@contextmanager
+def passing() -> Iterator[None]:
+    """Raise PassingError for what befell a connection."""
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError):
-        raise CutOffError from None
+    except (HTTPError, OSError):
+        raise PassingError from None
 
 
-def _asked_pause(response: Response) -> float:
-    asked = response.headers.get("Retry-After", "")
-    return float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0.0
+def _described(got: urllib3.BaseHTTPResponse) -> tuple[int, FileStamp]:
+    """Return from which byte on the file comes, and its stamp. Raises as `Ask` does."""
+    try:
+        check(got.status)
+        begin, size = _extent(got)
+    except Exception:
+        got.close()
+        raise
+    return begin, stamp_of(size, _seconds(got), got.headers.get("ETag"))
 
 
-def _status(response: Response) -> int:
-    return response.status_code
+def check(status: int) -> None:
+    """Raise what a status means for a file, as `Ask` does; nothing if it is there or might be."""
+    if status in _GONE:
+        raise FetchError(Reason.VANISHED)
+    if status == _CHANGED:
+        raise ChangedError
+    if status >= 500 or status in _PASSING:
+        raise PassingError
+    if status >= 400 and status != _BEYOND_END:
+        raise FetchError(Reason.REMOTE)
+
+
+def _extent(got: urllib3.BaseHTTPResponse) -> tuple[int, int]:
+    """Return the first byte that comes and the size of the whole (RFC 9110 14.4)."""
+    told = _RANGE.fullmatch(got.headers.get("Content-Range", ""))
+    if told and got.status in (206, _BEYOND_END):
+        return int(told[1] or told[2]), int(told[2])
+    if got.status != 200 or not got.headers.get("Content-Length", "").isdecimal():
+        raise FetchError(Reason.REMOTE)
+    return 0, int(got.headers["Content-Length"])
+
+
+def _seconds(got: urllib3.BaseHTTPResponse) -> float:
+    """Return when the file was changed last, in seconds since 1970; 0 if it is not told."""
+    try:
+        return parsedate_to_datetime(got.headers.get("Last-Modified", "")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _chunks(got: urllib3.BaseHTTPResponse, skip: int, most: int, end: float) -> Iterator[bytes]:
+    """Yield what was asked for of what comes. end: when that must be done."""
+    try:
+        while most > 0 and got.status != _BEYOND_END:
+            with passing():
+                chunk = got.read1(_CHUNK, decode_content=False)
+            if not chunk:
+                break
+            kept = chunk[skip : skip + most]
+            skip, most = max(0, skip - len(chunk)), most - len(kept)
+            yield kept
+            if time.monotonic() > end and most > 0:
+                raise PassingError
+    finally:
+        _let_go(got)
+
+
+def _let_go(got: urllib3.BaseHTTPResponse) -> None:
+    """Keep the connection only if nothing more comes over it."""
+    if got.length_remaining == 0:
+        got.release_conn()
+    got.close()

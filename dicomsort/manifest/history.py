@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,24 @@ from dicomsort.system.escaping import escape
 IsThere = Callable[[Record], bool]
 """Returns whether what a row says was placed is still in its place."""
 
+_MEMBER = re.compile(r"![0-9]*/")
+
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
 
-_STATUSES = (*Status, Status.NOT_DICOM)
-_ARCHIVE = len(Status)
-"""Where in _STATUSES that of archives stands, which are counted apart."""
+_STATUSES = (*Status, Status.NOT_DICOM, Status.NOT_DICOM, Status.DECODE_ERROR)
+_ARCHIVE, _READ, _READ_PARTLY = range(len(Status), len(Status) + 3)
+"""Where in _STATUSES those of archives stand: not opened, read, and read as far as they are whole."""
+
+
+class Members:
+    """How the members of an archive ended before. undone: whether one of them is to be done again."""
+
+    __slots__ = ("statuses", "undone")
+
+    def __init__(self) -> None:
+        self.statuses: Counter[Status] = Counter()
+        self.undone = False
 
 
 class History:
@@ -38,8 +52,9 @@ class History:
         hashes: Iterable[int] = (),
         offsets: Iterable[int] = (),
         earlier: "History | None" = None,
+        members: Mapping[str, Members] | None = None,
     ) -> None:
-        self._path, self._earlier = path, earlier
+        self._path, self._earlier, self._members = path, earlier, members or {}
         self._keys = np.sort(np.fromiter(keys, np.uint64))
         unordered = np.fromiter(hashes, np.int64)
         order = np.argsort(unordered, kind="stable")
@@ -60,6 +75,17 @@ class History:
     def is_archive(self, path: str, stamp: FileStamp) -> bool:
         """Return whether this file was found to be an archive before."""
         return self._code(path, stamp) == _ARCHIVE
+
+    def is_read_archive(self, path: str, stamp: FileStamp) -> bool:
+        """Return whether this file was found to be an archive before, and looked into."""
+        return self._code(path, stamp) in (_READ, _READ_PARTLY)
+
+    def members(self, archive: str) -> Members:
+        """Return how the members of an archive ended, those of archives in it included."""
+        name = escape(archive)
+        if name in self._members or self._earlier is None:
+            return self._members.get(name) or Members()
+        return self._earlier.members(archive)
 
     def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
@@ -102,6 +128,7 @@ def held(
     again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
     keys, hashes, offsets = array("Q"), array("q"), array("q")
     standing, originals, repeats = array("q"), array("q"), array("Q")
+    members: dict[str, Members] = {}
     try:
         for counts, (offset, record) in zip(last_rows(path), _records_with_offsets(path), strict=True):
             if not counts:
@@ -109,8 +136,10 @@ def held(
             hashes.append(hash(record.key))
             offsets.append(offset)
             key, there = _key_of(record), is_there(record)
-            if record.action and there:
+            if record.stands_for_itself and there:
                 standing.append(hashes[-1])
+            if "!" in record.key:
+                _count_member(record, members, record["status"] in again or not there)
             if record.is_duplicate:
                 originals.append(hash(record.duplicate_of))
                 repeats.append(key)
@@ -120,7 +149,15 @@ def held(
         raise damaged(path) from error
     stands = np.isin(np.asarray(originals), np.asarray(standing))  # a repeat is done while the first stands
     keys.extend(array("Q", np.asarray(repeats)[stands].tolist()))
-    return History(path, keys, hashes, offsets, earlier)
+    return History(path, keys, hashes, offsets, earlier, members)
+
+
+def _count_member(record: Record, members: dict[str, Members], undone: bool) -> None:
+    """Count a row for every archive in which its file may lie, by its name."""
+    for mark in _MEMBER.finditer(record.key):
+        counted = members.setdefault(record.key[: mark.start()], Members())
+        counted.statuses[record.status] += 1
+        counted.undone |= undone
 
 
 def damaged(path: str) -> UsageError:
@@ -211,10 +248,15 @@ def _key_of(record: Record) -> int:
     stamp = record.stamp
     if stamp is None:
         return 0
-    code = _ARCHIVE if record.is_archive else _STATUSES.index(record.status)
+    code = _STATUSES.index(record.status)
+    if record.is_archive:
+        code = _ARCHIVE
+    elif record.is_read_archive:
+        code = _READ if record.status is Status.NOT_DICOM else _READ_PARTLY
     return _key(record.path, stamp) | code
 
 
 def _key(path: str, stamp: FileStamp) -> int:
-    text = f"{escape(path)}\n{stamp.size}\n{stamp.mtime_ns}"
+    told = f"\n{stamp.etag}" if stamp.etag else f"{stamp.size}\n{stamp.mtime_ns}"
+    text = f"{escape(path)}\n{told}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~15

@@ -20,7 +20,7 @@ QUICK = RemoteSettings(connections=4, timeout=2.0, tries=3)
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomsort.inputs.web._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("dicomsort.inputs.pacs_requests._FIRST_PAUSE", 0.001)
 
 
 def found(pacs: StubPacs, settings: RemoteSettings = QUICK, below: str = "") -> list[SourceFile]:
