@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, registry, review, train
+from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, pacs, registry, review, train
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
@@ -29,6 +29,7 @@ from dicomsort.cli.options import (
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
+from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
@@ -137,6 +138,7 @@ def classify(
     no_archives: Annotated[
         bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
     ] = False,
+    query: pacs.Query = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -177,6 +179,7 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            remote=RemoteSettings(query=pacs.query_of(query, inputs), authorization=pacs.authorization()),
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)

@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from dicomsort.errors import UsageError
 from dicomsort.inputs.multipart import NoPartError, boundary_of, first_part, media_type
 from dicomsort.inputs.names import without_secrets
-from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.inputs.pacs_requests import NO_ANSWER, NO_TRUST, TOO_SLOW, CutOffError, Response, Web, WebError
+from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
 from dicomsort.system.escaping import escape
 
