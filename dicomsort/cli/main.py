@@ -7,7 +7,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, pacs, registry, review, train
+from dicomsort.cli import (
+    annotate,
+    audit,
+    console,
+    correct,
+    evaluate,
+    inspect,
+    pacs,
+    registry,
+    review,
+    send,
+    train,
+)
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
@@ -267,7 +279,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(correct, review, report_commands, audit, annotate, registry),
+    *(correct, review, report_commands, audit, annotate, registry, send),
     *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:
