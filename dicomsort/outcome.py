@@ -80,7 +80,7 @@ class Reason(StrEnum):
     PIXELS_DAMAGED = "pixel data cannot be decoded"
     CONSTANT_IMAGE = "image is one constant grey"
     PICTURE_DAMAGED = "picture file cannot be decoded"
-    PICTURE_FORMAT = "picture format is not read (PNG, JPEG or WebP are)"
+    PICTURE_FORMAT = "picture format is not read (PNG, JPEG, WebP, TIFF or BMP of 8 or 16 bits are)"
     WORKER_DIED = "reading this file ended its process (crash or out of memory)"
     TOO_SLOW = "reading took longer than the time limit"
     UNREADABLE = "file cannot be read (permission or device error)"
@@ -125,6 +125,10 @@ FOR_REVIEW = frozenset(
     }
 )
 """Reasons for which a person should look."""
+
+
+HINTS = (Reason.ARCHIVE, Reason.PICTURE, Reason.VIDEO)
+"""Reasons of what is not DICOM, but may hold radiographs: a person is told how many there are."""
 
 
 def frame_remark(number: int) -> str:

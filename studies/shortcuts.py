@@ -30,7 +30,7 @@ import dicomsort
 from dicomsort.data import dataset
 from dicomsort.data.dataset import Sample
 from dicomsort.data.table import columns_of
-from dicomsort.dicom.reader import PICTURE_FORMATS
+from dicomsort.dicom.plain_pictures import PICTURE_FORMATS
 from dicomsort.evaluation import predictions
 from dicomsort.evaluation.predictions import Question
 from dicomsort.imaging.canvas import fit

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dicomsort.errors import TargetError
-from dicomsort.outcome import TROUBLE, Status
+from dicomsort.outcome import TROUBLE, Reason, Status
 from dicomsort.system import streams
 from dicomsort.system.reporting import Count
 
@@ -304,15 +304,32 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
             _go_on(merged.statuses, out)
 
 
-def report_archives(count: int) -> None:
-    """Report that there are archives, and so perhaps studies that were not read."""
-    if count:
-        were, them = (
-            ("archives (zip, tar, gz ...) were", "them")
-            if count > 1
-            else ("archive (zip, tar, gz ...) was", "it")
-        )
-        info(f"{count} {were} not opened: unpack {them} and run again")
+_HINTS = {
+    Reason.ARCHIVE: (
+        "archive (zip, tar, gz ...) was not opened: unpack it and run again",
+        "archives (zip, tar, gz ...) were not opened: unpack them and run again",
+    ),
+    Reason.PICTURE: (
+        "picture is not DICOM and was not read: --pictures, and another --out, sorts it too",
+        "pictures are not DICOM and were not read: --pictures, and another --out, sorts them too",
+    ),
+    Reason.VIDEO: (
+        "video was not read: save the frames that matter as pictures, and see --pictures",
+        "videos were not read: save the frames that matter as pictures, and see --pictures",
+    ),
+    Reason.EMPTY_FOLDER: (
+        "folder is empty: see whether something is still to come there, or is not mounted",
+        "folders are empty: see whether something is still to come there, or is not mounted",
+    ),
+}
+"""What is said of one, and of several."""
+
+
+def report_hints(hints: Mapping[Reason, int]) -> None:
+    """Report what may hold radiographs and was not read, and what to do about it."""
+    for reason, (one, several) in _HINTS.items():
+        if count := hints.get(reason, 0):
+            info(f"{count} {one if count == 1 else several}")
 
 
 def report_picture(target: str, remarks: Iterable[str], quiet: bool) -> None:

@@ -31,6 +31,7 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
+    Pictures,
     Precision,
     Quiet,
     SecondaryCapture,
@@ -155,6 +156,7 @@ def classify(
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
+    pictures: Pictures = False,
     max_pixels: MaxPixels = READ.max_pixels,
     workers: Workers = None,
     batch_size: BatchSize = None,
@@ -189,7 +191,7 @@ def classify(
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
-            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture),
+            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
             remote=RemoteSettings(query=pacs.query_of(query, inputs), authorization=pacs.authorization()),
         )  # fmt: skip
@@ -202,7 +204,7 @@ def classify(
             console.report_summary(tally, out, shard)
         if verbose:
             console.report_spent(tally)
-        console.report_archives(tally.archives)
+        console.report_hints(tally.hints)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         raise typer.Exit(tally.exit_code)
@@ -254,7 +256,7 @@ def merge(
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         console.report_merged(merged, out, quiet or json)
-        console.report_archives(merged.archives)
+        console.report_hints(merged.hints)
         raise typer.Exit(merged.exit_code)
 
 

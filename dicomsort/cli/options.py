@@ -56,6 +56,9 @@ SecondaryCapture = Annotated[
         help="Read captures (and objects of no SOP class) of modality OT or none.",
     ),
 ]
+Pictures = Annotated[
+    bool, typer.Option("--pictures", help="Read PNG, JPEG, WebP, TIFF and BMP files as radiographs too.")
+]
 Output = Annotated[str, typer.Argument(help="The --out folder of a run.", metavar="OUT")]
 By = Annotated[
     str | None,

@@ -13,6 +13,7 @@ from dicomsort.cli.options import (
     Json,
     MaxPixels,
     Model,
+    Pictures,
     Quiet,
     SecondaryCapture,
     Timeout,
@@ -107,6 +108,7 @@ def render(
         bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
+    pictures: Pictures = False,
     max_pixels: MaxPixels = READ.max_pixels,
     workers: Workers = None,
     timeout: Timeout = 60.0,
@@ -124,7 +126,7 @@ def render(
 
         _check_words(files, source, status, label)
         _check_files(files or [], out)
-        read = ReadSettings(max_pixels, include_secondary_capture)
+        read = ReadSettings(max_pixels, include_secondary_capture, pictures)
         chosen, read = _choose(source, status, label, read) if source is not None else ([], read)
         canvas, pool = None if full else _canvas(model, size), pool_settings(workers, timeout)
         make_folder(Path(out))
@@ -160,7 +162,8 @@ def _choose(
     theirs = write.read_settings_of(run)
     most = theirs.max_pixels if read.max_pixels == READ.max_pixels else read.max_pixels
     chosen = gallery.choose(folder, run.roots, status or ["review"], label)
-    return chosen, ReadSettings(most, read.secondary_capture or theirs.secondary_capture)
+    captures, pictures = read.secondary_capture or theirs.secondary_capture, read.pictures or theirs.pictures
+    return chosen, ReadSettings(most, captures, pictures)
 
 
 def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":

@@ -23,7 +23,7 @@ from dicomsort.errors import (
 )
 from dicomsort.inputs.named import Files
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.outcome import SourceFile, Status
+from dicomsort.outcome import Reason, SourceFile, Status
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.summary import SortSummary, Watch
@@ -74,9 +74,11 @@ def sort(
                 merge(out, job.settings.pool)
         raise
     tally.statuses += total(summaries)
-    tally.archives += sum(summary.archives for summary in summaries)
-    tally.inside += sum(summary.inside for summary in summaries)
-    tally.found += sum(summary.inside for summary in summaries)
+    for summary in summaries:
+        tally.hints += Counter({Reason(name): count for name, count in summary.hints.items()})
+        tally.inside += summary.inside
+        tally.found += summary.inside
+    tally.note_folders(files.empty_folders)
     merged = merge(out, job.settings.pool, moved=tally.move)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started

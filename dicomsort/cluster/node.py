@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -69,15 +68,11 @@ def _sorted(task: Task) -> Summary:
     ):
         first, *further = predictors
         tally = pipeline.sort(own, first, None, further, TaskFiles(task))
-    statuses = Counter({status.value: count for status, count in tally.statuses.items()})
+    statuses, hints = (
+        {one.value: count for one, count in counts.items()} for counts in (tally.statuses, tally.hints)
+    )
     return Summary(
-        task.name,
-        tally.found,
-        dict(statuses),
-        tally.spent,
-        round(tally.seconds, 3),
-        tally.archives,
-        tally.inside,
+        task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints, tally.inside
     )
 
 

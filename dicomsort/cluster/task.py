@@ -71,7 +71,7 @@ class Summary:
     statuses: dict[str, int] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    archives: int = 0
+    hints: dict[str, int] = field(default_factory=dict)
     inside: int = 0
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
@@ -98,6 +98,11 @@ class TaskFiles:
         """The stores from which files have to be fetched."""
         settings = self.task.job.settings
         return Remotes(walk.roots_of(settings.roots), settings.remote)
+
+    @property
+    def empty_folders(self) -> int:
+        """None: the driver has counted them."""
+        return 0
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from dicomsort.data.dataset import Remarked, Sample
-from dicomsort.dicom.reader import picture_range
+from dicomsort.dicom.plain_pictures import picture_range
 from dicomsort.outcome import Reason
 
 DIVIDED = (

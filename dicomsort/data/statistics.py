@@ -16,7 +16,7 @@ from PIL import Image
 from dicomsort.data import caveats, dataset
 from dicomsort.data.dataset import PARTS, Data, Remarked, Sample, Unread
 from dicomsort.data.targets import label_counts, stratum
-from dicomsort.dicom.reader import PICTURE_FORMATS
+from dicomsort.dicom.plain_pictures import PICTURE_FORMATS
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing, picture_on
 from dicomsort.outcome import Failure, ReadImage

@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
-from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.codecs import SUPPORTED
 from dicomsort.dicom.deflate import InflatesTooFarError
 from dicomsort.dicom.facts import facts_of
@@ -25,6 +24,7 @@ from dicomsort.dicom.header import (
     read_header,
     sop_class,
 )
+from dicomsort.dicom.other_files import reason_for
 from dicomsort.dicom.pixel_data import ImagePixelDescription, StoredValues
 from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_on
@@ -169,7 +169,7 @@ class _Reading:
         if size == 0:
             raise Rejected(Status.NOT_DICOM, Reason.EMPTY_FILE)
         if not looks_dicom(file, size):
-            raise Rejected(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
+            raise Rejected(Status.NOT_DICOM, reason_for(file))
 
     def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
         """Stop at what is no radiograph; a cut header is believed only if its SOP class is whole."""

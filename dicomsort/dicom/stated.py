@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicomsort.dicom.age import age_of, band_of
-from dicomsort.dicom.archives import is_archive
 from dicomsort.dicom.flat_scan import Elements, Wanted, scan
 from dicomsort.dicom.header import cleaned, first_value, is_cut, looks_dicom, read_header
 from dicomsort.dicom.naming import Naming
+from dicomsort.dicom.other_files import reason_for
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
 from dicomsort.outcome import Failure, Reason, Status
@@ -154,7 +154,7 @@ def _parsed(path: str, size: int) -> Elements | Failure:
         if not size:
             return Failure(Status.NOT_DICOM, Reason.EMPTY_FILE)
         if not looks_dicom(file, size):
-            return Failure(Status.NOT_DICOM, Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM)
+            return Failure(Status.NOT_DICOM, reason_for(file))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's quote header values
             return _by_pydicom(file)

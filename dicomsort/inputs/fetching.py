@@ -61,8 +61,8 @@ class Fetching:
         """Fetch a file: its head, where parts can be asked for, else the whole."""
         self._submit(lambda: self._begun(found))
 
-    def more(self, found: SourceFile, span: Span | None, then: Work | None = None) -> None:
-        """Fetch more of a file, None for all of it; then hand it out again, or something else in its place."""
+    def more(self, found: SourceFile, span: Span | None, then: Work) -> None:
+        """Fetch more of a file, None for all of it, for some work that is to be done with it then."""
         self._submit(lambda: self._continued(found, span, then))
 
     def close(self) -> None:
@@ -94,24 +94,18 @@ class Fetching:
 
     def completed(self, found: SourceFile) -> SourceFile:
         """Fetch all that is missing of a file, now; with a failure if that cannot be done."""
-        done = self._continued(found, None, None)
+        done = self._continued(found, None, found)
         assert isinstance(done, SourceFile)  # noqa: S101
         return done
 
-    def _continued(self, found: SourceFile, span: Span | None, then: Work | None) -> Work:
-        assert found.part is not None and found.stamp is not None  # noqa: S101
-        held = found.part.held or ()
-        if span is None or len(held) >= _MOST_SPANS:
-            missing = _gaps(held, found.stamp.size)
-        else:
-            missing = _gaps(held, min(max(span[1], span[0] + _AHEAD), found.stamp.size), span[0])
-        for gap in missing:
+    def _continued(self, found: SourceFile, span: Span | None, then: Work) -> Work:
+        for gap in _missing(found, span):
             found = self._brought(found, gap)
             if found.failure:
                 break
-        if then is None or found.failure:
+        if found.failure or isinstance(then, SourceFile):
             return found
-        return replace(then, found=found) if not isinstance(then, SourceFile) else found
+        return replace(then, found=found)
 
     def _brought(self, found: SourceFile, span: tuple[int, int | None]) -> SourceFile:
         """Fetch a span into the file's place here; a changed etag or an error becomes a failure."""
@@ -159,6 +153,16 @@ def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
         else:
             found.append((start, stop))
     return tuple(found)
+
+
+def _missing(found: SourceFile, span: Span | None) -> list[Span]:
+    """Return what to fetch for a span: somewhat more than that, and all after too many spans."""
+    held = found.part.held if found.part else None
+    if held is None or found.stamp is None:
+        return []
+    if span is None or len(held) >= _MOST_SPANS:
+        return _gaps(held, found.stamp.size)
+    return _gaps(held, min(max(span[1], span[0] + _AHEAD), found.stamp.size), span[0])
 
 
 def _gaps(held: tuple[Span, ...], stop: int, start: int = 0) -> list[Span]:

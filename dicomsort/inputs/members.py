@@ -8,7 +8,7 @@ from dicomsort.inputs.names import clean
 from dicomsort.outcome import Failure, Part, Reason, Status, _Lean
 
 IN_MEMORY = 64 << 20
-"""Up to so many bytes of a member lie in memory, unpacked; more in a temporary file without a name."""
+"""Up to so many bytes of a member lie in memory, unpacked; more in a nameless temporary file."""
 
 MOST_OF_A_MEMBER = 16 << 30
 MOST_OF_AN_ARCHIVE = 1 << 40

@@ -9,12 +9,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import remotes, walk
-from dicomsort.inputs.names import is_remote
+from dicomsort.inputs import remotes, sources, walk
+from dicomsort.inputs.archive_file import MemberDamagedError
+from dicomsort.inputs.names import is_plain, is_remote
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
@@ -37,6 +38,10 @@ class Files(Protocol):
     @property
     def remotes(self) -> Remotes:
         """The stores from which files have to be fetched."""
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
@@ -70,8 +75,8 @@ class Shard:
 class Archive:
     """What a command names: roots, perhaps a list of paths below them, perhaps one shard only.
 
-    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among the
-    roots.
+    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among
+    the roots.
     """
 
     roots: Sequence[walk.Root]
@@ -80,6 +85,7 @@ class Archive:
     listed: str | None = None
     shard: Shard | None = None
     remotes: Remotes = field(default_factory=Remotes)
+    _empty: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
 
     @property
     def _local(self) -> list[walk.Root]:
@@ -92,10 +98,18 @@ class Archive:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
-        if self.listed is None:
-            found = chain(walk.find(self._local, self.avoid, self.follow_links), self.remotes.find())
-            return (file for file in found if self._holds(file.relpath))
-        return self._listed(self.listed)
+        return self._walked() if self.listed is None else self._listed(self.listed)
+
+    @property
+    def empty_folders(self) -> int:
+        """How many folders without anything in them were met, once `find` has come to its end."""
+        return self._empty[0]
+
+    def _walked(self) -> Iterator[SourceFile]:
+        steps = count()
+        here = walk.find(self._local, self.avoid, self.follow_links, partial(next, steps))
+        yield from (file for file in chain(here, self.remotes.find()) if self._holds(file.relpath))
+        self._empty[0] = next(steps)
 
     def _holds(self, relpath: str) -> bool:
         return self.shard is None or self.shard.holds(relpath)
@@ -115,9 +129,23 @@ class Archive:
     def _found(self, path: str, relpath: str | None, forbidden: str) -> SourceFile:
         if relpath is None:
             return SourceFile(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
+        if is_remote(path):
+            return SourceFile(path, relpath)
         if walk.lies_under(os.path.realpath(path), forbidden):
             return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
+        if not is_plain(path) and not os.path.lexists(path):
+            return _member(path, relpath)
         return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
+
+
+def _member(path: str, relpath: str) -> SourceFile:
+    """Return a member of an archive that is asked for by its name."""
+    try:
+        return SourceFile(path, relpath, stamp=sources.stamp_of(path))
+    except FileNotFoundError:
+        return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.NO_SUCH_FILE))
+    except (OSError, MemberDamagedError):
+        return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.UNREADABLE))
 
 
 def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
@@ -127,8 +155,8 @@ def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
             if (below := remotes.relative_to(root, path)) is not None:
                 return below
             continue
-        if path == root.path:
-            return os.path.join(root.name, os.path.basename(path))
+        if path == root.path or path.startswith(f"{root.path}!"):
+            return os.path.join(root.name, os.path.basename(root.path)) + path[len(root.path) :]
         if walk.lies_under(path, root.path):
             return os.path.join(root.name, os.path.relpath(path, root.path))
     return None
@@ -219,6 +247,8 @@ def _is_titled(names: Sequence[str]) -> bool:
 
 
 def _absolute(path: str) -> str:
+    if is_remote(path):
+        return path
     try:
         return os.path.abspath(path)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The bytes of a source as a file: a plain file as ever, a window of an archive, or what was fetched of it."""
+"""The bytes of a source as a file: a plain file as ever, a window of an archive, what was fetched of it."""
 
 import io
 import os

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 from dicomsort.inputs.members import (
     IN_MEMORY,
@@ -19,9 +19,6 @@ from dicomsort.inputs.members import (
     MemberDamagedError,
 )
 from dicomsort.outcome import Part, Reason
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -144,7 +141,7 @@ class Unpacking(io.RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         """Unpack into a buffer until it is full; fewer bytes only at the end."""
         view = memoryview(buffer).cast("B")
         done = 0
@@ -260,7 +257,7 @@ class Held(io.RawIOBase):
         self._at += len(data)
         return data
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         """Read into a buffer, as `read`."""
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
@@ -320,7 +317,7 @@ class Window(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         """Read into a buffer; 0 at the end of the stretch."""
         view = memoryview(buffer).cast("B")[: max(0, self._length - self._at)]
         done = os.preadv(self._file.fileno(), [view], self._start + self._at) if view else 0

@@ -62,6 +62,23 @@ def local(path: str) -> Iterator[Here]:
         yield _Search(folder).bring(path)
 
 
+@contextmanager
+def bytes_of(path: str, held: Part | BinaryIO | None = None) -> Iterator[BinaryIO]:
+    """Open any source for reading. held: where its bytes are, or what gives them, if that is known.
+
+    Raises as `local` and `opened` do.
+    """
+    if held is not None and not isinstance(held, Part):
+        held.seek(0)
+        yield held
+    elif held is not None or names.is_plain(path):
+        with opened(path, held) as file:
+            yield file
+    else:
+        with local(path) as here, opened(here.file) as file:
+            yield file
+
+
 def exists(path: str) -> bool:
     """Return whether there is a source of that name; what cannot be asked counts as gone."""
     try:

@@ -1,7 +1,7 @@
 """What workers are to read next: what was found, what is in archives, and what had to be fetched.
 
-A file is handed out once it can be read from this disk. What a worker answers may lead to more: an archive to its
-members, a header to the bytes of a frame that have to be fetched.
+A file is handed out once it can be read from this disk. What a worker answers may lead to more: an archive to
+its members, a header to the bytes of a frame that have to be fetched.
 """
 
 from collections import deque
@@ -14,6 +14,7 @@ from dicomsort.inputs.archive_rows import ArchiveRows
 from dicomsort.inputs.fetching import Fetching
 from dicomsort.inputs.incoming import Incoming
 from dicomsort.inputs.names import is_remote
+from dicomsort.inputs.opened import Span
 from dicomsort.inputs.work import (
     Answer,
     IsStream,
@@ -111,27 +112,30 @@ class Supply:
             yield from self._told(work, answer)
 
     def _told(self, work: Work, answer: Answer) -> Iterator[Reading]:
-        match work, answer:
-            case ToGoThrough(), Read():
-                yield from self._member(work, answer)
-            case _, Read():
-                yield from self._read(answer.found, answer.reading)
-            case SourceFile(), Wants():
-                self._want(work, answer)
-            case ToList(), Wants():
-                self._want(work.found, None, ToList(work.found, work.since, work.inner))
-            case ToList(), Listed():
-                yield from self._listed(work, answer)
-            case ToList(), IsStream():
-                self._ready.appendleft(ToGoThrough(work.found, answer.kind, work.inner))
-            case ToGoThrough(), Through():
-                yield self._ended(work.found, answer.damage)
-            case ((ToList() | ToGoThrough()), Failure()):
-                yield self._not_opened(work.found, answer)
-            case SourceFile(), _:
-                yield from self._read(work, answer)
-            case _:
-                raise AssertionError(type(answer).__name__)
+        if isinstance(answer, Wants):
+            self._want(work, answer)
+        elif isinstance(answer, Read):
+            yield from (
+                self._member(work, answer)
+                if isinstance(work, ToGoThrough)
+                else self._read(answer.found, answer.reading)
+            )
+        elif isinstance(work, SourceFile):
+            yield from self._read(work, answer)
+        else:
+            yield from self._looked_into(work, answer)
+
+    def _looked_into(self, work: ToList | ToGoThrough, answer: Answer) -> Iterator[Reading]:
+        """Go on with what is in an archive, or end with it."""
+        if isinstance(answer, Listed) and isinstance(work, ToList):
+            yield from self._listed(work, answer)
+        elif isinstance(answer, IsStream):
+            self._ready.appendleft(ToGoThrough(work.found, answer.kind, work.inner))
+        elif isinstance(answer, Through):
+            yield self._ended(work.found, answer.damage)
+        else:
+            assert isinstance(answer, Failure)  # noqa: S101
+            yield self._not_opened(work.found, answer)
 
     def _read(self, found: SourceFile, reading: Any) -> Iterator[Reading]:
         """Pass on how a file was read, unless it is an archive to look into."""
@@ -170,7 +174,7 @@ class Supply:
         self.rows.open(found.path, inner)
         work = ToList(found, inner=inner)
         if found.part is not None and found.part.held is not None:
-            self._want(found, None, work)
+            self._more(found, None, work)
         else:
             self._ready.appendleft(work)
         return True
@@ -211,11 +215,15 @@ class Supply:
         self._incoming.keep(archive)
         return archive, replace(failure, stamp=failure.stamp or archive.stamp)
 
-    def _want(self, found: SourceFile, wants: Wants | None, then: Work | None = None) -> None:
-        """Fetch more of a file; all of it if it will be copied."""
+    def _want(self, work: Work, wants: Wants) -> None:
+        """Fetch more of a file, and then do the same again; all of it to be copied, or looked into."""
+        found = work if isinstance(work, SourceFile) else work.found
+        whole = self._settings.copies or work is not found
+        self._more(found, None if whole else (wants.start, wants.stop), work)
+
+    def _more(self, found: SourceFile, span: Span | None, then: Work) -> None:
         assert self._fetching is not None  # noqa: S101
-        whole = wants is None or self._settings.copies
-        self._fetching.more(found, None if whole or wants is None else (wants.start, wants.stop), then)
+        self._fetching.more(found, span, then)
 
     def ended(self, path: str) -> None:
         """Let go of what was kept of a file, or of an archive, whose row has been written."""

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -61,27 +61,35 @@ def lies_under(path: str, folder: str) -> bool:
     return path != folder and path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def find(roots: Sequence[Root], avoid: str, follow_links: bool = False) -> Iterator[SourceFile]:
+def _ignore() -> None:
+    pass
+
+
+def find(
+    roots: Sequence[Root], avoid: str, follow_links: bool = False, on_empty: Callable[[], object] = _ignore
+) -> Iterator[SourceFile]:
     """Yield every file under the roots, folder by folder in the order of names; nothing is read or counted.
 
     A link to a file is a file; a linked folder is entered only with `follow_links`, and never twice on one
     way down. The folder `avoid` (the output) is never entered. What cannot be read later on is known here
     already and comes as a SourceFile with a failure: folders that cannot be listed, dangling links, pipes,
-    sockets and devices.
+    sockets and devices. on_empty: called at each folder in which there is nothing at all.
     """
     forbidden = os.path.realpath(avoid)
     for root in roots:
         if os.path.isdir(root.path):
             if os.path.realpath(root.path) != forbidden:
-                yield from _walk(root.path, root.name, follow_links, forbidden)
+                yield from _walk(root, follow_links, forbidden, on_empty)
         else:
             name = os.path.basename(root.path)
             yield found(root.path, os.path.join(root.name, name))
 
 
-def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[SourceFile]:
+def _walk(
+    root: Root, follow_links: bool, forbidden: str, on_empty: Callable[[], object]
+) -> Iterator[SourceFile]:
     """Walk without recursion, so that no depth is too deep. The stack holds folders with their ancestors."""
-    stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(top, name, frozenset())]
+    stack: list[tuple[str, str, frozenset[_Inode | None]]] = [(root.path, root.name, frozenset())]
     while stack:
         folder, relative, above = stack.pop()
         try:
@@ -90,6 +98,8 @@ def _walk(top: str, name: str, follow_links: bool, forbidden: str) -> Iterator[S
             failure = Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)
             yield SourceFile(folder, relative, failure)
             continue
+        if not entries:
+            on_empty()
         here = above | {_inode(folder)} if follow_links else above
         below: list[tuple[str, str, frozenset[_Inode | None]]] = []
         for entry in entries:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.manifest.rows import Record
-from dicomsort.outcome import TROUBLE, FileStamp, Placement, Status
+from dicomsort.outcome import HINTS, TROUBLE, FileStamp, Placement, Reason, Status
 from dicomsort.system.escaping import escape
 
 IsThere = Callable[[Record], bool]
@@ -23,9 +23,11 @@ _MEMBER = re.compile(r"![0-9]*/")
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
 
-_STATUSES = (*Status, Status.NOT_DICOM, Status.NOT_DICOM, Status.DECODE_ERROR)
-_ARCHIVE, _READ, _READ_PARTLY = range(len(Status), len(Status) + 3)
-"""Where in _STATUSES those of archives stand: not opened, read, and read as far as they are whole."""
+_STATUSES = (*Status, *(Status.NOT_DICOM for _ in HINTS), Status.NOT_DICOM, Status.DECODE_ERROR)
+"""What the lowest bits of a key say: statuses, and apart from them HINTS and archives that were read."""
+_READ, _READ_PARTLY = len(_STATUSES) - 2, len(_STATUSES) - 1
+"""Where those of archives stand that were read, or read as far as they are whole."""
+_CODES = 32
 
 
 class Members:
@@ -41,7 +43,7 @@ class Members:
 class History:
     """What a manifest already holds, in 24 bytes a file.
 
-    Sorted arrays: of hashes of path, size and modification time (the lower 4 bits hold the status), and of
+    Sorted arrays: of hashes of path, size and modification time (the lower 5 bits hold the status), and of
     hashes of the paths with the offset of their last line. earlier: what was held before this one was begun.
     """
 
@@ -72,9 +74,10 @@ class History:
         code = self._code(path, stamp)
         return None if code is None else _STATUSES[code]
 
-    def is_archive(self, path: str, stamp: FileStamp) -> bool:
-        """Return whether this file was found to be an archive before."""
-        return self._code(path, stamp) == _ARCHIVE
+    def hint(self, path: str, stamp: FileStamp) -> Reason:
+        """Return which of HINTS this file was found to be before; Reason.NONE if it was none."""
+        code = self._code(path, stamp) or 0
+        return HINTS[code - len(Status)] if len(Status) <= code < _READ else Reason.NONE
 
     def is_read_archive(self, path: str, stamp: FileStamp) -> bool:
         """Return whether this file was found to be an archive before, and looked into."""
@@ -90,8 +93,8 @@ class History:
     def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
         at = int(np.searchsorted(self._keys, np.uint64(key)))
-        if at < len(self._keys) and int(self._keys[at]) ^ key < 16:
-            return int(self._keys[at]) & 15
+        if at < len(self._keys) and int(self._keys[at]) ^ key < _CODES:
+            return int(self._keys[at]) & (_CODES - 1)
         return self._earlier._code(path, stamp) if self._earlier else None
 
     def placement(self, path: str) -> Placement | None:
@@ -248,10 +251,8 @@ def _key_of(record: Record) -> int:
     stamp = record.stamp
     if stamp is None:
         return 0
-    code = _STATUSES.index(record.status)
-    if record.is_archive:
-        code = _ARCHIVE
-    elif record.is_read_archive:
+    code = len(Status) + HINTS.index(record.hint) if record.hint else _STATUSES.index(record.status)
+    if record.is_read_archive:
         code = _READ if record.status is Status.NOT_DICOM else _READ_PARTLY
     return _key(record.path, stamp) | code
 
@@ -259,4 +260,4 @@ def _key_of(record: Record) -> int:
 def _key(path: str, stamp: FileStamp) -> int:
     told = f"\n{stamp.etag}" if stamp.etag else f"{stamp.size}\n{stamp.mtime_ns}"
     text = f"{escape(path)}\n{told}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~15
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~(_CODES - 1)

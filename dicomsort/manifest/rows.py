@@ -11,6 +11,7 @@ from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import (
     FOR_REVIEW,
+    HINTS,
     REVIEW,
     Action,
     Facts,
@@ -302,9 +303,9 @@ class Record(dict[str, str]):
         return self["status"] == Status.DUPLICATE
 
     @property
-    def is_archive(self) -> bool:
-        """Whether the file holds others, which were not read."""
-        return self["reason"] == Reason.ARCHIVE
+    def hint(self) -> Reason:
+        """Which of HINTS the file is; Reason.NONE for any other."""
+        return Reason(self["reason"]) if self["reason"] in HINTS else Reason.NONE
 
     @property
     def is_read_archive(self) -> bool:

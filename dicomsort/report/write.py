@@ -108,9 +108,10 @@ def _sample_of(folder: str) -> Mapping[str, Any]:
 
 def read_settings_of(run: Run) -> ReadSettings:
     """Return how a run has read its files."""
-    read = ReadSettings()
-    most, captures = run.fixed.get("max_pixels"), run.fixed.get("include_secondary_capture")
-    return ReadSettings(most if isinstance(most, int) else read.max_pixels, captures is True)
+    most, captures, pictures = map(run.fixed.get, ("max_pixels", "include_secondary_capture", "pictures"))
+    return ReadSettings(
+        most if isinstance(most, int) else ReadSettings().max_pixels, captures is True, pictures is True
+    )
 
 
 def _pictures(figures: Figures, folder: str, run: Run, settings: ReportSettings) -> dict[int, str]:

@@ -311,6 +311,7 @@ def _reading(run_file: RunFile) -> ReadSettings:
     return ReadSettings(
         int(fixed.get("max_pixels", plain.max_pixels)),
         bool(fixed.get("include_secondary_capture", plain.secondary_capture)),
+        bool(fixed.get("pictures", plain.pictures)),
     )
 
 

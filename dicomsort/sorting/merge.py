@@ -14,13 +14,19 @@ from dicomsort.manifest.names import MANIFEST, RUN
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import TROUBLE, Action, Status
+from dicomsort.outcome import TROUBLE, Action, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
 from dicomsort.sorting.reviewing import finish
-from dicomsort.sorting.summary import Radiographs, count_radiograph, labels_of, radiographs_as_dict
+from dicomsort.sorting.summary import (
+    Radiographs,
+    count_radiograph,
+    hints_as_dict,
+    labels_of,
+    radiographs_as_dict,
+)
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -42,14 +48,20 @@ class MergeResult:
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     radiographs: Radiographs = field(default_factory=dict)
-    archives: int = 0
+    hints: Counter[Reason] = field(default_factory=Counter)
     taken_back: int = 0
+
+    @property
+    def archives(self) -> int:
+        """Files that hold others, and were not opened."""
+        return self.hints[Reason.ARCHIVE]
 
     def count(self, record: Record) -> None:
         """Count a row."""
         self.rows += 1
         self.statuses[record.status] += 1
-        self.archives += record.is_archive
+        if record.hint:
+            self.hints[record.hint] += 1
         count_radiograph(record, self.radiographs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,7 +73,7 @@ class MergeResult:
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
-            "archives": self.archives,
+            **hints_as_dict(self.hints),
             "decisions_taken_back": self.taken_back,
             "exit_code": int(self.exit_code),
         }

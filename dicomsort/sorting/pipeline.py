@@ -137,6 +137,7 @@ def sort(
                 tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
+        tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
         manifest.run_file.add_time(tally.took)
     return tally
@@ -310,6 +311,7 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "evidence": panel.rests_on,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
+            "pictures": settings.read.pictures,
             "archives": settings.archives,
             "roots": [escape(walk.whole(root)) for root in settings.roots],
         },
@@ -357,7 +359,7 @@ def _admitted(
         else:
             tally.already_done += 1
             tally.statuses[status] += 1
-            tally.archives += bool(stamp and history.is_archive(file.path, stamp))
+            tally.note(history.hint(file.path, stamp) if stamp else Reason.NONE)
 
 
 def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: SortSummary) -> bool:
@@ -395,7 +397,7 @@ def _read(
 
 def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
     tally.statuses[row.status] += 1
-    tally.archives += Reason.ARCHIVE in row.reasons
+    tally.note(*row.reasons)
     tally.honored += row.reviewed is not None
     if row.label:
         tally.labels[row.label] += 1

@@ -1,13 +1,13 @@
 """What a run found, how it ended, and where the time went."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.rows import Record, status_when_placed
-from dicomsort.outcome import TROUBLE, Status
+from dicomsort.outcome import HINTS, TROUBLE, Reason, Status
 
 PLANNED_REVIEW = "planned_review"
 """Where a radiograph counts that a dry run has planned for review."""
@@ -23,8 +23,8 @@ class SortSummary:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
-    there is. inside: how many of the files found are members of archives. archives: files that hold others,
-    and were not opened. shards, shards_done: where a run is
+    there is. inside: how many of the files found are members of archives. hints: what may hold radiographs
+    and was not read, see `outcome.HINTS`, and folders without any file. shards, shards_done: where a run is
     divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
     by_hand: files that somebody had moved within the output, which is taken for a decision. astray: those in
@@ -40,7 +40,7 @@ class SortSummary:
     radiographs: Radiographs = field(default_factory=dict)
     total: int | None = None
     missing_bytes: int = 0
-    archives: int = 0
+    hints: Counter[Reason] = field(default_factory=Counter)
     by_hand: int = 0
     astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
@@ -63,6 +63,20 @@ class SortSummary:
     def exit_code(self) -> ExitCode:
         """DONE, or SOME_FAILED if any file found ended in trouble, now or before."""
         return ExitCode.SOME_FAILED if any(self.statuses[status] for status in TROUBLE) else ExitCode.DONE
+
+    @property
+    def archives(self) -> int:
+        """Files that hold others, and were not opened."""
+        return self.hints[Reason.ARCHIVE]
+
+    def note(self, *reasons: Reason | str) -> None:
+        """Count what a person should be told of."""
+        for hint in HINTS:
+            self.hints[hint] += hint in reasons
+
+    def note_folders(self, empty: int) -> None:
+        """Note how many folders have no file."""
+        self.hints[Reason.EMPTY_FOLDER] = empty
 
     @property
     def took(self) -> dict[str, Any]:
@@ -89,7 +103,7 @@ class SortSummary:
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
-            "archives": self.archives,
+            **hints_as_dict(self.hints),
             "moved_by_hand": self.by_hand,
             "moved_elsewhere": self.astray,
             "decisions_taken_back": self.taken_back,
@@ -97,6 +111,19 @@ class SortSummary:
             "spent": self.spent,
             "exit_code": int(self.exit_code),
         }
+
+
+_HINTS = {
+    Reason.ARCHIVE: "archives",
+    Reason.PICTURE: "pictures",
+    Reason.VIDEO: "videos",
+    Reason.EMPTY_FOLDER: "empty_folders",
+}
+
+
+def hints_as_dict(hints: Mapping[Reason, int]) -> dict[str, int]:
+    """Return the counts as JSON values."""
+    return {name: hints.get(reason, 0) for reason, name in _HINTS.items()}
 
 
 def place_of(record: Record) -> str:

@@ -51,8 +51,8 @@ DOORS = {
     "imagecodecs": "dicom/codecs.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
-    "PIL": "imaging/ dicom/codecs.py dicom/reader.py dicom/render.py report/pictures.py data/ evaluation/"
-    " training/random_transforms.py",
+    "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
+    " evaluation/ training/random_transforms.py",
     "openvino": "model/engines/openvino.py",
     "onnx": "model/graph.py model/export.py",
     "google": "model/graph.py",
