@@ -24,7 +24,9 @@ from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli.options import (
     READ,
+    REMOTE,
     BatchSize,
+    Connections,
     Devices,
     Engine,
     Evidence,
@@ -152,6 +154,7 @@ def classify(
         bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
     ] = False,
     query: pacs.Query = None,
+    connections: Connections = REMOTE.connections,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -193,7 +196,9 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
-            remote=RemoteSettings(query=pacs.query_of(query, inputs), authorization=pacs.authorization()),
+            remote=RemoteSettings(
+                connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
+            ),
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
