@@ -10,6 +10,7 @@ from pathlib import Path
 from dicomsort import __version__
 
 _PYTORCH = "torch torchvision timm"
+_CLOUD = "'xray-dicomsort[cloud]'"
 _OPTIONAL = {
     "torch": ("PyTorch", _PYTORCH),
     "torchvision": ("torchvision", _PYTORCH),
@@ -20,6 +21,11 @@ _OPTIONAL = {
     "onnx": ("ONNX", "onnx"),
     "onnxscript": ("onnxscript", "onnxscript"),
     "highdicom": ("highdicom", "'xray-dicomsort[dicom]'"),
+    "obstore": ("obstore", _CLOUD),
+    "botocore": ("botocore", _CLOUD),
+    "urllib3": ("urllib3", _CLOUD),
+    "requests": ("requests", "'xray-dicomsort[pacs]'"),
+    "pynetdicom": ("pynetdicom", "'xray-dicomsort[pacs]'"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
 

@@ -11,6 +11,7 @@ from dicomsort.cli import console
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
+from dicomsort.inputs import walk
 from dicomsort.inputs.named import Files, Shard
 from dicomsort.model import bundle, model_set
 from dicomsort.model.batching import Predictor
@@ -117,7 +118,7 @@ def _predictors(settings: SortSettings, bundles: Sequence[Bundle], how: How) -> 
 
 def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:
     """Return what all nodes are to do, in names that mean the same on each."""
-    roots = tuple(map(os.path.abspath, settings.roots))
+    roots = tuple(map(walk.whole, settings.roots))
     own = replace(settings, roots=roots, out=os.path.abspath(settings.out), restart=False)
     names = tuple(str(Path(name).resolve()) if Path(name).is_dir() else name for name in how.names)
     workers = how.workers

@@ -117,7 +117,9 @@ def classify(
     shard_size: Annotated[
         int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
     ] = None,
-    action: Annotated[Action, typer.Option(help="How a file gets into its folder.")] = Action.COPY,
+    action: Annotated[
+        Action, typer.Option(help="How a file gets into its folder; none for a manifest alone.")
+    ] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
         str, typer.Option(help="Where a file goes: a path of fields.", metavar="TEMPLATE")
@@ -135,6 +137,9 @@ def classify(
     review_below: ReviewBelow = None,
     evidence: Evidence = "header",
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Enter linked folders too.")] = False,
+    no_archives: Annotated[
+        bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -178,7 +183,7 @@ def classify(
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
-            pool=pool_settings(workers, timeout), evidence=evidence,
+            pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)

@@ -76,6 +76,8 @@ def sort(
     tally.statuses += total(summaries)
     for summary in summaries:
         tally.hints += Counter({Reason(name): count for name, count in summary.hints.items()})
+        tally.inside += summary.inside
+        tally.found += summary.inside
     tally.note_folders(files.empty_folders)
     merged = merge(out, job.settings.pool, moved=tally.move)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs

@@ -71,7 +71,9 @@ def _sorted(task: Task) -> Summary:
     statuses, hints = (
         {one.value: count for one, count in counts.items()} for counts in (tally.statuses, tally.hints)
     )
-    return Summary(task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints)
+    return Summary(
+        task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints, tally.inside
+    )
 
 
 @contextmanager

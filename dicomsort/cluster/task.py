@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
+from dicomsort.inputs import walk
+from dicomsort.inputs.remotes import Remotes
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import SortSettings
@@ -70,6 +72,7 @@ class Summary:
     spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     hints: dict[str, int] = field(default_factory=dict)
+    inside: int = 0
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 
@@ -89,6 +92,12 @@ class TaskFiles:
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
         return True
+
+    @property
+    def remotes(self) -> Remotes:
+        """The stores from which files have to be fetched."""
+        settings = self.task.job.settings
+        return Remotes(walk.roots_of(settings.roots), settings.remote)
 
     @property
     def empty_folders(self) -> int:
@@ -129,6 +138,8 @@ def _as_json(file: SourceFile) -> dict[str, Any]:
         known["failure"] = [file.failure.status, file.failure.reason]
     if file.previous is not None:
         known["previous"] = asdict(file.previous)
+    if file.stamp is not None:
+        known["stamp"] = asdict(file.stamp)
     return known
 
 
@@ -139,6 +150,7 @@ def _found_of(known: dict[str, Any]) -> SourceFile:
         known["relpath"],
         failure and Failure(Status(failure[0]), Reason(failure[1])),
         previous and Placement(**{**previous, "stamp": FileStamp(**previous["stamp"])}),
+        stamp=FileStamp(**known["stamp"]) if "stamp" in known else None,
     )
 
 

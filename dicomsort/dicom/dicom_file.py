@@ -4,7 +4,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
@@ -30,11 +31,16 @@ from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
 from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
+from dicomsort.inputs.archive_file import MemberDamagedError
+from dicomsort.inputs.names import is_plain
+from dicomsort.inputs.opened import opened, size_of
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import (
     Cost,
     Failure,
     FileStamp,
     Header,
+    Part,
     ReadImage,
     Reason,
     Status,
@@ -57,15 +63,18 @@ def read(
     preprocessing: Preprocessing | None,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
+    held: Part | BinaryIO | None = None,
 ) -> ReadImage | Failure:
     """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
 
     Returns a ReadImage with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
     Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
     in). Of a multi-frame image the middle frame counts. further: other canvases, which are made of the same
-    pixels; as many of these are decoded as the largest canvas needs.
+    pixels; as many of these are decoded as the largest canvas needs. held: where the bytes are, or what gives
+    them, if they are not the file that the path names; then there is no stamp. Of what was fetched in part,
+    `inputs.opened.MissingBytes` tells what else is needed.
     """
-    reading = _Reading(path)
+    reading = _Reading(path, held)
     try:
         picture = retry_transient(lambda: reading.picture((preprocessing, *further), settings))
         return replace(picture, cost=reading.cost())
@@ -80,6 +89,9 @@ def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
     """Say what the manifest tells of an error. A parser's OSError has no number, or EINVAL."""
     if isinstance(error, Rejected):
         return error.status, error.reason
+    if isinstance(error, MemberDamagedError):
+        status = Status.UNSUPPORTED if error.reason is Reason.INFLATES else Status.DECODE_ERROR
+        return status, error.reason
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
         return Status.IO_ERROR, Reason.UNREADABLE
     return _CAUSES.get(type(error), (Status.DECODE_ERROR, trouble))
@@ -88,8 +100,8 @@ def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
 class _Reading:
     """The reading of one file, and how far it came."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, held: Part | BinaryIO | None = None) -> None:
+        self.path, self._held = path, held
         self.header = Header()
         self.stamp: FileStamp | None = None
         self.trouble = Reason.HEADER_DAMAGED
@@ -103,8 +115,7 @@ class _Reading:
         return Cost(known - self._began, now - known)
 
     def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> ReadImage:
-        with open(self.path, "rb", opener=_open) as file:
-            self._recognise(file)
+        with self._opened() as file:
             dataset, stream = read_header(file)
             self.header = header_of(dataset)
             facts = facts_of(dataset, self.header.modality)
@@ -130,14 +141,34 @@ class _Reading:
             facts=facts,
         )
 
-    def _recognise(self, file: BinaryIO) -> None:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise Rejected(Status.NOT_DICOM, Reason.SPECIAL_FILE)
-        self.stamp = FileStamp(facts.st_size, facts.st_mtime_ns)
-        if facts.st_size == 0:
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """Open the file, and see whether it is a DICOM file; its position is at the start then."""
+        if self._held is None and not is_plain(self.path) and not os.path.exists(self.path):
+            with local(self.path) as here, opened(here.file) as file:
+                self.stamp = here.stamp
+                self._recognise(file, size_of(file))
+                yield file
+        elif self._held is None:
+            with opened(self.path) as file:
+                facts = os.fstat(file.fileno())
+                if not stat.S_ISREG(facts.st_mode):
+                    raise Rejected(Status.NOT_DICOM, Reason.SPECIAL_FILE)
+                self.stamp = FileStamp(facts.st_size, facts.st_mtime_ns)
+                self._recognise(file, facts.st_size)
+                yield file
+        elif isinstance(self._held, Part):
+            with opened(self.path, self._held) as file:
+                self._recognise(file, size_of(file) if self._held.size is None else self._held.size)
+                yield file
+        else:
+            self._recognise(self._held, size_of(self._held))
+            yield self._held
+
+    def _recognise(self, file: BinaryIO, size: int) -> None:
+        if size == 0:
             raise Rejected(Status.NOT_DICOM, Reason.EMPTY_FILE)
-        if not looks_dicom(file, facts.st_size):
+        if not looks_dicom(file, size):
             raise Rejected(Status.NOT_DICOM, reason_for(file))
 
     def _refuse_others(self, dataset: Dataset, cut: bool, secondary_capture: bool) -> None:
@@ -149,11 +180,6 @@ class _Reading:
             raise Rejected(Status.DECODE_ERROR, Reason.HEADER_DAMAGED)
         if reason is not Reason.NONE:
             raise Rejected(Status.NOT_XRAY, reason)
-
-
-def _open(path: str, flags: int) -> int:
-    """Open without waiting for whoever might write into a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclass(frozen=True, slots=True)

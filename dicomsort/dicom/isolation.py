@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system import worker_pool
-from dicomsort.system.inbox import Inbox
+from dicomsort.system.inbox import RingingItems
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,7 +19,7 @@ _LOST = {
 
 def read_all(
     read: Callable[[Item], Result | Failure],
-    items: Iterable[Item] | Inbox[Item],
+    items: Iterable[Item] | RingingItems[Item],
     settings: worker_pool.PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:

@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from dicomsort.dicom import codecs
 from dicomsort.dicom.encapsulated import Fragment, Frames, group
 from dicomsort.dicom.header import UNDEFINED_LENGTH, Rejected, read_header
+from dicomsort.inputs.opened import on_disk
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import Reason, Status
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -65,13 +67,11 @@ class PixelSource:
         start = self._start + index * frame_bytes
         if frame_bytes * (index + 1) > self.length:
             raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
-        if not isinstance(self._stream, io.BufferedReader):
+        if place := on_disk(self._stream, start, start + frame_bytes):
+            data = _mapped(*place, frame_bytes)
+        else:
             self._stream.seek(start)
             data = np.frombuffer(self._stream.read(frame_bytes), np.uint8)
-        elif start + frame_bytes <= self._stream.seek(0, io.SEEK_END):
-            data = _mapped(self._stream, start, frame_bytes)
-        else:
-            data = np.empty(0, np.uint8)
         if data.size < frame_bytes:
             raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return data
@@ -163,10 +163,10 @@ class PixelSource:
             length -= len(chunk)
 
 
-def _mapped(stream: BinaryIO, start: int, length: int) -> NDArray[np.uint8]:
+def _mapped(descriptor: int, start: int, length: int) -> NDArray[np.uint8]:
     """Map a part of a file into memory; NumPy's own `memmap` takes longer than the pages do."""
     page = start - start % mmap.ALLOCATIONGRANULARITY
-    mapped = mmap.mmap(stream.fileno(), start + length - page, access=mmap.ACCESS_READ, offset=page)
+    mapped = mmap.mmap(descriptor, start + length - page, access=mmap.ACCESS_READ, offset=page)
     return np.ndarray(length, np.uint8, mapped, start - page)
 
 
@@ -181,7 +181,7 @@ def pixel_digest(path: str) -> str:
     Empty if the file cannot be read to the end of its Pixel Data.
     """
     try:
-        with open(path, "rb") as file:
+        with local(path) as here, open(here.file, "rb") as file:
             dataset, stream = read_header(file)
             source = PixelSource(stream, dataset)
             source.open()

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from dicomsort.dicom.plain_pictures import read_picture
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError, ExitCode
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Failure, ReadImage, Reason
+from dicomsort.inputs.sources import bytes_of
+from dicomsort.outcome import Failure, Part, ReadImage, Reason
 
 _CANVAS, _DEFAULTS, _WITH_PICTURES = Preprocessing(), ReadSettings(), ReadSettings(pictures=True)
 
@@ -70,15 +72,17 @@ def read_dicom(
     preprocessing: Preprocessing | None,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
+    held: Part | BinaryIO | None = None,
 ) -> ReadImage | Failure:
     """Read a DICOM file, once for all canvases, and a picture if the settings say so; see `dicom_file.read`.
 
     Anything else is not_dicom.
     """
-    reading = dicom_file.read(path, preprocessing, settings, further)
+    reading = dicom_file.read(path, preprocessing, settings, further, held)
     if not settings.pictures or not isinstance(reading, Failure) or reading.reason is not Reason.PICTURE:
         return reading
-    picture = read_picture(path, (preprocessing, *further), settings.max_pixels)
+    with bytes_of(path, held) as file:
+        picture = read_picture(file, (preprocessing, *further), settings.max_pixels)
     return replace(picture, stamp=reading.stamp)
 
 

@@ -13,7 +13,9 @@ from itertools import chain, count
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import walk
+from dicomsort.inputs import remotes, walk
+from dicomsort.inputs.names import is_remote
+from dicomsort.inputs.remotes import Remotes
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
 
@@ -31,6 +33,10 @@ class Files(Protocol):
     @property
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
+
+    @property
+    def remotes(self) -> Remotes:
+        """The stores from which files have to be fetched."""
 
     @property
     def empty_folders(self) -> int:
@@ -68,7 +74,8 @@ class Shard:
 class Archive:
     """What a command names: roots, perhaps a list of paths below them, perhaps one shard only.
 
-    avoid: the output folder. listed: see `listed_paths`; None to walk the roots.
+    avoid: the output folder. listed: see `listed_paths`; None to walk the roots. remotes: the stores among
+    the roots.
     """
 
     roots: Sequence[walk.Root]
@@ -76,12 +83,17 @@ class Archive:
     follow_links: bool = False
     listed: str | None = None
     shard: Shard | None = None
+    remotes: Remotes = field(default_factory=Remotes)
     _empty: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
 
     @property
+    def _local(self) -> list[walk.Root]:
+        return [root for root in self.roots if not is_remote(root.path)]
+
+    @property
     def repeats(self) -> bool:
-        """Whether it may be gone through again; a pipe may not."""
-        return self.listed is None or os.path.isfile(self.listed)
+        """Whether it may be gone through again; a pipe may not, and a store is not listed twice."""
+        return not self.remotes and (self.listed is None or os.path.isfile(self.listed))
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
@@ -94,8 +106,8 @@ class Archive:
 
     def _walked(self) -> Iterator[SourceFile]:
         steps = count()
-        found = walk.find(self.roots, self.avoid, self.follow_links, partial(next, steps))
-        yield from (file for file in found if self._holds(file.relpath))
+        here = walk.find(self._local, self.avoid, self.follow_links, partial(next, steps))
+        yield from (file for file in chain(here, self.remotes.find()) if self._holds(file.relpath))
         self._empty[0] = next(steps)
 
     def _holds(self, relpath: str) -> bool:
@@ -124,6 +136,10 @@ class Archive:
 def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
     """Return a file's path as the walk of the roots would yield it; None if it lies under no root."""
     for root in roots:
+        if is_remote(root.path):
+            if (below := remotes.relative_to(root, path)) is not None:
+                return below
+            continue
         if path == root.path:
             return os.path.join(root.name, os.path.basename(path))
         if walk.lies_under(path, root.path):

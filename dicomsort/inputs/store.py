@@ -1,10 +1,13 @@
 """What fetches files from another machine: an object store or a PACS."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from dicomsort.outcome import FileStamp, Reason, SourceFile
+from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile
+
+Excludes = Callable[[Mapping[str, str]], Failure | None]
+"""Takes what a PACS says of an instance, by keyword; returns why it is no radiograph, or None."""
 
 
 class FetchError(Exception):
@@ -23,13 +26,17 @@ class RemoteSettings:
     """How other machines are asked.
 
     connections: how many requests at a time. timeout: seconds that one may take. tries: of each request, with
-    growing pauses between them. query: what a PACS is asked for, attributes by keyword.
+    growing pauses between them. query: what a PACS is asked for, attributes by keyword. authorization: what
+    is sent as `Authorization` (RFC 9110 11.6.2) to a PACS; never to be written anywhere. excludes: of a PACS,
+    what need not be fetched, see `dicom.queried`.
     """
 
     connections: int = 64
     timeout: float = 30.0
     tries: int = 5
     query: Mapping[str, str] = field(default_factory=dict)
+    authorization: str = field(default="", repr=False, compare=False)
+    excludes: Excludes | None = field(default=None, repr=False, compare=False)
 
 
 class Store(Protocol):

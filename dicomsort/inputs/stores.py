@@ -5,7 +5,8 @@ from dicomsort.inputs.names import without_secrets
 from dicomsort.inputs.store import RemoteSettings, Store
 from dicomsort.system.escaping import escape
 
-_OBJECTS = ("s3", "gs", "az", "http", "https")
+_OBJECTS = ("s3", "gs", "az")
+_WEB = ("http", "https")
 _PACS = ("dicomweb+http", "dicomweb+https")
 
 
@@ -23,5 +24,9 @@ def store_of(url: str, settings: RemoteSettings) -> Store:
         from dicomsort.inputs.objects import ObjectStore  # noqa: PLC0415
 
         return ObjectStore(url, settings)
-    known = ", ".join(f"{each}://" for each in (*_OBJECTS, *_PACS))
+    if scheme in _WEB:
+        from dicomsort.inputs.web_folder import WebFolder  # noqa: PLC0415
+
+        return WebFolder(url, settings)
+    known = ", ".join(f"{each}://" for each in (*_OBJECTS, *_WEB, *_PACS))
     raise UsageError(f"'{escape(without_secrets(url))}' is no address of a store: known are {known}")

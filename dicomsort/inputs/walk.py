@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
+from dicomsort.inputs.names import is_remote
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.system.retry import retry_transient
 
@@ -26,15 +27,23 @@ class Root:
 
 
 def roots_of(paths: Sequence[str]) -> list[Root]:
-    """Make paths absolute, drop those that lie under another one, give each of several a unique name."""
+    """Make paths absolute, drop those that lie under another one, give each of several a unique name.
+
+    Addresses of stores and of a PACS stay as they are, but for a slash at their end.
+    """
     kept: list[str] = []
-    for path in sorted({os.path.abspath(path) for path in paths}, key=lambda path: path.split(os.sep)):
+    for path in sorted(set(map(whole, paths)), key=lambda path: path.split(os.sep)):
         if not kept or not lies_under(path, kept[-1]):
             kept.append(path)
     if len(kept) == 1:
         return [Root(kept[0], "")]
     taken: set[str] = set()
     return [Root(path, _unique(os.path.basename(path) or "root", taken)) for path in kept]
+
+
+def whole(path: str) -> str:
+    """Return a root's name as it counts: absolute, or the address as it is."""
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
 
 
 def _unique(base: str, taken: set[str]) -> str:

@@ -44,6 +44,7 @@ def sort(
     dry_run: bool = False,
     restart: bool = False,
     keep_duplicates: bool = False,
+    archives: bool = True,
     follow_links: bool = False,
     retry_failed: bool = False,
     from_list: PathLike | None = None,
@@ -65,12 +66,13 @@ def sort(
 
     inputs: folders or files; None for any file that `from_list` names. models: names, folders or loaded
     models; the first decides, others answer in columns of their own. device, precision, engine: for models
-    that are not loaded yet. action: copy, symlink, hardlink or reflink. review_below: confidence 0..1 under
-    which a file goes to review, None for the model's own. evidence: what labels rest on, `header` (the
-    pixels, and the header's age and apparatus) or `pixels` alone. shard: `i/n` for one share. timeout:
-    seconds that one file may take. workers: reading processes, None for one a processor. progress: called in
-    this thread after every file with the summary so far, which is always the same object. reporter: told what
-    a person should know before the run; see `system.reporting`.
+    that are not loaded yet. action: copy, symlink, hardlink, reflink, or none for a manifest alone.
+    review_below: confidence 0..1 under which a file goes to review, None for the model's own. evidence: what
+    labels rest on, `header` (the pixels, and the header's age and apparatus) or `pixels` alone. archives:
+    whether to look into ZIP, tar and packed files. shard: `i/n` for one share. timeout: seconds that one file
+    may take. workers: reading processes, None for one a processor. progress: called in this thread after
+    every file with the summary so far, which is always the same object. reporter: told what a person should
+    know before the run; see `system.reporting`.
 
     Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
     raise nothing: they have their row, and `summary.exit_code` tells of them.
@@ -84,7 +86,7 @@ def sort(
         placing=PlacementSettings(_action(action), verify, relative), layout=layout, restart=restart,
         keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size, review_below=review_below,
         follow_links=follow_links, retry_failed=retry_failed, read=read, pool=pool_settings(workers, timeout),
-        evidence=evidence,
+        evidence=evidence, archives=archives,
     )  # fmt: skip
     pipeline.check(settings)
     warm_up()

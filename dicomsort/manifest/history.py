@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +18,32 @@ from dicomsort.system.escaping import escape
 IsThere = Callable[[Record], bool]
 """Returns whether what a row says was placed is still in its place."""
 
+_MEMBER = re.compile(r"![0-9]*/")
+
 DAMAGE = (ValueError, KeyError, csv.Error)
 """What reading a file that is no manifest raises."""
 
-_STATUSES = (*Status, *(Status.NOT_DICOM for _ in HINTS))
-"""What the 4 bits of a key say; those behind the statuses are HINTS, which are counted apart."""
+_STATUSES = (*Status, *(Status.NOT_DICOM for _ in HINTS), Status.NOT_DICOM, Status.DECODE_ERROR)
+"""What the lowest bits of a key say: statuses, and apart from them HINTS and archives that were read."""
+_READ, _READ_PARTLY = len(_STATUSES) - 2, len(_STATUSES) - 1
+"""Where those of archives stand that were read, or read as far as they are whole."""
+_CODES = 32
+
+
+class Members:
+    """How the members of an archive ended before. undone: whether one of them is to be done again."""
+
+    __slots__ = ("statuses", "undone")
+
+    def __init__(self) -> None:
+        self.statuses: Counter[Status] = Counter()
+        self.undone = False
 
 
 class History:
     """What a manifest already holds, in 24 bytes a file.
 
-    Sorted arrays: of hashes of path, size and modification time (the lower 4 bits hold the status), and of
+    Sorted arrays: of hashes of path, size and modification time (the lower 5 bits hold the status), and of
     hashes of the paths with the offset of their last line. earlier: what was held before this one was begun.
     """
 
@@ -37,8 +54,9 @@ class History:
         hashes: Iterable[int] = (),
         offsets: Iterable[int] = (),
         earlier: "History | None" = None,
+        members: Mapping[str, Members] | None = None,
     ) -> None:
-        self._path, self._earlier = path, earlier
+        self._path, self._earlier, self._members = path, earlier, members or {}
         self._keys = np.sort(np.fromiter(keys, np.uint64))
         unordered = np.fromiter(hashes, np.int64)
         order = np.argsort(unordered, kind="stable")
@@ -61,11 +79,22 @@ class History:
         code = self._code(path, stamp) or 0
         return HINTS[code - len(Status)] if code >= len(Status) else Reason.NONE
 
+    def is_read_archive(self, path: str, stamp: FileStamp) -> bool:
+        """Return whether this file was found to be an archive before, and looked into."""
+        return self._code(path, stamp) in (_READ, _READ_PARTLY)
+
+    def members(self, archive: str) -> Members:
+        """Return how the members of an archive ended, those of archives in it included."""
+        name = escape(archive)
+        if name in self._members or self._earlier is None:
+            return self._members.get(name) or Members()
+        return self._earlier.members(archive)
+
     def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
         at = int(np.searchsorted(self._keys, np.uint64(key)))
-        if at < len(self._keys) and int(self._keys[at]) ^ key < 16:
-            return int(self._keys[at]) & 15
+        if at < len(self._keys) and int(self._keys[at]) ^ key < _CODES:
+            return int(self._keys[at]) & (_CODES - 1)
         return self._earlier._code(path, stamp) if self._earlier else None
 
     def placement(self, path: str) -> Placement | None:
@@ -102,6 +131,7 @@ def held(
     again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
     keys, hashes, offsets = array("Q"), array("q"), array("q")
     standing, originals, repeats = array("q"), array("q"), array("Q")
+    members: dict[str, Members] = {}
     try:
         for counts, (offset, record) in zip(last_rows(path), _records_with_offsets(path), strict=True):
             if not counts:
@@ -109,8 +139,10 @@ def held(
             hashes.append(hash(record.key))
             offsets.append(offset)
             key, there = _key_of(record), is_there(record)
-            if record.action and there:
+            if record.stands_for_itself and there:
                 standing.append(hashes[-1])
+            if "!" in record.key:
+                _count_member(record, members, record["status"] in again or not there)
             if record.is_duplicate:
                 originals.append(hash(record.duplicate_of))
                 repeats.append(key)
@@ -120,7 +152,15 @@ def held(
         raise damaged(path) from error
     stands = np.isin(np.asarray(originals), np.asarray(standing))  # a repeat is done while the first stands
     keys.extend(array("Q", np.asarray(repeats)[stands].tolist()))
-    return History(path, keys, hashes, offsets, earlier)
+    return History(path, keys, hashes, offsets, earlier, members)
+
+
+def _count_member(record: Record, members: dict[str, Members], undone: bool) -> None:
+    """Count a row for every archive in which its file may lie, by its name."""
+    for mark in _MEMBER.finditer(record.key):
+        counted = members.setdefault(record.key[: mark.start()], Members())
+        counted.statuses[record.status] += 1
+        counted.undone |= undone
 
 
 def damaged(path: str) -> UsageError:
@@ -212,9 +252,12 @@ def _key_of(record: Record) -> int:
     if stamp is None:
         return 0
     code = len(Status) + HINTS.index(record.hint) if record.hint else _STATUSES.index(record.status)
+    if record.is_read_archive:
+        code = _READ if record.status is Status.NOT_DICOM else _READ_PARTLY
     return _key(record.path, stamp) | code
 
 
 def _key(path: str, stamp: FileStamp) -> int:
-    text = f"{escape(path)}\n{stamp.size}\n{stamp.mtime_ns}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~15
+    told = f"\n{stamp.etag}" if stamp.etag else f"{stamp.size}\n{stamp.mtime_ns}"
+    text = f"{escape(path)}\n{told}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~(_CODES - 1)

@@ -34,7 +34,7 @@ _EVIDENCE = ("pixel_label", "pixel_confidence", "evidence")
 _REGION = ("region_code", "region_meaning")
 _REVIEWED = ("reviewed_label", "reviewed_by", "reviewed_at")
 _PLACES = ("action", "destination", "duplicate_of", *_REVIEWED)
-_TRAILING = ("model", "size", "mtime_ns", "sha256", "dicomsort_version")
+_TRAILING = ("model", "size", "mtime_ns", "etag", "sha256", "dicomsort_version")
 _BETWEEN = "; "
 _LABEL = ".label"
 
@@ -60,6 +60,7 @@ _NEW = {
     **dict(zip(_EVIDENCE, ("confidence", *_EVIDENCE), strict=False)),
     **dict(zip(_REGION, ("evidence", *_REGION), strict=False)),
     **dict(zip(_REVIEWED, ("duplicate_of", *_REVIEWED), strict=False)),
+    "etag": "mtime_ns",
 }
 """Columns that manifests of earlier versions do not have, and behind which each of them stands."""
 
@@ -144,7 +145,7 @@ class Row:
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
         pixels += map(cell, region_cells(self.region).values())
-        stamp = [str(self.stamp.size), str(self.stamp.mtime_ns)] if self.stamp else ["", ""]
+        stamp = _stamp_cells(self.stamp)
         texts = [cell(text) for text in [*places, *header, *scores, model]]
         return [*map(cell, leading), *numbers, *pixels, *texts, *stamp, self.sha256, __version__]
 
@@ -157,6 +158,10 @@ class Row:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
+
+
+def _stamp_cells(stamp: FileStamp | None) -> list[str]:
+    return [str(stamp.size), str(stamp.mtime_ns), cell(escape(stamp.etag))] if stamp else ["", "", ""]
 
 
 def region_cells(region: Region | None) -> dict[str, str]:
@@ -236,7 +241,7 @@ class Record(dict[str, str]):
 
     def _stamp(self) -> FileStamp:
         try:
-            return FileStamp(int(self["size"]), int(self["mtime_ns"]))
+            return FileStamp(int(self["size"]), int(self["mtime_ns"]), unescape(uncell(self.get("etag", ""))))
         except ValueError as error:
             raise UsageError(
                 "the manifest has been changed: a size or time is no whole number any more; restore it "
@@ -283,6 +288,11 @@ class Record(dict[str, str]):
         return bool(self["action"] and self["destination"])
 
     @property
+    def stands_for_itself(self) -> bool:
+        """Whether the file was placed, or is where it is to stay."""
+        return bool(self["action"]) or self["status"] in (Status.SORTED, Status.REVIEW, Status.EXCLUDED)
+
+    @property
     def is_planned(self) -> bool:
         """Whether the file waits to be placed, by `dicomsort apply` or the next run."""
         return self["status"] == Status.PLANNED and bool(self["destination"] and self["mtime_ns"])
@@ -296,6 +306,11 @@ class Record(dict[str, str]):
     def hint(self) -> Reason:
         """Which of HINTS the file is; Reason.NONE for any other."""
         return Reason(self["reason"]) if self["reason"] in HINTS else Reason.NONE
+
+    @property
+    def is_read_archive(self) -> bool:
+        """Whether the file is an archive whose members have rows, all of them or what could be found."""
+        return self["reason"] in (Reason.ARCHIVE_READ, Reason.ARCHIVE_DAMAGED, Reason.INFLATES)
 
     @property
     def is_refused(self) -> bool:

@@ -14,9 +14,9 @@ from dicomsort.model.anatomy import Region
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
-_BEFORE = {"engine": "torch", "evidence": "pixels", "pictures": False}
+_BEFORE = {"engine": "torch", "evidence": "pixels", "archives": True, "pictures": False}
 """What folders of earlier versions were filled with, which did not write it down."""
-_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures")
+_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures", "archives")
 _VALUES = ("review_below", "layout", "max_pixels")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+from dicomsort.inputs.names import is_plain
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
@@ -68,7 +69,7 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     """
     if manifest.run_file.settled:
         return
-    repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), settings.pool)
+    repeats = find_repeats(partial(_judgeable, manifest, settings.dry_run), settings.pool, settings.out)
     if repeats.first or repeats.namesakes or any(record.is_duplicate for record in manifest.records()):
         manifest.compact(partial(_judged, repeats=repeats, out=settings.out, moved=moved))
         standing = _standing_firsts(manifest, settings.out)
@@ -175,8 +176,12 @@ def _placed_now(record: Record, settings: SettleSettings) -> Record | None:
 def find_repeats(
     records: Callable[[], Iterable[Record]],
     settings: PoolSettings,
+    out: str = "",
 ) -> Repeats:
     """Compare the files whose SOP Instance UID repeats. records: gives the rows that may be images.
+
+    out: the output; of what lies in an archive or on another machine the copy in it is read, where there is
+    one.
 
     A file that found its destination taken can be the first of an image only if another file of that image
     holds the place and will make way. Only 8 bytes a row are kept in memory, and only
@@ -193,7 +198,7 @@ def find_repeats(
                 record.key, record.destination, bool(record.action), record.is_refused, bool(record.reviewed)
             )
             groups[record.sop_instance_uid][member.path] = member
-    return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings)
+    return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings, out)
 
 
 def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
@@ -205,8 +210,8 @@ def _repeated(hashes: Iterable[int]) -> set[int]:
     return {one for one, other in pairwise(ordered) if one == other}
 
 
-def _compare(groups: list[list[_Member]], settings: PoolSettings) -> Repeats:
-    digests = _digests((member.path for group in groups for member in group), settings)
+def _compare(groups: list[list[_Member]], settings: PoolSettings, out: str) -> Repeats:
+    digests = _digests((member for group in groups for member in group), settings, out)
     first: dict[str, str] = {}
     namesakes: set[str] = set()
     for group in groups:
@@ -235,12 +240,22 @@ def _first_of(members: list[_Member]) -> str | None:
     return None if first is None else first.path
 
 
-def _digests(paths: Iterable[str], settings: PoolSettings) -> dict[str, str]:
-    results = worker_pool.run(_digest, paths, settings, threading.Event())
-    return {path: "" if isinstance(result, worker_pool.Lost) else result for path, result in results}
+def _digests(members: Iterable[_Member], settings: PoolSettings, out: str) -> dict[str, str]:
+    wanted = ((member.path, _where(member, out)) for member in members)
+    results = worker_pool.run(_digest, wanted, settings, threading.Event())
+    return {path: "" if isinstance(result, worker_pool.Lost) else result for (path, _), result in results}
 
 
-def _digest(path: str) -> str:
+def _where(member: _Member, out: str) -> str:
+    """Return what to read of a file: itself, or its copy where the file can only be had by a detour."""
+    path = unescape(member.path)
+    if is_plain(path) or not member.placed:
+        return path
+    copy = os.path.join(out, member.destination)
+    return copy if os.path.exists(copy) else path
+
+
+def _digest(wanted: tuple[str, str]) -> str:
     from dicomsort.dicom import pixel_source  # noqa: PLC0415  (in a worker, which has it loaded)
 
-    return pixel_source.pixel_digest(unescape(path))
+    return pixel_source.pixel_digest(wanted[1])

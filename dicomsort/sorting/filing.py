@@ -13,7 +13,17 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.batching import Predicted
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FOR_REVIEW, Failure, FileStamp, ReadImage, Reason, Reviewed, SourceFile, Status
+from dicomsort.outcome import (
+    FOR_REVIEW,
+    Action,
+    Failure,
+    FileStamp,
+    ReadImage,
+    Reason,
+    Reviewed,
+    SourceFile,
+    Status,
+)
 from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
@@ -96,7 +106,8 @@ class _Placer:
     def has_nothing_to_do(self, decided: Decided) -> bool:
         """Return whether this is a failure that leaves nothing to place or to remove: not worth a thread."""
         found, reading, _ = decided
-        return isinstance(reading, Failure) and reading.stamp is not None and found.previous is None
+        known = reading.stamp or found.stamp
+        return isinstance(reading, Failure) and known is not None and found.previous is None
 
     def row(self, decided: Decided) -> Row:
         """Do with one file what was decided."""
@@ -104,7 +115,7 @@ class _Placer:
             return self._row(*decided)
 
     def _row(self, found: SourceFile, reading: ReadImage | Failure, decision: Decision | None) -> Row:
-        stamp = reading.stamp or stamp_now(found.path)
+        stamp = found.stamp or reading.stamp or stamp_now(found.path)
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
@@ -140,7 +151,9 @@ class _Placer:
         return agreed(self._settings.anatomy, dict(zip(self._settings.anatomy, labels, strict=False)))
 
     def _in_place(self, row: Row, found: SourceFile) -> Row:
-        """Place the file of a planned row, unless this is a dry run."""
+        """Place the file of a planned row, unless this is a dry run, or files stay where they are."""
+        if self._settings.placing.action is Action.NONE and not self._settings.dry_run:
+            return replace(row, status=status_when_placed(row.reasons, row.reviewed), destination="")
         before = found.previous.destination if found.previous else None
         if row.destination != before and not self._destinations.reserve(row.destination):
             if before is not None and not self._settings.dry_run:
@@ -150,9 +163,8 @@ class _Placer:
         if self._settings.dry_run:
             return row
         _withdraw(found, self._out)
-        placed = place(
-            found.path, os.path.join(self._out, row.destination), self._settings.placing, row.stamp
-        )
+        target = os.path.join(self._out, row.destination)
+        placed = place(found.path, target, self._settings.placing, row.stamp, found.part)
         if placed.action is None:
             taken = placed.reason is Reason.DESTINATION_TAKEN
             destination = row.destination if taken else ""

@@ -1,25 +1,34 @@
 """The way of a file, from path to row."""
 
 import os
+import shutil
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
+from operator import attrgetter
+from typing import Any
 
 from dicomsort import __version__
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.inputs import walk
+from dicomsort.inputs import names, walk
+from dicomsort.inputs.fetching import Fetching
+from dicomsort.inputs.incoming import Incoming
 from dicomsort.inputs.named import Archive, Files, Shard, check_list
+from dicomsort.inputs.remotes import Remotes
+from dicomsort.inputs.store import RemoteSettings
+from dicomsort.inputs.supply import Reading, Supply, SupplySettings
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS
+from dicomsort.manifest.names import DECISIONS, OWN, OWN_FOLDER, RUN, SHARDS
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
@@ -27,7 +36,7 @@ from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, Failure, ReadImage, Reason, SourceFile
+from dicomsort.outcome import Action, FileStamp, Reason, SourceFile
 from dicomsort.sorting import already_done, shards
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
@@ -35,6 +44,7 @@ from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
 from dicomsort.system.escaping import escape
@@ -47,8 +57,7 @@ _PACKAGES = (
     *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
 )
 _READ_AHEAD = 128
-
-Reading = tuple[SourceFile, ReadImage | Failure]
+_INCOMING = "incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,8 @@ class SortSettings:
     must be new or empty. keep_duplicates: place an image each time it comes. batch_size: None for what suits
     the device. from_list: sort only what is listed there, see `inputs.listed_paths`. shard: sort one shard
     only, and write its manifest. task: write the manifest of this task of a cluster. evidence: what labels
-    rest on, `header` (with the pixels) or `pixels` alone.
+    rest on, `header` (with the pixels) or `pixels` alone. archives: whether to look into ZIP, tar and packed
+    files. remote: how stores and a PACS are asked.
     """
 
     roots: tuple[str, ...]
@@ -79,6 +89,13 @@ class SortSettings:
     shard: Shard | None = None
     task: str = ""
     evidence: str = HEADER
+    archives: bool = True
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
+
+    @property
+    def copies(self) -> bool:
+        """Whether files that are none of this disk will get a place here."""
+        return not self.dry_run and self.placing.action is not Action.NONE
 
 
 def sort(
@@ -101,9 +118,11 @@ def sort(
     files = files or archive_of(settings)
     panel = ModelSet((predictor, *further), settings.evidence)
     batch_size = settings.batch_size or panel.batch_size
-    with _output(settings, out, panel, tally) as (manifest, history, decisions):
-        todo = _not_done(_counted(spent.making("walk", files.find()), tally), history, tally)
-        readings = _read(todo, settings, panel.canvases, batch_size, spent)
+    with (
+        _output(settings, out, panel, tally) as (manifest, history, decisions),
+        _supplied(settings, out, files, partial(_admitted, history=history, tally=tally), spent) as supply,
+    ):
+        readings = _read(supply, settings, panel.canvases, batch_size, spent)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
@@ -111,10 +130,11 @@ def sort(
         copies = settings.placing.action is Action.COPY and not settings.dry_run
         ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
-            for row in rows:
+            for row in supply.rows.in_order(rows, attrgetter("path")):
                 journal.write(row)
+                supply.ended(row.path)
                 forecast.look_at(row)
-                tally.total, tally.missing_bytes = forecast.files, forecast.missing_bytes
+                tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
                 _count(row, tally, watch)
         _end(manifest, settings, tally)
         tally.note_folders(files.empty_folders)
@@ -126,13 +146,38 @@ def sort(
 def archive_of(settings: SortSettings) -> Archive:
     """Return the files that a run is to sort. Raises as `check` does."""
     roots, out = check(settings), os.path.abspath(settings.out)
-    return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard)
+    remotes = Remotes(roots, settings.remote)
+    return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
     """Yield what the merged manifest does not hold yet; count everything."""
     before = _earlier(settings, os.path.abspath(settings.out)) or History("")
-    return _not_done(_counted(files.find(), tally), before, tally)
+    return _admitted(files.find(), before, tally)
+
+
+@contextmanager
+def _supplied(
+    settings: SortSettings,
+    out: str,
+    files: Files,
+    admit: Callable[..., Iterator[SourceFile]],
+    spent: StageTimer,
+) -> Iterator[Supply]:
+    """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
+    folder = os.path.join(out, OWN_FOLDER, _INCOMING)
+    if not (settings.shard or settings.task):  # nobody else is at work here
+        shutil.rmtree(folder, ignore_errors=True)
+    incoming, remotes = Incoming(os.path.join(folder, uuid.uuid4().hex)), files.remotes
+    fetching = Fetching(remotes.store_for, incoming, remotes.connections) if remotes else None
+    supplying = SupplySettings(settings.archives, settings.copies)
+    todo = admit(spent.making("walk", files.find()))
+    supply = Supply(todo, partial(admit, inside=True), supplying, incoming, fetching)
+    try:
+        yield supply
+    finally:
+        supply.close()
+        remotes.close()
 
 
 @contextmanager
@@ -202,7 +247,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
     if not all(settings.roots) or not settings.out:
         raise UsageError("an empty name was given for a folder")
     roots, out = walk.roots_of(settings.roots), os.path.realpath(settings.out)
-    for root in roots:
+    for root in (root for root in roots if not names.is_remote(root.path)):
         real = os.path.realpath(root.path)
         if not os.path.lexists(root.path):
             raise UsageError(f"there is no '{escape(root.path)}'")
@@ -257,7 +302,8 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
             "pictures": settings.read.pictures,
-            "roots": [escape(os.path.abspath(root)) for root in settings.roots],
+            "archives": settings.archives,
+            "roots": [escape(walk.whole(root)) for root in settings.roots],
         },
         facts={
             "action": settings.placing.action.value,
@@ -285,18 +331,19 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _counted(found: Iterable[SourceFile], tally: SortSummary) -> Iterator[SourceFile]:
+def _admitted(
+    found: Iterable[SourceFile], history: History, tally: SortSummary, inside: bool = False
+) -> Iterator[SourceFile]:
+    """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag.
+
+    inside: whether they are members of archives.
+    """
     for file in found:
         tally.found += 1
-        yield file
-
-
-def _not_done(found: Iterable[SourceFile], history: History, tally: SortSummary) -> Iterator[SourceFile]:
-    """Pass on what the manifest does not hold yet, or holds in another size or with another time."""
-    for file in found:
-        stamp = stamp_now(file.path) if history else None
+        tally.inside += inside
+        stamp = (file.stamp or stamp_now(file.path)) if history else None
         status = history.status(file.path, stamp) if stamp else None
-        if status is None:
+        if status is None or (stamp and _has_undone(file, stamp, history, tally)):
             before = history.placement(file.path) if history else None
             yield file if before is None else replace(file, previous=before)
         else:
@@ -305,8 +352,22 @@ def _not_done(found: Iterable[SourceFile], history: History, tally: SortSummary)
             tally.note(history.hint(file.path, stamp) if stamp else Reason.NONE)
 
 
+def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: SortSummary) -> bool:
+    """Return whether something is to be done in an archive that is done; else count what is in it."""
+    if not history.is_read_archive(file.path, stamp):
+        return False
+    members = history.members(file.path)
+    if members.undone:
+        return True
+    tally.found += members.statuses.total()
+    tally.inside += members.statuses.total()
+    tally.already_done += members.statuses.total()
+    tally.statuses += members.statuses
+    return False
+
+
 def _read(
-    todo: Iterable[SourceFile],
+    supply: Supply,
     settings: SortSettings,
     canvases: Sequence[Preprocessing],
     batch_size: int,
@@ -314,21 +375,14 @@ def _read(
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
-    read = partial(_read_found, canvases=canvases, settings=settings.read)
-    readings = isolation.read_all(read, todo, settings.pool, stop)
+    how = HowToRead(canvases, settings.read, supply.incoming, settings.copies, settings.archives)
+    read: Any = partial(do, how=how)  # of an archive it returns a generator of answers
+    readings = supply.readings(isolation.read_all(read, supply, settings.pool, stop))
     with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)
             spent.add("pixels", reading.cost.pixels)
             yield found, reading
-
-
-def _read_found(
-    found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
-) -> ReadImage | Failure:
-    from dicomsort.dicom import reader  # noqa: PLC0415  (in a worker, which has it loaded)
-
-    return found.failure or reader.read_dicom(found.path, canvases[0], settings, canvases[1:])
 
 
 def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:

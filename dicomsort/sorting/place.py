@@ -10,7 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dicomsort.errors import TargetError
-from dicomsort.outcome import Action, FileStamp, Placement, Reason
+from dicomsort.inputs.archive_file import MemberDamagedError
+from dicomsort.inputs.names import is_plain
+from dicomsort.inputs.opened import opened
+from dicomsort.inputs.sources import local
+from dicomsort.outcome import Action, FileStamp, Part, Placement, Reason
 from dicomsort.system.atomic import publish, temporary_for
 from dicomsort.system.retry import PASSING, retry_transient
 
@@ -20,6 +24,7 @@ _NOT_HERE = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
 )
 _CHUNK = 1 << 30
+_PIECE = 1 << 20
 _TRIES = 20
 _TIME_GRAIN_NS = 2_000_000_000
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
@@ -53,8 +58,17 @@ class _DifferentError(OSError):
     """What was placed is not what the source holds."""
 
 
-def place(source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None) -> PlacementResult:
+def place(
+    source: str,
+    target: str,
+    placing: PlacementSettings,
+    stamp: FileStamp | None,
+    part: Part | None = None,
+) -> PlacementResult:
     """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
+
+    What is no file of its own, but lies in an archive or on another machine, is always copied. part: where
+    its bytes are, if that is known.
 
     The file is written under a temporary name in the target folder and then linked to its final one, which
     fails if that exists. What a killed run has already placed counts as placed. `stamp`: the source as it
@@ -62,9 +76,11 @@ def place(source: str, target: str, placing: PlacementSettings, stamp: FileStamp
     read-only; any other failure is a value.
     """
     try:
-        return retry_transient(lambda: _placed(source, target, placing, stamp))
-    except _DifferentError:
-        return PlacementResult(None, Reason.DIFFERENT)
+        if part is None and not is_plain(source) and not os.path.exists(source):
+            return _brought_and_placed(source, target, placing, stamp)
+        return retry_transient(lambda: _placed(source, target, placing, stamp, part))
+    except (_DifferentError, MemberDamagedError) as error:
+        return PlacementResult(None, getattr(error, "reason", Reason.DIFFERENT))
     except FileNotFoundError:
         return PlacementResult(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
     except OSError as error:
@@ -74,17 +90,41 @@ def place(source: str, target: str, placing: PlacementSettings, stamp: FileStamp
         return PlacementResult(None, Reason.OTHER_DEVICE if error.errno == errno.EXDEV else Reason.NOT_PLACED)
 
 
-def _placed(source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None) -> PlacementResult:
-    if stamp is not None and stamp_of(source) != stamp:
+def _brought_and_placed(
+    source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None
+) -> PlacementResult:
+    """Place what lies in an archive or on another machine, of which only the name is known."""
+    with local(source) as here:
+        if stamp is not None and not _is_same_source(here.stamp, stamp):
+            return PlacementResult(None, Reason.CHANGED)
+        return retry_transient(lambda: _placed(source, target, placing, stamp, here.part))
+
+
+def _is_same_source(now: FileStamp | None, then: FileStamp) -> bool:
+    if now is None or then.etag:
+        return now is None or now.etag == then.etag
+    return now == then
+
+
+def _placed(
+    source: str,
+    target: str,
+    placing: PlacementSettings,
+    stamp: FileStamp | None,
+    part: Part | None = None,
+) -> PlacementResult:
+    if part is None and stamp is not None and stamp_of(source) != stamp:
         return PlacementResult(None, Reason.CHANGED)
     for tries_left in reversed(range(_TRIES)):
         try:
             _make_folder(os.path.dirname(target))
+            if part is not None:
+                return _copy_part(part, target, placing, stamp)
             return _PLACERS[placing.action](source, target, placing)
         except FileExistsError:
-            return _already(source, target, placing)
+            return _already(source, target, placing) if part is None else _part_already(part, target, placing)
         except FileNotFoundError:  # another thread may have removed the folder, empty for a moment
-            if not tries_left or not os.path.exists(source):
+            if not tries_left or not os.path.exists(source if part is None else part.file):
                 raise
     raise AssertionError
 
@@ -196,8 +236,8 @@ def is_it(source: str, target: str, placement: Placement) -> bool:
     if not is_untouched(source, target, placement):
         return False
     try:
-        return placement.action == Action.SYMLINK or filecmp.cmp(source, target, shallow=False)
-    except OSError:
+        return placement.action == Action.SYMLINK or _are_equal(source, target)
+    except (OSError, MemberDamagedError):
         return True
 
 
@@ -214,9 +254,14 @@ def stands(target: str, placement: Placement) -> bool:
 def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
     """Compare with the checksum that was taken, or if there is none, with the source."""
     try:
-        return _digest(target) == sha256 if sha256 else filecmp.cmp(source, target, shallow=False)
-    except OSError:
+        return _digest(target) == sha256 if sha256 else _are_equal(source, target)
+    except (OSError, MemberDamagedError):
         return False
+
+
+def _are_equal(source: str, target: str) -> bool:
+    with local(source) as here:
+        return filecmp.cmp(here.file, target, shallow=False)
 
 
 def _already(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
@@ -271,6 +316,58 @@ def _copy(source: str, target: str, placing: PlacementSettings) -> PlacementResu
             os.unlink(temporary)
 
 
+def _copy_part(
+    part: Part, target: str, placing: PlacementSettings, stamp: FileStamp | None
+) -> PlacementResult:
+    """Give a file that was left for this its place, or copy the bytes of a part of another one."""
+    is_whole = part.start == 0 and part.length is None and not part.packing and _is_beside(part.file, target)
+    temporary = part.file if is_whole else temporary_for(target)
+    try:
+        if not is_whole:
+            with opened("", part) as reading, open(temporary, "xb") as writing:
+                shutil.copyfileobj(reading, writing, _PIECE)
+        sha256 = _checked_part(part, temporary) if placing.verify else ""
+        if stamp is not None:
+            os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))
+        publish(temporary, target)
+        return PlacementResult(Action.COPY, sha256=sha256)
+    finally:
+        if not is_whole:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _is_beside(path: str, target: str) -> bool:
+    """Return whether a file lies in the file system of the folder that is to hold its copy."""
+    return os.stat(path).st_dev == os.stat(os.path.dirname(target)).st_dev
+
+
+def _checked_part(part: Part, copy: str) -> str:
+    """Return the checksum of a copy, read anew. Raises _DifferentError unless it has the part's bytes."""
+    _forget_cached(copy)
+    if copy != part.file and not _has_bytes_of(part, copy):
+        raise _DifferentError
+    return _digest(copy)
+
+
+def _has_bytes_of(part: Part, path: str) -> bool:
+    with opened("", part) as one, open(path, "rb") as other:
+        while piece := one.read(_PIECE):
+            if other.read(len(piece)) != piece:
+                return False
+        return not other.read(1)
+
+
+def _part_already(part: Part, target: str, placing: PlacementSettings) -> PlacementResult:
+    """Accept what a killed run has placed of a part but not recorded: a copy of the same bytes."""
+    try:
+        if not os.path.islink(target) and _has_bytes_of(part, target):
+            return PlacementResult(Action.COPY, sha256=_digest(target) if placing.verify else "")
+    except OSError:
+        pass
+    return PlacementResult(None, Reason.DESTINATION_TAKEN)
+
+
 def copy_file(source: str, copy: str) -> None:
     """Write the bytes of a file into a new one, without a detour through this process where that can be."""
     if not _copied_by_the_system(source, copy):
@@ -322,14 +419,19 @@ def _finish(
 
 def _checked(source: str, copy: str) -> str:
     """Return the checksum of both files, read anew, from the disk where the system can forget its cache."""
-    with open(copy, "rb") as file:
-        os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    _forget_cached(copy)
     sha256 = _digest(copy)
     if sha256 != _digest(source):
         raise _DifferentError
     return sha256
+
+
+def _forget_cached(path: str) -> None:
+    """Write a file to the disk, and let the system forget what it keeps of it, where it can."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _digest(path: str) -> str:

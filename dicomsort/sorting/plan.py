@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.inputs import sources
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
@@ -47,6 +48,8 @@ def apply(
     action: how; None for what the dry run was told. Raises UsageError if there is no plan, and TargetError
     before anything is done if copies would not fit.
     """
+    if action is Action.NONE:
+        raise UsageError("--action none places nothing: choose another for apply")
     shards.check_merged(os.path.dirname(path))
     with Manifest.open_existing(path) as manifest:
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
@@ -74,9 +77,12 @@ def _taken_back(manifest: Manifest, out: str) -> Counter[str]:
 
 def _action_of(facts: dict[str, Any]) -> Action:
     try:
-        return Action(facts.get("action", Action.COPY))
+        action = Action(facts.get("action", Action.COPY))
     except ValueError as error:
         raise UsageError("run.json does not tell how to place files; use --action") from error
+    if action is Action.NONE:
+        raise UsageError("the plan was made with --action none: say how to place files with --action")
+    return action
 
 
 def _check_space(manifest: Manifest, out: str, action: Action) -> None:
@@ -149,7 +155,7 @@ def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step
     step()
     try:
         if os.path.lexists(target):
-            if placement.action in COPIES and not os.path.exists(source):
+            if placement.action in COPIES and not sources.exists(source):
                 done.left[Reason.LAST_COPY.value] += 1
                 return record
             if not remove(source, target, placement, verify):

@@ -23,8 +23,8 @@ class SortSummary:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
     total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
-    there is. hints: what may hold radiographs and was not read, see `outcome.HINTS`, and folders without any
-    file. shards, shards_done: where a run is
+    there is. inside: how many of the files found are members of archives. hints: what may hold radiographs
+    and was not read, see `outcome.HINTS`, and folders without any file. shards, shards_done: where a run is
     divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
     by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
     by_hand: files that somebody had moved within the output, which is taken for a decision. astray: those in
@@ -33,6 +33,7 @@ class SortSummary:
     """
 
     found: int = 0
+    inside: int = 0
     already_done: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -53,6 +54,10 @@ class SortSummary:
     def ended(self) -> int:
         """Files that have a row."""
         return self.statuses.total()
+
+    def of_all(self, files: int | None) -> int | None:
+        """Return how many files there are with those in archives, as far as these have been opened."""
+        return None if files is None else files + self.inside
 
     @property
     def exit_code(self) -> ExitCode:
@@ -93,6 +98,7 @@ class SortSummary:
         """Return the tally as JSON values."""
         return {
             "found": self.found,
+            "in_archives": self.inside,
             "already_done": self.already_done,
             "statuses": {status.value: self.statuses[status] for status in Status},
             "labels": dict(sorted(self.labels.items())),

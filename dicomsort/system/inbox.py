@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from multiprocessing import connection
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -17,6 +17,21 @@ class Pause(Enum):
 
 NOTHING_NOW = Pause.NOTHING_NOW
 NothingNow = Literal[Pause.NOTHING_NOW]
+
+
+Given_co = TypeVar("Given_co", covariant=True)
+
+
+class RingingItems(Protocol[Given_co]):
+    """A source of items that may have none just now, and then rings.
+
+    bell: readable once something has come, or the end, after there was NOTHING_NOW.
+    """
+
+    bell: Any
+
+    def __iter__(self) -> "Iterator[Given_co | NothingNow]": ...
+    def __next__(self) -> "Given_co | NothingNow": ...
 
 
 class Inbox(Generic[Item]):

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from enum import Enum
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from dicomsort.system.malloc import keep_freed_memory
 
@@ -25,6 +26,21 @@ _FLUSH_SECONDS = 0.005
 _MOST_RESULTS = 64
 
 
+class Tick(Enum):
+    """What an item of many results yields to tell that it still gets on: its time begins anew."""
+
+    TICK = "tick"
+
+
+TICK = Tick.TICK
+
+
+class OneOf(NamedTuple):
+    """One result of an item that has many; its last one comes as it is."""
+
+    result: Any
+
+
 def work(
     pipe: Any, gauge: Any, function: Callable[[Any], Any], timeout: float, memory_bytes: int | None
 ) -> None:
@@ -32,6 +48,8 @@ def work(
 
     An answer is (seconds, results): results of the next items in their order, and what they took. It is sent
     as soon as 5 ms have passed, so slow items go one by one and quick ones share the price of a message.
+    Where the function returns an iterator, everything it yields is sent at once as a OneOf, so that the pool
+    knows how far an item had come if this process dies; what the generator returns is the item's last result.
     Handfuls are taken from the pipe by a thread, so that sending them never waits for an answer to be taken.
     """
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
@@ -76,20 +94,46 @@ class _Work:
 
     def _answer(self, items: Sequence[Any]) -> None:
         for item in items:
-            now = self._gauge[STARTED] = time.monotonic()
-            if not self._results:
-                self._since = now
-                faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)
-            self._results.append(_guarded(self._function, item))
+            self._begin()
+            result = _guarded(self._function, item)
+            if isinstance(result, Iterator):
+                result = self._go_through(result)
+            self._results.append(result)
             self._gauge[STARTED] = 0.0
             self._gauge[ENDED] += 1
             if time.monotonic() - self._since > _FLUSH_SECONDS or len(self._results) >= _MOST_RESULTS:
                 self._send()
 
+    def _begin(self) -> None:
+        now = self._gauge[STARTED] = time.monotonic()
+        if not self._results:
+            self._since = now
+            faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)
+
+    def _go_through(self, several: Iterator[Any]) -> Any:
+        """Send what an item yields, each with its own time; returns its last result."""
+        while True:
+            one, last = _guarded(_next, several)
+            if last:
+                return one
+            if one is not TICK:
+                self._results.append(OneOf(one))
+                self._send()
+            faulthandler.cancel_dump_traceback_later()
+            self._begin()
+
     def _send(self) -> None:
         faulthandler.cancel_dump_traceback_later()
         results, self._results = self._results, []
         self._pipe.send((time.monotonic() - self._since, results))
+
+
+def _next(several: Iterator[Any]) -> tuple[Any, bool]:
+    """Return what an iterator yields next, or what it returns and True."""
+    try:
+        return next(several), False
+    except StopIteration as end:
+        return end.value, True
 
 
 def _guarded(function: Callable[[Any], Any], item: Any) -> Any:

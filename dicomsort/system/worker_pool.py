@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, islice
 from multiprocessing import connection, forkserver, resource_tracker
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dicomsort.errors import InternalError
-from dicomsort.system.inbox import NOTHING_NOW, Inbox, NothingNow
+from dicomsort.system.inbox import NOTHING_NOW, NothingNow, RingingItems
 from dicomsort.system.threads import processors
-from dicomsort.system.worker import ENDED, STARTED, work
+from dicomsort.system.worker import ENDED, STARTED, OneOf, work
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,13 +63,49 @@ def pool_settings(workers: int | None = None, timeout: float = 60.0) -> PoolSett
     return PoolSettings(workers=workers or processors(), timeout=timeout)
 
 
+class ManyResults(Protocol):
+    """An item that has many results, such as an archive read from front to back.
+
+    A worker that has one is sent nothing else until it is done, for that may take long.
+    """
+
+    def after(self, given: int, lost: Lost | None) -> "ManyResults | None":
+        """Return what is left to do after so many more results came and the process died.
+
+        lost: what the next of its results has to be in place of reading it again; None to try that again.
+        Returns None if that was to be so already: then the item as a whole is lost.
+        """
+
+
 @dataclass(slots=True, eq=False)
 class _Task(Generic[Item]):
-    """An item, how many deaths it has seen from near by, and whether it is to be run alone for that."""
+    """An item, how many deaths it has seen from near by, and whether it is to be run alone for that.
+
+    given: how many of its many results have come.
+    """
 
     item: Item
     deaths: int = 0
     suspect: bool = False
+    given: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether its worker is to have nothing else."""
+        return self.suspect or self.is_many
+
+    @property
+    def is_many(self) -> bool:
+        """Whether the item has many results."""
+        return hasattr(self.item, "after")
+
+    def go_on(self, lost: Lost | None) -> bool:
+        """Leave out the results that have come; return whether there is anything left to do."""
+        many: Any = self.item
+        left = many.after(self.given, lost)
+        if left is not None:
+            self.item, self.given = left, 0
+        return left is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -89,16 +125,20 @@ class _Worker(Generic[Item]):
     pace: float = _AHEAD_SECONDS
     tasks: deque[_Task[Item]] = field(default_factory=deque)
     overdue: _Task[Item] | None = None
+    overdue_at: int = 0
     seen: tuple[float, float] = (0.0, 0.0)
 
     def room(self, settings: PoolSettings) -> int:
         """Return how many more tasks to send; none until half of the last ones are done, for few messages."""
-        alone = bool(self.tasks) and self.tasks[-1].suspect
-        if not self.ready or alone:
+        if not self.ready or self.is_alone():
             return 0
         some = max(_FEWEST_AHEAD, int(_AHEAD_SECONDS / max(self.pace, 1e-6)))
         most = min(some, settings.ahead, settings.recycle_after - self.done)
         return most - len(self.tasks) if 2 * len(self.tasks) <= most else 0
+
+    def is_alone(self) -> bool:
+        """Return whether the process has an item that takes it for itself."""
+        return bool(self.tasks) and self.tasks[-1].alone
 
     def serves_suspects(self) -> bool:
         """Return whether the process is fresh, or runs a suspect and will give way to a fresh one."""
@@ -126,31 +166,41 @@ class _Worker(Generic[Item]):
 
     def take(self, seconds: float, results: Sequence[Any]) -> list[tuple[Item, Any]]:
         """Match results with their items."""
-        self.done += len(results)
         self.pace = (self.pace + seconds / len(results)) / 2
-        return [(self.tasks.popleft().item, result) for result in results]
+        return [self._matched(result) for result in results]
+
+    def _matched(self, result: Any) -> tuple[Item, Any]:
+        if isinstance(result, OneOf):
+            self.tasks[0].given += 1
+            return self.tasks[0].item, result.result
+        self.done += 1
+        return self.tasks.popleft().item, result
 
 
 def run(
     function: Callable[[Item], Result],
-    items: Iterable[Item] | Inbox[Item],
+    items: Iterable[Item] | RingingItems[Item],
     settings: PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Result | Lost], None, None]:
     """Yield (item, result) in the order of completion, each item exactly once.
 
+    Of an item that is ManyResults the function returns a generator; each value comes with its item, the last
+    is what the generator returned. A value at which the process dies is tried once more and then skipped, as
+    the item says; those that came before do not come again.
+
     `function` must be picklable and should return failures as values. An item whose process dies is run once
     more, alone in a fresh process, and is Lost.CRASH only if that one dies as well; a neighbour is never
     blamed. An item that takes longer than the time limit is Lost.TIMEOUT. Items are taken from `items` only
-    as workers have room for them, so memory does not grow with their number; an Inbox may have none just now,
-    and is asked again once it has. Raises InternalError if workers cannot start. Closing the generator, or
-    setting `stop` from another thread, ends the workers.
+    as workers have room for them, so memory does not grow with their number; a source with a bell may have
+    none just now, and is asked again once it rings. Raises InternalError if workers cannot start. Closing
+    the generator, or setting `stop` from another thread, ends the workers.
     """
-    source = iter(items)
+    source: Iterator[Item | NothingNow] = iter(items)
     first = list(islice(source, 1))  # no item, no process
     if not first:
         return
-    pool: _Pool[Item, Result] = _Pool(function, settings, items.bell if isinstance(items, Inbox) else None)
+    pool: _Pool[Item, Result] = _Pool(function, settings, getattr(items, "bell", None))
     try:
         yield from pool.results(chain(first, source), stop or threading.Event())
     finally:
@@ -216,6 +266,7 @@ class _Pool(Generic[Item, Result]):
         self._workers: list[_Worker[Item]] = []
         self._again: deque[_Task[Item]] = deque()
         self._suspects: deque[_Task[Item]] = deque()
+        self._alone: deque[_Task[Item]] = deque()
         self._exhausted = False
         self._start_failures = 0
         self._awake, self._turned = 0.0, time.monotonic()
@@ -234,7 +285,8 @@ class _Pool(Generic[Item, Result]):
                 if pipe in pipes:
                     yield from self._receive(pipes[pipe])
             for worker in self._workers:
-                worker.overdue = worker.overdue or worker.over_time(self._settings, self._awake)
+                if not worker.overdue and (late := worker.over_time(self._settings, self._awake)):
+                    worker.overdue, worker.overdue_at = late, late.given
                 if worker.overdue or worker.is_late():
                     worker.process.kill()
 
@@ -251,7 +303,8 @@ class _Pool(Generic[Item, Result]):
         self._turned = now
 
     def _finished(self) -> bool:
-        waiting = self._again or self._suspects or any(worker.tasks for worker in self._workers)
+        queued = self._again or self._suspects or self._alone
+        waiting = queued or any(worker.tasks for worker in self._workers)
         return self._exhausted and not waiting
 
     def _feed(self, source: Iterator[Item | NothingNow]) -> None:
@@ -270,28 +323,47 @@ class _Pool(Generic[Item, Result]):
 
     def _idlest(self) -> _Worker[Item] | None:
         """Return the worker with the fewest tasks that has room, a fresh one first: suspects wait for it."""
-        ready = (worker for worker in self._workers if worker.room(self._settings) > 0)
+        kept = self._kept_free()
+        ready = (worker for worker in self._workers if worker not in kept and worker.room(self._settings) > 0)
         return min(ready, key=lambda worker: (len(worker.tasks), worker.done > 0), default=None)
+
+    def _kept_free(self) -> list[_Worker[Item]]:
+        """Return the workers that get nothing more until they are empty, and have an item for themselves."""
+        if not self._alone:
+            return []
+        others = sorted((one for one in self._workers if not one.is_alone()), key=lambda one: len(one.tasks))
+        return [worker for worker in others[: len(self._alone)] if worker.tasks]
 
     def _next(self, worker: _Worker[Item], source: Iterator[Item | NothingNow]) -> list[_Task[Item]]:
         """Return as many tasks as the worker has room for; a suspect alone, and none if there are no more."""
         fresh = worker.done == 0 and not worker.tasks
         if fresh and self._suspects:
             return [self._suspects.popleft()]
+        if not worker.tasks and self._alone:
+            return [self._alone.popleft()]
         tasks: list[_Task[Item]] = []
         room = worker.room(self._settings)
         while len(tasks) < room and (task := self._one(source)):
             tasks.append(task)
+        if not tasks and not worker.tasks and self._alone:
+            return [self._alone.popleft()]
         return tasks
 
     def _one(self, source: Iterator[Item | NothingNow]) -> _Task[Item] | None:
         if self._again:
             return self._again.popleft()
+        if len(self._alone) >= self._settings.workers:
+            return None
         for item in source:
             if item is NOTHING_NOW:
                 self._hungry = True
                 return None
-            return _Task(item)
+            task = _Task(item)
+            if not task.alone:
+                return task
+            self._alone.append(task)
+            if len(self._alone) >= self._settings.workers:
+                return None
         self._exhausted = True
         return None
 
@@ -319,20 +391,34 @@ class _Pool(Generic[Item, Result]):
         near = touched or list(islice(worker.tasks, 1))
         for task in worker.tasks:
             task.deaths += task in near
-            if task is worker.overdue:
-                yield task.item, Lost.TIMEOUT
-            elif task.suspect and (touched or task.deaths > _MOST_DEATHS):
-                yield task.item, Lost.CRASH
-            else:
+            lost = self._verdict(task, worker, bool(touched))
+            if lost is None or (task.is_many and task.go_on(lost)):
+                task.deaths *= lost is None
                 self._try_again(task, is_culprit=bool(touched) and task is touched[-1])
+            else:
+                yield task.item, lost
+
+    def _verdict(self, task: _Task[Item], worker: _Worker[Item], is_near: bool) -> Lost | None:
+        """Say what became of a task of a dead worker; None if it is to be tried again.
+
+        Of an item of many results, the one after those that have come is judged: if some came since it was
+        begun, another one has died before.
+        """
+        if task is worker.overdue and task.given == worker.overdue_at:
+            return Lost.TIMEOUT
+        if task.suspect and not task.given and (is_near or task.deaths > _MOST_DEATHS):
+            return Lost.CRASH
+        return None
 
     def _try_again(self, task: _Task[Item], is_culprit: bool) -> None:
         """Run a task of a dead worker again: alone if it was the last to be begun, or if deaths recur."""
+        if task.is_many and task.given:
+            task.go_on(None)
         if is_culprit or task.suspect or task.deaths > 1:
             task.suspect = True
             self._suspects.append(task)
         else:
-            self._again.append(task)
+            (self._alone if task.is_many else self._again).append(task)
 
     def _count_start_failure(self) -> None:
         self._start_failures += 1

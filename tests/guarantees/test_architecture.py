@@ -63,10 +63,14 @@ DOORS = {
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
+    "requests": "inputs/pacs_requests.py",
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
     "rich": "cli/console.py",
+    "obstore": "inputs/buckets.py",
+    "botocore": "inputs/s3.py",
+    "urllib3": "inputs/web.py inputs/pacs_requests.py",
 }
 IN_WORKERS = [
     "report.pictures",

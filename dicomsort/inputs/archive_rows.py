@@ -1,0 +1,98 @@
+"""Which archives are being read, and the order of their rows: an archive's own comes behind its members'."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from dicomsort.inputs import names
+from dicomsort.outcome import SourceFile
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class _Open:
+    """An archive that is being read. left: members that have no row yet. seen: names of its members."""
+
+    inner: bool
+    left: int = 0
+    seen: set[int] = field(default_factory=set)
+    repeated: Counter[str] = field(default_factory=Counter)
+
+
+class ArchiveRows:
+    """Knows how many rows of an archive's members are still to come. Thread-safe.
+
+    So a manifest that has the row of an archive has those of all its members too, wherever a run is killed.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        self._lock = threading.Lock()
+
+    def open(self, path: str, inner: bool) -> None:
+        """Begin with an archive. inner: whether it is a member of another one."""
+        with self._lock:
+            self._open[path] = _Open(inner)
+
+    def is_member(self, path: str) -> bool:
+        """Return whether a file lies in an archive that is being read."""
+        return self._archive_of(path) is not None
+
+    def is_inner(self, path: str) -> bool:
+        """Return whether the archive in which a file lies is itself a member of another one."""
+        archive = self._archive_of(path)
+        return archive is not None and self._open[archive].inner
+
+    def _archive_of(self, path: str) -> str | None:
+        if not self._open or names.is_plain(path):
+            return None
+        with self._lock:
+            found = [archive for archive, _, _ in names.splits(path) if archive in self._open]
+        return found[-1] if found else None
+
+    def named(self, archive: str, member: SourceFile) -> SourceFile:
+        """Return a member with the number of its name in front of it, if that name came before."""
+        opened, key = self._open[archive], hash(member.path)
+        if key not in opened.seen:
+            opened.seen.add(key)
+            return member
+        opened.repeated[member.path] += 1
+        number = 1 + opened.repeated[member.path]
+        plain, numbered = names.member(archive, ""), names.member(archive, "", number)
+        cut = len(member.path) - len(plain)
+        name, above = member.path[len(plain) :], member.relpath[: len(member.relpath) - cut - len("!/")]
+        return replace(member, path=numbered + name, relpath=names.member(above, name, number))
+
+    def expect(self, archive: str) -> None:
+        """Note that a row of a member is to come."""
+        with self._lock:
+            self._open[archive].left += 1
+
+    def in_order(self, rows: Iterable[Row], path_of: Callable[[Row], str]) -> Iterator[Row]:
+        """Yield rows as they come, but those of archives behind those of their members."""
+        held: dict[str, Row] = {}
+        for row in rows:
+            path = path_of(row)
+            if path in self._open and self._open[path].left:
+                held[path] = row
+                continue
+            yield row
+            yield from self._let_go(path, held)
+        yield from held.values()  # none, unless rows were lost
+
+    def _let_go(self, path: str, held: dict[str, Row]) -> Iterator[Row]:
+        """Note that a row was written; yield those of the archives that have waited for it."""
+        if self._open.pop(path, None) is None and names.is_plain(path):
+            return
+        archive = self._archive_of(path)
+        if archive is None:
+            return
+        with self._lock:
+            self._open[archive].left -= 1
+            ended = archive in held and not self._open[archive].left
+        if ended:
+            yield held.pop(archive)
+            yield from self._let_go(archive, held)

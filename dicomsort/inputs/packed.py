@@ -1,0 +1,408 @@
+"""Packed bytes as files: a stream from front to back, a member at any place."""
+
+import bz2
+import io
+import lzma
+import os
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from typing import IO, Any, BinaryIO, Protocol, cast
+
+from dicomsort.inputs.members import (
+    IN_MEMORY,
+    MOST_FOR_ITS_SIZE,
+    MOST_OF_A_MEMBER,
+    MOST_OF_AN_ARCHIVE,
+    MemberDamagedError,
+)
+from dicomsort.outcome import Part, Reason
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_CHUNK = 1 << 17
+_PIECE = 1 << 20
+_AT_ONCE = 1 << 20
+_XZ_MEMORY = 1 << 30
+_ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+
+
+class _Unpacker(Protocol):
+    """As bz2.BZ2Decompressor."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class _Zlib:
+    """`zlib.decompressobj` with the interface of the others."""
+
+    def __init__(self, bits: int) -> None:
+        self._inflater = zlib.decompressobj(bits)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflater.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflater.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflater.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        return self._inflater.decompress(self._inflater.unconsumed_tail + data, max(0, max_length))
+
+
+class _ZipLzma:
+    """The LZMA of a zip: four bytes on the version, five of properties, then the stream (APPNOTE 5.8.8)."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._inner: lzma.LZMADecompressor | None = None
+
+    @property
+    def eof(self) -> bool:
+        return self._inner is not None and self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._inner is None or self._inner.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data if self._inner else b""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if self._inner is None:
+            self._head += data
+            if len(self._head) < 9:
+                return b""
+            self._inner, data = _lzma_of(self._head[4:9]), self._head[9:]
+        return self._inner.decompress(data, max_length)
+
+
+def _lzma_of(properties: bytes) -> lzma.LZMADecompressor:
+    """Return what unpacks an LZMA1 stream of these properties. Raises LZMAError if they are none."""
+    code, dictionary = struct.unpack("<BL", properties)
+    if code >= 9 * 5 * 5 or dictionary > _XZ_MEMORY:
+        raise lzma.LZMAError
+    rest, lc = divmod(code, 9)
+    pb, lp = divmod(rest, 5)
+    chain = [{"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}]
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
+
+
+_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+    "deflate": lambda: _Zlib(-zlib.MAX_WBITS),
+    "gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY),
+    "lzma": _ZipLzma,
+    "zstd": zstd.ZstdDecompressor,
+}
+STREAMS = ("gzip", "bzip2", "xz", "zstd")
+"""Packings of whole files, of which several may follow each other in one file."""
+
+_BEGINS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ", "zstd": b""}
+
+
+class Unpacking(io.RawIOBase):
+    """What packed bytes unpack to, once from front to back; several streams in a row are one.
+
+    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE
+    at a good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of
+    them is no damage, as gzip(1) has it.
+    """
+
+    def __init__(self, file: BinaryIO, packing: str, length: int | None = None) -> None:
+        self.damage = Reason.NONE
+        self.given = 0
+        self.crc = 0
+        self._file, self._left = file, length
+        self._make, self._begins = _UNPACKERS[packing], _BEGINS.get(packing) if length is None else None
+        self._checked = length is not None
+        self._inner, self._taken, self._ended = self._make(), 0, False
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack into a buffer until it is full; fewer bytes only at the end."""
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (data := self._unpack(len(view) - done)):
+            view[done : done + len(data)] = data
+            done += len(data)
+            self.given += len(data)
+            self.crc = zlib.crc32(data, self.crc) if self._checked else 0
+        return done
+
+    def _unpack(self, most: int) -> bytes:
+        while not self._ended:
+            if self.given > min(MOST_OF_AN_ARCHIVE, IN_MEMORY + MOST_FOR_ITS_SIZE * self._taken):
+                self._end(Reason.INFLATES)
+                break
+            try:
+                if data := self._step(most):
+                    return data
+            except _ERRORS:
+                self._end(Reason.ARCHIVE_DAMAGED)
+        return b""
+
+    def _end(self, damage: Reason) -> None:
+        self.damage, self._ended = damage, True
+
+    def _step(self, most: int) -> bytes:
+        if self._inner.eof:
+            self._next_stream()
+            return b""
+        packed = self._packed() if self._inner.needs_input else b""
+        data = self._inner.decompress(packed, most)
+        if not (data or packed or self._inner.eof):
+            self._end(Reason.ARCHIVE_DAMAGED)
+        return data
+
+    def _packed(self) -> bytes:
+        data, self._waiting = self._waiting, b""
+        if not data:
+            data = self._file.read(_CHUNK if self._left is None else min(_CHUNK, self._left))
+            self._taken += len(data)
+            if self._left is not None:
+                self._left -= len(data)
+        return data
+
+    def _next_stream(self) -> None:
+        """Begin with the stream that follows, past zeros that fill a block of a tape or of xz."""
+        data = self._inner.unused_data
+        if self._begins is None:
+            return self._end(Reason.NONE)
+        while not data.lstrip(b"\0"):
+            if not (data := self._packed()):
+                return self._end(Reason.NONE)
+        data = data.lstrip(b"\0")
+        while len(data) < 6 and (more := self._packed()):
+            data += more
+        if not _is_begun(data, self._begins):
+            return self._end(Reason.NONE)
+        self._waiting, self._inner = data, self._make()
+        return None
+
+
+def _is_begun(data: bytes, mark: bytes) -> bool:
+    """Return whether another stream begins; of zstd, whether one or a frame to skip does (RFC 8878 3.1)."""
+    if mark:
+        return data.startswith(mark)
+    return data.startswith(b"\x28\xb5\x2f\xfd") or data[1:4] == b"\x2a\x4d\x18"
+
+
+class Source(Protocol):
+    """What can be read once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+
+
+class Held(io.RawIOBase):
+    """A file that is taken from a stream only as far as it is read, and kept, so that one can go back.
+
+    size: as it is said to be; it is believed until the end was seen. `read` raises MemberDamagedError if
+    the stream ends before, or if at its end `check` finds fault.
+    """
+
+    def __init__(self, source: Source, size: int | None, check: Callable[[int], None]) -> None:
+        self._source, self._check = source, check
+        self._size, self._known = size, False
+        self._kept: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (until `close`)
+        self._got = self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position; beyond the end is allowed, as in any file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence)
+        self._at = max(0, offset + (self._end() if base is None else base))
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to `size` bytes from the position; fewer only at the end. Raises MemberDamagedError."""
+        wanted = None if size is None or size < 0 else self._at + size
+        self._take(wanted)
+        self._kept.seek(self._at)
+        data = bytes(self._kept.read(-1 if wanted is None else wanted - self._at))
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, as `read`."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+        self._kept.close()
+        super().close()
+
+    def _keep(self, data: bytes) -> None:
+        """Have all of it at once."""
+        self._kept, self._got = io.BytesIO(data), len(data)
+        self._known, self._size = True, len(data)
+
+    def _end(self) -> int:
+        if self._size is None:
+            self._take(None)
+        return self._got if self._size is None else self._size
+
+    def _take(self, wanted: int | None) -> None:
+        """Take from the stream until `wanted` bytes are there; None: all."""
+        if self._known or (wanted is not None and wanted <= self._got):
+            return
+        self._kept.seek(self._got)
+        while wanted is None or self._got < wanted:
+            data = self._source.read(_PIECE if wanted is None else min(_PIECE, wanted - self._got + _CHUNK))
+            if not data:
+                self._check(self._got)
+                self._known, self._size = True, self._got
+                return
+            if self._got > MOST_OF_A_MEMBER:
+                raise MemberDamagedError(Reason.INFLATES)
+            self._kept.write(data)
+            self._got += len(data)
+
+
+class Window(io.RawIOBase):
+    """A stretch of a file as a file of its own. crc: checked if it is read once from front to back."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self._file, self._start, self._length = file, start, length
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position; beyond the end is allowed."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._length)
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; 0 at the end of the stretch."""
+        view = memoryview(buffer).cast("B")[: max(0, self._length - self._at)]
+        done = os.preadv(self._file.fileno(), [view], self._start + self._at) if view else 0
+        self._at += done
+        return done
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def window(file: str, start: int = 0, length: int | None = None) -> BinaryIO:
+    """Return a stretch of a file, buffered; it ends where the file does. Raises OSError."""
+    opened = open(file, "rb", buffering=0)  # noqa: SIM115  (closed by the window)
+    size = os.fstat(opened.fileno()).st_size - start
+    return io.BufferedReader(
+        Window(cast("BinaryIO", opened), start, size if length is None else min(size, length))
+    )
+
+
+class _MemberFile(Held):
+    """A packed member, inflated as a whole as soon as much of it is wanted."""
+
+    def __init__(self, part: Part) -> None:
+        self._part, self._packed = part, window(part.file, part.start, part.length)
+        self._unpacking = Unpacking(self._packed, part.packing, part.length)
+        self._tried = not _fits_at_once(part)
+        super().__init__(io.BufferedReader(self._unpacking, _CHUNK), part.size, self._verify)
+
+    def close(self) -> None:
+        """Close the archive's file too."""
+        self._packed.close()
+        super().close()
+
+    def _take(self, wanted: int | None) -> None:
+        if not self._tried and (wanted is None or wanted > _AT_ONCE):
+            self._tried = True
+            with window(self._part.file, self._part.start, self._part.length) as packed:
+                data = _at_once(packed.read(), self._part)
+            if data is not None:
+                self._keep(data)
+        super()._take(wanted)
+
+    def _verify(self, size: int) -> None:
+        if self._unpacking.damage is Reason.INFLATES:
+            raise MemberDamagedError(Reason.INFLATES)
+        right = (
+            self._unpacking.crc == self._part.crc if self._part.crc is not None else size == self._part.size
+        )
+        if self._unpacking.damage is not Reason.NONE or not right:
+            raise MemberDamagedError
+
+
+def _fits_at_once(part: Part) -> bool:
+    """Return whether a member can be inflated in one go and checked, if it is what it is said to be."""
+    known = part.packing == "deflate" and part.crc is not None and part.length is not None
+    return known and max(part.size or 0, part.length or 0) <= IN_MEMORY
+
+
+def _at_once(packed: bytes, part: Part) -> bytes | None:
+    """Inflate with libdeflate, in half the time of zlib; None if that does not give what the archive says."""
+    from imagecodecs import deflate_crc32, deflate_decode  # noqa: PLC0415  (a fifth of a second)
+
+    try:
+        data = deflate_decode(packed, raw=True, out=part.size)
+    except RuntimeError:
+        return None
+    return bytes(data) if len(data) == part.size and deflate_crc32(data) == part.crc else None
+
+
+def unpacked(part: Part) -> BinaryIO:
+    """Return a part of an archive, unpacked and seekable; inflated only as far as it is read.
+
+    A member of up to 1 MiB is inflated at once, a larger one piece by piece until more than that is read,
+    and then as a whole: in memory up to 64 MiB, beyond in a temporary file without a name. Reading raises
+    MemberDamagedError where it cannot be inflated, where it inflates to too much, and at its end if its
+    CRC-32 (or without one, its size) is not what the archive says. As Info-ZIP has it, a size that lies
+    is no damage if the CRC is right. Raises OSError.
+    """
+    if not part.packing:
+        return window(part.file, part.start, part.length)
+    if _fits_at_once(part) and (part.size or 0) <= _AT_ONCE:
+        with window(part.file, part.start, part.length) as packed:
+            data = _at_once(packed.read(), part)
+        if data is not None:
+            return io.BytesIO(data)
+    return cast("BinaryIO", _MemberFile(part))

@@ -1,0 +1,64 @@
+"""The stores that a command names, each by the root that it serves."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from dicomsort.inputs import names
+from dicomsort.inputs.store import RemoteSettings, Store
+from dicomsort.inputs.stores import store_of
+from dicomsort.inputs.walk import Root
+from dicomsort.outcome import SourceFile
+
+
+class Remotes:
+    """The stores among some roots, each opened when it is first needed."""
+
+    def __init__(
+        self,
+        roots: Sequence[Root] = (),
+        settings: RemoteSettings | None = None,
+        opened: Callable[[str, RemoteSettings], Store] = store_of,
+    ) -> None:
+        self._roots = [root for root in roots if names.is_remote(root.path)]
+        self._settings, self._opened = settings or RemoteSettings(), opened
+        self._stores: dict[str, Store] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._roots)
+
+    @property
+    def connections(self) -> int:
+        """How many requests may be made at a time."""
+        return self._settings.connections
+
+    def find(self) -> Iterator[SourceFile]:
+        """Yield every file of every root. Raises as `Store.find` does."""
+        for root in self._roots:
+            for found in self._store(root.path).find():
+                yield replace(found, relpath=f"{root.name}/{found.relpath}") if root.name else found
+
+    def store_for(self, path: str) -> Store:
+        """Return the store that gives out a file. Raises UsageError if none of the roots holds it."""
+        below = [root.path for root in self._roots if path.startswith(root.path.rstrip("/"))]
+        return self._store(max(below, key=len, default=path))
+
+    def _store(self, root: str) -> Store:
+        if root not in self._stores:
+            self._stores[root] = self._opened(root, self._settings)
+        return self._stores[root]
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+
+def relative_to(root: Root, path: str) -> str | None:
+    """Return a remote file's path as its store yields it below a root; None if it does not lie there."""
+    base = root.path.rstrip("/")
+    if path == base:
+        return "/".join(filter(None, (root.name, names.base_name(path))))
+    if not path.startswith(f"{base}/"):
+        return None
+    return "/".join(filter(None, (root.name, names.clean(path[len(base) + 1 :]))))

@@ -1,0 +1,278 @@
+"""One door to the bytes of any source by its name alone, for commands that come after the sorting."""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from typing import BinaryIO
+
+from dicomsort.errors import DicomsortError
+from dicomsort.inputs import names
+from dicomsort.inputs.archive_file import (
+    LISTED,
+    Ended,
+    Listing,
+    Member,
+    MemberDamagedError,
+    Streamed,
+    kind_of,
+    list_members,
+    stream_members,
+)
+from dicomsort.inputs.opened import opened
+from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.stores import store_of
+from dicomsort.inputs.work import member_of
+from dicomsort.outcome import FileStamp, Part, SourceFile
+
+_START, _CHUNK = 512, 1 << 20
+_MOST_KEPT = 50_000
+"""Of archives with more members the list is gone through again for each that is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A source on this disk. file: holds its bytes and nothing else. stamp: None for a plain file."""
+
+    file: str
+    stamp: FileStamp | None = None
+
+    @property
+    def part(self) -> Part:
+        """The same as a part."""
+        return Part(self.file)
+
+
+@contextmanager
+def local(path: str) -> Iterator[Here]:
+    """Have a source as a file on this disk while the block runs: the file itself, or a temporary one.
+
+    Raises FileNotFoundError if there is none of that name any more, OSError if it cannot be read, or
+    MemberDamagedError.
+    """
+    if names.is_plain(path) or os.path.exists(path):
+        yield Here(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="dicomsort-") as folder:
+        yield _Search(folder).bring(path)
+
+
+@contextmanager
+def bytes_of(path: str, held: Part | BinaryIO | None = None) -> Iterator[BinaryIO]:
+    """Open any source for reading. held: where its bytes are, or what gives them, if that is known.
+
+    Raises as `local` and `opened` do.
+    """
+    if held is not None and not isinstance(held, Part):
+        held.seek(0)
+        yield held
+    elif held is not None or names.is_plain(path):
+        with opened(path, held) as file:
+            yield file
+    else:
+        with local(path) as here, opened(here.file) as file:
+            yield file
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a source of that name; what cannot be asked counts as gone."""
+    try:
+        return os.path.exists(path) if names.is_plain(path) else stamp_of(path) is not None
+    except (OSError, DicomsortError, MemberDamagedError):
+        return False
+
+
+def stamp_of(path: str) -> FileStamp | None:
+    """Return the stamp of a source as it is now. Raises OSError, FileNotFoundError if it is gone."""
+    if names.is_plain(path) or os.path.exists(path):
+        return _stamp(os.stat(path))
+    with tempfile.TemporaryDirectory(prefix="dicomsort-") as folder:
+        return _Search(folder).find(path).stamp
+
+
+def _stamp(facts: os.stat_result) -> FileStamp:
+    return FileStamp(facts.st_size, facts.st_mtime_ns)
+
+
+class _Search:
+    """The search for one source. folder: for what has to be fetched or unpacked on the way."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def bring(self, path: str) -> Here:
+        """Have the source as a file of its own."""
+        found = self.find(path)
+        if names.is_remote(path) and found.part is None:
+            return Here(self._fetched(path).file, found.stamp)
+        assert found.part is not None  # noqa: S101
+        if os.path.dirname(found.part.file) == self._folder and found.part.length is None:
+            return Here(found.part.file, found.stamp)
+        with opened("", found.part) as data:
+            return Here(self._written(data), found.stamp)
+
+    def find(self, path: str) -> SourceFile:
+        """Find a source. Raises FileNotFoundError."""
+        for archive, name, number in names.splits(path):
+            outer = self._outer(archive)
+            if outer is not None and (found := self._in(outer, name, number)) is not None:
+                return found
+        if names.is_remote(path):
+            return SourceFile(path, "", stamp=self._asked(path))
+        raise FileNotFoundError(path)
+
+    def _outer(self, path: str) -> SourceFile | None:
+        if names.is_remote(path):
+            try:
+                here = self._fetched(path)
+            except FileNotFoundError:
+                return None
+            return SourceFile(path, "", part=here.part, stamp=here.stamp)
+        if not os.path.isfile(path):
+            return None
+        return SourceFile(path, "", stamp=_stamp(os.stat(path)))
+
+    def _in(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
+        """Find a member, or a member of an archive that is a member."""
+        if (found := self._member(archive, name, number)) is not None:
+            return found
+        for inner, below, its_number in names.splits(name):
+            held = self._member(archive, inner, number)
+            if held is not None and (found := self._in(self._unpacked(held), below, its_number)) is not None:
+                return found
+        return None
+
+    def _unpacked(self, archive: SourceFile) -> SourceFile:
+        """Have an archive that lies packed in another one as a file of its own."""
+        if archive.part is None or not archive.part.packing:
+            return archive
+        with opened("", archive.part) as data:
+            return replace(archive, part=Part(self._written(data)))
+
+    def _member(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
+        part = archive.part or Part(archive.path)
+        with opened(archive.path, archive.part) as file:
+            kind = kind_of(file.read(_START), file)
+        if kind in LISTED:
+            facts = os.stat(part.file)
+            member = _listed(part.file, kind, part.start, part.length, facts.st_mtime_ns).get((name, number))
+            return None if member is None else member_of(archive, member)
+        return self._streamed(archive, part, kind, (name, number)) if kind else None
+
+    def _streamed(
+        self, archive: SourceFile, part: Part, kind: str, wanted: tuple[str, int]
+    ) -> SourceFile | None:
+        global _cursor  # noqa: PLW0603  (a stream is gone through once for all who ask in its order)
+        key = (archive.path, part, archive.stamp)
+        if _cursor is None or _cursor.key != key or wanted in _cursor.passed:
+            if _cursor is not None:
+                _cursor.close()
+            _cursor = _Cursor(key, archive, kind)
+        one = _cursor.go_to(wanted)
+        if one is None:
+            return None
+        file = self._written(one.data)
+        found = member_of(archive, replace(one.member, size=os.path.getsize(file)))
+        return replace(found, part=Part(file))
+
+    def _written(self, data: BinaryIO) -> str:
+        data.seek(0)
+        descriptor, target = tempfile.mkstemp(dir=self._folder)
+        with open(descriptor, "wb") as file:
+            shutil.copyfileobj(data, file, _CHUNK)
+        return target
+
+    def _fetched(self, path: str) -> Here:
+        store = store_of(path, RemoteSettings())
+        try:
+            descriptor, target = tempfile.mkstemp(dir=self._folder)
+            with open(descriptor, "wb") as file:
+                return Here(target, store.fetch(path, 0, None, file))
+        except FetchError as error:
+            raise FileNotFoundError(path) from error
+        finally:
+            store.close()
+
+    def _asked(self, path: str) -> FileStamp:
+        store = store_of(path, RemoteSettings())
+        try:
+            with tempfile.TemporaryFile(dir=self._folder) as nowhere:
+                return store.fetch(path, 0, 1 if store.in_parts else None, nowhere)
+        except FetchError as error:
+            raise FileNotFoundError(path) from error
+        finally:
+            store.close()
+
+
+class _Cursor:
+    """A stream that is being gone through. passed: the members that have come by, by name and number."""
+
+    def __init__(self, key: object, archive: SourceFile, kind: str) -> None:
+        self.key = key
+        self.passed: set[tuple[str, int]] = set()
+        self._numbers: Counter[str] = Counter()
+        self._stack = ExitStack()
+        file = self._stack.enter_context(opened(archive.path, archive.part))
+        self._members = stream_members(file, kind, archive.path)
+
+    def go_to(self, wanted: tuple[str, int]) -> Streamed | None:
+        """Return the member if it comes by from here on."""
+        for one in self._members:
+            if isinstance(one, Streamed):
+                name = one.member.name
+                self._numbers[name] += 1
+                self.passed.add((name, self._numbers[name]))
+                if (name, self._numbers[name]) == wanted:
+                    return None if one.member.failure else one
+            elif isinstance(one, Ended):
+                break
+        return None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stack.close()
+
+
+_cursor: _Cursor | None = None
+
+
+class _Index:
+    """The members of an archive by name and number, kept if they are not too many."""
+
+    def __init__(self, file: str, kind: str, start: int, length: int | None) -> None:
+        self._place = (file, kind, start, length)
+        members = list(_up_to(self._numbered(), _MOST_KEPT + 1))
+        self._kept = dict(members) if len(members) <= _MOST_KEPT else None
+
+    def get(self, wanted: tuple[str, int]) -> Member | None:
+        """Return a member, None if there is none of that name."""
+        if self._kept is not None:
+            return self._kept.get(wanted)
+        return next((member for key, member in self._numbered() if key == wanted), None)
+
+    def _numbered(self) -> Iterator[tuple[tuple[str, int], Member]]:
+        numbers: Counter[str] = Counter()
+        file, kind, start, length = self._place
+        since: int | None = 0
+        while since is not None:
+            listing: Listing = list_members(file, kind, since, start, length)
+            for member in listing.members:
+                numbers[member.name] += 1
+                yield (member.name, numbers[member.name]), member
+            since = listing.rest
+
+
+def _up_to(
+    members: Iterator[tuple[tuple[str, int], Member]], most: int
+) -> Iterator[tuple[tuple[str, int], Member]]:
+    return islice(members, most)
+
+
+@lru_cache(maxsize=4)
+def _listed(file: str, kind: str, start: int, length: int | None, _time: int) -> _Index:
+    return _Index(file, kind, start, length)

@@ -1,0 +1,173 @@
+"""Files below a folder of a web server, as its pages list them (Apache, nginx, `python -m http.server`)."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from html.parser import HTMLParser
+from typing import BinaryIO, TypeVar
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from dicomsort.errors import UsageError
+from dicomsort.inputs.names import base_name, clean, without_secrets
+from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.transfer import PassingError, patiently, transfer
+from dicomsort.inputs.web import Web, check, passing
+from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
+from dicomsort.system.escaping import escape
+
+_CHUNK = 256 << 10
+_DEEPEST = 64
+"""Folders within folders; deeper ones come from links that lead back to a folder above."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class WebFolder:
+    """What lies below an address, or one file; see `Store`. Nothing outside of it is ever asked for.
+
+    A listing tells no etags, so each file is asked for its stamp (HEAD), many at a time.
+    """
+
+    in_parts = True
+
+    def __init__(self, url: str, settings: RemoteSettings) -> None:
+        """Connect to nothing yet. Raises UsageError for an address that holds a password or a query."""
+        parts, shown = urlsplit(url), escape(without_secrets(url))
+        if "@" in parts.netloc:
+            raise UsageError(f"the address '{shown}' holds a user or a password: put them into ~/.netrc")
+        if parts.query or not parts.hostname:
+            raise UsageError(f"'{shown}' with a query or without a host is no address of a folder or a file")
+        self._url = urldefrag(url).url if parts.path else f"{url}/"
+        self._shown, self._settings, self._web = shown, settings, Web(settings)
+
+    def find(self) -> Iterator[SourceFile]:
+        """Yield every file below the address, folder by folder in the order of their pages."""
+        root = self._root()
+        if not root.endswith("/"):
+            yield self._stamped(SourceFile(root, clean(unquote(base_name(root)))))
+            return
+        with ThreadPoolExecutor(self._settings.connections, "stamps") as threads:
+            yield from _ahead(threads, self._stamped, self._walk(root), 4 * self._settings.connections)
+
+    def _root(self) -> str:
+        """Return the address to begin with: servers add the `/` of a folder. Raises UsageError."""
+        try:
+            return patiently(self._answering, self._settings)
+        except PassingError:
+            raise UsageError(
+                f"{self._shown}: the server cannot be reached: check address and network"
+            ) from None
+        except FetchError as error:
+            told = {Reason.VANISHED: "there is nothing at this address"}
+            why = told.get(error.reason, "the server refuses: check address and permission")
+            raise UsageError(f"{self._shown}: {why}") from None
+
+    def _answering(self) -> str:
+        got, url = self._web.request("GET", self._url)
+        got.close()
+        check(got.status)
+        return url
+
+    def _walk(self, root: str) -> Iterator[SourceFile]:
+        folders = [root]
+        while folders:
+            folder = folders.pop()
+            try:
+                links = patiently(partial(self._links, folder), self._settings)
+            except (FetchError, PassingError):
+                yield _unreadable(folder, root)
+                continue
+            yield from (_file(link, root) for link in links if not link.endswith("/"))
+            folders += reversed([link for link in links if link.endswith("/")])
+
+    def _links(self, folder: str) -> list[str]:
+        """Return the addresses of what lies in a folder; folders end in `/`."""
+        if folder.count("/") > _DEEPEST:
+            raise FetchError(Reason.REMOTE)
+        got, _ = self._web.request("GET", folder)
+        try:
+            check(got.status)
+            if "html" not in got.headers.get("Content-Type", ""):
+                raise FetchError(Reason.REMOTE)
+            page = _Page()
+            with passing():
+                for chunk in got.stream(_CHUNK, decode_content=True):
+                    page.feed(chunk.decode("utf-8", "replace"))
+        finally:
+            got.close()
+        return list(dict.fromkeys(child for link in page.links if (child := _child(folder, link))))
+
+    def _stamped(self, file: SourceFile) -> SourceFile:
+        if file.failure is not None:
+            return file
+        try:
+            stamp = patiently(partial(self._web.stamp, file.path), self._settings)
+        except FetchError as error:
+            return replace(file, failure=Failure(Status.IO_ERROR, error.reason))
+        except PassingError:
+            return replace(file, failure=Failure(Status.IO_ERROR, Reason.REMOTE))
+        return replace(file, stamp=stamp)
+
+    def fetch(self, path: str, start: int, stop: int | None, into: BinaryIO) -> FileStamp:
+        """Write bytes of a file into a file, see `Store`."""
+        return transfer(self._web.ask(path), start, stop, into, self._settings)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._web.close()
+
+
+class _Page(HTMLParser):
+    """Gathers where a page links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the address of a link."""
+        if tag == "a":
+            self.links += [value for name, value in attrs if name == "href" and value]
+
+
+def _child(folder: str, link: str) -> str:
+    """Return what a link says of what lies in a folder: the file, or the folder there on the way to it.
+
+    Empty for links to elsewhere, and for those that sort the page (`?C=N;O=D`).
+    """
+    try:
+        url = urljoin(folder, urldefrag(link).url)
+    except ValueError:
+        return ""
+    name, slash, _ = url.removeprefix(folder).partition("/")
+    inside = url.startswith(folder) and "?" not in name
+    climbs = {"", ".", ".."} & set(unquote(name).split("/"))
+    return f"{folder}{name}{slash}" if inside and not climbs else ""
+
+
+def _relative(url: str, root: str) -> str:
+    return clean(unquote(url.removeprefix(root)))
+
+
+def _file(url: str, root: str) -> SourceFile:
+    return SourceFile(url, _relative(url, root))
+
+
+def _unreadable(folder: str, root: str) -> SourceFile:
+    return SourceFile(folder, _relative(folder, root), Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER))
+
+
+def _ahead(
+    threads: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], most: int
+) -> Iterator[Result]:
+    """Yield results in the order of the items, of which at most so many are worked on or wait."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

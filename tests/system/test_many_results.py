@@ -1,0 +1,91 @@
+"""An item with many results: each comes once, and one that kills or hangs its process costs itself."""
+
+import os
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from dicomsort.system.worker import TICK
+from dicomsort.system.worker_pool import Lost, PoolSettings, run
+
+QUICK = PoolSettings(workers=2, timeout=1.0)
+
+
+@dataclass(frozen=True)
+class Book:
+    """Pages to read: what they do, from one on, and which of them is not to be read."""
+
+    pages: tuple[str, ...]
+    since: int = 0
+    lost: tuple[int, str] | None = None
+
+    def after(self, given: int, lost: Lost | None) -> "Book | None":
+        at = self.since + given
+        if lost is not None and self.lost is not None and self.lost[0] == at:
+            return None
+        return replace(self, since=at, lost=(at, lost.value) if lost else self.lost)
+
+
+def read(item: Any) -> Any:
+    return _pages(item) if isinstance(item, Book) else item
+
+
+def _pages(book: Book) -> Generator[Any, None, str]:
+    for number, page in enumerate(book.pages):
+        if number < book.since:
+            yield TICK
+        elif book.lost and book.lost[0] == number:
+            yield number, book.lost[1]
+        else:
+            {"crash": lambda: os._exit(9), "hang": lambda: time.sleep(60)}.get(page, lambda: None)()
+            if page == "long":
+                for _ in range(5):
+                    time.sleep(0.4)
+                    yield TICK
+            yield number, page
+    return "end"
+
+
+def results(*items: Any, settings: PoolSettings = QUICK) -> list[Any]:
+    return [result for _, result in run(read, items, settings)]
+
+
+def test_every_result_comes_in_its_order_and_then_the_last_one() -> None:
+    assert results(Book(("a", "b", "c"))) == [(0, "a"), (1, "b"), (2, "c"), "end"]
+
+
+def test_other_items_are_not_held_up_and_come_once() -> None:
+    found = results(*range(200), Book(("a", "long")), *range(200, 400))
+    assert sorted(one for one in found if isinstance(one, int)) == list(range(400))
+    assert [one for one in found if not isinstance(one, int)] == [(0, "a"), (1, "long"), "end"]
+
+
+def test_with_one_worker_too() -> None:
+    found = results(*range(50), Book(("a",)), *range(50), Book(("b",)), settings=PoolSettings(workers=1))
+    assert len(found) == 104
+
+
+@pytest.mark.parametrize(("trouble", "lost"), [("crash", "crash"), ("hang", "timeout")])
+def test_a_result_that_ends_its_process_costs_itself_alone(trouble: str, lost: str) -> None:
+    found = results(Book(("a", trouble, "c", trouble, trouble, "f")), *range(20))
+    assert [one for one in found if not isinstance(one, int)] == [
+        *((0, "a"), (1, lost), (2, "c"), (3, lost), (4, lost), (5, "f"), "end"),
+    ]
+    assert sorted(one for one in found if isinstance(one, int)) == list(range(20))
+
+
+def test_time_begins_anew_with_every_result_and_every_tick() -> None:
+    assert results(Book(("long", "long")))[-1] == "end"
+
+
+def test_an_item_that_dies_at_what_it_leaves_out_is_lost_as_a_whole() -> None:
+    found = list(run(_dies_at_once, [Book(("a", "b"))], QUICK))
+    assert found == [(Book(("a", "b"), 0, (0, "crash")), Lost.CRASH)]
+
+
+def _dies_at_once(book: Book) -> Generator[Any, None, None]:
+    os._exit(9)
+    yield
