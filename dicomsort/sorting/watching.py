@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile
@@ -12,6 +12,7 @@ from dicomsort.errors import DicomsortError, NothingFoundError, TargetError, Usa
 from dicomsort.inputs.named import Files
 from dicomsort.inputs.names import is_remote
 from dicomsort.inputs.quiet import QuietFiles
+from dicomsort.inputs.remotes import Remotes
 from dicomsort.manifest.names import RUN
 from dicomsort.outcome import TROUBLE, SourceFile
 from dicomsort.sorting import health, pipeline
@@ -83,7 +84,7 @@ class _Watching:
     def begin(self) -> None:
         """Sort nothing, once: that ends what an earlier run has left, and finds what contradicts."""
         with suppress(NothingFoundError):
-            self._sort(self._settings, _Arrived(iter(()), lambda: 0), lambda _: None)
+            self._sort(self._settings, _Arrived(iter(()), self._inbox), lambda _: None)
         self._settings = replace(self._settings, restart=False)
         self.note()
 
@@ -117,7 +118,7 @@ class _Watching:
             if time.monotonic() - self._written > _BEAT_SECONDS:
                 self.note(state=health.SORTING, **_counted(before, tally))
 
-        summary = self._sort(self._settings, _Arrived(files, lambda: self._inbox.empty_folders), beat)
+        summary = self._sort(self._settings, _Arrived(files, self._inbox), beat)
         self._quiet.confirm()
         self.note(passes=before.passes + 1, **_counted(before, summary))
         self._told.sorted(summary)
@@ -144,13 +145,18 @@ class _Arrived:
 
     repeats = False
 
-    def __init__(self, files: Iterator[SourceFile], empty_folders: Callable[[], int]) -> None:
-        self._files, self._empty_folders = files, empty_folders
+    def __init__(self, files: Iterator[SourceFile], inbox: Files) -> None:
+        self._files, self._inbox = files, inbox
+
+    @property
+    def remotes(self) -> Remotes:
+        """The stores from which files have to be fetched."""
+        return self._inbox.remotes
 
     @property
     def empty_folders(self) -> int:
         """How many folders without anything in them were met."""
-        return self._empty_folders()
+        return self._inbox.empty_folders
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
