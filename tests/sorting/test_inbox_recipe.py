@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from committed import ROOT
 from dicom_tools import _free_port, tool
-
 from outputs import rows
 from written import picture
 
