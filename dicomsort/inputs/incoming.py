@@ -25,21 +25,22 @@ class Incoming:
         os.makedirs(self.folder, exist_ok=True)
         return os.path.join(self.folder, uuid.uuid4().hex)
 
-    def holds(self, part: Part | None) -> bool:
-        """Return whether the bytes of a source lie in this folder."""
-        return part is not None and os.path.dirname(part.file) == self.folder
+    def _of(self, part: Part | None) -> str | None:
+        """Return the file in this folder that holds a source and nothing else, if that is where it lies."""
+        is_whole = part is not None and part.start == 0 and part.length is None
+        return part.file if part and is_whole and os.path.dirname(part.file) == self.folder else None
 
     def keep(self, found: SourceFile) -> None:
         """Keep what is here of a file until its row has been written: see `ended`."""
-        if found.part is not None and self.holds(found.part):
+        if file := self._of(found.part):
             with self._lock:
-                self._kept[found.path] = found.part.file
+                self._kept[found.path] = file
 
     def drop(self, part: Part | None) -> None:
         """Remove what is here of a file, unless others lie in it."""
-        if part is not None and part.start == 0 and part.length is None and self.holds(part):
+        if file := self._of(part):
             with suppress(OSError):
-                os.unlink(part.file)
+                os.unlink(file)
 
     def ended(self, path: str) -> None:
         """Remove what was kept of a file that has its row."""

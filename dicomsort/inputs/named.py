@@ -13,8 +13,9 @@ from itertools import chain, count
 from typing import BinaryIO, Protocol
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import remotes, walk
-from dicomsort.inputs.names import is_remote
+from dicomsort.inputs import remotes, sources, walk
+from dicomsort.inputs.archive_file import MemberDamagedError
+from dicomsort.inputs.names import is_plain, is_remote
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 from dicomsort.system.escaping import SEPARATORS, escape, uncell, unescape
@@ -128,9 +129,23 @@ class Archive:
     def _found(self, path: str, relpath: str | None, forbidden: str) -> SourceFile:
         if relpath is None:
             return SourceFile(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
+        if is_remote(path):
+            return SourceFile(path, relpath)
         if walk.lies_under(os.path.realpath(path), forbidden):
             return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
+        if not is_plain(path) and not os.path.lexists(path):
+            return _member(path, relpath)
         return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
+
+
+def _member(path: str, relpath: str) -> SourceFile:
+    """Return a member of an archive that is asked for by its name."""
+    try:
+        return SourceFile(path, relpath, stamp=sources.stamp_of(path))
+    except FileNotFoundError:
+        return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.NO_SUCH_FILE))
+    except (OSError, MemberDamagedError):
+        return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.UNREADABLE))
 
 
 def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
@@ -140,8 +155,8 @@ def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
             if (below := remotes.relative_to(root, path)) is not None:
                 return below
             continue
-        if path == root.path:
-            return os.path.join(root.name, os.path.basename(path))
+        if path == root.path or path.startswith(f"{root.path}!"):
+            return os.path.join(root.name, os.path.basename(root.path)) + path[len(root.path) :]
         if walk.lies_under(path, root.path):
             return os.path.join(root.name, os.path.relpath(path, root.path))
     return None
@@ -232,6 +247,8 @@ def _is_titled(names: Sequence[str]) -> bool:
 
 
 def _absolute(path: str) -> str:
+    if is_remote(path):
+        return path
     try:
         return os.path.abspath(path)
     except FileNotFoundError as error:

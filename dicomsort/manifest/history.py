@@ -77,7 +77,7 @@ class History:
     def hint(self, path: str, stamp: FileStamp) -> Reason:
         """Return which of HINTS this file was found to be before; Reason.NONE if it was none."""
         code = self._code(path, stamp) or 0
-        return HINTS[code - len(Status)] if code >= len(Status) else Reason.NONE
+        return HINTS[code - len(Status)] if len(Status) <= code < _READ else Reason.NONE
 
     def is_read_archive(self, path: str, stamp: FileStamp) -> bool:
         """Return whether this file was found to be an archive before, and looked into."""

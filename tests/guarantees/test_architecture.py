@@ -47,7 +47,9 @@ LAYERS = {
 DOORS = {
     "pydicom": "dicom/",
     "highdicom": "dicom/structured_report.py",
-    "imagecodecs": "dicom/codecs.py",
+    "imagecodecs": "dicom/codecs.py inputs/packed.py",
+    "backports": "inputs/packed.py",
+    "compression": "inputs/packed.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
