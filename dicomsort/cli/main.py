@@ -7,7 +7,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from dicomsort import __version__
-from dicomsort.cli import annotate, audit, console, correct, evaluate, inspect, registry, review, train
+from dicomsort.cli import (
+    annotate,
+    audit,
+    console,
+    correct,
+    evaluate,
+    inspect,
+    mercure,
+    registry,
+    review,
+    train,
+)
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
@@ -276,7 +287,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(watching, correct, review, report_commands, audit, annotate, registry),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry),
     *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:

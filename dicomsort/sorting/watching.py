@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from dicomsort.errors import DicomsortError, NothingFoundError, TargetError, UsageError
 from dicomsort.inputs.named import Files
 from dicomsort.inputs.names import is_remote
+from dicomsort.inputs.once import Once
 from dicomsort.inputs.quiet import QuietFiles
-from dicomsort.inputs.remotes import Remotes
 from dicomsort.manifest.names import RUN
 from dicomsort.outcome import TROUBLE, SourceFile
 from dicomsort.sorting import health, pipeline
@@ -84,7 +84,7 @@ class _Watching:
     def begin(self) -> None:
         """Sort nothing, once: that ends what an earlier run has left, and finds what contradicts."""
         with suppress(NothingFoundError):
-            self._sort(self._settings, _Arrived(iter(()), self._inbox), lambda _: None)
+            self._sort(self._settings, Once(iter(()), self._inbox), lambda _: None)
         self._settings = replace(self._settings, restart=False)
         self.note()
 
@@ -118,7 +118,7 @@ class _Watching:
             if time.monotonic() - self._written > _BEAT_SECONDS:
                 self.note(state=health.SORTING, **_counted(before, tally))
 
-        summary = self._sort(self._settings, _Arrived(files, self._inbox), beat)
+        summary = self._sort(self._settings, Once(files, self._inbox), beat)
         self._quiet.confirm()
         self.note(passes=before.passes + 1, **_counted(before, summary))
         self._told.sorted(summary)
@@ -138,26 +138,3 @@ def _counted(before: Health, tally: SortSummary) -> dict[str, int]:
         "files": before.files + tally.ended - tally.already_done,
         "failures": before.failures + failures,
     }
-
-
-class _Arrived:
-    """The files of one pass; gone through once."""
-
-    repeats = False
-
-    def __init__(self, files: Iterator[SourceFile], inbox: Files) -> None:
-        self._files, self._inbox = files, inbox
-
-    @property
-    def remotes(self) -> Remotes:
-        """The stores from which files have to be fetched."""
-        return self._inbox.remotes
-
-    @property
-    def empty_folders(self) -> int:
-        """How many folders without anything in them were met."""
-        return self._inbox.empty_folders
-
-    def find(self) -> Iterator[SourceFile]:
-        """Yield every file once."""
-        return self._files
