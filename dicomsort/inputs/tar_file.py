@@ -138,7 +138,9 @@ def header_of(block: bytes) -> _Header | None:
 def is_tar(block: bytes) -> bool:
     """Return whether a tar begins with this block: a header, or what is left of one when most of its fields are."""
     fields = sum(bool(_FIELD.fullmatch(block, begin, end)) for begin, end in _FIELDS)
-    return len(block) == BLOCK and block[0] != 0 and fields + 2 * (block[257:262] == b"ustar") >= _ENOUGH_FIELDS
+    return (
+        len(block) == BLOCK and block[0] != 0 and fields + 2 * (block[257:262] == b"ustar") >= _ENOUGH_FIELDS
+    )
 
 
 def _sums(block: bytes, stated: int) -> bool:

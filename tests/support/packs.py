@@ -144,7 +144,9 @@ def _stretch(data: bytearray, rng: random.Random) -> tuple[int, int]:
 _DAMAGES = (_flip, _flip, _cut, _zero, _drop, _insert, _surround, _number, _number)
 
 
-def ours(path: Path, kind: str | None = None, most: int = 3) -> tuple[list[tuple[Member, bytes | None]], bool]:
+def ours(
+    path: Path, kind: str | None = None, most: int = 3
+) -> tuple[list[tuple[Member, bytes | None]], bool]:
     """Return what we read of an archive: members with their bytes, None where damaged; and whether it is."""
     with path.open("rb") as file:
         kind = kind_of(file.read(512), file) if kind is None else kind
