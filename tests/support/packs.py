@@ -205,7 +205,7 @@ def _all_of(read: Callable[[], bytes]) -> bytes | None:
 
 def by_unzip(path: Path, folder: Path) -> set[bytes]:
     """Return the files that Info-ZIP's unzip takes out of a zip without a complaint."""
-    words = ["unzip", "-o", "-P", "", "-d", folder, path]
+    words: list[str | Path] = ["unzip", "-o", "-P", "", "-d", folder, path]
     done = subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
     complaints = {int(crc, 16) for crc in re.findall(rb"bad CRC ([0-9a-f]{8})", done.stderr)}
     return {data for data in _under(folder) if zlib.crc32(data) not in complaints}
@@ -215,7 +215,7 @@ def by_tar(path: Path, folder: Path) -> set[bytes]:
     """Return the files that GNU tar takes out of a tar, packed or not."""
     folder.mkdir()
     how = {".gz": "-z", ".bz2": "-j", ".xz": "-J", ".zst": "--zstd"}.get(path.suffix, "-p")
-    words = ["tar", how, "-xf", path, "-C", folder]
+    words: list[str | Path] = ["tar", how, "-xf", path, "-C", folder]
     subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
     return _under(folder)
 
