@@ -316,6 +316,7 @@ class Held(io.RawIOBase):
 
     def _keep(self, data: bytes) -> None:
         """Have all of it at once."""
+        self._kept.close()
         self._kept, self._got = io.BytesIO(data), len(data)
         self._known, self._size = True, len(data)
 

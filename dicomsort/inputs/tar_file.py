@@ -226,13 +226,13 @@ class Walk:
             self.damage = Reason.ARCHIVE_DAMAGED
 
     def _pass(self) -> None:
-        """Pass a block that is no header; behind two blocks of zeros it is damage only if a member follows."""
+        """Pass a block that is no header; behind the end it is damage only if a member follows."""
         self._lost, self._told = True, _Told()
         if self._zeros < _END_BLOCKS:
             self.damage = Reason.ARCHIVE_DAMAGED
 
     def _tick(self) -> Iterator[Tick]:
-        if self._front.at - self._ticked >= BETWEEN_TICKS:
+        if self._front.at - self._ticked >= BETWEEN_TICKS // 2:
             self._ticked = self._front.at
             yield Tick()
 
