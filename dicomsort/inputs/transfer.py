@@ -13,7 +13,7 @@ PIECE = 8 << 20
 """Bytes that one request asks for at most: what is lost if it fails, and what its time limit is made for."""
 SLOWEST = 64 << 10
 """Bytes in a second below which a connection counts as hanging."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 _SECOND = 10**9
 _WEAK = "W/"
 

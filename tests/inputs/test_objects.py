@@ -284,13 +284,29 @@ def test_a_bucket_of_google_is_found_and_fetched(
         assert len(files) == sum(key.startswith(below) for key in objects)
 
 
-@pytest.mark.usefixtures("signed")
+def test_markers_of_folders_of_google_are_no_files(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("marks", **{"f/": b"", "f/a": b"1", "g/": b"", "h": b"", "h/": b"", "h/b": b"2", "i": b""})
+    with google(server, monkeypatch):
+        found = everything(ObjectStore("gs://marks", QUICK))
+    assert {path.removeprefix("gs://marks/"): size for path, (_, size) in found.items()} == {
+        "f/a": 1,
+        "h": 0,
+        "h/b": 1,
+        "i": 0,
+    }
+
+
 def test_keys_of_google_that_obstore_cannot_say_end_with_one_line(
     server: str, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("odd-cloud", **{"a//b": b"1"})
+    put("odd-cloud-2", **{"/a": b"1", "a": b"2"})
+    put("odd-cloud-3", **{"/b": b"1", "a": b"2"})
     with google(server, monkeypatch):
-        with pytest.raises(UsageError, match=r"^gs://odd-cloud: a key with an empty part"):
-            list(ObjectStore("gs://odd-cloud", QUICK).find())
+        for bucket in ("odd-cloud", "odd-cloud-2", "odd-cloud-3"):
+            with pytest.raises(UsageError, match=rf"^gs://{bucket}: a key with an empty part"):
+                list(ObjectStore(f"gs://{bucket}", QUICK).find())
         with pytest.raises(UsageError, match=r"^gs://not-there: there is no such bucket"):
             list(ObjectStore("gs://not-there", QUICK).find())
