@@ -44,8 +44,8 @@ def user(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.001)
 
 
-def run(root: str, out: Path, predictor: FixedPredictor, **changes: Any) -> SortSummary:
-    remote = RemoteSettings(connections=8, timeout=1.0, tries=3)
+def run(root: str, out: Path, predictor: FixedPredictor, timeout: float = 10, **changes: Any) -> SortSummary:
+    remote = RemoteSettings(connections=8, timeout=timeout, tries=4)
     changed = replace(settings(Path(), out, remote=remote), roots=(root,))
     return sort(replace(changed, **changes), predictor)
 
@@ -136,7 +136,7 @@ def test_every_object_has_one_row_though_requests_fail_and_objects_vanish(
     plan |= {"/4.dcm": ["403"] * 9, "/5.dcm": ["500"] * 9}
     with Proxy(server, faults=in_turn(plan)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        summary = run("s3://faulty", tmp_path / "out", predictor)
+        summary = run("s3://faulty", tmp_path / "out", predictor, timeout=1)
         assert summary.exit_code == 3
         failed = {
             path[-5:]: row["reason"] for path, row in rows(tmp_path / "out").items() if "io_" in row["status"]
