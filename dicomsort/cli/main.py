@@ -14,6 +14,7 @@ from dicomsort.cli import (
     correct,
     evaluate,
     inspect,
+    mercure,
     pacs,
     registry,
     review,
@@ -22,6 +23,7 @@ from dicomsort.cli import (
 )
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
+from dicomsort.cli import watch as watching
 from dicomsort.cli.options import (
     READ,
     REMOTE,
@@ -42,6 +44,7 @@ from dicomsort.cli.options import (
     Workers,
     exit_codes,
 )
+from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
 from dicomsort.inputs.store import RemoteSettings
@@ -108,7 +111,7 @@ def _dicomsort(
     """
 
 
-@app.command()
+@app.command(cls=WatchCommand)
 def classify(
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
     inputs: Annotated[
@@ -167,6 +170,8 @@ def classify(
     precision: Precision = "auto",
     engine: Engine = "auto",
     timeout: Timeout = 60.0,
+    watch: Watch = None,
+    quiet_for: QuietFor = None,
     json: Json = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
@@ -178,8 +183,9 @@ def classify(
 ) -> None:
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
-    The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
-    4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
+    The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
+    SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
+    130 interrupted.
     """
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), console.loading(quiet or json):
@@ -202,6 +208,11 @@ def classify(
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        timing = watching.timing_of(
+            watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
+        )
+        if timing is not None:
+            raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
@@ -286,7 +297,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(correct, review, report_commands, audit, annotate, registry, send),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
     *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:

@@ -48,7 +48,8 @@ LAYERS = {
 DOORS = {
     "pydicom": "dicom/",
     "highdicom": "dicom/structured_report.py",
-    "imagecodecs": "dicom/codecs.py inputs/packed.py",
+    "imagecodecs": "dicom/codecs.py",
+    "isal": "inputs/packed.py",
     "backports": "inputs/packed.py",
     "compression": "inputs/packed.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
