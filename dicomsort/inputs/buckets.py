@@ -89,7 +89,10 @@ class S3Bucket:
         """Return what asks for bytes: of a key that obstore cannot say, by a signed address."""
         if is_path(key):
             return partial(_ask, self._store, key)
-        return self._web.ask(self._account.link_to(key))
+        return partial(self._ask_by_link, key)
+
+    def _ask_by_link(self, key: str, start: int, stop: int, etag: str) -> Answer:
+        return self._web.ask(self._account.link_to(key))(start, stop, etag)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server
 from object_server import put as put_all
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import transfer
+from dicomsort.inputs import s3, transfer
 from dicomsort.inputs.objects import ObjectStore
 from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.outcome import Reason
@@ -163,6 +164,44 @@ def test_what_cannot_be_fetched_says_why_and_is_not_asked_for_in_vain(
         with pytest.raises(FetchError) as error:
             fetched(ObjectStore("s3://faults", QUICK), f"s3://faults/{key}")
         assert (error.value.reason, sum(proxy.asked.values())) == (reason, times)
+
+
+@pytest.mark.usefixtures("signed")
+def test_a_store_that_is_gone_is_not_asked_several_times_for_each_file(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("gone", a=b"1")
+    monkeypatch.setattr(transfer, "_MANY", 2)
+    with Proxy(server, faults=lambda path, number: "reset") as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        store = ObjectStore("s3://gone", QUICK)
+        for times in (3, 3, 1, 1):
+            proxy.asked.clear()
+            with pytest.raises(FetchError):
+                fetched(store, "s3://gone/a")
+            assert sum(proxy.asked.values()) == times
+        proxy.faults = in_turn({})
+        assert fetched(store, "s3://gone/a") == b"1"
+        proxy.faults = in_turn({"/a": ["reset"] * (proxy.asked["/gone/a"] + 1)})
+        assert fetched(store, "s3://gone/a") == b"1"
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_credentials_that_end_meanwhile_cost_files_and_not_the_run(
+    key: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("ending", **{key: b"1"})
+    store = ObjectStore("s3://ending", QUICK)
+    monkeypatch.setattr(s3.Account, "keys", ended)
+    monkeypatch.setattr(s3.Account, "link_to", ended)
+    with pytest.raises(FetchError) as error:
+        fetched(store, f"s3://ending/{key}")
+    assert error.value.reason is Reason.REMOTE
+
+
+def ended(*_: object) -> None:
+    raise CredentialRetrievalError(provider="sso", error_msg="ended")
 
 
 @pytest.mark.usefixtures("signed")
