@@ -6,11 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from zlib import crc32
 
 import numpy as np
@@ -49,6 +54,20 @@ def run(root: str, out: Path, predictor: FixedPredictor, timeout: float = 10, **
     remote = RemoteSettings(connections=8, timeout=timeout, tries=4)
     changed = replace(settings(Path(), out, remote=remote), roots=(root,))
     return sort(replace(changed, **changes), predictor)
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Python's own, which knows no ranges and no etags."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None: ...
 
 
 def told(out: Path, root: str) -> dict[str, dict[str, str]]:
@@ -217,3 +236,27 @@ def test_two_thousand_objects_with_faults_and_a_kill_in_the_middle(
         assert copy == objects[path.removeprefix("s3://many/")]
     assert not os.path.exists(tmp_path / "out" / ".dicomsort")
     assert len(tree(tmp_path / "out")) == 2002
+
+
+def test_a_web_server_gives_the_same_rows_and_copies_and_goes_on_without_etags(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for number in range(4):
+        write_dicom(tmp_path / "in" / "a b" / f"{number}%#ü.dcm", picture(number))
+    (tmp_path / "in" / "text.txt").write_text("no radiograph")
+    run(str(tmp_path / "in"), tmp_path / "here", predictor)
+    with web_server(tmp_path / "in") as address, Proxy(address) as proxy:
+        run(proxy.address, tmp_path / "there", predictor)
+        rows_there = rows(tmp_path / "there")
+        assert all(row["etag"].startswith("W/") for row in rows_there.values())
+        proxy.heads.clear()
+        run(proxy.address, tmp_path / "there", predictor)
+        assert not [head for head in proxy.heads if head.startswith("GET ") and ".dcm" in head]
+    relative = {unquote(path.removeprefix(f"{proxy.address}/")): row for path, row in rows_there.items()}
+    here = told(tmp_path / "here", str(tmp_path / "in"))
+    assert {name: row["status"] for name, row in relative.items()} == {
+        n: r["status"] for n, r in here.items()
+    }
+    own = ("manifest.csv", "run.json")
+    copies = [{n: b for n, b in tree(tmp_path / o).items() if n not in own} for o in ("here", "there")]
+    assert copies[0] == copies[1]
