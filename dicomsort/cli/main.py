@@ -22,6 +22,7 @@ from dicomsort.cli import (
 )
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
+from dicomsort.cli import write_back as write_back_commands
 from dicomsort.cli.options import (
     READ,
     BatchSize,
@@ -152,6 +153,7 @@ def classify(
         bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
     ] = False,
     query: pacs.Query = None,
+    write_back: write_back_commands.WriteBack = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -196,6 +198,7 @@ def classify(
             remote=RemoteSettings(query=pacs.query_of(query, inputs), authorization=pacs.authorization()),
         )  # fmt: skip
         report_commands.check(report, shard)
+        write_back_commands.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
         tag, tally = classify.run(settings, how, cluster)
         if json:
@@ -207,7 +210,8 @@ def classify(
         console.report_hints(tally.hints)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
-        raise typer.Exit(tally.exit_code)
+        marked = write_back_commands.after(write_back, out, quiet or json)
+        raise typer.Exit(tally.exit_code or marked)
 
 
 @app.command()
@@ -282,7 +286,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 _COMMANDS = (
     *(correct, review, report_commands, audit, annotate, registry, send),
-    *(train, evaluate, inspect, model_commands),
+    *(train, evaluate, inspect, model_commands, write_back_commands),
 )
 for _commands in _COMMANDS:
     _commands.register(app)
