@@ -1,7 +1,8 @@
 """A sorting run as it was asked for: in this process, or on the nodes of a cluster."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
 from dicomsort.inputs.named import Files, Shard
 from dicomsort.model import bundle, model_set
+from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
@@ -86,16 +88,32 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
-    with predictors_for(bundles, how.device, how.precision, how.engine) as (predictor, *further):
+    with (
+        _predictors(settings, bundles, how) as (predictor, *further),
+        console.sorting(how.quiet) as watch,
+    ):
+        return pipeline.sort(settings, predictor, watch, further, files)
+
+
+@contextmanager
+def ready(settings: SortSettings, how: How) -> Iterator[tuple[str, Sequence[Predictor]]]:
+    """Yield the `model` column and the models, ready to be asked. Raises ModelError or UsageError."""
+    bundles = _bundles(how.names)
+    with _predictors(settings, bundles, how) as predictors:
+        yield "+".join(each.tag for each in bundles), predictors
+
+
+@contextmanager
+def _predictors(settings: SortSettings, bundles: Sequence[Bundle], how: How) -> Iterator[Sequence[Predictor]]:
+    with predictors_for(bundles, how.device, how.precision, how.engine) as predictors:
         if how.verbose:
-            size = settings.batch_size or min(each.batch_size for each in (predictor, *further))
-            tag = "+".join(each.tag for each in bundles)
+            size = settings.batch_size or min(each.batch_size for each in predictors)
+            tag, first = "+".join(each.tag for each in bundles), predictors[0]
             console.info(
-                f"model {tag} on {predictor.name} by {predictor.engine} in {predictor.precision}, "
+                f"model {tag} on {first.name} by {first.engine} in {first.precision}, "
                 f"batches of {size}, {settings.pool.workers} workers"
             )
-        with console.sorting(how.quiet) as watch:
-            return pipeline.sort(settings, predictor, watch, further, files)
+        yield predictors
 
 
 def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:

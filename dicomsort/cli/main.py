@@ -14,6 +14,7 @@ from dicomsort.cli import (
     correct,
     evaluate,
     inspect,
+    mercure,
     pacs,
     registry,
     review,
@@ -22,10 +23,13 @@ from dicomsort.cli import (
 )
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
+from dicomsort.cli import watch as watching
 from dicomsort.cli import write_back as write_back_commands
 from dicomsort.cli.options import (
     READ,
+    REMOTE,
     BatchSize,
+    Connections,
     Devices,
     Engine,
     Evidence,
@@ -41,6 +45,7 @@ from dicomsort.cli.options import (
     Workers,
     exit_codes,
 )
+from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
 from dicomsort.inputs.store import RemoteSettings
@@ -107,7 +112,7 @@ def _dicomsort(
     """
 
 
-@app.command()
+@app.command(cls=WatchCommand)
 def classify(
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
     inputs: Annotated[
@@ -154,6 +159,7 @@ def classify(
     ] = False,
     query: pacs.Query = None,
     write_back: write_back_commands.WriteBack = None,
+    connections: Connections = REMOTE.connections,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -166,6 +172,8 @@ def classify(
     precision: Precision = "auto",
     engine: Engine = "auto",
     timeout: Timeout = 60.0,
+    watch: Watch = None,
+    quiet_for: QuietFor = None,
     json: Json = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
@@ -177,8 +185,9 @@ def classify(
 ) -> None:
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
-    The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
-    4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
+    The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
+    SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
+    130 interrupted.
     """
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), console.loading(quiet or json):
@@ -195,11 +204,18 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
-            remote=RemoteSettings(query=pacs.query_of(query, inputs), authorization=pacs.authorization()),
+            remote=RemoteSettings(
+                connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
+            ),
         )  # fmt: skip
         report_commands.check(report, shard)
         write_back_commands.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        timing = watching.timing_of(
+            watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
+        )
+        if timing is not None:
+            raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
@@ -285,7 +301,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(correct, review, report_commands, audit, annotate, registry, send),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
     *(train, evaluate, inspect, model_commands, write_back_commands),
 )
 for _commands in _COMMANDS:

@@ -10,14 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.dicom import dicom_file
+from dicomsort.dicom.in_memory import Bytes, drawn, is_in_memory, stream_of
 from dicomsort.dicom.plain_pictures import read_picture
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import DicomsortError, ExitCode
+from dicomsort.errors import DicomsortError, ExitCode, UsageError
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.grayscale import ConstantImageError
 from dicomsort.inputs.sources import bytes_of
-from dicomsort.outcome import Failure, Part, ReadImage, Reason
+from dicomsort.outcome import Failure, Part, ReadImage, Reason, Status
 
 _CANVAS, _DEFAULTS, _WITH_PICTURES = Preprocessing(), ReadSettings(), ReadSettings(pictures=True)
+
+
+Source = str | os.PathLike[str] | Bytes | BinaryIO
+"""A file by its name, its content, or the open file itself."""
 
 
 class UnreadableError(DicomsortError):
@@ -34,7 +40,7 @@ class UnreadableError(DicomsortError):
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: Source | NDArray[np.generic],
     preprocessing: Preprocessing | None = _CANVAS,
     settings: ReadSettings = _DEFAULTS,
 ) -> NDArray[np.uint8]:
@@ -43,28 +49,49 @@ def read_image(
     Decodes only as many pixels as the picture needs, in this process: a damaged file may crash or hang a
     codec, from which the command line protects itself by worker processes.
 
-    path: the file. preprocessing: the canvas, by default 224 pixels a side; None for the whole image with
-    square pixels. settings: what is read at all.
+    path: the file; or its content as bytes; or a file that is open in binary mode, which is read from its
+    start; or an array (rows, columns) of numbers, low is black, see `in_memory.drawn`: uint8 is gray already,
+    other numbers get a window by percentiles. preprocessing: the canvas, by default 224 pixels a side; None
+    for the whole image with square pixels. settings: what is read at all.
 
     Returns a uint8 array of shape (size, size), or (rows, columns) without canvas; 0 is black, 255 white.
     Modality LUT or rescale, VOI LUT or window, and polarity are applied in the order of PS3.4 N.2; of several
     frames the middle one counts.
 
-    Raises UnreadableError if the file is no DICOM file, no projection radiograph, or damaged; MemoryError.
+    Raises UnreadableError if the file is no DICOM file, no projection radiograph, or damaged, or an array has
+    one value only; UsageError for anything else that is no picture; MemoryError.
     """
+    if isinstance(path, np.ndarray):
+        return _drawn(path, preprocessing)
     return read_file(path, preprocessing, settings).image
 
 
-def read_file(
-    path: str | os.PathLike[str], preprocessing: Preprocessing | None, settings: ReadSettings
-) -> ReadImage:
+def _drawn(values: NDArray[np.generic], preprocessing: Preprocessing | None) -> NDArray[np.uint8]:
+    try:
+        return drawn(values, preprocessing)
+    except ConstantImageError:
+        raise UnreadableError(Failure(Status.DECODE_ERROR, Reason.CONSTANT_IMAGE)) from None
+
+
+def read_file(source: Source, preprocessing: Preprocessing | None, settings: ReadSettings) -> ReadImage:
     """Read a radiograph with what its header says; see `read_image`, which raises the same."""
+    held = stream_of(source) if is_in_memory(source) else None
+    path = "" if is_in_memory(source) else _named(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's quote header values
-        reading = read_dicom(os.fspath(path), preprocessing, settings)
+        reading = read_dicom(path, preprocessing, settings, held=held)
     if isinstance(reading, Failure):
         raise UnreadableError(reading)
     return reading
+
+
+def _named(source: object) -> str:
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(
+            "a radiograph is read from a path, bytes, a file that is open in binary mode or an array, "
+            f"not from {type(source).__name__}"
+        )
+    return os.fspath(source)
 
 
 def read_dicom(

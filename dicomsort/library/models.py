@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.dicom.reader import UnreadableError, read_file
+from dicomsort.dicom.in_memory import is_in_memory
+from dicomsort.dicom.reader import Source, UnreadableError, read_file
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.imaging.canvas import Preprocessing
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     from dicomsort.model.engines.torch import TorchClassifier
 
 Image = NDArray[np.uint8]
-Images = PathLike | Image | Iterable[PathLike | Image]
-"""One file or image, or any number of them, also as an array (n, size, size) or a generator."""
+Images = Source | Image | Iterable[Source | Image]
+"""One file or image, or any number of them, also as an array (n, size, size) or a generator.
+
+A file is a path, its content as bytes, or a file that is open in binary mode.
+"""
 
 Readings = Generator[tuple[int, ReadImage | Failure], None, None]
 Value = TypeVar("Value")
@@ -115,12 +119,12 @@ class Model:
     ) -> list[Decision] | list[Decision | UnreadableError]:
         """Decide what images show: one decision each, in their order.
 
-        images: DICOM files, which are read in this process on the model's canvas, or what `read_image` gives
-        for that canvas: uint8 (size, size), or (n, size, size). review_below: confidence 0..1 under which a
-        person should look; None for the model's own. evidence: what labels rest on, `header` (the pixels, and
-        of files the header's age and apparatus) or `pixels` alone. unreadable: `raise` UnreadableError at the
-        first file that cannot be read, or `return` the error in the place of its decision. read: what is
-        read at all.
+        images: DICOM files (paths, bytes or open files), which are read in this process on the model's
+        canvas, or what `read_image` gives for that canvas: uint8 (size, size), or (n, size, size).
+        review_below: confidence 0..1 under which a person should look; None for the model's own. evidence:
+        what labels rest on, `header` (the pixels, and of files the header's age and apparatus) or `pixels`
+        alone. unreadable: `raise` UnreadableError at the first file that cannot be read, or `return` the
+        error in the place of its decision. read: what is read at all.
 
         Raises UnreadableError, or UsageError for images of another type or shape.
         """
@@ -178,7 +182,7 @@ class Model:
     def _read(self, images: Images, read: ReadSettings, strict: bool = True) -> Readings:
         """Yield every image with its number; a file that cannot be read as a failure, or raised if strict."""
         for number, image in enumerate(_each(images)):
-            if not isinstance(image, str | os.PathLike):
+            if not isinstance(image, str | os.PathLike) and not is_in_memory(image):
                 yield number, ReadImage(self._checked(image))
                 continue
             try:
@@ -194,7 +198,8 @@ class Model:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != shape:
             found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise UsageError(
-                f"an image must be uint8 {shape}, as read_image(path, model.canvas) gives it, not {found}"
+                f"an image must be uint8 {shape}, as read_image(path, model.canvas) gives it, also of any "
+                f"array (rows, columns), not {found}"
             )
         return image
 
@@ -208,10 +213,11 @@ class Model:
         return [found[number] for number in range(len(found))]
 
 
-def _each(images: Images) -> Iterable[PathLike | Image]:
+def _each(images: Images) -> Iterable[Source | Image]:
     """Return images one by one; a single one stands for itself."""
-    single = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 2)
-    return cast("Iterable[PathLike | Image]", [images] if single else images)
+    named = isinstance(images, str | os.PathLike) or is_in_memory(images)
+    single = named or (isinstance(images, np.ndarray) and images.ndim == 2)
+    return cast("Iterable[Source | Image]", [images] if single else images)
 
 
 def _stacked(pictures: Sequence[ReadImage]) -> Image:

@@ -20,6 +20,8 @@ AUDIT, STUDIES, AUDIT_PAGE = "audit.csv", "studies.csv", "audit.html"
 
 SENT = "sent.csv"
 """What `dicomsort send` has sent, and what was refused: see `transfer.journal`."""
+HEALTH = "health.json"
+"""How a run with --watch is: see `sorting.health`."""
 
 WRITTEN_BACK = "written-back.csv"
 """What `dicomsort write-back` has put into an Orthanc: see `transfer.write_back`."""
@@ -27,7 +29,10 @@ WRITTEN_BACK = "written-back.csv"
 OWN_FOLDER = ".dicomsort"
 """What can be made again, such as thumbnails."""
 
-_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE, SENT, WRITTEN_BACK)
+_FILES = (
+    *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
+    *(SENT, WRITTEN_BACK, HEALTH),
+)
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 

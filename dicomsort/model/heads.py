@@ -14,7 +14,7 @@ _RESERVED = frozenset(
     {
         *(REVIEW, EXCLUDED, UNSURE, "manifest.csv", "manifest.csv.part", "run.json", "run.json.part"),
         *("decisions.csv", "review.json", "report.html", "registry.csv"),
-        *("audit.csv", "studies.csv", "audit.html"),
+        *("audit.csv", "studies.csv", "audit.html", "health.json"),
     }
 )
 

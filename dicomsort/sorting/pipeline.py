@@ -147,6 +147,7 @@ def archive_of(settings: SortSettings) -> Archive:
     """Return the files that a run is to sort. Raises as `check` does."""
     roots, out = check(settings), os.path.abspath(settings.out)
     remotes = Remotes(roots, _remote(settings, roots))
+    remotes.open()
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 

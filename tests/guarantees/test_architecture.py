@@ -49,6 +49,9 @@ DOORS = {
     "pydicom": "dicom/",
     "highdicom": "dicom/structured_report.py",
     "imagecodecs": "dicom/codecs.py",
+    "isal": "inputs/packed.py",
+    "backports": "inputs/packed.py",
+    "compression": "inputs/packed.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
     " training/ library/ review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"

@@ -233,8 +233,9 @@ def test_the_citation_and_the_changelog_know_the_version() -> None:
 
 
 def test_the_light_installation_names_what_the_package_needs_but_for_the_heavy_ones() -> None:
-    """Each with the lower bound of the package, and an upper one."""
-    light = dict(re.findall(r"^([\w-]+)>=([\d.]+),<\d+$", text("requirements/classify.txt"), re.MULTILINE))
+    """Each with the lower bound of the package, an upper one, and for the same versions of Python."""
+    lines = re.findall(r"^([\w.-]+)>=([\d.]+),<\d+(;.*)?$", text("requirements/classify.txt"), re.MULTILINE)
+    light = {name: bound + python for name, bound, python in lines}
     assert len(light) == len(re.findall(r"^[^#\s]", text("requirements/classify.txt"), re.MULTILINE))
     project = tomllib.loads(text("pyproject.toml"))["project"]
     whole = dict(line.split(">=") for line in project["dependencies"])
