@@ -302,7 +302,8 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 _COMMANDS = (
     *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
-    *(train, evaluate, inspect, model_commands, write_back_commands),
+    write_back_commands,
+    *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:
     _commands.register(app)

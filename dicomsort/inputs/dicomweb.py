@@ -78,7 +78,7 @@ class Address:
         if parts.username is not None or parts.password is not None:
             raise UsageError(
                 f"'{_shown(name)}': leave user and password out of the address, they would stay in lists of "
-                "processes; put them into ~/.netrc (see docs/how-to/sources.md)"
+                "processes; put them into ~/.netrc (see docs/how-to/pacs.md)"
             )
         if parts.query or parts.fragment:
             raise UsageError(
