@@ -23,8 +23,8 @@ SENT = "sent.csv"
 HEALTH = "health.json"
 """How a run with --watch is: see `sorting.health`."""
 
-WRITTEN_BACK = "written-back.csv"
-"""What `dicomsort write-back` has put into an Orthanc: see `transfer.write_back`."""
+WRITTEN_BACK = "labeled.csv"
+"""What `dicomsort label` has put into an Orthanc: see `transfer.write_back`."""
 
 OWN_FOLDER = ".dicomsort"
 """What can be made again, such as thumbnails."""

@@ -296,7 +296,7 @@ def test_a_version_without_labels_gets_metadata_and_gives_it_up_again(tmp_path: 
         assert {uid: mark for uid, mark in metadata.items() if mark} == {
             uid: f"dicomsort-{label}" for uid, label in sorted_ones.items()
         }
-        assert command("write-back", out, "--undo", "--json").json["labeled"] == len(sorted_ones)
+        assert command("label", out, "--undo", "--json").json["labeled"] == len(sorted_ones)
         assert not any(_metadata(server, uid) for uid in by_uid(out))
 
 

@@ -77,14 +77,14 @@ def test_a_trial_changes_nothing(out: Path) -> None:
         done = write_back(Orthanc(stub.url, QUICK), WriteBackSettings(str(out), dry_run=True))
         assert done.done == len(labels_of(out))
         assert not any(stub.labels.values())
-    assert not (out / "written-back.csv").exists()
+    assert not (out / "labeled.csv").exists()
 
 
 def test_another_decision_takes_the_place_of_the_label(out: Path) -> None:
     uid = next(iter(labels_of(out)))
     with running(holding(out)) as stub:
         write_back(Orthanc(stub.url, QUICK), WriteBackSettings(str(out)))
-        journal = out / "written-back.csv"
+        journal = out / "labeled.csv"
         journal.write_text(
             journal.read_text() + f"{uid},instance,{stub.url},dicomsort-wrong,2026-01-01T00:00:00Z\n"
         )
@@ -108,7 +108,7 @@ def test_what_cannot_be_labeled_is_told(out: Path) -> None:
 def test_no_orthanc_there_is_told_in_a_line(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="--orthanc"):
         Orthanc("http://127.0.0.1:9", QUICK)
-    ran = inside(capfd, "write-back", out)
+    ran = inside(capfd, "label", out)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "--orthanc" in ran.err
 

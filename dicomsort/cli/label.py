@@ -1,4 +1,4 @@
-"""The command that puts labels into an Orthanc: write-back."""
+"""The command that puts labels into an Orthanc: label."""
 
 import os
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ class Level(StrEnum):
 
 WriteBack = Annotated[
     What | None,
-    typer.Option(help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort write-back`."),
+    typer.Option(help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort label`."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("write-back")(write_back)
+    app.command()(label)
 
 
-def write_back(
+def label(
     out: Output,
     orthanc: Annotated[
         str | None,
@@ -76,7 +76,7 @@ def check(wanted: What | None, inputs: Sequence[str] | None, shard: str | None) 
     if wanted is not None and not any(map(is_pacs, inputs or ())):
         raise UsageError("--write-back goes with a PACS, such as dicomweb+http://host:8042/dicom-web")
     if wanted is not None and shard is not None:
-        raise UsageError("--write-back does not go with --shard: `dicomsort write-back` goes after the merge")
+        raise UsageError("--write-back does not go with --shard: `dicomsort label` goes after the merge")
 
 
 def after(wanted: What | None, out: str, quiet: bool) -> ExitCode:
