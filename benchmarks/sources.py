@@ -1,16 +1,18 @@
 """The same radiographs as files, in archives, in an object store and in a PACS: files/s against local files.
 
-    pip install '.[test]' && python benchmarks/sources.py [--files 2000] [--rounds 3] [--only NAME]... [--action copy]
+    pip install '.[test]' && python benchmarks/sources.py [--files 2000] [--rounds 3] [--only NAME]...
 
-Makes `--files` radiographs of 1200 x 1000 pixels, 12 bits, uncompressed, of which no two are equal (5 GB at 2,000),
-and packs them in turn as a ZIP (stored, deflated), a tar and a tar.gz, puts them into an S3 server (moto, in a
-process of its own; at 0 and 50 ms by a proxy that delays what is asked), and into Orthanc. Each source is measured in
-turn with the files: files, source, files, source ..., by `dicomsort classify` as a user would, start of the program
-included, everything in the page cache. Manifest rows and copies of the last pair are compared, paths aside.
+Makes `--files` radiographs of 1200 x 1000 pixels, 12 bits, uncompressed, of which no two are equal (5 GB at
+2,000), packs them in turn as a ZIP (stored, deflated), a tar and a tar.gz, puts them into an S3 server (moto,
+in a process of its own; at 0 and 50 ms by a proxy that delays), and into Orthanc. Each source is
+measured in turn with the files: files, source, files, source ..., by `dicomsort classify` as a user would, start
+of the program included, everything in the page cache. Manifest rows and copies of the last pair are compared,
+paths aside.
 
 ratio: files/s of the source over files/s of the files run just before; the median of the pairs, and their range.
-packed: seconds that `gzip -dc` or `unzip -p` alone take for the archive. server: processor seconds of the S3 server
-or of Orthanc, which share the cores here. memory: the most that the main process, and all together, ever held.
+alone: seconds that `gzip -dc` or `unzip -p` take for the archive. server: processor seconds a run of the S3
+server or of Orthanc, which share the cores here. memory: the most that the main process, and all together, ever
+held.
 """
 
 import argparse
