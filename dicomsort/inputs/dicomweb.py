@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs.multipart import NoPartError, boundary_of, first_part, media_type
-from dicomsort.inputs.names import without_secrets
+from dicomsort.inputs.names import place_in_pacs, without_secrets
 from dicomsort.inputs.pacs_requests import NO_ANSWER, NO_TRUST, TOO_SLOW, CutOffError, Response, Web, WebError
 from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
@@ -185,7 +185,7 @@ class DicomWeb:
             if first or error.status <= NO_ANSWER:
                 raise
             failure = Failure(Status.IO_ERROR, Reason.REMOTE)
-            return [SourceFile(place.name, _relpath(place), failure)]
+            return [SourceFile(place.name, place_in_pacs(place.name), failure)]
 
     def _pages(self, url: str, query: Mapping[str, str], tries: int | None = None) -> Iterator[Attributes]:
         """Yield what matches, page by page. Raises UsageError if the server gives no list.
@@ -226,7 +226,7 @@ class DicomWeb:
 
     @staticmethod
     def _source(address: Address, failure: Failure | None = None) -> SourceFile:
-        return SourceFile(address.name, _relpath(address), failure, stamp=_stamp(address))
+        return SourceFile(address.name, place_in_pacs(address.name), failure, stamp=_stamp(address))
 
     # Fetching
 
@@ -329,16 +329,6 @@ def _attributes(content: bytes) -> list[Attributes]:
 def _first(match: Mapping[str, Any], tag: str) -> str:
     values = match.get(tag, {}).get("Value") or [""]
     return str(values[0]).strip(" \0") if isinstance(values, list) else ""
-
-
-def _relpath(address: Address) -> str:
-    uids = [
-        re.sub(r"[^0-9A-Za-z._-]", "_", uid)
-        for uid in (address.study, address.series, address.instance)
-        if uid
-    ]
-    parts = ["__" if uid.strip(".") == "" else uid for uid in uids]
-    return "/".join(parts) + ".dcm" * bool(address.instance)
 
 
 def _stamp(address: Address, size: int = 0) -> FileStamp:
