@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any, BinaryIO
@@ -130,9 +130,6 @@ class DicomWeb:
         What the server says of an instance's SOP class and modality may show that it is no radiograph: then
         it has a failure already, and is not fetched. A study that cannot be listed comes as one failure.
         """
-        if self._root.instance:
-            yield self._source(self._root)
-            return
         seen = set[int]()
         with closing(self._listings()) as listings:
             for listing in listings:
@@ -173,6 +170,9 @@ class DicomWeb:
 
     def _listed(self, place: Address, first: bool = False) -> list[SourceFile]:
         query = {key: value for key, value in self._settings.query.items() if first or key not in _OF_STUDIES}
+        alone = place.instance
+        if alone:
+            query, place = {"SOPInstanceUID": alone}, replace(place, instance="")
         query["includefield"] = ",".join(_RETURNED.values())
         url, tries = f"{place.url}/instances", _FEWEST_TRIES if first else None
         try:
@@ -180,6 +180,7 @@ class DicomWeb:
                 self._found(place, found)
                 for asked in _each(query)
                 for found in self._pages(url, asked, tries)
+                if alone in ("", found["SOPInstanceUID"])
             ]
         except _ListingError as error:
             if first or error.status <= NO_ANSWER:
