@@ -34,7 +34,7 @@ _ADDRESS = re.compile(
 _JSON = {"Accept": "application/dicom+json"}
 _AS_STORED = {
     "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
-    "Accept-Encoding": "identity",  # a server would deflate for ten times as long as it sends
+    "Accept-Encoding": "identity",  # Orthanc deflates for several times as long as it sends
 }
 _LISTS, _FEWEST_TRIES = 8, 2
 _MOST_JSON = 1 << 26
