@@ -7,7 +7,7 @@ The recipe is that of tools/rebuild_models.py with three epochs. `dicomsort trai
 one target; here are several, and a label of a further target that only the group has is no obstacle. Which
 share of the classes' frequencies is taken out of the answers changes nothing but the last biases, so several
 shares are tried on one training. --out gets a folder for each share, as `train --folds` writes it, for
-studies/sources.py. A fold that is there is not trained again, so folds may be trained side by side.
+studies/hospitals.py. A fold that is there is not trained again, so folds may be trained side by side.
 """
 
 import argparse

@@ -15,8 +15,10 @@ from dicomsort.cli import (
     evaluate,
     inspect,
     mercure,
+    pacs,
     registry,
     review,
+    send,
     train,
 )
 from dicomsort.cli import model as model_commands
@@ -24,7 +26,9 @@ from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
 from dicomsort.cli.options import (
     READ,
+    REMOTE,
     BatchSize,
+    Connections,
     Devices,
     Engine,
     Evidence,
@@ -43,6 +47,7 @@ from dicomsort.cli.options import (
 from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
+from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
@@ -151,6 +156,8 @@ def classify(
     no_archives: Annotated[
         bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
     ] = False,
+    query: pacs.Query = None,
+    connections: Connections = REMOTE.connections,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
     ] = False,
@@ -195,6 +202,9 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            remote=RemoteSettings(
+                connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
+            ),
         )  # fmt: skip
         report_commands.check(report, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -287,7 +297,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(watching, mercure, correct, review, report_commands, audit, annotate, registry),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
     *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:

@@ -17,12 +17,14 @@ from dicomsort.errors import (
     internal,
     names_missing_libraries,
 )
+from dicomsort.inputs.store import RemoteSettings
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 if TYPE_CHECKING:
     pass
 
 READ = ReadSettings()
+REMOTE = RemoteSettings()
 _NOWHERE = "the current folder has been removed: change to another one, or give absolute paths"
 
 Workers = Annotated[
@@ -58,6 +60,9 @@ SecondaryCapture = Annotated[
 ]
 Pictures = Annotated[
     bool, typer.Option("--pictures", help="Read PNG, JPEG, WebP, TIFF and BMP files as radiographs too.")
+]
+Connections = Annotated[
+    int, typer.Option(min=1, max=1000, help="Requests at a time to an object store, a web server or a PACS.")
 ]
 Output = Annotated[str, typer.Argument(help="The --out folder of a run.", metavar="OUT")]
 By = Annotated[

@@ -26,8 +26,8 @@ from dicomsort.inputs.members import (
     name_of,
 )
 from dicomsort.inputs.packed import Held, Unpacking, unpacked
-from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, header_of, list_tar
-from dicomsort.inputs.zip_file import list_zip
+from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, is_tar, list_tar
+from dicomsort.inputs.zip_file import ends_as_zip, list_zip
 from dicomsort.outcome import Reason
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "MemberDamagedError",
     "Streamed",
     "Tick",
+    "is_document",
     "kind_of",
     "list_members",
     "stream_members",
@@ -59,6 +60,7 @@ _DOCUMENTS = (
     b"[Content_Types].xml", b"_rels/.rels", b"docProps/",
     b"word/document.xml", b"xl/work", b"ppt/presentation.xml", b"mimetype", b"META-INF/MANIFEST.MF",
 )  # fmt: skip
+"""What the first member of a zip is called that is an office document, a book or a program."""
 _SUFFIX = re.compile(r"\.(?:gz|gzip|bz2|bzip2|xz|zst|zstd)\Z", re.IGNORECASE)
 _IN_ONE_READ = 16 << 20
 _BUFFER = 1 << 18
@@ -67,10 +69,10 @@ _BUFFER = 1 << 18
 def kind_of(start: bytes, file: BinaryIO) -> str:
     """Return which kind of archive an open file is: one of LISTED or STREAMED, or "" if it is not opened.
 
-    start: its first 512 bytes. Not opened are 7z, rar, iso, lz4 and compress, and documents and programs
+    start: its first 512 bytes. A zip may also be known by its end, if something stands in front. Not opened are 7z, rar, iso, lz4 and compress, and documents and programs
     that are zip files inside (docx, odt, epub, jar).
     """
-    if start.startswith(b"PK\x03\x04") and start[30:].startswith(_DOCUMENTS):
+    if is_document(start):
         return ""
     for kind, mark in _MARKS:
         if mark.match(start):
@@ -78,13 +80,20 @@ def kind_of(start: bytes, file: BinaryIO) -> str:
     if _SKIPPED.match(start):
         file.seek(8 + int.from_bytes(start[4:8], "little"))
         return "zstd" if file.read(4) == b"\x28\xb5\x2f\xfd" else ""
-    return "tar" if start[:1] != b"\0" and header_of(start[:BLOCK]) else ""
+    if is_tar(start[:BLOCK]):
+        return "tar"
+    return "zip" if ends_as_zip(file) else ""
+
+
+def is_document(start: bytes) -> bool:
+    """Return whether a zip's first member, by its local file header, is that of a document (APPNOTE 4.3.7)."""
+    return start.startswith(b"PK\x03\x04") and start[30:].startswith(_DOCUMENTS)
 
 
 def list_members(
     file: str, kind: str, since: int = 0, start: int = 0, length: int | None = None, most: int = MOST
 ) -> Listing:
-    """List up to `most` members of a zip or tar that lies in `file` at `start` (to its end, or of `length`).
+    """List up to `most` members of a zip or tar that lies in `file` at `start` (to the end, or of `length`).
 
     since: 0, or the `rest` of the listing before. Folders are not listed. Fewer than `most` may come
     though there are more. The parts tell places in `file`, by its absolute path. Memory does not grow
@@ -112,7 +121,7 @@ def stream_members(file: str | BinaryIO, kind: str, name: str = "") -> Iterator[
 def _members_in(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tick | Ended]:
     unpacking = Unpacking(file, kind)
     stream = io.BufferedReader(unpacking, _BUFFER)
-    if header_of(stream.peek(BLOCK)[:BLOCK]):
+    if is_tar(stream.peek(BLOCK)[:BLOCK]):
         yield from _walked(Stream(stream), unpacking)
     else:
         data = Held(stream, None, lambda _: _check(unpacking))

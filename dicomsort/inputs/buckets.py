@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 _CHUNK = 1 << 20
+_NO_BUCKET = "404 Not Found"
 _BEYOND_END = "416 Range Not Satisfiable"
+_NO_CREDENTIALS = "Error performing token request"
 _KEPT = timedelta(minutes=5)
 """How long obstore keeps credentials before it asks again; botocore renews those that end."""
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
@@ -91,16 +93,19 @@ def _credentials(account: Account) -> "S3Credential":
     return {"access_key_id": access, "secret_access_key": secret, "token": token, "expires_at": ends}
 
 
+_STORES: dict[str, Callable[..., Any]] = {"gs": store.GCSStore, "az": store.AzureStore}
+
+
 class CloudBucket:
     """A bucket of Google Cloud Storage, or a container of Azure Blob Storage."""
 
     def __init__(self, scheme: str, name: str, settings: RemoteSettings) -> None:
-        make: Callable[..., Any] = {"gs": store.GCSStore, "az": store.AzureStore}[scheme]
-        client = _client(settings)
         self._told = partial(_told, f"{scheme}://{name}")
+        make = partial(_STORES[scheme], name, client_options=_client(settings))
         with self._told():
-            self._store = make(name, client_options=client, retry_config=_no_retries())
-            self._listed = make(name, client_options=client, retry_config=_retries(settings))
+            public = _is_public(make(retry_config=_no_retries()))
+            self._store = make(retry_config=_no_retries(), skip_signature=public)
+            self._listed = make(retry_config=_retries(settings), skip_signature=public)
 
     def at(self, key: str) -> Iterator[Entry]:
         """Yield the object with a key, if there is one."""
@@ -122,6 +127,17 @@ class CloudBucket:
 
     def close(self) -> None:
         """Do nothing: obstore closes its connections when nobody knows it any more."""
+
+
+def _is_public(objects: "store.ObjectStore") -> bool:
+    """Return whether nobody's credentials are found: then the store may answer all the same."""
+    try:
+        next(iter(objects.list(chunk_size=1)), None)
+    except exceptions.GenericError as error:
+        return _NO_CREDENTIALS in str(error)
+    except exceptions.BaseError:
+        return False
+    return False
 
 
 def is_path(key: str) -> bool:
@@ -164,8 +180,18 @@ def _told(place: str) -> Iterator[None]:
         yield
     except _REFUSED:
         raise UsageError(f"{escape(place)}: {denied}") from None
-    except exceptions.BaseError:
-        why = "the store does not answer as it should: check address, network and credentials"
+    except exceptions.InvalidPathError:
+        why = (
+            "a key with an empty part, '.' or '..' lies there, which only s3:// can name: name other folders"
+        )
+        raise UsageError(f"{escape(place)}: {why}") from None
+    except exceptions.BaseError as error:
+        gone = _NO_BUCKET in str(error)
+        why = (
+            "there is no such bucket"
+            if gone
+            else "no list is to be had: check address, network and credentials"
+        )
         raise UsageError(f"{escape(place)}: {why}") from None
 
 

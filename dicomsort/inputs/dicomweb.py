@@ -294,7 +294,7 @@ def _why(status: int, timeout: float) -> str:
 
 _ROOT = "that this is the root of the service, such as dicomweb+http://host:8042/dicom-web"
 _NO_SERVICE = f"answers no DICOMweb query: see {_ROOT}"
-_CREDENTIALS = "put user and password into ~/.netrc, or a token into DICOMSORT_TOKEN"
+_CREDENTIALS = "put user and password into ~/.netrc, or a token into DICOMSORT_PACS_TOKEN"
 _WORDS = {
     NO_ANSWER: "does not answer: check the address, and that the server runs; the same command goes on",
     TOO_SLOW: "did not answer within {timeout} seconds: is the server busy? The same command goes on",

@@ -13,7 +13,7 @@ IN_MEMORY = 64 << 20
 MOST_OF_A_MEMBER = 16 << 30
 MOST_OF_AN_ARCHIVE = 1 << 40
 MOST_FOR_ITS_SIZE = 1100
-"""Bytes that may be unpacked from one packed byte, beyond the first IN_MEMORY (deflate gives 1,032 at most)."""
+"""Bytes that may come of one packed byte, beyond the first IN_MEMORY (deflate gives at most 1,032)."""
 
 BETWEEN_TICKS = 32 << 20
 _LONGEST = 1024

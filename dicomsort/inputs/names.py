@@ -21,6 +21,11 @@ def is_remote(path: str) -> bool:
     return "://" in path and _REMOTE.match(path) is not None
 
 
+def is_pacs(path: str) -> bool:
+    """Return whether a name is that of a PACS, or of an instance there."""
+    return path.startswith(("dicomweb+http://", "dicomweb+https://"))
+
+
 def is_plain(path: str) -> bool:
     """Return whether a name can only be that of a file on this machine, which is opened as it is."""
     return "!" not in path and not is_remote(path)

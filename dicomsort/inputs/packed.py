@@ -4,12 +4,16 @@ import bz2
 import io
 import lzma
 import os
+import re
 import struct
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO, Protocol, cast
+
+from isal.igzip_lib import DECOMP_DEFLATE, DECOMP_GZIP, IgzipDecompressor, IsalError
+from isal.isal_zlib import crc32
 
 from dicomsort.inputs.members import (
     IN_MEMORY,
@@ -29,7 +33,11 @@ _CHUNK = 1 << 17
 _PIECE = 1 << 20
 _AT_ONCE = 1 << 20
 _XZ_MEMORY = 1 << 30
-_ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+_STEP = 1 << 16
+_REPLAYED = 256 << 20
+_CAREFUL = 16
+_ISAL_ERROR = cast("type[Exception]", IsalError)  # its stub says an object
+_ERRORS = (_ISAL_ERROR, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
 
 
 class _Unpacker(Protocol):
@@ -45,10 +53,10 @@ class _Unpacker(Protocol):
 
 
 class _Zlib:
-    """`zlib.decompressobj` with the interface of the others."""
+    """`zlib.decompressobj` with the interface of the others: slower than isal, but gives all before damage."""
 
-    def __init__(self, bits: int) -> None:
-        self._inflater = zlib.decompressobj(bits)
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
     @property
     def eof(self) -> bool:
@@ -106,25 +114,29 @@ def _lzma_of(properties: bytes) -> lzma.LZMADecompressor:
 
 
 _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
-    "deflate": lambda: _Zlib(-zlib.MAX_WBITS),
-    "gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
+    "deflate": lambda: IgzipDecompressor(DECOMP_DEFLATE),
+    "gzip": lambda: IgzipDecompressor(DECOMP_GZIP),
     "bzip2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY),
     "lzma": _ZipLzma,
     "zstd": zstd.ZstdDecompressor,
 }
-STREAMS = ("gzip", "bzip2", "xz", "zstd")
-"""Packings of whole files, of which several may follow each other in one file."""
-
-_BEGINS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ", "zstd": b""}
+_BEGINS = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bzip2": re.compile(rb"BZh[1-9]"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+}
+_LONGEST_MARK = 6
 
 
 class Unpacking(io.RawIOBase):
     """What packed bytes unpack to, once from front to back; several streams in a row are one.
 
-    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE
-    at a good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of
-    them is no damage, as gzip(1) has it.
+    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE at a
+    good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of them is no
+    damage, as gzip(1) has it. length: of a single stream; None for all that comes. Up to the first damage every
+    byte is given; in a stream that was longer than 256 MiB by then up to 128 KiB before it may be missing.
     """
 
     def __init__(self, file: BinaryIO, packing: str, length: int | None = None) -> None:
@@ -132,10 +144,12 @@ class Unpacking(io.RawIOBase):
         self.given = 0
         self.crc = 0
         self._file, self._left = file, length
-        self._make, self._begins = _UNPACKERS[packing], _BEGINS.get(packing) if length is None else None
-        self._checked = length is not None
+        self._make, self._begins = _UNPACKERS[packing], _BEGINS.get(packing)
+        self._careful = _Zlib if packing == "gzip" else self._make
         self._inner, self._taken, self._ended = self._make(), 0, False
         self._waiting = b""
+        self._begun = (file.tell(), 0)  # the stream: where it begins, and what was given before
+        self._most = _STEP
 
     def readable(self) -> bool:
         """Return True."""
@@ -149,19 +163,20 @@ class Unpacking(io.RawIOBase):
             view[done : done + len(data)] = data
             done += len(data)
             self.given += len(data)
-            self.crc = zlib.crc32(data, self.crc) if self._checked else 0
+            self.crc = crc32(data, self.crc)
         return done
 
     def _unpack(self, most: int) -> bytes:
+        """Return the next bytes; none at the end."""
         while not self._ended:
             if self.given > min(MOST_OF_AN_ARCHIVE, IN_MEMORY + MOST_FOR_ITS_SIZE * self._taken):
                 self._end(Reason.INFLATES)
                 break
             try:
-                if data := self._step(most):
+                if data := self._step(min(most, self._most)):
                     return data
             except _ERRORS:
-                self._end(Reason.ARCHIVE_DAMAGED)
+                self._fail()
         return b""
 
     def _end(self, damage: Reason) -> None:
@@ -189,25 +204,34 @@ class Unpacking(io.RawIOBase):
     def _next_stream(self) -> None:
         """Begin with the stream that follows, past zeros that fill a block of a tape or of xz."""
         data = self._inner.unused_data
-        if self._begins is None:
+        if self._left is not None or not self._begins:
             return self._end(Reason.NONE)
         while not data.lstrip(b"\0"):
             if not (data := self._packed()):
                 return self._end(Reason.NONE)
         data = data.lstrip(b"\0")
-        while len(data) < 6 and (more := self._packed()):
+        while len(data) < _LONGEST_MARK and (more := self._packed()):
             data += more
-        if not _is_begun(data, self._begins):
+        if not self._begins.match(data):
             return self._end(Reason.NONE)
+        self._begun = (self._file.tell() - len(data), self.given)
         self._waiting, self._inner = data, self._make()
         return None
 
-
-def _is_begun(data: bytes, mark: bytes) -> bool:
-    """Return whether another stream begins; of zstd, whether one or a frame to skip does (RFC 8878 3.1)."""
-    if mark:
-        return data.startswith(mark)
-    return data.startswith(b"\x28\xb5\x2f\xfd") or data[1:4] == b"\x2a\x4d\x18"
+    def _fail(self) -> None:
+        """End, but first give what the failed step has swallowed: go again through the stream up to there."""
+        place, before = self._begun
+        if self._most < _STEP or self._left is not None or self.given - before > _REPLAYED:
+            return self._end(Reason.ARCHIVE_DAMAGED)
+        self._file.seek(place)
+        self._inner, self._waiting, missing = self._careful(), b"", self.given - before
+        try:
+            while missing and not self._ended:
+                missing -= len(self._step(min(_STEP, missing)))
+        except _ERRORS:
+            self._end(Reason.ARCHIVE_DAMAGED)
+        self._most = _CAREFUL
+        return None
 
 
 class Source(Protocol):
@@ -373,20 +397,18 @@ class _MemberFile(Held):
 
 
 def _fits_at_once(part: Part) -> bool:
-    """Return whether a member can be inflated in one go and checked, if it is what it is said to be."""
+    """Return whether a member can be inflated in one go, if it is what it is said to be."""
     known = part.packing == "deflate" and part.crc is not None and part.length is not None
     return known and max(part.size or 0, part.length or 0) <= IN_MEMORY
 
 
 def _at_once(packed: bytes, part: Part) -> bytes | None:
-    """Inflate with libdeflate, in half the time of zlib; None if that does not give what the archive says."""
-    from imagecodecs import deflate_crc32, deflate_decode  # noqa: PLC0415  (a fifth of a second)
-
+    """Inflate in one call; None if that does not give what the archive says."""
     try:
-        data = deflate_decode(packed, raw=True, out=part.size)
-    except RuntimeError:
+        data = IgzipDecompressor(DECOMP_DEFLATE).decompress(packed, (part.size or 0) + 1)
+    except _ISAL_ERROR:
         return None
-    return bytes(data) if len(data) == part.size and deflate_crc32(data) == part.crc else None
+    return data if len(data) == part.size and crc32(data) == part.crc else None
 
 
 def unpacked(part: Part) -> BinaryIO:

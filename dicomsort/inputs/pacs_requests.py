@@ -146,7 +146,7 @@ class Web:
         """Yield an answer's bytes as they come. Raises CutOffError if they come too slowly, or not all."""
         begun, taken = time.monotonic(), 0
         with _cut_off():
-            for chunk in response.iter_content(_CHUNK):
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what there is: see the time
                 yield chunk
                 taken += len(chunk)
                 allowed = self._settings.timeout * (1 + taken // _PER_TIMEOUT)

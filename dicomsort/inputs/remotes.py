@@ -31,6 +31,11 @@ class Remotes:
         """How many requests may be made at a time."""
         return self._settings.connections
 
+    def open(self) -> None:
+        """Open all stores, before anything is made. Raises UsageError, MissingLibraryError too."""
+        for root in self._roots:
+            self._store(root.path)
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file of every root. Raises as `Store.find` does."""
         for root in self._roots:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -167,16 +168,11 @@ class _Search:
     def _streamed(
         self, archive: SourceFile, part: Part, kind: str, wanted: tuple[str, int]
     ) -> SourceFile | None:
-        global _cursor  # noqa: PLW0603  (a stream is gone through once for all who ask in its order)
-        key = (archive.path, part, archive.stamp)
-        if _cursor is None or _cursor.key != key or wanted in _cursor.passed:
-            if _cursor is not None:
-                _cursor.close()
-            _cursor = _Cursor(key, archive, kind)
-        one = _cursor.go_to(wanted)
-        if one is None:
-            return None
-        file = self._written(one.data)
+        with _lock:
+            one = _cursor_for((archive.path, part, archive.stamp), archive, kind, wanted).go_to(wanted)
+            if one is None:
+                return None
+            file = self._written(one.data)
         found = member_of(archive, replace(one.member, size=os.path.getsize(file)))
         return replace(found, part=Part(file))
 
@@ -239,6 +235,17 @@ class _Cursor:
 
 
 _cursor: _Cursor | None = None
+_lock = threading.Lock()
+
+
+def _cursor_for(key: object, archive: SourceFile, kind: str, wanted: tuple[str, int]) -> _Cursor:
+    """Return the cursor of a stream, so that all who ask in its order go through it once; with the lock."""
+    global _cursor  # noqa: PLW0603
+    if _cursor is None or _cursor.key != key or wanted in _cursor.passed:
+        if _cursor is not None:
+            _cursor.close()
+        _cursor = _Cursor(key, archive, kind)
+    return _cursor
 
 
 class _Index:

@@ -26,6 +26,9 @@ _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _CHECKSUM = re.compile(rb"[ \0]*([0-7]{1,7})[ \0]*")
 _RECORD = re.compile(rb"([0-9]{1,9}) ")
 
+_FIELD = re.compile(rb"[ 0-7]*[0-7][ \0]+")
+_FIELDS = ((100, 108), (108, 116), (116, 124), (124, 136), (136, 148), (148, 156))
+_ENOUGH_FIELDS = 4
 _OLD_FILE, _NAMES, _PAX, _GNU_SPARSE, _FOLDERS = b"\0", b"L", b"xX", b"S", b"5D"
 _UNNAMED = b"LKxXgVN"
 """Types that tell of the next member, or of the tape."""
@@ -130,6 +133,14 @@ def header_of(block: bytes) -> _Header | None:
     if block[257:263] == b"ustar\0" and (prefix := block[345:500].partition(b"\0")[0]):
         name = prefix + b"/" + name
     return _Header(name, block[156:157], size, block[482] != 0)
+
+
+def is_tar(block: bytes) -> bool:
+    """Return whether a tar begins with this block: a header, or what is left of one when most of its fields are."""
+    fields = sum(bool(_FIELD.fullmatch(block, begin, end)) for begin, end in _FIELDS)
+    return (
+        len(block) == BLOCK and block[0] != 0 and fields + 2 * (block[257:262] == b"ustar") >= _ENOUGH_FIELDS
+    )
 
 
 def _sums(block: bytes, stated: int) -> bool:

@@ -111,7 +111,7 @@ class _Transfer:
         known = self._stamp
         end = self._at + PIECE if self._stop is None else min(self._stop, self._at + PIECE)
         answer = self._ask(self._at, end, known.etag if known else "")
-        if known is not None and answer.stamp != known:
+        if known is not None and (answer.stamp.size, answer.stamp.etag) != (known.size, known.etag):
             raise ChangedError
         self._stamp = answer.stamp
         for chunk in answer.chunks:

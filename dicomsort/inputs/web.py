@@ -27,7 +27,7 @@ from dicomsort.inputs.transfer import (
 from dicomsort.outcome import FileStamp, Reason
 
 _CHUNK = 256 << 10
-_RANGE = re.compile(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+)")
+_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)
 _CHANGED, _BEYOND_END = 412, 416
@@ -59,6 +59,9 @@ class Web:
             headers["If-Match"] = match
         end = time.monotonic() + time_for_piece(self._settings)
         got, _ = self.request("GET", url, headers)
+        if got.status == _BEYOND_END:
+            got.close()
+            return Answer(self._stamp(url), iter(()))
         begin, stamp = _described(got)
         return Answer(stamp, _chunks(got, start - begin, stop - start, end))
 
@@ -66,12 +69,15 @@ class Web:
         """Return what is known of a file without its bytes. Raises PassingError or FetchError."""
         got, _ = self.request("HEAD", url)
         got.release_conn()
-        if got.status == 200 and "Content-Length" in got.headers:
-            return _described(got)[1]
-        answer = self._ask(url, 0, 1, "")
-        for _ in answer.chunks:
-            pass
-        return answer.stamp
+        known = got.status in _GONE or (got.status == 200 and "Content-Length" in got.headers)
+        return _described(got)[1] if known else self._stamp(url)
+
+    def _stamp(self, url: str) -> FileStamp:
+        """Begin to get a file, for servers that answer nothing else."""
+        got, _ = self.request("GET", url)
+        stamp = _described(got)[1]
+        got.close()
+        return stamp
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] = MappingProxyType({})
@@ -156,22 +162,22 @@ def _described(got: urllib3.BaseHTTPResponse) -> tuple[int, FileStamp]:
 
 
 def check(status: int) -> None:
-    """Raise what a status means for a file, as `Ask` does; nothing if it is there or might be."""
+    """Raise what a status means for a file, as `Ask` does; nothing if it is there."""
     if status in _GONE:
         raise FetchError(Reason.VANISHED)
     if status == _CHANGED:
         raise ChangedError
     if status >= 500 or status in _PASSING:
         raise PassingError
-    if status >= 400 and status != _BEYOND_END:
+    if status >= 400:
         raise FetchError(Reason.REMOTE)
 
 
 def _extent(got: urllib3.BaseHTTPResponse) -> tuple[int, int]:
     """Return the first byte that comes and the size of the whole (RFC 9110 14.4)."""
     told = _RANGE.fullmatch(got.headers.get("Content-Range", ""))
-    if told and got.status in (206, _BEYOND_END):
-        return int(told[1] or told[2]), int(told[2])
+    if told and got.status == 206:
+        return int(told[1]), int(told[2])
     if got.status != 200 or not got.headers.get("Content-Length", "").isdecimal():
         raise FetchError(Reason.REMOTE)
     return 0, int(got.headers["Content-Length"])
@@ -188,7 +194,7 @@ def _seconds(got: urllib3.BaseHTTPResponse) -> float:
 def _chunks(got: urllib3.BaseHTTPResponse, skip: int, most: int, end: float) -> Iterator[bytes]:
     """Yield what was asked for of what comes. end: when that must be done."""
     try:
-        while most > 0 and got.status != _BEYOND_END:
+        while most > 0:
             with passing():
                 chunk = got.read1(_CHUNK, decode_content=False)
             if not chunk:

@@ -1,7 +1,7 @@
 """Files below a folder of a web server, as its pages list them (Apache, nginx, `python -m http.server`)."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -69,7 +69,7 @@ class WebFolder:
         got, url = self._web.request("GET", self._url)
         got.close()
         check(got.status)
-        return url
+        return url if url.endswith("/") or not _is_page(got.headers) else f"{url}/"
 
     def _walk(self, root: str) -> Iterator[SourceFile]:
         folders = [root]
@@ -90,7 +90,7 @@ class WebFolder:
         got, _ = self._web.request("GET", folder)
         try:
             check(got.status)
-            if "html" not in got.headers.get("Content-Type", ""):
+            if not _is_page(got.headers):
                 raise FetchError(Reason.REMOTE)
             page = _Page()
             with passing():
@@ -118,6 +118,10 @@ class WebFolder:
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()
+
+
+def _is_page(headers: Mapping[str, str]) -> bool:
+    return "html" in headers.get("Content-Type", "")
 
 
 class _Page(HTMLParser):

@@ -81,6 +81,17 @@ def list_zip(file: str, since: int, start: int, stop: int, most: int) -> Listing
         return archive.listed(directory, max(since, directory.start), most)
 
 
+def ends_as_zip(file: BinaryIO) -> bool:
+    """Return whether a file with something else in front ends as a zip without a comment, and holds members."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size))
+    record = file.read(_END.size)
+    if len(record) < _END.size or not record.startswith(_END_MARK):
+        return False
+    file.seek(max(0, size - _END.size - _END.unpack(record)[5]))
+    return file.read(4) == _ENTRY_MARK
+
+
 class _Archive:
     """A zip in an open file."""
 

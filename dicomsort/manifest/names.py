@@ -18,13 +18,15 @@ REGISTRY = "registry.csv"
 AUDIT, STUDIES, AUDIT_PAGE = "audit.csv", "studies.csv", "audit.html"
 """What `dicomsort audit` writes: a row an image, a row a study, and a page."""
 
+SENT = "sent.csv"
+"""What `dicomsort send` has sent, and what was refused: see `transfer.journal`."""
 HEALTH = "health.json"
 """How a run with --watch is: see `sorting.health`."""
 
 OWN_FOLDER = ".dicomsort"
 """What can be made again, such as thumbnails."""
 
-_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE, HEALTH)
+_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE, SENT, HEALTH)
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 

@@ -146,8 +146,19 @@ def sort(
 def archive_of(settings: SortSettings) -> Archive:
     """Return the files that a run is to sort. Raises as `check` does."""
     roots, out = check(settings), os.path.abspath(settings.out)
-    remotes = Remotes(roots, settings.remote)
+    remotes = Remotes(roots, _remote(settings, roots))
+    remotes.open()
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
+
+
+def _remote(settings: SortSettings, roots: Sequence[walk.Root]) -> RemoteSettings:
+    """Return how stores are asked; what a PACS says of an instance may save fetching it."""
+    if not any(names.is_pacs(root.path) for root in roots):
+        return settings.remote
+    from dicomsort.dicom.queried import exclusion  # noqa: PLC0415  (loads pydicom)
+
+    excludes = partial(exclusion, secondary_capture=settings.read.secondary_capture)
+    return replace(settings.remote, excludes=excludes)
 
 
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:

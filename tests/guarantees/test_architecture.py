@@ -33,6 +33,7 @@ LAYERS = {
     "report": "system inputs imaging dicom model manifest sorting",
     "audit": "system inputs imaging dicom model manifest sorting report",
     "export": "system inputs imaging dicom model manifest sorting audit",
+    "transfer": "system inputs dicom model manifest sorting export",
     "review": "system inputs imaging dicom model manifest sorting data evaluation",
     "cluster": "system inputs model manifest sorting",
     "data": "system inputs imaging dicom model",
@@ -40,14 +41,15 @@ LAYERS = {
     "training": "system imaging model data evaluation",
     "library": "system inputs imaging dicom model manifest sorting cluster data evaluation training",
     "cli": "system inputs imaging dicom model manifest sorting report audit export cluster data evaluation"
-    " training review",
+    " training review transfer",
 }
 
 # Where a library may be imported: files, or whole rooms.
 DOORS = {
     "pydicom": "dicom/",
     "highdicom": "dicom/structured_report.py",
-    "imagecodecs": "dicom/codecs.py inputs/packed.py",
+    "imagecodecs": "dicom/codecs.py",
+    "isal": "inputs/packed.py",
     "backports": "inputs/packed.py",
     "compression": "inputs/packed.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
@@ -65,6 +67,7 @@ DOORS = {
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
     "joblib": "cluster/backends.py",
+    "pynetdicom": "transfer/c_store.py",
     "requests": "inputs/pacs_requests.py",
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",

@@ -12,6 +12,7 @@ from dicomsort.errors import ExitCode, MissingLibraryError, check_installed, nam
 
 TRAIN = "train {labels} --target light --out {new}"
 EVAL = "eval {labels} --target light --model {model}"
+CLOUD = "classify s3://bucket --out {new} --model {model}"
 PYTORCH = "pip install torch torchvision timm"
 
 MISSING = [
@@ -19,6 +20,7 @@ MISSING = [
     ("matplotlib", TRAIN, "training needs matplotlib, which is not installed here: pip install matplotlib"),
     ("torch", "preview {labels} --target light --out {new}.png", f"this needs PyTorch, .*: {PYTORCH}"),
     ("matplotlib", EVAL + " --out {new}", "--out .* needs matplotlib, .*: pip install matplotlib"),
+    ("obstore", CLOUD, r"this needs obstore, .*: pip install 'xray-dicomsort\[cloud\]'"),
     ("sklearn", EVAL + " --baseline", "the baseline .* needs scikit-learn, .*: pip install scikit-learn"),
 ]  # fmt: skip
 

@@ -72,6 +72,27 @@ class Orthanc:
 
     web: int
     dicom: int
+    folder: Path
+
+    def start(self) -> None:
+        """Let it run, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            words = [tool("Orthanc"), str(self.folder / "orthanc.json")]
+            process = subprocess.Popen(words, stdout=log, stderr=log)
+        _RUNNING[self.web] = process
+        _wait_for(self)
+
+    def kill(self) -> None:
+        """End it as a power cut would; it may be started again."""
+        process = _RUNNING.pop(self.web)
+        process.kill()
+        process.wait(30)
+
+    def stop(self) -> None:
+        """End it."""
+        if process := _RUNNING.pop(self.web, None):
+            process.terminate()
+            process.wait(30)
 
     def ask(self, path: str, data: bytes | None = None) -> bytes:
         """Return what the REST API answers. data: to be posted."""
@@ -98,26 +119,31 @@ class Orthanc:
         return int(json.loads(self.ask("/statistics"))["CountInstances"])
 
 
+_RUNNING: dict[int, "subprocess.Popen[bytes]"] = {}
+"""By the port of the web server."""
+
+_DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+
+
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Run an Orthanc on free ports of this machine while the block runs."""
-    server = Orthanc(_free_port(), _free_port())
+def orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
+    """Run an Orthanc on free ports of this machine while the block runs. dicomweb: with that plug-in."""
+    if dicomweb and not os.path.exists(_DICOMWEB):
+        tool("Orthanc's plug-in for DICOMweb (Debian: orthanc-dicomweb)")
+    server = Orthanc(_free_port(), _free_port(), folder)
     settings = {
-        "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "Plugins": [],
+        "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+        "Plugins": [_DICOMWEB] * dicomweb,
         "HttpPort": server.web, "DicomPort": server.dicom, "DicomAlwaysAllowStore": True,
         "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log").open("wb") as log:
-        words = [tool("Orthanc"), str(folder / "orthanc.json")]
-        process = subprocess.Popen(words, stdout=log, stderr=log)
     try:
-        _wait_for(server)
+        server.start()
         yield server
     finally:
-        process.terminate()
-        process.wait(30)
+        server.stop()
 
 
 def _wait_for(server: Orthanc) -> None:

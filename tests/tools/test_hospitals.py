@@ -11,7 +11,7 @@ from pathlib import Path
 import candidates
 import numpy as np
 import pytest
-import sources
+import hospitals
 import told
 from candidates import Run
 
@@ -68,7 +68,7 @@ def test_only_what_all_have_answered_is_compared() -> None:
     shared = candidates.in_common([ON_EAST, short])
     assert [run.files.tolist() for run in shared] == [["0.png", "1.png", "2.png"]] * 2
     assert [run.fold_order for run in shared] == [("east",)] * 2
-    assert list(sources.remarks([ON_EAST, short], shared)) == [
+    assert list(hospitals.remarks([ON_EAST, short], shared)) == [
         "on_east has further folds, which are not compared: west.",
         "on_east has answered 1 more images of these folds, which are not compared.",
     ]
@@ -79,10 +79,10 @@ def test_only_what_all_have_answered_is_compared() -> None:
 def test_thresholds_and_rejections() -> None:
     rejecting = np.array([0, 0, 0, 0, 0, 0, 1, 1], np.bool_)
     run = replace(ON_EAST, rejected=rejecting)
-    steps = {step.threshold: step for step in sources.steps_of(run, np.repeat([0.9, 0.5], 4), 0)}
+    steps = {step.threshold: step for step in hospitals.steps_of(run, np.repeat([0.9, 0.5], 4), 0)}
     assert (steps["0.5"].precision.value, steps["0.5"].coverage) == (0.875, 1.0)
     assert (steps["0.9"].coverage, math.isnan(steps["0.9"].precision.value)) == (0.0, True)
-    own = steps[sources.OWN]
+    own = steps[hospitals.OWN]
     assert (own.precision.value, own.coverage) == (0.75, 0.5)
     assert own.kept_precision is not None
     assert (own.kept_precision.value, own.kept_coverage) == (1.0, 0.25)
@@ -121,8 +121,8 @@ def test_the_whole_of_it(
                 fold = FOLDS[at] if at < 8 else "west"
                 writer.writerow([f"{at if at < 8 else 9}.png", fold, LABELS[0], label, 0.8, *scores])
     words = [str(data), str(tmp_path / "on_east"), str(tmp_path / "on_west"), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["sources.py", *words, "--bootstrap", "50"])
-    sources.main()
+    monkeypatch.setattr(sys, "argv", ["hospitals.py", *words, "--bootstrap", "50"])
+    hospitals.main()
     told_all = capsys.readouterr().out
     assert "2 candidates on 8 images of 2 folds" in told_all
     assert "on_east was trained when 4 of its images had other labels." in told_all

@@ -1,6 +1,6 @@
 """How good candidates are on hospitals that they have not seen, and which of them wins.
 
-    python studies/sources.py labels.csv runs/A runs/B ... [--report A] --out FOLDER
+    python studies/hospitals.py labels.csv runs/A runs/B ... [--report A] --out FOLDER
 
 Each candidate is a folder that `dicomsort train labels.csv --target group --folds models/sources.csv --out
 runs/A` has written. Its predictions.csv holds one answer to each image, of the model that has seen nothing of

@@ -1,0 +1,88 @@
+"""The command that gives files to a PACS: send."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicomsort.cli import console, pacs
+from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.errors import UsageError
+from dicomsort.inputs.store import RemoteSettings
+from dicomsort.outcome import Status
+from dicomsort.system.worker_pool import pool_settings, warm_up
+
+if TYPE_CHECKING:
+    from dicomsort.transfer.sending import Sent
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(send)
+
+
+def send(
+    folder: Annotated[
+        str, typer.Argument(help="The --out folder of classify, or of annotate.", metavar="OUT")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="PACS", help="dicomweb+http://host:8042/dicom-web, or an AE title as ORTHANC@host:4242."
+        ),
+    ],
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files of this class; may be repeated.", show_default="all classes"),
+    ] = None,
+    status: Annotated[
+        list[Status] | None,
+        typer.Option(help="Only files of this status; may be repeated.", show_default="sorted"),
+    ] = None,
+    aet: Annotated[str, typer.Option(help="Our own AE title.")] = "DICOMSORT",
+    connections: Annotated[int, typer.Option(min=1, max=64, help="Files at a time.")] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    workers: Workers = None,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send what was sorted, or what annotate has written, to a PACS: by STOW-RS or C-STORE.
+
+    Only files that are whole are sent, as they are. The same command again sends only what is missing.
+    Exit codes: 0 all sent, 3 something was refused or damaged, 5 the PACS does not answer.
+    """
+    with exit_codes("interrupted; the same command goes on where this one stopped"):
+        warm_up()
+        from dicomsort.transfer.candidates import Chosen  # noqa: PLC0415
+        from dicomsort.transfer.peer import peer_of  # noqa: PLC0415
+        from dicomsort.transfer.sending import SendSettings  # noqa: PLC0415
+        from dicomsort.transfer.sending import send as send_all  # noqa: PLC0415
+
+        _check_title(aet)
+        asked = RemoteSettings(connections, timeout, authorization=pacs.authorization())
+        chosen = Chosen(tuple(label or ()), tuple(status or (Status.SORTED,)))
+        settings = SendSettings(
+            os.path.abspath(folder), chosen, connections, dry_run, pool_settings(workers, timeout)
+        )
+        peer = peer_of(to, asked, aet)
+        try:
+            with console.counting("sending", None, quiet or json) as count:
+                done = send_all(peer, settings, count)
+        finally:
+            peer.close()
+        if json:
+            console.print_json({**done.as_dict(), "dry_run": dry_run, "to": console.plain(peer.name)})
+        _tell(done, dry_run, quiet or json)
+        raise typer.Exit(done.exit_code)
+
+
+def _check_title(title: str) -> None:
+    if not (0 < len(title.strip()) <= 16 and title.isascii() and title.isprintable() and "\\" not in title):
+        raise UsageError("--aet is no AE title: it has 1 to 16 ASCII characters (PS3.5 6.2)")
+
+
+def _tell(done: "Sent", dry_run: bool, quiet: bool) -> None:
+    line = f"{console.files(done.sent)} {'would be ' if dry_run else ''}sent"
+    line += f", {done.there} sent before" * bool(done.there)
+    console.report_done(line, dict(done.left), quiet)

@@ -1,0 +1,296 @@
+"""Object stores: every key, every byte, whatever befalls a request; and no secret anywhere."""
+
+import io
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server
+from object_server import put as put_all
+
+from dicomsort.errors import UsageError
+from dicomsort.inputs import transfer
+from dicomsort.inputs.objects import ObjectStore
+from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.outcome import Reason
+
+ODD = (
+    "plain/a.dcm", "a b.dcm", "ü/é😀.dcm", "x%20y.dcm", "x+y.dcm", "q?x=1#f.dcm", "a//b.dcm", "/lead.dcm",
+    "a/../up.dcm", "a/./dot.dcm", "trail/", "ctrl\x01.dcm", "back\\slash", "quote'\".dcm", "lt<gt>&amp;.dcm",
+    "'=formula", "z" * 1000, "deep/" * 60 + "x", "a:b|c*d~", "!/x.zip!/y", "\u202e\ufb01",
+)  # fmt: skip
+QUICK = RemoteSettings(connections=4, timeout=0.25, tries=3)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server(MOTO_S3_DEFAULT_MAX_KEYS="7") as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def nobody(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials; nobody waits between two tries."""
+    be_user(monkeypatch, tmp_path, server, signs=False)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.001)
+
+
+@pytest.fixture
+def signed(nobody: None, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_user(monkeypatch, tmp_path, server)
+
+
+Put = Callable[..., None]
+
+
+@pytest.fixture
+def put(server: str) -> Put:
+    """Put objects into a bucket that anybody may read."""
+    return lambda bucket, **objects: put_all(server, bucket, objects)
+
+
+def everything(store: ObjectStore) -> dict[str, tuple[str, int]]:
+    return {file.path: (file.relpath, file.stamp.size if file.stamp else -1) for file in store.find()}
+
+
+def fetched(store: ObjectStore, path: str, start: int = 0, stop: int | None = None) -> bytes:
+    into = io.BytesIO()
+    store.fetch(path, start, stop, into)
+    return into.getvalue()
+
+
+@pytest.mark.usefixtures("signed")
+def test_every_key_is_found_page_by_page_and_every_byte_of_it_fetched(put: Put) -> None:
+    """The server's pages have 7 keys."""
+    put("odd", **{key: key.encode() * 3 for key in ODD})
+    store = ObjectStore("s3://odd", QUICK)
+    files = list(store.find())
+    assert {file.path for file in files} == {f"s3://odd/{key}" for key in ODD}
+    for file in files:
+        into = io.BytesIO()
+        assert store.fetch(file.path, 0, None, into) == file.stamp
+        assert into.getvalue() == file.path.removeprefix("s3://odd/").encode() * 3
+
+
+@pytest.mark.usefixtures("signed")
+def test_names_below_the_root_stay_below_it_and_markers_of_folders_are_no_files(put: Put) -> None:
+    put("names", **{"a/": b"", "a/../../x": b"1", "a//b": b"2", "a/empty": b"", "ab": b"3", "a/c/": b"4"})
+    assert everything(ObjectStore("s3://names/a", QUICK)) == {
+        "s3://names/a/../../x": ("__/__/x", 1),
+        "s3://names/a//b": ("b", 1),
+        "s3://names/a/c/": ("c", 1),
+        "s3://names/a/empty": ("empty", 0),
+    }
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize(
+    ("root", "found"),
+    [
+        ("s3://roots", {"a": "a", "a/b": "a/b", "ab": "ab"}),
+        ("s3://roots/", {"a": "a", "a/b": "a/b", "ab": "ab"}),
+        ("s3://roots/a", {"a": "a", "a/b": "b"}),
+        ("s3://roots/a/", {"a/b": "b"}),
+        ("s3://roots/a/b", {"a/b": "b"}),
+        ("s3://roots/none", {}),
+    ],
+)
+def test_a_root_is_a_bucket_a_folder_or_one_object(root: str, found: dict[str, str], put: Put) -> None:
+    put("roots", **{"a": b"1", "a/b": b"2", "ab": b"3"})
+    relative = {path: name for path, (name, _) in everything(ObjectStore(root, QUICK)).items()}
+    assert relative == {f"s3://roots/{key}": name for key, name in found.items()}
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_any_bytes_of_an_object_can_be_asked_for(key: str, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bytes(range(256))
+    put("ranges", **{key: body, f"{key}.empty": b""})
+    monkeypatch.setattr(transfer, "PIECE", 100)
+    store = ObjectStore("s3://ranges", QUICK)
+    for start, stop in [(0, 10), (0, None), (99, 101), (250, 900), (255, None), (256, 300), (400, 500)]:
+        assert fetched(store, f"s3://ranges/{key}", start, stop) == body[start:stop]
+    assert fetched(store, f"s3://ranges/{key}.empty", 0, 1000) == b""
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+@pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "cut", "hang", "drip"])
+def test_a_request_that_fails_is_made_again(
+    fault: str, key: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("faults", **{key: b"0123456789" * 10})
+    monkeypatch.setattr(transfer, "SLOWEST", 1 << 40)  # so that a request has 0.25 s for all its bytes
+    with Proxy(server, faults=in_turn({key: [fault, fault]})) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        assert fetched(ObjectStore("s3://faults", QUICK), f"s3://faults/{key}") == b"0123456789" * 10
+        assert sum(proxy.asked.values()) == 3
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+@pytest.mark.parametrize(
+    ("fault", "reason", "times"),
+    [
+        ("500", Reason.REMOTE, 3),
+        ("reset", Reason.REMOTE, 3),
+        ("403", Reason.REMOTE, 1),
+        ("404", Reason.VANISHED, 1),
+    ],
+)
+def test_what_cannot_be_fetched_says_why_and_is_not_asked_for_in_vain(
+    fault: str, reason: Reason, times: int, key: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(server, faults=lambda path, number: fault) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        with pytest.raises(FetchError) as error:
+            fetched(ObjectStore("s3://faults", QUICK), f"s3://faults/{key}")
+        assert (error.value.reason, sum(proxy.asked.values())) == (reason, times)
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_an_object_that_changes_between_two_pieces_comes_in_one_version(
+    key: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("changes", **{key: b"old" * 100})
+    monkeypatch.setattr(transfer, "PIECE", 100)
+
+    def change(path: str, number: int) -> str:
+        if number == 2:
+            put("changes", **{key: b"newer" * 50})
+        return ""
+
+    with Proxy(server, faults=change) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        into = io.BytesIO(b"before")
+        into.seek(6)
+        stamp = ObjectStore("s3://changes", QUICK).fetch(f"s3://changes/{key}", 10, None, into)
+    assert into.getvalue()[:246] == b"before" + (b"newer" * 50)[10:]
+    assert stamp.size == 250
+
+
+@pytest.mark.usefixtures("signed")
+def test_an_etag_changes_with_the_bytes_and_not_without(put: Put) -> None:
+    stamps = []
+    for body in (b"1", b"1", b"2"):
+        put("etags", a=body)
+        (file,) = ObjectStore("s3://etags", QUICK).find()
+        stamps.append(file.stamp.etag if file.stamp else "")
+    assert stamps[0] == stamps[1] != stamps[2]
+    assert all(stamps)
+
+
+def lines_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize(
+    ("url", "faults", "says"),
+    [
+        ("s3://not-there", {}, "s3://not-there: there is no such bucket"),
+        ("s3://not_A_bucket!", {}, "s3://not_A_bucket!: this is no name of a bucket"),
+        ("s3://", {}, "'s3://' names no bucket: give s3://bucket/folder"),
+        ("s3://refusing", {"refusing": ["403"] * 9}, "s3://refusing: access is denied"),
+        ("s3://broken", {"broken": ["500"] * 9}, "s3://broken: the store answers with an error"),
+        ("s3://hanging", {"hanging": ["hang"] * 9}, "s3://hanging: the store cannot be reached"),
+        (f"s3://{CANARY}:{SECRET[:6]}@bucket", {}, "the address 's3://bucket' holds credentials"),
+        (f"s3://bucket/a?X-Amz-Signature={SECRET}", {}, "the address 's3://bucket/a' holds credentials"),
+    ],
+)
+def test_a_store_that_cannot_be_listed_ends_with_one_line_without_secrets(
+    url: str, faults: dict[str, list[str]], says: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(server, faults=in_turn(faults)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        with pytest.raises(UsageError) as error:
+            list(ObjectStore(url, RemoteSettings(timeout=0.25, tries=2)).find())
+    assert str(error.value).startswith(says)
+    assert "\n" not in str(error.value)
+    assert not any(secret in lines_of(error.value) for secret in (CANARY, SECRET))
+
+
+def test_credentials_lie_in_a_profile_or_nobody_signs(
+    server: str, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("signed", a=b"1", **{"b//c": b"2"})
+    (tmp_path / ".aws").mkdir()
+    keys = f"aws_access_key_id={CANARY}\naws_secret_access_key={SECRET}\naws_session_token=canary-token\n"
+    (tmp_path / ".aws" / "credentials").write_text(f"[clinic]\n{keys}")
+    with Proxy(server) as proxy:
+        (tmp_path / ".aws" / "config").write_text(f"[profile clinic]\nendpoint_url={proxy.address}\n")
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.setenv("AWS_PROFILE", "clinic")
+        read_all("s3://signed")
+        assert all(
+            f"Credential={CANARY}/" in head or f"Credential={CANARY}%2F" in head for head in proxy.heads
+        )
+        assert all("canary-token" in head and SECRET not in head for head in proxy.heads)
+        monkeypatch.delenv("AWS_PROFILE")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        proxy.heads.clear()
+        read_all("s3://signed")
+        assert proxy.heads
+        assert not any("authorization" in head.lower() or "Signature" in head for head in proxy.heads)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(UsageError, match="no profile of the name in AWS_PROFILE"):
+        ObjectStore("s3://signed", QUICK)
+
+
+def read_all(url: str) -> None:
+    store = ObjectStore(url, QUICK)
+    assert {path: fetched(store, path) for path in everything(store)} == {
+        f"{url}/a": b"1",
+        f"{url}/b//c": b"2",
+    }
+    store.close()
+
+
+def as_s3(request: bytes) -> bytes:
+    """A request to Google's XML API, in which S3's own calls exist: a key comes with `%2F` and `%2E`."""
+    first, *lines = request.split(b"\r\n")
+    first = first.replace(b"%2F", b"/").replace(b"%2E", b".").replace(b"%2D", b"-")
+    return b"\r\n".join([first, *(line for line in lines if not line.lower().startswith(b"authorization"))])
+
+
+@contextmanager
+def google(
+    server: str, monkeypatch: pytest.MonkeyPatch, faults: dict[str, list[str]] | None = None
+) -> Iterator[None]:
+    with Proxy(server, translated=as_s3, faults=in_turn(faults or {})) as proxy:
+        account = {"gcs_base_url": proxy.address, "disable_oauth": True}
+        account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+        yield
+
+
+@pytest.mark.parametrize("root", ["gs://cloud", "gs://cloud/x/", "gs://cloud/x", "gs://cloud/x/a b.dcm"])
+def test_a_bucket_of_google_is_found_and_fetched(
+    root: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = {f"x/{key}": key.encode() * 9 for key in ("a b.dcm", "é%41.dcm", "deep/er.dcm")} | {"x/0": b""}
+    put("cloud", **objects)
+    with google(server, monkeypatch, {"er.dcm": ["500", "cut"]}):
+        store = ObjectStore(root, QUICK)
+        below = root.removeprefix("gs://cloud").lstrip("/")
+        for file in (files := list(store.find())):
+            into = io.BytesIO()
+            assert store.fetch(file.path, 0, None, into) == file.stamp
+            assert into.getvalue() == objects[file.path.removeprefix("gs://cloud/")]
+        assert len(files) == sum(key.startswith(below) for key in objects)
+
+
+@pytest.mark.usefixtures("signed")
+def test_keys_of_google_that_obstore_cannot_say_end_with_one_line(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("odd-cloud", **{"a//b": b"1"})
+    with google(server, monkeypatch):
+        with pytest.raises(UsageError, match=r"^gs://odd-cloud: a key with an empty part"):
+            list(ObjectStore("gs://odd-cloud", QUICK).find())
+        with pytest.raises(UsageError, match=r"^gs://not-there: there is no such bucket"):
+            list(ObjectStore("gs://not-there", QUICK).find())
