@@ -219,6 +219,11 @@ class FileStamp(_Lean):
     mtime_ns: int
     etag: str = ""
 
+    @property
+    def of_copy(self) -> "FileStamp":
+        """What a copy on this disk has: the same size and time."""
+        return FileStamp(self.size, self.mtime_ns) if self.etag else self
+
 
 @dataclass(frozen=True, slots=True)
 class Placement(_Lean):

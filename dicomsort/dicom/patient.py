@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicomsort.inputs.sources import local
 from dicomsort.system.keys import hashed
 
 _TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "StudyInstanceUID": 0x0020000D}
@@ -28,8 +29,9 @@ def origin_of(path: str, salt: bytes) -> Origin | None:
     without them that of the study, else that of the content, so that no two patients ever share one.
     """
     try:
-        content = _content(path)
-        identity = _identity(path) or f"content\n{content}".encode()
+        with local(path) as here:
+            content = _content(here.file)
+            identity = _identity(here.file) or f"content\n{content}".encode()
     except OSError:
         return None
     return Origin(hashed(identity, salt, "p"), content[:_DIGITS])
@@ -41,7 +43,8 @@ def key_of(path: str, salt: bytes) -> str | None:
     None if the file cannot be read.
     """
     try:
-        identity = _identity(path) or f"content\n{_content(path)}".encode()
+        with local(path) as here:
+            identity = _identity(here.file) or f"content\n{_content(here.file)}".encode()
     except OSError:
         return None
     return hashed(identity, salt, "p")

@@ -33,6 +33,7 @@ from dicomsort import __version__
 from dicomsort.dicom.copying import Hashing, Writable, copy_to, deflated
 from dicomsort.dicom.deflate import Inflated
 from dicomsort.dicom.header import DEFLATED, PIXEL_TAGS, plain_text, read_meta, sop_class, text
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import FileStamp
 from dicomsort.system.atomic import publish, temporary_for
 
@@ -345,10 +346,15 @@ class Original:
 
 @contextmanager
 def opened(path: str) -> Iterator[Original]:
-    """Yield the file, walked up to Pixel Data. Raises OSError, DamagedError."""
-    with open(path, "rb") as file:
+    """Yield the file, walked up to Pixel Data. Raises OSError, DamagedError.
+
+    path: the name of any source, see `inputs.names`.
+    """
+    with local(path) as here, open(here.file, "rb") as file:
         with telling_damage():
             original = Original(file)
+        if here.stamp is not None:
+            original.stamp = here.stamp
         yield original
 
 

@@ -21,6 +21,8 @@ from dicomsort.dicom.naming import Naming
 from dicomsort.dicom.other_files import reason_for
 from dicomsort.dicom.sop_classes import KNOWN_MODALITIES
 from dicomsort.dicom.wording import Codes, Wording
+from dicomsort.inputs.names import is_plain
+from dicomsort.inputs.sources import local
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.keys import hashed
 from dicomsort.system.retry import retry_transient
@@ -137,6 +139,13 @@ def _unreadable(error: OSError) -> Failure:
 
 
 def _stated(path: str, asked: Asked) -> Stated | Failure:
+    if is_plain(path):
+        return _stated_in(path, asked)
+    with local(path) as here:
+        return _stated_in(here.file, asked)
+
+
+def _stated_in(path: str, asked: Asked) -> Stated | Failure:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         facts = os.fstat(descriptor)

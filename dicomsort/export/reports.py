@@ -17,6 +17,7 @@ from dicomsort.export.instances import Image
 from dicomsort.export.placing import foreseen, found, guarded, put, write_whole
 from dicomsort.export.uids import uid_of
 from dicomsort.export.written import Left, Outcome, Written
+from dicomsort.inputs.sources import local
 from dicomsort.sorting.place import stamp_of
 
 KIND = "report"
@@ -66,9 +67,11 @@ def _identity(study: Study) -> Identity:
 def _described(study: Study, identity: Identity, planned: Written, folder: str) -> Outcome:
     images = []
     for image in study.images:
-        if image.stamp not in (None, stamp_of(image.path)):
-            return Left.CHANGED
-        header = read_for_report(image.path)
+        with local(image.path) as here:
+            now = here.stamp or stamp_of(here.file)
+            if image.stamp is not None and image.stamp.of_copy != now.of_copy:
+                return Left.CHANGED
+            header = read_for_report(here.file)
         images.append(Evaluated(header, tuple(_evaluations(image))))
     if any(str(one.image.get("StudyInstanceUID")) != study.uid for one in images):
         return Left.NO_UIDS

@@ -26,7 +26,7 @@ LINK = Failure(Status.NOT_DICOM, Reason.LINK_IN_ARCHIVE)
 SPECIAL = Failure(Status.NOT_DICOM, Reason.SPECIAL_FILE)
 
 
-class MemberDamagedError(Exception):
+class MemberDamagedError(OSError):
     """A member that does not unpack to what its archive says of it, or unpacks to too much.
 
     reason: MEMBER_DAMAGED or INFLATES.

@@ -1,5 +1,6 @@
 """One door to the bytes of any source by its name alone, for commands that come after the sorting."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -19,7 +20,6 @@ from dicomsort.inputs.archive_file import (
     Ended,
     Listing,
     Member,
-    MemberDamagedError,
     Streamed,
     kind_of,
     list_members,
@@ -53,8 +53,7 @@ class Here:
 def local(path: str) -> Iterator[Here]:
     """Have a source as a file on this disk while the block runs: the file itself, or a temporary one.
 
-    Raises FileNotFoundError if there is none of that name any more, OSError if it cannot be read, or
-    MemberDamagedError.
+    Raises FileNotFoundError if there is none of that name any more, or OSError if it cannot be read.
     """
     if names.is_plain(path) or os.path.exists(path):
         yield Here(path)
@@ -83,17 +82,24 @@ def bytes_of(path: str, held: Part | BinaryIO | None = None) -> Iterator[BinaryI
 def exists(path: str) -> bool:
     """Return whether there is a source of that name; what cannot be asked counts as gone."""
     try:
-        return os.path.exists(path) if names.is_plain(path) else stamp_of(path) is not None
-    except (OSError, DicomsortError, MemberDamagedError):
+        return os.path.exists(path) if names.is_plain(path) else bool(stamp_of(path))
+    except (OSError, DicomsortError):
         return False
 
 
-def stamp_of(path: str) -> FileStamp | None:
+def stamp_of(path: str) -> FileStamp:
     """Return the stamp of a source as it is now. Raises OSError, FileNotFoundError if it is gone."""
     if names.is_plain(path) or os.path.exists(path):
         return _stamp(os.stat(path))
     with tempfile.TemporaryDirectory(prefix="dicomsort-") as folder:
-        return _Search(folder).find(path).stamp
+        stamp = _Search(folder).find(path).stamp
+    if stamp is None:
+        raise _gone(path)
+    return stamp
+
+
+def _gone(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def _stamp(facts: os.stat_result) -> FileStamp:
@@ -125,7 +131,7 @@ class _Search:
                 return found
         if names.is_remote(path):
             return SourceFile(path, "", stamp=self._asked(path))
-        raise FileNotFoundError(path)
+        raise _gone(path)
 
     def _outer(self, path: str) -> SourceFile | None:
         if names.is_remote(path):
@@ -190,7 +196,7 @@ class _Search:
             with open(descriptor, "wb") as file:
                 return Here(target, store.fetch(path, 0, None, file))
         except FetchError as error:
-            raise FileNotFoundError(path) from error
+            raise _gone(path) from error
         finally:
             store.close()
 
@@ -200,7 +206,7 @@ class _Search:
             with tempfile.TemporaryFile(dir=self._folder) as nowhere:
                 return store.fetch(path, 0, 1 if store.in_parts else None, nowhere)
         except FetchError as error:
-            raise FileNotFoundError(path) from error
+            raise _gone(path) from error
         finally:
             store.close()
 

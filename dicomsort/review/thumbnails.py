@@ -12,6 +12,7 @@ from functools import partial
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import READING, ReadSettings
 from dicomsort.errors import DicomsortError
+from dicomsort.inputs.sources import stamp_of
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.review.picture_cache import Answer, RecentPictures, ThumbnailFolder
 from dicomsort.system.inbox import Inbox
@@ -112,12 +113,12 @@ class Pictures:
     def _wanted(self, subject: Subject, kind: str, full: bool = False) -> _Wanted | Failure:
         """Name a picture by all that it depends on; what was decided of a file may move, not change it."""
         try:
-            found = os.stat(subject.path)
+            found = stamp_of(subject.path)
         except FileNotFoundError:
             return Failure(Status.IO_ERROR, Reason.VANISHED)
         except (OSError, ValueError):
             return Failure(Status.IO_ERROR, Reason.UNREADABLE)
-        facts = (subject.name, found.st_size, found.st_mtime_ns, READING, kind, self._read)
+        facts = (subject.name, found.size, found.mtime_ns, READING, kind, self._read)
         digest = hashlib.blake2b(repr(facts).encode("utf-8", "backslashreplace"), digest_size=16)
         return _Wanted(digest.hexdigest(), subject.path, full)
 

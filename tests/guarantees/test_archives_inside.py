@@ -1,6 +1,5 @@
 """Files in archives: the same rows and copies as from the files themselves, each once, whatever happens."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -13,14 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import sort_once
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
 from program import inside
 from written import picture, write_dicom
 
-from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.names import MANIFEST
@@ -76,7 +74,7 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
 def packed(files: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     folder = tmp_path / "packed"
     folder.mkdir()
-    target = folder / request.param
+    target: Path = folder / request.param
     KINDS[request.param](files, target)
     return target
 
@@ -311,7 +309,8 @@ def test_a_killed_run_goes_on(
     source.mkdir()
     for number in range(4):
         KINDS[kind](files, source / f"{number}-{kind}")
-    words = ["classify", source, "--out", tmp_path / "out", "--model", small_model, "--keep-duplicates"]
+    words: list[str | Path] = ["classify", source, "--out", tmp_path / "out", "--keep-duplicates"]
+    words += ["--model", small_model]
     killed = subprocess.Popen(
         [sys.executable, "-m", "dicomsort", *map(str, words)], stderr=subprocess.DEVNULL
     )
@@ -329,47 +328,23 @@ def test_a_killed_run_goes_on(
     }
 
 
-def test_a_member_that_ends_its_process_costs_itself(
-    files: Path, tmp_path: Path, predictor: FixedPredictor
-) -> None:
-    """The worker may not have the memory for the pixels of one member; the stream goes on behind it."""
-    source = tmp_path / "in"
-    source.mkdir()
-    side, dicoms = 20_000, sorted(files.rglob("?.dcm"))
-    small = write_dicom(tmp_path / "huge.dcm", np.zeros((2, 2), np.uint16), Rows=side, Columns=side)
-    head = small.read_bytes().split(b"\xe0\x7f\x10\x00")[0]
-    head += b"\xe0\x7f\x10\x00OW\0\0" + (2 * side * side).to_bytes(4, "little")
-    with tarfile.open(source / "b.tar.gz", "w:gz", compresslevel=1) as archive:
-        for path in dicoms[:3]:
-            archive.add(path, path.name)
-        info = tarfile.TarInfo("huge.dcm")
-        info.size = len(head) + 2 * side * side
-        archive.addfile(info, io.BufferedReader(Zeros(head, info.size)))
-        for path in dicoms[3:]:
-            archive.add(path, path.name)
-    run = settings(
-        source,
-        tmp_path / "out",
-        pool=PoolSettings(2, 20, memory_bytes=900 << 20),
-        read=ReadSettings(max_pixels=1 << 31),
-    )
-    summary = sort(run, predictor)
-    assert rows(tmp_path / "out")[f"{source / 'b.tar.gz'}!/huge.dcm"]["reason"] == Reason.WORKER_DIED
-    assert (summary.found, summary.statuses[Status.SORTED]) == (2 + len(dicoms), len(dicoms))
-
-
-class Zeros(io.RawIOBase):
-    """Some bytes, and then zeros."""
-
-    def __init__(self, head: bytes, size: int) -> None:
-        self._head, self._left = head, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        some = min(len(buffer), self._left)
-        head, self._head = self._head[:some], self._head[some:]
-        buffer[:some] = head + bytes(some - len(head))
-        self._left -= some
-        return some
+@pytest.mark.parametrize("packed", ["deflated.zip", "plain.tar", "packed.tar.gz"], indirect=True)
+def test_members_that_end_or_hang_their_process_cost_themselves(packed: Path, tmp_path: Path) -> None:
+    disasters = {"segfault": "crash", "hang": "timeout", "abort": "crash"}
+    files = tmp_path / "files"
+    files.mkdir()
+    for number in range(6):
+        write_dicom(files / f"{number}.dcm", picture(number), SOPInstanceUID=f"1.2.{number + 1}")
+    for number, name in enumerate(disasters):
+        write_dicom(files / f"{name}.{number}.dcm", picture(number))
+    packed.unlink()
+    KINDS[packed.name](files, packed)
+    words = [sys.executable, sort_once.__file__, str(packed), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.SOME_FAILED, done.stderr
+    found = told(tmp_path / "out", f"{packed}!/")
+    assert {name: row["status"] for name, row in found.items()} == {
+        **{f"{number}.dcm": "sorted" for number in range(6)},
+        **{f"{name}.{number}.dcm": disasters[name] for number, name in enumerate(disasters)},
+    }
+    assert rows(tmp_path / "out")[str(packed)]["reason"] == Reason.ARCHIVE_READ

@@ -11,25 +11,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs.named import Shard
+from dicomsort.inputs.work import Work
 from dicomsort.model.bundle import Bundle, NetworkSpec
 from dicomsort.model.heads import Head
-from dicomsort.outcome import Action, Failure, ReadImage, SourceFile
-from dicomsort.sorting import pipeline
+from dicomsort.outcome import Action, Failure, Part, ReadImage, SourceFile
+from dicomsort.sorting import pipeline, reading
 from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.reading import HowToRead
 from dicomsort.system.worker_pool import PoolSettings
 
 LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
-_read_found = pipeline._read_found
+_as_it_is = reading._reading
 
 
 class Predictor:
@@ -44,10 +44,14 @@ class Predictor:
         return np.asarray(-np.abs(bright - np.linspace(20, 200, len(LABELS))[None]) / 10, np.float32)
 
 
-def meet_disaster(
-    found: SourceFile, canvases: Sequence[Preprocessing], settings: ReadSettings
-) -> ReadImage | Failure:
-    """Read a file, but for those that are named after what happens."""
+def do(work: Work, how: HowToRead) -> Any:
+    """Do a piece of work, but for files that are named after what happens."""
+    reading._reading = meet_disaster
+    return reading.do(work, how)
+
+
+def meet_disaster(found: SourceFile, how: HowToRead, held: Part | BinaryIO | None) -> ReadImage | Failure:
+    """Read a file, or let happen what it is named after."""
     kind = Path(found.path).name.split(".")[0]
     if kind == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -57,12 +61,12 @@ def meet_disaster(
         time.sleep(600)
     elif kind == "hog":
         np.ones(8 << 30, np.uint8)
-    return _read_found(found, canvases, settings)
+    return _as_it_is(found, how, held)
 
 
 def main() -> int:
     """Sort, and return the exit code."""
-    pipeline._read_found = meet_disaster
+    vars(pipeline)["do"] = do
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
     shard = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
     pool = PoolSettings(2, timeout=3.0)

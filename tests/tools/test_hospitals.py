@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import candidates
+import hospitals
 import numpy as np
 import pytest
-import hospitals
 import told
 from candidates import Run
 
