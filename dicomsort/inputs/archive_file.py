@@ -125,10 +125,10 @@ def _members_in(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tic
     if is_tar(stream.peek(BLOCK)[:BLOCK]):
         yield from _walked(Stream(stream), unpacking)
     else:
-        yield from _single(stream, unpacking, name)
+        yield from _single(cast("BinaryIO", stream), unpacking, name)
 
 
-def _single(stream: io.BufferedReader, unpacking: Unpacking, name: str) -> Iterator[Streamed | Tick | Ended]:
+def _single(stream: BinaryIO, unpacking: Unpacking, name: str) -> Iterator[Streamed | Tick | Ended]:
     own = _SUFFIX.sub("", os.path.basename(name))
     with _as_file(Held(stream, None, lambda _: _check(unpacking))) as data:
         yield Streamed(Member(name_of(os.fsencode(own)), 0), data)

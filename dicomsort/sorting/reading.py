@@ -1,5 +1,6 @@
 """What a worker does with what it is handed: read a file, look into an archive, go through one."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -89,8 +90,17 @@ def _left(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: 
     """Leave the bytes of a radiograph that will be placed where the main process finds them."""
     if isinstance(reading, Failure) or not how.leaves:
         return Read(found, reading)
+    return _behind(found, reading, data, how)
+
+
+def _behind(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: HowToRead) -> Read:
+    """Leave bytes, or say that there is no room for them. Raises MemberDamagedError."""
+    from dicomsort.inputs.archive_file import MemberDamagedError  # noqa: PLC0415
+
     try:
         return Read(_left_behind(found, data, how), reading)
+    except MemberDamagedError:
+        raise
     except OSError:
         return Read(found, Failure(Status.IO_ERROR, Reason.TARGET_DONE))
 
@@ -107,7 +117,11 @@ def _leave(data: BinaryIO, how: HowToRead) -> Part:
     target = Incoming(how.incoming).new()
     data.seek(0)
     with open(target, "xb") as file:
-        shutil.copyfileobj(data, file, _CHUNK)
+        try:
+            shutil.copyfileobj(data, file, _CHUNK)
+        except OSError:
+            os.unlink(target)
+            raise
         return Part(target, size=file.tell())
 
 
@@ -176,8 +190,5 @@ def _passing(found: SourceFile, one: "Streamed", work: ToGoThrough, how: HowToRe
     reading = _reading(found, how, one.data)
     opens = how.archives and not work.inner
     if isinstance(reading, Failure) and reading.reason is Reason.ARCHIVE and opens:
-        try:
-            return Read(_left_behind(found, one.data, how), reading)
-        except OSError:
-            return Read(found, Failure(Status.IO_ERROR, Reason.TARGET_DONE))
+        return _behind(found, reading, one.data, how)
     return _left(found, reading, one.data, how)

@@ -1,4 +1,4 @@
-"""A large radiograph that is torn in its archive: it may be read, but what cannot be kept is not called sorted."""
+"""A large radiograph that is torn in its archive: what cannot be kept is not called sorted."""
 
 import gzip
 from pathlib import Path
@@ -18,10 +18,9 @@ from dicomsort.sorting.pipeline import sort
 def torn(tmp_path: Path) -> Path:
     """An archive of a small radiograph and one of 20 MB that ends behind its middle frame, of noise."""
     frames = np.random.default_rng(0).integers(0, 4000, (10, 1000, 1000), np.uint16)
-    shape = {"Rows": 1000, "Columns": 1000, "NumberOfFrames": 10, "SOPInstanceUID": "1.2.3"}
-    large = write_dicom(tmp_path / "large.dcm", frames, **shape).read_bytes()
+    large = write_dicom(tmp_path / "large.dcm", frames, Rows=1000, Columns=1000, NumberOfFrames=10)
     small = write_dicom(tmp_path / "small.dcm", picture(1)).read_bytes()
-    data = gzip.compress(tarred({"small.dcm": small, "large.dcm": large}), 1)
+    data = gzip.compress(tarred({"small.dcm": small, "large.dcm": large.read_bytes()}), 1)
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "a.tar.gz"
     path.write_bytes(data[: len(data) * 9 // 10])

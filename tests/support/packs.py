@@ -33,6 +33,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+
 Files = Mapping[str, bytes]
 
 
@@ -68,6 +69,14 @@ def tarred(files: Files, layout: int = tarfile.GNU_FORMAT) -> bytes:
             archive.addfile(info, io.BytesIO(data))
     return sink.getvalue()
 
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd.compress,
+}
+"""What packs a stream, by the usual ends of names."""
 
 MAKERS: dict[str, Callable[[Files], bytes]] = {
     "stored.zip": lambda files: zipped(files, zipfile.ZIP_STORED),
