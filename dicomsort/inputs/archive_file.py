@@ -25,7 +25,7 @@ from dicomsort.inputs.members import (
     Tick,
     name_of,
 )
-from dicomsort.inputs.packed import Held, Unpacking, unpacked
+from dicomsort.inputs.packed import Held, Unpacking, is_whole, unpacked
 from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, is_tar, list_tar
 from dicomsort.inputs.zip_file import ends_as_zip, list_zip
 from dicomsort.outcome import Reason
@@ -38,6 +38,7 @@ __all__ = [
     "Streamed",
     "Tick",
     "is_document",
+    "is_whole",
     "kind_of",
     "list_members",
     "stream_members",

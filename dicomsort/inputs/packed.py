@@ -442,6 +442,15 @@ def _at_once(packed: bytes, part: Part) -> bytes | None:
     return data if len(data) == part.size and crc32(data) == part.crc else None
 
 
+def is_whole(part: Part) -> bool:
+    """Return whether a member that is not packed has the checksum that its archive says. Raises OSError."""
+    crc, buffer = 0, bytearray(_PIECE)
+    with window(part.file, part.start, part.length) as file:
+        while got := cast("io.BufferedReader", file).readinto(buffer):
+            crc = crc32(memoryview(buffer)[:got], crc)
+    return crc == part.crc
+
+
 def unpacked(part: Part) -> BinaryIO:
     """Return a part of an archive, unpacked and seekable; inflated only as far as it is read.
 
