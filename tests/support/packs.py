@@ -22,6 +22,7 @@ from dicomsort.inputs.archive_file import (
     Member,
     MemberDamagedError,
     Streamed,
+    is_whole,
     kind_of,
     list_members,
     stream_members,
@@ -56,7 +57,7 @@ def zipped(files: Files, method: int = zipfile.ZIP_DEFLATED, *, streamed: bool =
     sink = _OneWay() if streamed else io.BytesIO()
     with zipfile.ZipFile(cast("BinaryIO", sink), "w", method) as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     return bytes(sink.data) if isinstance(sink, _OneWay) else sink.getvalue()
 
 
@@ -201,6 +202,8 @@ def listed(path: Path, kind: str, most: int = 5000) -> Iterator[Listing]:
 def _content(member: Member) -> bytes | None:
     if member.part is None:
         return None
+    if member.part.crc is not None and not member.part.packing and not is_whole(member.part):
+        return None
     with unpacked(member.part) as file:
         return _all_of(file.read)
 
@@ -222,7 +225,7 @@ def by_unzip(path: Path, folder: Path) -> set[bytes]:
 
 def by_tar(path: Path, folder: Path) -> set[bytes]:
     """Return the files that GNU tar takes out of a tar, packed or not."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     how = {".gz": "-z", ".bz2": "-j", ".xz": "-J", ".zst": "--zstd"}.get(path.suffix, "-p")
     words: list[str | Path] = ["tar", how, "-xf", path, "-C", folder]
     subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
