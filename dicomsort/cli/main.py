@@ -21,6 +21,7 @@ from dicomsort.cli import (
     send,
     train,
 )
+from dicomsort.cli import label as label_command
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
@@ -157,6 +158,7 @@ def classify(
         bool, typer.Option("--no-archives", help="Do not look into ZIP, tar, gz, bz2, xz and zst files.")
     ] = False,
     query: pacs.Query = None,
+    write_back: label_command.WriteBack = None,
     connections: Connections = REMOTE.connections,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failures of an earlier run again.")
@@ -207,6 +209,7 @@ def classify(
             ),
         )  # fmt: skip
         report_commands.check(report, shard)
+        label_command.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
         timing = watching.timing_of(
             watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
@@ -223,7 +226,8 @@ def classify(
         console.report_hints(tally.hints)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
-        raise typer.Exit(tally.exit_code)
+        marked = label_command.after(write_back, out, quiet or json)
+        raise typer.Exit(tally.exit_code or marked)
 
 
 @app.command()
@@ -298,6 +302,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 _COMMANDS = (
     *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
+    label_command,
     *(train, evaluate, inspect, model_commands),
 )
 for _commands in _COMMANDS:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs.multipart import NoPartError, boundary_of, first_part, media_type
-from dicomsort.inputs.names import without_secrets
+from dicomsort.inputs.names import place_in_pacs, without_secrets
 from dicomsort.inputs.pacs_requests import NO_ANSWER, NO_TRUST, TOO_SLOW, CutOffError, Response, Web, WebError
 from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(
 _JSON = {"Accept": "application/dicom+json"}
 _AS_STORED = {
     "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
-    "Accept-Encoding": "identity",  # a server would deflate for ten times as long as it sends
+    "Accept-Encoding": "identity",  # Orthanc deflates for several times as long as it sends
 }
 _LISTS, _FEWEST_TRIES = 8, 2
 _MOST_JSON = 1 << 26
@@ -78,7 +78,7 @@ class Address:
         if parts.username is not None or parts.password is not None:
             raise UsageError(
                 f"'{_shown(name)}': leave user and password out of the address, they would stay in lists of "
-                "processes; put them into ~/.netrc (see docs/how-to/sources.md)"
+                "processes; put them into ~/.netrc (see docs/how-to/pacs.md)"
             )
         if parts.query or parts.fragment:
             raise UsageError(
@@ -130,9 +130,6 @@ class DicomWeb:
         What the server says of an instance's SOP class and modality may show that it is no radiograph: then
         it has a failure already, and is not fetched. A study that cannot be listed comes as one failure.
         """
-        if self._root.instance:
-            yield self._source(self._root)
-            return
         seen = set[int]()
         with closing(self._listings()) as listings:
             for listing in listings:
@@ -173,6 +170,9 @@ class DicomWeb:
 
     def _listed(self, place: Address, first: bool = False) -> list[SourceFile]:
         query = {key: value for key, value in self._settings.query.items() if first or key not in _OF_STUDIES}
+        alone = place.instance
+        if alone:
+            query, place = {"SOPInstanceUID": alone}, replace(place, instance="")
         query["includefield"] = ",".join(_RETURNED.values())
         url, tries = f"{place.url}/instances", _FEWEST_TRIES if first else None
         try:
@@ -180,12 +180,13 @@ class DicomWeb:
                 self._found(place, found)
                 for asked in _each(query)
                 for found in self._pages(url, asked, tries)
+                if alone in ("", found["SOPInstanceUID"])
             ]
         except _ListingError as error:
             if first or error.status <= NO_ANSWER:
                 raise
             failure = Failure(Status.IO_ERROR, Reason.REMOTE)
-            return [SourceFile(place.name, _relpath(place), failure)]
+            return [SourceFile(place.name, place_in_pacs(place.name), failure)]
 
     def _pages(self, url: str, query: Mapping[str, str], tries: int | None = None) -> Iterator[Attributes]:
         """Yield what matches, page by page. Raises UsageError if the server gives no list.
@@ -226,7 +227,7 @@ class DicomWeb:
 
     @staticmethod
     def _source(address: Address, failure: Failure | None = None) -> SourceFile:
-        return SourceFile(address.name, _relpath(address), failure, stamp=_stamp(address))
+        return SourceFile(address.name, place_in_pacs(address.name), failure, stamp=_stamp(address))
 
     # Fetching
 
@@ -329,16 +330,6 @@ def _attributes(content: bytes) -> list[Attributes]:
 def _first(match: Mapping[str, Any], tag: str) -> str:
     values = match.get(tag, {}).get("Value") or [""]
     return str(values[0]).strip(" \0") if isinstance(values, list) else ""
-
-
-def _relpath(address: Address) -> str:
-    uids = [
-        re.sub(r"[^0-9A-Za-z._-]", "_", uid)
-        for uid in (address.study, address.series, address.instance)
-        if uid
-    ]
-    parts = ["__" if uid.strip(".") == "" else uid for uid in uids]
-    return "/".join(parts) + ".dcm" * bool(address.instance)
 
 
 def _stamp(address: Address, size: int = 0) -> FileStamp:

@@ -8,10 +8,11 @@ are `s3://bucket/key`, instances `dicomweb+https://host/base/studies/1.2/series/
 import os
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
 _MARK = re.compile(r"!([1-9][0-9]*)?/")
+_IN_PACS = re.compile(r"/studies/([^/]+)(?:/series/([^/]+)(?:/instances/([^/]+))?)?/?$")
 _UP = "__"
 """What stands in a member's name for a step out of its folder."""
 
@@ -24,6 +25,19 @@ def is_remote(path: str) -> bool:
 def is_pacs(path: str) -> bool:
     """Return whether a name is that of a PACS, or of an instance there."""
     return path.startswith(("dicomweb+http://", "dicomweb+https://"))
+
+
+def place_in_pacs(path: str) -> str:
+    """Return where an instance, a series or a study of a PACS goes: `STUDY/SERIES/INSTANCE.dcm`, by UIDs.
+
+    Empty if the name is of none of them.
+    """
+    found = _IN_PACS.search(path)
+    if found is None:
+        return ""
+    uids = [re.sub(r"[^0-9A-Za-z._-]", "_", unquote(uid)) for uid in found.groups() if uid]
+    safe = ["__" if not uid.strip(".") else uid for uid in uids]
+    return "/".join(safe) + ".dcm" * (len(safe) == 3)
 
 
 def is_plain(path: str) -> bool:

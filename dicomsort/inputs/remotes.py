@@ -62,6 +62,8 @@ class Remotes:
 def relative_to(root: Root, path: str) -> str | None:
     """Return a remote file's path as its store yields it below a root; None if it does not lie there."""
     base = root.path.rstrip("/")
+    if names.is_pacs(path) and f"{path}/".startswith(f"{base}/"):
+        return "/".join(filter(None, (root.name, names.place_in_pacs(path))))
     if path == base:
         return "/".join(filter(None, (root.name, names.base_name(path))))
     if not path.startswith(f"{base}/"):

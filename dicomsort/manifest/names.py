@@ -23,10 +23,16 @@ SENT = "sent.csv"
 HEALTH = "health.json"
 """How a run with --watch is: see `sorting.health`."""
 
+WRITTEN_BACK = "labeled.csv"
+"""What `dicomsort label` has put into an Orthanc: see `transfer.write_back`."""
+
 OWN_FOLDER = ".dicomsort"
 """What can be made again, such as thumbnails."""
 
-_FILES = (MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE, SENT, HEALTH)
+_FILES = (
+    *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
+    *(SENT, WRITTEN_BACK, HEALTH),
+)
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 

@@ -1,5 +1,6 @@
 """Files sent to an application entity, in the transfer syntax that they have (C-STORE: PS3.4 annex B)."""
 
+import socket
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2
 _CONNECT, _FIRST_PAUSE = 10.0, 0.25  # seconds
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # the bytes of the file, not what pydicom would make of them
+_AGAIN = "see to it, and run the same command again"
 Context = tuple[str, str]
 
 
@@ -26,6 +28,7 @@ class CStore:
         self._entity, self._settings, self._title = entity, settings, title
         self._own = threading.local()
         self._lock, self._closed = threading.Lock(), threading.Event()
+        self._is_there = False
         self._wanted: dict[Context, None] = {}
         self._open: list[Association] = []
 
@@ -41,6 +44,7 @@ class CStore:
     def send(self, path: str, what: Whole) -> Answer | Left:
         """Send a file as it is; see `Peer`."""
         context, why = (what.sop_class, what.syntax), ""
+        self._check_is_there()
         for pause in (_FIRST_PAUSE * 2**number for number in range(self._settings.tries)):
             association = self._association(context)
             if not association.is_established:
@@ -56,7 +60,19 @@ class CStore:
                 why = "does not answer any more"
             self._drop(association)
             self._closed.wait(pause)
-        raise PeerLostError(f"'{self.name}' {why}: see to it, and run the same command again")
+        raise PeerLostError(f"'{self.name}' {why}: {_AGAIN}")
+
+    def _check_is_there(self) -> None:
+        """Raise PeerLostError unless something listens there, once; pynetdicom leaves sockets open if not."""
+        with self._lock:
+            if self._is_there:
+                return
+            try:
+                address = self._entity.host, self._entity.port
+                socket.create_connection(address, min(self._settings.timeout, _CONNECT)).close()
+            except OSError:
+                raise PeerLostError(f"'{self.name}' does not answer: {_AGAIN}") from None
+            self._is_there = True
 
     @property
     def _refuses(self) -> str:

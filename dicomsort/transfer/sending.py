@@ -1,10 +1,10 @@
 """Files of a folder in, files in a PACS out: only whole ones, and each once."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dicomsort.dicom import isolation
@@ -16,6 +16,7 @@ from dicomsort.transfer.answers import Answer, Left
 from dicomsort.transfer.candidates import Candidate, Chosen, candidates
 from dicomsort.transfer.journal import STORED, Entry, Journal, journal
 from dicomsort.transfer.peer import Peer
+from dicomsort.transfer.several import several
 
 Step = Callable[[], None]
 _LOST = {Status.CRASH: Left.WORKER_DIED, Status.TIMEOUT: Left.TOO_SLOW}
@@ -59,7 +60,8 @@ def send(peer: Peer, settings: SendSettings, step: Step = lambda: None) -> Sent:
     with journal(settings.folder, peer.name, settings.dry_run) as entries:
         found = _new(candidates(settings.folder, settings.chosen, done.left), entries, done, step)
         with closing(isolation.read_all(_judged, found, settings.pool)) as judged:
-            for candidate, outcome in _sent(judged, peer, settings):
+            answered = partial(_answered, peer=peer, dry_run=settings.dry_run)
+            for (candidate, _), outcome in several(answered, judged, settings.connections):
                 step()
                 _take(candidate, outcome, entries, done)
     return done
@@ -82,32 +84,15 @@ Judged = tuple[Candidate, Whole | Failure]
 Outcome = tuple[Whole, Answer | Left] | Left | None
 
 
-def _sent(
-    judged: Iterator[Judged], peer: Peer, settings: SendSettings
-) -> Iterator[tuple[Candidate, Outcome]]:
-    """Yield what becomes of each file, several of which are on their way at a time; None in a dry run."""
-    waiting: deque[tuple[Candidate, Future[Outcome]]] = deque()
-    threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="send")
-    try:
-        for candidate, what in judged:
-            if isinstance(what, Failure):
-                yield candidate, _why_not(what)
-            elif settings.dry_run:
-                yield candidate, None
-            else:
-                waiting.append((candidate, threads.submit(_answered, candidate, what, peer)))
-            while len(waiting) > 2 * settings.connections:
-                one, future = waiting.popleft()
-                yield one, future.result()
-        for one, future in waiting:
-            yield one, future.result()
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
-def _answered(candidate: Candidate, what: Whole, peer: Peer) -> Outcome:
+def _answered(one: Judged, peer: Peer, dry_run: bool) -> Outcome:
+    """Send a file if it is whole; None in a dry run."""
+    candidate, what = one
+    if isinstance(what, Failure):
+        return _why_not(what)
     if what.stamp != candidate.stamp:
         return Left.CHANGED
+    if dry_run:
+        return None
     try:
         return what, peer.send(candidate.path, what)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from committed import ARCHIVE, committed, expected_rows
@@ -17,7 +18,7 @@ from dicomsort.outcome import Failure, Reason, Status
 UIDS = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4"}
 
 
-def made(path: Path, syntax: str = ExplicitVRLittleEndian, **elements: object) -> Path:
+def made(path: Path, syntax: str = ExplicitVRLittleEndian, **elements: Any) -> Path:
     return write_dicom(path, picture(0), syntax, **{**UIDS, **elements})
 
 
@@ -75,7 +76,9 @@ def _set_length(sequence: Sequence, undefined: bool) -> None:
 
 @pytest.mark.parametrize("missing", ["StudyInstanceUID", "SeriesInstanceUID"])
 def test_without_its_uids_it_has_no_place_in_a_pacs(missing: str, tmp_path: Path) -> None:
-    assert isinstance(whole(str(made(tmp_path / "a.dcm", **{missing: None}))), Failure)
+    assert isinstance(
+        whole(str(made(tmp_path / "a.dcm", ExplicitVRLittleEndian, **{missing: None}))), Failure
+    )
 
 
 def test_the_meta_group_has_to_agree(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,16 @@ def test_killed_in_the_middle_each_instance_has_one_row_and_the_same_command_goe
             )
             server.ask("/instances", path.read_bytes())
         out = tmp_path / "out"
-        words = ["classify", address(server), "--out", out, *MODEL, "--action", "none", "--retry-failed"]
+        words: list[str | Path] = [
+            "classify",
+            address(server),
+            "--out",
+            out,
+            *MODEL,
+            "--action",
+            "none",
+            "--retry-failed",
+        ]
         begun = subprocess.Popen(
             [sys.executable, "-m", "dicomsort", *map(str, words)], stderr=subprocess.PIPE
         )
@@ -268,3 +278,29 @@ class TestTarget:
                 peer.send(str(path), what)
             peer.close()
             assert 0 < server.count() <= len(good)
+
+
+def test_a_version_without_labels_gets_metadata_and_gives_it_up_again(tmp_path: Path, held: Path) -> None:
+    with orthanc(tmp_path / "orthanc", dicomweb=True) as server:
+        for path in held.iterdir():
+            server.ask("/instances", path.read_bytes())
+        out = tmp_path / "out"
+        words = ("--query", "Modality=CR", "--action", "none", "--write-back", "labels")
+        ran = command("classify", address(server), "--out", out, *MODEL, *words)
+        assert ran.code in (0, 3), ran.err
+        sorted_ones = {
+            row["sop_instance_uid"]: row["label"] for row in rows(out).values() if row["status"] == "sorted"
+        }
+        assert len(sorted_ones) > 3
+        metadata = {uid: _metadata(server, uid) for uid in by_uid(out)}
+        assert {uid: mark for uid, mark in metadata.items() if mark} == {
+            uid: f"dicomsort-{label}" for uid, label in sorted_ones.items()
+        }
+        assert command("label", out, "--undo", "--json").json["labeled"] == len(sorted_ones)
+        assert not any(_metadata(server, uid) for uid in by_uid(out))
+
+
+def _metadata(server: Orthanc, uid: str) -> str:
+    name = json.loads(server.ask("/tools/lookup", uid.encode()))[0]["ID"]
+    numbers = json.loads(server.ask(f"/instances/{name}/metadata"))
+    return server.ask(f"/instances/{name}/metadata/7310").decode() if "7310" in numbers else ""

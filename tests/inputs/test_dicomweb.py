@@ -82,10 +82,12 @@ class TestFinding:
 
     def test_a_study_or_a_series_or_an_instance_alone(self) -> None:
         held = [Held("1", "1.1", "1.1.1"), Held("1", "1.2", "1.2.1"), Held("2", "2.1", "2.1.1")]
+        held.append(Held("2", "2.1", "2.1.2"))
         assert uids(found(StubPacs(held), below="/studies/1")) == ["1.1.1", "1.2.1"]
         assert uids(found(StubPacs(held), below="/studies/1/series/1.2")) == ["1.2.1"]
-        assert uids(found(StubPacs(held), below="/studies/1/series/1.2/instances/1.2.1")) == ["1.2.1"]
-        assert len(found(StubPacs(held), below="/studies/")) == 3
+        assert uids(found(StubPacs(held), below="/studies/2/series/2.1/instances/2.1.2")) == ["2.1.2"]
+        assert uids(found(StubPacs(held), below="/studies/2/series/2.1/instances/9")) == []
+        assert len(found(StubPacs(held), below="/studies/")) == 4
 
     def test_uids_that_are_none_lead_nowhere_else(self) -> None:
         odd = Held("1", "../..", "a/b?c=d#e", b"odd")
