@@ -212,7 +212,7 @@ def object_store(files: Path) -> Iterator[tuple[int, dict[str, str], int]]:
         try:
             wait_for(port)
             urllib.request.urlopen(
-                urllib.request.Request(f"http://127.0.0.1:{port}/bench", method="PUT")  # noqa: S310
+                urllib.request.Request(f"http://127.0.0.1:{port}/bench", method="PUT")
             ).close()
             store = S3Store(
                 "bench", endpoint=f"http://127.0.0.1:{port}", client_options={"allow_http": True},

@@ -35,7 +35,7 @@ class Wanted:
 class Headers:
     """What headers state, by the place of the image; what many have in common is kept once.
 
-    read: how many were looked for. failed: how many of them could not be read.
+    read: how many were looked for. failed: how many of them could not be read; a picture has none.
     """
 
     def __init__(self, images: int) -> None:
@@ -51,7 +51,7 @@ class Headers:
         self.read += 1
         if isinstance(found, Failure):
             self._which[at] = _NOT_READ
-            self.failed += found.reason is not Reason.CHANGED
+            self.failed += found.reason not in (Reason.CHANGED, Reason.PICTURE)
             return
         shared = _SHARED(found)
         number = self._known.setdefault(shared, len(self._stated))

@@ -69,8 +69,9 @@ _BUFFER = 1 << 18
 def kind_of(start: bytes, file: BinaryIO) -> str:
     """Return which kind of archive an open file is: one of LISTED or STREAMED, or "" if it is not opened.
 
-    start: its first 512 bytes. A zip may also be known by its end, if something stands in front. Not opened are 7z, rar, iso, lz4 and compress, and documents and programs
-    that are zip files inside (docx, odt, epub, jar).
+    start: its first 512 bytes. A zip may also be known by its end, if something stands in front. Not
+    opened are 7z, rar, iso, lz4 and compress, and documents and programs that are zip files inside (docx,
+    odt, epub, jar).
     """
     if is_document(start):
         return ""
@@ -86,7 +87,7 @@ def kind_of(start: bytes, file: BinaryIO) -> str:
 
 
 def is_document(start: bytes) -> bool:
-    """Return whether a zip's first member, by its local file header, is that of a document (APPNOTE 4.3.7)."""
+    """Return whether a zip's first member is that of a document, by its local header (APPNOTE 4.3.7)."""
     return start.startswith(b"PK\x03\x04") and start[30:].startswith(_DOCUMENTS)
 
 
@@ -124,19 +125,27 @@ def _members_in(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tic
     if is_tar(stream.peek(BLOCK)[:BLOCK]):
         yield from _walked(Stream(stream), unpacking)
     else:
-        data = Held(stream, None, lambda _: _check(unpacking))
-        yield Streamed(
-            Member(_SUFFIX.sub("", name_of(os.fsencode(os.path.basename(name)))), 0), _as_file(data)
-        )
-        while stream.read(BETWEEN_TICKS // 2):
-            yield Tick()
-        yield Ended(unpacking.damage)
+        yield from _single(stream, unpacking, name)
+
+
+def _single(stream: io.BufferedReader, unpacking: Unpacking, name: str) -> Iterator[Streamed | Tick | Ended]:
+    own = _SUFFIX.sub("", os.path.basename(name))
+    with _as_file(Held(stream, None, lambda _: _check(unpacking))) as data:
+        yield Streamed(Member(name_of(os.fsencode(own)), 0), data)
+    while stream.read(BETWEEN_TICKS // 2):
+        yield Tick()
+    yield Ended(unpacking.damage)
 
 
 def _walked(front: Stream, unpacking: Unpacking) -> Iterator[Streamed | Tick | Ended]:
     walk = Walk(front)
     for met in walk:
-        yield met if isinstance(met, Tick) else _streamed(met, front, unpacking)
+        if isinstance(met, Tick):
+            yield met
+        else:
+            streamed = _streamed(met, front, unpacking)
+            with streamed.data:
+                yield streamed
     yield Ended(unpacking.damage or walk.damage)
 
 

@@ -30,12 +30,17 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 _CHUNK = 1 << 20
-_NO_BUCKET = "404 Not Found"
+_NOT_FOUND = "404 Not Found"
 _BEYOND_END = "416 Range Not Satisfiable"
 _NO_CREDENTIALS = "Error performing token request"
 _KEPT = timedelta(minutes=5)
 """How long obstore keeps credentials before it asks again; botocore renews those that end."""
+_CONNECT = timedelta(seconds=5)
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+_DENIED = "access is denied: check the credentials and their permission to list"
+_ODD_KEY = "a key with an empty part, '.' or '..' lies there, which only s3:// can name: name other folders"
+_NO_SUCH_BUCKET = "there is no such bucket"
+_NO_LIST = "no list is to be had: check address, network and credentials"
 
 
 class Bucket(Protocol):
@@ -74,7 +79,7 @@ class S3Bucket:
             client_options=_client(settings, account.certificates),
             retry_config=_no_retries(),
         )
-        self.below, self.close = account.entries, account.close
+        self.below = account.entries
 
     def at(self, key: str) -> Iterator[Entry]:
         """Yield the object with a key; of all that begin so it is the first."""
@@ -84,7 +89,15 @@ class S3Bucket:
         """Return what asks for bytes: of a key that obstore cannot say, by a signed address."""
         if is_path(key):
             return partial(_ask, self._store, key)
-        return self._web.ask(self._account.link_to(key))
+        return partial(self._ask_by_link, key)
+
+    def _ask_by_link(self, key: str, start: int, stop: int, etag: str) -> Answer:
+        return self._web.ask(self._account.link_to(key))(start, stop, etag)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._account.close()
+        self._web.close()
 
 
 def _credentials(account: Account) -> "S3Credential":
@@ -100,7 +113,8 @@ class CloudBucket:
     """A bucket of Google Cloud Storage, or a container of Azure Blob Storage."""
 
     def __init__(self, scheme: str, name: str, settings: RemoteSettings) -> None:
-        self._told = partial(_told, f"{scheme}://{name}")
+        self._place, self._in_order = f"{scheme}://{name}", scheme == "gs"
+        self._told = partial(_told, self._place)
         make = partial(_STORES[scheme], name, client_options=_client(settings))
         with self._told():
             public = _is_public(make(retry_config=_no_retries()))
@@ -116,7 +130,21 @@ class CloudBucket:
             return
 
     def below(self, prefix: str) -> Iterator[Entry]:
-        """Yield the objects below a folder."""
+        """Yield the objects below a folder.
+
+        obstore lists `x/` and `/x` as `x` (findings/obstore-leading-slash.sh). The one is most often the
+        marker of a folder, which is passed over; the other shows in Google's store by the order of keys.
+        """
+        last = ""
+        for entry in self._entries(prefix):
+            if entry.size == 0 and (entry.key == last or not any(self.at(entry.key))):
+                continue
+            if self._in_order and entry.key <= last:
+                raise UsageError(f"{escape(self._place)}: {_ODD_KEY}")
+            last = entry.key
+            yield entry
+
+    def _entries(self, prefix: str) -> Iterator[Entry]:
         with self._told():
             for page in self._listed.list(prefix or None, chunk_size=1000):
                 yield from map(_entry, page)
@@ -149,7 +177,7 @@ def _client(settings: RemoteSettings, certificates: str | None = None) -> "Clien
     most = timedelta(seconds=settings.timeout)
     options: ClientConfig = {
         "allow_http": True,
-        "connect_timeout": most,
+        "connect_timeout": min(most, _CONNECT),
         "read_timeout": most,
         "timeout": timedelta(seconds=time_for_piece(settings)),
         "pool_max_idle_per_host": str(settings.connections),
@@ -175,23 +203,14 @@ def _retries(settings: RemoteSettings) -> "RetryConfig":
 @contextmanager
 def _told(place: str) -> Iterator[None]:
     """Say in words why a store does not list. Its own message may quote a header or a token."""
-    denied = "access is denied: check the credentials and their permission to list"
     try:
         yield
     except _REFUSED:
-        raise UsageError(f"{escape(place)}: {denied}") from None
+        raise UsageError(f"{escape(place)}: {_DENIED}") from None
     except exceptions.InvalidPathError:
-        why = (
-            "a key with an empty part, '.' or '..' lies there, which only s3:// can name: name other folders"
-        )
-        raise UsageError(f"{escape(place)}: {why}") from None
+        raise UsageError(f"{escape(place)}: {_ODD_KEY}") from None
     except exceptions.BaseError as error:
-        gone = _NO_BUCKET in str(error)
-        why = (
-            "there is no such bucket"
-            if gone
-            else "no list is to be had: check address, network and credentials"
-        )
+        why = _NO_SUCH_BUCKET if _NOT_FOUND in str(error) else _NO_LIST
         raise UsageError(f"{escape(place)}: {why}") from None
 
 

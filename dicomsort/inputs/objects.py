@@ -8,7 +8,7 @@ from dicomsort.errors import UsageError
 from dicomsort.inputs.buckets import bucket_of
 from dicomsort.inputs.names import base_name, clean, without_secrets
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.inputs.transfer import Entry, stamp_of, transfer
+from dicomsort.inputs.transfer import Entry, Patience, stamp_of, transfer
 from dicomsort.outcome import FileStamp, SourceFile
 from dicomsort.system.escaping import escape
 
@@ -27,7 +27,7 @@ class ObjectStore:
 
     def __init__(self, url: str, settings: RemoteSettings) -> None:
         """Find out who asks, and where. Raises UsageError."""
-        self._settings = settings
+        self._patience = Patience(settings)
         self._scheme, _, rest = url.partition("://")
         self._name, _, self._below = rest.partition("/")
         if not self._name:
@@ -54,7 +54,7 @@ class ObjectStore:
     def fetch(self, path: str, start: int, stop: int | None, into: BinaryIO) -> FileStamp:
         """Write bytes of an object into a file, see `Store`."""
         key = path.partition("://")[2].partition("/")[2]
-        return transfer(self._bucket.ask(key), start, stop, into, self._settings)
+        return transfer(self._bucket.ask(key), start, stop, into, self._patience)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -37,7 +37,7 @@ _STEP = 1 << 16
 _REPLAYED = 256 << 20
 _CAREFUL = 16
 _ISAL_ERROR = cast("type[Exception]", IsalError)  # its stub says an object
-_ERRORS = (_ISAL_ERROR, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+_ERRORS = (_ISAL_ERROR, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError, IndexError)
 
 
 class _Unpacker(Protocol):
@@ -52,11 +52,15 @@ class _Unpacker(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-class _Zlib:
-    """`zlib.decompressobj` with the interface of the others: slower than isal, but gives all before damage."""
+class _LenientGzip:
+    """A gzip stream as gzip(1) unpacks a damaged one: all before the damage, and behind it what goes on well.
+
+    What refers to bytes before the beginning gets zeros. The checksum is not looked at.
+    """
 
     def __init__(self) -> None:
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS, bytes(1 << zlib.MAX_WBITS))
+        self._begun = False
 
     @property
     def eof(self) -> bool:
@@ -71,7 +75,20 @@ class _Zlib:
         return self._inflater.unused_data
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if not self._begun:
+            self._begun, data = True, data[_after_gzip_header(data) :]
         return self._inflater.decompress(self._inflater.unconsumed_tail + data, max(0, max_length))
+
+
+def _after_gzip_header(data: bytes) -> int:
+    """Return where the deflated data begin (RFC 1952 2.3). Raises ValueError if that is not there."""
+    flags, at = data[3], 10
+    if flags & 4:
+        at += 2 + int.from_bytes(data[10:12], "little")
+    for text in (8, 16):
+        if flags & text:
+            at = data.index(0, at) + 1
+    return at + (2 if flags & 2 else 0)
 
 
 class _ZipLzma:
@@ -133,10 +150,11 @@ _LONGEST_MARK = 6
 class Unpacking(io.RawIOBase):
     """What packed bytes unpack to, once from front to back; several streams in a row are one.
 
-    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE at a
-    good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of them is no
-    damage, as gzip(1) has it. length: of a single stream; None for all that comes. Up to the first damage every
-    byte is given; in a stream that was longer than 256 MiB by then up to 128 KiB before it may be missing.
+    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE
+    at a good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of
+    them is no damage, as gzip(1) has it. length: of a single stream; None for all that comes. Up to the
+    first damage every byte is given; in a stream that was longer than 256 MiB by then up to 128 KiB
+    before it may be missing.
     """
 
     def __init__(self, file: BinaryIO, packing: str, length: int | None = None) -> None:
@@ -145,7 +163,7 @@ class Unpacking(io.RawIOBase):
         self.crc = 0
         self._file, self._left = file, length
         self._make, self._begins = _UNPACKERS[packing], _BEGINS.get(packing)
-        self._careful = _Zlib if packing == "gzip" else self._make
+        self._careful = _LenientGzip if packing == "gzip" else self._make
         self._inner, self._taken, self._ended = self._make(), 0, False
         self._waiting = b""
         self._begun = (file.tell(), 0)  # the stream: where it begins, and what was given before
@@ -184,7 +202,10 @@ class Unpacking(io.RawIOBase):
 
     def _step(self, most: int) -> bytes:
         if self._inner.eof:
-            self._next_stream()
+            if self._most < _STEP:
+                self._end(Reason.ARCHIVE_DAMAGED)
+            else:
+                self._next_stream()
             return b""
         packed = self._packed() if self._inner.needs_input else b""
         data = self._inner.decompress(packed, most)
@@ -295,6 +316,7 @@ class Held(io.RawIOBase):
 
     def _keep(self, data: bytes) -> None:
         """Have all of it at once."""
+        self._kept.close()
         self._kept, self._got = io.BytesIO(data), len(data)
         self._known, self._size = True, len(data)
 

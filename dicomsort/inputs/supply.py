@@ -30,6 +30,9 @@ from dicomsort.inputs.work import (
 from dicomsort.outcome import Failure, ReadImage, Reason, SourceFile, Status
 from dicomsort.system.inbox import NOTHING_NOW, NothingNow
 
+_TAIL = 1 << 16
+"""Bytes at the end of a file in which archives have what tells them."""
+
 Admit = Callable[[Iterable[SourceFile]], Iterator[SourceFile]]
 """Passes on those of some files that are still to be done."""
 
@@ -216,9 +219,13 @@ class Supply:
         return archive, replace(failure, stamp=failure.stamp or archive.stamp)
 
     def _want(self, work: Work, wants: Wants) -> None:
-        """Fetch more of a file, and then do the same again; all of it to be copied, or looked into."""
+        """Fetch more of a file, and then do the same again; all of it to be copied, or looked into.
+
+        A few bytes at its end are asked for to know what a file is that is no DICOM file: these alone.
+        """
         found = work if isinstance(work, SourceFile) else work.found
-        whole = self._settings.copies or work is not found
+        at_end = found.stamp is not None and wants.start >= found.stamp.size - _TAIL
+        whole = work is not found or (self._settings.copies and not at_end)
         self._more(found, None if whole else (wants.start, wants.stop), work)
 
     def _more(self, found: SourceFile, span: Span | None, then: Work) -> None:

@@ -21,6 +21,7 @@ from dicomsort.outcome import Failure, Part, Reason
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
+_END_BLOCKS = 2
 _LONGEST_EXTENSION = 1 << 20
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _CHECKSUM = re.compile(rb"[ \0]*([0-7]{1,7})[ \0]*")
@@ -136,11 +137,11 @@ def header_of(block: bytes) -> _Header | None:
 
 
 def is_tar(block: bytes) -> bool:
-    """Return whether a tar begins with this block: a header, or what is left of one when most of its fields are."""
+    """Return whether a tar begins with this block: a header, or most of the fields of one."""
+    if len(block) < BLOCK or not block[0]:
+        return False
     fields = sum(bool(_FIELD.fullmatch(block, begin, end)) for begin, end in _FIELDS)
-    return (
-        len(block) == BLOCK and block[0] != 0 and fields + 2 * (block[257:262] == b"ustar") >= _ENOUGH_FIELDS
-    )
+    return fields + 2 * (block[257:262] == b"ustar") >= _ENOUGH_FIELDS or header_of(block) is not None
 
 
 def _sums(block: bytes, stated: int) -> bool:
@@ -200,8 +201,8 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
 class Walk:
     """Goes through a tar, or several in a row, once from front to back.
 
-    damage: of what was met until now. A header with a wrong checksum is damage if a member follows it, or
-    if the tar ends without a block of zeros; what stands behind these blocks and is no header is none.
+    damage: of what was met until now: a header with a wrong checksum, or an end without zeros. What stands
+    behind the two blocks of zeros at the end and is no header is none, unless a member follows it.
     """
 
     def __init__(self, front: Front) -> None:
@@ -219,13 +220,19 @@ class Walk:
             elif header := header_of(block):
                 yield from self._meet(header)
             else:
-                self._lost, self._told = True, _Told()
+                self._pass()
             yield from self._tick()
-        if block.strip(b"\0") or not self._zeros:
+        if not self._zeros:
+            self.damage = Reason.ARCHIVE_DAMAGED
+
+    def _pass(self) -> None:
+        """Pass a block that is no header; behind the end it is damage only if a member follows."""
+        self._lost, self._told = True, _Told()
+        if self._zeros < _END_BLOCKS:
             self.damage = Reason.ARCHIVE_DAMAGED
 
     def _tick(self) -> Iterator[Tick]:
-        if self._front.at - self._ticked >= BETWEEN_TICKS:
+        if self._front.at - self._ticked >= BETWEEN_TICKS // 2:
             self._ticked = self._front.at
             yield Tick()
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
@@ -13,7 +14,9 @@ PIECE = 8 << 20
 """Bytes that one request asks for at most: what is lost if it fails, and what its time limit is made for."""
 SLOWEST = 64 << 10
 """Bytes in a second below which a connection counts as hanging."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
+_MOST_VERSIONS = 5
+_MANY = 64
 _SECOND = 10**9
 _WEAK = "W/"
 
@@ -56,54 +59,66 @@ def time_for_piece(settings: RemoteSettings) -> float:
     return settings.timeout + PIECE / SLOWEST
 
 
-def patiently(work: Callable[[], Result], settings: RemoteSettings) -> Result:
-    """Call `work`, again while it raises PassingError, as often as the settings allow; then raise that.
+class Patience:
+    """Tries again what may pass, for all files of a store. Thread-safe.
 
     The pauses double, and are drawn at random from half to one and a half times their length, so that many
-    connections do not come back at the same moment.
+    connections do not come back at the same moment. Once many in a row were in vain, the store is most likely
+    gone: then nothing is tried twice until something passes.
     """
-    pause = _FIRST_PAUSE
-    for _ in range(settings.tries - 1):
-        try:
-            return work()
-        except PassingError:
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._tries, self._in_vain = settings.tries, 0
+
+    def __call__(self, work: Callable[[], Result]) -> Result:
+        """Call `work`, again while it raises PassingError, as often as the settings allow; then raise it."""
+        pause = _FIRST_PAUSE
+        for left in reversed(range(self._tries if self._in_vain < _MANY else 1)):
+            try:
+                result = work()
+            except PassingError:
+                if not left:
+                    self._in_vain += 1
+                    raise
+            else:
+                self._in_vain = 0
+                return result
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
-    return work()
+        raise PassingError
 
 
-def transfer(ask: Ask, start: int, stop: int | None, into: BinaryIO, settings: RemoteSettings) -> FileStamp:
+def transfer(ask: Ask, start: int, stop: int | None, into: BinaryIO, patience: Patience) -> FileStamp:
     """Write bytes `start` to `stop` (None: to the end) into a file, as `Store.fetch` does.
 
     They come in pieces. A request that fails is made again from where it stopped, on the condition that the
     file is still the same; if it is not, all begins anew.
     """
     place = into.tell()
-    for _ in range(settings.tries):
-        into.seek(place)
-        try:
-            return _Transfer(ask, start, stop, into, settings).run()
-        except ChangedError:
-            continue
-        except PassingError:
-            break
+    try:
+        for _ in range(_MOST_VERSIONS):
+            into.seek(place)
+            with suppress(ChangedError):
+                return _Transfer(ask, start, stop, into, patience).run()
+    except (FetchError, OSError):
+        raise
+    except Exception as error:  # whatever a library raises: one file must not end the others
+        raise FetchError(Reason.REMOTE) from error
     raise FetchError(Reason.REMOTE)
 
 
 class _Transfer:
     """One way through a file. at: where in it the next byte is to come from."""
 
-    def __init__(
-        self, ask: Ask, start: int, stop: int | None, into: BinaryIO, settings: RemoteSettings
-    ) -> None:
-        self._ask, self._into, self._settings = ask, into, settings
+    def __init__(self, ask: Ask, start: int, stop: int | None, into: BinaryIO, patience: Patience) -> None:
+        self._ask, self._into, self._patience = ask, into, patience
         self._at, self._stop = start, stop
         self._stamp: FileStamp | None = None
 
     def run(self) -> FileStamp:
         """Return the stamp of the file once all bytes were written."""
         while True:
-            stamp = patiently(self._piece, self._settings)
+            stamp = self._patience(self._piece)
             if self._at >= self._end(stamp):
                 return stamp
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from dicomsort.errors import UsageError
 from dicomsort.inputs.names import base_name, clean, without_secrets
 from dicomsort.inputs.store import FetchError, RemoteSettings
-from dicomsort.inputs.transfer import PassingError, patiently, transfer
+from dicomsort.inputs.transfer import PassingError, Patience, transfer
 from dicomsort.inputs.web import Web, check, passing
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
 from dicomsort.system.escaping import escape
@@ -41,7 +41,8 @@ class WebFolder:
         if parts.query or not parts.hostname:
             raise UsageError(f"'{shown}' with a query or without a host is no address of a folder or a file")
         self._url = urldefrag(url).url if parts.path else f"{url}/"
-        self._shown, self._settings, self._web = shown, settings, Web(settings)
+        self._shown, self._connections = shown, settings.connections
+        self._web, self._patience = Web(settings), Patience(settings)
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file below the address, folder by folder in the order of their pages."""
@@ -49,13 +50,13 @@ class WebFolder:
         if not root.endswith("/"):
             yield self._stamped(SourceFile(root, clean(unquote(base_name(root)))))
             return
-        with ThreadPoolExecutor(self._settings.connections, "stamps") as threads:
-            yield from _ahead(threads, self._stamped, self._walk(root), 4 * self._settings.connections)
+        with ThreadPoolExecutor(self._connections, "stamps") as threads:
+            yield from _ahead(threads, self._stamped, self._walk(root), 4 * self._connections)
 
     def _root(self) -> str:
         """Return the address to begin with: servers add the `/` of a folder. Raises UsageError."""
         try:
-            return patiently(self._answering, self._settings)
+            return self._patience(self._answering)
         except PassingError:
             raise UsageError(
                 f"{self._shown}: the server cannot be reached: check address and network"
@@ -76,7 +77,7 @@ class WebFolder:
         while folders:
             folder = folders.pop()
             try:
-                links = patiently(partial(self._links, folder), self._settings)
+                links = self._patience(partial(self._links, folder))
             except (FetchError, PassingError):
                 yield _unreadable(folder, root)
                 continue
@@ -104,7 +105,7 @@ class WebFolder:
         if file.failure is not None:
             return file
         try:
-            stamp = patiently(partial(self._web.stamp, file.path), self._settings)
+            stamp = self._patience(partial(self._web.stamp, file.path))
         except FetchError as error:
             return replace(file, failure=Failure(Status.IO_ERROR, error.reason))
         except PassingError:
@@ -113,7 +114,7 @@ class WebFolder:
 
     def fetch(self, path: str, start: int, stop: int | None, into: BinaryIO) -> FileStamp:
         """Write bytes of a file into a file, see `Store`."""
-        return transfer(self._web.ask(path), start, stop, into, self._settings)
+        return transfer(self._web.ask(path), start, stop, into, self._patience)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -82,7 +82,7 @@ def list_zip(file: str, since: int, start: int, stop: int, most: int) -> Listing
 
 
 def ends_as_zip(file: BinaryIO) -> bool:
-    """Return whether a file with something else in front ends as a zip without a comment, and holds members."""
+    """Return whether a file ends as a zip does that has members and no comment, whatever stands in front."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END.size))
     record = file.read(_END.size)

@@ -27,7 +27,7 @@ from dicomsort.outcome import Failure, Part, ReadImage, Reason, SourceFile, Stat
 from dicomsort.system.worker import TICK
 
 if TYPE_CHECKING:
-    from dicomsort.inputs.archive_file import Streamed
+    from dicomsort.inputs.archive_file import MemberDamagedError, Streamed
 
 _CHUNK = 1 << 20
 _START = 512
@@ -68,10 +68,15 @@ def _read(found: SourceFile, how: HowToRead) -> Answer:
     try:
         with unpacked(found.part) as data:
             return _left(found, _reading(found, how, data), data, how)
-    except MemberDamagedError:
-        return Failure(Status.DECODE_ERROR, Reason.MEMBER_DAMAGED)
+    except MemberDamagedError as error:
+        return _damaged(error)
     except OSError:
         return Failure(Status.IO_ERROR, Reason.UNREADABLE)
+
+
+def _damaged(error: "MemberDamagedError") -> Failure:
+    status = Status.UNSUPPORTED if error.reason is Reason.INFLATES else Status.DECODE_ERROR
+    return Failure(status, error.reason)
 
 
 def _reading(found: SourceFile, how: HowToRead, held: Part | BinaryIO | None) -> ReadImage | Failure:
@@ -125,8 +130,8 @@ def _listed(work: ToList, how: HowToRead) -> Answer:
         return Listed(listing, unpacked)
     except MissingBytes as missing:
         return Wants(missing.start, missing.stop)
-    except MemberDamagedError:
-        return Failure(Status.DECODE_ERROR, Reason.MEMBER_DAMAGED)
+    except MemberDamagedError as error:
+        return _damaged(error)
     except OSError:
         return Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
@@ -153,11 +158,21 @@ def _gone_through(work: ToGoThrough, how: HowToRead) -> Members:
 
 def _streamed(one: "Streamed", work: ToGoThrough, number: int, how: HowToRead) -> Read:
     """Read a member that has just come by."""
+    from dicomsort.inputs.archive_file import MemberDamagedError  # noqa: PLC0415
+
     found = member_of(work.found, one.member)
     if work.lost is not None and work.lost[0] == number:
         return Read(found, LOST[work.lost[1]])
     if found.failure is not None:
         return Read(found, found.failure)
+    try:
+        return _passing(found, one, work, how)
+    except MemberDamagedError as error:
+        return Read(found, _damaged(error))
+
+
+def _passing(found: SourceFile, one: "Streamed", work: ToGoThrough, how: HowToRead) -> Read:
+    """Read a member and keep what is needed of it. Raises MemberDamagedError if it ends too early."""
     reading = _reading(found, how, one.data)
     opens = how.archives and not work.inner
     if isinstance(reading, Failure) and reading.reason is Reason.ARCHIVE and opens:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server
 from object_server import put as put_all
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import transfer
+from dicomsort.inputs import s3, transfer
 from dicomsort.inputs.objects import ObjectStore
 from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.outcome import Reason
@@ -22,7 +23,8 @@ ODD = (
     "a/../up.dcm", "a/./dot.dcm", "trail/", "ctrl\x01.dcm", "back\\slash", "quote'\".dcm", "lt<gt>&amp;.dcm",
     "'=formula", "z" * 1000, "deep/" * 60 + "x", "a:b|c*d~", "!/x.zip!/y", "\u202e\ufb01",
 )  # fmt: skip
-QUICK = RemoteSettings(connections=4, timeout=0.25, tries=3)
+QUICK = RemoteSettings(connections=4, timeout=10, tries=3)
+HASTY = RemoteSettings(connections=4, timeout=0.4, tries=9)
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +120,29 @@ def test_any_bytes_of_an_object_can_be_asked_for(key: str, put: Put, monkeypatch
 
 @pytest.mark.usefixtures("signed")
 @pytest.mark.parametrize("key", ["plain", "odd//key"])
-@pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "cut", "hang", "drip"])
+@pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "cut"])
 def test_a_request_that_fails_is_made_again(
     fault: str, key: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("faults", **{key: b"0123456789" * 10})
-    monkeypatch.setattr(transfer, "SLOWEST", 1 << 40)  # so that a request has 0.25 s for all its bytes
     with Proxy(server, faults=in_turn({key: [fault, fault]})) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
         assert fetched(ObjectStore("s3://faults", QUICK), f"s3://faults/{key}") == b"0123456789" * 10
         assert sum(proxy.asked.values()) == 3
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+@pytest.mark.parametrize("fault", ["hang", "drip"])
+def test_an_answer_that_does_not_come_is_not_waited_for(
+    fault: str, key: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("faults", **{key: b"0123456789" * 10})
+    monkeypatch.setattr(transfer, "SLOWEST", 1 << 40)  # so that a request has 0.4 s for all its bytes
+    with Proxy(server, faults=in_turn({key: [fault]})) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        assert fetched(ObjectStore("s3://faults", HASTY), f"s3://faults/{key}") == b"0123456789" * 10
+        assert sum(proxy.asked.values()) >= 2
 
 
 @pytest.mark.usefixtures("signed")
@@ -149,6 +164,44 @@ def test_what_cannot_be_fetched_says_why_and_is_not_asked_for_in_vain(
         with pytest.raises(FetchError) as error:
             fetched(ObjectStore("s3://faults", QUICK), f"s3://faults/{key}")
         assert (error.value.reason, sum(proxy.asked.values())) == (reason, times)
+
+
+@pytest.mark.usefixtures("signed")
+def test_a_store_that_is_gone_is_not_asked_several_times_for_each_file(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("gone", a=b"1")
+    monkeypatch.setattr(transfer, "_MANY", 2)
+    with Proxy(server, faults=lambda path, number: "reset") as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        store = ObjectStore("s3://gone", QUICK)
+        for times in (3, 3, 1, 1):
+            proxy.asked.clear()
+            with pytest.raises(FetchError):
+                fetched(store, "s3://gone/a")
+            assert sum(proxy.asked.values()) == times
+        proxy.faults = in_turn({})
+        assert fetched(store, "s3://gone/a") == b"1"
+        proxy.faults = in_turn({"/a": ["reset"] * (proxy.asked["/gone/a"] + 1)})
+        assert fetched(store, "s3://gone/a") == b"1"
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_credentials_that_end_meanwhile_cost_files_and_not_the_run(
+    key: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("ending", **{key: b"1"})
+    store = ObjectStore("s3://ending", QUICK)
+    monkeypatch.setattr(s3.Account, "keys", ended)
+    monkeypatch.setattr(s3.Account, "link_to", ended)
+    with pytest.raises(FetchError) as error:
+        fetched(store, f"s3://ending/{key}")
+    assert error.value.reason is Reason.REMOTE
+
+
+def ended(*_: object) -> None:
+    raise CredentialRetrievalError(provider="sso", error_msg="ended")
 
 
 @pytest.mark.usefixtures("signed")
@@ -284,13 +337,29 @@ def test_a_bucket_of_google_is_found_and_fetched(
         assert len(files) == sum(key.startswith(below) for key in objects)
 
 
-@pytest.mark.usefixtures("signed")
+def test_markers_of_folders_of_google_are_no_files(
+    server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("marks", **{"f/": b"", "f/a": b"1", "g/": b"", "h": b"", "h/": b"", "h/b": b"2", "i": b""})
+    with google(server, monkeypatch):
+        found = everything(ObjectStore("gs://marks", QUICK))
+    assert {path.removeprefix("gs://marks/"): size for path, (_, size) in found.items()} == {
+        "f/a": 1,
+        "h": 0,
+        "h/b": 1,
+        "i": 0,
+    }
+
+
 def test_keys_of_google_that_obstore_cannot_say_end_with_one_line(
     server: str, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("odd-cloud", **{"a//b": b"1"})
+    put("odd-cloud-2", **{"/a": b"1", "a": b"2"})
+    put("odd-cloud-3", **{"/b": b"1", "a": b"2"})
     with google(server, monkeypatch):
-        with pytest.raises(UsageError, match=r"^gs://odd-cloud: a key with an empty part"):
-            list(ObjectStore("gs://odd-cloud", QUICK).find())
+        for bucket in ("odd-cloud", "odd-cloud-2", "odd-cloud-3"):
+            with pytest.raises(UsageError, match=rf"^gs://{bucket}: a key with an empty part"):
+                list(ObjectStore(f"gs://{bucket}", QUICK).find())
         with pytest.raises(UsageError, match=r"^gs://not-there: there is no such bucket"):
             list(ObjectStore("gs://not-there", QUICK).find())

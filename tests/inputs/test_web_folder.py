@@ -18,7 +18,8 @@ from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.inputs.web_folder import WebFolder
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 
-QUICK = RemoteSettings(connections=4, timeout=0.25, tries=3)
+QUICK = RemoteSettings(connections=4, timeout=10, tries=3)
+HASTY = RemoteSettings(connections=4, timeout=0.4, tries=9)
 NGINX = """<html><head><title>Index of /x/</title></head><body>
 <h1>Index of /x/</h1><hr><pre><a href="../">../</a>
 <a href="sub/">sub/</a>          29-Nov-2026 09:00       -
@@ -178,7 +179,7 @@ def test_a_file_that_changes_has_another_etag(site: str, tmp_path: Path) -> None
 def test_what_fails_now_and_then_is_asked_for_again(fault: str, site: str, tmp_path: Path) -> None:
     written(tmp_path, {"x/a.dcm": b"0123456789" * 5})
     with Proxy(site, faults=in_turn({"/x/": [fault], "a.dcm": [fault, "", fault]})) as proxy:
-        store = WebFolder(f"{proxy.address}/x/", QUICK)
+        store = WebFolder(f"{proxy.address}/x/", HASTY if fault == "hang" else QUICK)
         (file,) = store.find()
         assert fetched(store, file.path) == b"0123456789" * 5
 

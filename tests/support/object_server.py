@@ -126,7 +126,7 @@ class Proxy:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.address = ""
+        self.address, self._ending = "", False
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
@@ -145,10 +145,17 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for task in (tasks := asyncio.all_tasks(self._loop)):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """End what is being answered, and what was just accepted."""
+        self._ending = True
+        for _ in range(4):
+            for task in (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.005)
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         try:
@@ -156,6 +163,8 @@ class Proxy:
                 while await self._answer(client, answers):
                     pass
         finally:
+            if self._ending:
+                answers.transport.abort()
             answers.close()
 
     async def _answer(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> bool:

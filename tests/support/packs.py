@@ -6,11 +6,15 @@ import io
 import lzma
 import os
 import random
+import re
 import subprocess
+import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from dicomsort.inputs.archive_file import (
     Ended,
@@ -23,10 +27,13 @@ from dicomsort.inputs.archive_file import (
     stream_members,
     unpacked,
 )
-from dicomsort.inputs.packed import zstd
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Files = Mapping[str, bytes]
-_QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
 
 
 class _OneWay(io.RawIOBase):
@@ -38,14 +45,15 @@ class _OneWay(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        self.data += bytes(data)  # type: ignore[call-overload]
-        return len(data)  # type: ignore[arg-type]
+    def write(self, data: Any) -> int:
+        before = len(self.data)
+        self.data += data
+        return len(self.data) - before
 
 
 def zipped(files: Files, method: int = zipfile.ZIP_DEFLATED, *, streamed: bool = False) -> bytes:
     sink = _OneWay() if streamed else io.BytesIO()
-    with zipfile.ZipFile(sink, "w", method) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(cast("BinaryIO", sink), "w", method) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return bytes(sink.data) if isinstance(sink, _OneWay) else sink.getvalue()
@@ -76,7 +84,7 @@ MAKERS: dict[str, Callable[[Files], bytes]] = {
 
 
 def some_files(rng: random.Random) -> dict[str, bytes]:
-    """Make files that deflate to about half, no two the same; one has a name too long for a plain tar header."""
+    """Make files that deflate to about half, no two the same; one has a name too long for a tar header."""
     sizes = [rng.choice((1, 300, 512, 3000, 20000)) for _ in range(rng.randint(4, 10))]
     names = [f"study/{number}.dcm" for number in range(len(sizes))]
     names[-1] = f"{'deep/' * 30}last.dcm"
@@ -148,8 +156,7 @@ def ours(
     path: Path, kind: str | None = None, most: int = 3
 ) -> tuple[list[tuple[Member, bytes | None]], bool]:
     """Return what we read of an archive: members with their bytes, None where damaged; and whether it is."""
-    with path.open("rb") as file:
-        kind = kind_of(file.read(512), file) if kind is None else kind
+    kind = kind_in(path) if kind is None else kind
     if kind in ("zip", "tar"):
         listings = list(listed(path, kind, most))
         members = [(member, _content(member)) for listing in listings for member in listing.members]
@@ -163,6 +170,12 @@ def ours(
         elif isinstance(item, Ended):
             damage = bool(item.damage)
     return found, damage
+
+
+def kind_in(path: Path) -> str:
+    """Return the kind of an archive, by its bytes."""
+    with path.open("rb") as file:
+        return kind_of(file.read(512), file)
 
 
 def listed(path: Path, kind: str, most: int = 5000) -> Iterator[Listing]:
@@ -191,16 +204,19 @@ def _all_of(read: Callable[[], bytes]) -> bytes | None:
 
 
 def by_unzip(path: Path, folder: Path) -> set[bytes]:
-    """Return the files that Info-ZIP's unzip takes out of a zip."""
-    subprocess.run(["unzip", "-oqq", "-P", "", "-d", folder, path], check=False, timeout=60, **_QUIET)  # type: ignore[call-overload]
-    return _under(folder)
+    """Return the files that Info-ZIP's unzip takes out of a zip without a complaint."""
+    words: list[str | Path] = ["unzip", "-o", "-P", "", "-d", folder, path]
+    done = subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
+    complaints = {int(crc, 16) for crc in re.findall(rb"bad CRC ([0-9a-f]{8})", done.stderr)}
+    return {data for data in _under(folder) if zlib.crc32(data) not in complaints}
 
 
 def by_tar(path: Path, folder: Path) -> set[bytes]:
     """Return the files that GNU tar takes out of a tar, packed or not."""
     folder.mkdir()
     how = {".gz": "-z", ".bz2": "-j", ".xz": "-J", ".zst": "--zstd"}.get(path.suffix, "-p")
-    subprocess.run(["tar", how, "-xf", path, "-C", folder], check=False, timeout=60, **_QUIET)  # type: ignore[call-overload]
+    words: list[str | Path] = ["tar", how, "-xf", path, "-C", folder]
+    subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
     return _under(folder)
 
 
