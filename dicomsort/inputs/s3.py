@@ -6,6 +6,7 @@ and refuses a whole page of a listing for one key with an empty part, `.` or `..
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.utils import parse_timestamp
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
@@ -51,6 +53,8 @@ class Account:
         try:
             self._session = botocore.session.get_session()
             self._session.register_component("data_loader", _descriptions())
+            parsers = self._session.get_component("response_parser_factory")
+            parsers.set_parser_defaults(timestamp_parser=_time)
             self._credentials = self._session.get_credentials()
             self._client = self._client_in(self._session.get_config_variable("region"))
             if "amazonaws." in self._client.meta.endpoint_url:
@@ -137,6 +141,15 @@ class Account:
 def _descriptions() -> Loader:
     """Return what botocore knows of services, which takes a tenth of a second to read."""
     return Loader()
+
+
+def _time(told: str) -> datetime:
+    """Read a time; botocore's own way takes half of the time of a list."""
+    try:
+        return datetime.fromisoformat(told)
+    except (TypeError, ValueError):
+        parsed: datetime = parse_timestamp(told)
+        return parsed
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:

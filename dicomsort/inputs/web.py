@@ -2,6 +2,7 @@
 
 import netrc
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}
 class Web:
     """Requests to web servers. Thread-safe.
 
-    Who has a password for a host in ~/.netrc is signed in there; proxies are those of the system.
+    Who has a password for a host in ~/.netrc is signed in there, and nowhere else; proxies are those of the
+    system.
     certificates: a file of those that are trusted; None for the system's.
     """
 
@@ -47,6 +49,7 @@ class Web:
         self._settings = settings
         self._certificates = certificates
         self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
         self._signing = _netrc()
 
     def ask(self, url: str) -> Ask:
@@ -83,12 +86,14 @@ class Web:
         self, method: str, url: str, headers: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[urllib3.BaseHTTPResponse, str]:
         """Return an answer and the address that has given it. Raises PassingError or FetchError."""
+        first = url
         for _ in range(_MOST_REDIRECTS):
+            signed = self._signed(url) if url == first or _is_as_safe(url, first) else {}
             with passing():
                 got = self._pool(url).urlopen(
                     method,
                     _target(url),
-                    headers={**_AS_IT_IS, **headers, **self._signed(url)},
+                    headers={**_AS_IT_IS, **headers, **signed},
                     redirect=False,
                     retries=False,
                     preload_content=False,
@@ -102,7 +107,9 @@ class Web:
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
         parts = urlsplit(url)
         proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-        return self._manager(proxy or "").connection_from_url(f"{parts.scheme}://{parts.netloc}")
+        with self._lock:
+            manager = self._manager(proxy or "")
+        return manager.connection_from_url(f"{parts.scheme}://{parts.netloc}")
 
     def _manager(self, proxy: str) -> urllib3.PoolManager:
         if proxy not in self._pools:
@@ -118,7 +125,7 @@ class Web:
         return self._pools[proxy]
 
     def _signed(self, url: str) -> dict[str, str]:
-        known = self._signing and self._signing.authenticators(urlsplit(url).hostname or "")
+        known = self._signing.hosts.get(urlsplit(url).hostname or "") if self._signing else None
         if not known:
             return {}
         return urllib3.make_headers(basic_auth=f"{known[0]}:{known[2]}")
@@ -134,6 +141,11 @@ def _netrc() -> netrc.netrc | None:
         return netrc.netrc()
     except (OSError, netrc.NetrcParseError):
         return None
+
+
+def _is_as_safe(url: str, first: str) -> bool:
+    """Return whether what another address was told may be told to this one, to which it has sent us."""
+    return url.startswith("https://") and urlsplit(url).hostname == urlsplit(first).hostname
 
 
 def _target(url: str) -> str:

@@ -1,5 +1,6 @@
 """Files below a folder of a web server, as its pages list them (Apache, nginx, `python -m http.server`)."""
 
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,8 +51,11 @@ class WebFolder:
         if not root.endswith("/"):
             yield self._stamped(SourceFile(root, clean(unquote(base_name(root)))))
             return
-        with ThreadPoolExecutor(self._connections, "stamps") as threads:
+        threads = ThreadPoolExecutor(self._connections, "stamps")
+        try:
             yield from _ahead(threads, self._stamped, self._walk(root), 4 * self._connections)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def _root(self) -> str:
         """Return the address to begin with: servers add the `/` of a folder. Raises UsageError."""
@@ -93,10 +97,10 @@ class WebFolder:
             check(got.status)
             if not _is_page(got.headers):
                 raise FetchError(Reason.REMOTE)
-            page = _Page()
+            page, text = _Page(), getincrementaldecoder("utf-8")("replace")
             with passing():
                 for chunk in got.stream(_CHUNK, decode_content=True):
-                    page.feed(chunk.decode("utf-8", "replace"))
+                    page.feed(text.decode(chunk))
         finally:
             got.close()
         return list(dict.fromkeys(child for link in page.links if (child := _child(folder, link))))

@@ -374,6 +374,7 @@ def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: Sor
     tally.inside += members.statuses.total()
     tally.already_done += members.statuses.total()
     tally.statuses += members.statuses
+    tally.hints += members.hints
     return False
 
 

@@ -1,16 +1,23 @@
 """Object stores: every key, every byte, whatever befalls a request; and no secret anywhere."""
 
+import base64
+import hmac
 import io
 import json
+import shutil
+import subprocess
 import traceback
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import CredentialRetrievalError
-from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server
+from object_server import CANARY, SECRET, Proxy, be_user, free_port, in_turn, s3_server, wait_for
 from object_server import put as put_all
+from obstore.store import AzureStore
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import s3, transfer
@@ -363,3 +370,65 @@ def test_keys_of_google_that_obstore_cannot_say_end_with_one_line(
                 list(ObjectStore(f"gs://{bucket}", QUICK).find())
         with pytest.raises(UsageError, match=r"^gs://not-there: there is no such bucket"):
             list(ObjectStore("gs://not-there", QUICK).find())
+
+
+@pytest.mark.slow
+def test_a_container_of_azure_is_found_and_fetched_with_credentials_and_if_public_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Microsoft's own emulator: npm install azurite."""
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("azurite-blob is missing")
+    objects = {f"x/{key}": key.encode() * 9 for key in ("a b.dcm", "é%41.dcm", "deep/er.dcm")} | {"x/0": b""}
+    with azure(tmp_path) as endpoint, Proxy(endpoint, faults=in_turn({"er.dcm": ["500", "cut"]})) as proxy:
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", f"{proxy.address}/devstoreaccount1")
+        monkeypatch.setenv("AZURE_MSI_ENDPOINT", "http://127.0.0.1:1")  # what this machine may say of itself
+        for key in (AZURE_KEY, None):
+            if key:
+                monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", key)
+                make_container(endpoint, objects)
+                with pytest.raises(UsageError, match=r"^az://none: there is no such bucket"):
+                    list(ObjectStore("az://none", QUICK).find())
+            else:
+                monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+            store = ObjectStore("az://xrays/x", QUICK)
+            found = list(store.find())
+            assert {file.path for file in found} == {f"az://xrays/{name}" for name in objects}
+            for file in found:
+                into = io.BytesIO()
+                assert store.fetch(file.path, 0, None, into) == file.stamp
+                assert into.getvalue() == objects[file.path.removeprefix("az://xrays/")]
+
+
+AZURE_KEY = (  # the emulator's, which everybody knows
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+
+@contextmanager
+def azure(folder: Path) -> Iterator[str]:
+    port = free_port()
+    words = ["azurite-blob", "--silent", "--location", str(folder), "--blobPort", str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def make_container(endpoint: str, objects: dict[str, bytes]) -> None:
+    """Make a public container (signed as "Authorize with Shared Key" has it) and fill it by obstore."""
+    headers = {"x-ms-blob-public-access": "container", "x-ms-date": formatdate(usegmt=True)}
+    headers |= {"x-ms-version": "2021-08-06", "Content-Length": "0"}
+    told = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms"))
+    what = f"PUT{chr(10) * 12}{told}/devstoreaccount1/devstoreaccount1/xrays\nrestype:container"
+    digest = hmac.digest(base64.b64decode(AZURE_KEY), what.encode(), "sha256")
+    headers["Authorization"] = f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}"
+    url = f"{endpoint}/devstoreaccount1/xrays?restype=container"
+    urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers)).close()  # noqa: S310
+    blobs = AzureStore("xrays", client_options={"allow_http": True})
+    for key, body in objects.items():
+        blobs.put(key, body)

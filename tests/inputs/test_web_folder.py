@@ -5,9 +5,11 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from object_server import Proxy, in_turn
@@ -81,7 +83,12 @@ class Ranged(Quiet):
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a server of `tmp_path / "www"`; nobody waits between two tries."""
     (tmp_path / "www").mkdir()
-    handler = partial(request.param, directory=str(tmp_path / "www"))
+    with serving(partial(request.param, directory=str(tmp_path / "www"))) as address:
+        yield address
+
+
+@contextmanager
+def serving(handler: Callable[..., Any]) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -231,8 +238,12 @@ def test_an_address_that_cannot_be_used_ends_with_one_line_without_secrets(url: 
 def test_a_password_lies_in_netrc_and_goes_to_its_host_only(site: str, tmp_path: Path) -> None:
     written(tmp_path, {"a.dcm": b"1"})
     with Proxy(site) as proxy:
-        for host, signed in {"127.0.0.1": True, "elsewhere.invalid": False}.items():
-            (tmp_path / ".netrc").write_text(f"machine {host} login me password canary\n")
+        for host, signed in {
+            "machine 127.0.0.1": True,
+            "machine elsewhere.invalid": False,
+            "default": False,
+        }.items():
+            (tmp_path / ".netrc").write_text(f"{host} login me password canary\n")
             (tmp_path / ".netrc").chmod(0o600)
             proxy.heads.clear()
             (file,) = WebFolder(proxy.address, QUICK).find()
@@ -253,3 +264,28 @@ def test_a_file_that_changes_between_two_pieces_comes_in_one_version(
 
     with Proxy(site, faults=change) as proxy:
         assert fetched(WebFolder(proxy.address, QUICK), f"{proxy.address}/a.dcm") == b"newer" * 50
+
+
+def test_a_server_that_sends_elsewhere_is_followed_and_told_no_password(site: str, tmp_path: Path) -> None:
+    """`localhost` stands for another host; the first one signs in."""
+    written(tmp_path, {"a.dcm": b"0123456789"})
+    (tmp_path / ".netrc").write_text(
+        "machine 127.0.0.1 login me password canary\nmachine localhost login me password canary\n"
+    )
+    (tmp_path / ".netrc").chmod(0o600)
+    there = site.replace("127.0.0.1", "localhost")
+
+    class Sends(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", f"{elsewhere}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None: ...
+
+    with Proxy(there) as proxy, serving(Sends) as address:
+        elsewhere = proxy.address.replace("127.0.0.1", "localhost")
+        assert fetched(WebFolder(address, QUICK), f"{address}/a.dcm", 3, 7) == b"3456"
+        assert proxy.heads
+        assert not [head for head in proxy.heads if "authorization" in head.lower()]

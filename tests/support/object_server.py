@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.error import HTTPError
 
 import botocore.session
 import pytest
@@ -50,7 +51,7 @@ def s3_server(**more: str) -> Iterator[str]:
     process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_for(address)
+        wait_for(address)
         yield address
     finally:
         process.kill()
@@ -90,12 +91,17 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _wait_for(address: str) -> None:
+def wait_for(address: str) -> None:
+    """Wait until a server answers, whatever it says."""
     for _ in range(600):
-        with suppress(OSError):
+        try:
             urllib.request.urlopen(address, timeout=5).close()  # noqa: S310
-            return
-        time.sleep(0.05)
+        except HTTPError as error:
+            error.close()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        return
     raise TimeoutError(address)
 
 
