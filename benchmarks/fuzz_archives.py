@@ -101,7 +101,9 @@ def classify_all(given: argparse.Namespace) -> bool:
     read = Counter(row["path"].partition("!")[0] for row in rows if row["status"] in _READ)
     twice = len(rows) - len({row["path"] for row in rows})
     without = len(set(wanted) - {row["path"] for row in rows})
-    lost = sum((wanted - read).values())
+    for name, count in (wanted - read).items():
+        print(f"{Path(name).parent.name}/{Path(name).name}: {count} lost")
+    lost = (wanted - read).total()
     print(f"exit code {done.returncode}; {wanted.total()} radiographs that they read, {lost} lost;")
     print(f"{without} archives without a row, {twice} rows twice")
     dead = sum(row["status"] in ("crash", "timeout") for row in rows)

@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_told_by_its_reason(tmp_path: Path) -> None:
         for name, mode in {"link": 0o120777, "pipe": 0o010644, "file": 0o100644}.items():
             info = zipfile.ZipInfo(name)
             info.external_attr, info.create_system = mode << 16, 3
-            archive.writestr(info, b"/etc/passwd")
+            archive.writestr(info, b"/etc/passwd" if name != "pipe" else b"")
         archive.writestr("folder/", b"")
         archive.writestr("locked", b"x")
         archive.writestr("odd", b"y")
