@@ -33,6 +33,7 @@ from dicomsort.inputs.work import member_of
 from dicomsort.outcome import FileStamp, Part, SourceFile
 
 _START, _CHUNK = 512, 1 << 20
+_MOST_CURSORS = _MOST_INDEXES = 16
 _MOST_KEPT = 50_000
 """Of archives with more members the list is gone through again for each that is asked for."""
 
@@ -147,6 +148,7 @@ class _Search:
 
     def _in(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
         """Find a member, or a member of an archive that is a member."""
+        number -= os.path.lexists(names.member(archive.path, name))  # see ArchiveRows.named
         if (found := self._member(archive, name, number)) is not None:
             return found
         for inner, below, its_number in names.splits(name):
@@ -216,12 +218,12 @@ class _Search:
 
 
 class _Cursor:
-    """A stream that is being gone through. passed: the members that have come by, by name and number."""
+    """A stream that is being gone through. passed: hashes of name and number of what has come by."""
 
     def __init__(self, key: object, archive: SourceFile, kind: str) -> None:
         self.key = key
-        self.passed: set[tuple[str, int]] = set()
-        self._numbers: Counter[str] = Counter()
+        self.passed: set[int] = set()
+        self._numbers: Counter[int] = Counter()
         self._stack = ExitStack()
         file = self._stack.enter_context(opened(archive.path, archive.part))
         self._members = stream_members(file, kind, archive.path)
@@ -231,9 +233,10 @@ class _Cursor:
         for one in self._members:
             if isinstance(one, Streamed):
                 name = one.member.name
-                self._numbers[name] += 1
-                self.passed.add((name, self._numbers[name]))
-                if (name, self._numbers[name]) == wanted:
+                self._numbers[hash(name)] += 1
+                here = name, self._numbers[hash(name)]
+                self.passed.add(hash(here))
+                if here == wanted:
                     return None if one.member.failure else one
             elif isinstance(one, Ended):
                 break
@@ -244,18 +247,23 @@ class _Cursor:
         self._stack.close()
 
 
-_cursor: _Cursor | None = None
+_cursors: list[_Cursor] = []
+"""Those in use, the latest last: several who ask in turn each go through their archive once."""
 _lock = threading.Lock()
 
 
 def _cursor_for(key: object, archive: SourceFile, kind: str, wanted: tuple[str, int]) -> _Cursor:
-    """Return the cursor of a stream, so that all who ask in its order go through it once; with the lock."""
-    global _cursor  # noqa: PLW0603
-    if _cursor is None or _cursor.key != key or wanted in _cursor.passed:
-        if _cursor is not None:
-            _cursor.close()
-        _cursor = _Cursor(key, archive, kind)
-    return _cursor
+    """Return the cursor of a stream that is nearest before a member, or a new one; with the lock."""
+    before = [one for one in _cursors if one.key == key and hash(wanted) not in one.passed]
+    cursor = max(before, key=lambda one: len(one.passed), default=None)
+    if cursor is None:
+        cursor = _Cursor(key, archive, kind)
+        if len(_cursors) >= _MOST_CURSORS:
+            _cursors.pop(0).close()
+    else:
+        _cursors.remove(cursor)
+    _cursors.append(cursor)
+    return cursor
 
 
 class _Index:
@@ -290,6 +298,6 @@ def _up_to(
     return islice(members, most)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=_MOST_INDEXES)
 def _listed(file: str, kind: str, start: int, length: int | None, _time: int) -> _Index:
     return _Index(file, kind, start, length)
