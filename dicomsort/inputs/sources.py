@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,8 @@ from dicomsort.outcome import FileStamp, Part, SourceFile
 
 _START, _CHUNK = 512, 1 << 20
 _MOST_CURSORS = _MOST_INDEXES = 16
+_MOST_KEPT_ARCHIVES = 4
+_DESCRIPTORS = "/proc/self/fd"
 _MOST_KEPT = 50_000
 """Of archives with more members the list is gone through again for each that is asked for."""
 
@@ -108,11 +111,29 @@ def _stamp(facts: os.stat_result) -> FileStamp:
     return FileStamp(facts.st_size, facts.st_mtime_ns)
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Kept:
+    """An archive that was unpacked from another one.
+
+    stays: whether it lies in a file without a name, which goes when nobody holds this any more; else it goes
+    with the folder of its search.
+    """
+
+    found: SourceFile
+    stays: bool = False
+
+
+_kept: dict[tuple[object, ...], _Kept] = {}
+"""Those that were unpacked last, for who asks for one member after the other."""
+_keeping = threading.RLock()
+
+
 class _Search:
     """The search for one source. folder: for what has to be fetched or unpacked on the way."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._using: list[_Kept] = []
 
     def bring(self, path: str) -> Here:
         """Have the source as a file of its own."""
@@ -152,17 +173,43 @@ class _Search:
         if (found := self._member(archive, name, number)) is not None:
             return found
         for inner, below, its_number in names.splits(name):
-            held = self._member(archive, inner, number)
-            if held is not None and (found := self._in(self._unpacked(held), below, its_number)) is not None:
+            held = self._inner(archive, inner, number)
+            if held is not None and (found := self._in(held, below, its_number)) is not None:
                 return found
         return None
 
-    def _unpacked(self, archive: SourceFile) -> SourceFile:
-        """Have an archive that lies packed in another one as a file of its own."""
-        if archive.part is None or not archive.part.packing:
-            return archive
-        with opened("", archive.part) as data:
-            return replace(archive, part=Part(self._written(data)))
+    def _inner(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
+        """Find an archive in an archive; one that lies packed there is kept unpacked for a while."""
+        key = archive.path, archive.stamp, name, number
+        with _keeping:
+            kept = _kept.pop(key, None)
+            if kept is None:
+                held = self._member(archive, name, number)
+                if held is None or held.part is None or self._is_in_place(held.part):
+                    return held
+                kept = self._unpacked(held, held.part)
+            if kept.stays:
+                _kept[key] = kept
+            if len(_kept) > _MOST_KEPT_ARCHIVES:
+                del _kept[next(iter(_kept))]
+        self._using.append(kept)
+        return kept.found
+
+    def _is_in_place(self, part: Part) -> bool:
+        return not part.packing and os.path.dirname(part.file) != self._folder
+
+    def _unpacked(self, archive: SourceFile, part: Part) -> "_Kept":
+        """Have an archive as a file of its own: one without a name, where the system can open that again."""
+        with opened("", part) as data:
+            if not os.path.isdir(_DESCRIPTORS):
+                return _Kept(replace(archive, part=Part(self._written(data))))
+            with tempfile.TemporaryFile() as file:
+                shutil.copyfileobj(data, file, _CHUNK)
+                file.flush()
+                descriptor = os.dup(file.fileno())
+        kept = _Kept(replace(archive, part=Part(f"{_DESCRIPTORS}/{descriptor}")), stays=True)
+        weakref.finalize(kept, os.close, descriptor)
+        return kept
 
     def _member(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
         part = archive.part or Part(archive.path)

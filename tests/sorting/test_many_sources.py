@@ -2,7 +2,9 @@
 
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from outputs import rows, settings, tree
@@ -11,8 +13,9 @@ from predictors import FixedPredictor
 from written import picture, write_dicom
 
 from dicomsort.inputs import sources
+from dicomsort.inputs.archive_file import Ended, Streamed, Tick, stream_members
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.outcome import Action, Reason
+from dicomsort.outcome import Action, Part, Reason, SourceFile
 from dicomsort.sorting import plan
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
@@ -153,10 +156,12 @@ def test_members_that_are_asked_for_in_turn_cost_one_pass_through_each_stream(
 ) -> None:
     """Two archives by turns, and each of their members a little later once more."""
     begun: list[str] = []
-    stream = sources.stream_members
-    monkeypatch.setattr(
-        sources, "stream_members", lambda file, kind, name: begun.append(name) or stream(file, kind, name)
-    )
+
+    def noted(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tick | Ended]:
+        begun.append(name)
+        return stream_members(file, kind, name)
+
+    monkeypatch.setattr(sources, "stream_members", noted)
     for archive in ("a.tar.gz", "b.tar.gz"):
         (source / archive).write_bytes(gzip.compress(tarred(radiographs)))
     names = list(radiographs)
@@ -166,3 +171,30 @@ def test_members_that_are_asked_for_in_turn_cost_one_pass_through_each_stream(
                 with sources.bytes_of(f"{source / archive}!/{name}") as data:
                     assert data.read() == radiographs[name]
     assert sorted(begun) == 2 * [str(source / "a.tar.gz")] + 2 * [str(source / "b.tar.gz")]
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="archives are kept only where Linux opens them again"
+)
+def test_an_archive_in_an_archive_is_unpacked_once_for_those_who_ask_for_what_is_in_it(
+    radiographs: dict[str, bytes], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = {"i.zip": zipped(radiographs), "i.tar.gz": gzip.compress(tarred(radiographs))}
+    (source / "a.zip").write_bytes(zipped(inner))
+    (source / "b.tar.gz").write_bytes(gzip.compress(tarred(inner)))
+    kept: list[str] = []
+    unpacked = sources._Search._unpacked
+
+    def noted(search: sources._Search, archive: SourceFile, part: Part) -> sources._Kept:
+        kept.append(archive.path)
+        return unpacked(search, archive, part)
+
+    monkeypatch.setattr(sources._Search, "_unpacked", noted)
+    for name, expected in radiographs.items():
+        for outer in ("a.zip", "b.tar.gz"):
+            for archive in inner:
+                with sources.bytes_of(f"{source / outer}!/{archive}!/{name}") as data:
+                    assert data.read() == expected
+    assert sorted(kept) == [
+        f"{source / outer}!/{archive}" for outer in ("a.zip", "b.tar.gz") for archive in sorted(inner)
+    ]
