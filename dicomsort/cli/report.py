@@ -210,12 +210,14 @@ def _pictures(count: int) -> str:
 
 
 def _check_files(files: list[str], out: str) -> None:
+    from dicomsort.inputs import sources  # noqa: PLC0415
+
     if not out or not all(files):
         raise UsageError("an empty name was given")
     for file in files:
         if Path(file).is_dir():
             raise UsageError(f"'{file}' is a folder; name the files in it")
-        if not Path(file).exists():
+        if not sources.exists(file):
             raise UsageError(f"there is no '{file}'")
 
 

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,15 @@ def test_a_name_says_guess_confidence_and_source(path: str, label: str, name: st
     assert len(made) <= 200
     assert re.fullmatch(r"[A-Za-z0-9._-]+", made)
     assert made == os.path.basename(made) == unicodedata.normalize("NFD", made)
+
+
+def test_a_file_in_an_archive_is_rendered_by_its_name(
+    tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    file = write_dicom(tmp_path / "one.dcm", picture(1))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(file, "x/one.dcm")
+    words = ("render", "--model", small_model, "--quiet", "--out", tmp_path / "shown")
+    assert inside(capfd, *words, f"{tmp_path / 'a.zip'}!/x/one.dcm").code == 0
+    assert inside(capfd, *words, f"{tmp_path / 'a.zip'}!/no.dcm").code == 2
+    assert [path.name for path in (tmp_path / "shown").iterdir()] == ["one.dcm.png"]
