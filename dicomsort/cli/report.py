@@ -23,6 +23,8 @@ from dicomsort.cli.options import (
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.inputs import sources
+from dicomsort.inputs.names import without_secrets
 from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
 if TYPE_CHECKING:
@@ -215,8 +217,8 @@ def _check_files(files: list[str], out: str) -> None:
     for file in files:
         if Path(file).is_dir():
             raise UsageError(f"'{file}' is a folder; name the files in it")
-        if not Path(file).exists():
-            raise UsageError(f"there is no '{file}'")
+        if not sources.exists(file):
+            raise UsageError(f"there is no '{without_secrets(file)}'")
 
 
 def _canvas(model: str, size: int | None) -> Any:

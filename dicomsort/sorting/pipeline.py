@@ -208,16 +208,18 @@ def _output(
         decisions = Decisions(out)
         if settings.shard or settings.task:
             before = _earlier(settings, out) if settings.shard else None
-            history = manifest.history(settings.retry_failed, already_done.Seen(out), before)
+            history = manifest.history(settings.retry_failed, already_done.Seen(out, settings.copies), before)
         else:
             tally.taken_back = len(finish(manifest, out, decisions).refused)
-            history, found = already_done.held(manifest, out, decisions, settings.retry_failed)
+            history, found = already_done.held(
+                manifest, out, decisions, settings.retry_failed, settings.copies
+            )
             tally.by_hand, tally.astray = len(found.moved), dict(found.astray)
         yield manifest, history, decisions
 
 
 def _earlier(settings: SortSettings, out: str) -> History | None:
-    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed)
+    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed, settings.copies)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def out(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> Path:
 def test_files_that_were_not_to_be_placed_are_decided_on_all_the_same(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
-    """With `--action none` the row is all there is, and says what the person said."""
+    """With `--action none` the row is all there is; a later run with another action places by it."""
     out = tmp_path / "out"
     how = settings(inbox, out, review_below=1.0, placing=PlacementSettings(Action.NONE))
     sort(how, predictor)
@@ -84,6 +84,10 @@ def test_files_that_were_not_to_be_placed_are_decided_on_all_the_same(
     assert sort(how, predictor).already_done == 14
     assert [row(out, end) for end in ("s0/0.dcm", "s1/1.dcm", "s2/2.dcm")] == decided
     assert pictures(out) == {}
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    places = [row(out, end)["destination"] for end in ("s0/0.dcm", "s1/1.dcm", "s2/2.dcm")]
+    assert places == ["spine/s0/0.dcm", "excluded/s1/1.dcm", "review/s2/2.dcm"]
+    agree(inbox, out)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
