@@ -348,3 +348,16 @@ def test_members_that_end_or_hang_their_process_cost_themselves(packed: Path, tm
         **{f"{name}.{number}.dcm": disasters[name] for number, name in enumerate(disasters)},
     }
     assert rows(tmp_path / "out")[str(packed)]["reason"] == Reason.ARCHIVE_READ
+
+
+def test_a_member_is_rendered_by_its_name_as_a_file_is(
+    tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write_dicom(tmp_path / "in" / "a.dcm", picture(1))
+    shutil.make_archive(str(tmp_path / "a"), "zip", file.parent)
+    words = ("--model", small_model, "--quiet")
+    for number, name in enumerate([file, tmp_path / "a.zip!" / "a.dcm"]):
+        assert inside(capfd, "render", name, "--out", tmp_path / str(number), *words).code == 0
+    assert tree(tmp_path / "0") == tree(tmp_path / "1")
+    refused = inside(capfd, "render", tmp_path / "a.zip!" / "b.dcm", "--out", tmp_path / "2", *words)
+    assert refused.code == ExitCode.USAGE
