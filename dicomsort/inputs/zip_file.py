@@ -258,9 +258,10 @@ class _Local:
     def agreed(self, entry: _Entry) -> _Entry:
         """Return what counts where they differ: the header, if it states all, as unzip has it."""
         vague = _UNKNOWN in (self.packed, self.size) or (entry.packed and not self.packed)
+        method = self.method if self.method in _PACKINGS else entry.method
         if self.flags & _DESCRIBED or vague:
-            return entry
-        return replace(entry, method=self.method, crc=self.crc, packed=self.packed, size=self.size)
+            return replace(entry, method=method)
+        return replace(entry, method=method, crc=self.crc, packed=self.packed, size=self.size)
 
 
 class _Entries:
