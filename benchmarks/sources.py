@@ -4,7 +4,7 @@
 
 Makes `--files` radiographs of 1200 x 1000 pixels, 12 bits, uncompressed, of which no two are equal (5 GB at
 2,000), packs them in turn as a ZIP (stored, deflated), a tar and a tar.gz, puts them into an S3 server (moto,
-in a process of its own; at 0 and 50 ms by a proxy that delays), and into Orthanc (Debian's, with its DICOMweb).
+in a process of its own; at 0 and 50 ms by a proxy that delays), and into Orthanc (of Debian, with DICOMweb).
 Each source is measured in turn with the files: files, source, files, source ..., by `dicomsort classify` as a
 user would, start of the program included, everything in the page cache. Manifest rows and copies of the last
 pair are compared, paths aside.

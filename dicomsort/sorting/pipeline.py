@@ -28,7 +28,7 @@ from dicomsort.inputs.supply import Reading, Supply, SupplySettings
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import DECISIONS, OWN, OWN_FOLDER, RUN, SHARDS
+from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS, incoming_of
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
@@ -57,7 +57,6 @@ _PACKAGES = (
     *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
 )
 _READ_AHEAD = 128
-_INCOMING = "incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +119,9 @@ def sort(
     batch_size = settings.batch_size or panel.batch_size
     with (
         _output(settings, out, panel, tally) as (manifest, history, decisions),
-        _supplied(settings, out, files, partial(_admitted, history=history, tally=tally), spent) as supply,
+        _supplied(settings, out, files, _admission(settings, manifest, history, tally), spent) as supply,
     ):
-        readings = _read(supply, settings, panel.canvases, batch_size, spent)
+        readings = _read(supply, settings, panel.canvases, batch_size, spent, files.remotes.stop)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
@@ -176,7 +175,7 @@ def _supplied(
     spent: StageTimer,
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
-    folder = os.path.join(out, OWN_FOLDER, _INCOMING)
+    folder = incoming_of(out)
     if not (settings.shard or settings.task):  # nobody else is at work here
         shutil.rmtree(folder, ignore_errors=True)
     incoming, remotes = Incoming(os.path.join(folder, uuid.uuid4().hex)), files.remotes
@@ -342,19 +341,32 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+def _admission(
+    settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary
+) -> Callable[..., Iterator[SourceFile]]:
+    """Return what lets through the files that are still to be done; see `_admitted`."""
+    opens = settings.archives and "archives" not in manifest.run_file.fixed  # earlier versions opened none
+    return partial(_admitted, history=history, tally=tally, opens=opens)
+
+
 def _admitted(
-    found: Iterable[SourceFile], history: History, tally: SortSummary, inside: bool = False
+    found: Iterable[SourceFile],
+    history: History,
+    tally: SortSummary,
+    inside: bool = False,
+    opens: bool = False,
 ) -> Iterator[SourceFile]:
     """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag.
 
-    inside: whether they are members of archives.
+    inside: whether they are members of archives. opens: whether archives that were not opened are done again.
     """
     for file in found:
         tally.found += 1
         tally.inside += inside
         stamp = (file.stamp or stamp_now(file.path)) if history else None
         status = history.status(file.path, stamp) if stamp else None
-        if status is None or (stamp and _has_undone(file, stamp, history, tally)):
+        again = opens and stamp is not None and history.hint(file.path, stamp) is Reason.ARCHIVE
+        if status is None or again or (stamp and _has_undone(file, stamp, history, tally)):
             before = history.placement(file.path) if history else None
             yield file if before is None else replace(file, previous=before)
         else:
@@ -384,13 +396,14 @@ def _read(
     canvases: Sequence[Preprocessing],
     batch_size: int,
     spent: StageTimer,
+    let_go: Callable[[], None],
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
     how = HowToRead(canvases, settings.read, supply.incoming, settings.copies, settings.archives)
     read: Any = partial(do, how=how)  # of an archive it returns a generator of answers
     readings = supply.readings(isolation.read_all(read, supply, settings.pool, stop))
-    with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
+    with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop, let_go)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)
             spent.add("pixels", reading.cost.pixels)

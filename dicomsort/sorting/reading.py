@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _START = 512
+_MOST_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _listed(work: ToList, how: HowToRead) -> Answer:
                 return IsStream(kind)
             unpacked = _leave(file, how) if part is not None and part.packing else None
         place = unpacked or part or Part(found.path)
-        listing = list_members(place.file, kind, work.since, place.start, place.length)
+        listing = list_members(place.file, kind, work.since, place.start, place.length, _MOST_AT_A_TIME)
         return Listed(listing, unpacked)
     except MissingBytes as missing:
         return Wants(missing.start, missing.stop)

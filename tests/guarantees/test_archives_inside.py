@@ -1,5 +1,6 @@
 """Files in archives: the same rows and copies as from the files themselves, each once, whatever happens."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -348,3 +349,17 @@ def test_members_that_end_or_hang_their_process_cost_themselves(packed: Path, tm
         **{f"{name}.{number}.dcm": disasters[name] for number, name in enumerate(disasters)},
     }
     assert rows(tmp_path / "out")[str(packed)]["reason"] == Reason.ARCHIVE_READ
+
+
+@pytest.mark.parametrize("packed", ["deflated.zip", "packed.tar.gz"], indirect=True)
+def test_an_output_of_a_version_that_opened_no_archives_gets_what_is_in_them(
+    packed: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    assert sort(settings(packed, out, archives=False), predictor).archives == 1
+    run = json.loads((out / "run.json").read_text())
+    del run["fixed"]["archives"]
+    (out / "run.json").write_text(json.dumps(run))
+    summary = sort(settings(packed, out), predictor)
+    assert (summary.found, summary.inside, summary.already_done) == (13, 12, 0)
+    assert sort(settings(packed, out), predictor).already_done == 13
