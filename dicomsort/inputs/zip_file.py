@@ -1,7 +1,7 @@
 """The members of a zip file, by its central directory or, without one, by their own headers (PKWARE APPNOTE).
 
 As lenient as Info-ZIP's unzip: bytes in front and behind, a wrong count, damaged entries between good
-ones. (Python's zipfile refuses all of an archive for one bad entry, and keeps all entries in memory.)
+ones. (Python's zipfile refuses all of an archive for one bad entry, and keeps 0.66 KB for every member.)
 """
 
 import os
