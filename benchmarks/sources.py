@@ -4,15 +4,15 @@
 
 Makes `--files` radiographs of 1200 x 1000 pixels, 12 bits, uncompressed, of which no two are equal (5 GB at
 2,000), packs them in turn as a ZIP (stored, deflated), a tar and a tar.gz, puts them into an S3 server (moto,
-in a process of its own; at 0 and 50 ms by a proxy that delays), and into Orthanc. Each source is
-measured in turn with the files: files, source, files, source ..., by `dicomsort classify` as a user would, start
-of the program included, everything in the page cache. Manifest rows and copies of the last pair are compared,
-paths aside.
+in a process of its own; at 0 and 50 ms by a proxy that delays), and into Orthanc (of Debian, with DICOMweb).
+Each source is measured in turn with the files: files, source, files, source ..., by `dicomsort classify` as a
+user would, start of the program included, everything in the page cache. Manifest rows and copies of the last
+pair are compared, paths aside.
 
-ratio: files/s of the source over files/s of the files run just before; the median of the pairs, and their range.
+ratio: files/s of the source over files/s of the files run just before; median of the pairs, and their range.
 alone: seconds that `gzip -dc` or `unzip -p` take for the archive. server: processor seconds a run of the S3
-server or of Orthanc, which share the cores here. memory: the most that the main process, and all together, ever
-held.
+server or of Orthanc, which share the cores here. memory: the most that the main process ever held, and that
+all together did.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import threading
 import time
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ SLOW_MS = 50
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run took: seconds of the clock, and the most memory in bytes, of the main process and of all."""
+    """What one run took: seconds of the clock, and the most memory in bytes, of main process and of all."""
 
     seconds: float
     main: int
@@ -105,7 +105,7 @@ def tarred(files: Path, folder: Path) -> str:
 def gzipped(files: Path, folder: Path) -> str:
     """Put the files into one tar.gz, as `tar -czf` does."""
     target = folder / "packed.tar.gz"
-    subprocess.run(["tar", "-czf", str(target), "-C", str(files), "."], check=True)
+    subprocess.run([str(shutil.which("tar")), "-czf", str(target), "-C", str(files), "."], check=True)
     return str(target)
 
 
@@ -129,7 +129,10 @@ def run(source: str, out: Path, action: str, environment: dict[str, str]) -> Run
 def session(leader: int) -> list[int]:
     """Return the processes of a session."""
     found = subprocess.run(
-        ["ps", "-o", "pid=", "-s", str(leader)], capture_output=True, text=True, check=False
+        [str(shutil.which("ps")), "-o", "pid=", "-s", str(leader)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [int(each) for each in found.stdout.split()]
 
@@ -216,7 +219,7 @@ def object_store(files: Path) -> Iterator[tuple[int, dict[str, str], int]]:
             ).close()
             store = S3Store(
                 "bench", endpoint=f"http://127.0.0.1:{port}", client_options={"allow_http": True},
-                region="us-east-1", access_key_id="bench", secret_access_key="mark",
+                region="us-east-1", access_key_id="bench", secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
                 virtual_hosted_style_request=False,
             )  # fmt: skip
             for path in sorted(files.iterdir()):
@@ -265,12 +268,15 @@ class Bench:
         print(
             f"{name:14} {self._count / slowest:7.1f} files/s  ratio {statistics.median(ratios):.3f} "
             f"({min(ratios):.3f} to {max(ratios):.3f})  {equal} equal  memory "
-            f"{max(one.main for _, one in pairs) >> 20} MB, all {max(one.all for _, one in pairs) >> 20} MB, "
-            f"of files {max(one.main for one, _ in pairs) >> 20} and {max(one.all for one, _ in pairs) >> 20} MB"
-            f"{spent}",
+            f"{_most(one for _, one in pairs)}, of files {_most(one for one, _ in pairs)}{spent}",
             flush=True,
         )
         shutil.rmtree(self._folder / "of-source")
+
+
+def _most(runs: Iterable[Run]) -> str:
+    done = list(runs)
+    return f"{max(one.main for one in done) >> 20} MB, all {max(one.all for one in done) >> 20} MB"
 
 
 def alone(words: list[str]) -> float:
@@ -301,6 +307,18 @@ def archives(bench: Bench, files: Path, folder: Path, wanted: Callable[[str], bo
             Path(source).unlink()
 
 
+def pacs(bench: Bench, files: Path, folder: Path) -> None:
+    """Measure an Orthanc that holds the files."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    import dicom_tools  # noqa: PLC0415
+
+    with dicom_tools.orthanc(folder / "orthanc", dicomweb=True) as server:
+        for path in sorted(files.iterdir()):
+            server.ask("/instances", path.read_bytes())
+        pid = dicom_tools._RUNNING[server.web].pid
+        bench.measure("Orthanc", f"dicomweb+http://127.0.0.1:{server.web}/dicom-web", None, pid)
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -319,6 +337,8 @@ def main() -> None:
         make(files, given.files)
         bench = Bench(files, given)
         archives(bench, files, folder, wanted)
+        if wanted("Orthanc"):
+            pacs(bench, files, folder)
         if wanted("S3"):
             with object_store(files) as (port, keys, pid), delayed(port, SLOW_MS) as late:
                 for name, at in (("S3, 0 ms", port), (f"S3, {SLOW_MS} ms", late)):

@@ -127,7 +127,7 @@ FOR_REVIEW = frozenset(
 """Reasons for which a person should look."""
 
 
-HINTS = (Reason.ARCHIVE, Reason.PICTURE, Reason.VIDEO)
+HINTS = (Reason.ARCHIVE, Reason.NESTED, Reason.PICTURE, Reason.VIDEO)
 """Reasons of what is not DICOM, but may hold radiographs: a person is told how many there are."""
 
 

@@ -306,8 +306,12 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
 
 _HINTS = {
     Reason.ARCHIVE: (
-        "archive (zip, tar, gz ...) was not opened: unpack it and run again",
-        "archives (zip, tar, gz ...) were not opened: unpack them and run again",
+        "archive was not opened (7z, rar or iso; with --no-archives any): unpack it and run again",
+        "archives were not opened (7z, rar or iso; with --no-archives any): unpack them and run again",
+    ),
+    Reason.NESTED: (
+        "archive lies in one that lies in another, and was not opened: unpack the outer one and run again",
+        "archives lie in one that lies in another, and were not opened: unpack the outer ones and run again",
     ),
     Reason.PICTURE: (
         "picture is not DICOM and was not read: --pictures, and another --out, sorts it too",

@@ -82,7 +82,7 @@ def watch(
     from dicomsort.system.stopping import noting_signals  # noqa: PLC0415
 
     pipeline.check(settings)
-    with ready(settings, how) as (tag, (predictor, *further)), noting_signals() as stop:
+    with noting_signals() as stop, ready(settings, how) as (tag, (predictor, *further)):
         console.loading.done()
 
         def sort(settings: "SortSettings", files: Any, watch: Any) -> "SortSummary":
@@ -93,7 +93,8 @@ def watch(
             f"watching every {timing.every:g} s, for files that have not changed for {timing.quiet_for:g} s"
         )
         ended = watching.watch(settings, timing, sort, stop, told)
-    told.line(f"stopped after {console.files(ended.files)} in {ended.passes} passes")
+    passes = "1 pass" if ended.passes == 1 else f"{ended.passes} passes"
+    told.line(f"stopped after {console.files(ended.files)} in {passes}")
     return ExitCode.INTERRUPTED if stop.number == signal.SIGINT else ExitCode.DONE
 
 

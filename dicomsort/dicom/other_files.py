@@ -29,15 +29,18 @@ _START = 3 * _PACKET
 
 
 def reason_for(file: BinaryIO) -> Reason:
-    """Return why an open file that is not DICOM was not read: ARCHIVE, PICTURE, VIDEO or NO_DICOM."""
-    file.seek(0)
-    if is_archive(file):
-        return Reason.ARCHIVE
+    """Return why an open file that is not DICOM was not read: ARCHIVE, PICTURE, VIDEO or NO_DICOM.
+
+    Of pictures and videos only the start is read, which is what comes first from another machine.
+    """
     file.seek(0)
     start = file.read(_START)
     if READ_PICTURE.match(start) or _OTHER_PICTURE.match(start):
         return Reason.PICTURE
-    return Reason.VIDEO if _VIDEO.match(start) or _is_transport_stream(start) else Reason.NO_DICOM
+    if _VIDEO.match(start) or _is_transport_stream(start):
+        return Reason.VIDEO
+    file.seek(0)
+    return Reason.ARCHIVE if is_archive(file) else Reason.NO_DICOM
 
 
 def _is_transport_stream(start: bytes) -> bool:

@@ -25,7 +25,7 @@ from dicomsort.inputs.members import (
     Tick,
     name_of,
 )
-from dicomsort.inputs.packed import Held, Unpacking, unpacked
+from dicomsort.inputs.packed import Held, Unpacking, is_whole, unpacked
 from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, is_tar, list_tar
 from dicomsort.inputs.zip_file import ends_as_zip, list_zip
 from dicomsort.outcome import Reason
@@ -38,6 +38,7 @@ __all__ = [
     "Streamed",
     "Tick",
     "is_document",
+    "is_whole",
     "kind_of",
     "list_members",
     "stream_members",
@@ -125,10 +126,10 @@ def _members_in(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tic
     if is_tar(stream.peek(BLOCK)[:BLOCK]):
         yield from _walked(Stream(stream), unpacking)
     else:
-        yield from _single(stream, unpacking, name)
+        yield from _single(cast("BinaryIO", stream), unpacking, name)
 
 
-def _single(stream: io.BufferedReader, unpacking: Unpacking, name: str) -> Iterator[Streamed | Tick | Ended]:
+def _single(stream: BinaryIO, unpacking: Unpacking, name: str) -> Iterator[Streamed | Tick | Ended]:
     own = _SUFFIX.sub("", os.path.basename(name))
     with _as_file(Held(stream, None, lambda _: _check(unpacking))) as data:
         yield Streamed(Member(name_of(os.fsencode(own)), 0), data)

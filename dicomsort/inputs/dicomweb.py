@@ -118,6 +118,10 @@ class DicomWeb:
         self._root, self._settings = Address.parse(url), settings
         self._web = Web(settings)
 
+    def stop(self) -> None:
+        """Give up what is being asked; see `Stoppable`."""
+        self._web.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()

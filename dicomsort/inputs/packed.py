@@ -150,11 +150,11 @@ _LONGEST_MARK = 6
 class Unpacking(io.RawIOBase):
     """What packed bytes unpack to, once from front to back; several streams in a row are one.
 
-    It never raises for bytes that cannot be unpacked, but ends before them, and `damage` says why: NONE
-    at a good end, ARCHIVE_DAMAGED, or INFLATES at the limits. What follows the streams and is none of
-    them is no damage, as gzip(1) has it. length: of a single stream; None for all that comes. Up to the
-    first damage every byte is given; in a stream that was longer than 256 MiB by then up to 128 KiB
-    before it may be missing.
+    Raises OSError if the file cannot be read; for bytes that cannot be unpacked it never raises, but ends
+    before them, and `damage` says why: NONE at a good end, ARCHIVE_DAMAGED, or INFLATES at the limits.
+    What follows the streams and is none of them is no damage, as gzip(1) has it. length: of a single
+    stream; None for all that comes. Up to the first damage every byte is given; in a stream that was
+    longer than 256 MiB by then up to 128 KiB before it may be missing.
     """
 
     def __init__(self, file: BinaryIO, packing: str, length: int | None = None) -> None:
@@ -193,7 +193,9 @@ class Unpacking(io.RawIOBase):
             try:
                 if data := self._step(min(most, self._most)):
                     return data
-            except _ERRORS:
+            except _ERRORS as error:
+                if _is_of_the_disk(error):
+                    raise
                 self._fail()
         return b""
 
@@ -249,10 +251,17 @@ class Unpacking(io.RawIOBase):
         try:
             while missing and not self._ended:
                 missing -= len(self._step(min(_STEP, missing)))
-        except _ERRORS:
+        except _ERRORS as error:
+            if _is_of_the_disk(error):
+                raise
             self._end(Reason.ARCHIVE_DAMAGED)
         self._most = _CAREFUL
         return None
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Return whether bytes could not be read, rather than not unpacked; bz2 says OSError for both."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 class Source(Protocol):
@@ -431,6 +440,15 @@ def _at_once(packed: bytes, part: Part) -> bytes | None:
     except _ISAL_ERROR:
         return None
     return data if len(data) == part.size and crc32(data) == part.crc else None
+
+
+def is_whole(part: Part) -> bool:
+    """Return whether a member that is not packed has the checksum that its archive says. Raises OSError."""
+    crc, buffer = 0, bytearray(_PIECE)
+    with window(part.file, part.start, part.length) as file:
+        while got := cast("io.BufferedReader", file).readinto(buffer):
+            crc = crc32(memoryview(buffer)[:got], crc)
+    return crc == part.crc
 
 
 def unpacked(part: Part) -> BinaryIO:

@@ -2,14 +2,18 @@
 
 import contextlib
 import random
+import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dicomsort.inputs.store import RemoteSettings
 
@@ -54,7 +58,8 @@ class Web:
         self._settings = settings
         self._stop = threading.Event()
         self._session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=settings.connections, pool_block=False, max_retries=0)
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        adapter = _Adapter(self._sockets, settings.connections)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
         if settings.authorization:
@@ -63,6 +68,13 @@ class Web:
     def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self._settings.authorization
         return request
+
+    def stop(self) -> None:
+        """Give up what is being asked, whichever thread does; nothing more is asked."""
+        self._stop.set()
+        for each in tuple(self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of connections, and try nothing again."""
@@ -132,6 +144,8 @@ class Web:
 
     def _tried(self, work: Callable[[], Result], tries: int) -> Result:
         pause = _FIRST_PAUSE
+        if self._stop.is_set():
+            raise WebError(NO_ANSWER)
         for left in reversed(range(tries)):
             try:
                 return work()
@@ -161,6 +175,37 @@ class Web:
             if len(content) > most:
                 raise CutOffError
         return bytes(content)
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps an eye on the sockets of all connections, so that they can be shut from another thread."""
+
+    def __init__(self, sockets: "weakref.WeakSet[socket.socket]", connections: int) -> None:
+        self._sockets = sockets
+        super().__init__(pool_maxsize=connections)
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        """See `HTTPAdapter`."""
+        super().init_poolmanager(*arguments, **named)
+        sockets = self._sockets
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.add(self.sock)
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.add(self.sock)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
 class _Again(Exception):  # noqa: N818  (not the end yet)

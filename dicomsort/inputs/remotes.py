@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from dicomsort.inputs import names
-from dicomsort.inputs.store import RemoteSettings, Store
+from dicomsort.inputs.store import RemoteSettings, Stoppable, Store
 from dicomsort.inputs.stores import store_of
 from dicomsort.inputs.walk import Root
 from dicomsort.outcome import SourceFile
@@ -51,6 +51,12 @@ class Remotes:
         if root not in self._stores:
             self._stores[root] = self._opened(root, self._settings)
         return self._stores[root]
+
+    def stop(self) -> None:
+        """Give up what is being asked, from any thread, where a store can do that."""
+        for store in tuple(self._stores.values()):
+            if isinstance(store, Stoppable):
+                store.stop()
 
     def close(self) -> None:
         """Let go of all connections."""

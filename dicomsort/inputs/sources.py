@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -184,16 +185,19 @@ class _Search:
 
     def _written(self, data: BinaryIO) -> str:
         data.seek(0)
-        descriptor, target = tempfile.mkstemp(dir=self._folder)
-        with open(descriptor, "wb") as file:
+        target = self._new()
+        with open(target, "xb") as file:
             shutil.copyfileobj(data, file, _CHUNK)
         return target
+
+    def _new(self) -> str:
+        return os.path.join(self._folder, uuid.uuid4().hex)
 
     def _fetched(self, path: str) -> Here:
         store = store_of(path, RemoteSettings())
         try:
-            descriptor, target = tempfile.mkstemp(dir=self._folder)
-            with open(descriptor, "wb") as file:
+            target = self._new()
+            with open(target, "xb") as file:
                 return Here(target, store.fetch(path, 0, None, file))
         except FetchError as error:
             raise _gone(path) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile
 
@@ -37,6 +37,14 @@ class RemoteSettings:
     query: Mapping[str, str] = field(default_factory=dict)
     authorization: str = field(default="", repr=False, compare=False)
     excludes: Excludes | None = field(default=None, repr=False, compare=False)
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A store whose requests can be given up while they are under way."""
+
+    def stop(self) -> None:
+        """Give up what is being asked, whichever thread does; nothing more is asked."""
 
 
 class Store(Protocol):

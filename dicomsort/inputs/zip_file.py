@@ -35,7 +35,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _LOCAL_MARK, _DESCRIPTOR_MARK = b"PK\3\4", b"PK\7\x08"
 _TAIL = 22 + 65535 + 512
 _UNKNOWN = 0xFFFFFFFF
-_ENCRYPTED, _DESCRIBED, _UTF8, _MASKED = 1, 8, 1 << 11, 1 << 13
+_ENCRYPTED, _DESCRIBED, _UTF8 = 1, 8, 1 << 11
 _UNIX = (3, 19)
 _PACKINGS = {0: "", 8: "deflate", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 _AES = 99
@@ -352,11 +352,11 @@ def _is_folder(entry: _Entry) -> bool:
 
 def _refusal(entry: _Entry) -> Failure | None:
     """Return why a member cannot be read, by what its headers say."""
-    if entry.flags & (_ENCRYPTED | _MASKED) or entry.method == _AES:
+    if entry.flags & _ENCRYPTED or entry.method == _AES:
         return ENCRYPTED
     if stat.S_ISLNK(entry.mode):
         return LINK
-    if stat.S_IFMT(entry.mode) not in (0, stat.S_IFREG):
+    if stat.S_IFMT(entry.mode) not in (0, stat.S_IFREG) and entry.size == 0:
         return SPECIAL
     if entry.method not in _PACKINGS:
         return PACKING

@@ -31,12 +31,16 @@ _CODES = 32
 
 
 class Members:
-    """How the members of an archive ended before. undone: whether one of them is to be done again."""
+    """How the members of an archive ended before. undone: whether one of them is to be done again.
 
-    __slots__ = ("statuses", "undone")
+    hints: how many were found to be one of HINTS.
+    """
+
+    __slots__ = ("hints", "statuses", "undone")
 
     def __init__(self) -> None:
         self.statuses: Counter[Status] = Counter()
+        self.hints: Counter[Reason] = Counter()
         self.undone = False
 
 
@@ -160,6 +164,8 @@ def _count_member(record: Record, members: dict[str, Members], undone: bool) -> 
     for mark in _MEMBER.finditer(record.key):
         counted = members.setdefault(record.key[: mark.start()], Members())
         counted.statuses[record.status] += 1
+        if record.hint:
+            counted.hints[record.hint] += 1
         counted.undone |= undone
 
 

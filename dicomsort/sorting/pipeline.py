@@ -122,7 +122,7 @@ def sort(
         _output(settings, out, panel, tally) as (manifest, history, decisions),
         _supplied(settings, out, files, partial(_admitted, history=history, tally=tally), spent) as supply,
     ):
-        readings = _read(supply, settings, panel.canvases, batch_size, spent)
+        readings = _read(supply, settings, panel.canvases, batch_size, spent, files.remotes.stop)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
@@ -374,6 +374,7 @@ def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: Sor
     tally.inside += members.statuses.total()
     tally.already_done += members.statuses.total()
     tally.statuses += members.statuses
+    tally.hints += members.hints
     return False
 
 
@@ -383,13 +384,14 @@ def _read(
     canvases: Sequence[Preprocessing],
     batch_size: int,
     spent: StageTimer,
+    let_go: Callable[[], None],
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
     how = HowToRead(canvases, settings.read, supply.incoming, settings.copies, settings.archives)
     read: Any = partial(do, how=how)  # of an archive it returns a generator of answers
     readings = supply.readings(isolation.read_all(read, supply, settings.pool, stop))
-    with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop)) as ahead:
+    with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop, let_go)) as ahead:
         for found, reading in spent.making("wait", ahead, time.monotonic):
             spent.add("header", reading.cost.header)
             spent.add("pixels", reading.cost.pixels)

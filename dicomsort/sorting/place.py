@@ -2,32 +2,32 @@
 
 import errno
 import filecmp
-import hashlib
 import os
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from dicomsort.errors import TargetError
 from dicomsort.inputs.archive_file import MemberDamagedError
 from dicomsort.inputs.names import is_plain
-from dicomsort.inputs.opened import opened
 from dicomsort.inputs.sources import local
 from dicomsort.outcome import Action, FileStamp, Part, Placement, Reason
+from dicomsort.sorting.copies import (
+    are_equal,
+    clone,
+    copy_file,
+    copy_part,
+    digest,
+    forget_cached,
+    has_bytes_of,
+)
 from dicomsort.system.atomic import publish, temporary_for
 from dicomsort.system.retry import PASSING, retry_transient
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
-_NOT_HERE = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
-)
-_CHUNK = 1 << 30
-_PIECE = 1 << 20
 _TRIES = 20
 _TIME_GRAIN_NS = 2_000_000_000
-_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _placed(
     stamp: FileStamp | None,
     part: Part | None = None,
 ) -> PlacementResult:
-    if part is None and stamp is not None and stamp_of(source) != stamp:
+    if stamp is not None and _has_changed(source, stamp, part):
         return PlacementResult(None, Reason.CHANGED)
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -127,6 +127,14 @@ def _placed(
             if not tries_left or not os.path.exists(source if part is None else part.file):
                 raise
     raise AssertionError
+
+
+def _has_changed(source: str, stamp: FileStamp, part: Part | None) -> bool:
+    """Return whether a file, or the archive in which it is read in place, is another one than before."""
+    if part is None:
+        return stamp_of(source) != stamp
+    is_in_place = source.startswith(f"{part.file}!")
+    return is_in_place and stamp_of(part.file).mtime_ns != stamp.mtime_ns
 
 
 def _make_folder(path: str) -> None:
@@ -236,7 +244,7 @@ def is_it(source: str, target: str, placement: Placement) -> bool:
     if not is_untouched(source, target, placement):
         return False
     try:
-        return placement.action == Action.SYMLINK or _are_equal(source, target)
+        return placement.action == Action.SYMLINK or are_equal(source, target)
     except (OSError, MemberDamagedError):
         return True
 
@@ -254,14 +262,9 @@ def stands(target: str, placement: Placement) -> bool:
 def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
     """Compare with the checksum that was taken, or if there is none, with the source."""
     try:
-        return _digest(target) == sha256 if sha256 else _are_equal(source, target)
+        return digest(target) == sha256 if sha256 else are_equal(source, target)
     except (OSError, MemberDamagedError):
         return False
-
-
-def _are_equal(source: str, target: str) -> bool:
-    with local(source) as here:
-        return filecmp.cmp(here.file, target, shallow=False)
 
 
 def _already(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
@@ -269,7 +272,7 @@ def _already(source: str, target: str, placing: PlacementSettings) -> PlacementR
     if not _is_the_same(source, target, placing.action):
         return PlacementResult(None, Reason.DESTINATION_TAKEN)
     action = Action.COPY if placing.action is Action.REFLINK else placing.action
-    return PlacementResult(action, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(action, sha256=digest(target) if placing.verify else "")
 
 
 def _is_the_same(source: str, target: str, action: Action) -> bool:
@@ -324,8 +327,7 @@ def _copy_part(
     temporary = part.file if is_whole else temporary_for(target)
     try:
         if not is_whole:
-            with opened("", part) as reading, open(temporary, "xb") as writing:
-                shutil.copyfileobj(reading, writing, _PIECE)
+            copy_part(part, temporary)
         sha256 = _checked_part(part, temporary) if placing.verify else ""
         if stamp is not None:
             os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))
@@ -344,62 +346,26 @@ def _is_beside(path: str, target: str) -> bool:
 
 def _checked_part(part: Part, copy: str) -> str:
     """Return the checksum of a copy, read anew. Raises _DifferentError unless it has the part's bytes."""
-    _forget_cached(copy)
-    if copy != part.file and not _has_bytes_of(part, copy):
+    forget_cached(copy)
+    if copy != part.file and not has_bytes_of(part, copy):
         raise _DifferentError
-    return _digest(copy)
-
-
-def _has_bytes_of(part: Part, path: str) -> bool:
-    with opened("", part) as one, open(path, "rb") as other:
-        while piece := one.read(_PIECE):
-            if other.read(len(piece)) != piece:
-                return False
-        return not other.read(1)
+    return digest(copy)
 
 
 def _part_already(part: Part, target: str, placing: PlacementSettings) -> PlacementResult:
     """Accept what a killed run has placed of a part but not recorded: a copy of the same bytes."""
     try:
-        if not os.path.islink(target) and _has_bytes_of(part, target):
-            return PlacementResult(Action.COPY, sha256=_digest(target) if placing.verify else "")
+        if not os.path.islink(target) and has_bytes_of(part, target):
+            return PlacementResult(Action.COPY, sha256=digest(target) if placing.verify else "")
     except OSError:
         pass
     return PlacementResult(None, Reason.DESTINATION_TAKEN)
 
 
-def copy_file(source: str, copy: str) -> None:
-    """Write the bytes of a file into a new one, without a detour through this process where that can be."""
-    if not _copied_by_the_system(source, copy):
-        shutil.copyfile(source, copy)
-
-
-def _copied_by_the_system(source: str, copy: str) -> bool:
-    """Copy by copy_file_range (Linux); False if it cannot be done here.
-
-    A network share copies on its server then, and a file system that can shares the blocks.
-    """
-    if not hasattr(os, "copy_file_range"):
-        return False
-    with open(source, "rb", buffering=0) as reading, open(copy, "wb", buffering=0) as writing:
-        size = left = os.fstat(reading.fileno()).st_size
-        while left:
-            try:
-                done = os.copy_file_range(reading.fileno(), writing.fileno(), min(left, _CHUNK))
-            except OSError as error:
-                if left == size and error.errno in _NOT_HERE:
-                    return False
-                raise
-            if not done:  # some file systems say so and copy nothing
-                return False
-            left -= done
-    return True
-
-
 def _reflink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     temporary = temporary_for(target)
     try:
-        if not _clone(source, temporary):
+        if not clone(source, temporary):
             return _copy(source, target, placing)
         return _finish(source, temporary, target, placing, Action.REFLINK)
     finally:
@@ -419,48 +385,21 @@ def _finish(
 
 def _checked(source: str, copy: str) -> str:
     """Return the checksum of both files, read anew, from the disk where the system can forget its cache."""
-    _forget_cached(copy)
-    sha256 = _digest(copy)
-    if sha256 != _digest(source):
+    forget_cached(copy)
+    sha256 = digest(copy)
+    if sha256 != digest(source):
         raise _DifferentError
     return sha256
 
 
-def _forget_cached(path: str) -> None:
-    """Write a file to the disk, and let the system forget what it keeps of it, where it can."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _clone(source: str, target: str) -> bool:
-    """Share the source's blocks, on Linux file systems that can (Btrfs, XFS); False if it cannot be done."""
-    if sys.platform != "linux":
-        return False
-    import fcntl  # noqa: PLC0415  (Unix only)
-
-    with open(source, "rb") as reading, open(target, "wb") as writing:
-        try:
-            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
-        except OSError:
-            return False
-    return True
-
-
 def _symlink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     os.symlink(_relative(source, target) if placing.relative else source, target)
-    return PlacementResult(Action.SYMLINK, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(Action.SYMLINK, sha256=digest(target) if placing.verify else "")
 
 
 def _hardlink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     os.link(os.path.realpath(source), target)
-    return PlacementResult(Action.HARDLINK, sha256=_digest(target) if placing.verify else "")
+    return PlacementResult(Action.HARDLINK, sha256=digest(target) if placing.verify else "")
 
 
 _PLACERS = {

@@ -1,5 +1,6 @@
 """What a worker does with what it is handed: read a file, look into an archive, go through one."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -62,9 +63,11 @@ def _read(found: SourceFile, how: HowToRead) -> Answer:
 
     if found.part is None or not found.part.packing:
         try:
-            return _reading(found, how, found.part)
+            return _sound(found.part, _reading(found, how, found.part))
         except MissingBytes as missing:
             return Wants(missing.start, missing.stop)
+        except OSError:
+            return Failure(Status.IO_ERROR, Reason.UNREADABLE)
     try:
         with unpacked(found.part) as data:
             return _left(found, _reading(found, how, data), data, how)
@@ -72,6 +75,17 @@ def _read(found: SourceFile, how: HowToRead) -> Answer:
         return _damaged(error)
     except OSError:
         return Failure(Status.IO_ERROR, Reason.UNREADABLE)
+
+
+def _sound(part: Part | None, reading: ReadImage | Failure) -> ReadImage | Failure:
+    """Hold a radiograph that lies in a zip as it is against its checksum. Raises OSError."""
+    from dicomsort.inputs.archive_file import is_whole  # noqa: PLC0415
+
+    if part is None or part.crc is None or part.held is not None:
+        return reading
+    if isinstance(reading, Failure) or is_whole(part):
+        return reading
+    return Failure(Status.DECODE_ERROR, Reason.MEMBER_DAMAGED, reading.header, reading.stamp, reading.cost)
 
 
 def _damaged(error: "MemberDamagedError") -> Failure:
@@ -89,8 +103,17 @@ def _left(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: 
     """Leave the bytes of a radiograph that will be placed where the main process finds them."""
     if isinstance(reading, Failure) or not how.leaves:
         return Read(found, reading)
+    return _behind(found, reading, data, how)
+
+
+def _behind(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: HowToRead) -> Read:
+    """Leave bytes, or say that there is no room for them. Raises MemberDamagedError."""
+    from dicomsort.inputs.archive_file import MemberDamagedError  # noqa: PLC0415
+
     try:
         return Read(_left_behind(found, data, how), reading)
+    except MemberDamagedError:
+        raise
     except OSError:
         return Read(found, Failure(Status.IO_ERROR, Reason.TARGET_DONE))
 
@@ -107,7 +130,11 @@ def _leave(data: BinaryIO, how: HowToRead) -> Part:
     target = Incoming(how.incoming).new()
     data.seek(0)
     with open(target, "xb") as file:
-        shutil.copyfileobj(data, file, _CHUNK)
+        try:
+            shutil.copyfileobj(data, file, _CHUNK)
+        except OSError:
+            os.unlink(target)
+            raise
         return Part(target, size=file.tell())
 
 
@@ -176,8 +203,5 @@ def _passing(found: SourceFile, one: "Streamed", work: ToGoThrough, how: HowToRe
     reading = _reading(found, how, one.data)
     opens = how.archives and not work.inner
     if isinstance(reading, Failure) and reading.reason is Reason.ARCHIVE and opens:
-        try:
-            return Read(_left_behind(found, one.data, how), reading)
-        except OSError:
-            return Read(found, Failure(Status.IO_ERROR, Reason.TARGET_DONE))
+        return _behind(found, reading, one.data, how)
     return _left(found, reading, one.data, how)

@@ -115,6 +115,7 @@ class SortSummary:
 
 _HINTS = {
     Reason.ARCHIVE: "archives",
+    Reason.NESTED: "nested_archives",
     Reason.PICTURE: "pictures",
     Reason.VIDEO: "videos",
     Reason.EMPTY_FOLDER: "empty_folders",

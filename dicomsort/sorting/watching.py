@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile
@@ -31,10 +31,14 @@ _REST_OF_LOOK, _REST_OF_PASS = (
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """every: seconds between two looks. quiet_for: seconds for which a file must not have changed."""
+    """every: seconds between two looks. quiet_for: seconds for which a file must not have changed.
+
+    clock: what tells the time in seconds, from any beginning.
+    """
 
     every: float = 30.0
     quiet_for: float = 30.0
+    clock: Callable[[], float] = time.monotonic
 
 
 class Sort(Protocol):
@@ -82,7 +86,7 @@ class _Watching:
         self._inbox = pipeline.archive_of(settings)
         self._settings, self._out = settings, os.path.abspath(settings.out)
         self._sort, self._stop, self._told = sort, stop, told
-        self._quiet = QuietFiles(timing.quiet_for)
+        self._quiet = QuietFiles(timing.quiet_for, timing.clock)
         self._written = 0.0
         self.health = Health(started=health.now(), pid=os.getpid(), every=timing.every)
 

@@ -3,7 +3,7 @@
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Any, Generic, TypeVar
 
@@ -51,9 +51,15 @@ class _Buffer(Generic[Item]):
 
 
 def prefetch(
-    items: Generator[Item, None, None], size: int, stop: threading.Event
+    items: Generator[Item, None, None],
+    size: int,
+    stop: threading.Event,
+    let_go: Callable[[], None] = lambda: None,
 ) -> Generator[Item, None, None]:
-    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread."""
+    """Run a generator in a thread, at most `size` items ahead. Closing it sets `stop` and ends the thread.
+
+    let_go: called then too, to end what the thread may be waiting for.
+    """
     buffer: _Buffer[Item] = _Buffer(size, stop)
     thread = threading.Thread(target=buffer.fill, args=(items,), name="read ahead", daemon=True)
     thread.start()
@@ -61,4 +67,5 @@ def prefetch(
         yield from buffer
     finally:
         stop.set()
+        let_go()
         thread.join()

@@ -32,6 +32,14 @@ class CStore:
         self._wanted: dict[Context, None] = {}
         self._open: list[Association] = []
 
+    def stop(self) -> None:
+        """Give up what is being sent, whichever thread does."""
+        self._closed.set()
+        with self._lock:
+            for association in self._open:
+                if association.is_established:
+                    association.abort()
+
     def close(self) -> None:
         """Release all associations."""
         self._closed.set()
@@ -46,6 +54,8 @@ class CStore:
         context, why = (what.sop_class, what.syntax), ""
         self._check_is_there()
         for pause in (_FIRST_PAUSE * 2**number for number in range(self._settings.tries)):
+            if self._closed.is_set():
+                break
             association = self._association(context)
             if not association.is_established:
                 if association.rejected_contexts:

@@ -46,6 +46,10 @@ class Orthanc:
             )
         self.has_labels = bool(system.get("HasLabels"))
 
+    def stop(self) -> None:
+        """Give up what is being asked, whichever thread does."""
+        self._web.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()

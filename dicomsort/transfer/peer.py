@@ -28,6 +28,9 @@ class Peer(Protocol):
     def send(self, path: str, what: Whole) -> Answer | Left:
         """Send a file as it is. Raises PeerLostError, or OSError of the file."""
 
+    def stop(self) -> None:
+        """Give up what is being sent, whichever thread does."""
+
     def close(self) -> None:
         """Let go of connections."""
 

@@ -61,7 +61,7 @@ def send(peer: Peer, settings: SendSettings, step: Step = lambda: None) -> Sent:
         found = _new(candidates(settings.folder, settings.chosen, done.left), entries, done, step)
         with closing(isolation.read_all(_judged, found, settings.pool)) as judged:
             answered = partial(_answered, peer=peer, dry_run=settings.dry_run)
-            for (candidate, _), outcome in several(answered, judged, settings.connections):
+            for (candidate, _), outcome in several(answered, judged, settings.connections, peer.stop):
                 step()
                 _take(candidate, outcome, entries, done)
     return done

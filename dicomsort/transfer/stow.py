@@ -36,6 +36,10 @@ class Stow:
         self._url, self.name = f"{address.base}/studies", address.name
         self._web = Web(settings)
 
+    def stop(self) -> None:
+        """Give up what is being sent, whichever thread does."""
+        self._web.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()

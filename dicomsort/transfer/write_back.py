@@ -141,7 +141,7 @@ def _mark_all(
     orthanc: Orthanc, wanted: Mapping[str, Marks], known: _Known, done: WrittenBack, step: Step
 ) -> None:
     marking = partial(_marked, orthanc=orthanc, known=known)
-    for (uid, marks), failure in several(marking, wanted.items(), known.settings.connections):
+    for (uid, marks), failure in several(marking, wanted.items(), known.settings.connections, orthanc.stop):
         step()
         if failure is None:
             done.done += 1

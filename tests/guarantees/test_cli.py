@@ -53,9 +53,14 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
         return {name_of(row["path"]): row for row in csv.DictReader(file)}
 
 
+IN_ARCHIVES = {"broken/packed.dcm": "broken/packed.dcm!/packed.dcm"}
+"""What is archives by content, and the good radiograph in them."""
+
+
 def statuses_differ(out: Path, expected: list[dict[str, str]], folder: str) -> list[tuple[str, str, str]]:
     found = rows(out)
     wanted = {row["file"]: row["status"] for row in expected if row["file"].startswith(f"{folder}/")}
+    wanted |= {IN_ARCHIVES[name]: "sorted" for name in wanted if name in IN_ARCHIVES}
     assert set(found) == set(wanted)
     ended = {name: "sorted" if row["status"] == "review" else row["status"] for name, row in found.items()}
     return [(name, ended[name], status) for name, status in wanted.items() if ended[name] != status]

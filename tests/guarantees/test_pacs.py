@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from dicom_tools import Orthanc, orthanc
 from dicomweb_client import DICOMwebClient
 from outputs import rows, tree
 from program import command
+from stub_pacs import Fault, StubPacs, running, some
 from written import picture, write_dicom
 
 from dicomsort.dicom.whole import Whole, whole
@@ -304,3 +306,24 @@ def _metadata(server: Orthanc, uid: str) -> str:
     name = json.loads(server.ask("/tools/lookup", uid.encode()))[0]["ID"]
     numbers = json.loads(server.ask(f"/instances/{name}/metadata"))
     return server.ask(f"/instances/{name}/metadata/7310").decode() if "7310" in numbers else ""
+
+
+@pytest.mark.parametrize("hangs", ["/studies", "/instances", "instance"])
+def test_ctrl_c_ends_a_run_at_once_though_the_pacs_hangs(hangs: str, tmp_path: Path) -> None:
+    def fault(path: str, time: int) -> Fault:
+        is_instance = "/instances/" in path
+        return "hang" if path.endswith(hangs) or (is_instance and hangs == "instance") else None
+
+    with running(StubPacs(some(30), fault=fault)) as pacs:
+        words = [sys.executable, "-m", "dicomsort", "classify", pacs.url, "--out", tmp_path / "out", *MODEL]
+        begun = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE)
+        for _ in range(600):
+            if any(path.partition("?")[0].endswith(hangs) or "/instances/" in path for path in pacs.asked):
+                break
+            time.sleep(0.05)
+        time.sleep(0.5)
+        started = time.monotonic()
+        begun.send_signal(signal.SIGINT)
+        said = begun.communicate(timeout=100)[1].decode()
+        assert time.monotonic() - started < 8
+    assert begun.returncode == 130, said

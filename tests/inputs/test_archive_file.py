@@ -1,16 +1,13 @@
 """Archives of every kind: streams, limits, and what the usual programs make of damaged ones."""
 
-import bz2
 import gzip
 import io
-import lzma
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dicom_tools import tool
-from packs import MAKERS, damaged, judged, kind_in, ours, some_files, tarred, zipped, zstd
+from packs import MAKERS, PACKERS, damaged, judged, kind_in, ours, some_files, tarred, zipped
 
 from dicomsort.inputs import members, packed
 from dicomsort.inputs.archive_file import (
@@ -25,12 +22,6 @@ from dicomsort.inputs.archive_file import (
 from dicomsort.outcome import Part, Reason
 
 FILES = some_files(random.Random(3))
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "gz": gzip.compress,
-    "bz2": bz2.compress,
-    "xz": lzma.compress,
-    "zst": zstd.compress,
-}
 KINDS = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
 
 
@@ -68,7 +59,7 @@ def test_one_packed_file_is_one_member_by_the_name_of_the_archive(tmp_path: Path
 
 def test_a_frame_to_skip_in_front_of_zstd_is_skipped(tmp_path: Path) -> None:
     skipped = b"\x50\x2a\x4d\x18\x04\0\0\0pzst"
-    path = written(tmp_path, "a.zst", skipped + zstd.compress(tarred(FILES)))
+    path = written(tmp_path, "a.zst", skipped + PACKERS["zst"](tarred(FILES)))
     assert {member.name: data for member, data in ours(path)[0]} == FILES
 
 
@@ -105,7 +96,7 @@ def test_bytes_behind_a_stream_that_are_none_are_no_damage(tmp_path: Path) -> No
 def test_data_can_be_read_at_any_place_and_what_is_not_read_is_passed_over(tmp_path: Path) -> None:
     files = {"a": FILES["study/0.dcm"], "large": random.Random(1).randbytes(20 << 20), "z": b"last"}
     seen = []
-    for item in stream_members(str(written(tmp_path, "a.tar.zst", zstd.compress(tarred(files)))), "zstd"):
+    for item in stream_members(str(written(tmp_path, "a.tar.zst", PACKERS["zst"](tarred(files)))), "zstd"):
         if isinstance(item, Streamed):
             data, name = item.data, item.member.name
             assert data.read(2) == files[name][:2]
@@ -117,7 +108,11 @@ def test_data_can_be_read_at_any_place_and_what_is_not_read_is_passed_over(tmp_p
 
 
 def test_a_stream_gives_a_sign_of_life_every_32_mib(tmp_path: Path) -> None:
-    path = written(tmp_path, "a.tar.zst", zstd.compress(tarred({"big": bytes(100 << 20), "z": b"last"})))
+    path = written(
+        tmp_path,
+        "a.tar.zst",
+        PACKERS["zst"](tarred({"big": random.Random(1).randbytes(1 << 20) * 100, "z": b"last"})),
+    )
     kinds = [type(item) for item in stream_members(str(path), "zstd")]
     second = kinds.index(Streamed, 1)
     assert kinds[0] is Streamed

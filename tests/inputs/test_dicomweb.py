@@ -1,7 +1,9 @@
 """A PACS as a source, before a server of a few lines that does whatever servers do."""
 
 import io
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from stub_pacs import CAPTURE, CT, Fault, Held, StubPacs, running, some
 from dicomsort.dicom.queried import exclusion
 from dicomsort.errors import UsageError
 from dicomsort.inputs.dicomweb import Address, DicomWeb
-from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.store import FetchError, RemoteSettings, Stoppable
 from dicomsort.inputs.stores import store_of
 from dicomsort.outcome import FileStamp, Reason, SourceFile, Status
 
@@ -231,6 +233,27 @@ class TestFetching:
                 name_of(pacs, held).replace("127.0.0.1", "localhost"), 0, None, io.BytesIO()
             )
         assert pacs.asked == []
+
+
+class TestStopping:
+    @pytest.mark.parametrize("what", ["list", "instance"])
+    def test_what_hangs_is_given_up_at_once(self, what: str) -> None:
+        held = some(1)[0]
+        pacs = StubPacs([held], fault=lambda path, time: "hang")
+        with running(pacs):
+            store = DicomWeb(pacs.url, RemoteSettings(timeout=15.0, tries=3))
+            assert isinstance(store, Stoppable)
+            threading.Timer(0.2, store.stop).start()
+            begun = time.monotonic()
+            fetch = partial(store.fetch, name_of(pacs, held), 0, None, io.BytesIO())
+            ask: Callable[[], object] = fetch if what == "instance" else lambda: list(store.find())
+            with pytest.raises((FetchError, UsageError)):
+                ask()
+            assert time.monotonic() - begun < 3
+            assert len(pacs.asked) == 1
+            with pytest.raises(FetchError):
+                store.fetch(name_of(pacs, held), 0, None, io.BytesIO())
+            assert len(pacs.asked) == 1
 
 
 class TestCredentials:

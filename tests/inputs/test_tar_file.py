@@ -25,7 +25,7 @@ def written(tmp_path: Path, data: bytes) -> Path:
 
 def reasons(path: Path) -> dict[str, Reason | None]:
     """Return why each member cannot be read; None if it can."""
-    return {member.name: member.failure and member.failure.reason for member, _ in ours(path)[0]}
+    return {member.name: member.failure.reason if member.failure else None for member, _ in ours(path)[0]}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -76,7 +76,17 @@ def test_a_file_with_holes_is_told_and_what_follows_is_read(tmp_path: Path, form
             file.seek(place)
             file.write(b"x" * 5000)
     (folder / "b").write_bytes(b"after")
-    words = ["tar", f"--format={form}", "--sparse", "-cf", tmp_path / "a.tar", "-C", folder, "a", "b"]
+    words: list[str | Path] = [
+        "tar",
+        f"--format={form}",
+        "--sparse",
+        "-cf",
+        tmp_path / "a.tar",
+        "-C",
+        folder,
+        "a",
+        "b",
+    ]
     subprocess.run(words, check=True)
     assert (tmp_path / "a.tar").stat().st_size < 1 << 20
     assert reasons(tmp_path / "a.tar") == {"a": Reason.PACKING, "b": None}

@@ -1,5 +1,6 @@
 """What may hold radiographs and was not read is counted, and a person is told what to do."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_what_was_not_read_is_counted_each_time(
     (mixed / "holds" / "empty").rmdir()
     assert +sort(run, predictor).hints == {Reason.PICTURE: 3, Reason.EMPTY_FOLDER: 3}, "`holds` is empty now"
     assert rows(tmp_path / "out")[str(mixed / "0.png")]["reason"] == Reason.PICTURE
+
+
+def test_what_lies_in_archives_is_counted_each_time_too(
+    mixed: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """Two pictures and a video in a ZIP, and a ZIP in a ZIP in a ZIP."""
+    inner, middle = tmp_path / "inner.zip", tmp_path / "middle.zip"
+    for target, held in ((inner, mixed / "0.png"), (middle, inner)):
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.write(held, held.name)
+    with zipfile.ZipFile(mixed / "outer.zip", "w") as archive:
+        for held in (mixed / "0.png", mixed / "1.jpg", mixed / "cine.mp4", middle):
+            archive.write(held, held.name)
+    run = settings(mixed, tmp_path / "out")
+    told = {Reason.PICTURE: 5, Reason.VIDEO: 2, Reason.EMPTY_FOLDER: 3, Reason.NESTED: 1}
+    first, again = sort(run, predictor), sort(run, predictor)
+    assert +first.hints == told
+    assert +again.hints == told
+    assert (again.found, again.already_done) == (first.found, first.found)
 
 
 def test_shards_are_counted_together(mixed: Path, tmp_path: Path, predictor: FixedPredictor) -> None:

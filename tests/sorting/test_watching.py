@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def watched(run: SortSettings, predictor: FixedPredictor, told: Told, **changes:
     def sort(run: SortSettings, files: Any, seen: Any) -> SortSummary:
         return pipeline.sort(run, predictor, seen, (), files)
 
-    return watch(run, NOW, changes.get("sort", sort), changes.get("stop", Steps(told)), told)
+    return watch(
+        run, changes.get("timing", NOW), changes.get("sort", sort), changes.get("stop", Steps(told)), told
+    )
 
 
 def test_what_comes_is_sorted_pass_by_pass_as_one_run_would(
@@ -89,6 +92,34 @@ def test_what_comes_is_sorted_pass_by_pass_as_one_run_would(
     assert several == once
     (out / "health.json").unlink()
     check_places(inbox, out)
+
+
+def test_an_archive_is_looked_into_once_it_has_come_whole(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    whole = tmp_path / "whole.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        for number in range(40, 43):
+            archive.write(write_dicom(tmp_path / f"{number}.dcm", picture(number)), f"{number}.dcm")
+    now = [0.0]
+
+    def part() -> None:
+        (inbox / "late.zip").write_bytes(whole.read_bytes()[:5000])
+
+    def rest() -> None:
+        (inbox / "late.zip").write_bytes(whole.read_bytes())
+
+    def later() -> None:
+        now[0] += 10
+
+    told = Told(later, part, rest, later, lambda: None)
+    watched(
+        settings(inbox, tmp_path / "out"), predictor, told, timing=WatchSettings(0.0, 10.0, lambda: now[0])
+    )
+    assert [(each.found, each.inside) for each in told.passes] == [(14, 0), (4, 3)]
+    found = rows(tmp_path / "out")
+    assert found[str(inbox / "late.zip")]["reason"] == "archive: each file in it has a row of its own"
+    assert found[f"{inbox}/late.zip!/41.dcm"]["status"] in ("sorted", "review")
 
 
 def test_nothing_new_is_no_pass_and_no_look_at_the_manifest(

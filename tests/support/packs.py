@@ -22,6 +22,7 @@ from dicomsort.inputs.archive_file import (
     Member,
     MemberDamagedError,
     Streamed,
+    is_whole,
     kind_of,
     list_members,
     stream_members,
@@ -32,6 +33,7 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
 
 Files = Mapping[str, bytes]
 
@@ -55,7 +57,7 @@ def zipped(files: Files, method: int = zipfile.ZIP_DEFLATED, *, streamed: bool =
     sink = _OneWay() if streamed else io.BytesIO()
     with zipfile.ZipFile(cast("BinaryIO", sink), "w", method) as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     return bytes(sink.data) if isinstance(sink, _OneWay) else sink.getvalue()
 
 
@@ -68,6 +70,14 @@ def tarred(files: Files, layout: int = tarfile.GNU_FORMAT) -> bytes:
             archive.addfile(info, io.BytesIO(data))
     return sink.getvalue()
 
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd.compress,
+}
+"""What packs a stream, by the usual ends of names."""
 
 MAKERS: dict[str, Callable[[Files], bytes]] = {
     "stored.zip": lambda files: zipped(files, zipfile.ZIP_STORED),
@@ -192,6 +202,8 @@ def listed(path: Path, kind: str, most: int = 5000) -> Iterator[Listing]:
 def _content(member: Member) -> bytes | None:
     if member.part is None:
         return None
+    if member.part.crc is not None and not member.part.packing and not is_whole(member.part):
+        return None
     with unpacked(member.part) as file:
         return _all_of(file.read)
 
@@ -213,7 +225,7 @@ def by_unzip(path: Path, folder: Path) -> set[bytes]:
 
 def by_tar(path: Path, folder: Path) -> set[bytes]:
     """Return the files that GNU tar takes out of a tar, packed or not."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     how = {".gz": "-z", ".bz2": "-j", ".xz": "-J", ".zst": "--zstd"}.get(path.suffix, "-p")
     words: list[str | Path] = ["tar", how, "-xf", path, "-C", folder]
     subprocess.run(words, check=False, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)

@@ -63,6 +63,7 @@ class StubPacs:
     received: list[bytes] = field(default_factory=list)
     answers: Callable[[bytes], tuple[int, Any]] = lambda body: (200, {})
     port: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -84,10 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        self.pacs.asked.append(self.path)
-        self.pacs.headers.append(dict(self.headers))
         body = self._body()
-        self.pacs.received.append(body)
+        with self.pacs.lock:
+            self.pacs.asked.append(self.path)
+            self.pacs.headers.append(dict(self.headers))
+            self.pacs.received.append(body)
         status, answer = self.pacs.answers(body)
         self._answer(status, "application/dicom+json", json.dumps(answer).encode())
 
