@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 from dicomsort.inputs import names
 from dicomsort.inputs.store import RemoteSettings, Stoppable, Store
@@ -22,6 +23,7 @@ class Remotes:
         self._roots = [root for root in roots if names.is_remote(root.path)]
         self._settings, self._opened = settings or RemoteSettings(), opened
         self._stores: dict[str, Store] = {}
+        self._begun: dict[str, Iterator[SourceFile]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._roots)
@@ -36,10 +38,16 @@ class Remotes:
         for root in self._roots:
             self._store(root.path)
 
+    def begin(self) -> None:
+        """Begin to list, so that a store that is not there is noticed now. Raises as `Store.find` does."""
+        for root in self._roots:
+            found = self._store(root.path).find()
+            self._begun[root.path] = chain(list(islice(found, 1)), found)
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file of every root. Raises as `Store.find` does."""
         for root in self._roots:
-            for found in self._store(root.path).find():
+            for found in self._begun.pop(root.path, None) or self._store(root.path).find():
                 yield replace(found, relpath=f"{root.name}/{found.relpath}") if root.name else found
 
     def store_for(self, path: str) -> Store:

@@ -147,6 +147,8 @@ def archive_of(settings: SortSettings) -> Archive:
     roots, out = check(settings), os.path.abspath(settings.out)
     remotes = Remotes(roots, _remote(settings, roots))
     remotes.open()
+    if settings.from_list is None:
+        remotes.begin()
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 
