@@ -34,6 +34,7 @@ import threading
 import time
 import urllib.request
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,14 @@ def run(source: str, out: Path, action: str, environment: dict[str, str]) -> Run
             spent |= {pid: seconds for pid in processes if (seconds := processor_seconds(pid))}
             time.sleep(0.1)
         if program.returncode:
-            sys.exit(f"{source}: ended with {program.returncode}")
+            sys.exit(f"{source}: ended with {program.returncode}: {reasons(out)}")
     return Run(time.monotonic() - started, sum(spent.values()), most, most_of_all)
+
+
+def reasons(out: Path) -> dict[str, int]:
+    """Count the rows of an output by status and reason."""
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return Counter(f"{row['status']}: {row['reason']}" for row in csv.DictReader(file))
 
 
 def session(leader: int) -> list[int]:

@@ -20,7 +20,7 @@ from dicomsort.inputs.members import (
     Tick,
     name_of,
 )
-from dicomsort.inputs.packed import window
+from dicomsort.inputs.opened import window
 from dicomsort.outcome import Failure, Part, Reason
 
 BLOCK = 512

@@ -24,7 +24,7 @@ from dicomsort.inputs.members import (
     Member,
     name_of,
 )
-from dicomsort.inputs.packed import window
+from dicomsort.inputs.opened import window
 from dicomsort.outcome import Failure, Part, Reason
 
 _END = struct.Struct("<4s4H2LH")
