@@ -34,7 +34,7 @@ class ObjectStore:
             raise UsageError(f"'{escape(url)}' names no bucket: give {self._scheme}://bucket/folder")
         if "@" in self._name or _SECRET.search(self._below):
             shown = escape(without_secrets(url))
-            raise UsageError(f"the address '{shown}' holds credentials, which belong into the environment")
+            raise UsageError(f"the address '{shown}' holds credentials, which belong in the environment")
         self._bucket = bucket_of(self._scheme, self._name, settings)
 
     def find(self) -> Iterator[SourceFile]:

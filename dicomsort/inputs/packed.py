@@ -209,9 +209,13 @@ class Unpacking(io.RawIOBase):
             else:
                 self._next_stream()
             return b""
-        packed = self._packed() if self._inner.needs_input else b""
+        hungry = self._inner.needs_input
+        packed = self._packed() if hungry else b""
         data = self._inner.decompress(packed, most)
-        if not (data or packed or self._inner.eof):
+        stalled = (
+            hungry or not self._inner.needs_input
+        )  # else a step gave all there was, and tells it only now
+        if stalled and not (data or packed or self._inner.eof):
             self._end(Reason.ARCHIVE_DAMAGED)
         return data
 

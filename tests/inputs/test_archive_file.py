@@ -59,6 +59,16 @@ def test_one_packed_file_is_one_member_by_the_name_of_the_archive(tmp_path: Path
     assert not damage
 
 
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_step_that_gives_exactly_what_was_asked_for_is_no_end(tmp_path: Path, ending: str) -> None:
+    """Unpackers tell only a step later, with no bytes, that they need more input."""
+    data = random.Random(5).randbytes(1 << 19).translate(bytes(range(32)) * 8)
+    path = written(tmp_path, f"scan.dcm.{ending}", PACKERS[ending](data))
+    found, damage = ours(path)
+    assert [(member.name, given) for member, given in found] == [("scan.dcm", data)]
+    assert not damage
+
+
 def test_a_frame_to_skip_in_front_of_zstd_is_skipped(tmp_path: Path) -> None:
     skipped = b"\x50\x2a\x4d\x18\x04\0\0\0pzst"
     path = written(tmp_path, "a.zst", skipped + PACKERS["zst"](tarred(FILES)))
