@@ -25,6 +25,7 @@ from dicomsort.inputs.work import (
     ToList,
     Wants,
     Work,
+    is_listed_member,
     member_of,
 )
 from dicomsort.outcome import Failure, ReadImage, Reason, SourceFile, Status
@@ -147,7 +148,8 @@ class Supply:
         if isinstance(answer, Listed) and isinstance(work, ToList):
             yield from self._listed(work, answer)
         elif isinstance(answer, IsStream):
-            self._ready.appendleft(ToGoThrough(work.found, answer.kind, work.inner))
+            found = work.found if answer.part is None else replace(work.found, part=answer.part)
+            self._ready.appendleft(ToGoThrough(found, answer.kind, work.inner))
         elif isinstance(answer, Through):
             yield self._ended(work.found, answer.damage)
         else:
@@ -184,7 +186,7 @@ class Supply:
 
     def _open(self, found: SourceFile, reading: Failure) -> bool:
         """Look into an archive, unless it lies in one that lies in one; return whether that is done."""
-        inner = self.rows.is_member(found.path)
+        inner = self.rows.is_member(found.path) or is_listed_member(found)
         if inner and self.rows.is_inner(found.path):
             return False
         found = replace(found, stamp=found.stamp or reading.stamp)
@@ -209,7 +211,7 @@ class Supply:
 
     def _counted(self, archive: str, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
         for file in files:
-            self.rows.expect(archive)
+            self.rows.expect(archive, file.path)
             yield file
 
     def _member(self, work: ToGoThrough, answer: Read) -> Iterator[Reading]:

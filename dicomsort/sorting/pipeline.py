@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,11 +36,12 @@ from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, FileStamp, Reason, SourceFile
+from dicomsort.outcome import Action, SourceFile
 from dicomsort.sorting import already_done, shards
+from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
-from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
+from dicomsort.sorting.filing import FilingSettings, file_all
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
@@ -165,7 +166,7 @@ def _remote(settings: SortSettings, roots: Sequence[walk.Root]) -> RemoteSetting
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
     """Yield what the merged manifest does not hold yet; count everything."""
     before = _earlier(settings, os.path.abspath(settings.out)) or History("")
-    return _admitted(files.find(), before, tally)
+    return Admission(before, tally, listed=settings.from_list is not None)(files.find())
 
 
 @contextmanager
@@ -173,7 +174,7 @@ def _supplied(
     settings: SortSettings,
     out: str,
     files: Files,
-    admit: Callable[..., Iterator[SourceFile]],
+    admit: Admission,
     spent: StageTimer,
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
@@ -343,53 +344,10 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _admission(
-    settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary
-) -> Callable[..., Iterator[SourceFile]]:
-    """Return what lets through the files that are still to be done; see `_admitted`."""
+def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
+    """Return what lets through the files that are still to be done."""
     opens = settings.archives and "archives" not in manifest.run_file.fixed  # earlier versions opened none
-    return partial(_admitted, history=history, tally=tally, opens=opens)
-
-
-def _admitted(
-    found: Iterable[SourceFile],
-    history: History,
-    tally: SortSummary,
-    inside: bool = False,
-    opens: bool = False,
-) -> Iterator[SourceFile]:
-    """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag.
-
-    inside: whether they are members of archives. opens: whether archives that were not opened are done again.
-    """
-    for file in found:
-        tally.found += 1
-        tally.inside += inside
-        stamp = (file.stamp or stamp_now(file.path)) if history else None
-        status = history.status(file.path, stamp) if stamp else None
-        again = opens and stamp is not None and history.hint(file.path, stamp) is Reason.ARCHIVE
-        if status is None or again or (stamp and _has_undone(file, stamp, history, tally)):
-            before = history.placement(file.path) if history else None
-            yield file if before is None else replace(file, previous=before)
-        else:
-            tally.already_done += 1
-            tally.statuses[status] += 1
-            tally.note(history.hint(file.path, stamp) if stamp else Reason.NONE)
-
-
-def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: SortSummary) -> bool:
-    """Return whether something is to be done in an archive that is done; else count what is in it."""
-    if not history.is_read_archive(file.path, stamp):
-        return False
-    members = history.members(file.path)
-    if members.undone:
-        return True
-    tally.found += members.statuses.total()
-    tally.inside += members.statuses.total()
-    tally.already_done += members.statuses.total()
-    tally.statuses += members.statuses
-    tally.hints += members.hints
-    return False
+    return Admission(history, tally, opens, settings.from_list is not None)
 
 
 def _read(
