@@ -51,9 +51,12 @@ class Remotes:
                 yield replace(found, relpath=f"{root.name}/{found.relpath}") if root.name else found
 
     def store_for(self, path: str) -> Store:
-        """Return the store that gives out a file. Raises UsageError if none of the roots holds it."""
+        """Return the store that gives out a file. Raises UsageError if there is none for its scheme.
+
+        A web server may have sent us elsewhere for all that lies below a root: there is one store for that.
+        """
         below = [root.path for root in self._roots if path.startswith(root.path.rstrip("/"))]
-        return self._store(max(below, key=len, default=path))
+        return self._store(max(below, key=len, default="") or _place(path))
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:
@@ -71,6 +74,12 @@ class Remotes:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
+
+
+def _place(path: str) -> str:
+    """Return where a remote file lies: its host or bucket; a PACS is named by what lies in it."""
+    scheme, _, rest = path.partition("://")
+    return path if names.is_pacs(path) else f"{scheme}://{rest.partition('/')[0]}/"
 
 
 def relative_to(root: Root, path: str) -> str | None:

@@ -16,7 +16,9 @@ from object_server import Proxy, in_turn
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import transfer, web_folder
+from dicomsort.inputs.remotes import Remotes
 from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.walk import roots_of
 from dicomsort.inputs.web_folder import WebFolder
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 
@@ -289,6 +291,25 @@ def test_a_server_that_sends_elsewhere_is_followed_and_told_no_password(site: st
         assert fetched(WebFolder(address, QUICK), f"{address}/a.dcm", 3, 7) == b"3456"
         assert proxy.heads
         assert not [head for head in proxy.heads if "authorization" in head.lower()]
+
+
+def test_where_a_server_sends_elsewhere_for_all_there_is_one_store_for_all(site: str, tmp_path: Path) -> None:
+    """A connection for each file would end the run after a thousand."""
+    written(tmp_path, {f"{number}.dcm": b"1" for number in range(9)})
+
+    class Sends(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", f"{site.replace('127.0.0.1', 'localhost')}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815
+
+    with serving(Sends) as address:
+        remotes = Remotes(roots_of((address,)), QUICK)
+        assert len({id(remotes.store_for(file.path)) for file in remotes.find()}) == 1
+        remotes.close()
 
 
 class Wrong(http.server.BaseHTTPRequestHandler):
