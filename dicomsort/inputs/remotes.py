@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from urllib.parse import unquote
 
 from dicomsort.inputs import names
 from dicomsort.inputs.store import RemoteSettings, Stoppable, Store
@@ -87,8 +88,8 @@ def relative_to(root: Root, path: str) -> str | None:
     base = root.path.rstrip("/")
     if names.is_pacs(path) and f"{path}/".startswith(f"{base}/"):
         return "/".join(filter(None, (root.name, names.place_in_pacs(path))))
-    if path == base:
-        return "/".join(filter(None, (root.name, names.base_name(path))))
-    if not path.startswith(f"{base}/"):
+    if path != base and not path.startswith(f"{base}/"):
         return None
-    return "/".join(filter(None, (root.name, names.clean(path[len(base) + 1 :]))))
+    below = names.base_name(path) if path == base else path[len(base) + 1 :]
+    below = unquote(below) if names.is_web(path) else below
+    return "/".join(filter(None, (root.name, names.clean(below))))

@@ -16,9 +16,9 @@ from object_server import Proxy, in_turn
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import transfer, web_folder
-from dicomsort.inputs.remotes import Remotes
+from dicomsort.inputs.remotes import Remotes, relative_to
 from dicomsort.inputs.store import FetchError, RemoteSettings
-from dicomsort.inputs.walk import roots_of
+from dicomsort.inputs.walk import Root, roots_of
 from dicomsort.inputs.web_folder import WebFolder
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 
@@ -310,6 +310,14 @@ def test_where_a_server_sends_elsewhere_for_all_there_is_one_store_for_all(site:
         remotes = Remotes(roots_of((address,)), QUICK)
         assert len({id(remotes.store_for(file.path)) for file in remotes.find()}) == 1
         remotes.close()
+
+
+def test_a_file_that_is_named_has_the_place_of_one_that_is_found(site: str, tmp_path: Path) -> None:
+    """As in a list of files, in shards, and when a person has decided."""
+    written(tmp_path, {"x/a b&c.dcm": b"1", "x/ü%/d.dcm": b"2"})
+    for address in (f"{site}/x", f"{site}/x/a%20b%26c.dcm"):
+        for file in WebFolder(address, QUICK).find():
+            assert relative_to(Root(address, "in"), file.path) == f"in/{file.relpath}"
 
 
 class Wrong(http.server.BaseHTTPRequestHandler):
