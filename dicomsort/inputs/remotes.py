@@ -71,7 +71,8 @@ class Remotes:
                 store.stop()
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections, and of lists that were begun; what is asked later is asked anew."""
+        self._begun.clear()
         for store in self._stores.values():
             store.close()
         self._stores.clear()

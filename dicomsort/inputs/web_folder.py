@@ -137,6 +137,10 @@ class WebFolder:
         """Write bytes of a file into a file, see `Store`."""
         return transfer(self._web.ask(path), start, stop, into, self._patience)
 
+    def stop(self) -> None:
+        """Give up what is being asked at its next byte, or once it has taken too long; see `Stoppable`."""
+        self._patience.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -274,6 +275,25 @@ def test_a_store_that_cannot_be_listed_ends_with_one_line_without_secrets(
     assert str(error.value).startswith(says)
     assert "\n" not in str(error.value)
     assert not any(secret in lines_of(error.value) for secret in (CANARY, SECRET))
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_a_store_that_is_told_to_stop_tries_nothing_again(
+    fault: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C must not wait for all tries of all files."""
+    put("stopped", a=b"a" * 9000)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 60.0)
+    with Proxy(server, faults=in_turn({"/a": [fault] * 9})) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        store = ObjectStore("s3://stopped", RemoteSettings(timeout=1, tries=5))
+        threading.Timer(0.3, store.stop).start()
+        begun = time.monotonic()
+        with pytest.raises(FetchError):
+            fetched(store, "s3://stopped/a")
+        assert time.monotonic() - begun < 10
+        assert proxy.asked["/stopped/a"] == 1
 
 
 LIST = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
