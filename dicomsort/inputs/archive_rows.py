@@ -1,5 +1,6 @@
 """Which archives are being read, and the order of their rows: an archive's own comes behind its members'."""
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,15 @@ Row = TypeVar("Row")
 
 @dataclass(slots=True)
 class _Open:
-    """An archive that is being read. left: members that have no row yet. seen: names of its members."""
+    """An archive that is being read.
+
+    beside: whether there is a folder that has the name which the archive has in front of its members. left:
+    members that have no row yet, by the hash of their path. seen: the same of all.
+    """
 
     inner: bool
-    left: int = 0
+    beside: bool = False
+    left: set[int] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     repeated: Counter[str] = field(default_factory=Counter)
 
@@ -35,7 +41,7 @@ class ArchiveRows:
     def open(self, path: str, inner: bool) -> None:
         """Begin with an archive. inner: whether it is a member of another one."""
         with self._lock:
-            self._open[path] = _Open(inner)
+            self._open[path] = _Open(inner, os.path.isdir(f"{path}!"))
 
     def is_member(self, path: str) -> bool:
         """Return whether a file lies in an archive that is being read."""
@@ -50,15 +56,20 @@ class ArchiveRows:
         if not self._open or names.is_plain(path):
             return None
         with self._lock:
-            found = [archive for archive, _, _ in names.splits(path) if archive in self._open]
-        return found[-1] if found else None
+            archives = [archive for archive, _, _ in names.splits(path) if archive in self._open]
+            is_file = any(self._open[archive].beside for archive in archives) and os.path.lexists(path)
+        return archives[-1] if archives and not is_file else None
 
     def named(self, archive: str, member: SourceFile) -> SourceFile:
-        """Return a member with the number of its name in front of it, if that name came before."""
+        """Return a member with the number of its name in front of it, if that name came before.
+
+        It also counts if a file on this disk has that name, in a folder `x.zip!` beside `x.zip`.
+        """
         opened, key = self._open[archive], hash(member.path)
         if key not in opened.seen:
             opened.seen.add(key)
-            return member
+            if not (opened.beside and os.path.lexists(member.path)):
+                return member
         opened.repeated[member.path] += 1
         number = 1 + opened.repeated[member.path]
         plain, numbered = names.member(archive, ""), names.member(archive, "", number)
@@ -66,10 +77,10 @@ class ArchiveRows:
         name, above = member.path[len(plain) :], member.relpath[: len(member.relpath) - cut - len("!/")]
         return replace(member, path=numbered + name, relpath=names.member(above, name, number))
 
-    def expect(self, archive: str) -> None:
-        """Note that a row of a member is to come."""
+    def expect(self, archive: str, member: str) -> None:
+        """Note that a row of a member is to come, by its name."""
         with self._lock:
-            self._open[archive].left += 1
+            self._open[archive].left.add(hash(member))
 
     def in_order(self, rows: Iterable[Row], path_of: Callable[[Row], str]) -> Iterator[Row]:
         """Yield rows as they come, but those of archives behind those of their members."""
@@ -91,8 +102,9 @@ class ArchiveRows:
         if archive is None:
             return
         with self._lock:
-            self._open[archive].left -= 1
-            ended = archive in held and not self._open[archive].left
+            left = self._open[archive].left
+            left.discard(hash(path))
+            ended = archive in held and not left
         if ended:
             yield held.pop(archive)
             yield from self._let_go(archive, held)

@@ -155,7 +155,7 @@ def relative_to(roots: Sequence[walk.Root], path: str) -> str | None:
             if (below := remotes.relative_to(root, path)) is not None:
                 return below
             continue
-        if path == root.path or path.startswith(f"{root.path}!"):
+        if path == root.path or (path.startswith(f"{root.path}!") and not os.path.isdir(root.path)):
             return os.path.join(root.name, os.path.basename(root.path)) + path[len(root.path) :]
         if walk.lies_under(path, root.path):
             return os.path.join(root.name, os.path.relpath(path, root.path))

@@ -27,6 +27,11 @@ def is_pacs(path: str) -> bool:
     return path.startswith(("dicomweb+http://", "dicomweb+https://"))
 
 
+def is_web(path: str) -> bool:
+    """Return whether a name is an address on a web server, in which `%20` stands for a space."""
+    return path.startswith(("http://", "https://"))
+
+
 def place_in_pacs(path: str) -> str:
     """Return where an instance, a series or a study of a PACS goes: `STUDY/SERIES/INSTANCE.dcm`, by UIDs.
 

@@ -56,6 +56,10 @@ class ObjectStore:
         key = path.partition("://")[2].partition("/")[2]
         return transfer(self._bucket.ask(key), start, stop, into, self._patience)
 
+    def stop(self) -> None:
+        """Give up what is being asked at its next byte, or once it has taken too long; see `Stoppable`."""
+        self._patience.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._bucket.close()

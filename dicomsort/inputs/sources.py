@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,9 @@ from dicomsort.inputs.work import member_of
 from dicomsort.outcome import FileStamp, Part, SourceFile
 
 _START, _CHUNK = 512, 1 << 20
+_MOST_CURSORS = _MOST_INDEXES = 16
+_MOST_KEPT_ARCHIVES = 4
+_DESCRIPTORS = "/proc/self/fd"
 _MOST_KEPT = 50_000
 """Of archives with more members the list is gone through again for each that is asked for."""
 
@@ -107,11 +111,29 @@ def _stamp(facts: os.stat_result) -> FileStamp:
     return FileStamp(facts.st_size, facts.st_mtime_ns)
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Kept:
+    """An archive that was unpacked from another one.
+
+    stays: whether it lies in a file without a name, which goes when nobody holds this any more; else it goes
+    with the folder of its search.
+    """
+
+    found: SourceFile
+    stays: bool = False
+
+
+_kept: dict[tuple[object, ...], _Kept] = {}
+"""Those that were unpacked last, for who asks for one member after the other."""
+_keeping = threading.RLock()
+
+
 class _Search:
     """The search for one source. folder: for what has to be fetched or unpacked on the way."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._using: list[_Kept] = []
 
     def bring(self, path: str) -> Here:
         """Have the source as a file of its own."""
@@ -147,20 +169,47 @@ class _Search:
 
     def _in(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
         """Find a member, or a member of an archive that is a member."""
+        number -= os.path.lexists(names.member(archive.path, name))  # see ArchiveRows.named
         if (found := self._member(archive, name, number)) is not None:
             return found
         for inner, below, its_number in names.splits(name):
-            held = self._member(archive, inner, number)
-            if held is not None and (found := self._in(self._unpacked(held), below, its_number)) is not None:
+            held = self._inner(archive, inner, number)
+            if held is not None and (found := self._in(held, below, its_number)) is not None:
                 return found
         return None
 
-    def _unpacked(self, archive: SourceFile) -> SourceFile:
-        """Have an archive that lies packed in another one as a file of its own."""
-        if archive.part is None or not archive.part.packing:
-            return archive
-        with opened("", archive.part) as data:
-            return replace(archive, part=Part(self._written(data)))
+    def _inner(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
+        """Find an archive in an archive; one that lies packed there is kept unpacked for a while."""
+        key = archive.path, archive.stamp, name, number
+        with _keeping:
+            kept = _kept.pop(key, None)
+            if kept is None:
+                held = self._member(archive, name, number)
+                if held is None or held.part is None or self._is_in_place(held.part):
+                    return held
+                kept = self._unpacked(held, held.part)
+            if kept.stays:
+                _kept[key] = kept
+            if len(_kept) > _MOST_KEPT_ARCHIVES:
+                del _kept[next(iter(_kept))]
+        self._using.append(kept)
+        return kept.found
+
+    def _is_in_place(self, part: Part) -> bool:
+        return not part.packing and os.path.dirname(part.file) != self._folder
+
+    def _unpacked(self, archive: SourceFile, part: Part) -> "_Kept":
+        """Have an archive as a file of its own: one without a name, where the system can open that again."""
+        with opened("", part) as data:
+            if not os.path.isdir(_DESCRIPTORS):
+                return _Kept(replace(archive, part=Part(self._written(data))))
+            with tempfile.TemporaryFile() as file:
+                shutil.copyfileobj(data, file, _CHUNK)
+                file.flush()
+                descriptor = os.dup(file.fileno())
+        kept = _Kept(replace(archive, part=Part(f"{_DESCRIPTORS}/{descriptor}")), stays=True)
+        weakref.finalize(kept, os.close, descriptor)
+        return kept
 
     def _member(self, archive: SourceFile, name: str, number: int) -> SourceFile | None:
         part = archive.part or Part(archive.path)
@@ -216,12 +265,12 @@ class _Search:
 
 
 class _Cursor:
-    """A stream that is being gone through. passed: the members that have come by, by name and number."""
+    """A stream that is being gone through. passed: hashes of name and number of what has come by."""
 
     def __init__(self, key: object, archive: SourceFile, kind: str) -> None:
         self.key = key
-        self.passed: set[tuple[str, int]] = set()
-        self._numbers: Counter[str] = Counter()
+        self.passed: set[int] = set()
+        self._numbers: Counter[int] = Counter()
         self._stack = ExitStack()
         file = self._stack.enter_context(opened(archive.path, archive.part))
         self._members = stream_members(file, kind, archive.path)
@@ -231,9 +280,10 @@ class _Cursor:
         for one in self._members:
             if isinstance(one, Streamed):
                 name = one.member.name
-                self._numbers[name] += 1
-                self.passed.add((name, self._numbers[name]))
-                if (name, self._numbers[name]) == wanted:
+                self._numbers[hash(name)] += 1
+                here = name, self._numbers[hash(name)]
+                self.passed.add(hash(here))
+                if here == wanted:
                     return None if one.member.failure else one
             elif isinstance(one, Ended):
                 break
@@ -244,18 +294,23 @@ class _Cursor:
         self._stack.close()
 
 
-_cursor: _Cursor | None = None
+_cursors: list[_Cursor] = []
+"""Those in use, the latest last: several who ask in turn each go through their archive once."""
 _lock = threading.Lock()
 
 
 def _cursor_for(key: object, archive: SourceFile, kind: str, wanted: tuple[str, int]) -> _Cursor:
-    """Return the cursor of a stream, so that all who ask in its order go through it once; with the lock."""
-    global _cursor  # noqa: PLW0603
-    if _cursor is None or _cursor.key != key or wanted in _cursor.passed:
-        if _cursor is not None:
-            _cursor.close()
-        _cursor = _Cursor(key, archive, kind)
-    return _cursor
+    """Return the cursor of a stream that is nearest before a member, or a new one; with the lock."""
+    before = [one for one in _cursors if one.key == key and hash(wanted) not in one.passed]
+    cursor = max(before, key=lambda one: len(one.passed), default=None)
+    if cursor is None:
+        cursor = _Cursor(key, archive, kind)
+        if len(_cursors) >= _MOST_CURSORS:
+            _cursors.pop(0).close()
+    else:
+        _cursors.remove(cursor)
+    _cursors.append(cursor)
+    return cursor
 
 
 class _Index:
@@ -290,6 +345,6 @@ def _up_to(
     return islice(members, most)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=_MOST_INDEXES)
 def _listed(file: str, kind: str, start: int, length: int | None, _time: int) -> _Index:
     return _Index(file, kind, start, length)

@@ -25,6 +25,7 @@ from dicomsort.inputs.work import (
     ToList,
     Wants,
     Work,
+    is_listed_member,
     member_of,
 )
 from dicomsort.outcome import Failure, ReadImage, Reason, SourceFile, Status
@@ -37,6 +38,9 @@ Admit = Callable[[Iterable[SourceFile]], Iterator[SourceFile]]
 """Passes on those of some files that are still to be done."""
 
 Reading = tuple[SourceFile, ReadImage | Failure]
+
+
+_MOST_LISTED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class Supply:
         self._found, self._admit, self._settings = iter(found), admit, settings
         self._incoming, self._fetching = incoming, fetching
         self._ready: deque[Work] = deque()
-        self._out = 0
+        self._archives: deque[Work] = deque()
+        self._out = self._listing = 0
         self._found_all = False
         self.rows = ArchiveRows()
         self.bell: Any = fetching.bell if fetching else None
@@ -85,13 +90,22 @@ class Supply:
             self._look_further()
         if self._ready:
             self._out += 1
+            self._listing += isinstance(self._ready[0], ToList)
             return self._ready.popleft()
         if self._out or (self._fetching and self._fetching.waiting):
             return NOTHING_NOW
         raise StopIteration
 
     def _look_further(self) -> None:
-        """Take what is found next; what is on another machine is asked for, as many at a time as may be."""
+        """Take the next archive, else what is found next.
+
+        Few archives are listed at a time, so that few members wait. What is on another machine is asked for,
+        as much at a time as may be.
+        """
+        if self._archives:
+            if self._listing < _MOST_LISTED:
+                self._ready.append(self._archives.popleft())
+            return
         while not self._ready and not self._found_all:
             if self._fetching and self._fetching.is_full:
                 return
@@ -104,14 +118,15 @@ class Supply:
                 self._ready.append(found)
 
     def _take_fetched(self) -> None:
-        if self._fetching:
-            self._ready.extend(self._fetching.done())
+        for work in self._fetching.done() if self._fetching else ():
+            (self._archives if isinstance(work, ToList) else self._ready).append(work)
 
     def readings(self, answers: Generator[tuple[Work, Answer], None, None]) -> Generator[Reading, None, None]:
         """Yield every file once, as it was read; what leads to more work is taken back into the supply."""
         for work, answer in answers:
             if not isinstance(work, ToGoThrough) or not isinstance(answer, Read):
                 self._out -= 1
+                self._listing -= isinstance(work, ToList)
             yield from self._told(work, answer)
 
     def _told(self, work: Work, answer: Answer) -> Iterator[Reading]:
@@ -133,7 +148,8 @@ class Supply:
         if isinstance(answer, Listed) and isinstance(work, ToList):
             yield from self._listed(work, answer)
         elif isinstance(answer, IsStream):
-            self._ready.appendleft(ToGoThrough(work.found, answer.kind, work.inner))
+            found = work.found if answer.part is None else replace(work.found, part=answer.part)
+            self._ready.appendleft(ToGoThrough(found, answer.kind, work.inner))
         elif isinstance(answer, Through):
             yield self._ended(work.found, answer.damage)
         else:
@@ -170,7 +186,7 @@ class Supply:
 
     def _open(self, found: SourceFile, reading: Failure) -> bool:
         """Look into an archive, unless it lies in one that lies in one; return whether that is done."""
-        inner = self.rows.is_member(found.path)
+        inner = self.rows.is_member(found.path) or is_listed_member(found)
         if inner and self.rows.is_inner(found.path):
             return False
         found = replace(found, stamp=found.stamp or reading.stamp)
@@ -179,7 +195,7 @@ class Supply:
         if found.part is not None and found.part.held is not None:
             self._more(found, None, work)
         else:
-            self._ready.appendleft(work)
+            self._archives.append(work)
         return True
 
     def _listed(self, work: ToList, answer: Listed) -> Iterator[Reading]:
@@ -189,13 +205,13 @@ class Supply:
         named = [self.rows.named(archive.path, file) for file in files]
         self._ready.extend(self._counted(archive.path, self._admit(named)))
         if answer.listing.rest is not None:
-            self._ready.append(ToList(archive, answer.listing.rest, work.inner))
+            self._archives.appendleft(ToList(archive, answer.listing.rest, work.inner))
         else:
             yield self._ended(archive, answer.listing.damage)
 
     def _counted(self, archive: str, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
         for file in files:
-            self.rows.expect(archive)
+            self.rows.expect(archive, file.path)
             yield file
 
     def _member(self, work: ToGoThrough, answer: Read) -> Iterator[Reading]:

@@ -1,7 +1,7 @@
 """Get bytes of a file from another machine, whole and of one version, though requests fail now and then."""
 
 import random
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,11 +69,22 @@ class Patience:
 
     def __init__(self, settings: RemoteSettings) -> None:
         self._tries, self._in_vain = settings.tries, 0
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Try nothing more, and give up what is between two tries."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raise PassingError if nothing is to be tried any more."""
+        if self._stop.is_set():
+            raise PassingError
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """Call `work`, again while it raises PassingError, as often as the settings allow; then raise it."""
         pause = _FIRST_PAUSE
         for left in reversed(range(self._tries if self._in_vain < _MANY else 1)):
+            self.check()
             try:
                 result = work()
             except PassingError:
@@ -83,7 +94,7 @@ class Patience:
             else:
                 self._in_vain = 0
                 return result
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            self._stop.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise PassingError
 
@@ -130,6 +141,7 @@ class _Transfer:
             raise ChangedError
         self._stamp = answer.stamp
         for chunk in answer.chunks:
+            self._patience.check()
             self._into.write(chunk)
             self._at += len(chunk)
         if self._at < min(end, answer.stamp.size):

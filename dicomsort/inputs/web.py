@@ -28,7 +28,8 @@ from dicomsort.inputs.transfer import (
 from dicomsort.outcome import FileStamp, Reason
 
 _CHUNK = 256 << 10
-_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)
 _CHANGED, _BEYOND_END = 412, 416
@@ -66,6 +67,9 @@ class Web:
             got.close()
             return Answer(self._stamp(url), iter(()))
         begin, stamp = _described(got)
+        if begin > start:
+            got.close()
+            raise FetchError(Reason.REMOTE)
         return Answer(stamp, _chunks(got, start - begin, stop - start, end))
 
     def stamp(self, url: str) -> FileStamp:
@@ -101,7 +105,7 @@ class Web:
             if got.status not in _ELSEWHERE or "Location" not in got.headers:
                 return got, url
             got.close()
-            url = urljoin(url, got.headers["Location"])
+            url = _joined(url, got.headers["Location"])
         raise FetchError(Reason.REMOTE)
 
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
@@ -148,6 +152,13 @@ def _is_as_safe(url: str, first: str) -> bool:
     return url.startswith("https://") and urlsplit(url).hostname == urlsplit(first).hostname
 
 
+def _joined(url: str, further: str) -> str:
+    try:
+        return urljoin(url, further)
+    except ValueError:
+        raise FetchError(Reason.REMOTE) from None
+
+
 def _target(url: str) -> str:
     """Return what stands behind the host, as it is: a part of a key may be `..`."""
     return f"/{url.partition('://')[2].partition('/')[2].partition('#')[0]}"
@@ -190,9 +201,10 @@ def _extent(got: urllib3.BaseHTTPResponse) -> tuple[int, int]:
     told = _RANGE.fullmatch(got.headers.get("Content-Range", ""))
     if told and got.status == 206:
         return int(told[1]), int(told[2])
-    if got.status != 200 or not got.headers.get("Content-Length", "").isdecimal():
+    length = _LENGTH.fullmatch(got.headers.get("Content-Length", ""))
+    if got.status != 200 or not length:
         raise FetchError(Reason.REMOTE)
-    return 0, int(got.headers["Content-Length"])
+    return 0, int(length[0])
 
 
 def _seconds(got: urllib3.BaseHTTPResponse) -> float:

@@ -67,6 +67,15 @@ def member_of(archive: SourceFile, member: Member) -> SourceFile:
     )
 
 
+def is_listed_member(found: SourceFile) -> bool:
+    """Return whether a file lies in an archive on this disk, and only its name is known: a list has it."""
+    return (
+        found.part is None
+        and found.stamp is not None
+        and not (names.is_plain(found.path) or names.is_remote(found.path))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Wants:
     """More bytes of a file that was fetched in part, from `start` to `stop`."""
@@ -93,9 +102,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class IsStream:
-    """The archive can only be read from front to back."""
+    """The archive can only be read from front to back. part: as of Listed."""
 
     kind: str
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)

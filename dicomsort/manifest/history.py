@@ -30,6 +30,14 @@ _READ, _READ_PARTLY = len(_STATUSES) - 2, len(_STATUSES) - 1
 _CODES = 32
 
 
+_Version = tuple[str, str | int]
+"""An archive by its escaped name, and its time or etag, which its members' rows have too."""
+
+
+def _version(archive: str, stamp: FileStamp) -> _Version:
+    return archive, stamp.etag or stamp.mtime_ns
+
+
 class Members:
     """How the members of an archive ended before. undone: whether one of them is to be done again.
 
@@ -58,7 +66,7 @@ class History:
         hashes: Iterable[int] = (),
         offsets: Iterable[int] = (),
         earlier: "History | None" = None,
-        members: Mapping[str, Members] | None = None,
+        members: Mapping[_Version, Members] | None = None,
     ) -> None:
         self._path, self._earlier, self._members = path, earlier, members or {}
         self._keys = np.sort(np.fromiter(keys, np.uint64))
@@ -87,12 +95,12 @@ class History:
         """Return whether this file was found to be an archive before, and looked into."""
         return self._code(path, stamp) in (_READ, _READ_PARTLY)
 
-    def members(self, archive: str) -> Members:
-        """Return how the members of an archive ended, those of archives in it included."""
-        name = escape(archive)
-        if name in self._members or self._earlier is None:
-            return self._members.get(name) or Members()
-        return self._earlier.members(archive)
+    def members(self, archive: str, stamp: FileStamp) -> Members:
+        """Return how the members of an archive ended, as it is now, those of archives in it included."""
+        version = _version(escape(archive), stamp)
+        if version in self._members or self._earlier is None:
+            return self._members.get(version) or Members()
+        return self._earlier.members(archive, stamp)
 
     def _code(self, path: str, stamp: FileStamp) -> int | None:
         key = _key(path, stamp)
@@ -135,7 +143,7 @@ def held(
     again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
     keys, hashes, offsets = array("Q"), array("q"), array("q")
     standing, originals, repeats = array("q"), array("q"), array("Q")
-    members: dict[str, Members] = {}
+    members: dict[_Version, Members] = {}
     try:
         for counts, (offset, record) in zip(last_rows(path), _records_with_offsets(path), strict=True):
             if not counts:
@@ -159,10 +167,13 @@ def held(
     return History(path, keys, hashes, offsets, earlier, members)
 
 
-def _count_member(record: Record, members: dict[str, Members], undone: bool) -> None:
-    """Count a row for every archive in which its file may lie, by its name."""
+def _count_member(record: Record, members: dict[_Version, Members], undone: bool) -> None:
+    """Count a row for every archive in which its file may lie, by its name and the archive's time."""
+    stamp = record.stamp
+    if stamp is None:
+        return
     for mark in _MEMBER.finditer(record.key):
-        counted = members.setdefault(record.key[: mark.start()], Members())
+        counted = members.setdefault(_version(record.key[: mark.start()], stamp), Members())
         counted.statuses[record.status] += 1
         if record.hint:
             counted.hints[record.hint] += 1

@@ -37,6 +37,11 @@ OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 
 
+def incoming_of(out: str) -> str:
+    """Return the folder for what has to be unpacked or fetched on its way into an output."""
+    return os.path.join(out, OWN_FOLDER, "incoming")
+
+
 def manifest_in(out: str) -> str:
     """Return the path of the manifest that is meant: an output folder stands for the one in it."""
     return os.path.join(out, MANIFEST) if os.path.isdir(out) else out

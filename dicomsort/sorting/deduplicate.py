@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 
 from dicomsort.inputs.names import is_plain
 from dicomsort.manifest.rows import Record
@@ -52,13 +53,19 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file of a group: where it is, or would be if nothing else were there."""
+    """A file of a group: where it is, or would be if nothing else were there. number: of its row."""
 
     path: str
     destination: str
     placed: bool
     refused: bool
     decided: bool = False
+    number: int = 0
+
+    @property
+    def turn(self) -> tuple[str, int]:
+        """When it is to be read: archive by archive, in the order of rows, which is that of what is in it."""
+        return self.path.partition("!")[0] if "!" in self.path else "", self.number
 
 
 def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
@@ -192,10 +199,15 @@ def find_repeats(
     if not repeated:
         return Repeats({}, frozenset())
     groups: dict[str, dict[str, _Member]] = defaultdict(dict)
-    for record in _with_uid(records()):
+    for number, record in enumerate(_with_uid(records())):
         if hash(record.sop_instance_uid) in repeated:
             member = _Member(
-                record.key, record.destination, bool(record.action), record.is_refused, bool(record.reviewed)
+                record.key,
+                record.destination,
+                bool(record.action),
+                record.is_refused,
+                bool(record.reviewed),
+                number,
             )
             groups[record.sop_instance_uid][member.path] = member
     return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings, out)
@@ -241,7 +253,7 @@ def _first_of(members: list[_Member]) -> str | None:
 
 
 def _digests(members: Iterable[_Member], settings: PoolSettings, out: str) -> dict[str, str]:
-    wanted = ((member.path, _where(member, out)) for member in members)
+    wanted = ((member.path, _where(member, out)) for member in sorted(members, key=attrgetter("turn")))
     results = worker_pool.run(_digest, wanted, settings, threading.Event())
     return {path: "" if isinstance(result, worker_pool.Lost) else result for (path, _), result in results}
 

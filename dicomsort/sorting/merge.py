@@ -1,6 +1,7 @@
 """Shards to one manifest: every file once, and of an image that came twice only the first stays."""
 
 import os
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from typing import Any
 from dicomsort.errors import ExitCode, InternalError, UsageError
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import last_rows
-from dicomsort.manifest.names import MANIFEST, RUN
+from dicomsort.manifest.names import MANIFEST, RUN, incoming_of
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
@@ -107,6 +108,7 @@ def merge(
             shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
+        shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
         for record in manifest.records():
             merged.count(record)
         merged.labels = labels_of(merged.radiographs)

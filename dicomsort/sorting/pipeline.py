@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +28,7 @@ from dicomsort.inputs.supply import Reading, Supply, SupplySettings
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import DECISIONS, OWN, OWN_FOLDER, RUN, SHARDS
+from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS, incoming_of
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
@@ -36,11 +36,12 @@ from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, FileStamp, Reason, SourceFile
+from dicomsort.outcome import Action, SourceFile
 from dicomsort.sorting import already_done, shards
+from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
-from dicomsort.sorting.filing import FilingSettings, file_all, stamp_now
+from dicomsort.sorting.filing import FilingSettings, file_all
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
@@ -57,7 +58,6 @@ _PACKAGES = (
     *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
 )
 _READ_AHEAD = 128
-_INCOMING = "incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def sort(
     batch_size = settings.batch_size or panel.batch_size
     with (
         _output(settings, out, panel, tally) as (manifest, history, decisions),
-        _supplied(settings, out, files, partial(_admitted, history=history, tally=tally), spent) as supply,
+        _supplied(settings, out, files, _admission(settings, manifest, history, tally), spent) as supply,
     ):
         readings = _read(supply, settings, panel.canvases, batch_size, spent, files.remotes.stop)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
@@ -148,6 +148,8 @@ def archive_of(settings: SortSettings) -> Archive:
     roots, out = check(settings), os.path.abspath(settings.out)
     remotes = Remotes(roots, _remote(settings, roots))
     remotes.open()
+    if settings.from_list is None:
+        remotes.begin()
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 
@@ -164,7 +166,7 @@ def _remote(settings: SortSettings, roots: Sequence[walk.Root]) -> RemoteSetting
 def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
     """Yield what the merged manifest does not hold yet; count everything."""
     before = _earlier(settings, os.path.abspath(settings.out)) or History("")
-    return _admitted(files.find(), before, tally)
+    return Admission(before, tally, listed=settings.from_list is not None)(files.find())
 
 
 @contextmanager
@@ -172,11 +174,11 @@ def _supplied(
     settings: SortSettings,
     out: str,
     files: Files,
-    admit: Callable[..., Iterator[SourceFile]],
+    admit: Admission,
     spent: StageTimer,
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
-    folder = os.path.join(out, OWN_FOLDER, _INCOMING)
+    folder = incoming_of(out)
     if not (settings.shard or settings.task):  # nobody else is at work here
         shutil.rmtree(folder, ignore_errors=True)
     incoming, remotes = Incoming(os.path.join(folder, uuid.uuid4().hex)), files.remotes
@@ -344,40 +346,10 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _admitted(
-    found: Iterable[SourceFile], history: History, tally: SortSummary, inside: bool = False
-) -> Iterator[SourceFile]:
-    """Count files; pass on what the manifest does not hold yet, or holds with another size, time or etag.
-
-    inside: whether they are members of archives.
-    """
-    for file in found:
-        tally.found += 1
-        tally.inside += inside
-        stamp = (file.stamp or stamp_now(file.path)) if history else None
-        status = history.status(file.path, stamp) if stamp else None
-        if status is None or (stamp and _has_undone(file, stamp, history, tally)):
-            before = history.placement(file.path) if history else None
-            yield file if before is None else replace(file, previous=before)
-        else:
-            tally.already_done += 1
-            tally.statuses[status] += 1
-            tally.note(history.hint(file.path, stamp) if stamp else Reason.NONE)
-
-
-def _has_undone(file: SourceFile, stamp: FileStamp, history: History, tally: SortSummary) -> bool:
-    """Return whether something is to be done in an archive that is done; else count what is in it."""
-    if not history.is_read_archive(file.path, stamp):
-        return False
-    members = history.members(file.path)
-    if members.undone:
-        return True
-    tally.found += members.statuses.total()
-    tally.inside += members.statuses.total()
-    tally.already_done += members.statuses.total()
-    tally.statuses += members.statuses
-    tally.hints += members.hints
-    return False
+def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
+    """Return what lets through the files that are still to be done."""
+    opens = settings.archives and "archives" not in manifest.run_file.fixed  # earlier versions opened none
+    return Admission(history, tally, opens, settings.from_list is not None)
 
 
 def _read(

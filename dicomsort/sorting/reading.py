@@ -10,6 +10,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs.incoming import Incoming
 from dicomsort.inputs.opened import MissingBytes, opened
+from dicomsort.inputs.sources import bytes_of
 from dicomsort.inputs.work import (
     LOST,
     Answer,
@@ -22,6 +23,7 @@ from dicomsort.inputs.work import (
     ToList,
     Wants,
     Work,
+    is_listed_member,
     member_of,
 )
 from dicomsort.outcome import Failure, Part, ReadImage, Reason, SourceFile, Status
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _START = 512
+_MOST_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,14 @@ def _reading(found: SourceFile, how: HowToRead, held: Part | BinaryIO | None) ->
 
 
 def _left(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: HowToRead) -> Read:
-    """Leave the bytes of a radiograph that will be placed where the main process finds them."""
-    if isinstance(reading, Failure) or not how.leaves:
+    """Leave the bytes of a radiograph that will be placed where the main process finds them.
+
+    If it will not, its size is found all the same. Raises MemberDamagedError.
+    """
+    if isinstance(reading, Failure):
         return Read(found, reading)
+    if not how.leaves:
+        return Read(_of_size(found, data.seek(0, os.SEEK_END)), reading)
     return _behind(found, reading, data, how)
 
 
@@ -121,8 +129,11 @@ def _behind(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how
 def _left_behind(found: SourceFile, data: BinaryIO, how: HowToRead) -> SourceFile:
     """Return a file with its bytes where they are left; only now its size is known for sure."""
     part = _leave(data, how)
-    stamp = found.stamp and replace(found.stamp, size=part.size or 0)
-    return replace(found, part=part, stamp=stamp)
+    return replace(_of_size(found, part.size or 0), part=part)
+
+
+def _of_size(found: SourceFile, size: int) -> SourceFile:
+    return replace(found, stamp=found.stamp and replace(found.stamp, size=size))
 
 
 def _leave(data: BinaryIO, how: HowToRead) -> Part:
@@ -142,18 +153,18 @@ def _listed(work: ToList, how: HowToRead) -> Answer:
     """Say what is in an archive, some of it at a time; an archive that is packed itself is unpacked first."""
     from dicomsort.inputs.archive_file import MemberDamagedError, kind_of, list_members  # noqa: PLC0415
 
-    found, part = work.found, work.found.part
+    found, part, listed = work.found, work.found.part, is_listed_member(work.found)
     try:
-        with opened(found.path, part) as file:
+        with bytes_of(found.path) if listed else opened(found.path, part) as file:
             kind = kind_of(file.read(_START), file)
             file.seek(0)
             if not kind:
                 return Failure(Status.NOT_DICOM, Reason.ARCHIVE)
             if kind not in ("zip", "tar"):
-                return IsStream(kind)
-            unpacked = _leave(file, how) if part is not None and part.packing else None
+                return IsStream(kind, _leave(file, how) if listed else None)
+            unpacked = _leave(file, how) if listed or (part is not None and part.packing) else None
         place = unpacked or part or Part(found.path)
-        listing = list_members(place.file, kind, work.since, place.start, place.length)
+        listing = list_members(place.file, kind, work.since, place.start, place.length, _MOST_AT_A_TIME)
         return Listed(listing, unpacked)
     except MissingBytes as missing:
         return Wants(missing.start, missing.stop)

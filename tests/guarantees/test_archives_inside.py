@@ -1,5 +1,6 @@
 """Files in archives: the same rows and copies as from the files themselves, each once, whatever happens."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -361,3 +362,17 @@ def test_a_member_is_rendered_by_its_name_as_a_file_is(
     assert tree(tmp_path / "0") == tree(tmp_path / "1")
     refused = inside(capfd, "render", tmp_path / "a.zip!" / "b.dcm", "--out", tmp_path / "2", *words)
     assert refused.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("packed", ["deflated.zip", "packed.tar.gz"], indirect=True)
+def test_an_output_of_a_version_that_opened_no_archives_gets_what_is_in_them(
+    packed: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out = tmp_path / "out"
+    assert sort(settings(packed, out, archives=False), predictor).archives == 1
+    run = json.loads((out / "run.json").read_text())
+    del run["fixed"]["archives"]
+    (out / "run.json").write_text(json.dumps(run))
+    summary = sort(settings(packed, out), predictor)
+    assert (summary.found, summary.inside, summary.already_done) == (13, 12, 0)
+    assert sort(settings(packed, out), predictor).already_done == 13

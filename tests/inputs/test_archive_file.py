@@ -15,10 +15,12 @@ from dicomsort.inputs.archive_file import (
     MemberDamagedError,
     Streamed,
     Tick,
+    kind_of,
     list_members,
     stream_members,
     unpacked,
 )
+from dicomsort.inputs.opened import opened
 from dicomsort.outcome import Part, Reason
 
 FILES = some_files(random.Random(3))
@@ -209,6 +211,14 @@ def test_a_file_that_is_shorter_than_it_was_when_listed_is_damage(tmp_path: Path
     assert member.part is not None
     with unpacked(member.part) as file, pytest.raises(MemberDamagedError):
         file.read()
+
+
+def test_the_end_of_a_file_that_was_fetched_in_part_is_not_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "a", b"no DICOM" + bytes(9000) + zipped(FILES))
+    with opened("", Part(str(path), held=((0, 4096),))) as file:
+        assert kind_of(file.read(512), file) == ""
+    with opened("", Part(str(path))) as file:
+        assert kind_of(file.read(512), file) == "zip"
 
 
 def test_the_limits_are_those_of_the_docs() -> None:
