@@ -80,7 +80,9 @@ def bytes_of(path: str, held: Part | BinaryIO | None = None) -> Iterator[BinaryI
         with opened(path, held) as file:
             yield file
     else:
-        with local(path) as here, opened(here.file) as file:
+        with ExitStack() as stack:
+            with local(path) as here:  # a copy goes as soon as it is open: this process may be killed
+                file = stack.enter_context(opened(here.file))
             yield file
 
 

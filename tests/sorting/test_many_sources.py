@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,10 +69,13 @@ def test_a_torn_packed_file_is_damaged_whether_it_is_copied_or_not(
 
 @pytest.mark.parametrize("pack", [zipped, lambda files: gzip.compress(tarred(files))], ids=["zip", "tar.gz"])
 def test_a_folder_may_have_the_name_that_stands_before_members(
-    pack: object, radiographs: dict[str, bytes], source: Path, tmp_path: Path, predictor: FixedPredictor
+    pack: Callable[[dict[str, bytes]], bytes],
+    radiographs: dict[str, bytes],
+    source: Path,
+    tmp_path: Path,
+    predictor: FixedPredictor,
 ) -> None:
     """Files and members of one name are two; those of the archive are the second."""
-    assert callable(pack)
     (source / "x.zip").write_bytes(pack(radiographs))
     others = {"0.dcm": radiographs["1.dcm"], "other.dcm": radiographs["2.dcm"]}
     files_in(source / "x.zip!", {**others, "in.zip": zipped({"deep.zip": zipped(radiographs)})})
@@ -198,3 +201,20 @@ def test_an_archive_in_an_archive_is_unpacked_once_for_those_who_ask_for_what_is
     assert sorted(kept) == [
         f"{source / outer}!/{archive}" for outer in ("a.zip", "b.tar.gz") for archive in sorted(inner)
     ]
+
+
+@pytest.mark.parametrize("pack", [zipped, lambda files: gzip.compress(tarred(files))], ids=["zip", "tar.gz"])
+def test_while_a_member_is_read_nothing_lies_in_the_temporary_folder(
+    pack: Callable[[dict[str, bytes]], bytes],
+    radiographs: dict[str, bytes],
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that dies of it leaves nothing behind."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (source / "a").write_bytes(zipped({"i": pack(radiographs)}))
+    with sources.bytes_of(f"{source / 'a'}!/i!/1.dcm") as data:
+        assert os.listdir(tmp_path / "tmp") == []
+        assert data.read() == radiographs["1.dcm"]
