@@ -32,7 +32,7 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)
-_CHANGED, _BEYOND_END = 412, 416
+_PART, _CHANGED, _BEYOND_END = 206, 412, 416
 _ELSEWHERE = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _AS_IT_IS = {"Accept-Encoding": "identity"}
@@ -61,7 +61,7 @@ class Web:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         if match := condition(etag):
             headers["If-Match"] = match
-        end = time.monotonic() + time_for_piece(self._settings)
+        begun = time.monotonic()
         got, _ = self.request("GET", url, headers)
         if got.status == _BEYOND_END:
             got.close()
@@ -70,7 +70,8 @@ class Web:
         if begin > start:
             got.close()
             raise FetchError(Reason.REMOTE)
-        return Answer(stamp, _chunks(got, start - begin, stop - start, end))
+        end = begun + time_for_piece(self._settings, min(stop, stamp.size) - begin)
+        return Answer(stamp, _chunks(got, start - begin, stop - start, end), got.status == _PART)
 
     def stamp(self, url: str) -> FileStamp:
         """Return what is known of a file without its bytes. Raises PassingError or FetchError."""
@@ -199,7 +200,7 @@ def check(status: int) -> None:
 def _extent(got: urllib3.BaseHTTPResponse) -> tuple[int, int]:
     """Return the first byte that comes and the size of the whole (RFC 9110 14.4)."""
     told = _RANGE.fullmatch(got.headers.get("Content-Range", ""))
-    if told and got.status == 206:
+    if told and got.status == _PART:
         return int(told[1]), int(told[2])
     length = _LENGTH.fullmatch(got.headers.get("Content-Length", ""))
     if got.status != 200 or not length:

@@ -320,6 +320,18 @@ def test_a_file_that_is_named_has_the_place_of_one_that_is_found(site: str, tmp_
             assert relative_to(Root(address, "in"), file.path) == f"in/{file.relpath}"
 
 
+@pytest.mark.parametrize(("handler", "requests"), [(Quiet, 2), (Ranged, 10)])
+def test_a_server_without_ranges_does_not_send_a_file_anew_for_each_piece(
+    handler: type[Quiet], requests: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(1000)
+    written(tmp_path, {"a.dcm": body})
+    monkeypatch.setattr(transfer, "PIECE", 100)
+    with serving(partial(handler, directory=str(tmp_path / "www"))) as site, Proxy(site) as proxy:
+        assert fetched(WebFolder(proxy.address, QUICK), f"{proxy.address}/a.dcm") == body
+        assert proxy.asked["/a.dcm"] == requests
+
+
 class Wrong(http.server.BaseHTTPRequestHandler):
     """Lists `a.dcm`, and answers for that with the headers of `said`."""
 
