@@ -254,7 +254,7 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
-        check_found(tally)
+        check_found(tally, settings.roots)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -388,7 +388,9 @@ def check_ended(tally: SortSummary) -> None:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: SortSummary) -> None:
+def check_found(tally: SortSummary, roots: Sequence[str]) -> None:
     """Raise NothingFoundError if there is no file at all."""
+    if tally.found == 0 and any(map(names.is_remote, roots)):
+        raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
     if tally.found == 0:
         raise NothingFoundError("no file found under the given folders")
