@@ -10,6 +10,7 @@ user would, start of the program included, everything in the page cache. Manifes
 pair are compared, paths aside.
 
 ratio: files/s of the source over files/s of the files run just before; median of the pairs, and their range.
+processor: seconds of all processes of dicomsort, and how many times those of the files the source took.
 alone: seconds that `gzip -dc` or `unzip -p` take for the archive. server: processor seconds a run of the S3
 server or of Orthanc, which share the cores here. memory: the most that the main process ever held, and that
 all together did.
@@ -33,6 +34,7 @@ import threading
 import time
 import urllib.request
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +53,13 @@ SLOW_MS = 50
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run took: seconds of the clock, and the most memory in bytes, of main process and of all."""
+    """What one run took: seconds, of the clock and of all its processes, and the most memory in bytes.
+
+    main: of the main process. all: of all together.
+    """
 
     seconds: float
+    processor: float
     main: int
     all: int
 
@@ -114,16 +120,25 @@ def run(source: str, out: Path, action: str, environment: dict[str, str]) -> Run
     shutil.rmtree(out, ignore_errors=True)
     words = ["classify", source, "--out", str(out), "--device", "cpu", "--action", action, "--quiet"]
     started, most, most_of_all = time.monotonic(), 0, 0
+    spent: dict[int, float] = {}
     with subprocess.Popen(
         [sys.executable, "-m", "dicomsort", *words], env=environment, start_new_session=True
     ) as program:
         while program.poll() is None:
             most = max(most, peak(program.pid))
-            most_of_all = max(most_of_all, sum(map(resident, session(program.pid))))
+            processes = session(program.pid)
+            most_of_all = max(most_of_all, sum(map(resident, processes)))
+            spent |= {pid: seconds for pid in processes if (seconds := processor_seconds(pid))}
             time.sleep(0.1)
         if program.returncode:
-            sys.exit(f"{source}: ended with {program.returncode}")
-    return Run(time.monotonic() - started, most, most_of_all)
+            sys.exit(f"{source}: ended with {program.returncode}: {reasons(out)}")
+    return Run(time.monotonic() - started, sum(spent.values()), most, most_of_all)
+
+
+def reasons(out: Path) -> dict[str, int]:
+    """Count the rows of an output by status and reason."""
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return Counter(f"{row['status']}: {row['reason']}" for row in csv.DictReader(file))
 
 
 def session(leader: int) -> list[int]:
@@ -239,7 +254,9 @@ def wait_for(port: int) -> None:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return what a process has computed so far."""
+    """Return what a process has computed so far; 0 if it is gone."""
+    if not Path(f"/proc/{pid}/stat").exists():
+        return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -263,11 +280,13 @@ class Bench:
             pairs.append((of_files, run(source, self._folder / "of-source", self._given.action, environment)))
         equal = compare(self._folder / "of-files", self._folder / "of-source")
         ratios = [files.seconds / other.seconds for files, other in pairs]
+        costs = [other.processor / files.processor for files, other in pairs]
         slowest = statistics.median(other.seconds for _, other in pairs)
         spent = f", server {(processor_seconds(server) - before) / len(pairs):.1f} s" if server else ""
         print(
             f"{name:14} {self._count / slowest:7.1f} files/s  ratio {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f})  {equal} equal  memory "
+            f"({min(ratios):.3f} to {max(ratios):.3f})  processor {statistics.median(costs):.2f} times, "
+            f"{statistics.median(one.processor for one, _ in pairs):.1f} s of files  {equal} equal  memory "
             f"{_most(one for _, one in pairs)}, of files {_most(one for one, _ in pairs)}{spent}",
             flush=True,
         )

@@ -219,10 +219,9 @@ class FileStamp(_Lean):
     mtime_ns: int
     etag: str = ""
 
-    @property
-    def of_copy(self) -> "FileStamp":
-        """What a copy on this disk has: the same size and time."""
-        return FileStamp(self.size, self.mtime_ns) if self.etag else self
+    def is_of(self, other: "FileStamp") -> bool:
+        """Return whether both are of the same bytes, as far as stamps tell."""
+        return self.etag == other.etag if self.etag or other.etag else self == other
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.status import Status as Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dicomsort.errors import TargetError
@@ -191,10 +191,10 @@ class _Sorting:
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
         parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
         parts += [f"{rate:.1f} files/s"]
-        parts += [f"{label} {count}" for label, count in sorted(tally.labels.items())]
         parts += [
             f"{status} {tally.statuses[status]}" for status in sorted(TROUBLE) if tally.statuses[status]
         ]
+        parts += [f"{label} {count}" for label, count in sorted(tally.labels.items())]
         return ", ".join(parts)
 
 
@@ -210,9 +210,9 @@ def sorting(quiet: bool) -> Iterator[_Sorting]:
         BarColumn(20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
     )
-    with Progress(*columns, console=screen, transient=True) as progress:
+    with Progress(*columns, console=screen, transient=True, expand=True) as progress:
         yield _Sorting(progress, quiet)
 
 

@@ -116,7 +116,11 @@ def _dicomsort(
 def classify(
     out: Annotated[str, typer.Option(help="Folder for the class folders, manifest.csv and run.json.")],
     inputs: Annotated[
-        list[str] | None, typer.Argument(help="Folders or files to sort.", metavar="IN...")
+        list[str] | None,
+        typer.Argument(
+            help="Folders, files or archives to sort, or addresses such as s3://bucket/folder.",
+            metavar="IN...",
+        ),
     ] = None,
     model: Models = None,
     from_list: FromList = None,

@@ -23,6 +23,8 @@ from dicomsort.cli.options import (
 )
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
+from dicomsort.inputs import sources
+from dicomsort.inputs.names import without_secrets
 from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
 if TYPE_CHECKING:
@@ -210,15 +212,13 @@ def _pictures(count: int) -> str:
 
 
 def _check_files(files: list[str], out: str) -> None:
-    from dicomsort.inputs import sources  # noqa: PLC0415
-
     if not out or not all(files):
         raise UsageError("an empty name was given")
     for file in files:
         if Path(file).is_dir():
             raise UsageError(f"'{file}' is a folder; name the files in it")
         if not sources.exists(file):
-            raise UsageError(f"there is no '{file}'")
+            raise UsageError(f"there is no '{without_secrets(file)}'")
 
 
 def _canvas(model: str, size: int | None) -> Any:

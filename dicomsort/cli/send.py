@@ -85,4 +85,6 @@ def _check_title(title: str) -> None:
 def _tell(done: "Sent", dry_run: bool, quiet: bool) -> None:
     line = f"{console.files(done.sent)} {'would be ' if dry_run else ''}sent"
     line += f", {done.there} sent before" * bool(done.there)
+    if not (done.sent or done.there or done.left):
+        line += ": none has that class and status (see --label and --status)"
     console.report_done(line, dict(done.left), quiet)

@@ -65,7 +65,7 @@ def sort(
         with engine.connected() as hands, _driving(out):
             todo = pipeline.to_do(job.settings, files, tally)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
-            pipeline.check_found(tally)
+            pipeline.check_found(tally, job.settings.roots)
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:

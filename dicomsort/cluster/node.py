@@ -67,7 +67,7 @@ def _sorted(task: Task) -> Summary:
         predictors_for(bundles, device, job.precision, job.engine) as predictors,
     ):
         first, *further = predictors
-        tally = pipeline.sort(own, first, None, further, TaskFiles(task))
+        tally = pipeline.sort(own, first, None, further, TaskFiles.of(task))
     statuses, hints = (
         {one.value: count for one, count in counts.items()} for counts in (tally.statuses, tally.hints)
     )

@@ -84,20 +84,21 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class TaskFiles:
-    """The files of a task, as the driver has written them down."""
+    """The files of a task, as the driver has written them down. remotes: the stores among them."""
 
     task: Task
+    remotes: Remotes = field(default_factory=Remotes)
+
+    @classmethod
+    def of(cls, task: Task) -> "TaskFiles":
+        """Return the files of a task, and the stores that its job names."""
+        settings = task.job.settings
+        return cls(task, Remotes(walk.roots_of(settings.roots), settings.remote))
 
     @property
     def repeats(self) -> bool:
         """Whether `find` may be called again."""
         return True
-
-    @property
-    def remotes(self) -> Remotes:
-        """The stores from which files have to be fetched."""
-        settings = self.task.job.settings
-        return Remotes(walk.roots_of(settings.roots), settings.remote)
 
     @property
     def empty_folders(self) -> int:

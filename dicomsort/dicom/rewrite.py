@@ -129,10 +129,13 @@ def telling_damage() -> Iterator[None]:
 
 
 class Original:
-    """An open DICOM file, its top level walked up to Pixel Data. Raises DamagedError, now or later."""
+    """An open DICOM file, its top level walked up to Pixel Data. Raises DamagedError, now or later.
+
+    stamp: of the source, which may be a member of an archive or an object, and the file its temporary copy.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.stamp = _stamp(file)
+        self.stamp = self._as_opened = _stamp(file)
         self._file = file
         self._meta = read_meta(file)
         self._start = file.tell()
@@ -236,7 +239,7 @@ class Original:
         return hashing.sha256
 
     def _check_unchanged(self) -> None:
-        if _stamp(self._file) != self.stamp:
+        if _stamp(self._file) != self._as_opened:
             raise ChangedError("the file has changed while it was read")
 
     def _new_elements(self, changes: Mapping[str, Value], note: Note) -> dict[int, DataElement]:

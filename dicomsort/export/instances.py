@@ -56,7 +56,7 @@ def correct(image: Image, how: Correcting) -> Outcome:
 
 def _corrected(image: Image, how: Correcting) -> Outcome:
     with rewrite.opened(image.path) as original:
-        if image.stamp is not None and original.stamp.of_copy != image.stamp.of_copy:
+        if image.stamp is not None and not image.stamp.is_of(original.stamp):
             return Left.CHANGED
         flawed = corrections(image.answer, original.tags, how.terms, how.wanted)
         if not flawed:

@@ -13,6 +13,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.export.kinds import ANNOTATIONS
 from dicomsort.export.placing import digest
 from dicomsort.export.written import Written
+from dicomsort.inputs import sources
 from dicomsort.manifest.mending import cut_torn_line, mend_line_ends
 from dicomsort.outcome import FileStamp, Reason
 from dicomsort.sorting.place import stamp_of
@@ -161,7 +162,7 @@ def _removed(folder: str, entry: Entry, verify: bool) -> Reason | None:
     """Remove a file; return why not. One that is gone already is no trouble."""
     target = os.path.join(folder, entry.file)
     try:
-        if entry.source and not os.path.exists(entry.source):
+        if entry.source and not sources.exists(entry.source):
             return Reason.LAST_COPY
         if stamp_of(target) != entry.stamp or (verify and digest(target) != entry.sha256):
             return Reason.CHANGED_COPY

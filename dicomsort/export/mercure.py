@@ -62,7 +62,7 @@ class ModuleSettings:
             return cls.of(dict(one.get("settings") or {}))
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"'{escape(path)}' is not the task of a processing module") from error
 
     @classmethod

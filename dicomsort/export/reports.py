@@ -69,7 +69,7 @@ def _described(study: Study, identity: Identity, planned: Written, folder: str) 
     for image in study.images:
         with local(image.path) as here:
             now = here.stamp or stamp_of(here.file)
-            if image.stamp is not None and image.stamp.of_copy != now.of_copy:
+            if image.stamp is not None and not image.stamp.is_of(now):
                 return Left.CHANGED
             header = read_for_report(here.file)
         images.append(Evaluated(header, tuple(_evaluations(image))))

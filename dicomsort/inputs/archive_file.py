@@ -25,6 +25,7 @@ from dicomsort.inputs.members import (
     Tick,
     name_of,
 )
+from dicomsort.inputs.opened import MissingBytes
 from dicomsort.inputs.packed import Held, Unpacking, is_whole, unpacked
 from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, is_tar, list_tar
 from dicomsort.inputs.zip_file import ends_as_zip, list_zip
@@ -84,7 +85,10 @@ def kind_of(start: bytes, file: BinaryIO) -> str:
         return "zstd" if file.read(4) == b"\x28\xb5\x2f\xfd" else ""
     if is_tar(start[:BLOCK]):
         return "tar"
-    return "zip" if ends_as_zip(file) else ""
+    try:
+        return "zip" if ends_as_zip(file) else ""
+    except MissingBytes:  # of a file on another machine the end is not worth a request
+        return ""
 
 
 def is_document(start: bytes) -> bool:

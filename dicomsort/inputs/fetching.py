@@ -59,24 +59,27 @@ class Fetching:
 
     def begin(self, found: SourceFile) -> None:
         """Fetch a file: its head, where parts can be asked for, else the whole."""
-        self._submit(lambda: self._begun(found))
+        self._submit(found, lambda: self._begun(found))
 
     def more(self, found: SourceFile, span: Span | None, then: Work) -> None:
         """Fetch more of a file, None for all of it, for some work that is to be done with it then."""
-        self._submit(lambda: self._continued(found, span, then))
+        self._submit(found, lambda: self._continued(found, span, then))
 
     def close(self) -> None:
         """Wait for what is on its way, and begin nothing more."""
         self._closed = True
         self._threads.shutdown(cancel_futures=True)
 
-    def _submit(self, task: Callable[[], Work]) -> None:
+    def _submit(self, found: SourceFile, task: Callable[[], Work]) -> None:
         with self._lock:
             self._running += 1
-        self._threads.submit(self._run, task)
+        self._threads.submit(self._run, found, task)
 
-    def _run(self, task: Callable[[], Work]) -> None:
-        work = task()
+    def _run(self, found: SourceFile, task: Callable[[], Work]) -> None:
+        try:
+            work = task()
+        except Exception:  # noqa: BLE001  (whatever a library raises: one file must not stop the run)
+            work = self._failed(found, Failure(Status.IO_ERROR, Reason.REMOTE))
         with self._lock:
             self._running -= 1
             self._done.append(work)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MARK = re.compile(r"!([1-9][0-9]*)?/")
 _IN_PACS = re.compile(r"/studies/([^/]+)(?:/series/([^/]+)(?:/instances/([^/]+))?)?/?$")
 _UP = "__"
@@ -25,6 +25,11 @@ def is_remote(path: str) -> bool:
 def is_pacs(path: str) -> bool:
     """Return whether a name is that of a PACS, or of an instance there."""
     return path.startswith(("dicomweb+http://", "dicomweb+https://"))
+
+
+def is_web(path: str) -> bool:
+    """Return whether a name is an address on a web server, in which `%20` stands for a space."""
+    return path.startswith(("http://", "https://"))
 
 
 def place_in_pacs(path: str) -> str:
@@ -74,7 +79,7 @@ def without_secrets(path: str) -> str:
         return path
     parts = urlsplit(path)
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{path.partition('://')[0]}://{host}{parts.path}"
 
 
 def base_name(path: str) -> str:

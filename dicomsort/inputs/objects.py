@@ -34,7 +34,7 @@ class ObjectStore:
             raise UsageError(f"'{escape(url)}' names no bucket: give {self._scheme}://bucket/folder")
         if "@" in self._name or _SECRET.search(self._below):
             shown = escape(without_secrets(url))
-            raise UsageError(f"the address '{shown}' holds credentials, which belong into the environment")
+            raise UsageError(f"the address '{shown}' holds credentials, which belong in the environment")
         self._bucket = bucket_of(self._scheme, self._name, settings)
 
     def find(self) -> Iterator[SourceFile]:
@@ -55,6 +55,10 @@ class ObjectStore:
         """Write bytes of an object into a file, see `Store`."""
         key = path.partition("://")[2].partition("/")[2]
         return transfer(self._bucket.ask(key), start, stop, into, self._patience)
+
+    def stop(self) -> None:
+        """Give up what is being asked at its next byte, or once it has taken too long; see `Stoppable`."""
+        self._patience.stop()
 
     def close(self) -> None:
         """Let go of connections."""

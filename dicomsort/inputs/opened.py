@@ -37,9 +37,12 @@ def opened(path: str, part: Part | None = None) -> Iterator[BinaryIO]:
 
         with unpacked(part) as stream:
             yield stream
+    elif part.start == 0 and part.length is None and part.held is None:
+        with open(part.file, "rb") as file:
+            yield file
     else:
-        with open(part.file, "rb", buffering=0) as raw, io.BufferedReader(_raw(raw, part), _BUFFER) as stream:
-            yield stream
+        with window(part.file, part.start, part.length, part.held) as file:
+            yield file
 
 
 def _open(path: str, flags: int) -> int:
@@ -47,12 +50,25 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _raw(file: io.FileIO, part: Part) -> io.RawIOBase:
-    if part.start == 0 and part.length is None and part.held is None:
-        return file
-    size = os.fstat(file.fileno()).st_size
-    length = size - part.start if part.length is None else part.length
-    return _Window(file, part.start, max(0, min(length, size - part.start)), part.held)
+def window(
+    file: str, start: int = 0, length: int | None = None, held: Sequence[Span] | None = None
+) -> BinaryIO:
+    """Return a stretch of a file as a file of its own, buffered; it ends where the file does, at the latest.
+
+    held: the spans of it that are there; reading others raises MissingBytes. None for all. Raises OSError.
+    """
+    raw = open(file, "rb", buffering=0)  # noqa: SIM115  (closed by the window)
+    size = max(0, os.fstat(raw.fileno()).st_size - start)
+    return io.BufferedReader(
+        _Window(raw, start, size if length is None else min(size, length), held), _BUFFER
+    )
+
+
+def read_part(part: Part) -> bytes:
+    """Return the bytes of a part as they lie there, packed or not. Raises OSError."""
+    with open(part.file, "rb", buffering=0) as file:
+        file.seek(part.start)
+        return file.read(-1 if part.length is None else part.length)
 
 
 class _Window(io.RawIOBase):
@@ -72,6 +88,11 @@ class _Window(io.RawIOBase):
     def seekable(self) -> bool:
         """Return True."""
         return True
+
+    def close(self) -> None:
+        """Close the file of which this is a part."""
+        self._file.close()
+        super().close()
 
     def fileno(self) -> int:
         """Return the descriptor of the file of which this is a part."""

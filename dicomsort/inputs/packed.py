@@ -3,7 +3,6 @@
 import bz2
 import io
 import lzma
-import os
 import re
 import struct
 import sys
@@ -22,6 +21,7 @@ from dicomsort.inputs.members import (
     MOST_OF_AN_ARCHIVE,
     MemberDamagedError,
 )
+from dicomsort.inputs.opened import read_part, window
 from dicomsort.outcome import Part, Reason
 
 if sys.version_info >= (3, 14):
@@ -209,9 +209,13 @@ class Unpacking(io.RawIOBase):
             else:
                 self._next_stream()
             return b""
-        packed = self._packed() if self._inner.needs_input else b""
+        hungry = self._inner.needs_input
+        packed = self._packed() if hungry else b""
         data = self._inner.decompress(packed, most)
-        if not (data or packed or self._inner.eof):
+        stalled = (
+            hungry or not self._inner.needs_input
+        )  # else a step gave all there was, and tells it only now
+        if stalled and not (data or packed or self._inner.eof):
             self._end(Reason.ARCHIVE_DAMAGED)
         return data
 
@@ -351,49 +355,6 @@ class Held(io.RawIOBase):
             self._got += len(data)
 
 
-class Window(io.RawIOBase):
-    """A stretch of a file as a file of its own. crc: checked if it is read once from front to back."""
-
-    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        self._file, self._start, self._length = file, start, length
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position; beyond the end is allowed."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._length)
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; 0 at the end of the stretch."""
-        view = memoryview(buffer).cast("B")[: max(0, self._length - self._at)]
-        done = os.preadv(self._file.fileno(), [view], self._start + self._at) if view else 0
-        self._at += done
-        return done
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
-
-
-def window(file: str, start: int = 0, length: int | None = None) -> BinaryIO:
-    """Return a stretch of a file, buffered; it ends where the file does. Raises OSError."""
-    opened = open(file, "rb", buffering=0)  # noqa: SIM115  (closed by the window)
-    size = os.fstat(opened.fileno()).st_size - start
-    return io.BufferedReader(
-        Window(cast("BinaryIO", opened), start, size if length is None else min(size, length))
-    )
-
-
 class _MemberFile(Held):
     """A packed member, inflated as a whole as soon as much of it is wanted."""
 
@@ -411,8 +372,7 @@ class _MemberFile(Held):
     def _take(self, wanted: int | None) -> None:
         if not self._tried and (wanted is None or wanted > _AT_ONCE):
             self._tried = True
-            with window(self._part.file, self._part.start, self._part.length) as packed:
-                data = _at_once(packed.read(), self._part)
+            data = _at_once(read_part(self._part), self._part)
             if data is not None:
                 self._keep(data)
         super()._take(wanted)
@@ -463,8 +423,7 @@ def unpacked(part: Part) -> BinaryIO:
     if not part.packing:
         return window(part.file, part.start, part.length)
     if _fits_at_once(part) and (part.size or 0) <= _AT_ONCE:
-        with window(part.file, part.start, part.length) as packed:
-            data = _at_once(packed.read(), part)
+        data = _at_once(read_part(part), part)
         if data is not None:
             return io.BytesIO(data)
     return cast("BinaryIO", _MemberFile(part))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
+from urllib.parse import unquote
 
 from dicomsort.inputs import names
 from dicomsort.inputs.store import RemoteSettings, Stoppable, Store
@@ -22,6 +24,7 @@ class Remotes:
         self._roots = [root for root in roots if names.is_remote(root.path)]
         self._settings, self._opened = settings or RemoteSettings(), opened
         self._stores: dict[str, Store] = {}
+        self._begun: dict[str, Iterator[SourceFile]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._roots)
@@ -36,16 +39,25 @@ class Remotes:
         for root in self._roots:
             self._store(root.path)
 
+    def begin(self) -> None:
+        """Begin to list, so that a store that is not there is noticed now. Raises as `Store.find` does."""
+        for root in self._roots:
+            found = self._store(root.path).find()
+            self._begun[root.path] = chain(list(islice(found, 1)), found)
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file of every root. Raises as `Store.find` does."""
         for root in self._roots:
-            for found in self._store(root.path).find():
+            for found in self._begun.pop(root.path, None) or self._store(root.path).find():
                 yield replace(found, relpath=f"{root.name}/{found.relpath}") if root.name else found
 
     def store_for(self, path: str) -> Store:
-        """Return the store that gives out a file. Raises UsageError if none of the roots holds it."""
+        """Return the store that gives out a file. Raises UsageError if there is none for its scheme.
+
+        A web server may have sent us elsewhere for all that lies below a root: there is one store for that.
+        """
         below = [root.path for root in self._roots if path.startswith(root.path.rstrip("/"))]
-        return self._store(max(below, key=len, default=path))
+        return self._store(max(below, key=len, default="") or _place(path))
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:
@@ -59,10 +71,17 @@ class Remotes:
                 store.stop()
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections, and of lists that were begun; what is asked later is asked anew."""
+        self._begun.clear()
         for store in self._stores.values():
             store.close()
         self._stores.clear()
+
+
+def _place(path: str) -> str:
+    """Return where a remote file lies: its host or bucket; a PACS is named by what lies in it."""
+    scheme, _, rest = path.partition("://")
+    return path if names.is_pacs(path) else f"{scheme}://{rest.partition('/')[0]}/"
 
 
 def relative_to(root: Root, path: str) -> str | None:
@@ -70,8 +89,8 @@ def relative_to(root: Root, path: str) -> str | None:
     base = root.path.rstrip("/")
     if names.is_pacs(path) and f"{path}/".startswith(f"{base}/"):
         return "/".join(filter(None, (root.name, names.place_in_pacs(path))))
-    if path == base:
-        return "/".join(filter(None, (root.name, names.base_name(path))))
-    if not path.startswith(f"{base}/"):
+    if path != base and not path.startswith(f"{base}/"):
         return None
-    return "/".join(filter(None, (root.name, names.clean(path[len(base) + 1 :]))))
+    below = names.base_name(path) if path == base else path[len(base) + 1 :]
+    below = unquote(below) if names.is_web(path) else below
+    return "/".join(filter(None, (root.name, names.clean(below))))

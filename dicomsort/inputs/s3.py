@@ -16,6 +16,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from dicomsort.errors import UsageError
@@ -41,6 +42,8 @@ _WRONG = {
     "ParamValidationError": "this is no name of a bucket",
     "SSLError": "its certificate is not trusted: set AWS_CA_BUNDLE if the store has one of its own",
 }
+_NO_LIST = "the answer is no list of objects: check the address, and what lies between"
+_MOST = 1 << 63
 
 
 class Account:
@@ -114,9 +117,11 @@ class Account:
         )
         try:
             for page in pages:
-                yield from map(_entry, page.get("Contents", ()))
+                yield from _entries(page)
         except (ClientError, BotoCoreError) as error:
             raise UsageError(self._refused(error)) from None
+        except (ResponseParserError, ValueError, LookupError, TypeError, OverflowError):
+            raise UsageError(f"s3://{escape(self.name)}: {_NO_LIST}") from None
 
     def link_to(self, key: str) -> str:
         """Return an address by which a key can be got with no credentials for an hour: never to be shown."""
@@ -152,5 +157,17 @@ def _time(told: str) -> datetime:
         return parsed
 
 
+def _entries(page: Mapping[str, Any]) -> list[Entry]:
+    """Return what is on a page. Raises ValueError or LookupError if it is none, or the next one is not named.
+
+    botocore takes any XML for a page, such as that on which a network wants people to sign in.
+    """
+    if page["IsTruncated"] and not page.get("NextContinuationToken"):
+        raise ValueError
+    return [_entry(found) for found in page.get("Contents", ())]
+
+
 def _entry(found: Mapping[str, Any]) -> Entry:
+    if not 0 <= found["Size"] < _MOST:
+        raise ValueError
     return Entry(found["Key"], found["Size"], found["LastModified"].timestamp(), found.get("ETag", ""))

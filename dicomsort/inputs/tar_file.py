@@ -1,4 +1,8 @@
-"""The members of a tar file, from front to back; what is damaged is stepped over (POSIX pax, GNU tar)."""
+"""The members of a tar file, from front to back; what is damaged is stepped over (POSIX pax, GNU tar).
+
+Python's tarfile ends at a damaged header without a word (findings/tarfile-damaged-header.sh), goes back where
+a size is negative, and keeps 0.5 KB for every member.
+"""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ from dicomsort.inputs.members import (
     Tick,
     name_of,
 )
-from dicomsort.inputs.packed import window
+from dicomsort.inputs.opened import window
 from dicomsort.outcome import Failure, Part, Reason
 
 BLOCK = 512

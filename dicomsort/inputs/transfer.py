@@ -1,7 +1,7 @@
 """Get bytes of a file from another machine, whole and of one version, though requests fail now and then."""
 
 import random
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,10 +33,14 @@ class ChangedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server sends. chunks: the bytes that were asked for, fewer at the file's end."""
+    """What a server sends. chunks: the bytes that were asked for, fewer at the file's end.
+
+    in_parts: whether the server knows ranges; one that does not sends all that lies before them too.
+    """
 
     stamp: FileStamp
     chunks: Iterator[bytes]
+    in_parts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ Ask = Callable[[int, int, str], Answer]
 ChangedError or FetchError; so do the chunks."""
 
 
-def time_for_piece(settings: RemoteSettings) -> float:
-    """Return the seconds that a request may take with its answer."""
-    return settings.timeout + PIECE / SLOWEST
+def time_for_piece(settings: RemoteSettings, size: int = PIECE) -> float:
+    """Return the seconds that a request may take with its answer. size: bytes that have to come."""
+    return settings.timeout + max(size, PIECE) / SLOWEST
 
 
 class Patience:
@@ -69,11 +73,22 @@ class Patience:
 
     def __init__(self, settings: RemoteSettings) -> None:
         self._tries, self._in_vain = settings.tries, 0
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Try nothing more, and give up what is between two tries."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raise PassingError if nothing is to be tried any more."""
+        if self._stop.is_set():
+            raise PassingError
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """Call `work`, again while it raises PassingError, as often as the settings allow; then raise it."""
         pause = _FIRST_PAUSE
         for left in reversed(range(self._tries if self._in_vain < _MANY else 1)):
+            self.check()
             try:
                 result = work()
             except PassingError:
@@ -83,7 +98,7 @@ class Patience:
             else:
                 self._in_vain = 0
                 return result
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            self._stop.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise PassingError
 
@@ -114,6 +129,7 @@ class _Transfer:
         self._ask, self._into, self._patience = ask, into, patience
         self._at, self._stop = start, stop
         self._stamp: FileStamp | None = None
+        self._step = PIECE
 
     def run(self) -> FileStamp:
         """Return the stamp of the file once all bytes were written."""
@@ -124,12 +140,15 @@ class _Transfer:
 
     def _piece(self) -> FileStamp:
         known = self._stamp
-        end = self._at + PIECE if self._stop is None else min(self._stop, self._at + PIECE)
+        end = self._at + self._step if self._stop is None else min(self._stop, self._at + self._step)
         answer = self._ask(self._at, end, known.etag if known else "")
         if known is not None and (answer.stamp.size, answer.stamp.etag) != (known.size, known.etag):
             raise ChangedError
         self._stamp = answer.stamp
+        if not answer.in_parts:
+            self._step = max(PIECE, answer.stamp.size)
         for chunk in answer.chunks:
+            self._patience.check()
             self._into.write(chunk)
             self._at += len(chunk)
         if self._at < min(end, answer.stamp.size):

@@ -28,10 +28,11 @@ from dicomsort.inputs.transfer import (
 from dicomsort.outcome import FileStamp, Reason
 
 _CHUNK = 256 << 10
-_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)
-_CHANGED, _BEYOND_END = 412, 416
+_PART, _CHANGED, _BEYOND_END = 206, 412, 416
 _ELSEWHERE = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _AS_IT_IS = {"Accept-Encoding": "identity"}
@@ -60,13 +61,17 @@ class Web:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         if match := condition(etag):
             headers["If-Match"] = match
-        end = time.monotonic() + time_for_piece(self._settings)
+        begun = time.monotonic()
         got, _ = self.request("GET", url, headers)
         if got.status == _BEYOND_END:
             got.close()
             return Answer(self._stamp(url), iter(()))
         begin, stamp = _described(got)
-        return Answer(stamp, _chunks(got, start - begin, stop - start, end))
+        if begin > start:
+            got.close()
+            raise FetchError(Reason.REMOTE)
+        end = begun + time_for_piece(self._settings, min(stop, stamp.size) - begin)
+        return Answer(stamp, _chunks(got, start - begin, stop - start, end), got.status == _PART)
 
     def stamp(self, url: str) -> FileStamp:
         """Return what is known of a file without its bytes. Raises PassingError or FetchError."""
@@ -101,7 +106,7 @@ class Web:
             if got.status not in _ELSEWHERE or "Location" not in got.headers:
                 return got, url
             got.close()
-            url = urljoin(url, got.headers["Location"])
+            url = _joined(url, got.headers["Location"])
         raise FetchError(Reason.REMOTE)
 
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
@@ -148,6 +153,13 @@ def _is_as_safe(url: str, first: str) -> bool:
     return url.startswith("https://") and urlsplit(url).hostname == urlsplit(first).hostname
 
 
+def _joined(url: str, further: str) -> str:
+    try:
+        return urljoin(url, further)
+    except ValueError:
+        raise FetchError(Reason.REMOTE) from None
+
+
 def _target(url: str) -> str:
     """Return what stands behind the host, as it is: a part of a key may be `..`."""
     return f"/{url.partition('://')[2].partition('/')[2].partition('#')[0]}"
@@ -188,11 +200,12 @@ def check(status: int) -> None:
 def _extent(got: urllib3.BaseHTTPResponse) -> tuple[int, int]:
     """Return the first byte that comes and the size of the whole (RFC 9110 14.4)."""
     told = _RANGE.fullmatch(got.headers.get("Content-Range", ""))
-    if told and got.status == 206:
+    if told and got.status == _PART:
         return int(told[1]), int(told[2])
-    if got.status != 200 or not got.headers.get("Content-Length", "").isdecimal():
+    length = _LENGTH.fullmatch(got.headers.get("Content-Length", ""))
+    if got.status != 200 or not length:
         raise FetchError(Reason.REMOTE)
-    return 0, int(got.headers["Content-Length"])
+    return 0, int(length[0])
 
 
 def _seconds(got: urllib3.BaseHTTPResponse) -> float:

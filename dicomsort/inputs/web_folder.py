@@ -1,5 +1,6 @@
 """Files below a folder of a web server, as its pages list them (Apache, nginx, `python -m http.server`)."""
 
+import time
 from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,10 +11,12 @@ from html.parser import HTMLParser
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+from urllib3 import BaseHTTPResponse
+
 from dicomsort.errors import UsageError
 from dicomsort.inputs.names import base_name, clean, without_secrets
 from dicomsort.inputs.store import FetchError, RemoteSettings
-from dicomsort.inputs.transfer import PassingError, Patience, transfer
+from dicomsort.inputs.transfer import SLOWEST, PassingError, Patience, transfer
 from dicomsort.inputs.web import Web, check, passing
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
 from dicomsort.system.escaping import escape
@@ -21,6 +24,9 @@ from dicomsort.system.escaping import escape
 _CHUNK = 256 << 10
 _DEEPEST = 64
 """Folders within folders; deeper ones come from links that lead back to a folder above."""
+
+_MOST_PAGE, _MOST_TAG = 1 << 28, 1 << 20
+"""Bytes of a page, and letters of one tag, that are read at most."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,7 +48,7 @@ class WebFolder:
         if parts.query or not parts.hostname:
             raise UsageError(f"'{shown}' with a query or without a host is no address of a folder or a file")
         self._url = urldefrag(url).url if parts.path else f"{url}/"
-        self._shown, self._connections = shown, settings.connections
+        self._shown, self._connections, self._timeout = shown, settings.connections, settings.timeout
         self._web, self._patience = Web(settings), Patience(settings)
 
     def find(self) -> Iterator[SourceFile]:
@@ -97,13 +103,24 @@ class WebFolder:
             check(got.status)
             if not _is_page(got.headers):
                 raise FetchError(Reason.REMOTE)
-            page, text = _Page(), getincrementaldecoder("utf-8")("replace")
+            page = _Page(folder)
             with passing():
-                for chunk in got.stream(_CHUNK, decode_content=True):
-                    page.feed(text.decode(chunk))
+                for chunk in self._chunks(got):
+                    page.take(chunk)
         finally:
             got.close()
-        return list(dict.fromkeys(child for link in page.links if (child := _child(folder, link))))
+        return list(page.children)
+
+    def _chunks(self, got: BaseHTTPResponse) -> Iterator[bytes]:
+        """Yield what comes of a page. Raises PassingError if too slowly, FetchError if it does not end."""
+        begun, taken = time.monotonic(), 0
+        while chunk := got.read1(_CHUNK, decode_content=True):
+            yield chunk
+            taken += len(chunk)
+            if taken > _MOST_PAGE:
+                raise FetchError(Reason.REMOTE)
+            if time.monotonic() - begun > self._timeout + taken / SLOWEST:
+                raise PassingError
 
     def _stamped(self, file: SourceFile) -> SourceFile:
         if file.failure is not None:
@@ -120,6 +137,10 @@ class WebFolder:
         """Write bytes of a file into a file, see `Store`."""
         return transfer(self._web.ask(path), start, stop, into, self._patience)
 
+    def stop(self) -> None:
+        """Give up what is being asked at its next byte, or once it has taken too long; see `Stoppable`."""
+        self._patience.stop()
+
     def close(self) -> None:
         """Let go of connections."""
         self._web.close()
@@ -130,16 +151,24 @@ def _is_page(headers: Mapping[str, str]) -> bool:
 
 
 class _Page(HTMLParser):
-    """Gathers where a page links to."""
+    """Gathers what a page links to below its folder, each address once."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__()
-        self.links: list[str] = []
+        self._folder, self._text = folder, getincrementaldecoder("utf-8")("replace")
+        self.children: dict[str, None] = {}
+
+    def take(self, chunk: bytes) -> None:
+        """Go through some more of the page. Raises FetchError for a tag without an end."""
+        self.feed(self._text.decode(chunk))
+        if len(self.rawdata) > _MOST_TAG:
+            raise FetchError(Reason.REMOTE)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep the address of a link."""
         if tag == "a":
-            self.links += [value for name, value in attrs if name == "href" and value]
+            links = (value for name, value in attrs if name == "href" and value)
+            self.children |= dict.fromkeys(child for link in links if (child := _child(self._folder, link)))
 
 
 def _child(folder: str, link: str) -> str:

@@ -198,6 +198,12 @@ def _heads(answers: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return heads
 
 
+def _stamp(texts: Mapping[str, str]) -> FileStamp | None:
+    if not texts["mtime_ns"]:
+        return None
+    return FileStamp(int(texts["size"]), int(texts["mtime_ns"]), unescape(texts.get("etag", "")))
+
+
 def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> ManifestRow:
     return ManifestRow(
         path=unescape(texts["path"]),
@@ -226,7 +232,7 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
             if name and texts[f"{name}{_CONFIDENCE}"]
         },
         model=texts["model"],
-        stamp=FileStamp(int(texts["size"]), int(texts["mtime_ns"])) if texts["mtime_ns"] else None,
+        stamp=_stamp(texts),
         sha256=texts["sha256"],
         version=texts["dicomsort_version"],
     )

@@ -293,6 +293,12 @@ class Record(dict[str, str]):
         return bool(self["action"]) or self["status"] in (Status.SORTED, Status.REVIEW, Status.EXCLUDED)
 
     @property
+    def is_told_only(self) -> bool:
+        """Whether the file was sorted with `--action none`: the row is all that there is."""
+        placed = (Status.SORTED, Status.REVIEW, Status.EXCLUDED)
+        return self["status"] in placed and not (self["action"] or self["destination"])
+
+    @property
     def is_planned(self) -> bool:
         """Whether the file waits to be placed, by `dicomsort apply` or the next run."""
         return self["status"] == Status.PLANNED and bool(self["destination"] and self["mtime_ns"])

@@ -20,15 +20,18 @@ from dicomsort.sorting.reviewing import Places, choices
 class Seen:
     """Tells whether what a row says was placed is there, and counts what is not.
 
+    placing: whether what an earlier run with `--action none` has left where it was is to be placed now.
     elsewhere: the `key` of rows whose file is in another place of the output.
     """
 
-    def __init__(self, out: str) -> None:
-        self._out, self.missing = out, 0
+    def __init__(self, out: str, placing: bool) -> None:
+        self._out, self._placing, self.missing = out, placing, 0
         self.elsewhere: frozenset[str] = frozenset()
 
     def __call__(self, record: Record) -> bool:
-        """Return whether it is there; True if nothing was placed."""
+        """Return whether it is there; True if nothing was placed, and nothing is to be."""
+        if self._placing and record.is_told_only:
+            return False
         if not record.is_placed or record.key in self.elsewhere:
             return True
         placement = record.placement
@@ -38,13 +41,13 @@ class Seen:
 
 
 def held(
-    manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool
+    manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool, placing: bool
 ) -> tuple[History, Recognized]:
     """Return what need not be done again, and what somebody had moved by hand.
 
-    These moves are in the manifest and in decisions.csv then. Raises TargetError.
+    These moves are in the manifest and in decisions.csv then. placing: see `Seen`. Raises TargetError.
     """
-    seen = Seen(out)
+    seen = Seen(out, placing)
     history = manifest.history(retry_failed, seen)
     if not seen.missing:
         return history, Recognized()
@@ -52,13 +55,13 @@ def held(
     return (manifest.history(retry_failed, seen) if found.moved else history), found
 
 
-def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool) -> History | None:
+def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool, placing: bool) -> History | None:
     """Return what the merged manifest holds, for one of those who share it and leave it as it is.
 
     What somebody has moved by hand need not be done again; the next run that has the manifest for itself
-    writes it down.
+    writes it down. placing: see `Seen`.
     """
-    seen = Seen(out)
+    seen = Seen(out, placing)
     history = shards.earlier(out, retry_failed, seen)
     if not seen.missing:
         return history

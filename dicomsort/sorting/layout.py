@@ -21,6 +21,7 @@ FIELDS = (
 )
 _APART = ("relpath", "sop_instance_uid")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_LONGEST_PART, _KEPT_OF_PART, _LONGEST_SUFFIX, _MOST_BYTES_OF_LETTER = 255, 160, 16, 4
 _UNSAFE = re.compile(r'[\0/\\<>:"|?*\x01-\x1f]')
 
 
@@ -78,7 +79,7 @@ class Layout:
         first, slash, rest = path.partition("/")
         path = (_not_ours(first) if first.casefold() in OWN else first) + slash + rest
         folder, slash, name = path.rpartition("/")
-        return folder + slash + (_not_ours(name) if name.startswith(TEMPORARY) else name)
+        return _fitting(folder + slash + (_not_ours(name) if name.startswith(TEMPORARY) else name))
 
     def _values(self, label: str, relpath: str, header: Header) -> Mapping[str, str]:
         return {
@@ -107,6 +108,23 @@ class Layout:
         if any(conversion for _, _, _, conversion in parsed):
             raise UsageError("--layout takes fields as {name} or {name:default} only")
         return [(text, name, _clean(default or "")) for text, name, default, _ in parsed]
+
+
+def _fitting(path: str) -> str:
+    """Shorten the parts that no file system takes; objects and members of archives may have such names."""
+    if len(path) * _MOST_BYTES_OF_LETTER <= _LONGEST_PART:
+        return path
+    return "/".join(
+        part if len(os.fsencode(part)) <= _LONGEST_PART else _cut(part) for part in path.split("/")
+    )
+
+
+def _cut(part: str) -> str:
+    """Return the beginning of a name, its SHA-1, so that two stay apart, and its suffix."""
+    whole, suffix = os.fsencode(part), os.path.splitext(part)[1]
+    suffix = suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else ""
+    digest = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    return f"{whole[:_KEPT_OF_PART].decode('utf-8', 'ignore')}~{digest}{suffix}"
 
 
 class Destinations:

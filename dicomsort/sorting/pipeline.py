@@ -148,6 +148,8 @@ def archive_of(settings: SortSettings) -> Archive:
     roots, out = check(settings), os.path.abspath(settings.out)
     remotes = Remotes(roots, _remote(settings, roots))
     remotes.open()
+    if settings.from_list is None:
+        remotes.begin()
     return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 
@@ -208,16 +210,18 @@ def _output(
         decisions = Decisions(out)
         if settings.shard or settings.task:
             before = _earlier(settings, out) if settings.shard else None
-            history = manifest.history(settings.retry_failed, already_done.Seen(out), before)
+            history = manifest.history(settings.retry_failed, already_done.Seen(out, settings.copies), before)
         else:
             tally.taken_back = len(finish(manifest, out, decisions).refused)
-            history, found = already_done.held(manifest, out, decisions, settings.retry_failed)
+            history, found = already_done.held(
+                manifest, out, decisions, settings.retry_failed, settings.copies
+            )
             tally.by_hand, tally.astray = len(found.moved), dict(found.astray)
         yield manifest, history, decisions
 
 
 def _earlier(settings: SortSettings, out: str) -> History | None:
-    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed)
+    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed, settings.copies)
 
 
 @contextmanager
@@ -250,7 +254,7 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
-        check_found(tally)
+        check_found(tally, settings.roots)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -384,7 +388,9 @@ def check_ended(tally: SortSummary) -> None:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: SortSummary) -> None:
+def check_found(tally: SortSummary, roots: Sequence[str]) -> None:
     """Raise NothingFoundError if there is no file at all."""
+    if tally.found == 0 and any(map(names.is_remote, roots)):
+        raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
     if tally.found == 0:
         raise NothingFoundError("no file found under the given folders")

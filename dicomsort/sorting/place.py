@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dicomsort.errors import TargetError
+from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.archive_file import MemberDamagedError
 from dicomsort.inputs.names import is_plain
 from dicomsort.inputs.sources import local
@@ -35,11 +35,18 @@ class PlacementSettings:
     """How files are placed.
 
     verify: read what was placed again and compare it with the source. relative: make symbolic links relative.
+    Raises UsageError if there would be nothing to verify.
     """
 
     action: Action = Action.COPY
     verify: bool = False
     relative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.verify and self.action is Action.NONE:
+            raise UsageError(
+                "--verify reads placed files again, but --action none places none: leave one out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

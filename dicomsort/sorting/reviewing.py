@@ -69,9 +69,12 @@ class Places:
         return cls(out, layout, walk.roots_of(roots) if roots else [], run_file.anatomy)
 
     def destination(self, record: Record, reviewed: Reviewed | None) -> str:
-        """Return where a file belongs by a person's decision or, without one, by the model's."""
+        """Return where a file belongs by a person's decision or, without one, by the model's.
+
+        Empty for one that was not to be placed.
+        """
         folder = record.decided(reviewed, "").folder
-        if folder == record.folder:
+        if record.is_told_only or folder == record.folder:
             return record.destination  # also where somebody has put it
         relpath = relative_to(self.roots, record.path) or record.path.lstrip(os.sep)
         return self.layout.destination(folder, relpath, record.header)
@@ -86,7 +89,7 @@ def refusal(decision: Decision, places: Places) -> Refused | None:
     record = decision.record
     if record.is_duplicate:
         return Refused.DUPLICATE
-    if record.status not in _DECIDABLE or not (record.is_placed or record.is_planned):
+    if record.status not in _DECIDABLE or not _has_a_place(record):
         return Refused.NO_PLACE
     if stamp_now(record.path) not in (None, record.stamp):
         return Refused.CHANGED
@@ -94,6 +97,10 @@ def refusal(decision: Decision, places: Places) -> Refused | None:
         return _refused_move(decision, places) if record.is_placed else None
     except OSError:
         return Refused.NOT_MOVED
+
+
+def _has_a_place(record: Record) -> bool:
+    return record.is_placed or record.is_planned or record.is_told_only
 
 
 def _refused_move(decision: Decision, places: Places) -> Refused | None:

@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from annotating import CHEST, HAND, MODELS, NONE, Says, four_files, output, run
+from annotating import CHEST, HAND, MODELS, NONE, SAID, Says, four_files, output, run
 from outputs import tree
 from program import command, inside
 from pydicom.dataset import Dataset
@@ -69,6 +70,26 @@ def test_a_copy_has_new_uids_in_the_same_study(out: Path) -> None:
     assert copy.SOPInstanceUID != "2.25.2"
     assert copy.SeriesInstanceUID != "2.25.102"
     assert copy.filename.endswith(f"2.25.10/{copy.SOPInstanceUID}.dcm")
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+@pytest.mark.parametrize("kind", Kind)
+def test_files_in_an_archive_are_annotated_and_the_copies_taken_away_again(
+    tmp_path: Path, ending: str, kind: Kind
+) -> None:
+    """Though no copy of them lies in the output, as with `--action none`."""
+    four_files(tmp_path)
+    shutil.make_archive(str(tmp_path / "a"), "gztar" if ending == "tar.gz" else ending, tmp_path / "in")
+    shutil.rmtree(tmp_path / "in")
+    out = output(
+        tmp_path / "archived", {tmp_path / f"a.{ending}!" / name: says for name, says in SAID.items()}
+    )
+    done = run(out, kind)
+    assert done.written
+    assert not done.left
+    taken = undo(str(tmp_path / "copies"))
+    assert (taken.done, dict(taken.left)) == (done.written, {})
+    assert not list((tmp_path / "copies").rglob("*.dcm"))
 
 
 def test_copies_of_one_series_stay_together(tmp_path: Path) -> None:

@@ -151,8 +151,9 @@ def test_settings_that_cannot_be_right_fail_the_task_with_one_line(
 def test_a_series_without_images_or_a_task_that_is_damaged_fails(
     module: Callable[..., Ran], series: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (series / "task.json").write_text("{")
-    assert inside(capfd, "mercure").code == 2
+    for damaged in ("{", '{"process":' + "[" * 100_000):
+        (series / "task.json").write_text(damaged)
+        assert inside(capfd, "mercure").code == 2
     for path in series.glob("*.dcm"):
         path.unlink()
     assert module().code == 4

@@ -71,6 +71,9 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+FEW = ("deflated.zip", "plain.tar", "packed.tar.gz")
+
+
 @pytest.fixture
 def packed(files: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     folder = tmp_path / "packed"
@@ -136,7 +139,7 @@ def test_the_same_command_does_nothing_again_and_a_changed_archive_everything(
     assert (changed.already_done, changed.statuses) == (0, first.statuses)
 
 
-@pytest.mark.parametrize("packed", KINDS, indirect=True)
+@pytest.mark.parametrize("packed", FEW, indirect=True)
 def test_a_copy_that_is_lost_is_made_again_and_nothing_else(
     packed: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
@@ -150,7 +153,7 @@ def test_a_copy_that_is_lost_is_made_again_and_nothing_else(
     assert again.statuses == first.statuses
 
 
-@pytest.mark.parametrize("packed", KINDS, indirect=True)
+@pytest.mark.parametrize("packed", FEW, indirect=True)
 def test_a_plan_is_carried_out_and_undone(packed: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     at_once, planned = tmp_path / "at once", tmp_path / "planned"
     sort(settings(packed, at_once), predictor)
@@ -171,7 +174,7 @@ def test_the_last_copy_is_not_undone(packed: Path, tmp_path: Path, predictor: Fi
     assert copies(out) == before
 
 
-@pytest.mark.parametrize("packed", KINDS, indirect=True)
+@pytest.mark.parametrize("packed", FEW, indirect=True)
 def test_links_into_an_archive_are_copies_and_none_leaves_all_where_it_is(
     packed: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
@@ -296,8 +299,8 @@ def test_names_that_climb_out_or_repeat_stay_in_the_output_and_are_found_again(
     assert copies(planned) == copies(tmp_path / "out")
 
 
-@pytest.mark.parametrize("kind", ["deflated.zip", "packed.tar.gz", "packed.tar.xz"])
-@pytest.mark.parametrize("seconds", [0.3, 0.9, 1.5])
+@pytest.mark.parametrize("kind", ["deflated.zip", "packed.tar.gz"])
+@pytest.mark.parametrize("seconds", [0.6, 1.3])
 def test_a_killed_run_goes_on(
     files: Path,
     tmp_path: Path,
@@ -349,6 +352,19 @@ def test_members_that_end_or_hang_their_process_cost_themselves(packed: Path, tm
         **{f"{name}.{number}.dcm": disasters[name] for number, name in enumerate(disasters)},
     }
     assert rows(tmp_path / "out")[str(packed)]["reason"] == Reason.ARCHIVE_READ
+
+
+def test_a_member_is_rendered_by_its_name_as_a_file_is(
+    tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write_dicom(tmp_path / "in" / "a.dcm", picture(1))
+    shutil.make_archive(str(tmp_path / "a"), "zip", file.parent)
+    words = ("--model", small_model, "--quiet")
+    for number, name in enumerate([file, tmp_path / "a.zip!" / "a.dcm"]):
+        assert inside(capfd, "render", name, "--out", tmp_path / str(number), *words).code == 0
+    assert tree(tmp_path / "0") == tree(tmp_path / "1")
+    refused = inside(capfd, "render", tmp_path / "a.zip!" / "b.dcm", "--out", tmp_path / "2", *words)
+    assert refused.code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("packed", ["deflated.zip", "packed.tar.gz"], indirect=True)

@@ -15,10 +15,12 @@ from dicomsort.inputs.archive_file import (
     MemberDamagedError,
     Streamed,
     Tick,
+    kind_of,
     list_members,
     stream_members,
     unpacked,
 )
+from dicomsort.inputs.opened import opened
 from dicomsort.outcome import Part, Reason
 
 FILES = some_files(random.Random(3))
@@ -54,6 +56,16 @@ def test_one_packed_file_is_one_member_by_the_name_of_the_archive(tmp_path: Path
     assert kind_in(path) == KINDS[ending]
     found, damage = ours(path)
     assert [(member.name, data) for member, data in found] == [("scan.dcm", data)]
+    assert not damage
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_step_that_gives_exactly_what_was_asked_for_is_no_end(tmp_path: Path, ending: str) -> None:
+    """Unpackers tell only a step later, with no bytes, that they need more input."""
+    data = random.Random(5).randbytes(1 << 19).translate(bytes(range(32)) * 8)
+    path = written(tmp_path, f"scan.dcm.{ending}", PACKERS[ending](data))
+    found, damage = ours(path)
+    assert [(member.name, given) for member, given in found] == [("scan.dcm", data)]
     assert not damage
 
 
@@ -199,6 +211,14 @@ def test_a_file_that_is_shorter_than_it_was_when_listed_is_damage(tmp_path: Path
     assert member.part is not None
     with unpacked(member.part) as file, pytest.raises(MemberDamagedError):
         file.read()
+
+
+def test_the_end_of_a_file_that_was_fetched_in_part_is_not_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "a", b"no DICOM" + bytes(9000) + zipped(FILES))
+    with opened("", Part(str(path), held=((0, 4096),))) as file:
+        assert kind_of(file.read(512), file) == ""
+    with opened("", Part(str(path))) as file:
+        assert kind_of(file.read(512), file) == "zip"
 
 
 def test_the_limits_are_those_of_the_docs() -> None:

@@ -2,10 +2,13 @@
 
 import base64
 import hmac
+import http.server
 import io
 import json
 import shutil
 import subprocess
+import threading
+import time
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -272,6 +275,72 @@ def test_a_store_that_cannot_be_listed_ends_with_one_line_without_secrets(
     assert str(error.value).startswith(says)
     assert "\n" not in str(error.value)
     assert not any(secret in lines_of(error.value) for secret in (CANARY, SECRET))
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_a_store_that_is_told_to_stop_tries_nothing_again(
+    fault: str, server: str, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C must not wait for all tries of all files."""
+    put("stopped", a=b"a" * 9000)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 60.0)
+    with Proxy(server, faults=in_turn({"/a": [fault] * 9})) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        store = ObjectStore("s3://stopped", RemoteSettings(timeout=1, tries=5))
+        threading.Timer(0.3, store.stop).start()
+        begun = time.monotonic()
+        with pytest.raises(FetchError):
+            fetched(store, "s3://stopped/a")
+        assert time.monotonic() - begun < 10
+        assert proxy.asked["/stopped/a"] == 1
+
+
+LIST = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
+OBJECT = "<Contents><Key>a</Key><Size>{}</Size><LastModified>{}</LastModified></Contents>"
+TIME = "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "",
+        "<html><body>Sign in first</body></html>",
+        "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        LIST.format(OBJECT.format(1, "yesterday")),
+        LIST.format(OBJECT.format("many", TIME)),
+        LIST.format(OBJECT.format(-1, TIME)),
+        LIST.format(OBJECT.format("9" * 30, TIME)),
+        LIST.format("<Contents><Key>a</Key></Contents>"),
+    ],
+)
+@pytest.mark.usefixtures("signed")
+def test_what_is_no_list_is_not_taken_for_an_empty_bucket(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is lost without a word would be files that are lost without a word."""
+    with answering(page) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(UsageError, match="s3://any: the answer is no list of objects"):
+            list(ObjectStore("s3://any", QUICK).find())
+
+
+@contextmanager
+def answering(page: str) -> Iterator[str]:
+    """A server that gives everybody the same page."""
+
+    class Same(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *words: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Same)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
 
 
 def test_credentials_lie_in_a_profile_or_nobody_signs(

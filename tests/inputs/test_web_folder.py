@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pytest
 from object_server import Proxy, in_turn
 
 from dicomsort.errors import UsageError
-from dicomsort.inputs import transfer
+from dicomsort.inputs import transfer, web_folder
+from dicomsort.inputs.remotes import Remotes, relative_to
 from dicomsort.inputs.store import FetchError, RemoteSettings
+from dicomsort.inputs.walk import Root, roots_of
 from dicomsort.inputs.web_folder import WebFolder
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 
@@ -289,3 +291,113 @@ def test_a_server_that_sends_elsewhere_is_followed_and_told_no_password(site: st
         assert fetched(WebFolder(address, QUICK), f"{address}/a.dcm", 3, 7) == b"3456"
         assert proxy.heads
         assert not [head for head in proxy.heads if "authorization" in head.lower()]
+
+
+def test_where_a_server_sends_elsewhere_for_all_there_is_one_store_for_all(site: str, tmp_path: Path) -> None:
+    """A connection for each file would end the run after a thousand."""
+    written(tmp_path, {f"{number}.dcm": b"1" for number in range(9)})
+
+    class Sends(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", f"{site.replace('127.0.0.1', 'localhost')}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815
+
+    with serving(Sends) as address:
+        remotes = Remotes(roots_of((address,)), QUICK)
+        assert len({id(remotes.store_for(file.path)) for file in remotes.find()}) == 1
+        remotes.close()
+
+
+def test_a_file_that_is_named_has_the_place_of_one_that_is_found(site: str, tmp_path: Path) -> None:
+    """As in a list of files, in shards, and when a person has decided."""
+    written(tmp_path, {"x/a b&c.dcm": b"1", "x/ü%/d.dcm": b"2"})
+    for address in (f"{site}/x", f"{site}/x/a%20b%26c.dcm"):
+        for file in WebFolder(address, QUICK).find():
+            assert relative_to(Root(address, "in"), file.path) == f"in/{file.relpath}"
+
+
+@pytest.mark.parametrize(("handler", "requests"), [(Quiet, 2), (Ranged, 10)])
+def test_a_server_without_ranges_does_not_send_a_file_anew_for_each_piece(
+    handler: type[Quiet], requests: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(1000)
+    written(tmp_path, {"a.dcm": body})
+    monkeypatch.setattr(transfer, "PIECE", 100)
+    with serving(partial(handler, directory=str(tmp_path / "www"))) as site, Proxy(site) as proxy:
+        assert fetched(WebFolder(proxy.address, QUICK), f"{proxy.address}/a.dcm") == body
+        assert proxy.asked["/a.dcm"] == requests
+
+
+class Wrong(http.server.BaseHTTPRequestHandler):
+    """Lists `a.dcm`, and answers for that with the headers of `said`."""
+
+    said: tuple[int, dict[str, str]] = (200, {})
+
+    def do_GET(self) -> None:
+        code, headers = (200, {"Content-Type": "text/html"}) if self.path == "/" else self.said
+        body = b'<a href="a.dcm">a</a>' if self.path == "/" else b"0123456789"
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body if self.command == "GET" else b"")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *words: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (302, {"Location": "http://[bad"}),
+        (302, {"Location": "http://host:99999/"}),
+        (302, {"Location": "file:///etc/hostname"}),
+        (200, {"Content-Length": "9" * 5000, "Connection": "close"}),
+        (206, {"Content-Range": f"bytes 0-9/{'9' * 5000}"}),
+    ],
+)
+def test_headers_that_mean_nothing_cost_one_file_and_not_the_run(said: tuple[int, dict[str, str]]) -> None:
+    with serving(type("Says", (Wrong,), {"said": said})) as address:
+        (file,) = WebFolder(address, QUICK).find()
+    assert file.failure == Failure(Status.IO_ERROR, Reason.REMOTE)
+
+
+def test_bytes_that_were_not_asked_for_are_not_taken_for_those_that_were() -> None:
+    said = (206, {"Content-Range": "bytes 10-19/30"})
+    with serving(type("Says", (Wrong,), {"said": said})) as address:
+        store = WebFolder(address, QUICK)
+        assert fetched(store, f"{address}/a.dcm", 12, 18) == b"234567"
+        with pytest.raises(FetchError):
+            fetched(store, f"{address}/a.dcm", 5, 15)
+
+
+def _without_end(chunk: bytes, pause: float = 0.0) -> type[http.server.BaseHTTPRequestHandler]:
+    class Endless(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(b'<a href="')
+                while True:
+                    self.wfile.write(chunk)
+                    time.sleep(pause)
+
+    return Endless
+
+
+@pytest.mark.parametrize(
+    "endless", [_without_end(b"x" * 5000), _without_end(b'x">a</a><a href="' * 99), _without_end(b" ", 0.05)]
+)
+def test_a_page_without_end_is_a_folder_that_cannot_be_listed(
+    endless: type[http.server.BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_folder, "_MOST_PAGE", 1 << 21)
+    with serving(endless) as address:
+        (file,) = WebFolder(address, RemoteSettings(connections=4, timeout=0.4, tries=1)).find()
+    assert file.failure == Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)

@@ -1,5 +1,8 @@
 """Where files go: templates, and what may not be one."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from dicomsort.errors import UsageError
@@ -85,3 +88,18 @@ def test_a_destination_is_given_away_once() -> None:
     folding = Destinations(needed=False, folds=True, taken=["Ä"])
     assert [folding.reserve(name) for name in ("ä", "a\u0308", "b", "B")] == [False, False, True, False]
     assert Destinations(needed=False, folds=False, taken=["a"]).reserve("a")
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\U0001f600"])
+def test_a_name_that_no_file_system_takes_is_cut_and_stays_apart_from_others(
+    letter: str, tmp_path: Path
+) -> None:
+    """Keys of objects and names of members have up to 1,024 bytes, without a `/` if they like."""
+    names = [letter * count for count in (63, 64, 254, 255, 256)]
+    names += [f"{letter * 300}{end}" for end in (".dcm", "1.dcm", "/b.dcm", f"/{letter * 300}.dcm", ".")]
+    for name in names:
+        target = tmp_path / Layout().destination("chest", name, Header())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch(exist_ok=False)
+        assert target.suffix == (".dcm" if name.endswith(".dcm") else target.suffix)
+        assert target.name == name or len(os.fsencode(name)) > 255

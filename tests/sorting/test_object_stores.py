@@ -28,7 +28,8 @@ from written import picture, write_dicom
 
 from dicomsort.inputs import transfer
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.outcome import Action, Status
+from dicomsort.manifest.reading import read_manifest
+from dicomsort.outcome import Action, FileStamp, Status
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
@@ -125,6 +126,8 @@ def test_what_was_read_is_not_fetched_again_unless_it_has_changed(
         assert {path for path in proxy.asked if path.endswith(".dcm")} == {"/again/3.dcm"}
         row = rows(tmp_path / "copy")["s3://again/3.dcm"]
         assert (tmp_path / "copy" / row["destination"]).read_bytes() == other
+        stamps = {one.path: one.stamp for one in read_manifest(tmp_path / "copy")}
+        assert stamps["s3://again/3.dcm"] == FileStamp(len(other), int(row["mtime_ns"]), row["etag"])
 
 
 def test_of_what_is_no_radiograph_only_the_head_is_fetched(

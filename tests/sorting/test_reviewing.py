@@ -68,6 +68,28 @@ def out(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> Path:
     return tmp_path / "out"
 
 
+def test_files_that_were_not_to_be_placed_are_decided_on_all_the_same(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """With `--action none` the row is all there is; a later run with another action places by it."""
+    out = tmp_path / "out"
+    how = settings(inbox, out, review_below=1.0, placing=PlacementSettings(Action.NONE))
+    sort(how, predictor)
+    done = decide(out, {"s0/0.dcm": "spine", "s1/1.dcm": "excluded", "s2/2.dcm": "unsure"})
+    assert (len(done.rows), done.refused) == (3, ())
+    decided = [row(out, end) for end in ("s0/0.dcm", "s1/1.dcm", "s2/2.dcm")]
+    assert [one["status"] for one in decided] == ["sorted", "excluded", "review"]
+    assert [one["reviewed_label"] for one in decided] == ["spine", "excluded", "unsure"]
+    assert {one["action"] + one["destination"] for one in rows(out).values()} == {""}
+    assert sort(how, predictor).already_done == 14
+    assert [row(out, end) for end in ("s0/0.dcm", "s1/1.dcm", "s2/2.dcm")] == decided
+    assert pictures(out) == {}
+    sort(settings(inbox, out, review_below=1.0), predictor)
+    places = [row(out, end)["destination"] for end in ("s0/0.dcm", "s1/1.dcm", "s2/2.dcm")]
+    assert places == ["spine/s0/0.dcm", "excluded/s1/1.dcm", "review/s2/2.dcm"]
+    agree(inbox, out)
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_decision_moves_our_copy_and_the_row_says_who_and_when(

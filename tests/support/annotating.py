@@ -10,11 +10,12 @@ from written import write_dicom
 
 from dicomsort.export.annotate import Annotated, AnnotateSettings, annotate
 from dicomsort.export.kinds import Kind
+from dicomsort.inputs import sources
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.heads import Decision
-from dicomsort.outcome import FileStamp, Header, Reviewed, Status
+from dicomsort.outcome import Header, Reviewed, Status
 from dicomsort.system.worker_pool import PoolSettings
 
 LABELS = ("chest", "hand", "lumbar_spine", "others")
@@ -41,7 +42,7 @@ class Says:
 
 CHEST, HAND, NONE, SIDE = "chest.dcm", "hand.dcm", "none.dcm", "side.dcm"
 _CR = "1.2.840.10008.5.1.4.1.1.1"
-_SAID = {
+SAID = {
     CHEST: Says("chest", view="frontal"),
     HAND: Says("chest", view="frontal"),
     NONE: Says("hand", view="lateral"),
@@ -69,7 +70,7 @@ def four_files(folder: Path) -> Path:
     for number, (name, elements) in enumerate(words.items(), 1):
         uids = {"SOPInstanceUID": f"2.25.{number}", "SeriesInstanceUID": f"2.25.10{number}"}
         path = write_dicom(folder / "in" / name, SOPClassUID=_CR, Modality="CR", **uids, **elements)
-        said[path] = _SAID[name]
+        said[path] = SAID[name]
     return output(folder / "out", said)
 
 
@@ -80,7 +81,6 @@ def run(out: Path, kind: Kind = Kind.INSTANCES, **changes: Any) -> Annotated:
 
 
 def _row(path: Path, says: Says) -> Row:
-    facts = path.stat()
     return Row(
         path=str(path),
         status=says.status,
@@ -90,13 +90,14 @@ def _row(path: Path, says: Says) -> Row:
         header=_header(path),
         scores=_scores(LABELS, says.label, says.confidence),
         further=(Decision(says.view, says.view_confidence, _scores(VIEWS, says.view, says.view_confidence)),),
-        stamp=FileStamp(facts.st_size, facts.st_mtime_ns),
+        stamp=sources.stamp_of(str(path)),
         reviewed=Reviewed(says.person, "somebody", "2026-01-01T00:00:00Z") if says.person else None,
     )
 
 
 def _header(path: Path) -> Header:
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    with sources.local(str(path)) as here:
+        dataset = pydicom.dcmread(here.file, stop_before_pixels=True, force=True)
     sop, study, series = (str(dataset.get(f"{level}InstanceUID", "")) for level in ("SOP", "Study", "Series"))
     return Header(sop, study, series)
 

@@ -132,6 +132,7 @@ class Proxy:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._serving: set[asyncio.Task[None] | None] = set()
         self.address, self._ending = "", False
 
     def __enter__(self) -> "Proxy":
@@ -164,6 +165,8 @@ class Proxy:
             await asyncio.sleep(0.005)
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._serving.add(task)  # nothing else may know it while a client that has gone away is served
         try:
             with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
                 while await self._answer(client, answers):
@@ -172,6 +175,7 @@ class Proxy:
             if self._ending:
                 answers.transport.abort()
             answers.close()
+            self._serving.discard(task)
 
     async def _answer(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> bool:
         request = await client.readuntil(b"\r\n\r\n")
@@ -195,9 +199,11 @@ class Proxy:
             return self._kept[key]
         reader, writer = await asyncio.open_connection(self._host, self._port)
         request = self._translated(request)
-        writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
-        answer = await reader.read()
-        writer.close()
+        try:
+            writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            answer = await reader.read()
+        finally:
+            writer.close()
         if self._keeps:
             self._kept[key] = answer
         return answer
