@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-
 from dicomsort.errors import UsageError
 from dicomsort.inputs.names import base_name, clean, without_secrets
 from dicomsort.inputs.store import FetchError, RemoteSettings
