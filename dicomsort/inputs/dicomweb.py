@@ -333,7 +333,8 @@ def _attributes(content: bytes) -> list[Attributes]:
 
 def _first(match: Mapping[str, Any], tag: str) -> str:
     values = match.get(tag, {}).get("Value") or [""]
-    return str(values[0]).strip(" \0") if isinstance(values, list) else ""
+    text = str(values[0]) if isinstance(values, list) else ""
+    return text.encode(errors="replace").decode().strip(" \0")  # JSON may hold halves of letters
 
 
 def _stamp(address: Address, size: int = 0) -> FileStamp:

@@ -27,6 +27,7 @@ from dicomsort.inputs.transfer import (
 )
 from dicomsort.outcome import FileStamp, Reason
 
+Response = urllib3.BaseHTTPResponse
 _CHUNK = 256 << 10
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 _LENGTH = re.compile(r"[0-9]{1,18}")

@@ -11,13 +11,11 @@ from html.parser import HTMLParser
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from urllib3 import BaseHTTPResponse
-
 from dicomsort.errors import UsageError
 from dicomsort.inputs.names import base_name, clean, without_secrets
 from dicomsort.inputs.store import FetchError, RemoteSettings
 from dicomsort.inputs.transfer import SLOWEST, PassingError, Patience, transfer
-from dicomsort.inputs.web import Web, check, passing
+from dicomsort.inputs.web import Response, Web, check, passing
 from dicomsort.outcome import Failure, FileStamp, Reason, SourceFile, Status
 from dicomsort.system.escaping import escape
 
@@ -111,7 +109,7 @@ class WebFolder:
             got.close()
         return list(page.children)
 
-    def _chunks(self, got: BaseHTTPResponse) -> Iterator[bytes]:
+    def _chunks(self, got: Response) -> Iterator[bytes]:
         """Yield what comes of a page. Raises PassingError if too slowly, FetchError if it does not end."""
         begun, taken = time.monotonic(), 0
         while chunk := got.read1(_CHUNK, decode_content=True):

@@ -306,3 +306,11 @@ def test_a_failure_of_a_list_has_the_status_of_a_file_that_cannot_be_read() -> N
     (file,) = found(StubPacs(some(1), fault=lambda path, time: 500 if "/1.2.0/" in path else None))
     assert file.failure is not None
     assert file.failure.status is Status.IO_ERROR
+
+
+def test_half_a_letter_in_a_uid_does_not_end_the_list() -> None:
+    """JSON can say what no name of a file, and no address, can."""
+    odd = Held("1.2.99", "1.3", "1.4\ud800")
+    files = found(StubPacs([*some(2), odd]))
+    assert len(files) == 3
+    assert all(file.path.encode() and file.relpath.encode() for file in files)
