@@ -98,7 +98,7 @@ class Archive:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
-        return self._walked() if self.listed is None else self._listed(self.listed)
+        return self._walked() if self.listed is None else self.remotes.stamped(self._listed(self.listed))
 
     @property
     def empty_folders(self) -> int:

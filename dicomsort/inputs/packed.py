@@ -3,6 +3,8 @@
 import bz2
 import io
 import lzma
+import mmap
+import os
 import re
 import struct
 import sys
@@ -404,11 +406,17 @@ def _at_once(packed: bytes, part: Part) -> bytes | None:
 
 def is_whole(part: Part) -> bool:
     """Return whether a member that is not packed has the checksum that its archive says. Raises OSError."""
-    crc, buffer = 0, bytearray(_PIECE)
-    with window(part.file, part.start, part.length) as file:
-        while got := cast("io.BufferedReader", file).readinto(buffer):
-            crc = crc32(memoryview(buffer)[:got], crc)
-    return crc == part.crc
+    with open(part.file, "rb") as file:
+        stop = min(part.start + (part.length or 0), os.fstat(file.fileno()).st_size)
+        if stop <= part.start:
+            return part.crc == 0
+        page = part.start - part.start % mmap.ALLOCATIONGRANULARITY
+        with (
+            mmap.mmap(file.fileno(), stop - page, access=mmap.ACCESS_READ, offset=page) as mapped,
+            memoryview(mapped) as view,
+            view[part.start - page :] as member,
+        ):
+            return crc32(member) == part.crc
 
 
 def unpacked(part: Part) -> BinaryIO:

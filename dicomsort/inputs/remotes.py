@@ -1,15 +1,18 @@
 """The stores that a command names, each by the root that it serves."""
 
+import io
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
 from urllib.parse import unquote
 
 from dicomsort.inputs import names
-from dicomsort.inputs.store import RemoteSettings, Stoppable, Store
+from dicomsort.inputs.store import FetchError, RemoteSettings, Stoppable, Store
 from dicomsort.inputs.stores import store_of
 from dicomsort.inputs.walk import Root
-from dicomsort.outcome import SourceFile
+from dicomsort.outcome import Failure, SourceFile, Status
 
 
 class Remotes:
@@ -50,6 +53,35 @@ class Remotes:
         for root in self._roots:
             for found in self._begun.pop(root.path, None) or self._store(root.path).find():
                 yield replace(found, relpath=f"{root.name}/{found.relpath}") if root.name else found
+
+    def stamped(self, files: Iterator[SourceFile]) -> Iterator[SourceFile]:
+        """Yield files in their order, those of stores with the stamp that they have now.
+
+        So a list of objects is gone on with as a folder is. Many are asked for at a time; what is not there
+        gets a failure.
+        """
+        if not self._roots:
+            yield from files
+            return
+        waiting: deque[Future[SourceFile]] = deque()
+        with ThreadPoolExecutor(self.connections, thread_name_prefix="ask") as threads:
+            for file in files:
+                waiting.append(threads.submit(self._stamped, file))
+                if len(waiting) > 2 * self.connections:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _stamped(self, file: SourceFile) -> SourceFile:
+        if file.failure is not None or not names.is_remote(file.path):
+            return file
+        store = self.store_for(file.path)
+        if not store.in_parts:
+            return file
+        try:
+            return replace(file, stamp=store.fetch(file.path, 0, 1, io.BytesIO()))
+        except FetchError as error:
+            return replace(file, failure=Failure(Status.IO_ERROR, error.reason))
 
     def store_for(self, path: str) -> Store:
         """Return the store that gives out a file. Raises UsageError if there is none for its scheme.

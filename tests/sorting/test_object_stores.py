@@ -29,7 +29,7 @@ from written import picture, write_dicom
 from dicomsort.inputs import transfer
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.reading import read_manifest
-from dicomsort.outcome import Action, FileStamp, Status
+from dicomsort.outcome import Action, FileStamp, Reason, Status
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
@@ -128,6 +128,19 @@ def test_what_was_read_is_not_fetched_again_unless_it_has_changed(
         assert (tmp_path / "copy" / row["destination"]).read_bytes() == other
         stamps = {one.path: one.stamp for one in read_manifest(tmp_path / "copy")}
         assert stamps["s3://again/3.dcm"] == FileStamp(len(other), int(row["mtime_ns"]), row["etag"])
+
+
+def test_objects_that_a_list_names_are_gone_on_with_by_their_etags(
+    server: str, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    for number in range(3):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number))
+    put(server, "listed", tree(tmp_path / "in"))
+    (tmp_path / "list").write_text("s3://listed/0.dcm\ns3://listed/2.dcm\ns3://listed/nowhere.dcm\n")
+    first = run("s3://listed", tmp_path / "out", predictor, from_list=str(tmp_path / "list"))
+    assert (first.found, first.statuses[Status.SORTED], first.statuses[Status.IO_ERROR]) == (3, 2, 1)
+    assert rows(tmp_path / "out")["s3://listed/nowhere.dcm"]["reason"] == Reason.VANISHED
+    assert run("s3://listed", tmp_path / "out", predictor, from_list=str(tmp_path / "list")).already_done == 2
 
 
 def test_of_what_is_no_radiograph_only_the_head_is_fetched(
