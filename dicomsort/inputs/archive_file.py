@@ -7,9 +7,11 @@ trusted: see `members` for the limits.
 
 import io
 import os
+import queue
 import re
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from dicomsort.inputs.members import (
@@ -66,6 +68,7 @@ _DOCUMENTS = (
 _SUFFIX = re.compile(r"\.(?:gz|gzip|bz2|bzip2|xz|zst|zstd)\Z", re.IGNORECASE)
 _IN_ONE_READ = 16 << 20
 _BUFFER = 1 << 18
+_AHEAD = 2
 
 
 def kind_of(start: bytes, file: BinaryIO) -> str:
@@ -122,6 +125,40 @@ def stream_members(file: str | BinaryIO, kind: str, name: str = "") -> Iterator[
             yield from _members_in(opened, kind, name or file)
     else:
         yield from _members_in(file, kind, name)
+
+
+def ahead(members: Iterator[Streamed | Tick | Ended]) -> Iterator[Streamed | Tick | Ended]:
+    """Unpack, in a thread, up to two members beyond the one that is read, as long as they lie in memory.
+
+    One that is too large for that is taken from the stream as it is read, and nothing beyond it until then.
+    """
+    coming: queue.Queue[_Coming] = queue.Queue(_AHEAD)
+    threading.Thread(target=_fill, args=(members, coming), name="unpack", daemon=True).start()
+    while (one := (next_one := coming.get()).what) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        yield one
+        next_one.was_read.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What comes next of a stream: an item, what befell it, or None at the end. was_read: set behind it."""
+
+    what: Streamed | Tick | Ended | BaseException | None
+    was_read: threading.Event = field(default_factory=threading.Event)
+
+
+def _fill(members: Iterator[Streamed | Tick | Ended], coming: "queue.Queue[_Coming]") -> None:
+    try:
+        for one in members:
+            coming.put(each := _Coming(one))
+            if isinstance(one, Streamed) and not isinstance(one.data, io.BytesIO):
+                each.was_read.wait()
+    except BaseException as error:  # noqa: BLE001  (raised again where the members are read)
+        coming.put(_Coming(error))
+    else:
+        coming.put(_Coming(None))
 
 
 def _members_in(file: BinaryIO, kind: str, name: str) -> Iterator[Streamed | Tick | Ended]:

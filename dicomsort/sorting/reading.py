@@ -176,12 +176,12 @@ def _listed(work: ToList, how: HowToRead) -> Answer:
 
 def _gone_through(work: ToGoThrough, how: HowToRead) -> Members:
     """Read an archive from front to back; what was answered before is passed over."""
-    from dicomsort.inputs.archive_file import Ended, Streamed, stream_members  # noqa: PLC0415
+    from dicomsort.inputs.archive_file import Ended, Streamed, ahead, stream_members  # noqa: PLC0415
 
     number = 0
     try:
         with opened(work.found.path, work.found.part) as file:
-            for one in stream_members(file, work.kind, work.found.path):
+            for one in ahead(stream_members(file, work.kind, work.found.path)):
                 if isinstance(one, Ended):
                     return Through(one.damage)
                 if not isinstance(one, Streamed) or number < work.skip:
