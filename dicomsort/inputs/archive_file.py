@@ -11,6 +11,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
@@ -186,7 +187,7 @@ def _walked(front: Stream, unpacking: Unpacking) -> Iterator[Streamed | Tick | E
             yield met
         else:
             streamed = _streamed(met, front, unpacking)
-            with streamed.data:
+            with nullcontext() if isinstance(streamed.data, io.BytesIO) else streamed.data:
                 yield streamed
     yield Ended(unpacking.damage or walk.damage)
 
