@@ -44,9 +44,13 @@ class Remotes:
 
     def begin(self) -> None:
         """Begin to list, so that a store that is not there is noticed now. Raises as `Store.find` does."""
-        for root in self._roots:
-            found = self._store(root.path).find()
-            self._begun[root.path] = chain(list(islice(found, 1)), found)
+        try:
+            for root in self._roots:
+                found = self._store(root.path).find()
+                self._begun[root.path] = chain(list(islice(found, 1)), found)
+        except BaseException:  # Ctrl-C too: what hangs is given up
+            self.stop()
+            raise
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file of every root. Raises as `Store.find` does."""
