@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import UsageError
 from dicomsort.export.kinds import ANNOTATIONS, Flaw, Kind
@@ -74,7 +74,7 @@ def annotate(
             pool_settings(workers, timeout), terms,
         )  # fmt: skip
         what = "studies" if kind is Kind.SR else "files"
-        with console.counting(what, None, quiet or json) as count:
+        with progress.counting(what, None, quiet or json) as count:
             done = write(out, settings, count)
         if json:
             console.print_json({**done.as_dict(), "dry_run": dry_run, "out": console.plain(folder)})
@@ -111,7 +111,7 @@ def undo(folder: str, verify: bool, quiet: bool) -> NoReturn:
     """Take away what this command has written, and end."""
     from dicomsort.export import journal  # noqa: PLC0415
 
-    with console.counting("removing", None, quiet) as count:
+    with progress.counting("removing", None, quiet) as count:
         done = journal.undo(folder, verify, count)
     console.report_done(f"{done.done} removed", done.left, quiet)
     raise typer.Exit(done.exit_code)

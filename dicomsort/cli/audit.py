@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.audit.verdicts import FAILING, Check, Severity, Verdict
-from dicomsort.cli import console
+from dicomsort.cli import console, progress, reporter
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import UsageError
 from dicomsort.system.worker_pool import pool_settings
@@ -67,7 +67,7 @@ def audit(
     changes nothing else. Exit codes: 0 written, 3 some headers could not be read or --fail-on is met, 5 not
     writable.
     """
-    with exit_codes(), console.loading(quiet or json):
+    with exit_codes(), progress.loading(quiet or json):
         from dicomsort.audit import write as writing  # noqa: PLC0415
         from dicomsort.audit.judge import Rule  # noqa: PLC0415
 
@@ -81,7 +81,7 @@ def audit(
             0 if no_thumbnails else pictures,
             pool_settings(workers, timeout),
         )
-        made = writing.audit(out, settings, console.ConsoleReporter(quiet or json))
+        made = writing.audit(out, settings, reporter.ConsoleReporter(quiet or json))
         if json:
             files = {what: console.plain(path) for what, path in made.files.items()}
             console.print_json({**made.figures.as_dict(), "pictures": made.pictures, "written": files})

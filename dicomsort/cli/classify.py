@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicomsort import __version__
-from dicomsort.cli import console
+from dicomsort.cli import console, progress
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
@@ -83,14 +83,14 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     from dicomsort.cluster import driver  # noqa: PLC0415
 
     job = _job(settings, cluster, how)
-    with console.sorting(how.quiet) as watch:
+    with progress.sorting(how.quiet) as watch:
         return tag, driver.sort(job, cluster, watch, console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
     with (
         _predictors(settings, bundles, how) as (predictor, *further),
-        console.sorting(how.quiet) as watch,
+        progress.sorting(how.quiet) as watch,
     ):
         return pipeline.sort(settings, predictor, watch, further, files)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, endings, progress
 from dicomsort.cli.options import By, FurtherLabels, Json, Output, Quiet, exit_codes
 from dicomsort.errors import UsageError
 
@@ -48,7 +48,7 @@ def correct(
         from dicomsort.system.people import user_name  # noqa: PLC0415
 
         _check_kind(table)
-        with console.counting("deciding", _lines_in(table), quiet or json) as count:
+        with progress.counting("deciding", _lines_in(table), quiet or json) as count:
             done = from_table.correct(out, table, by or user_name(), dry_run, tuple(label or ()), count)
         if json:
             refused = [{"where": where, "reason": why} for where, why in done.refused]
@@ -84,7 +84,7 @@ def _tell(done: "Corrected", dry_run: bool, quiet: bool) -> None:
             lines = "1 line" if done.empty == 1 else f"{done.empty} lines"
             console.info(f"{lines} without a label, left out")
     if done.taken_back:
-        console.info(console.taken_back(done.taken_back))
+        console.info(endings.taken_back(done.taken_back))
     for where, why in done.refused[:_MOST]:
         console.info(f"refused: {where}: {why}")
     if len(done.refused) > _MOST:

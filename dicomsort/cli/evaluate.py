@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, options
+from dicomsort.cli import console, options, progress, reporter
 from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -78,7 +78,7 @@ def evaluate(
 
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
     """
-    with options.exit_codes(), console.loading(quiet or json):
+    with options.exit_codes(), progress.loading(quiet or json):
         if out is not None:
             check_installed("--out (report.html and the plots)", "matplotlib", "sklearn")
         warm_up()
@@ -97,7 +97,7 @@ def evaluate(
             baseline=baseline, device=device, precision=precision, engine=engine, evidence=evidence,
         )  # fmt: skip
         targets = tuple(dict.fromkeys(target or ()))
-        results = evaluate_models(data, models, targets, settings, console.ConsoleReporter(quiet))
+        results = evaluate_models(data, models, targets, settings, reporter.ConsoleReporter(quiet))
         if out is not None:
             results.save(out)
         if json:
@@ -134,7 +134,7 @@ def calibrate(
 
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
     """
-    with options.exit_codes(), console.loading(quiet or json):
+    with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
         from dicomsort.data import caveats  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
@@ -153,7 +153,7 @@ def calibrate(
         console.report_lines(loaded.remarks)
         with (
             load.predictor_for(bundle, device, precision, engine) as predictor,
-            console.counting("reading", len(samples), quiet) as count,
+            progress.counting("reading", len(samples), quiet) as count,
         ):
             logits = calibration.logits_of(predictor, samples, settings, count)
         console.report_lines(caveats.lines_of(logits.remarked))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, progress
 from dicomsort.cli.options import (
     Data,
     Json,
@@ -164,7 +164,7 @@ def stats(
         preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns)
         names = columns.targets if data.is_file() else ("label",)
-        with console.counting("reading", len(loaded.samples), quiet) as count:
+        with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
         console.report_lines(found.remarks)
         if out is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, pacs
+from dicomsort.cli import console, pacs, progress
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.inputs.names import is_pacs
@@ -98,7 +98,7 @@ def run(out: str, orthanc: str | None, level: Level, undo: bool, dry_run: bool, 
     settings = writing.WriteBackSettings(os.path.abspath(out), Marked(level.value), dry_run=dry_run)
     server = Orthanc(root, RemoteSettings(authorization=pacs.authorization()))
     try:
-        with console.counting("labeling", None, quiet) as count:
+        with progress.counting("labeling", None, quiet) as count:
             return (writing.undo if undo else writing.write_back)(server, settings, count)
     finally:
         server.close()

@@ -12,10 +12,12 @@ from dicomsort.cli import (
     audit,
     console,
     correct,
+    endings,
     evaluate,
     inspect,
     mercure,
     pacs,
+    progress,
     registry,
     review,
     send,
@@ -194,7 +196,7 @@ def classify(
     130 interrupted.
     """
     resumable = "interrupted; the same command goes on where this one stopped"
-    with exit_codes(resumable), console.loading(quiet or json):
+    with exit_codes(resumable), progress.loading(quiet or json):
         warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
@@ -224,10 +226,10 @@ def classify(
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
-            console.report_summary(tally, out, shard)
+            endings.report_summary(tally, out, shard)
         if verbose:
-            console.report_spent(tally)
-        console.report_hints(tally.hints)
+            endings.report_spent(tally)
+        endings.report_hints(tally.hints)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         marked = label_command.after(write_back, out, quiet or json)
@@ -252,7 +254,7 @@ def apply(
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         path = manifest_in(manifest)
-        with console.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
+        with progress.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
             done = plan.apply(path, action, verify, count)
         console.report_done(f"{done.done} placed", done.left, quiet)
         raise typer.Exit(done.exit_code)
@@ -275,12 +277,12 @@ def merge(
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
-        with console.counting("joining", len(shards.waiting(out)), quiet) as count:
+        with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
             merged = merge_shards(out, pool_settings(workers, timeout), count)
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
-        console.report_merged(merged, out, quiet or json)
-        console.report_hints(merged.hints)
+        endings.report_merged(merged, out, quiet or json)
+        endings.report_hints(merged.hints)
         raise typer.Exit(merged.exit_code)
 
 
@@ -298,7 +300,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         if annotate.is_annotated(manifest):
             annotate.undo(manifest, verify, quiet)
         path = manifest_in(manifest)
-        with console.counting("removing", rows_with(path, "action", Action), quiet) as count:
+        with progress.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
         console.report_done(f"{done.done} removed", done.left, quiet)
         raise typer.Exit(done.exit_code)

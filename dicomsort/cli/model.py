@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, options
+from dicomsort.cli import console, options, progress
 from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -83,7 +83,7 @@ def evidence(
     network is not run. Exit codes: 0 done, 3 some files could not be read, 5 model or output not writable,
     6 model unusable.
     """
-    with options.exit_codes(), console.loading(quiet or json):
+    with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
         from dicomsort.data.dataset import read_facts  # noqa: PLC0415
         from dicomsort.evaluation import run  # noqa: PLC0415
@@ -100,7 +100,7 @@ def evidence(
         loaded, samples = run.load_part(data, targets, [bundle], asked)
         console.report_lines(loaded.remarks)
         known, failures = [], list(run.unread_in(loaded, part))
-        with console.counting("reading", len(samples), quiet) as count:
+        with progress.counting("reading", len(samples), quiet) as count:
             for sample, facts in read_facts(samples, pool_settings(workers)):
                 count(1)
                 if isinstance(facts, Failure):

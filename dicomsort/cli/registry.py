@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
@@ -50,7 +50,7 @@ def registry(
     fracture; the latter is a research preview). Exit codes: 0 written, 3 some files could not be read, 5 not
     writable.
     """
-    with exit_codes(), console.loading(quiet or json):
+    with exit_codes(), progress.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting.shards import check_merged  # noqa: PLC0415
@@ -58,7 +58,7 @@ def registry(
         check_merged(out)
         settings = registries.RegistrySettings(file, key, pool_settings(workers, timeout))
         total = rows_with(manifest_in(out), "status", _STATUSES)
-        with console.counting("reading", total, quiet or json) as count:
+        with progress.counting("reading", total, quiet or json) as count:
             made = registries.write(out, settings, count)
         _tell(made, out, json, quiet)
         if made.unread:

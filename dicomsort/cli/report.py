@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, progress
 from dicomsort.cli.options import (
     READ,
     Json,
@@ -61,7 +61,7 @@ def report(
     It needs no network and no script, and may be made while a run is going on. Exit codes: 0 written, 5 not
     writable.
     """
-    with exit_codes(), console.loading(quiet or json):
+    with exit_codes(), progress.loading(quiet or json):
         from dicomsort.report import write as writing  # noqa: PLC0415
 
         each = 0 if no_thumbnails else pictures
@@ -180,7 +180,7 @@ def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) 
     from dicomsort.outcome import Reason  # noqa: PLC0415
 
     failed = 0
-    with console.counting("rendering", total, quiet) as count:
+    with progress.counting("rendering", total, quiet) as count:
         for wanted, result in results:
             count()
             if isinstance(result, Written):

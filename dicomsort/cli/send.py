@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, pacs
+from dicomsort.cli import console, pacs, progress
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
@@ -67,7 +67,7 @@ def send(
         )
         peer = peer_of(to, asked, aet)
         try:
-            with console.counting("sending", None, quiet or json) as count:
+            with progress.counting("sending", None, quiet or json) as count:
                 done = send_all(peer, settings, count)
         finally:
             peer.close()

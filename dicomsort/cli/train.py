@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, reporter
 from dicomsort.cli.options import (
     Corrections,
     Data,
@@ -249,7 +249,7 @@ def train(
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
-                console.ConsoleReporter(quiet) if mine.is_main else SilentTraining(), graph,
+                reporter.ConsoleReporter(quiet) if mine.is_main else SilentTraining(), graph,
             )  # fmt: skip
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dicomsort.cli import console
+from dicomsort.cli import console, endings, progress
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
 from dicomsort.errors import DicomsortError, ExitCode, UsageError
 
@@ -83,7 +83,7 @@ def watch(
 
     pipeline.check(settings)
     with noting_signals() as stop, ready(settings, how) as (tag, (predictor, *further)):
-        console.loading.done()
+        progress.loading.done()
 
         def sort(settings: "SortSettings", files: Any, watch: Any) -> "SortSummary":
             return pipeline.sort(settings, predictor, watch, further, files)
@@ -118,7 +118,7 @@ class _Told:
         by_status = ", ".join(f"{count} {status}" for status, count in sorted((+summary.statuses).items()))
         self.line(f"{console.files(new)} in {summary.seconds:.1f} s, of all met: {by_status}")
         if self._verbose:
-            console.report_spent(summary)
+            endings.report_spent(summary)
 
     def failed(self, error: DicomsortError) -> None:
         """Print why a pass came to nothing."""

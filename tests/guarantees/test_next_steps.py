@@ -13,7 +13,7 @@ from reports import words_of
 from rich.console import Console
 from written import picture, write_dicom
 
-from dicomsort.cli import console
+from dicomsort.cli import console, endings
 from dicomsort.cli.evaluate import _tell
 from dicomsort.errors import ExitCode
 from dicomsort.evaluation.bootstrap import Estimate
@@ -71,7 +71,7 @@ def test_the_table_tells_sorted_and_review_apart(
         settings(inbox, out, review_below=middle(inbox, tmp_path, small_bundle)), FixedPredictor(small_bundle)
     )
     capfd.readouterr()
-    console.report_summary(done, str(out))
+    endings.report_summary(done, str(out))
     err = capfd.readouterr().err
     told = table_of(err)
     assert told.pop("label") == ["sorted", "review", "files"]
@@ -97,7 +97,7 @@ def test_long_labels_go_on_in_the_next_line_of_a_narrow_terminal(
     narrow(monkeypatch)
     label = "radiographs_of_the_" + "very_" * 12 + "long_class"
     done = SortSummary(found=3, radiographs={label: Counter(planned=2, planned_review=12345)})
-    console.report_summary(done, "out")
+    endings.report_summary(done, "out")
     err = capfd.readouterr().err
     table = err.partition("by label\n")[2].partition("dicomsort:")[0].splitlines()
     assert max(map(len, table)) <= 80
@@ -139,7 +139,7 @@ def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
     places = done.as_dict()["radiographs"].values()
     assert sum(each["planned"] for each in places) == sum(each["planned_review"] for each in places) == 4
     capfd.readouterr()
-    console.report_summary(done, str(out))
+    endings.report_summary(done, str(out))
     err = capfd.readouterr().err
     assert "planned for its class planned for review files" in re.sub(" +", " ", err)
     assert err.endswith(
@@ -150,7 +150,7 @@ def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
 def test_without_anything_to_look_at_only_the_report_is_named(capfd: Capture) -> None:
     done = SortSummary(found=1)
     done.statuses[Status.NOT_DICOM] = 1
-    console.report_summary(done, "out")
+    endings.report_summary(done, "out")
     err = capfd.readouterr().err
     assert err.endswith("dicomsort: all at a glance: dicomsort report out\n")
     assert "radiographs" not in err

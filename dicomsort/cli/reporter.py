@@ -1,0 +1,88 @@
+"""The progress of a training or an evaluation on the console."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from dicomsort.cli import console
+from dicomsort.cli.progress import counting
+from dicomsort.system.reporting import Count
+
+if TYPE_CHECKING:
+    from dicomsort.data.dataset import Unread
+    from dicomsort.training.cross_validation import Summary
+    from dicomsort.training.trainer import Epoch
+
+
+_SHOWN = (
+    "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
+    "log_loss", "ece",
+)  # fmt: skip
+
+
+def _report_epoch(epoch: "Epoch", fold: str = "") -> None:
+    """Report an epoch of a training."""
+    console.info(
+        f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.f1_macro:.4f}, "
+        f"macro recall {epoch.recall_macro:.4f}, {epoch.seconds:.0f} s"
+    )
+
+
+def _report_folds(summary: "Summary") -> None:
+    """Report the figures of a cross-validation: of each fold, mean, spread, and of all answers."""
+    for head, figures in summary.figures.items():
+        shown = [name for name in _SHOWN if name in figures]
+        rows = [
+            [fold, *(_number(figures[name].values[at]) for name in shown)]
+            for at, fold in enumerate(summary.folds)
+        ]
+        rows.append(["mean", *(_number(figures[name].mean) for name in shown)])
+        rows.append(["deviation", *(_number(figures[name].deviation) for name in shown)])
+        pooled = summary.pooled[head]["overall"]
+        for which, name in (("all answers", "value"), ("95 % from", "low"), ("to", "high")):
+            rows.append([which, *(_number(pooled[figure][name]) for figure in shown)])
+        console.table(f"{head}: figures by fold", ["fold", *shown], rows, right=range(1, len(shown) + 1))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+class ConsoleReporter:
+    """Reports the progress of a training on the console; a quiet one only what a person must see."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def info(self, line: str) -> None:
+        """Print a line, unless quiet."""
+        if not self._quiet:
+            console.info(line)
+
+    def warn(self, line: str) -> None:
+        """Print a line."""
+        console.info(line)
+
+    def counting(self, what: str, total: int | None) -> AbstractContextManager[Count]:
+        """Show the counting of `total` steps while the block runs."""
+        return counting(what, total, self._quiet)
+
+    def unread(self, found: "Sequence[Unread]") -> None:
+        """Report the first files that could not be read."""
+        console.report_failures(found)
+
+    def epoch(self, epoch: "Epoch") -> None:
+        """Report an epoch."""
+        if not self._quiet:
+            _report_epoch(epoch)
+
+    def fold_epoch(self, fold: str, epoch: "Epoch") -> None:
+        """Report an epoch of one fold."""
+        if not self._quiet:
+            _report_epoch(epoch, f"{fold}, ")
+
+    def folds(self, summary: "Summary") -> None:
+        """Report the figures of a cross-validation."""
+        if not self._quiet:
+            _report_folds(summary)
