@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dicomsort.cli import console
+from dicomsort.cli import console, moving
 from dicomsort.outcome import Reason, Status
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
         console.info(f"honored what people had decided on {console.files(tally.honored)}")
     if tally.taken_back:
         console.info(taken_back(tally.taken_back))
+    moving.tell(tally.removed, bool(tally.statuses[Status.PLANNED]))
     if tally.already_done:
         console.info(f"{tally.already_done} already done before")
     if shard is None:
@@ -101,6 +102,7 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
         rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
         console.table("files by status", ["status", "files"], rows, right=(1,))
         _radiographs(merged.radiographs)
+        moving.tell(merged.removed, bool(merged.statuses[Status.PLANNED]))
         console.info(
             f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv"
         )

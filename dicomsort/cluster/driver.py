@@ -65,7 +65,7 @@ def sort(
         with engine.connected() as hands, _driving(out):
             todo = pipeline.to_do(job.settings, files, tally)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
-            pipeline.check_found(tally, job.settings.roots)
+            pipeline.check_found(tally, job.settings)
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:
@@ -81,6 +81,7 @@ def sort(
     tally.note_folders(files.empty_folders)
     merged = merge(out, job.settings.pool, moved=tally.move)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
+    tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
     pipeline.check_ended(tally)
     return tally

@@ -16,10 +16,11 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import removal, shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import (
     Radiographs,
@@ -40,7 +41,7 @@ class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
     labels, radiographs: those that are in the output, or would be. taken_back: decisions of persons that
-    could not be carried out.
+    could not be carried out. removed: sources that are gone now.
     """
 
     rows: int = 0
@@ -51,6 +52,7 @@ class MergeResult:
     radiographs: Radiographs = field(default_factory=dict)
     hints: Counter[Reason] = field(default_factory=Counter)
     taken_back: int = 0
+    removed: Removed = field(default_factory=Removed)
 
     @property
     def archives(self) -> int:
@@ -76,6 +78,7 @@ class MergeResult:
             "radiographs": radiographs_as_dict(self.radiographs),
             **hints_as_dict(self.hints),
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "exit_code": int(self.exit_code),
         }
 
@@ -108,6 +111,7 @@ def merge(
             shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
+        merged.removed = removal.end(manifest, out)
         shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
         for record in manifest.records():
             merged.count(record)

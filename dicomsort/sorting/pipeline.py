@@ -6,14 +6,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from operator import attrgetter
 from typing import Any
 
-from dicomsort import __version__
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
@@ -37,7 +35,7 @@ from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile
-from dicomsort.sorting import already_done, shards
+from dicomsort.sorting import already_done, removal, shards
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
@@ -48,15 +46,12 @@ from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
+from dicomsort.sorting.versions import installed
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
-_PACKAGES = (
-    *("imagecodecs", "numpy", "pillow", "pydicom", "openvino", "torch"),
-    *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
-)
 _READ_AHEAD = 128
 
 
@@ -126,8 +121,8 @@ def sort(
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
-        rows = file_all(decided, filing, manifest, decisions, spent)
-        copies = settings.placing.action is Action.COPY and not settings.dry_run
+        rows = file_all(decided, filing, manifest, decisions, spent, history.row)
+        copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
         ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
             for row in supply.rows.in_order(rows, attrgetter("path")):
@@ -136,6 +131,7 @@ def sort(
                 forecast.look_at(row)
                 tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
                 _count(row, tally, watch)
+                removal.note_copied(row, settings.placing.action, tally.removed)
         _end(manifest, settings, tally)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
@@ -250,11 +246,13 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, tally.move)
+    if tally.found and not (settings.shard or settings.task):
+        tally.removed.add(removal.end(manifest, os.path.abspath(settings.out)))
     tally.radiographs = census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
-        check_found(tally, settings.roots)
+        check_found(tally, settings)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -272,6 +270,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
             )
     if settings.from_list is not None:
         check_list(settings.from_list)
+    removal.check(settings.placing.action, settings.follow_links)
     Layout(settings.layout)
     check_source(settings.evidence)
     _check_output(settings, roots, out)
@@ -332,18 +331,9 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "batch_size": settings.batch_size or panel.batch_size,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
-            "versions": _versions(),
+            "versions": installed(),
         },
     )
-
-
-def _versions() -> dict[str, str]:
-    """Name the versions of what can change a result, as far as it is installed."""
-    versions = {"dicomsort": __version__}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
 
 
 def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
@@ -388,9 +378,10 @@ def check_ended(tally: SortSummary) -> None:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: SortSummary, roots: Sequence[str]) -> None:
-    """Raise NothingFoundError if there is no file at all."""
-    if tally.found == 0 and any(map(names.is_remote, roots)):
+def check_found(tally: SortSummary, settings: SortSettings) -> None:
+    """Raise NothingFoundError if there is no file at all, unless because all have been moved."""
+    if tally.found or removal.has_moved(settings.placing.action, settings.out):
+        return
+    if any(map(names.is_remote, settings.roots)):
         raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
-    if tally.found == 0:
-        raise NothingFoundError("no file found under the given folders")
+    raise NothingFoundError("no file found under the given folders")

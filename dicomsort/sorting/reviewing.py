@@ -20,7 +20,8 @@ from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import is_it, is_untouched, move
+from dicomsort.sorting.place import is_it, is_untouched
+from dicomsort.sorting.rearranging import move
 from dicomsort.system import durable
 from dicomsort.system.escaping import unescape
 
