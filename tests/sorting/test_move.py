@@ -21,7 +21,7 @@ from written import picture
 from dicomsort.errors import NothingFoundError, TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.outcome import Action, Reason, Status
-from dicomsort.sorting import moving, pipeline, place, plan, removal
+from dicomsort.sorting import copies, deduplicate, moving, pipeline, place, plan, removal
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.pipeline import sort
@@ -229,7 +229,8 @@ def test_what_is_no_file_of_its_own_stays_and_is_told(
         archive.write(inbox / "s2" / "2.dcm", "2.dcm")
     (inbox / "s2" / "2.dcm").unlink()
     locked = str(inbox / "locked")
-    shutil.move(inbox / "s0" / "3.dcm", (inbox / "locked").mkdir() or locked)
+    os.mkdir(locked)
+    shutil.move(inbox / "s0" / "3.dcm", locked)
     may = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != locked and may(path, mode))
     before = tree(inbox)
@@ -278,7 +279,7 @@ def test_what_changes_between_reading_and_removal_stays(
             os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
         judge(*rest)
 
-    judge = pipeline.settle
+    judge = deduplicate.settle
     monkeypatch.setattr(pipeline, "settle", settle)
     tally = move(inbox, out, predictor)
     assert tally.removed.stayed == {Stays.CHANGED: 1}
@@ -296,7 +297,7 @@ def test_what_changes_between_reading_and_removal_stays(
 def test_a_source_that_changes_while_it_is_copied_is_not_placed(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, path, copy = tmp_path / "out", inbox / "s0" / "0.dcm", moving.copy_hashed
+    out, path, copy = tmp_path / "out", inbox / "s0" / "0.dcm", copies.copy_hashed
 
     def growing(file: Any, target: str) -> str:
         sha256 = copy(file, target)
@@ -322,7 +323,7 @@ def test_a_copy_that_cannot_be_read_again_or_differs_keeps_its_source(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, path = tmp_path / "out", inbox / "s0" / "0.dcm"
-    size, read = path.stat().st_size, moving.digest
+    size, read = path.stat().st_size, copies.digest
 
     def rotten(name: str) -> str:
         if os.stat(name).st_size == size and name.startswith(str(out)):
@@ -347,12 +348,12 @@ def test_a_copy_that_cannot_be_read_again_or_differs_keeps_its_source(
 def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, copy, copies = tmp_path / "out", moving.copy_hashed, 0
+    out, copy, count = tmp_path / "out", copies.copy_hashed, 0
 
     def filling(file: Any, target: str) -> str:
-        nonlocal copies
-        copies += 1
-        if copies == 6:
+        nonlocal count
+        count += 1
+        if count == 6:
             Path(target).write_bytes(b"half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return copy(file, target)
