@@ -35,7 +35,8 @@ def tell(removed: "Removed", planned: bool = False) -> None:
     line = f"apply would remove {sources}, {size}" if planned else f"removed {sources}, {size}"
     if stayed := removed.stayed.total():
         why = ", ".join(f"{count} {stays}" for stays, count in removed.stayed.most_common())
-        line += f"; {stayed} {'would stay' if planned else 'stay'} where they are: {why}"
+        stay = "would stay" if planned else "stays" if stayed == 1 else "stay"
+        line += f"; {stayed} {stay} where {'it is' if stayed == 1 else 'they are'}: {why}"
     console.info(line)
 
 

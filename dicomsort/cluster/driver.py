@@ -26,6 +26,7 @@ from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Reason, SourceFile, Status
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.merge import merge
+from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
@@ -76,6 +77,7 @@ def sort(
     tally.statuses += total(summaries)
     for summary in summaries:
         tally.hints += Counter({Reason(name): count for name, count in summary.hints.items()})
+        tally.removed.stayed += Counter({Stays(name): count for name, count in summary.stayed.items()})
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)

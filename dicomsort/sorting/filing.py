@@ -18,6 +18,7 @@ from dicomsort.outcome import (
     Action,
     Failure,
     FileStamp,
+    Placement,
     ReadImage,
     Reason,
     Reviewed,
@@ -32,7 +33,7 @@ from dicomsort.system.timing import StageTimer
 _THREADS = 4
 _WINDOW = 128
 
-Earlier = Callable[[str], Record | None]
+Earlier = Callable[[str, Placement], Record | None]
 
 Decided = Predicted[SourceFile, Decision]
 """A file, how it was read, and what the model decides; None for a failure."""
@@ -58,12 +59,12 @@ def file_all(
     manifest: Manifest,
     decisions: Decisions,
     spent: StageTimer,
-    earlier: Earlier = lambda _: None,
+    earlier: Earlier = lambda _path, _placed: None,
 ) -> Generator[Row, None, None]:
     """Place each file in a thread; rows come in the order of the decisions, at most 128 behind.
 
     decisions: what persons decided before, which counts more than what the model says now. earlier: gives the
-    row of a file that was sorted before.
+    row that tells of what was placed of a file before.
     """
     placer = _Placer(settings, _destinations(manifest, settings), decisions, spent, earlier)
     waiting: deque[Future[Row]] = deque()
@@ -131,7 +132,7 @@ class _Placer:
         _withdraw(found, self._out)
         if not os.path.lexists(os.path.join(self._out, before.destination)):
             return None
-        record = self._earlier(found.path)
+        record = self._earlier(found.path, before)
         return record and record.renamed()
 
     def _row(self, found: SourceFile, reading: ReadImage | Failure, decision: Decision | None) -> Row:

@@ -121,7 +121,8 @@ def sort(
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
         decided = ask_all(readings, decide, panel.concurrency, batch_size)
         filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
-        rows = file_all(decided, filing, manifest, decisions, spent, history.row)
+        before = already_done.Before(history, out, settings.task)
+        rows = file_all(decided, filing, manifest, decisions, spent, before)
         copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
         ahead = files.find() if files.repeats else None
         with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
@@ -131,7 +132,7 @@ def sort(
                 forecast.look_at(row)
                 tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
                 _count(row, tally, watch)
-                removal.note_copied(row, settings.placing.action, tally.removed)
+                removal.note_copied(settings.placing.action, row.action, row.path, tally.removed)
         _end(manifest, settings, tally)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()

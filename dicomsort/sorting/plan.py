@@ -77,7 +77,7 @@ def apply(
         finally:
             applying.write()
         manifest.compact()
-        applying.done.removed = removal.end(manifest, out)
+        applying.done.removed.add(removal.end(manifest, out))
     return applying.done
 
 
@@ -148,6 +148,7 @@ class _Applying:
             self._waiting.append(record.failed(placed.reason))
         else:
             self.done.done += 1
+            removal.note_copied(self._placing.action, placed.action, record.path, self.done.removed)
             self._waiting.append(record.placed(placed.action, placed.sha256))
         if time.monotonic() - self._written > _SECONDS:
             self.write()

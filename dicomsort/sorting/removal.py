@@ -11,7 +11,7 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import rows_with
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import Record, Row
+from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Placement, Status
 from dicomsort.sorting.copies import digest
@@ -55,10 +55,10 @@ class Removed:
         return {"sources_removed": self.files, "bytes_removed": self.size, "sources_left": stayed}
 
 
-def note_copied(row: Row, action: Action, removed: Removed) -> None:
-    """Count a row if a run that moves has only copied its file, because its source must stay."""
-    if action is Action.MOVE and row.action == Action.COPY:
-        removed.count(_would_stay(row.path) or Stays.NOT_REMOVED, 0)
+def note_copied(asked: Action, done: str, source: str, removed: Removed) -> None:
+    """Count a file that was to be moved and has only been copied, because its source must stay."""
+    if asked is Action.MOVE and done == Action.COPY:
+        removed.count(_would_stay(source) or Stays.NOT_REMOVED, 0)
 
 
 def check(action: Action, follow_links: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
+from program import inside
 from written import picture
 
 from dicomsort.errors import NothingFoundError, TargetError, UsageError
@@ -550,3 +551,26 @@ def test_the_settings_and_the_rows_are_told_as_json(
     tally = move(inbox, tmp_path / "out", predictor).as_dict()
     assert (tally["sources_removed"], tally["sources_left"]) == (12, {})
     assert json.loads((tmp_path / "out" / "run.json").read_text())["runs"][-1]["action"] == "move"
+
+
+def test_a_person_is_told_before_and_after(
+    inbox: Path,
+    tmp_path: Path,
+    small_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.link(inbox / "s1" / "1.dcm", tmp_path / "second name.dcm")
+    words = ("classify", inbox, "--out", "out", "--model", small_model, "--workers", "2", "--action", "move")
+    planned = inside(capfd, *words, "--dry-run")
+    assert "sources are removed" not in planned.err
+    assert "apply would remove 11 sources, 0.0 MB; 1 would stay where it is: 1 with other" in planned.err
+    assert "--action move does not go with --follow-links" in inside(capfd, *words, "--follow-links").err
+    done = inside(capfd, "apply", "out")
+    assert "--action move: sources are removed in the end" in done.err
+    assert "removed 11 sources, 0.0 MB; 1 stays where it is: 1 with other hard links" in done.err
+    assert "1 removed, 11 moved back to where they came from" in inside(capfd, "undo", "out").err
+    sorted_ = inside(capfd, *words)
+    assert sorted_.err.index("sources are removed") < sorted_.err.index("removed 11 sources")
+    assert inside(capfd, *words, "--json").json["sources_removed"] == 0
