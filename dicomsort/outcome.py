@@ -97,7 +97,7 @@ class Reason(StrEnum):
     DESTINATION_TAKEN = "another file already has the destination's name"
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
     SOURCE_TAKEN = "another file has come to where it was moved from"
-    NOT_BACK = "cannot be moved back (see the folder's permissions there)"
+    NOT_BACK = "cannot be moved back (see permissions and free space there)"
     DIFFERENT = "copy differs from its source when read again (--verify)"
     OTHER_DEVICE = "hard links cannot cross file systems (use another --action)"
     TARGET_DONE = "output is full or cannot be written"

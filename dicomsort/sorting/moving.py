@@ -157,7 +157,7 @@ def already(source: str, target: str) -> tuple[Action, str] | None:
         return (Action.HARDLINK, "") if stays else (Action.MOVE, digest(target))
     if not filecmp.cmp(source, target, shallow=False):
         return None
-    if stays:
+    if stays or os.lstat(target).st_nlink > _ALONE:  # it may be the second name of another source
         return Action.COPY, ""
     forget_cached(target)
     sha256 = digest(target)

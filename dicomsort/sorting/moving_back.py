@@ -13,7 +13,9 @@ from dicomsort.system import durable
 from dicomsort.system.atomic import temporary_for
 
 
-def bring_all(records: Callable[[], Iterable[Record]], out: str, verify: bool) -> dict[str, Reason]:
+def bring_all(
+    records: Iterable[Record], out: str, verify: bool, step: Callable[[], None]
+) -> dict[str, Reason]:
     """Let the sources of all moved files stand again, with the bytes, times and mode of their copies.
 
     Copies stay for now: whatever cuts this short, the next call goes on. Returns by `key` why some cannot be
@@ -21,10 +23,11 @@ def bring_all(records: Callable[[], Iterable[Record]], out: str, verify: bool) -
     TargetError if the disk fails.
     """
     left: dict[str, Reason] = {}
-    moved = (record for record in records() if record.is_placed and record.action == Action.MOVE)
+    moved = (record for record in records if record.is_placed and record.action == Action.MOVE)
     for group in in_groups(moved):
         fresh = set[str]()
         for record in group:
+            step()
             why = _brought(record, out, verify, fresh)
             if why is not Reason.NONE:
                 left[record.key] = why

@@ -171,7 +171,7 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
         done = PlanResult(left=_taken_back(manifest, out))
-        back = moving_back.bring_all(manifest.records, out, verify)
+        back = moving_back.bring_all(manifest.records(), out, verify, step)
         manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step, back=back))
         manifest.run_file.settled = False
     return done
@@ -184,7 +184,8 @@ def _undone(
         return record
     placement = record.placement
     source, target = record.path, os.path.join(out, placement.destination)
-    step()
+    if placement.action != Action.MOVE:
+        step()
     if why := back.get(record.key, Reason.NONE):
         done.left[why.value] += 1
         return record

@@ -471,8 +471,9 @@ def test_undo_replaces_nothing_and_leaves_what_has_changed(
     assert taken.exists()
 
 
-def test_an_undo_cut_short_is_finished_by_the_next_and_the_other_way_round(
-    way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+@pytest.mark.parametrize("then", ["undo", "move"])
+def test_an_undo_cut_short_is_finished_by_the_next_or_moved_again(
+    then: str, way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out, before = tmp_path / "out", tree(inbox)
     move(inbox, out, predictor)
@@ -484,11 +485,15 @@ def test_an_undo_cut_short_is_finished_by_the_next_and_the_other_way_round(
 
     with pytest.raises(KeyboardInterrupt):
         plan.undo(path, step=step)
-    shutil.copytree(tmp_path / "out", tmp_path / "kept", copy_function=os.link)
-    shutil.rmtree(tmp_path / "kept")
-    assert plan.undo(path).left == {}
-    assert tree(inbox) == before, way
-    assert not placed(out)
+    assert sum(path.endswith(".dcm") for path in tree(inbox)) == 1 + 5, way
+    if then == "undo":
+        assert plan.undo(path).left == {}
+        assert tree(inbox) == before
+        assert not placed(out)
+    else:
+        assert move(inbox, out, predictor).removed.files == 5
+        assert set(tree(inbox)) == {"ct.dcm", "notes.txt"}
+        assert everything(inbox, out) == Counter(before.values())
 
 
 def test_shards_are_moved_by_the_merge(
