@@ -38,7 +38,11 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
             f"{console.files(tally.by_hand)} had been moved by hand within the output: taken for decisions"
         )
     for folder, count in tally.astray.items():
-        one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
+        one = (
+            "stays there, and its source, where it still is, was"
+            if count == 1
+            else "stay there, and their sources, where they still are, were"
+        )
         console.info(
             f"{console.files(count)} had been moved to '{folder}', which is no class: {one} placed again"
         )
