@@ -18,6 +18,7 @@ from dicomsort.cli import (
     inspect,
     log_file,
     mercure,
+    moving,
     pacs,
     progress,
     registry,
@@ -145,7 +146,10 @@ def classify(
         int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
     ] = None,
     action: Annotated[
-        Action, typer.Option(help="How a file gets into its folder; none for a manifest alone.")
+        Action,
+        typer.Option(
+            help="How a file gets into its folder; none for a manifest alone, move removes the source."
+        ),
     ] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
@@ -222,6 +226,7 @@ def classify(
             ),
         )  # fmt: skip
         log_file.begin(log, inputs, out)
+        moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -265,9 +270,12 @@ def apply(
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         path = manifest_in(manifest)
+        moving.announce_apply(path, action, quiet)
         with progress.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
             done = plan.apply(path, action, verify, count)
         console.report_done(f"{done.done} placed", done.left, quiet)
+        if not quiet:
+            moving.tell(done.removed)
         raise typer.Exit(done.exit_code)
 
 
@@ -306,6 +314,8 @@ def merge(
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
 
+    What was moved goes back to where it came from.
+
     Of a folder of `dicomsort annotate`: remove what that has written.
     Exit codes: 0 all removed, 3 some have changed and stay.
     """
@@ -318,7 +328,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         path = manifest_in(manifest)
         with progress.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
-        console.report_done(f"{done.done} removed", done.left, quiet)
+        console.report_done(moving.undone(done), done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 
