@@ -27,6 +27,7 @@ from dicomsort.cli import label as label_command
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
+from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
     READ,
     REMOTE,
@@ -180,6 +181,7 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    manifest_format: ManifestFormat = None,
     json: Json = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
@@ -199,6 +201,7 @@ def classify(
     with exit_codes(resumable), progress.loading(quiet or json):
         warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
@@ -210,6 +213,7 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            parquet=is_wanted(manifest_format),
             remote=RemoteSettings(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
@@ -265,6 +269,7 @@ def merge(
     out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    manifest_format: ManifestFormat = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -274,11 +279,13 @@ def merge(
     5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        wanted = is_wanted(manifest_format)
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
-            merged = merge_shards(out, pool_settings(workers, timeout), count)
+            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted)
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         endings.report_merged(merged, out, quiet or json)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from typing import NamedTuple, TextIO
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import history
+from dicomsort.manifest import history, parquet
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
@@ -36,7 +36,8 @@ class Manifest:
     a torn last line, compact, and in the end close and unlock. What a spreadsheet has saved, with other line
     ends or a byte order mark, is written again as it was. All of them raise TargetError if the folder cannot
     be written, UsageError if another run is busy there or the folder was filled with another model or other
-    settings that change results.
+    settings that change results. Rows that change take manifest.parquet away; a block that ends well writes
+    it again, if it is wanted: see `parquet`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Manifest:
             except OSError as error:
                 raise TargetError(f"'{escape(folder)}' cannot be written: {error.strerror}") from error
             yield manifest
+            parquet.renew(folder, run_file)
 
     @classmethod
     def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
@@ -151,6 +153,7 @@ class Manifest:
         Raises UsageError if the columns differ, TargetError.
         """
         self.run_file.settled = False
+        parquet.drop(self._folder)
         try:
             mend_line_ends(path)
             cut_torn_line(path)
@@ -166,6 +169,7 @@ class Manifest:
 
     def _append(self, lines: Iterable[Iterable[str]]) -> None:
         self.run_file.settled = False
+        parquet.drop(self._folder)
         try:
             csv.writer(self._file, lineterminator="\n").writerows(lines)
             self._file.flush()
@@ -199,6 +203,7 @@ class Manifest:
         last = history.last_rows(self._path)
         if replace_row is None and last.all():
             return
+        parquet.drop(self._folder)
         try:
             with replacing(self._path) as file:
                 writer = csv.writer(file, lineterminator="\n")
