@@ -14,6 +14,7 @@ from dicomsort.cli import (
     correct,
     endings,
     evaluate,
+    export,
     inspect,
     mercure,
     pacs,
@@ -314,7 +315,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send, export),
     label_command,
     *(train, evaluate, inspect, model_commands),
 )
