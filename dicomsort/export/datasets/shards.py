@@ -13,7 +13,7 @@ from dicomsort.export.datasets.columns import DECIDED, is_confidence, typed
 from dicomsort.export.datasets.journal import Entry, Journal
 from dicomsort.export.datasets.settings import DATA, DatasetSettings, Target
 from dicomsort.system import durable
-from dicomsort.system.atomic import publish, temporary_for
+from dicomsort.system.atomic import TEMPORARY, publish, temporary_for
 from dicomsort.system.escaping import escape
 
 _GROUP = 100
@@ -104,6 +104,8 @@ class Shards:
     def __init__(self, settings: DatasetSettings, columns: Sequence[str], journal: Journal) -> None:
         self._settings, self._columns, self._journal = settings, columns, journal
         self._open: dict[str, _Open] = {}
+        for folder in (settings.folder, os.path.join(settings.folder, DATA)):
+            _clear(folder)
 
     def add(self, part: str, entry: Entry, content: bytes) -> None:
         """Write a sample. Raises TargetError."""
@@ -154,6 +156,14 @@ class Shards:
         with suppress(FileNotFoundError):
             os.unlink(done.temporary)
         durable.sync([], [target], self._settings.folder)
+
+
+def _clear(folder: str) -> None:
+    """Remove shards that a run that was killed has not brought to their end."""
+    with suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name.startswith(TEMPORARY) and name.endswith(".part"):
+                os.unlink(os.path.join(folder, name))
 
 
 class _Open:
