@@ -33,6 +33,7 @@ from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FileStamp, Header, Reason, Reviewed, Status
+from dicomsort.system import atomic
 from dicomsort.system.worker_pool import PoolSettings
 
 POOL = PoolSettings(2, 20)
@@ -152,16 +153,12 @@ def test_repeated_images_get_in_once_and_others_of_their_uid_too(tmp_path: Path)
     assert len(made(output(tmp_path, rows), tmp_path / "set")) == 2
 
 
-def gradient(**elements: Any) -> dict[str, Any]:
-    values = np.add.outer(np.arange(0, 4000, 50), np.arange(60)).astype(np.uint16)
-    return {"pixels": values, "BitsStored": 12, **elements}
-
-
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
 def test_sixteen_bits_keep_the_gray_values_and_low_is_dark(photometric: str, tmp_path: Path) -> None:
-    values = gradient()["pixels"]
-    path = write_dicom(tmp_path / "in" / "0.dcm", values, BitsStored=12, PhotometricInterpretation=photometric,
-                       WindowCenter="100", WindowWidth="20", SOPInstanceUID="1.2.0")  # fmt: skip
+    values = np.add.outer(np.arange(0, 4000, 50), np.arange(60)).astype(np.uint16)
+    window = {"WindowCenter": "100", "WindowWidth": "20"}
+    meant = {"BitsStored": 12, "PhotometricInterpretation": photometric, "SOPInstanceUID": "1.2.0"}
+    path = write_dicom(tmp_path / "in" / "0.dcm", values, **meant, **window)
     out = output(tmp_path, [row(path)])
     (line,) = made(out, tmp_path / "set", picture=Picture.PNG16, size=None)
     with Image.open(tmp_path / "set" / line["file_name"]) as found:
@@ -211,7 +208,7 @@ def test_shards_have_a_bounded_size_and_an_index(out: Path, tmp_path: Path) -> N
     held = samples_in(tmp_path / "set")
     assert len(held) > 6
     assert all((tmp_path / "set" / name).stat().st_size < 60_000 for name in held)
-    names = [name for names in shards.values() for name in names]
+    names = [name for names in held.values() for name in names]
     assert sorted(names) == sorted(
         f"{line['sample']}.{kind}" for line in table for kind in ("png", "json", "txt")
     )
@@ -349,7 +346,7 @@ def test_a_shard_that_was_cut_short_is_made_again(
             raise KeyboardInterrupt
         real(temporary, name)
 
-    real = shards.publish
+    real = atomic.publish
     monkeypatch.setattr(shards, "publish", publish)
     with pytest.raises(KeyboardInterrupt):
         made(out, tmp_path / "set", target=target, shard_bytes=5000)
@@ -365,6 +362,7 @@ def test_a_shard_that_was_cut_short_is_made_again(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["imagefolder", "webdataset", "parquet"])
 def test_the_same_command_goes_on_after_a_kill(out: Path, tmp_path: Path, target: str) -> None:
     """Whenever it comes: each sample is there once in the end, and nothing else."""

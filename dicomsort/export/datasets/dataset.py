@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -162,18 +162,19 @@ class _Exporting:
     def run(self, journal: Journal) -> Exported:
         """Do what is missing, and write the tables."""
         there = self._there(journal)
-        shards = Shards(self._settings, self._columns, journal) if self._settings.target.has_shards else None
-        for chosen, drawn in self._drawn(there):
-            if isinstance(drawn, Drawn):
-                entry = drawn.facts(chosen)
-                if shards is None:
-                    journal.add(entry)
-                else:
-                    shards.add(drawn.part, entry, drawn.content or b"")
-                self._note(drawn.part, chosen.label, drawn.patient)
-                self._done.written += 1
-        if shards is not None:
-            shards.close()
+        with ExitStack() as stack:
+            shards = Shards(self._settings, self._columns, journal)
+            if self._settings.target.has_shards:
+                stack.enter_context(shards)
+            for chosen, drawn in self._drawn(there):
+                if isinstance(drawn, Drawn):
+                    entry = drawn.facts(chosen)
+                    if drawn.content is None:
+                        journal.add(entry)
+                    else:
+                        shards.add(drawn.part, entry, drawn.content)
+                    self._note(drawn.part, chosen.label, drawn.patient)
+                    self._done.written += 1
         journal.write()
         tables.write(self._settings, self._columns, journal)
         return self._done

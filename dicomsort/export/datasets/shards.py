@@ -104,8 +104,6 @@ class Shards:
     def __init__(self, settings: DatasetSettings, columns: Sequence[str], journal: Journal) -> None:
         self._settings, self._columns, self._journal = settings, columns, journal
         self._open: dict[str, _Open] = {}
-        for folder in (settings.folder, os.path.join(settings.folder, DATA)):
-            _clear(folder)
 
     def add(self, part: str, entry: Entry, content: bytes) -> None:
         """Write a sample. Raises TargetError."""
@@ -117,17 +115,26 @@ class Shards:
             shard.entries.append({**entry, "shard": shard.name})
             shard.size += len(content)
             if shard.size >= self._settings.shard_bytes:
-                self._end(self._open.pop(part))
+                self._end(part)
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def close(self) -> None:
-        """Make what is open known too. Raises TargetError."""
+    def __enter__(self) -> "Shards":
+        """Clear away what a run that was killed has left."""
+        for folder in (self._settings.folder, os.path.join(self._settings.folder, DATA)):
+            _clear(folder)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Make what is open known too, unless the block ends with an exception. Raises TargetError."""
         try:
-            while self._open:
-                self._end(self._open.popitem()[1])
+            while self._open and kind is None:
+                self._end(next(iter(self._open)))
         except OSError as error:
             raise self._unwritable(error) from error
+        finally:
+            for one in self._open.values():
+                one.abandon()
 
     def _unwritable(self, error: OSError) -> TargetError:
         folder = escape(self._settings.folder)
@@ -146,8 +153,9 @@ class Shards:
         shard = TarShard(temporary) if is_tar else ParquetShard(temporary, self._columns, is_picture)
         return _Open(name, temporary, shard)
 
-    def _end(self, done: "_Open") -> None:
+    def _end(self, part: str) -> None:
         """First the shard is whole on the disk, then the journal says what it holds, then it has its name."""
+        done = self._open[part]
         done.shard.close()
         target = os.path.join(self._settings.folder, done.name)
         durable.sync([done.temporary], [done.temporary], self._settings.folder)
@@ -156,6 +164,7 @@ class Shards:
         with suppress(FileNotFoundError):
             os.unlink(done.temporary)
         durable.sync([], [target], self._settings.folder)
+        del self._open[part]
 
 
 def _clear(folder: str) -> None:
@@ -173,3 +182,10 @@ class _Open:
         self.name, self.temporary, self.shard = name, temporary, shard
         self.entries: list[Entry] = []
         self.size = 0
+
+    def abandon(self) -> None:
+        """Close it and take it away: its samples are done again."""
+        with suppress(Exception):  # another error is on its way
+            self.shard.close()
+        with suppress(OSError):
+            os.unlink(self.temporary)
