@@ -67,8 +67,11 @@ def by_part(table: list[dict[str, str]]) -> dict[str, Counter[str]]:
 DATASETS = """
 from datasets import load_dataset
 found = load_dataset(sys.argv[2], data_dir=sys.argv[1])
-print(json.dumps({part: [[row["label"], row["sample"], row["confidence"], row["region_code"], row["image"].mode,
-    list(row["image"].size), max(row["image"].getdata())] for row in rows] for part, rows in found.items()}))
+def told(row):
+    image = row["image"]
+    facts = [row[name] for name in ("label", "sample", "confidence", "region_code")]
+    return [*facts, image.mode, list(image.size), max(image.getdata())]
+print(json.dumps({part: [told(row) for row in rows] for part, rows in found.items()}))
 """
 
 

@@ -11,7 +11,7 @@ from dicomsort.outcome import Status
 from dicomsort.system.worker_pool import PoolSettings
 
 PARTS = ("train", "validation", "test")
-SIZE, SHARD_MB = 512, 256
+SIZE, SHARD_MB = 256, 256
 DATA, OWN = "data", ".dicomsort-export"
 """The folder of Parquet shards, and that of what the program itself must know to go on."""
 
