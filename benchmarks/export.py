@@ -75,7 +75,15 @@ def measure(folder: Path, archive: str, given: argparse.Namespace) -> None:
     figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in range(given.rounds):
         out = folder / f"out-{archive}-{number}"
-        words = ["--out", out, "--action", "symlink", "--device", "cpu", "--keep-duplicates"]
+        words: list[str | Path] = [
+            "--out",
+            out,
+            "--action",
+            "symlink",
+            "--device",
+            "cpu",
+            "--keep-duplicates",
+        ]
         figures["classify"].append(run("classify", source, *words, "--review-below", "0"))
         for size in given.size:
             words = ["--out", folder / f"set-{archive}-{number}-{size}", "--image", given.image]

@@ -157,7 +157,11 @@ def test_repeated_images_get_in_once_and_others_of_their_uid_too(tmp_path: Path)
 def test_sixteen_bits_keep_the_gray_values_and_low_is_dark(photometric: str, tmp_path: Path) -> None:
     values = np.add.outer(np.arange(0, 4000, 50), np.arange(60)).astype(np.uint16)
     window = {"WindowCenter": "100", "WindowWidth": "20"}
-    meant = {"BitsStored": 12, "PhotometricInterpretation": photometric, "SOPInstanceUID": "1.2.0"}
+    meant: dict[str, Any] = {
+        "BitsStored": 12,
+        "PhotometricInterpretation": photometric,
+        "SOPInstanceUID": "1.2.0",
+    }
     path = write_dicom(tmp_path / "in" / "0.dcm", values, **meant, **window)
     out = output(tmp_path, [row(path)])
     (line,) = made(out, tmp_path / "set", picture=Picture.PNG16, size=None)

@@ -21,7 +21,7 @@ PLACED = ("sorted", "review")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds `sorted`."""
     made = tmp_path_factory.mktemp("asked")
-    words = [
+    words: list[str | Path] = [
         "classify",
         TESTS / "archive",
         "--out",
