@@ -15,6 +15,7 @@ from dicomsort.cli import (
     correct,
     endings,
     evaluate,
+    export,
     inspect,
     log_file,
     mercure,
@@ -30,6 +31,7 @@ from dicomsort.cli import label as label_command
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
+from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
     READ,
     REMOTE,
@@ -188,6 +190,7 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    manifest_format: ManifestFormat = None,
     strict: Strict = False,
     json: Json = False,
     log: log_file.LogFile = None,
@@ -210,6 +213,7 @@ def classify(
         if not (Path(out) / RUN).exists():  # else there may be nothing to do
             warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
@@ -221,6 +225,7 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            parquet=is_wanted(manifest_format),
             remote=RemoteSettings(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
@@ -284,6 +289,7 @@ def merge(
     out: Output,
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    manifest_format: ManifestFormat = None,
     strict: Strict = False,
     log: log_file.LogFile = None,
     json: Json = False,
@@ -296,11 +302,13 @@ def merge(
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         log_file.begin(log)
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        wanted = is_wanted(manifest_format)
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
-            merged = merge_shards(out, pool_settings(workers, timeout), count)
+            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted)
         merged.strict = strict
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
@@ -333,7 +341,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send, export),
     label_command,
     *(train, evaluate, inspect, model_commands),
 )

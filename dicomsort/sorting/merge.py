@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import cells, last_rows
 from dicomsort.manifest.names import MANIFEST, RUN, incoming_of
@@ -110,18 +111,26 @@ class MergeResult:
 
 
 def merge(
-    out: str, pool: PoolSettings, step: Step = lambda: None, moved: Moved = lambda _before, _after: None
+    out: str,
+    pool: PoolSettings,
+    step: Step = lambda: None,
+    moved: Moved = lambda _before, _after: None,
+    with_parquet: bool | None = None,
 ) -> MergeResult:
     """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
-    later. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
+    later. with_parquet: whether manifest.parquet is kept too from now on, None for as it was, or as a shard
+    was told. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
     InternalError if a file does not stand once in the end.
     """
     out = os.path.abspath(out)
     names = shards.waiting(out)
     troubled: set[int] = set()
     with _opened(out, names) as manifest:
+        shards_want = any(RunFile(shards.folder_of(out, name)).parquet is not None for name in names)
+        wanted = shards_want or None if with_parquet is None else with_parquet
+        parquet.begin(out, manifest.run_file, wanted)
         for name in names:
             troubled |= _join(manifest, out, name)
             step()

@@ -24,6 +24,7 @@ from dicomsort.inputs.named import Archive, Files, Shard, check_list
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.inputs.supply import Reading, Supply, SupplySettings
+from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
@@ -66,7 +67,8 @@ class SortSettings:
     the device. from_list: sort only what is listed there, see `inputs.listed_paths`. shard: sort one shard
     only, and write its manifest. task: write the manifest of this task of a cluster. evidence: what labels
     rest on, `header` (with the pixels) or `pixels` alone. archives: whether to look into ZIP, tar and packed
-    files. remote: how stores and a PACS are asked.
+    files. remote: how stores and a PACS are asked. parquet: whether manifest.parquet is kept too from now on,
+    None for as it was.
     """
 
     roots: tuple[str, ...]
@@ -88,6 +90,7 @@ class SortSettings:
     evidence: str = HEADER
     archives: bool = True
     remote: RemoteSettings = field(default_factory=RemoteSettings)
+    parquet: bool | None = None
 
     @property
     def copies(self) -> bool:
@@ -271,6 +274,7 @@ def _output(
         _journal_folder(settings, out) as folder,
         Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
     ):
+        parquet.begin(folder, manifest.run_file, settings.parquet)
         decisions = Decisions(out)
         if settings.shard or settings.task:
             before = _earlier(settings, out) if settings.shard else None
