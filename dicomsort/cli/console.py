@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -61,17 +61,26 @@ def no_stdout(error: OSError) -> TargetError:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    fixed: Sequence[int] = (),
+    head: bool = True,
 ) -> None:
     """Print a table to stdout; `right` are the indices of the columns that hold numbers.
 
-    Where the terminal is too narrow, the widest columns are, and their texts go on in the next line.
+    Where the terminal is too narrow, the widest columns are, and their texts go on in the next line; those
+    that are `fixed` keep their lines. head: whether the columns' names are shown.
     """
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_header=head
+    )
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        justify: JustifyMethod = "right" if index in right else "left"
+        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index in fixed)
     for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+        drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
     try:
         console(results=True).print(drawn)
     except OSError as error:

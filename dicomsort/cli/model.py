@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="Work on a model's bundle.")
+    group = typer.Typer(no_args_is_help=True, help="Change a bundle: `models` lists what there is.")
     group.callback()(_model)
     group.command("export")(export)
     group.command("evidence")(evidence)
@@ -27,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _model() -> None:
-    """Work on a model's bundle."""
+    """Change a model's bundle: add a graph, rules of evidence, or what its labels mean.
+
+    Which models there are, and how good: `dicomsort models`.
+    """
 
 
 def export(

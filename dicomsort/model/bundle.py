@@ -23,6 +23,7 @@ from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import anatomy
 from dicomsort.model.anatomy import Anatomy, Coded
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.outcome import Facts
@@ -256,6 +257,12 @@ def shipped_models() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
+def shipped_names() -> list[str]:
+    """Return the names of the shipped models: the default ones first, then in the order of the alphabet."""
+    names = sorted(path.parent.name for path in shipped_models().glob(f"*/{CONFIG}"))
+    return sorted(names, key=lambda name: name not in DEFAULT_MODELS)
+
+
 def locate(name_or_folder: str) -> Path:
     """Find a bundle: a folder, or the name of a shipped model.
 
@@ -268,7 +275,7 @@ def locate(name_or_folder: str) -> Path:
     with suppress(OSError, ValueError):  # a name that no file system takes
         if (folder / CONFIG).is_file():
             return folder
-    names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
+    names = ", ".join(sorted(shipped_names())) or "none"
     raise ModelError(
         f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
     )
