@@ -12,6 +12,7 @@ from dicomsort.cli import (
     audit,
     console,
     correct,
+    doctor,
     endings,
     evaluate,
     inspect,
@@ -310,7 +311,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 _COMMANDS = (
     *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
     label_command,
-    *(train, evaluate, inspect, list_models, model_commands),
+    *(train, evaluate, inspect, list_models, model_commands, doctor),
 )
 for _commands in _COMMANDS:
     _commands.register(app)

@@ -21,18 +21,27 @@ class _Loading:
 
     def __init__(self) -> None:
         self._spinner: Spinner | None = None
+        self._is_shown = False
 
     @contextmanager
     def __call__(self, quiet: bool) -> Iterator[None]:
         """Tell on a terminal that the command is loading, until the block or `done` ends that."""
         screen = console.console()
-        if not quiet and screen.is_terminal:
-            self._spinner = Spinner("loading", console=screen)
-            self._spinner.start()
+        self._is_shown = not quiet and screen.is_terminal
+        self.doing("loading")
         try:
             yield
         finally:
             self.done()
+            self._is_shown = False
+
+    def doing(self, what: str) -> None:
+        """Tell what goes on now, where a spinner is shown at all; begin again after `done`."""
+        if self._spinner is not None:
+            self._spinner.update(what)
+        elif self._is_shown:
+            self._spinner = Spinner(what, console=console.console())
+            self._spinner.start()
 
     def done(self) -> None:
         """Take the spinner away, if there is one."""
