@@ -3,8 +3,8 @@
     python tools/doctor_samples.py
 
 Writes dicomsort/dicom/samples.zip, with the encoders of imagecodecs, Pillow and pydicom, and
-dicomsort/model/trial.json, what PyTorch computes in float32 for the model that is the default. To be run again
-when that is another one. The files hold no patient and nothing of anybody's: waves.
+dicomsort/model/trial.json, what PyTorch computes in float32 for the model that is the default. To be run
+again when that is another one. The files hold no patient and nothing of anybody's: waves.
 """
 
 import io
@@ -40,7 +40,8 @@ _4, _1 = "1.2.840.10008.1.2.4", "1.2.840.10008.1.2"
 def rle(pixels: Any) -> bytes:
     """Encode as PS3.5 annex G has it."""
     facts = {"rows": SIDE, "columns": SIDE, "samples_per_pixel": 1, "bits_allocated": 16, "bits_stored": 16,
-             "pixel_representation": 0, "number_of_frames": 1, "photometric_interpretation": "MONOCHROME2"}  # fmt: skip
+             "pixel_representation": 0, "number_of_frames": 1,
+             "photometric_interpretation": "MONOCHROME2"}  # fmt: skip
     return RLELosslessEncoder.encode(pixels, encoding_plugin="pydicom", **facts)  # type: ignore[arg-type]
 
 

@@ -107,12 +107,13 @@ def complaint() -> str | None:
     if claims:
         claim = claims[0]
         return (
-            f"the package '{claim.name}' {claim.version} is another tool, and has replaced files of this one: "
-            f"{remedy(claim)}"
+            f"the package '{claim.name}' {claim.version} is another tool, and has replaced files of this "
+            f"one: {remedy(claim)}"
         )
     if found is not None and (lost := overwritten(found)):
         return (
-            f"{len(lost)} files of this program are missing or not its own, such as {lost[0]} (another package "
-            "of the module dicomsort was here): install it again with pip install --force-reinstall --no-deps"
+            f"{len(lost)} files of this program are missing or not its own, such as {lost[0]} (another "
+            "package of the module dicomsort was here): install it again with pip install "
+            "--force-reinstall --no-deps"
         )
     return None

@@ -40,12 +40,12 @@ def install(
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of packages, the only one there is."""
     folder = tmp_path / "lib" / "python3" / "site-packages"
     folder.mkdir(parents=True)
     monkeypatch.setattr(installed, "distributions", lambda: _found_in(folder))
-    yield folder
+    return folder
 
 
 def _found_in(folder: Path) -> Iterator[object]:
