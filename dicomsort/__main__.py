@@ -13,6 +13,8 @@ def main() -> None:
     """
     try:
         streams.prepare()
+        if _is_told(sys.argv[1:]):
+            streams.announce("loading ...")
         from dicomsort.cli.main import main as run  # noqa: PLC0415
 
         run()
@@ -27,8 +29,15 @@ def main() -> None:
         sys.stderr.write(f"dicomsort: {complaint}\n")
         sys.exit(2)
     finally:
+        streams.end_announcement()
         for late in (signal.SIGINT, signal.SIGTERM):  # all is done: the exit code stays what it is
             signal.signal(late, signal.SIG_IGN)
+
+
+def _is_told(words: list[str]) -> bool:
+    """Return whether a person may want to know what goes on: not with --quiet, nor where an answer comes."""
+    silent = {"-q", "--quiet", "--json", "-h", "--help", "--version"}
+    return len(words) > 1 and not silent.intersection(words)
 
 
 if __name__ == "__main__":

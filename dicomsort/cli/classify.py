@@ -76,6 +76,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     files = pipeline.archive_of(settings)
     if cluster is not None and working_folder_is_gone():
         raise UsageError("--backend: the current folder has been removed, change to another one")
+    progress.loading.doing(f"loading {console.listed(how.names)}")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
     if cluster is None:

@@ -3,10 +3,10 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -41,8 +41,15 @@ def files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a person lists them: a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def info(message: str) -> None:
     """Print one line to stderr."""
+    streams.end_announcement()
     print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -77,10 +84,11 @@ def table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_header=head
     )
     for index, column in enumerate(columns):
-        justify: JustifyMethod = "right" if index in right else "left"
+        justify: Literal["left", "right"] = "right" if index in right else "left"
         drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index in fixed)
     for row in rows:
         drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
+    streams.end_announcement()
     try:
         console(results=True).print(drawn)
     except OSError as error:

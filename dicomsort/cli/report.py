@@ -67,12 +67,14 @@ def report(
 
         each = 0 if no_thumbnails else pictures
         settings = writing.ReportSettings(file, each, pool_settings(workers, timeout))
+        progress.loading.doing("reading the manifest and drawing pictures")
         made = writing.write(out, settings)
         if json:
             told = {"report": console.plain(made.target), "size": made.size, "pictures": made.pictures}
             console.print_json({**made.figures.as_dict(), **told})
         elif not quiet:
-            console.info(f"wrote {made.target}: {made.figures.files} files, {made.pictures} pictures")
+            holds = f"{console.files(made.figures.files)}, {_pictures(made.pictures)}"
+            console.info(f"wrote {made.target}: {holds}; open it in a browser")
 
 
 def check(wanted: bool, shard: str | None) -> None:
