@@ -21,6 +21,7 @@ from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
+from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 
@@ -76,7 +77,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     files = pipeline.archive_of(settings)
     if cluster is not None and working_folder_is_gone():
         raise UsageError("--backend: the current folder has been removed, change to another one")
-    progress.loading.doing(f"loading {console.listed(how.names)}")
+    progress.loading.doing(f"loading {listed(how.names)}")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
     if cluster is None:

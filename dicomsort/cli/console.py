@@ -41,12 +41,6 @@ def files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a person lists them: a, b and c."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def info(message: str) -> None:
     """Print one line to stderr."""
     streams.end_announcement()

@@ -10,6 +10,7 @@ import typer
 
 from dicomsort.cli import console, options, progress
 from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -180,4 +181,4 @@ def _tell_rules(bundle: "Bundle", folder: Path) -> None:
     for rule in rules:
         against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
         console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
-    console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")
+    console.info(f"wrote {folder} ({bundle.tag}), with {counted(len(rules), 'rule')} of evidence")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dicomsort.cli import console, options
+from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
     from dicomsort.model.bundle import Bundle
@@ -187,7 +188,12 @@ def _facts(told: _Told) -> list[list[str]]:
             "unlike its data",
             f"from a reject score of {bundle.reject.threshold:.4f} on" if bundle.reject else "",
         ],
-        ["header", f"{len(bundle.evidence.rules)} rules of evidence" if bundle.evidence else "is not used"],
+        [
+            "header",
+            f"{counted(len(bundle.evidence.rules), 'rule')} of evidence"
+            if bundle.evidence
+            else "is not used",
+        ],
         ["figures", "" if card.figures else "; ".join(_of_validation(bundle)) + _why_not(card)],
         ["trained on", "; ".join(f"{count}: {name}" for name, count in card.licenses.items())],
         [

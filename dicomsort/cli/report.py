@@ -25,6 +25,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.inputs import sources
 from dicomsort.inputs.names import without_secrets
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _index(chosen: "list[Chosen]", out: str, there: int, quiet: bool) -> None:
 
 
 def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+    return counted(count, "picture")
 
 
 def _check_files(files: list[str], out: str) -> None:

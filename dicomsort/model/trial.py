@@ -31,7 +31,8 @@ def picture(size: int) -> NDArray[np.uint8]:
     down, across = np.mgrid[0:size, 0:size] * 200 // size - 100
     oval = 180 - (down * down + 2 * across * across) // 60
     ribs = 20 * ((down + 100) // 12 % 2)
-    return (oval + ribs).clip(0, 255).astype(np.uint8)[None]
+    shown: NDArray[np.uint8] = (oval + ribs).clip(0, 255).astype(np.uint8)[None]
+    return shown
 
 
 def attempt(bundle: Bundle, engine: str, device: str) -> tuple[str, str, float]:

@@ -73,7 +73,7 @@ def _is(found: Distribution, path: str, digest: str) -> bool:
     if kind != "sha256":
         return True
     try:
-        with open(found.locate_file(path), "rb") as file:  # type: ignore[arg-type]
+        with open(str(found.locate_file(path)), "rb") as file:
             content = hashlib.sha256(file.read()).digest()
     except OSError:
         return False
