@@ -17,6 +17,7 @@ def main() -> None:
             streams.announce("loading ...")
         from dicomsort.cli.main import main as run  # noqa: PLC0415
 
+        streams.end_announcement()  # a command that takes its time shows a bar of its own
         run()
     except KeyboardInterrupt:
         sys.stderr.write("dicomsort: interrupted\n")

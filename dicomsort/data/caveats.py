@@ -37,8 +37,8 @@ def _shallow(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     values = f" (values from {least} to {most} of 65535)" if most else ""
     return (
         f"warning: {counted(len(samples), one, many)} less than a quarter of their range, such as "
-        f"{first.name}{values}: read nearly black; stretch them to 0..65535, or give the DICOM files "
-        "they come from",
+        f"{first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the DICOM "
+        "files they come from",
     )
 
 
