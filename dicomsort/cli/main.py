@@ -13,6 +13,7 @@ from dicomsort.cli import (
     audit,
     console,
     correct,
+    doctor,
     endings,
     evaluate,
     export,
@@ -29,6 +30,7 @@ from dicomsort.cli import (
 )
 from dicomsort.cli import label as label_command
 from dicomsort.cli import model as model_commands
+from dicomsort.cli import models as list_models
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
 from dicomsort.cli.formats import ManifestFormat
@@ -343,7 +345,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 _COMMANDS = (
     *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send, export),
     label_command,
-    *(train, evaluate, inspect, model_commands),
+    *(train, evaluate, inspect, list_models, model_commands, doctor),
 )
 for _commands in _COMMANDS:
     _commands.register(app)

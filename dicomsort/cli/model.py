@@ -10,6 +10,7 @@ import typer
 
 from dicomsort.cli import console, options, progress
 from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="Work on a model's bundle.")
+    group = typer.Typer(no_args_is_help=True, help="Change a bundle: `models` lists what there is.")
     group.callback()(_model)
     group.command("export")(export)
     group.command("evidence")(evidence)
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _model() -> None:
-    """Work on a model's bundle."""
+    """Change a model's bundle: add a graph, rules of evidence, or what its labels mean.
+
+    Which models there are, and how good: `dicomsort models`.
+    """
 
 
 def export(
@@ -177,4 +181,4 @@ def _tell_rules(bundle: "Bundle", folder: Path) -> None:
     for rule in rules:
         against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
         console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
-    console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")
+    console.info(f"wrote {folder} ({bundle.tag}), with {counted(len(rules), 'rule')} of evidence")

@@ -23,10 +23,12 @@ from dicomsort.errors import ModelError, TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import anatomy
 from dicomsort.model.anatomy import Anatomy, Coded
+from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
+from dicomsort.system.telling import listed
 
 FORMAT = 1
 MOST_GRAPH = 16 << 20
@@ -256,6 +258,12 @@ def shipped_models() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
+def shipped_names() -> list[str]:
+    """Return the names of the shipped models: the default ones first, then in the order of the alphabet."""
+    names = sorted(path.parent.name for path in shipped_models().glob(f"*/{CONFIG}"))
+    return sorted(names, key=lambda name: name not in DEFAULT_MODELS)
+
+
 def locate(name_or_folder: str) -> Path:
     """Find a bundle: a folder, or the name of a shipped model.
 
@@ -268,7 +276,7 @@ def locate(name_or_folder: str) -> Path:
     with suppress(OSError, ValueError):  # a name that no file system takes
         if (folder / CONFIG).is_file():
             return folder
-    names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
+    names = ", ".join(sorted(shipped_names())) or "none"
     raise ModelError(
         f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
     )
@@ -321,9 +329,9 @@ def _graph(folder: Path) -> bytes:
 
 def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split: dict[str, str]) -> Bundle:
     if config.get("format") != FORMAT:
-        raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
+        raise ValueError(f"format {config.get('format')} is unknown to this version (it knows {FORMAT})")
     if unknown := set(config) - _KEYS:
-        raise ValueError(f"unknown keys {sorted(unknown)}")
+        raise ValueError(f"unknown keys: {listed(sorted(unknown))}")
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
@@ -381,7 +389,7 @@ def read_split(lines: Any) -> dict[str, str]:
         raise ValueError("a split file has the columns sha256,part")
     split = {row["sha256"]: row["part"] for row in reader}
     if unknown := set(split.values()) - {"train", "validation", "test"}:
-        raise ValueError(f"unknown part {next(iter(unknown))!r} in the split (train, validation or test)")
+        raise ValueError(f"unknown part '{next(iter(unknown))}' in the split (train, validation or test)")
     return split
 
 
