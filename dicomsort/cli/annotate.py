@@ -8,6 +8,7 @@ import typer
 
 from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import DECISION, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.export.kinds import ANNOTATIONS, Flaw, Kind
 from dicomsort.manifest.names import manifest_in
@@ -29,26 +30,49 @@ def annotate(
         typer.Option(
             "--as",
             help="instances: a corrected copy of each file that needs one; sr: a report of each study.",
+            rich_help_panel=OUTPUT,
         ),
     ],
     folder: Annotated[
-        str, typer.Option("--out", metavar="FOLDER", help="For what is written; nothing there is replaced.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="For what is written; nothing there is replaced.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="From which on a model is believed; a person always is.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="From which on a model is believed; a person always is.",
+            rich_help_panel=DECISION,
+        ),
     ] = 0.98,
     flaw: Annotated[
         list[Flaw] | None,
         typer.Option(
-            help="Of --as instances: correct only such tags; may be repeated.", show_default="all three"
+            help="Of --as instances: correct only such tags; may be repeated.",
+            show_default="all three",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     terms: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="More words for body parts: CSV term,code; see `dicomsort audit`."),
+        typer.Option(
+            metavar="FILE",
+            help="More words for body parts: CSV term,code; see `dicomsort audit`.",
+            rich_help_panel=DECISION,
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Say what would be written; write nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     workers: Workers = None,
     timeout: Timeout = 60.0,

@@ -5,23 +5,22 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from dicomsort.errors import TargetError
 from dicomsort.system import streams
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dicomsort.data.dataset import Unread
 
 
-def console(results: bool = False) -> Console:
+def console(results: bool = False) -> "Console":
     """Return a console that takes names as they are: no markup, no emoji, no colors by guess.
 
     results: on stdout, where tables go; else on stderr, where progress and messages go.
     """
+    from rich.console import Console  # noqa: PLC0415  (nor does --help need it)
+
     width = None if (sys.stdout if results else sys.stderr).isatty() else 120
     return Console(
         stderr=not results, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width
@@ -67,6 +66,10 @@ def table(
 
     Where the terminal is too narrow, the widest columns are, and their texts go on in the next line.
     """
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     for index, column in enumerate(columns):
         drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")

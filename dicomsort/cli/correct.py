@@ -7,6 +7,7 @@ import typer
 
 from dicomsort.cli import console, endings, progress
 from dicomsort.cli.options import By, FurtherLabels, Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def correct(
     by: By = None,
     label: FurtherLabels = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what would be refused.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            "-n",
+            help="Only tell what would be done, and what would be refused.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -9,6 +9,7 @@ import typer
 
 from dicomsort.cli import console, pacs, progress
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.inputs.names import is_pacs
 from dicomsort.inputs.store import RemoteSettings
@@ -32,7 +33,10 @@ class Level(StrEnum):
 
 WriteBack = Annotated[
     What | None,
-    typer.Option(help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort label`."),
+    typer.Option(
+        help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort label`.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -45,14 +49,24 @@ def label(
     out: Output,
     orthanc: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where the Orthanc is.", show_default="where the files came from"),
+        typer.Option(
+            metavar="URL",
+            help="Where the Orthanc is.",
+            show_default="where the files came from",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    level: Annotated[Level, typer.Option(help="What is labeled: each instance, or each study.")] = (
-        Level.INSTANCE
-    ),
-    undo: Annotated[bool, typer.Option("--undo", help="Take the labels away again.")] = False,
+    level: Annotated[
+        Level, typer.Option(help="What is labeled: each instance, or each study.", rich_help_panel=OUTPUT)
+    ] = (Level.INSTANCE),
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the labels away again.", rich_help_panel=OUTPUT)
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Say what would be done; change nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,

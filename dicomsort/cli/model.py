@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, options, progress
+from dicomsort.cli.command import Commands
+from dicomsort.cli.completion import models
+from dicomsort.cli.program import Group
+from dicomsort.cli.shown import DATA, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="Work on a model's bundle.")
+    group = Commands(cls=Group, no_args_is_help=True, help="Work on a model's bundle.")
     group.callback()(_model)
     group.command("export")(export)
     group.command("evidence")(evidence)
@@ -31,7 +35,10 @@ def _model() -> None:
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A bundle's folder, which is added to.", metavar="BUNDLE")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A bundle's folder, which is added to.", metavar="BUNDLE", autocompletion=models),
+    ],
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -61,17 +68,27 @@ def export(
 
 def evidence(
     model: Annotated[
-        str, typer.Argument(help="A bundle's folder; it is changed, but for --out.", metavar="BUNDLE")
+        str,
+        typer.Argument(
+            help="A bundle's folder; it is changed, but for --out.", metavar="BUNDLE", autocompletion=models
+        ),
     ],
     data: options.Data,
     target: options.Target = None,
     patient: options.Patient = None,
     part: Annotated[
-        str, typer.Option(help="train, validation, test or all, by the model's split.")
+        options.AnyPart, typer.Option(help="Of the data, by the model's split.", rich_help_panel=DATA)
     ] = "train",
     corrections: options.Corrections = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of a copy with the rules; the model then stays as it is.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a copy with the rules; the model then stays as it is.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ] = None,
     workers: options.Workers = None,
     json: options.Json = False,
@@ -119,7 +136,10 @@ def evidence(
 
 
 def anatomy(
-    model: Annotated[str, typer.Argument(help="A bundle's folder, which is changed.", metavar="BUNDLE")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A bundle's folder, which is changed.", metavar="BUNDLE", autocompletion=models),
+    ],
     file: Annotated[
         Path | None,
         typer.Argument(help="CSV with the columns label,code,meaning,parent.", metavar="FILE"),

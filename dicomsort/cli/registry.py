@@ -7,6 +7,7 @@ import typer
 
 from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
@@ -29,7 +30,14 @@ def registry(
     out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The CSV to write.", show_default="OUT/registry.csv"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The CSV to write.",
+            show_default="OUT/registry.csv",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     key: Annotated[
         str | None,
@@ -37,6 +45,8 @@ def registry(
             help="File with the salt of the patients' keys, made if it is not there: the same keys in "
             "every registry made with it.",
             show_default="the output's own",
+            rich_help_panel=OUTPUT,
+            metavar="FILE",
         ),
     ] = None,
     workers: Workers = None,

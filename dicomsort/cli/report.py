@@ -21,6 +21,7 @@ from dicomsort.cli.options import (
     exit_codes,
     make_folder,
 )
+from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.inputs import sources
@@ -45,11 +46,26 @@ def report(
     out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The HTML file to write.", show_default="OUT/report.html"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The HTML file to write.",
+            show_default="OUT/report.html",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
+    no_thumbnails: Annotated[
+        bool, typer.Option("--no-thumbnails", help="Show no pictures.", rich_help_panel=OUTPUT)
+    ] = False,
     pictures: Annotated[
-        int, typer.Option(min=1, max=50, help="Pictures at each end of a class: the surest, the least sure.")
+        int,
+        typer.Option(
+            min=1,
+            max=50,
+            help="Pictures at each end of a class: the surest, the least sure.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 8,
     workers: Workers = None,
     timeout: Timeout = 60.0,
@@ -90,24 +106,53 @@ def write(out: str, pool: PoolSettings, quiet: bool) -> None:
 
 
 def render(
-    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the PNG files; nothing there is replaced.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
+    ],
     files: Annotated[list[str] | None, typer.Argument(help="DICOM files.", metavar="FILE...")] = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="OUT", help="Render files of this output folder instead."),
+        typer.Option(
+            "--from", metavar="OUT", help="Render files of this output folder instead.", rich_help_panel=INPUT
+        ),
     ] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="Of --from: files of this status; may be repeated.", show_default="review"),
+        typer.Option(
+            help="Of --from: files of this status; may be repeated.",
+            show_default="review",
+            rich_help_panel=INPUT,
+            metavar="STATUS",
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Of --from: files of this label only.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Of --from: files of this label only.", rich_help_panel=INPUT, metavar="LABEL"),
+    ] = None,
     model: Model = "router5",
     size: Annotated[
         int | None,
-        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side of the canvas in pixels.",
+            show_default="the model's",
+            rich_help_panel=OUTPUT,
+            metavar="PIXELS",
+        ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+        bool,
+        typer.Option(
+            "--full", help="All pixels of the frame instead of the network's canvas.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
     pictures: Pictures = False,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from dicomsort.cli import console, endings, progress
+from dicomsort.cli.command import Command
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import INBOX
 from dicomsort.errors import DicomsortError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Watch = Annotated[
         min=0.1,
         max=86400,
         help=f"Go on: look for new files every {EVERY:g} seconds, or as many as are given.",
+        rich_help_panel=INBOX,
     ),
 ]
 QuietFor = Annotated[
@@ -36,11 +38,13 @@ QuietFor = Annotated[
         max=86400,
         help="Of --watch: seconds for which a file must not have changed.",
         show_default="as --watch",
+        rich_help_panel=INBOX,
+        metavar="SECONDS",
     ),
 ]
 
 
-class WatchCommand(TyperCommand):
+class WatchCommand(Command):
     """A command whose --watch needs no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -138,6 +142,8 @@ def health(
             min=0,
             help="Seconds after which what is written there is too old.",
             show_default="300, or ten looks",
+            rich_help_panel=INBOX,
+            metavar="SECONDS",
         ),
     ] = None,
     json: Json = False,
