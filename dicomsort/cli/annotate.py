@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from dicomsort.cli import console, progress
+from dicomsort.cli import console
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
 from dicomsort.cli.shown import DECISION, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.export.kinds import ANNOTATIONS, Flaw, Kind
 from dicomsort.manifest.names import manifest_in
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.export.annotate import Annotated as Done
@@ -84,7 +83,14 @@ def annotate(
     The sources are only read. The same command again does only what is missing; `dicomsort undo FOLDER`
     takes all of it away. Exit codes: 0 all done, 3 something could not be written, 5 FOLDER not writable or
     full.
+
+    For example:
+      dicomsort annotate sorted --as instances --out corrected --dry-run
+      dicomsort annotate sorted --as sr --out reports
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         warm_up()
         from dicomsort.export.annotate import AnnotateSettings  # noqa: PLC0415
@@ -133,6 +139,7 @@ def is_annotated(folder: str) -> bool:
 
 def undo(folder: str, verify: bool, quiet: bool) -> NoReturn:
     """Take away what this command has written, and end."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.export import journal  # noqa: PLC0415
 
     with progress.counting("removing", None, quiet) as count:

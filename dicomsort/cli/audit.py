@@ -100,6 +100,10 @@ def audit(
     Writes audit.csv (a row for each image), studies.csv (a row for each study) and audit.html into OUT, and
     changes nothing else. Exit codes: 0 written, 3 some headers could not be read or --fail-on is met, 5 not
     writable.
+
+    For example:
+      dicomsort audit sorted
+      dicomsort audit sorted --fail-on contradicts=0.99
     """
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.audit import write as writing  # noqa: PLC0415

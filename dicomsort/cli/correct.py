@@ -49,6 +49,10 @@ def correct(
     A label is a class of the model, `excluded` (no radiograph, or not to be used) or `unsure` (stays in
     review). Each line is done whole or refused with its reason. Exit codes: 0 all done, 3 some lines were
     refused, 5 output not writable.
+
+    For example:
+      dicomsort correct sorted decisions.csv --dry-run
+      dicomsort correct sorted decisions.csv --by anna
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.review import from_table  # noqa: PLC0415

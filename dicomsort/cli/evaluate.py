@@ -103,6 +103,10 @@ def evaluate(
     """Measure a model, or compare several, on labelled images.
 
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
+
+    For example:
+      dicomsort eval labels.csv --target group --out figures
+      dicomsort eval labels.csv --target group --model router5 --model runs/mine
     """
     with options.exit_codes(), progress.loading(quiet or json):
         if out is not None:
@@ -176,6 +180,9 @@ def calibrate(
     """Fit a model's confidence to labelled images that it was not trained on, and its threshold for review.
 
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
+
+    For example:
+      dicomsort calibrate runs/mine labels.csv --target group --out runs/sure
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()

@@ -80,6 +80,9 @@ def preview(
     """Show on one sheet what training makes of images: each original, and changed copies beside it.
 
     Exit codes: 0 written, 3 some of the images could not be read, 5 output not writable.
+
+    For example:
+      dicomsort preview labels.csv --target group --out sheet.png
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415
@@ -179,6 +182,9 @@ def stats(
     """Count what a data set holds: labels, patients, sizes, grays, duplicates, unreadable files.
 
     Exit codes: 0 done, 3 some files could not be read, 5 output not writable.
+
+    For example:
+      dicomsort stats labels.csv --target group --out stats.json
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415

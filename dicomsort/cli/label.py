@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, pacs, progress
+from dicomsort.cli import console, pacs
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
 from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode, UsageError
@@ -76,6 +76,10 @@ def label(
     An Orthanc before 1.12 has no labels and gets metadata of the number 7310. The same command again does
     only what is missing or has changed.
     Exit codes: 0 all done, 3 something could not be labeled, 5 the Orthanc does not answer.
+
+    For example:
+      dicomsort label sorted
+      dicomsort label sorted --orthanc http://localhost:8042 --level study
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         done = run(out, orthanc, level, undo, dry_run, quiet or json)
@@ -104,6 +108,7 @@ def after(wanted: What | None, out: str, quiet: bool) -> ExitCode:
 
 def run(out: str, orthanc: str | None, level: Level, undo: bool, dry_run: bool, quiet: bool) -> "WrittenBack":
     """Label, or take labels away. Raises UsageError, TargetError."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.transfer import write_back as writing  # noqa: PLC0415
     from dicomsort.transfer.orthanc import Level as Marked  # noqa: PLC0415
     from dicomsort.transfer.orthanc import Orthanc  # noqa: PLC0415

@@ -56,6 +56,9 @@ def mercure(
 
     Exit codes: 0 result.json is written, also if some images could not be read, 2 wrong settings, 4 no image,
     5 output not writable, 6 model unusable.
+
+    For example:
+      dicomsort mercure --in /tmp/data --out /tmp/output
     """
     with exit_codes():
         warm_up()

@@ -24,9 +24,9 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
     group = Commands(cls=Group, no_args_is_help=True, help="Work on a model's bundle.")
     group.callback()(_model)
-    group.command("export")(export)
-    group.command("evidence")(evidence)
-    group.command("anatomy")(anatomy)
+    group.command("export", short_help="Add the graph that runs without PyTorch.")(export)
+    group.command("evidence", short_help="Fit what headers may say of labels.")(evidence)
+    group.command("anatomy", short_help="Show or set the SNOMED CT regions of labels.")(anatomy)
     app.add_typer(group, name="model")
 
 
@@ -46,6 +46,9 @@ def export(
 
     The graph is tried against the network first; the model's answers and its name in manifests stay the same.
     Exit codes: 0 done, 5 bundle not writable, 6 model damaged, or not to be exported: it stays on torch.
+
+    For example:
+      dicomsort model export runs/mine
     """
     with options.exit_codes():
         check_installed("an export", "torch", "timm", "onnxscript", "openvino")
@@ -99,6 +102,9 @@ def evidence(
     Ages come from the headers of DICOM files, or from the columns age, modality and sop_class of the CSV. The
     network is not run. Exit codes: 0 done, 3 some files could not be read, 5 model or output not writable,
     6 model unusable.
+
+    For example:
+      dicomsort model evidence runs/mine labels.csv --target group
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
@@ -152,6 +158,10 @@ def anatomy(
     A label that FILE does not name keeps what it means; one with an empty code means no region from then on.
     The model's answers and its name in manifests stay the same. Exit codes: 0 done, 5 bundle not writable,
     6 model damaged.
+
+    For example:
+      dicomsort model anatomy router5
+      dicomsort model anatomy runs/mine regions.csv
     """
     with options.exit_codes():
         from dicomsort.model import anatomy as regions  # noqa: PLC0415

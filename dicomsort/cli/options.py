@@ -20,7 +20,6 @@ from dicomsort.errors import (
     names_missing_libraries,
 )
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.system.worker_pool import working_folder_is_gone
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
@@ -236,6 +235,8 @@ Smooth = Annotated[AnySmooth, typer.Option(help="Filter of the canvas.", rich_he
 @contextmanager
 def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
+    from dicomsort.system.worker_pool import working_folder_is_gone  # noqa: PLC0415
+
     try:
         with names_missing_libraries():
             yield

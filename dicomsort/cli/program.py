@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from dicomsort.cli import complaints, console
 from dicomsort.cli.command import Commands
-from dicomsort.errors import DicomsortError, ExitCode, UsageError, did_you_mean
+from dicomsort.errors import DicomsortError, ExitCode, UsageError, did_you_mean, internal
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,12 @@ class Program(Group):
         super().__init__(**attributes)
         self.commands = LazyCommands(self.entries)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let flags that were not given be off instead of unknown, or typer loads pydantic to say so."""
+        for one in self.get_params(ctx):
+            one.default = False if one.default is None else one.default
+        return super().parse_args(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write the list of commands under their headings, without loading any."""
         widest = max(map(len, self.entries))
@@ -120,6 +126,11 @@ class Program(Group):
         except DicomsortError as error:
             console.info(str(error))
             sys.exit(error.exit_code)
+        except OSError:  # of standard output: `main` ends with it
+            raise
+        except Exception as error:  # noqa: BLE001  (as in a command: tell the place only)
+            console.info(internal(error))
+            sys.exit(ExitCode.INTERNAL)
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 

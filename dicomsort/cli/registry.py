@@ -59,6 +59,10 @@ def registry(
     Implants and fractures are told too, if models were asked that tell them (--model hardware, --model
     fracture; the latter is a research preview). Exit codes: 0 written, 3 some files could not be read, 5 not
     writable.
+
+    For example:
+      dicomsort registry sorted
+      dicomsort registry sorted --out patients.csv --key salt
     """
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415

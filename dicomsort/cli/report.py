@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, progress
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     READ,
     Json,
@@ -24,14 +24,13 @@ from dicomsort.cli.options import (
 from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.inputs import sources
 from dicomsort.inputs.names import without_secrets
-from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
 if TYPE_CHECKING:
     from dicomsort.dicom.render import Wanted, Written
     from dicomsort.outcome import Failure
     from dicomsort.report.gallery import Chosen
+    from dicomsort.system.worker_pool import PoolSettings
 
     Results = Iterable[tuple[Wanted, Written | Failure]]
 
@@ -76,7 +75,14 @@ def report(
 
     It needs no network and no script, and may be made while a run is going on. Exit codes: 0 written, 5 not
     writable.
+
+    For example:
+      dicomsort report sorted
+      dicomsort report sorted --out page.html --no-thumbnails
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.report import write as writing  # noqa: PLC0415
 
@@ -96,7 +102,7 @@ def check(wanted: bool, shard: str | None) -> None:
         raise UsageError("--report does not go with --shard: merge the shards, then `dicomsort report`")
 
 
-def write(out: str, pool: PoolSettings, quiet: bool) -> None:
+def write(out: str, pool: "PoolSettings", quiet: bool) -> None:
     """Write the report of a run that has just ended."""
     from dicomsort.report import write as writing  # noqa: PLC0415
 
@@ -166,7 +172,13 @@ def render(
     With --from the pictures are named after label, confidence and source, and index.csv and index.html list
     them. Exit codes: 0 all written, 3 some files could not be read or written, 4 no such file in the output,
     5 output not writable or full.
+
+    For example:
+      dicomsort render a.dcm b.dcm --out pictures
+      dicomsort render --from sorted --status review --out pictures
     """
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes():
         from dicomsort.dicom.render import PictureSettings, write_all, write_each  # noqa: PLC0415
         from dicomsort.report import gallery  # noqa: PLC0415
@@ -221,6 +233,7 @@ def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":
 
 def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) -> int:
     """Report what is written; returns how many pictures are not. briefly: but for those that are there."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.dicom.render import Written  # noqa: PLC0415
     from dicomsort.outcome import Reason  # noqa: PLC0415
 
@@ -257,6 +270,8 @@ def _pictures(count: int) -> str:
 
 
 def _check_files(files: list[str], out: str) -> None:
+    from dicomsort.inputs import sources  # noqa: PLC0415
+
     if not out or not all(files):
         raise UsageError("an empty name was given")
     for file in files:

@@ -93,6 +93,11 @@ def review(
     The page is on this machine alone; Ctrl-C ends it. Exit codes: 0 ended, all decisions written;
     2 OUT is no output folder or the port is taken, 3 some files could not be exported, 5 output not writable
     or full.
+
+    For example:
+      dicomsort review sorted
+      dicomsort review sorted --sample 200
+      dicomsort review sorted --export decided.csv
     """
     with exit_codes():
         pool = pool_settings(workers, timeout)

@@ -71,6 +71,10 @@ def send(
 
     Only files that are whole are sent, as they are. The same command again sends only what is missing.
     Exit codes: 0 all sent, 3 something was refused or damaged, 5 the PACS does not answer.
+
+    For example:
+      dicomsort send sorted --to dicomweb+http://localhost:8042/dicom-web
+      dicomsort send corrected --to ORTHANC@localhost:4242 --dry-run
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         warm_up()

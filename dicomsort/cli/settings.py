@@ -274,11 +274,11 @@ def _checked(path: str, words: Sequence[str], option: Any, value: Any) -> Any:
     if good:
         return value
     wanted = f"a list such as [{_LIKE[one]}]" if several else f"{_WORDS[one]} such as {_LIKE[one]}"
-    wanted = "true or false" if one is bool else wanted
+    wanted = _WORDS[one] if one is bool else wanted
     raise UsageError(f"{path}: [{'.'.join(words)}] {key_of(option)} must be {wanted}")
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "a text in quotes"}
+_WORDS = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
 _LIKE = {int: "4", float: "0.5", str: '"text"', bool: "true"}
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, pacs, progress
+from dicomsort.cli import annotate, console, endings, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
@@ -36,8 +36,6 @@ from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
-from dicomsort.sorting.place import PlacementSettings
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 ReviewBelow = Annotated[
     float | None,
@@ -202,7 +200,18 @@ def classify(
     The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
     SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
     130 interrupted.
+
+    For example:
+      dicomsort classify /archive --out sorted
+      dicomsort classify /archive --out sorted --dry-run
+      dicomsort classify /archive --out sorted --action symlink --report
+      dicomsort classify s3://bucket/xrays -o sorted --model router5 --model view
+      dicomsort classify /inbox --out sorted --watch 60
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
+
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), progress.loading(quiet or json):
         warm_up()
@@ -258,7 +267,13 @@ def apply(
     """Do exactly what a dry run has planned: place the files of the rows that are `planned`.
 
     Exit codes: 0 all placed, 3 some could not be, 5 output not writable or too small.
+
+    For example:
+      dicomsort apply sorted
+      dicomsort apply sorted --action symlink
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
@@ -281,7 +296,13 @@ def merge(
 
     It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
     5 output not writable or full.
+
+    For example:
+      dicomsort merge sorted
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
@@ -300,7 +321,12 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
     Of a folder of `dicomsort annotate`: remove what that has written.
     Exit codes: 0 all removed, 3 some have changed and stay.
+
+    For example:
+      dicomsort undo sorted
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415

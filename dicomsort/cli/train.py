@@ -368,7 +368,13 @@ def train(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on labelled images and write it as a bundle."""
+    """Train a model on labelled images and write it as a bundle.
+
+    For example:
+      dicomsort train labels.csv --target group --out runs/mine
+      dicomsort train folders --out runs/mine --pretrained router5 --epochs 10
+      dicomsort train labels.csv --target group --out runs/mine --resume
+    """
     with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
         from dicomsort.training import run_folder  # noqa: PLC0415
         from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, endings, progress
+from dicomsort.cli import console, endings
 from dicomsort.cli.command import Command
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
 from dicomsort.cli.shown import INBOX
@@ -81,6 +81,7 @@ def watch(
     """Watch until a signal; a SIGTERM is how a service is stopped, and no trouble."""
     import signal  # noqa: PLC0415
 
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.cli.classify import ready  # noqa: PLC0415
     from dicomsort.sorting import pipeline, watching  # noqa: PLC0415
     from dicomsort.system.stopping import noting_signals  # noqa: PLC0415
@@ -153,6 +154,10 @@ def health(
 
     Exit codes: 0 it is, 2 nothing is written there, 3 it was stopped, has not been heard of for a while, or
     its last pass came to nothing.
+
+    For example:
+      dicomsort health sorted
+      dicomsort health sorted --older-than 600 --quiet
     """
     with exit_codes():
         from dicomsort.sorting import health as healths  # noqa: PLC0415
