@@ -47,7 +47,7 @@ class Command(TyperCommand):
         """Write the arguments, and the options by their groups."""
         groups = {"Arguments": [(metavar(one), one.help or "") for one in _arguments(self)]}
         for panel, options in self.groups(ctx):
-            groups[panel] = [(self._spelled(one), _told(one)) for one in options]
+            groups[panel] = [(self.names_in_help(one), self.told_of(one)) for one in options]
         widest = min(_WIDEST, max(len(name) for rows in groups.values() for name, _ in rows))
         for heading, rows in groups.items():
             if rows:
@@ -74,9 +74,15 @@ class Command(TyperCommand):
         found = super().shell_complete(ctx, incomplete)
         return [item for item in found if item.value not in self.hidden_opposites]
 
-    def _spelled(self, option: TyperOption) -> str:
+    def names_in_help(self, option: TyperOption) -> str:
+        """Return the names of an option, and what stands for its value: `-o, --out FOLDER`."""
         names = [name for name in names_of(option) if name not in self.hidden_opposites]
         return " ".join([", ".join(names), *([] if option.is_flag else [metavar(option)])])
+
+    def told_of(self, option: TyperOption) -> str:
+        """Return what is said of an option: its help, its default, its range."""
+        extra = "; ".join(_extras(option))
+        return " ".join([*([option.help] if option.help else []), *([f"[{extra}]"] if extra else [])])
 
 
 class Commands(typer.Typer):
@@ -103,12 +109,6 @@ def _give_opposites(params: Sequence[Any]) -> frozenset[str]:
                 one.secondary_opts = [opposite]
                 given.add(opposite)
     return frozenset(given)
-
-
-def _told(option: TyperOption) -> str:
-    """Return what is said of an option: its help, its default, its range."""
-    extra = "; ".join(_extras(option))
-    return " ".join([*([option.help] if option.help else []), *([f"[{extra}]"] if extra else [])])
 
 
 def _extras(option: TyperOption) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dicomsort.cli.shown import MESSAGES
 from dicomsort.cli.spelling import key_of, type_of
 from dicomsort.errors import UsageError, did_you_mean, nearest
 
-FILE = "dicomsort.toml"
+FILE, ROOT_USER = "dicomsort.toml", 0
 PREFIX = "DICOMSORT"
 BESIDE = "beside the output"
 _OUTPUT = "OUT"
@@ -152,9 +152,9 @@ def typed(ctx: Any) -> Mapping[str, Any]:
 
 
 def _settings_of(command: Any, ctx: Any, given: Mapping[str, Any]) -> Settings:
-    """Read the files for a command; where the output is may be said by the first of them."""
+    """Read the files for a command; where the output is may be said by some of them."""
     words, by_key = path_of(ctx), {key_of(option): option for option in options_of(command)}
-    first = _values_in(_explicit(given), words, by_key, ctx)
+    first = _values_in(places_for({**given, "out": None}), words, by_key, ctx)
     places = places_for({**given, "out": _output(command, given, first)})
     found = _values_in(places, words, by_key, ctx)
     values = {name: value for name, (value, _) in found.items()}
@@ -215,7 +215,7 @@ def _values_in(
 def _is_strange(path: str) -> bool:
     """Return whether a file that nobody has named belongs to another user, who might mean harm."""
     owner = os.stat(path).st_uid
-    strange = owner not in (0, os.geteuid())
+    strange = owner not in (ROOT_USER, os.geteuid())
     if strange:
         console.info(f"warning: '{path}' belongs to another user and is not read: give it by --config")
     return strange

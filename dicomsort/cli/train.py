@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import console, reporter
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     AnyPrecision,
     AnySmooth,
@@ -23,7 +23,6 @@ from dicomsort.cli.options import (
 )
 from dicomsort.cli.shown import DATA, LEARNING, MACHINE, NETWORK, OUTPUT, SPLIT, START
 from dicomsort.errors import ExitCode, check_installed
-from dicomsort.system.worker_pool import somewhere
 
 
 def register(app: typer.Typer) -> None:
@@ -225,7 +224,14 @@ def train(
     ] = None,
     label_smoothing: Annotated[
         float | None,
-        typer.Option(min=0.0, max=0.9, show_default="0.05", rich_help_panel=LEARNING, metavar="SHARE"),
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of each label that is spread over the others.",
+            show_default="0.05",
+            rich_help_panel=LEARNING,
+            metavar="SHARE",
+        ),
     ] = None,
     ema: Annotated[
         float | None,
@@ -375,6 +381,9 @@ def train(
       dicomsort train folders --out runs/mine --pretrained router5 --epochs 10
       dicomsort train labels.csv --target group --out runs/mine --resume
     """
+    from dicomsort.cli import reporter  # noqa: PLC0415
+    from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
         from dicomsort.training import run_folder  # noqa: PLC0415
         from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
