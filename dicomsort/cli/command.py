@@ -122,6 +122,7 @@ def _extras(option: TyperOption) -> Iterator[str]:
         )
     elif option.min is not None and option.min > 1:
         yield f"at least {_shown(option.min)}"
+    yield from (f"variable: {name}" for name in settings.declared_variables(option))
 
 
 def default_of(option: TyperOption) -> str:

@@ -116,12 +116,18 @@ def path_of(ctx: Any) -> tuple[str, ...]:
 
 
 def name_variables(command: Any, ctx: Any) -> None:
-    """Give each option its variables: that of the command first, then that of all commands."""
+    """Give each option its variables: that of the command, those it has declared, that of all commands."""
     words = path_of(ctx)
     for option in options_of(command):
-        names = tuple(_variable(*path, key_of(option)) for path in (words, ()))
-        theirs = (option.envvar,) if isinstance(option.envvar, str) else tuple(option.envvar or ())
-        option.envvar = tuple(dict.fromkeys((*names, *theirs)))
+        own, shared = (_variable(*path, key_of(option)) for path in (words, ()))
+        declared = declared_variables(option)
+        option.envvar = tuple(dict.fromkeys((own, *declared, shared)))
+
+
+def declared_variables(option: Any) -> tuple[str, ...]:
+    """Return the variables that an option has declared itself, such as those of mercure."""
+    names = (option.envvar,) if isinstance(option.envvar, str) else tuple(option.envvar or ())
+    return tuple(name for name in names if not name.startswith(f"{PREFIX}_"))
 
 
 def set_by(option: Any) -> str:
@@ -183,8 +189,8 @@ def _output(command: Any, given: Mapping[str, Any], found: Mapping[str, tuple[An
     named = [one for one in command.params if not isinstance(one, TyperOption) and one.metavar == _OUTPUT]
     named += [one for one in command.params if "--out" in one.opts]
     for one in named[:1]:
-        value = given.get(one.name) or os.environ.get(set_by(one)) or found.get(one.name, ("", ""))[0]
-        return str(value or "")
+        value = given.get(one.name) or variable(set_by(one)) or found.get(one.name, ("", ""))[0]
+        return str(value or one.default or "")
     return ""
 
 
@@ -242,7 +248,7 @@ def _plain_reason(error: Exception) -> str:
 def _table(path: str, words: Sequence[str], ctx: Any) -> dict[str, Any]:
     """Return what a file says for a command. Raises UsageError for a table that no command has."""
     document = _document(path, os.stat(path).st_mtime)
-    known = list(ctx.find_root().command.commands)
+    known = list(getattr(ctx.find_root().command, "commands", document))
     for name, value in document.items():
         if not isinstance(value, dict):
             raise UsageError(

@@ -303,6 +303,15 @@ def test_what_a_file_sets_is_recorded_as_what_is_typed_is(
     assert (set_run["fixed"]["review_below"], set_run["runs"][0]["action"]) == (0.25, "none")
 
 
+def test_a_variable_that_a_command_has_declared_wins_over_that_of_all_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MERCURE_IN_DIR", str(tmp_path))
+    monkeypatch.setenv("MERCURE_OUT_DIR", str(tmp_path / "theirs"))
+    monkeypatch.setenv("DICOMSORT_OUT", str(tmp_path / "ours"))
+    assert given(command="mercure")["out_dir"] == tmp_path / "theirs"
+
+
 @pytest.mark.parametrize("name", commands())
 def test_every_option_has_a_variable_of_its_command_and_one_of_all(name: str) -> None:
     group, command = program(), commands()[name]
@@ -314,4 +323,5 @@ def test_every_option_has_a_variable_of_its_command_and_one_of_all(name: str) ->
         own = ["_".join(words).replace("-", "_").upper() for words in (
             ["dicomsort", *name.split(), key_of(option)], ["dicomsort", key_of(option)],
         )]  # fmt: skip
-        assert list(option.envvar or ())[:2] == own
+        names = list(option.envvar or ())
+        assert [names[0], names[-1]] == own
