@@ -95,9 +95,11 @@ def _row(option: Any, found: settings.Settings) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as text, an address without what it may hold of secrets."""
+    """Return a value as text: of an address no secrets, of a question to a PACS no patient."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
+    if isinstance(value, str) and value.lower().startswith("patient") and "=" in value:
+        return f"{value.partition('=')[0]}=..."
     return ("yes" if value else "no") if isinstance(value, bool) else without_secrets(str(value))
 
 

@@ -253,6 +253,13 @@ def test_config_shows_no_secret_of_an_address(write: Write, capfd: pytest.Captur
     assert "geheim" not in ran.out + ran.err
 
 
+def test_config_shows_no_patient_of_a_question(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    write(USER, 'query = ["Modality=DX", "PatientName=DOE^JANE"]')
+    ran = inside(capfd, "config", "classify", "--json")
+    assert rows_of(ran)["query"][0] == "Modality=DX, PatientName=..."
+    assert "JANE" not in ran.out + ran.err
+
+
 def test_config_alone_shows_where_files_are_looked_for(
     write: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
