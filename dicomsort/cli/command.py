@@ -30,8 +30,20 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Look for settings first, so that they stand in for what was not given."""
+        if ctx.resilient_parsing:
+            return self._parse_for_completion(ctx, args)
         settings.prepare(self, ctx, args)
         return super().parse_args(ctx, args)
+
+    def _parse_for_completion(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take words as they are: a shell waits, and typer would load pydantic to check them."""
+        parser = self.make_parser(ctx)
+        given, ctx.args, _ = parser.parse_args(args=args)
+        for one in self.get_params(ctx):
+            ctx.params[one.name], source = one.consume_value(ctx, given)
+            ctx.set_parameter_source(one.name, source)
+        ctx._opt_prefixes.update(parser._opt_prefixes)
+        return list(ctx.args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return what the line of usage holds: options that must be given, and arguments."""

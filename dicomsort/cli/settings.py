@@ -75,8 +75,6 @@ def prepare(command: Any, ctx: Any, args: Sequence[str]) -> None:
     Raises UsageError for a settings file that cannot be used.
     """
     name_variables(command, ctx)
-    if ctx.resilient_parsing:
-        return
     try:
         given, _, _ = command.make_parser(ctx).parse_args(args=list(args))
     except typer.TyperException:
