@@ -277,7 +277,7 @@ def _checked(path: str, words: Sequence[str], option: Any, value: Any) -> Any:
     )
     if good:
         return value
-    wanted = f"a list such as [{_LIKE[one]}]" if several else f"{_WORDS[one]} such as {_LIKE[one]}"
+    wanted = f"a list such as [ {_LIKE[one]} ]" if several else f"{_WORDS[one]} such as {_LIKE[one]}"
     wanted = _WORDS[one] if one is bool else wanted
     raise UsageError(f"{path}: [{'.'.join(words)}] {key_of(option)} must be {wanted}")
 

@@ -33,7 +33,7 @@ MOST_GRAPH = 16 << 20
 """How many bytes a graph may have; those of the networks in `networks.ALIASES` take 30 to 140 kB."""
 
 WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", shipped.CONFIG, "split.csv"
-shipped_models = shipped.shipped_models
+shipped_models, shipped_names = shipped.shipped_models, shipped.shipped_names
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
@@ -262,7 +262,7 @@ def locate(name_or_folder: str) -> Path:
     with suppress(OSError, ValueError):  # a name that no file system takes
         if (folder / CONFIG).is_file():
             return folder
-    names = shipped.shipped_names()
+    names = sorted(shipped_names())
     guess = did_you_mean(name_or_folder, names)
     advice = f": give a folder with {CONFIG}, or a shipped model ({', '.join(names) or 'none'})"
     raise ModelError(f"no model '{name_or_folder}'{guess or advice}")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from dicomsort.model.defaults import DEFAULT_MODELS
+
 CONFIG = "config.json"
 """The file that makes a folder a bundle."""
 
@@ -14,5 +16,6 @@ def shipped_models() -> Path:
 
 
 def shipped_names() -> list[str]:
-    """Return the names of the shipped models, sorted."""
-    return sorted(path.parent.name for path in shipped_models().glob(f"*/{CONFIG}"))
+    """Return the names of the shipped models: the default ones first, then in the order of the alphabet."""
+    names = sorted(path.parent.name for path in shipped_models().glob(f"*/{CONFIG}"))
+    return sorted(names, key=lambda name: name not in DEFAULT_MODELS)

@@ -156,7 +156,7 @@ WRONG = [
     ("[classify]\nworkers = 0", "[classify] workers '0' must be at least 1"),
     ('[classify]\nverify = "yes"', "[classify] verify must be true or false"),
     ("[classify]\nlayout = 3", '[classify] layout must be a text in quotes such as "text"'),
-    ('[classify]\nmodel = "router5"', '[classify] model must be a list such as ["text"]'),
+    ('[classify]\nmodel = "router5"', '[classify] model must be a list such as [ "text" ]'),
     ('[classify]\nevidence = "headr"', "[classify] evidence 'headr' is unknown: use header, pixels; "
      "did you mean header?"),
     ('[classify]\ndevice = "cud"', "[classify] device 'cud' is unknown; did you mean cuda?"),

@@ -7,6 +7,7 @@ from program import command, inside
 
 from dicomsort.errors import ExitCode, ModelError
 from dicomsort.model.bundle import locate
+from dicomsort.outcome import Action
 
 SLIPS = [
     ("classfy", "there is no command 'classfy': did you mean classify?"),
@@ -26,8 +27,7 @@ SLIPS = [
     ("classify in -o out --workers many", "--workers 'many' is no whole number"),
     ("classify in -o out --review-below 2", "--review-below '2' must be at most 1"),
     ("classify in -o out --timeout soon", "--timeout 'soon' is no number"),
-    ("classify in -o out --action cpy", "--action 'cpy' is unknown: use none, copy, symlink, hardlink, "
-     "reflink; did you mean copy?"),
+    ("classify in -o out --action cpy", f"--action 'cpy' is unknown: use {', '.join(Action)}; did you mean copy?"),
     ("classify in -o out --engine openvine", "--engine 'openvine' is unknown: use auto, openvino, torch; "
      "did you mean openvino?"),
     ("classify in -o out --evidence headers", "--evidence 'headers' is unknown: use header, pixels; "
