@@ -20,6 +20,7 @@ from dicomsort.errors import (
     names_missing_libraries,
 )
 from dicomsort.inputs.store import RemoteSettings
+from dicomsort.manifest.names import output_of
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
@@ -108,6 +109,12 @@ MaxPixels = Annotated[
         min=1, help="Samples per frame beyond which a file is unsupported.", rich_help_panel=READING
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="End with 3 also for files in trouble since earlier runs.", rich_help_panel=MESSAGES
+    ),
+]
 SecondaryCapture = Annotated[
     bool,
     typer.Option(
@@ -133,7 +140,12 @@ Connections = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-Output = Annotated[str, typer.Argument(help="The --out folder of a run.", metavar="OUT")]
+Output = Annotated[
+    str,
+    typer.Argument(
+        help="An output folder, or its manifest.csv.", metavar="OUT", parser=output_of, show_default=False
+    ),
+]
 By = Annotated[
     str | None,
     typer.Option(
@@ -255,6 +267,8 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
         console.info(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
+    finally:
+        console.close_log()
 
 
 def make_folder(out: Path) -> None:

@@ -13,6 +13,7 @@ from dicomsort.cli.options import (
     Json,
     MaxPixels,
     Model,
+    Output,
     Pictures,
     Quiet,
     SecondaryCapture,
@@ -25,6 +26,7 @@ from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.inputs.names import without_secrets
+from dicomsort.manifest.names import output_of
 
 if TYPE_CHECKING:
     from dicomsort.dicom.render import Wanted, Written
@@ -42,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    out: Output,
     file: Annotated[
         str | None,
         typer.Option(
@@ -126,7 +128,11 @@ def render(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="OUT", help="Render files of this output folder instead.", rich_help_panel=INPUT
+            "--from",
+            metavar="OUT",
+            parser=output_of,
+            rich_help_panel=INPUT,
+            help="Render files of this output folder instead.",
         ),
     ] = None,
     status: Annotated[

@@ -1,10 +1,11 @@
 """The commands that sort and what follows at once: classify, apply, merge, undo."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, pacs
+from dicomsort.cli import annotate, console, endings, log_file, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
@@ -20,10 +21,12 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
+    Output,
     Pictures,
     Precision,
     Quiet,
     SecondaryCapture,
+    Strict,
     Timeout,
     Verify,
     Workers,
@@ -33,7 +36,7 @@ from dicomsort.cli.shown import DECISION, INPUT, MESSAGES, NODES, OUTPUT, READIN
 from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.manifest.names import manifest_in
+from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
 
@@ -178,7 +181,9 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    strict: Strict = False,
     json: Json = False,
+    log: log_file.LogFile = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -198,8 +203,8 @@ def classify(
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
     The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
-    SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
-    130 interrupted.
+    SIGTERM, 3 some files of this run could not be read (with --strict: of any run), 4 no file found, 5 output
+    not writable or full, 6 model unusable, 130 interrupted.
 
     For example:
       dicomsort classify /archive --out sorted
@@ -214,7 +219,8 @@ def classify(
 
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), progress.loading(quiet or json):
-        warm_up()
+        if not (Path(out) / RUN).exists():  # else there may be nothing to do
+            warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
@@ -231,6 +237,7 @@ def classify(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
         )  # fmt: skip
+        log_file.begin(log, inputs, out)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -240,6 +247,7 @@ def classify(
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
+        tally.strict = strict
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
@@ -247,6 +255,8 @@ def classify(
         if verbose:
             endings.report_spent(tally)
         endings.report_hints(tally.hints)
+        endings.report_troubles(tally.troubles, tally.new_troubles, tally.older_troubles)
+        endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         marked = label_command.after(write_back, out, quiet or json)
@@ -286,16 +296,18 @@ def apply(
 
 
 def merge(
-    out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
+    out: Output,
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    strict: Strict = False,
+    log: log_file.LogFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
 
-    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
-    5 output not writable or full.
+    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files that were joined could
+    not be read (with --strict: any files), 5 output not writable or full.
 
     For example:
       dicomsort merge sorted
@@ -304,15 +316,18 @@ def merge(
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
 
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        log_file.begin(log)
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
             merged = merge_shards(out, pool_settings(workers, timeout), count)
+        merged.strict = strict
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         endings.report_merged(merged, out, quiet or json)
         endings.report_hints(merged.hints)
+        endings.report_troubles(merged.troubles, merged.new_troubles, merged.older_troubles)
         raise typer.Exit(merged.exit_code)
 
 

@@ -19,7 +19,7 @@ SLIPS = [
     ("classify -x", "there is no option -x; see `dicomsort classify --help`"),
     ("classify in", "classify needs --out FOLDER: folder for the class folders, manifest.csv and run.json; "
      "see `dicomsort classify --help`"),
-    ("report", "report needs OUT: the output folder of a run; see `dicomsort report --help`"),
+    ("report", "report needs OUT: an output folder, or its manifest.csv; see `dicomsort report --help`"),
     ("report a b", "too many arguments: b; see `dicomsort report --help`"),
     ("classify --out", "--out needs a value"),
     ("classify in --verify=3", "--verify takes no value"),
@@ -27,7 +27,8 @@ SLIPS = [
     ("classify in -o out --workers many", "--workers 'many' is no whole number"),
     ("classify in -o out --review-below 2", "--review-below '2' must be at most 1"),
     ("classify in -o out --timeout soon", "--timeout 'soon' is no number"),
-    ("classify in -o out --action cpy", f"--action 'cpy' is unknown: use {', '.join(Action)}; did you mean copy?"),
+    ("classify in -o out --action cpy",
+     f"--action 'cpy' is unknown: use {', '.join(Action)}; did you mean copy?"),
     ("classify in -o out --engine openvine", "--engine 'openvine' is unknown: use auto, openvino, torch; "
      "did you mean openvino?"),
     ("classify in -o out --evidence headers", "--evidence 'headers' is unknown: use header, pixels; "

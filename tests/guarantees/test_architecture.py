@@ -72,7 +72,7 @@ DOORS = {
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
-    "rich": "cli/console.py",
+    "rich": "cli/console.py cli/progress.py",
     "obstore": "inputs/buckets.py",
     "botocore": "inputs/s3.py",
     "urllib3": "inputs/web.py inputs/pacs_requests.py",
