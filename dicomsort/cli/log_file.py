@@ -50,7 +50,7 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
         raise TargetError(f"--log-file '{escape(file)}' cannot be written: {error.strerror}") from error
     console.LOG.handlers[:] = [handler]
     console.LOG.setLevel(logging.INFO)
-    console.LOG.info("dicomsort %s: %s", __version__, shlex.join(map(_told, sys.argv[1:])))
+    console.LOG.info("dicomsort %s (version %s)", shlex.join(map(_told, sys.argv[1:])), __version__)
 
 
 def _check(file: str, inputs: Iterable[str], out: str) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "audit": Entry("audit", _LOOK, "Hold tags against what the pixels say."),
     "annotate": Entry("annotate", _ON, "Write body part and view into DICOM."),
     "registry": Entry("registry", _ON, "Write a table of patients, without names."),
+    "export": Entry("export", _ON, "Make a data set, by patients."),
     "send": Entry("send", _ON, "Send files to a PACS."),
     "label": Entry("label", _ON, "Put labels into an Orthanc."),
     "mercure": Entry("mercure", _ON, "Be a processing module of mercure."),

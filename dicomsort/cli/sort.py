@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, log_file, pacs
+from dicomsort.cli import annotate, console, endings, log_file, moving, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
 from dicomsort.cli.completion import models
+from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
     READ,
     REMOTE,
@@ -39,6 +40,8 @@ from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
+
+_RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
 ReviewBelow = Annotated[
     float | None,
@@ -123,7 +126,8 @@ def classify(
     action: Annotated[
         Action,
         typer.Option(
-            help="How a file gets into its folder; none for a manifest alone.", rich_help_panel=OUTPUT
+            help="How a file gets into its folder; none for a manifest alone, move removes the source.",
+            rich_help_panel=OUTPUT,
         ),
     ] = Action.COPY,
     relative: Annotated[
@@ -181,6 +185,7 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    manifest_format: ManifestFormat = None,
     strict: Strict = False,
     json: Json = False,
     log: log_file.LogFile = None,
@@ -217,11 +222,11 @@ def classify(
     from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
 
-    resumable = "interrupted; the same command goes on where this one stopped"
-    with exit_codes(resumable), progress.loading(quiet or json):
+    with exit_codes(_RESUMABLE), progress.loading(quiet or json):
         if not (Path(out) / RUN).exists():  # else there may be nothing to do
             warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
@@ -233,11 +238,13 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            parquet=is_wanted(manifest_format),
             remote=RemoteSettings(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
         )  # fmt: skip
         log_file.begin(log, inputs, out)
+        moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -284,14 +291,17 @@ def apply(
     """
     from dicomsort.cli import progress  # noqa: PLC0415
 
-    with exit_codes("interrupted; the same command goes on where this one stopped"):
+    with exit_codes(_RESUMABLE):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         path = manifest_in(manifest)
+        moving.announce_apply(path, action, quiet)
         with progress.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
             done = plan.apply(path, action, verify, count)
         console.report_done(f"{done.done} placed", done.left, quiet)
+        if not quiet:
+            moving.tell(done.removed)
         raise typer.Exit(done.exit_code)
 
 
@@ -299,6 +309,7 @@ def merge(
     out: Output,
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    manifest_format: ManifestFormat = None,
     strict: Strict = False,
     log: log_file.LogFile = None,
     json: Json = False,
@@ -315,13 +326,15 @@ def merge(
     from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
 
-    with exit_codes("interrupted; the same command goes on where this one stopped"):
+    with exit_codes(_RESUMABLE):
         log_file.begin(log)
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        wanted = is_wanted(manifest_format)
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
-            merged = merge_shards(out, pool_settings(workers, timeout), count)
+            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted)
         merged.strict = strict
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
@@ -334,6 +347,8 @@ def merge(
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
 
+    What was moved goes back to where it came from.
+
     Of a folder of `dicomsort annotate`: remove what that has written.
     Exit codes: 0 all removed, 3 some have changed and stay.
 
@@ -342,7 +357,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """
     from dicomsort.cli import progress  # noqa: PLC0415
 
-    with exit_codes("interrupted; the same command goes on where this one stopped"):
+    with exit_codes(_RESUMABLE):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
@@ -351,5 +366,5 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         path = manifest_in(manifest)
         with progress.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
-        console.report_done(f"{done.done} removed", done.left, quiet)
+        console.report_done(moving.undone(done), done.left, quiet)
         raise typer.Exit(done.exit_code)

@@ -111,7 +111,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     home = os.path.dirname(os.path.abspath(path))
     shards.check_merged(home)
     run = RunFile(home)
-    _check_folder(settings.folder, home, run)
+    check_folder(settings.folder, home, run)
     if settings.kind is Kind.SR:
         check_installed("--as sr", "highdicom")
     done = Annotated()
@@ -134,7 +134,7 @@ def _note(outcome: Outcome, entries: Journal | None, folder: str) -> None:
         entries.add(outcome)
 
 
-def _check_folder(folder: str, home: str, run: RunFile) -> None:
+def check_folder(folder: str, home: str, run: RunFile) -> None:
     """Raise UsageError for a folder whose files the next sorting would take for sources, or for an output."""
     real = os.path.realpath(folder)
     if os.path.exists(os.path.join(real, MANIFEST)):

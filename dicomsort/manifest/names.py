@@ -5,6 +5,9 @@ import os
 from dicomsort.system.locks import LOCK
 
 MANIFEST = "manifest.csv"
+PARQUET = "manifest.parquet"
+"""The same rows typed, where that is wanted: see `parquet`."""
+
 RUN = "run.json"
 SHARDS = "manifest.parts"
 """The folder of the manifests that many nodes write."""
@@ -31,7 +34,7 @@ OWN_FOLDER = ".dicomsort"
 
 _FILES = (
     *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
-    *(SENT, WRITTEN_BACK, HEALTH),
+    *(SENT, WRITTEN_BACK, HEALTH, PARQUET),
 )
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""

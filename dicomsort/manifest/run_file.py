@@ -50,6 +50,7 @@ class RunFile:
         self._decisions, self._digest = 0, ""
         self.shards: dict[str, list[int]] = {}
         self.took: dict[str, Any] = {}
+        self._parquet: list[int] | None = None
         self.roots: dict[str, str] | None = {}
         self._read()
 
@@ -67,6 +68,7 @@ class RunFile:
                 self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
                 self._decisions = int(found.get("decisions", 0))
                 self._digest = str(found.get("decisions_sha256", ""))
+                self._parquet = list(found["parquet"]) if "parquet" in found else None
                 self.roots = _roots_of(found)
                 return
         except FileNotFoundError:
@@ -155,6 +157,20 @@ class RunFile:
             self._write()
 
     @property
+    def parquet(self) -> list[int] | None:
+        """Size and time (ns) of the manifest.csv that is there as Parquet; None if none is wanted.
+
+        Empty before the first is written.
+        """
+        return self._parquet
+
+    @parquet.setter
+    def parquet(self, stamp: list[int] | None) -> None:
+        if stamp != self._parquet:
+            self._parquet = stamp
+            self._write()
+
+    @property
     def decisions(self) -> int:
         """How many bytes of decisions.csv have been carried out."""
         return self._decisions
@@ -196,6 +212,7 @@ class RunFile:
         held |= {"took": self.took} if self.took else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
         held |= {"decisions_sha256": self._digest} if self._digest else {}
+        held |= {"parquet": self._parquet} if self._parquet is not None else {}
         try:
             with replacing(self._path) as file:
                 file.write(json.dumps(held, indent=2) + "\n")

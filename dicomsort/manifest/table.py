@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from typing import NamedTuple, TextIO
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import history
+from dicomsort.manifest import history, parquet
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
@@ -36,7 +36,8 @@ class Manifest:
     a torn last line, compact, and in the end close and unlock. What a spreadsheet has saved, with other line
     ends or a byte order mark, is written again as it was. All of them raise TargetError if the folder cannot
     be written, UsageError if another run is busy there or the folder was filled with another model or other
-    settings that change results.
+    settings that change results. Rows that change take manifest.parquet away; a block that ends well writes
+    it again, if it is wanted: see `parquet`.
 
     is_compact: whether each file is known to have one row. changes: how often rows were added or changed.
     """
@@ -82,6 +83,7 @@ class Manifest:
             except OSError as error:
                 raise TargetError(f"'{escape(folder)}' cannot be written: {error.strerror}") from error
             yield manifest
+            parquet.renew(folder, run_file)
 
     @classmethod
     def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
@@ -177,6 +179,7 @@ class Manifest:
     def _will_change(self) -> None:
         self.run_file.settled = self.is_compact = False
         self.changes += 1
+        parquet.drop(self._folder)
 
     def _append(self, lines: Iterable[Iterable[str]]) -> None:
         self._will_change()
@@ -217,6 +220,7 @@ class Manifest:
         if replace_row is None and last.all():
             self.is_compact = True
             return
+        parquet.drop(self._folder)
         self.changes += 1
         try:
             with replacing(self._path) as file:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import cells, last_rows
 from dicomsort.manifest.names import MANIFEST, RUN, incoming_of
@@ -16,10 +17,11 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import (
     Radiographs,
@@ -43,7 +45,8 @@ class MergeResult:
 
     new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
     whether trouble that was there before counts for the exit code. labels, radiographs: those that are in the
-    output, or would be. taken_back: decisions of persons that could not be carried out.
+    output, or would be. taken_back: decisions of persons that could not be carried out. removed: sources that
+    are gone now.
     """
 
     rows: int = 0
@@ -54,6 +57,7 @@ class MergeResult:
     radiographs: Radiographs = field(default_factory=dict)
     hints: Counter[Reason] = field(default_factory=Counter)
     taken_back: int = 0
+    removed: Removed = field(default_factory=Removed)
     new_troubles: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
@@ -92,6 +96,7 @@ class MergeResult:
             "radiographs": radiographs_as_dict(self.radiographs),
             **hints_as_dict(self.hints),
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "exit_code": int(self.exit_code),
         }
 
@@ -106,18 +111,26 @@ class MergeResult:
 
 
 def merge(
-    out: str, pool: PoolSettings, step: Step = lambda: None, moved: Moved = lambda _before, _after: None
+    out: str,
+    pool: PoolSettings,
+    step: Step = lambda: None,
+    moved: Moved = lambda _before, _after: None,
+    with_parquet: bool | None = None,
 ) -> MergeResult:
     """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
-    later. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
+    later. with_parquet: whether manifest.parquet is kept too from now on, None for as it was, or as a shard
+    was told. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
     InternalError if a file does not stand once in the end.
     """
     out = os.path.abspath(out)
     names = shards.waiting(out)
     troubled: set[int] = set()
     with _opened(out, names) as manifest:
+        shards_want = any(RunFile(shards.folder_of(out, name)).parquet is not None for name in names)
+        wanted = shards_want or None if with_parquet is None else with_parquet
+        parquet.begin(out, manifest.run_file, wanted)
         for name in names:
             troubled |= _join(manifest, out, name)
             step()
@@ -128,6 +141,7 @@ def merge(
             shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
+        merged.removed = removal.end_of_latest(manifest, out)
         shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
         joined = frozenset(troubled)
         for record in manifest.records():
@@ -178,7 +192,8 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return
-    if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
+    may_meet = roots.may_meet(roots.known(manifest.run_file))
+    if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
     try:
         placing = PlacementSettings(Action(facts["action"]), facts["verify"], facts["relative"])
