@@ -6,15 +6,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from dicomsort.errors import TargetError
 from dicomsort.system import streams
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dicomsort.data.dataset import Unread
 
 
@@ -29,11 +26,13 @@ def close_log() -> None:
         handler.close()
 
 
-def console(results: bool = False) -> Console:
+def console(results: bool = False) -> "Console":
     """Return a console that takes names as they are: no markup, no emoji, no colors by guess.
 
     results: on stdout, where tables go; else on stderr, where progress and messages go.
     """
+    from rich.console import Console  # noqa: PLC0415  (nor does --help need it)
+
     width = None if (sys.stdout if results else sys.stderr).isatty() else 120
     return Console(
         stderr=not results, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width
@@ -93,6 +92,10 @@ def table(
     Where the terminal is too narrow, the widest columns are, and their texts go on in the next line; those
     that are `fixed` keep their lines. head: whether the columns' names are shown.
     """
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     drawn = Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_header=head
     )

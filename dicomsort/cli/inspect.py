@@ -20,6 +20,7 @@ from dicomsort.cli.options import (
     Workers,
     exit_codes,
 )
+from dicomsort.cli.shown import DATA, OUTPUT, SHEET
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
@@ -43,17 +44,33 @@ def register(app: typer.Typer) -> None:
 
 def preview(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The PNG file to write.", rich_help_panel=OUTPUT, metavar="FILE"),
+    ],
     target: Target = None,
     patient: Patient = None,
     augment: Annotated[
-        str, typer.Option(help="none, light, standard or strong, and changes to it: strong,flip=0,noise=0.5.")
+        str,
+        typer.Option(
+            help="none, light, standard or strong, and changes to it: strong,flip=0,noise=0.5.",
+            rich_help_panel=SHEET,
+            metavar="CHANGES",
+        ),
     ] = "standard",
     images: Annotated[
         int | None,
-        typer.Option(min=1, max=200, help="Images to show.", show_default="8, or one of each class"),
+        typer.Option(
+            min=1,
+            max=200,
+            help="Images to show.",
+            show_default="8, or one of each class",
+            rich_help_panel=SHEET,
+        ),
     ] = None,
-    copies: Annotated[int, typer.Option(min=0, max=31, help="Changed copies of each image.")] = 7,
+    copies: Annotated[
+        int, typer.Option(min=0, max=31, help="Changed copies of each image.", rich_help_panel=SHEET)
+    ] = 7,
     size: Size = 224,
     smooth: Smooth = "none",
     seed: Seed = 0,
@@ -64,6 +81,9 @@ def preview(
     """Show on one sheet what training makes of images: each original, and changed copies beside it.
 
     Exit codes: 0 written, 3 some of the images could not be read, 5 output not writable.
+
+    For example:
+      dicomsort preview labels.csv --target group --out sheet.png
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415
@@ -139,11 +159,22 @@ def stats(
     data: Data,
     target: Targets = None,
     patient: Patient = None,
-    source: Annotated[str | None, typer.Option(help="The CSV column that tells the sources.")] = None,
-    part: Annotated[str | None, typer.Option(help="The CSV column of train, validation and test.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The CSV column that tells the sources.", rich_help_panel=DATA, metavar="COLUMN"),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="The CSV column of train, validation and test.", rich_help_panel=DATA, metavar="COLUMN"
+        ),
+    ] = None,
     size: Size = 224,
     smooth: Smooth = "none",
-    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="JSON file to write.", rich_help_panel=OUTPUT, metavar="FILE"),
+    ] = None,
     workers: Workers = None,
     timeout: Timeout = 60.0,
     json: Json = False,
@@ -152,6 +183,9 @@ def stats(
     """Count what a data set holds: labels, patients, sizes, grays, duplicates, unreadable files.
 
     Exit codes: 0 done, 3 some files could not be read, 5 output not writable.
+
+    For example:
+      dicomsort stats labels.csv --target group --out stats.json
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415

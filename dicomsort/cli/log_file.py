@@ -17,6 +17,7 @@ import typer
 
 from dicomsort import __version__
 from dicomsort.cli import console
+from dicomsort.cli.shown import MESSAGES
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.names import is_remote, without_secrets
 from dicomsort.inputs.walk import lies_under
@@ -27,6 +28,7 @@ LogFile = Annotated[
     typer.Option(
         "--log-file",
         metavar="FILE",
+        rich_help_panel=MESSAGES,
         help="Write what is told there too, with times; earlier runs go to FILE.1 to FILE.9.",
     ),
 ]

@@ -7,6 +7,7 @@ import typer
 
 from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
@@ -30,7 +31,14 @@ def registry(
     out: Output,
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The CSV to write.", show_default="OUT/registry.csv"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The CSV to write.",
+            show_default="OUT/registry.csv",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     key: Annotated[
         str | None,
@@ -38,6 +46,8 @@ def registry(
             help="File with the salt of the patients' keys, made if it is not there: the same keys in "
             "every registry made with it.",
             show_default="the output's own",
+            rich_help_panel=OUTPUT,
+            metavar="FILE",
         ),
     ] = None,
     workers: Workers = None,
@@ -50,6 +60,10 @@ def registry(
     Implants and fractures are told too, if models were asked that tell them (--model hardware, --model
     fracture; the latter is a research preview). Exit codes: 0 written, 3 some files could not be read, 5 not
     writable.
+
+    For example:
+      dicomsort registry sorted
+      dicomsort registry sorted --out patients.csv --key salt
     """
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415

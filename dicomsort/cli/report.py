@@ -22,19 +22,19 @@ from dicomsort.cli.options import (
     exit_codes,
     make_folder,
 )
+from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.inputs import sources
 from dicomsort.inputs.names import without_secrets
 from dicomsort.manifest.names import output_of
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
 if TYPE_CHECKING:
     from dicomsort.dicom.render import PictureSettings, Wanted, Written
     from dicomsort.outcome import Failure
     from dicomsort.report.folders import Source
     from dicomsort.report.gallery import Chosen
+    from dicomsort.system.worker_pool import PoolSettings
 
     Results = Iterable[tuple[Wanted, Written | Failure]]
 
@@ -49,11 +49,26 @@ def report(
     out: Output,
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The HTML file to write.", show_default="OUT/report.html"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The HTML file to write.",
+            show_default="OUT/report.html",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
+    no_thumbnails: Annotated[
+        bool, typer.Option("--no-thumbnails", help="Show no pictures.", rich_help_panel=OUTPUT)
+    ] = False,
     pictures: Annotated[
-        int, typer.Option(min=1, max=50, help="Pictures at each end of a class: the surest, the least sure.")
+        int,
+        typer.Option(
+            min=1,
+            max=50,
+            help="Pictures at each end of a class: the surest, the least sure.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 8,
     workers: Workers = None,
     timeout: Timeout = 60.0,
@@ -64,7 +79,14 @@ def report(
 
     It needs no network and no script, and may be made while a run is going on. Exit codes: 0 written, 5 not
     writable.
+
+    For example:
+      dicomsort report sorted
+      dicomsort report sorted --out page.html --no-thumbnails
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.report import write as writing  # noqa: PLC0415
 
@@ -86,7 +108,7 @@ def check(wanted: bool, shard: str | None) -> None:
         raise UsageError("--report does not go with --shard: merge the shards, then `dicomsort report`")
 
 
-def write(out: str, pool: PoolSettings, quiet: bool) -> None:
+def write(out: str, pool: "PoolSettings", quiet: bool) -> None:
     """Write the report of a run that has just ended."""
     from dicomsort.report import write as writing  # noqa: PLC0415
 
@@ -96,28 +118,59 @@ def write(out: str, pool: PoolSettings, quiet: bool) -> None:
 
 
 def render(
-    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the PNG files; nothing there is replaced.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
+    ],
     files: Annotated[
         list[str] | None, typer.Argument(help="DICOM files, folders of them, or archives.", metavar="FILE...")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="OUT", parser=output_of, help="Render files of this output folder instead."
+            "--from",
+            metavar="OUT",
+            parser=output_of,
+            rich_help_panel=INPUT,
+            help="Render files of this output folder instead.",
         ),
     ] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="Of --from: files of this status; may be repeated.", show_default="review"),
+        typer.Option(
+            help="Of --from: files of this status; may be repeated.",
+            show_default="review",
+            rich_help_panel=INPUT,
+            metavar="STATUS",
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Of --from: files of this label only.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Of --from: files of this label only.", rich_help_panel=INPUT, metavar="LABEL"),
+    ] = None,
     model: Model = "router5",
     size: Annotated[
         int | None,
-        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side of the canvas in pixels.",
+            show_default="the model's",
+            rich_help_panel=OUTPUT,
+            metavar="PIXELS",
+        ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+        bool,
+        typer.Option(
+            "--full", help="All pixels of the frame instead of the network's canvas.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
     pictures: Pictures = False,
@@ -132,7 +185,14 @@ def render(
     order. With --from they are named after label, confidence and source. The same command again writes what
     is missing. Exit codes: 0 all written, 3 some files could not be read or written, 4 no such file, 5 output
     not writable or full.
+
+    For example:
+      dicomsort render a.dcm b.dcm --out pictures
+      dicomsort render /archive --out pictures
+      dicomsort render --from sorted --status review --out pictures
     """
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes():
         from dicomsort.dicom.render import PictureSettings, write_all, write_each  # noqa: PLC0415
         from dicomsort.report import folders, gallery  # noqa: PLC0415
@@ -189,6 +249,7 @@ def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":
 
 def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) -> int:
     """Report what is written; returns how many pictures are not. briefly: but for those that are there."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.dicom.render import Written  # noqa: PLC0415
     from dicomsort.outcome import Reason  # noqa: PLC0415
 
@@ -252,6 +313,8 @@ def _pictures(count: int) -> str:
 
 
 def _check_files(files: list[str], out: str) -> None:
+    from dicomsort.inputs import sources  # noqa: PLC0415
+
     if not out or not all(files):
         raise UsageError("an empty name was given")
     for file in files:

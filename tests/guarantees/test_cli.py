@@ -185,7 +185,7 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (
         ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "move"],
         ExitCode.USAGE,
-        "'move' is not one of",
+        "--action 'move' is unknown: use none, copy",
     ),
     (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--workers", "0"], ExitCode.USAGE, "--workers"),
     (

@@ -10,10 +10,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import typer.main
+from commands import commands as all_commands
 from committed import ROOT, TESTS
 
 from dicomsort import __version__
@@ -27,7 +29,8 @@ DOCS = ROOT / "docs"
 CLI = DOCS / "reference" / "cli.md"
 FOLDERS = ("docs", "models", "benchmarks", "studies", "findings")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
-COMMANDS: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS: dict[str, click.Command] = PROGRAM.commands
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
@@ -116,7 +119,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 def test_the_commands_shown_exist_with_their_options(page: Path) -> None:
     for name, *words in shown_commands(page):
         if name.startswith("-"):
-            assert name in ("--version", "--help")
+            assert name in {"--help"}.union(*(one.opts for one in PROGRAM.params))
             continue
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         command = COMMANDS.get(name)
@@ -133,7 +136,8 @@ def test_commands_are_shown() -> None:
 
 def test_every_option_is_explained_beside_the_generated_page() -> None:
     written = "".join(text(page) for page in DOCS.rglob("*.md") if page != CLI)
-    known = {option for name in COMMANDS for option in options(name) if option.startswith("--")}
+    opposites = {option for command in all_commands().values() for option in command.hidden_opposites}
+    known = {option for name in COMMANDS for option in options(name) if option.startswith("--")} - opposites
     assert not [option for option in sorted(known) if f"`{option}" not in written]
 
 

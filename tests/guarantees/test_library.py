@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+import typer.main
 from outputs import rows
 from predictors import ROUTER_LABELS
 from program import inside
@@ -501,8 +502,8 @@ def test_every_setting_of_a_recipe_may_be_given() -> None:
 
 @pytest.mark.parametrize(("name", "module"), [("classify", sorting), ("train", training)])
 def test_numbers_have_the_ranges_that_the_command_has(name: str, module: Any) -> None:
-    callbacks = {each.callback.__name__: each.callback for each in app.registered_commands if each.callback}
-    parameters = inspect.signature(callbacks[name]).parameters
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    parameters = inspect.signature(command.callback).parameters
     for option, (least, most) in module._RANGES.items():
         parameter = parameters["balance_power" if option == "balance" else option]
         limits = parameter.annotation.__metadata__[0]
