@@ -247,7 +247,7 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, tally.move)
-    if tally.found and not (settings.shard or settings.task):
+    if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
         tally.removed.add(removal.end(manifest, os.path.abspath(settings.out)))
     tally.radiographs = census(manifest.records())
     tally.labels = labels_of(tally.radiographs)

@@ -183,9 +183,9 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (["train", "{tmp}/pictures", "--out", "{tmp}/m", "--seed", "-1"], ExitCode.USAGE, "--seed"),
     (["classify", "{tmp}/empty"], ExitCode.USAGE, "--out"),
     (
-        ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "move"],
+        ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "shift"],
         ExitCode.USAGE,
-        "'move' is not one of",
+        "'shift' is not one of",
     ),
     (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--workers", "0"], ExitCode.USAGE, "--workers"),
     (
