@@ -234,7 +234,7 @@ def classify(
             endings.report_summary(tally, out, shard)
         if verbose:
             endings.report_spent(tally)
-        endings.report_hints(tally.hints)
+        endings.report_hints(moving.hints(action, tally.hints))
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         marked = label_command.after(write_back, out, quiet or json)
