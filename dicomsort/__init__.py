@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from dicomsort.export.datasets.dataset import Exported
     from dicomsort.imaging.canvas import Preprocessing
+    from dicomsort.library.datasets import export_dataset
     from dicomsort.library.evaluation import EvaluationResult, evaluate
     from dicomsort.library.models import Model, load_model
     from dicomsort.library.sorting import sort
@@ -41,6 +43,7 @@ __all__ = [
     "DicomsortError",
     "EvaluationResult",
     "ExitCode",
+    "Exported",
     "InternalError",
     "ManifestRow",
     "MissingLibraryError",
@@ -58,6 +61,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "evaluate",
+    "export_dataset",
     "load_model",
     "read_image",
     "read_manifest",
@@ -71,7 +75,9 @@ _HOMES = {
     "dicom.sop_classes": "ReadSettings",
     "errors": "DicomsortError ExitCode InternalError MissingLibraryError ModelError NothingFoundError "
     "TargetError UsageError",
+    "export.datasets.dataset": "Exported",
     "imaging.canvas": "Preprocessing",
+    "library.datasets": "export_dataset",
     "library.evaluation": "EvaluationResult evaluate",
     "library.models": "Model load_model",
     "library.sorting": "sort",

@@ -21,6 +21,7 @@ _OPTIONAL = {
     "onnx": ("ONNX", "onnx"),
     "onnxscript": ("onnxscript", "onnxscript"),
     "highdicom": ("highdicom", "'xray-dicomsort[dicom]'"),
+    "pyarrow": ("pyarrow", "'xray-dicomsort[parquet]'"),
     "obstore": ("obstore", _CLOUD),
     "botocore": ("botocore", _CLOUD),
     "urllib3": ("urllib3", _CLOUD),

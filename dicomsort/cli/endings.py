@@ -1,7 +1,7 @@
 """What a person is told of a sorting run at its end, and of merged shards."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dicomsort.cli import console, moving
@@ -9,7 +9,7 @@ from dicomsort.outcome import Reason, Status
 
 if TYPE_CHECKING:
     from dicomsort.sorting.merge import MergeResult
-    from dicomsort.sorting.summary import Radiographs, SortSummary
+    from dicomsort.sorting.summary import Radiographs, SortSummary, Trouble
 
 
 _MOST = 8
@@ -28,11 +28,12 @@ def taken_back(count: int) -> str:
 
 
 def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
-    """Print what a run found and where it is. shard: which one this was, if it was one."""
-    rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
-    rows.append(["found", str(tally.found)])
-    console.table("files by status", ["status", "files"], rows, right=(1,))
-    _radiographs(tally.radiographs)
+    """Print what a run did and where it is. shard: which one this was, if it was one."""
+    if tally.already_done and tally.already_done == tally.found:
+        console.info(f"nothing new: {_all_done(tally.found)} already")
+    else:
+        _new_files(tally)
+        _radiographs(tally.radiographs)
     if tally.by_hand:
         console.info(
             f"{console.files(tally.by_hand)} had been moved by hand within the output: taken for decisions"
@@ -51,13 +52,44 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
     if tally.taken_back:
         console.info(taken_back(tally.taken_back))
     moving.tell(tally.removed, bool(tally.statuses[Status.PLANNED]))
-    if tally.already_done:
-        console.info(f"{tally.already_done} already done before")
     if shard is None:
         console.info(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
         _go_on(tally.statuses, out)
     else:
         console.info(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
+
+
+def _all_done(count: int) -> str:
+    return "1 file is done" if count == 1 else f"all {count} files are done"
+
+
+def _new_files(tally: "SortSummary") -> None:
+    """Print how the files of this run ended, and how many others there are."""
+    rows = [[status.value, str(count)] for status in Status if (count := tally.new[status])]
+    rows += [["done before", str(tally.already_done)]] if tally.already_done else []
+    rows.append(["found", str(tally.found)])
+    title = "new files by status" if tally.already_done else "files by status"
+    console.table(title, ["status", "files"], rows, right=(1,))
+
+
+def report_troubles(troubles: "Sequence[Trouble]", new: int, older: int) -> None:
+    """Print the first files of this run that ended in trouble, and how many remain of earlier runs."""
+    for trouble in troubles:
+        console.info(f"{trouble.status}: {trouble.path}: {trouble.reason}")
+    if new > len(troubles):
+        console.info(f"... and {new - len(troubles)} more in trouble, see the manifest")
+    if older:
+        remain = "1 older trouble remains" if older == 1 else f"{older} older troubles remain"
+        console.info(f"{remain}: --retry-failed tries again")
+
+
+def log_end(tally: "SortSummary") -> None:
+    """Write into the log, if there is one, what a run found and how it ended."""
+    new = ", ".join(f"{status} {count}" for status, count in (+tally.new).items()) or "nothing"
+    console.log(
+        f"ended with exit code {int(tally.exit_code)} after {tally.seconds:.1f} s: {tally.found} found, "
+        f"{tally.already_done} done before, {tally.older_troubles} older troubles; new: {new}"
+    )
 
 
 def _radiographs(found: "Radiographs") -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,7 +15,9 @@ from dicomsort.cli import (
     correct,
     endings,
     evaluate,
+    export,
     inspect,
+    log_file,
     mercure,
     moving,
     pacs,
@@ -28,6 +31,7 @@ from dicomsort.cli import label as label_command
 from dicomsort.cli import model as model_commands
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import watch as watching
+from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
     READ,
     REMOTE,
@@ -39,10 +43,12 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
+    Output,
     Pictures,
     Precision,
     Quiet,
     SecondaryCapture,
+    Strict,
     Timeout,
     Verify,
     Workers,
@@ -52,7 +58,7 @@ from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.manifest.names import manifest_in
+from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
 from dicomsort.sorting.place import PlacementSettings
@@ -184,7 +190,10 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    manifest_format: ManifestFormat = None,
+    strict: Strict = False,
     json: Json = False,
+    log: log_file.LogFile = None,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
     ] = False,
@@ -196,13 +205,15 @@ def classify(
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
     The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
-    SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
-    130 interrupted.
+    SIGTERM, 3 some files of this run could not be read (with --strict: of any run), 4 no file found, 5 output
+    not writable or full, 6 model unusable, 130 interrupted.
     """
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), progress.loading(quiet or json):
-        warm_up()
+        if not (Path(out) / RUN).exists():  # else there may be nothing to do
+            warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
@@ -214,10 +225,12 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
+            parquet=is_wanted(manifest_format),
             remote=RemoteSettings(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
         )  # fmt: skip
+        log_file.begin(log, inputs, out)
         moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
@@ -228,6 +241,7 @@ def classify(
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
+        tally.strict = strict
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
@@ -235,6 +249,8 @@ def classify(
         if verbose:
             endings.report_spent(tally)
         endings.report_hints(moving.hints(action, tally.hints))
+        endings.report_troubles(tally.troubles, tally.new_troubles, tally.older_troubles)
+        endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         marked = label_command.after(write_back, out, quiet or json)
@@ -270,27 +286,35 @@ def apply(
 
 @app.command()
 def merge(
-    out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
+    out: Output,
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    manifest_format: ManifestFormat = None,
+    strict: Strict = False,
+    log: log_file.LogFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
 
-    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
-    5 output not writable or full.
+    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files that were joined could
+    not be read (with --strict: any files), 5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        log_file.begin(log)
+        from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        wanted = is_wanted(manifest_format)
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
-            merged = merge_shards(out, pool_settings(workers, timeout), count)
+            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted)
+        merged.strict = strict
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         endings.report_merged(merged, out, quiet or json)
         endings.report_hints(merged.hints)
+        endings.report_troubles(merged.troubles, merged.new_troubles, merged.older_troubles)
         raise typer.Exit(merged.exit_code)
 
 
@@ -317,7 +341,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
 
 
 _COMMANDS = (
-    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send),
+    *(watching, mercure, correct, review, report_commands, audit, annotate, registry, send, export),
     label_command,
     *(train, evaluate, inspect, model_commands),
 )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from dicomsort.cluster.backends import Backend, Cluster
@@ -64,7 +65,8 @@ def sort(
         merge(out, job.settings.pool)
     try:
         with engine.connected() as hands, _driving(out):
-            todo = pipeline.to_do(job.settings, files, tally)
+            history = pipeline.earlier_of(job.settings)
+            todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
             pipeline.check_found(tally, job.settings)
             with _Progress(out, tasks, tally, watch):
@@ -81,7 +83,7 @@ def sort(
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
-    merged = merge(out, job.settings.pool, moved=tally.move)
+    merged = merge(out, job.settings.pool, moved=partial(pipeline.note_moved, tally=tally, history=history))
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started

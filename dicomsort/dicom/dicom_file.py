@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicomsort.dicom.codecs import SUPPORTED
@@ -29,8 +30,21 @@ from dicomsort.dicom.pixel_data import ImagePixelDescription, StoredValues
 from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_on
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
-from dicomsort.imaging.canvas import Canvas, Preprocessing, fitted_shape, to_bytes, to_canvas
-from dicomsort.imaging.grayscale import ConstantImageError, GrayscaleTransform, render, window_shape
+from dicomsort.imaging.canvas import (
+    Fitted,
+    Preprocessing,
+    fitted_shape,
+    to_bytes,
+    to_canvas,
+    to_words,
+)
+from dicomsort.imaging.grayscale import (
+    ConstantImageError,
+    GrayscaleTransform,
+    gray_values,
+    render,
+    window_shape,
+)
 from dicomsort.inputs.archive_file import MemberDamagedError
 from dicomsort.inputs.names import is_plain
 from dicomsort.inputs.opened import opened, size_of
@@ -49,6 +63,9 @@ from dicomsort.outcome import (
 )
 from dicomsort.system.retry import retry_transient
 
+On = Preprocessing | Fitted | None
+"""What a picture is drawn on: a canvas, nothing around it, or nothing and all pixels."""
+
 _DEFAULTS = ReadSettings()
 _NEAR = 4  # frames that are looked at for one that its window shows
 _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
@@ -60,7 +77,7 @@ _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
 
 def read(
     path: str,
-    preprocessing: Preprocessing | None,
+    preprocessing: On,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
     held: Part | BinaryIO | None = None,
@@ -69,7 +86,8 @@ def read(
 
     Returns a ReadImage with a uint8 (size, size) image, or a Failure; never raises but for lack of memory.
     Without `preprocessing` the image has all pixels of the frame, square ones (Pixel Aspect Ratio is worked
-    in). Of a multi-frame image the middle frame counts. further: other canvases, which are made of the same
+    in). Fitted to 16 bits it is uint16, see `grayscale.gray_values`. Of a multi-frame image the middle frame
+    counts. further: other canvases, which are made of the same
     pixels; as many of these are decoded as the largest canvas needs. held: where the bytes are, or what gives
     them, if they are not the file that the path names; then there is no stamp. Of what was fetched in part,
     `inputs.opened.MissingBytes` tells what else is needed.
@@ -114,7 +132,7 @@ class _Reading:
         known = self._known or now
         return Cost(known - self._began, now - known)
 
-    def picture(self, canvases: Sequence[Preprocessing | None], settings: ReadSettings) -> ReadImage:
+    def picture(self, canvases: Sequence[On], settings: ReadSettings) -> ReadImage:
         with self._opened() as file:
             dataset, stream = read_header(file)
             self.header = header_of(dataset)
@@ -186,7 +204,7 @@ class _Reading:
 class _Drawn:
     """One frame on every canvas, and what a person should know of how it was read."""
 
-    images: Sequence[Canvas]
+    images: Sequence[NDArray[Any]]
     remarks: Sequence[str]
 
 
@@ -238,7 +256,7 @@ def _drawn(
     dataset: Dataset,
     layout: ImagePixelDescription,
     source: PixelSource,
-    canvases: Sequence[Preprocessing | None],
+    canvases: Sequence[On],
     frame: int,
 ) -> _Drawn:
     """Decode one frame, counted from 0, and draw it on every canvas."""
@@ -248,9 +266,14 @@ def _drawn(
     stored = _stored(layout, source, frame, scale, max(*shapes, judged))
     words, bits = stored.decoded.words, stored.decoded.bits
     box = stored.decoded.box(layout.rows, layout.columns)
+    if isinstance(canvas := canvases[0], Fitted) and canvas.bits > 8:
+        values = to_words(gray_values(words, scale, shapes[0], layout.range, box, bits))
+        return _Drawn([values], [*scale.remarks, *aspect.remarks, *source.remarks, *stored.remarks])
     pictures = {shape: render(words, scale, shape, box, judged, bits) for shape in set(shapes)}
     images = [
-        to_canvas(pictures[shape][0], canvas) if canvas else to_bytes(pictures[shape][0])
+        to_canvas(pictures[shape][0], canvas)
+        if isinstance(canvas, Preprocessing)
+        else to_bytes(pictures[shape][0])
         for shape, canvas in zip(shapes, canvases, strict=True)
     ]
     window_used = pictures[shapes[0]][1]
@@ -276,11 +299,11 @@ def _stored(
     return stored
 
 
-def _shape(
-    layout: ImagePixelDescription, aspect: float, preprocessing: Preprocessing | None
-) -> tuple[int, int]:
+def _shape(layout: ImagePixelDescription, aspect: float, preprocessing: On) -> tuple[int, int]:
     """Return (height, width) of the picture; without canvas no pixel is given up to make them square."""
-    if preprocessing is not None:
+    if isinstance(preprocessing, Preprocessing):
         return fitted_shape(layout.rows, layout.columns, preprocessing.size, aspect)
-    longest = max(layout.rows * max(aspect, 1), layout.columns * max(1 / aspect, 1))
-    return fitted_shape(layout.rows, layout.columns, round(longest), aspect)
+    longest = round(max(layout.rows * max(aspect, 1), layout.columns * max(1 / aspect, 1)))
+    if preprocessing is not None and preprocessing.size is not None:
+        longest = min(longest, preprocessing.size)
+    return fitted_shape(layout.rows, layout.columns, longest, aspect)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from dicomsort.dicom.other_files import READ_PICTURE
-from dicomsort.imaging.canvas import Canvas, Preprocessing, fit, to_bytes
+from dicomsort.imaging.canvas import Canvas, Fitted, Preprocessing, fit, fit_alone, to_bytes
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -29,7 +29,7 @@ class _NoRangeError(Exception):
 
 
 def read_picture(
-    file: str | BinaryIO, canvases: Sequence[Preprocessing | None], max_pixels: int
+    file: str | BinaryIO, canvases: Sequence[Preprocessing | Fitted | None], max_pixels: int
 ) -> ReadImage | Failure:
     """Read a picture on every canvas, None for all its pixels; the first frame, if there are several.
 
@@ -77,7 +77,9 @@ def _start(file: str | BinaryIO) -> bytes:
     return file.read(32)
 
 
-def _on(gray: NDArray[np.float32], canvas: Preprocessing | None) -> Canvas:
+def _on(gray: NDArray[np.float32], canvas: Preprocessing | Fitted | None) -> Canvas:
+    if isinstance(canvas, Fitted):
+        return fit_alone(gray, canvas)
     return to_bytes(gray) if canvas is None else fit(gray, canvas)
 
 

@@ -96,7 +96,7 @@ def _named(source: object) -> str:
 
 def read_dicom(
     path: str,
-    preprocessing: Preprocessing | None,
+    preprocessing: dicom_file.On,
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
     held: Part | BinaryIO | None = None,

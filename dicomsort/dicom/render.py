@@ -13,8 +13,8 @@ from PIL import Image
 
 from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.imaging.canvas import Canvas, Preprocessing
-from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.imaging.canvas import Canvas, Fitted, Preprocessing
+from dicomsort.outcome import Failure, FileStamp, Reason, Status
 from dicomsort.system.atomic import write_new
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -43,6 +43,16 @@ class Written:
     """A picture that stands in its place, and what a person should know of how it was read."""
 
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as the bytes of a file, its pixels, and the stamp of the file that it was read from."""
+
+    content: bytes
+    height: int
+    width: int
+    stamp: FileStamp | None
 
 
 def write_all(
@@ -110,6 +120,15 @@ def full_size(path: str, settings: ReadSettings) -> bytes | Failure:
     if isinstance(reading, Failure):
         return reading
     return _encoded(reading.image, "PNG", compress_level=1)
+
+
+def png(path: str, fitted: Fitted, settings: ReadSettings) -> Encoded | Failure:
+    """Return the radiograph in a file as a PNG, packed lightly to be quick. Read in this process."""
+    reading = reader.read_dicom(path, fitted, settings)
+    if isinstance(reading, Failure):
+        return reading
+    height, width = reading.image.shape
+    return Encoded(_encoded(reading.image, "PNG", compress_level=1), height, width, reading.stamp)
 
 
 def _encoded(image: Canvas, kind: str, **options: int) -> bytes:

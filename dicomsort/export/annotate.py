@@ -25,6 +25,7 @@ from dicomsort.model.anatomy import Anatomy
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import copy_or_source
+from dicomsort.sorting.roots import known as known_roots
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -110,7 +111,7 @@ def annotate(out: str, settings: AnnotateSettings, step: Step = lambda: None) ->
     home = os.path.dirname(os.path.abspath(path))
     shards.check_merged(home)
     run = RunFile(home)
-    _check_folder(settings.folder, home, run)
+    check_folder(settings.folder, home, run)
     if settings.kind is Kind.SR:
         check_installed("--as sr", "highdicom")
     done = Annotated()
@@ -133,13 +134,12 @@ def _note(outcome: Outcome, entries: Journal | None, folder: str) -> None:
         entries.add(outcome)
 
 
-def _check_folder(folder: str, home: str, run: RunFile) -> None:
+def check_folder(folder: str, home: str, run: RunFile) -> None:
     """Raise UsageError for a folder whose files the next sorting would take for sources, or for an output."""
     real = os.path.realpath(folder)
     if os.path.exists(os.path.join(real, MANIFEST)):
         raise UsageError(f"--out '{escape(folder)}' is an output of classify: choose another folder")
-    roots = run.fixed.get("roots")
-    for root in (home, *(roots if isinstance(roots, list) else ())):
+    for root in (home, *(root.path for root in known_roots(run))):
         if os.path.isdir(root) and os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(
             root
         ):

@@ -62,6 +62,18 @@ def canvas_of(size: int, smooth: str) -> Preprocessing:
         raise UsageError(str(error)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A picture without a canvas around it.
+
+    size: pixels of the longer side, which is never enlarged; None for all there are. bits: 8 for a picture as
+    a person sees it, 16 for its gray values without a window.
+    """
+
+    size: int | None = None
+    bits: int = 8
+
+
 def fitted_shape(rows: int, columns: int, size: int, aspect: float = 1.0) -> tuple[int, int]:
     """Return (height, width) in pixels that fill a square of `size` with the aspect ratio kept.
 
@@ -180,6 +192,11 @@ def to_bytes(image: GrayFloat) -> Canvas:
     return np.asarray(np.clip(image + 0.5, 0, 255), np.uint8)
 
 
+def to_words(image: GrayFloat) -> NDArray[np.uint16]:
+    """Round values to uint16; what lies outside becomes 0 or 65535."""
+    return np.asarray(np.clip(image + 0.5, 0, 65535), np.uint16)
+
+
 def to_canvas(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
     """Center an image of values 0..255 on the square canvas.
 
@@ -197,6 +214,14 @@ def fit(image: GrayFloat, preprocessing: Preprocessing) -> Canvas:
     """Shrink a (rows, columns) image of values 0..255 and center it on the canvas: uint8 (size, size)."""
     shape = fitted_shape(image.shape[0], image.shape[1], preprocessing.size)
     return to_canvas(shrink(image, shape), preprocessing)
+
+
+def fit_alone(image: GrayFloat, fitted: Fitted) -> NDArray[Any]:
+    """Shrink a (rows, columns) image of values 0..255 for a picture of its own: uint8, or uint16 to 65535."""
+    longest = max(image.shape)
+    shape = fitted_shape(image.shape[0], image.shape[1], min(fitted.size or longest, longest))
+    small = shrink(image, shape)
+    return to_bytes(small) if fitted.bits == 8 else to_words(small * np.float32(257))
 
 
 def beside(canvases: Sequence[Canvas], preprocessing: Preprocessing) -> Canvas:

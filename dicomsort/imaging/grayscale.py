@@ -176,6 +176,28 @@ def render(
     return np.where(small.shown, gray, np.float32(0)), window_used
 
 
+def gray_values(
+    stored: NDArray[Any],
+    scale: GrayscaleTransform,
+    shape: tuple[int, int],
+    limits: tuple[int, int],
+    box: Box | None = None,
+    bits: int | None = None,
+) -> GrayFloat:
+    """Shrink stored values (rows, columns) to `shape`, without rescale, table or window: 0 is dark.
+
+    limits: lowest and highest value that can be stored; the lowest becomes 0 or, of an inverse display, the
+    highest does. Padding becomes 0. box, bits: see `render`. Raises ConstantImageError.
+    """
+    values = shrink(stored, shape, box, bits)
+    shown = _shown(stored, scale, shape, box, bits)
+    counted = values[shown]
+    if counted.min() == counted.max() or _is_constant(stored, scale, bits):
+        raise ConstantImageError
+    low, high = (np.float32(limit) for limit in limits)
+    return np.where(shown, high - values if scale.inverse else values - low, np.float32(0))
+
+
 def _is_constant(stored: NDArray[Any], scale: GrayscaleTransform, bits: int | None) -> bool:
     """Return whether all pixels beside the padding, if there is any, have one value."""
     if scale.padding is None:

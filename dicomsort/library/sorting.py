@@ -7,6 +7,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError, names_missing_libraries
 from dicomsort.inputs.named import Shard
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
+from dicomsort.manifest.parquet import is_wanted
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
@@ -56,6 +57,7 @@ def sort(
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
+    manifest_format: str | None = None,
     progress: Watch | None = None,
     reporter: Reporter = _SILENT,
 ) -> SortSummary:
@@ -70,9 +72,10 @@ def sort(
     review_below: confidence 0..1 under which a file goes to review, None for the model's own. evidence: what
     labels rest on, `header` (the pixels, and the header's age and apparatus) or `pixels` alone. archives:
     whether to look into ZIP, tar and packed files. shard: `i/n` for one share. timeout: seconds that one file
-    may take. workers: reading processes, None for one a processor. progress: called in this thread after
-    every file with the summary so far, which is always the same object. reporter: told what a person should
-    know before the run; see `system.reporting`.
+    may take. workers: reading processes, None for one a processor. manifest_format: `csv`, or `csv,parquet`
+    to keep a manifest.parquet too; None for what the output has. progress: called in this thread after every
+    file with the summary so far, which is always the same object. reporter: told what a person should know
+    before the run; see `system.reporting`.
 
     Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
     raise nothing: they have their row, and `summary.exit_code` tells of them.
@@ -86,7 +89,7 @@ def sort(
         placing=PlacementSettings(_action(action), verify, relative), layout=layout, restart=restart,
         keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size, review_below=review_below,
         follow_links=follow_links, retry_failed=retry_failed, read=read, pool=pool_settings(workers, timeout),
-        evidence=evidence, archives=archives,
+        evidence=evidence, archives=archives, parquet=is_wanted(manifest_format),
     )  # fmt: skip
     pipeline.check(settings)
     warm_up()

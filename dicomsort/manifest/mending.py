@@ -50,13 +50,14 @@ def cut_torn_line(path: str) -> None:
     if not os.path.exists(path):
         return
     with open(path, "r+b") as file:
-        end = file.seek(0, os.SEEK_END)
+        size = end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 65536)
             file.seek(start)
             at = file.read(end - start).rfind(b"\n")
             if at >= 0:
-                file.truncate(start + at + 1)
+                if start + at + 1 < size:  # a file that is whole keeps its time
+                    file.truncate(start + at + 1)
                 return
             end = start
         file.truncate(0)

@@ -5,6 +5,9 @@ import os
 from dicomsort.system.locks import LOCK
 
 MANIFEST = "manifest.csv"
+PARQUET = "manifest.parquet"
+"""The same rows typed, where that is wanted: see `parquet`."""
+
 RUN = "run.json"
 SHARDS = "manifest.parts"
 """The folder of the manifests that many nodes write."""
@@ -31,7 +34,7 @@ OWN_FOLDER = ".dicomsort"
 
 _FILES = (
     *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
-    *(SENT, WRITTEN_BACK, HEALTH),
+    *(SENT, WRITTEN_BACK, HEALTH, PARQUET),
 )
 OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
@@ -40,6 +43,12 @@ OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
 def incoming_of(out: str) -> str:
     """Return the folder for what has to be unpacked or fetched on its way into an output."""
     return os.path.join(out, OWN_FOLDER, "incoming")
+
+
+def output_of(given: str) -> str:
+    """Return the output folder that is meant: its manifest stands for it."""
+    is_manifest = os.path.basename(given) == MANIFEST and os.path.isfile(given)
+    return os.path.dirname(given) or os.curdir if is_manifest else given
 
 
 def manifest_in(out: str) -> str:

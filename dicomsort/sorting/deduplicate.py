@@ -24,8 +24,8 @@ from dicomsort.system import durable, worker_pool
 from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
 
-Moved = Callable[[Status, Status], None]
-"""Called when a file's status changes from one to another."""
+Moved = Callable[[Record, Status], None]
+"""Called with a row whose status changes, as it was, and the status that it has then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,10 @@ def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:
     if key in repeats.first:
         if not _may_go(record, out):
             return record
-        moved(status, Status.DUPLICATE)
+        moved(record, Status.DUPLICATE)
         return record.repeating(repeats.first[key])
     if status is Status.DUPLICATE and not {key, record.duplicate_of} & repeats.unread:
-        moved(status, Status.PLANNED)
+        moved(record, Status.PLANNED)
         return record.repeating_nothing()
     return record.with_reason(Reason.SAME_UID) if key in repeats.namesakes else record
 
@@ -173,7 +173,7 @@ def _placed_late(record: Record, firsts: frozenset[str], settings: SettleSetting
     row = late.planned() if settings.dry_run else _placed_now(late, settings)
     if row is None:
         return record
-    moved(Status.IO_ERROR, row.status)
+    moved(record, row.status)
     return row
 
 

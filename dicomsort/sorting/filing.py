@@ -44,6 +44,7 @@ class FilingSettings:
     """Where files go, and how.
 
     out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
+    may_meet: whether files of two roots could have one relative path, see `roots.may_meet`.
     """
 
     out: str
@@ -51,6 +52,7 @@ class FilingSettings:
     placing: PlacementSettings
     dry_run: bool
     anatomy: Anatomy = field(default_factory=dict)
+    may_meet: bool = False
 
 
 def file_all(
@@ -207,7 +209,8 @@ class _Placer:
 
 
 def _destinations(manifest: Manifest, settings: FilingSettings) -> Destinations:
-    needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
+    apart = Layout(settings.layout).follows_sources and not settings.may_meet
+    needed, folds = not apart, folds_case(settings.out, LOCK)
     records = manifest.records() if needed or folds else iter(())
     return Destinations(needed, folds, (record.placement.destination for record in records if record.action))
 

@@ -77,13 +77,13 @@ def apply(
         finally:
             applying.write()
         manifest.compact()
-        applying.done.removed.add(removal.end(manifest, out))
+        applying.done.removed.add(removal.end_of_latest(manifest, out))
     return applying.done
 
 
 def _finished(manifest: Manifest, out: str) -> PlanResult:
     """Remove the sources that a killed program has left. Raises UsageError if there are none either."""
-    removed = removal.end(manifest, out)
+    removed = removal.end_of_latest(manifest, out)
     if not removed:
         raise _no_plan(out)
     return PlanResult(removed=removed)

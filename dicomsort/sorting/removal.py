@@ -80,14 +80,20 @@ def may_remove(met: Mapping[Status, int]) -> bool:
     return any(met.get(status, 0) for status in (*_MOVED, Status.PLANNED))
 
 
-def end(manifest: Manifest, out: str) -> Removed:
-    """Remove the sources if the latest run moves; tell what its plan would remove if it was a dry run."""
-    facts = manifest.run_file.last_run
-    if facts.get("action") != Action.MOVE:
+def end(manifest: Manifest, out: str, action: Action, dry_run: bool) -> Removed:
+    """Remove the sources if the run moves; tell what its plan would remove if it was a dry run."""
+    if action is not Action.MOVE:
         return Removed()
-    if facts.get("dry_run"):
+    if dry_run:
         return planned(os.path.join(out, MANIFEST))
     return remove_sources(manifest, out)
+
+
+def end_of_latest(manifest: Manifest, out: str) -> Removed:
+    """Remove the sources if the latest run that is written down moves; see `end`."""
+    facts = manifest.run_file.last_run
+    moves = facts.get("action") == Action.MOVE
+    return end(manifest, out, Action.MOVE, bool(facts.get("dry_run"))) if moves else Removed()
 
 
 def remove_sources(manifest: Manifest, out: str) -> Removed:

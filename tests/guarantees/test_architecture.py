@@ -39,7 +39,7 @@ LAYERS = {
     "data": "system inputs imaging dicom model",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
-    "library": "system inputs imaging dicom model manifest sorting cluster data evaluation training",
+    "library": "system inputs imaging dicom model manifest sorting export cluster data evaluation training",
     "cli": "system inputs imaging dicom model manifest sorting report audit export cluster data evaluation"
     " training review transfer",
 }
@@ -52,10 +52,11 @@ DOORS = {
     "isal": "inputs/packed.py",
     "backports": "inputs/packed.py",
     "compression": "inputs/packed.py",
-    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py sorting/by_hand.py data/ evaluation/"
-    " training/ library/ review/",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py manifest/parquet.py sorting/by_hand.py"
+    " data/ evaluation/ training/ library/ review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
     " evaluation/ training/random_transforms.py",
+    "pyarrow": "manifest/parquet.py export/datasets/shards.py",
     "openvino": "model/engines/openvino.py",
     "onnx": "model/graph.py model/export.py",
     "google": "model/graph.py",
@@ -72,7 +73,7 @@ DOORS = {
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
-    "rich": "cli/console.py",
+    "rich": "cli/console.py cli/progress.py",
     "obstore": "inputs/buckets.py",
     "botocore": "inputs/s3.py",
     "urllib3": "inputs/web.py inputs/pacs_requests.py",

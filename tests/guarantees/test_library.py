@@ -35,10 +35,11 @@ from dicomsort.training.run import SilentTraining
 Write = Callable[..., Path]
 
 NAMES = [
-    "Action", "Decision", "DicomsortError", "EvaluationResult", "ExitCode", "InternalError", "ManifestRow",
+    "Action", "Decision", "DicomsortError", "EvaluationResult", "ExitCode", "Exported", "InternalError",
+    "ManifestRow",
     "MissingLibraryError", "Model", "ModelError", "NothingFoundError", "Preprocessing", "ReadSettings",
     "Reason", "SortSummary", "Status", "TargetError", "TrainingResult", "UnreadableError", "UsageError",
-    "__version__", "evaluate", "load_model", "read_image", "read_manifest", "sort", "train",
+    "__version__", "evaluate", "export_dataset", "load_model", "read_image", "read_manifest", "sort", "train",
 ]  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
