@@ -37,6 +37,10 @@ def doctor(
     Each decoder reads an image, each engine answers a picture, and the file system of FOLDER is tried with
     files that are removed again. Nothing is sent anywhere, and no name of a user is shown. Exit codes: 0 no
     problem (there may be warnings), 3 something does not work.
+
+    For example:
+      dicomsort doctor
+      dicomsort doctor /sorted --json
     """
     with options.exit_codes(), progress.loading(json):
         from dicomsort.doctor import examine  # noqa: PLC0415

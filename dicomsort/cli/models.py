@@ -40,6 +40,11 @@ def models(
 
     To change a model there is `dicomsort model`. Figures come from the card in a bundle, and are left out if
     that was written of other weights. Exit codes: 0 done, 6 no such model, or a damaged one.
+
+    For example:
+      dicomsort models
+      dicomsort models router5
+      dicomsort models runs/mine --json
     """
     with options.exit_codes():
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
