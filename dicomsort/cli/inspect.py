@@ -22,6 +22,7 @@ from dicomsort.cli.options import (
 )
 from dicomsort.cli.shown import DATA, OUTPUT, SHEET
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _report(found: "Stats") -> None:
         lost = [[reason, str(each.files), each.first[0]] for reason, each in found.unreadable.items()]
         console.table("not read", ["why", "files", "such as"], lost, right=(1,))
     gray = found.canvas
-    console.info(f"greys of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
+    console.info(f"grays of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
 
 
 def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
@@ -238,7 +239,7 @@ def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
     console.table(f"labels of {name}", columns, rows, right=range(1, len(columns)))
     console.info(
         f"{name}: the largest class has {target.ratio:.1f} times the files of the smallest; as mixed as "
-        f"{target.effective:.1f} equal classes; {target.unknown} files without a label"
+        f"{target.effective:.1f} equal classes; {counted(target.unknown, 'file')} without a label"
     )
 
 
@@ -248,14 +249,14 @@ def _tell_numbers(found: "Stats") -> None:
 
     rows = [row("rows", found.rows), row("columns", found.columns)]
     if found.patients is not None:
-        rows.append(row(f"files of each of {found.patients} patients", found.per_patient))
+        rows.append(row(f"files of each of {counted(found.patients, 'patient')}", found.per_patient))
     console.table(f"{found.read} of {found.files} files", ["", "least", "median", "most"], rows, (1, 2, 3))
     whole, inner = found.canvas, found.picture
     greys = [
         [name, f"{gray.mean:.4f}", f"{gray.deviation:.4f}"]
         for name, gray in (("whole canvas", whole), ("without padding", inner))
     ]
-    console.table("greys from 0 to 1", ["", "mean", "deviation"], greys, right=(1, 2))
+    console.table("grays from 0 to 1", ["", "mean", "deviation"], greys, right=(1, 2))
 
 
 def _tell_repeats(found: "Stats") -> None:
@@ -263,7 +264,8 @@ def _tell_repeats(found: "Stats") -> None:
     if not repeats.contents:
         return
     console.info(
-        f"{repeats.files} files share their content with another ({repeats.contents} contents); of these "
+        f"{repeats.files} files share their content with another "
+        f"({counted(repeats.contents, 'content')}); of these "
         f"{repeats.across} are of several patients and {repeats.conflicts} have different labels"
     )
     for one, other in repeats.conflict_examples or repeats.examples:

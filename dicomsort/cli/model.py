@@ -14,6 +14,7 @@ from dicomsort.cli.completion import models
 from dicomsort.cli.program import Group
 from dicomsort.cli.shown import DATA, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = Commands(cls=Group, no_args_is_help=True, help="Work on a model's bundle.")
+    group = Commands(cls=Group, no_args_is_help=True, help="Change a bundle: `models` lists what there is.")
     group.callback()(_model)
     group.command("export", short_help="Add the graph that runs without PyTorch.")(export)
     group.command("evidence", short_help="Fit what headers may say of labels.")(evidence)
@@ -31,7 +32,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _model() -> None:
-    """Work on a model's bundle."""
+    """Change a model's bundle: add a graph, rules of evidence, or what its labels mean.
+
+    Which models there are, and how good: `dicomsort models`.
+    """
 
 
 def export(
@@ -207,4 +211,4 @@ def _tell_rules(bundle: "Bundle", folder: Path) -> None:
     for rule in rules:
         against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
         console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
-    console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")
+    console.info(f"wrote {folder} ({bundle.tag}), with {counted(len(rules), 'rule')} of evidence")

@@ -12,6 +12,7 @@ from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -79,10 +80,6 @@ def registry(
             raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def _of(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
     from dicomsort.export import registry as registries  # noqa: PLC0415
 
@@ -94,7 +91,7 @@ def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
         return
     if not quiet:
         console.info(
-            f"wrote {made.target}: {_of(made.patients, 'patient')}, {_of(made.images, 'radiograph')}"
+            f"wrote {made.target}: {counted(made.patients, 'patient')}, {counted(made.images, 'radiograph')}"
         )
         if made.in_review:
             console.info(

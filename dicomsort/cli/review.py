@@ -12,6 +12,7 @@ from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeou
 from dicomsort.cli.shown import DECISION, PAGE, TABLE
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.system.people import user_name
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -138,17 +139,17 @@ def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str]
 
     done = export(out, target, pool, None if table is None else Trained(*table))
     if not quiet:
-        images = "1 image" if done.images == 1 else f"{done.images} images"
-        console.info(f"wrote {target}: {images} with a class that a person decided")
+        console.info(f"wrote {target}: {counted(done.images, 'image')} with a class that a person decided")
         if table is not None:
             console.info(
-                f"{done.known} images are in {table[0]} already; {done.corrected} labels of them differ and "
-                "stand in the table of corrections beside it (train --corrections)"
+                f"{counted(done.known, 'image is', 'images are')} in {table[0]} already; of these, "
+                f"{counted(done.corrected, 'label differs', 'labels differ')}, as the table of corrections "
+                "beside it tells (train --corrections)"
             )
         elif done.seen:
             console.info(
-                f"{done.seen} images are in the model's own split (column seen_in): name the table that it "
-                "was trained on with --data to get them as corrections"
+                f"{counted(done.seen, 'image is', 'images are')} in the model's own split (column seen_in): "
+                "name the table that it was trained on with --data to get them as corrections"
             )
         console.info(f"to go on: {_training(out, target, table)}")
     for path, why in done.left:

@@ -145,7 +145,8 @@ def _done(tasks: Sequence[Task], hands: Cluster, note: Note) -> list[Summary]:
         if not left:
             return [summary for task in tasks if (summary := summary_of(task))]
         why = trouble or next((one.error for one in ended.values() if one and one.error), "no answer")
-        note(f"{len(left)} of {len(tasks)} shards were lost ({why}) and are done again")
+        are = ("was", "is") if len(left) == 1 else ("were", "are")
+        note(f"{len(left)} of {len(tasks)} shards {are[0]} lost ({why}) and {are[1]} done again")
     raise InternalError(
         f"{len(left)} of {len(tasks)} shards could not be done ({why}): look at the nodes' logs"
     )

@@ -27,6 +27,7 @@ from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
+from dicomsort.system.telling import listed
 
 FORMAT = 1
 MOST_GRAPH = 16 << 20
@@ -315,9 +316,9 @@ def _graph(folder: Path) -> bytes:
 
 def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split: dict[str, str]) -> Bundle:
     if config.get("format") != FORMAT:
-        raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
+        raise ValueError(f"format {config.get('format')} is unknown to this version (it knows {FORMAT})")
     if unknown := set(config) - _KEYS:
-        raise ValueError(f"unknown keys {sorted(unknown)}")
+        raise ValueError(f"unknown keys: {listed(sorted(unknown))}")
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
@@ -375,7 +376,7 @@ def read_split(lines: Any) -> dict[str, str]:
         raise ValueError("a split file has the columns sha256,part")
     split = {row["sha256"]: row["part"] for row in reader}
     if unknown := set(split.values()) - {"train", "validation", "test"}:
-        raise ValueError(f"unknown part {next(iter(unknown))!r} in the split (train, validation or test)")
+        raise ValueError(f"unknown part '{next(iter(unknown))}' in the split (train, validation or test)")
     return split
 
 

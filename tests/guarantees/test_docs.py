@@ -1,6 +1,7 @@
 """The documentation is true: its commands, options, names, links and numbers are those of the program."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -245,3 +246,39 @@ def test_the_light_installation_names_what_the_package_needs_but_for_the_heavy_o
     whole = dict(line.split(">=") for line in project["dependencies"])
     heavy = {"matplotlib", "onnxscript", "scikit-learn", "timm", "torch", "torchvision"}
     assert light == {name: version for name, version in whole.items() if name not in heavy}
+
+
+def first_command(page: str) -> int:
+    """Where the first command of a page stands that a reader may paste."""
+    return text(page).index("\n    ")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_the_other_tool_of_that_name_is_told_of_before_the_first_command(page: str) -> None:
+    beginning = text(page)[: first_command(page)]
+    assert "`pip install dicomsort`" in beginning
+    assert "another tool" in beginning
+    assert not re.search(r"^    .*pip install '?dicomsort", text(page), re.MULTILINE)
+
+
+def test_the_readme_leads_to_the_page_for_the_first_day_before_the_first_command() -> None:
+    assert "(docs/getting-started.md)" in text("README.md")[: first_command("README.md")]
+
+
+def test_the_first_page_has_the_figures_of_the_card_and_fits_one_page() -> None:
+    page, card = text("docs/getting-started.md"), " ".join(text("models/router5/README.md").split())
+    table = cells("docs/getting-started.md", "## When to trust a confidence")
+    for row in table:
+        assert all(figure in card for figure in row[1:]), row
+    assert len(page.encode()) <= 8192
+
+
+def test_the_first_page_names_the_folders_and_columns_as_they_are() -> None:
+    page = text("docs/getting-started.md")
+    rows = cells("docs/getting-started.md", "([all of them](reference/manifest.md)):")
+    named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert named <= {*columns((), rejects=True, rotates=True), "view.label"}
+    assert {"status", "reason", "label", "confidence", "destination"} <= named
+    router = json.loads(text("models/router5/config.json"))["heads"][0]
+    assert all(f"`{label}/`" in page for label in router["labels"])
+    assert f"({router['review_below']:.3f} for `router5`" in page
