@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, progress
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     READ,
     Json,
