@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     out: Annotated[
         str | None,
-        typer.Argument(help="A folder to try, such as the --out of a run to come.", metavar="[FOLDER]"),
+        typer.Argument(help="A folder to try, such as the --out of a run to come.", metavar="FOLDER"),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, options
+from dicomsort.cli import completion, console, options
 from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def models(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Shipped models' names, or bundles' folders; one is told in detail.", metavar="MODEL..."
+            help="Shipped models' names, or bundles' folders; one is told in detail.",
+            metavar="MODEL...",
+            autocompletion=completion.models,
         ),
     ] = None,
     json: options.Json = False,
