@@ -8,7 +8,7 @@ import typer
 
 from dicomsort.audit.verdicts import FAILING, Check, Severity, Verdict
 from dicomsort.cli import console, progress, reporter
-from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import UsageError
 from dicomsort.system.worker_pool import pool_settings
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    out: Output,
     terms: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Further terms: a CSV with the columns term and code."),

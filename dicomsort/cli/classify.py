@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
+from dicomsort.model.model_set import Models
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.telling import listed
-from dicomsort.system.worker_pool import working_folder_is_gone
+from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,13 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
-    with (
-        _predictors(settings, bundles, how) as (predictor, *further),
-        progress.sorting(how.quiet) as watch,
-    ):
-        return pipeline.sort(settings, predictor, watch, further, files)
+    with ExitStack() as stack, progress.sorting(how.quiet) as watch:
+
+        def load() -> Sequence[Predictor]:
+            warm_up()
+            return stack.enter_context(_predictors(settings, bundles, how))
+
+        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence), watch, files)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a person sees: messages on stderr; tables, and results for machines, on stdout."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,17 @@ from dicomsort.system import streams
 
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Unread
+
+
+LOG = logging.getLogger("dicomsort.console")
+LOG.propagate = False
+
+
+def close_log() -> None:
+    """Write no more into the log file, if there is one."""
+    for handler in LOG.handlers[:]:
+        LOG.removeHandler(handler)
+        handler.close()
 
 
 def console(results: bool = False) -> Console:
@@ -42,9 +54,16 @@ def files(count: int) -> str:
 
 
 def info(message: str) -> None:
-    """Print one line to stderr."""
+    """Print one line to stderr, and write it into the log file, if there is one."""
     streams.end_announcement()
     print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    log(message)
+
+
+def log(message: str) -> None:
+    """Write one line into the log file, if there is one; see `log_file`."""
+    if LOG.handlers:
+        LOG.info("%s", plain(message))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

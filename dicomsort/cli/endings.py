@@ -1,15 +1,15 @@
 """What a person is told of a sorting run at its end, and of merged shards."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dicomsort.cli import console
+from dicomsort.cli import console, moving
 from dicomsort.outcome import Reason, Status
 
 if TYPE_CHECKING:
     from dicomsort.sorting.merge import MergeResult
-    from dicomsort.sorting.summary import Radiographs, SortSummary
+    from dicomsort.sorting.summary import Radiographs, SortSummary, Trouble
 
 
 _MOST = 8
@@ -28,17 +28,22 @@ def taken_back(count: int) -> str:
 
 
 def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
-    """Print what a run found and where it is. shard: which one this was, if it was one."""
-    rows = [[status.value, str(count)] for status in Status if (count := tally.statuses[status])]
-    rows.append(["found", str(tally.found)])
-    console.table("files by status", ["status", "files"], rows, right=(1,))
-    _radiographs(tally.radiographs)
+    """Print what a run did and where it is. shard: which one this was, if it was one."""
+    if tally.already_done and tally.already_done == tally.found:
+        console.info(f"nothing new: {_all_done(tally.found)} already")
+    else:
+        _new_files(tally)
+        _radiographs(tally.radiographs)
     if tally.by_hand:
         console.info(
             f"{console.files(tally.by_hand)} had been moved by hand within the output: taken for decisions"
         )
     for folder, count in tally.astray.items():
-        one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
+        one = (
+            "stays there, and its source, where it still is, was"
+            if count == 1
+            else "stay there, and their sources, where they still are, were"
+        )
         console.info(
             f"{console.files(count)} had been moved to '{folder}', which is no class: {one} placed again"
         )
@@ -46,13 +51,45 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
         console.info(f"honored what people had decided on {console.files(tally.honored)}")
     if tally.taken_back:
         console.info(taken_back(tally.taken_back))
-    if tally.already_done:
-        console.info(f"{tally.already_done} already done before")
+    moving.tell(tally.removed, bool(tally.statuses[Status.PLANNED]))
     if shard is None:
         console.info(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
         _go_on(tally.statuses, out)
     else:
         console.info(f"{tally.seconds:.1f} s; shard {shard} is done; once all are: dicomsort merge {out}")
+
+
+def _all_done(count: int) -> str:
+    return "1 file is done" if count == 1 else f"all {count} files are done"
+
+
+def _new_files(tally: "SortSummary") -> None:
+    """Print how the files of this run ended, and how many others there are."""
+    rows = [[status.value, str(count)] for status in Status if (count := tally.new[status])]
+    rows += [["done before", str(tally.already_done)]] if tally.already_done else []
+    rows.append(["found", str(tally.found)])
+    title = "new files by status" if tally.already_done else "files by status"
+    console.table(title, ["status", "files"], rows, right=(1,))
+
+
+def report_troubles(troubles: "Sequence[Trouble]", new: int, older: int) -> None:
+    """Print the first files of this run that ended in trouble, and how many remain of earlier runs."""
+    for trouble in troubles:
+        console.info(f"{trouble.status}: {trouble.path}: {trouble.reason}")
+    if new > len(troubles):
+        console.info(f"... and {new - len(troubles)} more in trouble, see the manifest")
+    if older:
+        remain = "1 older trouble remains" if older == 1 else f"{older} older troubles remain"
+        console.info(f"{remain}: --retry-failed tries again")
+
+
+def log_end(tally: "SortSummary") -> None:
+    """Write into the log, if there is one, what a run found and how it ended."""
+    new = ", ".join(f"{status} {count}" for status, count in (+tally.new).items()) or "nothing"
+    console.log(
+        f"ended with exit code {int(tally.exit_code)} after {tally.seconds:.1f} s: {tally.found} found, "
+        f"{tally.already_done} done before, {tally.older_troubles} older troubles; new: {new}"
+    )
 
 
 def _radiographs(found: "Radiographs") -> None:
@@ -101,6 +138,7 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
         rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
         console.table("files by status", ["status", "files"], rows, right=(1,))
         _radiographs(merged.radiographs)
+        moving.tell(merged.removed, bool(merged.statuses[Status.PLANNED]))
         console.info(
             f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv"
         )

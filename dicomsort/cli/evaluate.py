@@ -194,7 +194,7 @@ def _tell(results: "Results", out: Path | None) -> None:
             for table in tables.tables_of(measured):
                 _show(table)
     for target, comparisons in results.comparisons.items():
-        narrow = console.console().width < _WIDE
+        narrow = console.console(results=True).width < _WIDE
         for table in (
             tables.comparison_blocks(target, comparisons)
             if narrow

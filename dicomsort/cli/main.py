@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -16,7 +17,9 @@ from dicomsort.cli import (
     endings,
     evaluate,
     inspect,
+    log_file,
     mercure,
+    moving,
     pacs,
     progress,
     registry,
@@ -40,10 +43,12 @@ from dicomsort.cli.options import (
     FromList,
     Json,
     MaxPixels,
+    Output,
     Pictures,
     Precision,
     Quiet,
     SecondaryCapture,
+    Strict,
     Timeout,
     Verify,
     Workers,
@@ -53,7 +58,7 @@ from dicomsort.cli.watch import QuietFor, Watch, WatchCommand
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode
 from dicomsort.inputs.store import RemoteSettings
-from dicomsort.manifest.names import manifest_in
+from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
 from dicomsort.sorting.place import PlacementSettings
@@ -143,7 +148,10 @@ def classify(
         int | None, typer.Option(min=1, help="Files a shard of --backend.", show_default="500 to 20000")
     ] = None,
     action: Annotated[
-        Action, typer.Option(help="How a file gets into its folder; none for a manifest alone.")
+        Action,
+        typer.Option(
+            help="How a file gets into its folder; none for a manifest alone, move removes the source."
+        ),
     ] = Action.COPY,
     relative: Annotated[bool, typer.Option("--relative", help="Make symbolic links relative.")] = False,
     layout: Annotated[
@@ -182,7 +190,9 @@ def classify(
     timeout: Timeout = 60.0,
     watch: Watch = None,
     quiet_for: QuietFor = None,
+    strict: Strict = False,
     json: Json = False,
+    log: log_file.LogFile = None,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html into the output too; see `dicomsort report`.")
     ] = False,
@@ -194,12 +204,13 @@ def classify(
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
     The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
-    SIGTERM, 3 some files could not be read, 4 no file found, 5 output not writable or full, 6 model unusable,
-    130 interrupted.
+    SIGTERM, 3 some files of this run could not be read (with --strict: of any run), 4 no file found, 5 output
+    not writable or full, 6 model unusable, 130 interrupted.
     """
     resumable = "interrupted; the same command goes on where this one stopped"
     with exit_codes(resumable), progress.loading(quiet or json):
-        warm_up()
+        if not (Path(out) / RUN).exists():  # else there may be nothing to do
+            warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
@@ -216,6 +227,8 @@ def classify(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),
         )  # fmt: skip
+        log_file.begin(log, inputs, out)
+        moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
         how = classify.How(model, device, precision, engine, workers, quiet, verbose)
@@ -225,6 +238,7 @@ def classify(
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
+        tally.strict = strict
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
@@ -232,6 +246,8 @@ def classify(
         if verbose:
             endings.report_spent(tally)
         endings.report_hints(tally.hints)
+        endings.report_troubles(tally.troubles, tally.new_troubles, tally.older_troubles)
+        endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
         marked = label_command.after(write_back, out, quiet or json)
@@ -256,41 +272,51 @@ def apply(
         from dicomsort.sorting import plan  # noqa: PLC0415
 
         path = manifest_in(manifest)
+        moving.announce_apply(path, action, quiet)
         with progress.counting("placing", rows_with(path, "status", (Status.PLANNED,)), quiet) as count:
             done = plan.apply(path, action, verify, count)
         console.report_done(f"{done.done} placed", done.left, quiet)
+        if not quiet:
+            moving.tell(done.removed)
         raise typer.Exit(done.exit_code)
 
 
 @app.command()
 def merge(
-    out: Annotated[str, typer.Argument(help="The --out of the shards.", metavar="OUT")],
+    out: Output,
     workers: Workers = None,
     timeout: Timeout = 60.0,
+    strict: Strict = False,
+    log: log_file.LogFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
 
-    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files could not be read,
-    5 output not writable or full.
+    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files that were joined could
+    not be read (with --strict: any files), 5 output not writable or full.
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
+        log_file.begin(log)
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
             merged = merge_shards(out, pool_settings(workers, timeout), count)
+        merged.strict = strict
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         endings.report_merged(merged, out, quiet or json)
         endings.report_hints(merged.hints)
+        endings.report_troubles(merged.troubles, merged.new_troubles, merged.older_troubles)
         raise typer.Exit(merged.exit_code)
 
 
 @app.command()
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """Remove what a run has placed, as far as it still is what was placed; its rows become a plan again.
+
+    What was moved goes back to where it came from.
 
     Of a folder of `dicomsort annotate`: remove what that has written.
     Exit codes: 0 all removed, 3 some have changed and stay.
@@ -304,7 +330,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         path = manifest_in(manifest)
         with progress.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
-        console.report_done(f"{done.done} removed", done.left, quiet)
+        console.report_done(moving.undone(done), done.left, quiet)
         raise typer.Exit(done.exit_code)
 
 

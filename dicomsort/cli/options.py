@@ -18,6 +18,7 @@ from dicomsort.errors import (
     names_missing_libraries,
 )
 from dicomsort.inputs.store import RemoteSettings
+from dicomsort.manifest.names import output_of
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with 3 also for files in trouble since earlier runs.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Model = Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Samples per frame beyond which a file is unsupported.")]
@@ -64,7 +68,12 @@ Pictures = Annotated[
 Connections = Annotated[
     int, typer.Option(min=1, max=1000, help="Requests at a time to an object store, a web server or a PACS.")
 ]
-Output = Annotated[str, typer.Argument(help="The --out folder of a run.", metavar="OUT")]
+Output = Annotated[
+    str,
+    typer.Argument(
+        help="An output folder, or its manifest.csv.", metavar="OUT", parser=output_of, show_default=False
+    ),
+]
 By = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who decides, for the manifest.", show_default="the user's login"),
@@ -130,6 +139,8 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
         console.info(internal(error))
         raise typer.Exit(ExitCode.INTERNAL) from None
+    finally:
+        console.close_log()
 
 
 def make_folder(out: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, progress
-from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def registry(
-    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    out: Output,
     file: Annotated[
         str | None,
         typer.Option("--out", metavar="FILE", help="The CSV to write.", show_default="OUT/registry.csv"),

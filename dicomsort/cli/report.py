@@ -13,6 +13,7 @@ from dicomsort.cli.options import (
     Json,
     MaxPixels,
     Model,
+    Output,
     Pictures,
     Quiet,
     SecondaryCapture,
@@ -25,6 +26,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.inputs import sources
 from dicomsort.inputs.names import without_secrets
+from dicomsort.manifest.names import output_of
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import PoolSettings, pool_settings
 
@@ -44,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    out: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    out: Output,
     file: Annotated[
         str | None,
         typer.Option("--out", metavar="FILE", help="The HTML file to write.", show_default="OUT/report.html"),
@@ -100,7 +102,9 @@ def render(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="OUT", help="Render files of this output folder instead."),
+        typer.Option(
+            "--from", metavar="OUT", parser=output_of, help="Render files of this output folder instead."
+        ),
     ] = None,
     status: Annotated[
         list[str] | None,

@@ -9,6 +9,7 @@ from dicomsort.cli import console, pacs, progress
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
 from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
+from dicomsort.manifest.names import output_of
 from dicomsort.outcome import Status
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -23,7 +24,12 @@ def register(app: typer.Typer) -> None:
 
 def send(
     folder: Annotated[
-        str, typer.Argument(help="The --out folder of classify, or of annotate.", metavar="OUT")
+        str,
+        typer.Argument(
+            help="An output folder of classify, or its manifest.csv; or one of annotate.",
+            metavar="OUT",
+            parser=output_of,
+        ),
     ],
     to: Annotated[
         str,

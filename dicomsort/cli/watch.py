@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dicomsort.cli import console, endings, progress
+from dicomsort.cli import console, endings, moving, progress
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
 from dicomsort.errors import DicomsortError, ExitCode, UsageError
 
@@ -117,6 +117,8 @@ class _Told:
         new = summary.ended - summary.already_done
         by_status = ", ".join(f"{count} {status}" for status, count in sorted((+summary.statuses).items()))
         self.line(f"{console.files(new)} in {summary.seconds:.1f} s, of all met: {by_status}")
+        if not self._quiet:
+            moving.tell(summary.removed)
         if self._verbose:
             endings.report_spent(summary)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from dicomsort.cluster.backends import Backend, Cluster
@@ -26,6 +27,7 @@ from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Reason, SourceFile, Status
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.merge import merge
+from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
@@ -63,9 +65,10 @@ def sort(
         merge(out, job.settings.pool)
     try:
         with engine.connected() as hands, _driving(out):
-            todo = pipeline.to_do(job.settings, files, tally)
+            history = pipeline.earlier_of(job.settings)
+            todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
-            pipeline.check_found(tally, job.settings.roots)
+            pipeline.check_found(tally, job.settings)
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:
@@ -76,11 +79,13 @@ def sort(
     tally.statuses += total(summaries)
     for summary in summaries:
         tally.hints += Counter({Reason(name): count for name, count in summary.hints.items()})
+        tally.removed.stayed += Counter({Stays(name): count for name, count in summary.stayed.items()})
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
-    merged = merge(out, job.settings.pool, moved=tally.move)
+    merged = merge(out, job.settings.pool, moved=partial(pipeline.note_moved, tally=tally, history=history))
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
+    tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
     pipeline.check_ended(tally)
     return tally

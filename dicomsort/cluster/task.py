@@ -15,8 +15,9 @@ from typing import Any
 from dicomsort.errors import ExitCode
 from dicomsort.inputs import walk
 from dicomsort.inputs.remotes import Remotes
+from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import roots, shards
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.system.atomic import replacing
 from dicomsort.system.worker_pool import working_folder_is_gone
@@ -64,7 +65,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means."""
+    """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
+
+    stayed: sources of a move that were only copied, by `moving.Stays`.
+    """
 
     name: str
     found: int = 0
@@ -73,6 +77,7 @@ class Summary:
     seconds: float = 0.0
     hints: dict[str, int] = field(default_factory=dict)
     inside: int = 0
+    stayed: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 
@@ -93,7 +98,8 @@ class TaskFiles:
     def of(cls, task: Task) -> "TaskFiles":
         """Return the files of a task, and the stores that its job names."""
         settings = task.job.settings
-        return cls(task, Remotes(walk.roots_of(settings.roots), settings.remote))
+        before = roots.known(RunFile(os.path.abspath(settings.out)))
+        return cls(task, Remotes(walk.roots_of(settings.roots, before), settings.remote))
 
     @property
     def repeats(self) -> bool:

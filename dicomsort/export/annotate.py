@@ -25,6 +25,7 @@ from dicomsort.model.anatomy import Anatomy
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.place import copy_or_source
+from dicomsort.sorting.roots import known as known_roots
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -138,8 +139,7 @@ def _check_folder(folder: str, home: str, run: RunFile) -> None:
     real = os.path.realpath(folder)
     if os.path.exists(os.path.join(real, MANIFEST)):
         raise UsageError(f"--out '{escape(folder)}' is an output of classify: choose another folder")
-    roots = run.fixed.get("roots")
-    for root in (home, *(roots if isinstance(roots, list) else ())):
+    for root in (home, *(root.path for root in known_roots(run))):
         if os.path.isdir(root) and os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(
             root
         ):

@@ -26,19 +26,44 @@ class Root:
     name: str
 
 
-def roots_of(paths: Sequence[str]) -> list[Root]:
+def roots_of(paths: Sequence[str], known: Sequence[Root] = ()) -> list[Root]:
     """Make paths absolute, drop those that lie under another one, give each of several a unique name.
 
-    Addresses of stores and of a PACS stay as they are, but for a slash at their end.
+    Addresses of stores and of a PACS stay as they are, but for a slash at their end. known: roots that have
+    their names already, of earlier runs: these, and folders below them, keep what their files are called by.
     """
     kept: list[str] = []
     for path in sorted(set(map(whole, paths)), key=lambda path: path.split(os.sep)):
         if not kept or not lies_under(path, kept[-1]):
             kept.append(path)
-    if len(kept) == 1:
+    names = {path: name for path in kept if (name := _known_name(path, known)) is not None}
+    if len(kept) == 1 and not known:
         return [Root(kept[0], "")]
-    taken: set[str] = set()
-    return [Root(path, _unique(os.path.basename(path) or "root", taken)) for path in kept]
+    taken = {root.name.partition(os.sep)[0].casefold() for root in known}
+    taken |= {name.casefold() for root in known if not root.name for name in _names_in(root.path)}
+    for path in kept:
+        if path not in names:
+            names[path] = _unique(os.path.basename(path) or "root", taken)
+    return [Root(path, names[path]) for path in kept]
+
+
+def _known_name(path: str, known: Sequence[Root]) -> str | None:
+    """Return the name of a root, or of a folder or file below one; None for what is new."""
+    for root in known:
+        if path == root.path:
+            return root.name
+        if lies_under(path, root.path) and not is_remote(path):
+            below = os.path.relpath(path, root.path)
+            return os.path.join(root.name, below if os.path.isdir(path) else os.path.dirname(below))
+    return None
+
+
+def _names_in(folder: str) -> list[str]:
+    """Return what is in a folder, if it can be listed: what a new root must not be called."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def whole(path: str) -> str:

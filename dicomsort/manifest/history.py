@@ -4,8 +4,12 @@ import csv
 import hashlib
 import re
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from operator import itemgetter
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +17,19 @@ from numpy.typing import NDArray
 from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.manifest.rows import Record
 from dicomsort.outcome import HINTS, TROUBLE, FileStamp, Placement, Reason, Status
-from dicomsort.system.escaping import escape
+from dicomsort.system.escaping import escape, uncell
 
 IsThere = Callable[[Record], bool]
 """Returns whether what a row says was placed is still in its place."""
+
+Look = Callable[[Record], object]
+"""Is shown a row."""
+
+_NEEDED = (
+    *("path", "status", "reason", "label", "action", "destination", "duplicate_of"),
+    *("reviewed_label", "reviewed_by", "reviewed_at", "size", "mtime_ns", "etag", "sha256"),
+)
+"""The columns that tell whether a file is done, where it is, and what it counts as."""
 
 _MEMBER = re.compile(r"![0-9]*/")
 
@@ -36,6 +49,25 @@ _Version = tuple[str, str | int]
 
 def _version(archive: str, stamp: FileStamp) -> _Version:
     return archive, stamp.etag or stamp.mtime_ns
+
+
+class Known(NamedTuple):
+    """How a file ended before. hint: which of HINTS it is. is_read_archive: whether it was looked into."""
+
+    status: Status
+    hint: Reason
+    is_read_archive: bool
+
+
+_KNOWN = tuple(
+    Known(
+        status,
+        HINTS[code - len(Status)] if len(Status) <= code < _READ else Reason.NONE,
+        code in (_READ, _READ_PARTLY),
+    )
+    for code, status in enumerate(_STATUSES)
+)
+"""By the lowest bits of a key."""
 
 
 class Members:
@@ -69,7 +101,7 @@ class History:
         members: Mapping[_Version, Members] | None = None,
     ) -> None:
         self._path, self._earlier, self._members = path, earlier, members or {}
-        self._keys = np.sort(np.fromiter(keys, np.uint64))
+        self._keys = array("Q", np.sort(np.fromiter(keys, np.uint64)).tobytes())
         unordered = np.fromiter(hashes, np.int64)
         order = np.argsort(unordered, kind="stable")
         self._hashes = unordered[order]
@@ -81,19 +113,14 @@ class History:
     def __bool__(self) -> bool:
         return len(self._hashes) > 0 or bool(self._earlier)
 
-    def status(self, path: str, stamp: FileStamp) -> Status | None:
+    def known(self, path: str, stamp: FileStamp) -> Known | None:
         """Return how this file ended before, or None if it has not been done or has changed since."""
-        code = self._code(path, stamp)
-        return None if code is None else _STATUSES[code]
+        return self._known(_key(escape(path), stamp))
 
-    def hint(self, path: str, stamp: FileStamp) -> Reason:
-        """Return which of HINTS this file was found to be before; Reason.NONE if it was none."""
-        code = self._code(path, stamp) or 0
-        return HINTS[code - len(Status)] if len(Status) <= code < _READ else Reason.NONE
-
-    def is_read_archive(self, path: str, stamp: FileStamp) -> bool:
-        """Return whether this file was found to be an archive before, and looked into."""
-        return self._code(path, stamp) in (_READ, _READ_PARTLY)
+    def status(self, path: str, stamp: FileStamp) -> Status | None:
+        """Return the status of a file that was done before, and has not changed since."""
+        known = self.known(path, stamp)
+        return None if known is None else known.status
 
     def members(self, archive: str, stamp: FileStamp) -> Members:
         """Return how the members of an archive ended, as it is now, those of archives in it included."""
@@ -102,23 +129,27 @@ class History:
             return self._members.get(version) or Members()
         return self._earlier.members(archive, stamp)
 
-    def _code(self, path: str, stamp: FileStamp) -> int | None:
-        key = _key(path, stamp)
-        at = int(np.searchsorted(self._keys, np.uint64(key)))
-        if at < len(self._keys) and int(self._keys[at]) ^ key < _CODES:
-            return int(self._keys[at]) & (_CODES - 1)
-        return self._earlier._code(path, stamp) if self._earlier else None
+    def _known(self, key: int) -> Known | None:
+        at = bisect_left(self._keys, key)
+        if at < len(self._keys) and self._keys[at] ^ key < _CODES:
+            return _KNOWN[self._keys[at] & (_CODES - 1)]
+        return self._earlier._known(key) if self._earlier else None
 
     def placement(self, path: str) -> Placement | None:
         """Return what was placed of a file, changed or not, or None."""
+        record = self.row(path)
+        return record.placement if record and record.is_placed else None
+
+    def row(self, path: str) -> Record | None:
+        """Return the row of a file, changed or not, or None."""
         name = escape(path)
         at = int(np.searchsorted(self._hashes, hash(name)))
         while at < len(self._hashes) and self._hashes[at] == hash(name):
             record = self._record(int(self._offsets[at]))
             if record.key == name:
-                return record.placement if record.is_placed else None
+                return record
             at += 1
-        return self._earlier.placement(path) if self._earlier else None
+        return self._earlier.row(path) if self._earlier else None
 
     def _record(self, offset: int) -> Record:
         with open(self._path, "rb") as file:
@@ -134,20 +165,22 @@ def held(
     retry_failed: bool = False,
     is_there: IsThere = lambda _: True,
     earlier: History | None = None,
+    look: Look = lambda _: None,
+    is_compact: bool = False,
 ) -> History:
     """Collect what need not be done again: all rows but `planned`, what to retry, and what is not there.
 
-    path: of a manifest. A duplicate is done as long as the file that it repeats stands. Raises UsageError if
-    there is anything but rows.
+    path: of a manifest. A duplicate is done as long as the file that it repeats stands. look: called with the
+    last row of each file, of which only some columns are read (_NEEDED). is_compact: whether each file is
+    known to have one row. Raises UsageError if there is anything but rows.
     """
     again = {Status.PLANNED.value, *(status.value for status in TROUBLE if retry_failed)}
     keys, hashes, offsets = array("Q"), array("q"), array("q")
     standing, originals, repeats = array("q"), array("q"), array("Q")
     members: dict[_Version, Members] = {}
     try:
-        for counts, (offset, record) in zip(last_rows(path), _records_with_offsets(path), strict=True):
-            if not counts:
-                continue
+        for offset, record in _last_records(path, is_compact):
+            look(record)
             hashes.append(hash(record.key))
             offsets.append(offset)
             key, there = _key_of(record), is_there(record)
@@ -226,14 +259,38 @@ def rows_with(path: str, column: str, wanted: Iterable[str]) -> int | None:
         return None
 
 
+def _last_records(path: str, is_compact: bool) -> Iterator[tuple[int, Record]]:
+    """Yield the last row of each file, as far as it is needed, and where its line begins."""
+    if is_compact:
+        return _records_with_offsets(path)
+    found = zip(last_rows(path).tolist(), _records_with_offsets(path), strict=True)
+    return (each for counts, each in found if counts)
+
+
 def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
     with open(path, "rb") as file:
         names = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
-        offset = file.tell()
-        for line in file:
-            values = next(csv.reader([line.decode("utf-8")]), [])
-            yield offset, Record(zip(names, values, strict=True))
-            offset += len(line)
+        needed = [name for name in _NEEDED if name in names]
+        pick, width = itemgetter(*map(names.index, needed)), len(names)
+        lines = _Lines(file)
+        for values in csv.reader(lines):
+            if len(values) != width:
+                raise ValueError("a row has another number of cells")
+            yield lines.start, Record(zip(needed, pick(values), strict=True))
+
+
+class _Lines:
+    """The lines of an open file as text. start: where the latest of them begins."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._end = file, file.tell()
+        self.start = self._end
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each line."""
+        for line in self._file:
+            self.start, self._end = self._end, self._end + len(line)
+            yield line.decode("utf-8")
 
 
 def last_rows(path: str) -> NDArray[np.bool_]:
@@ -265,16 +322,32 @@ def _first_cell(line: bytes) -> bytes:
 
 def _key_of(record: Record) -> int:
     """Return 0 for a file that was never seen on the disk."""
-    stamp = record.stamp
-    if stamp is None:
+    size, time = record["size"], record["mtime_ns"]
+    if not time:
         return 0
-    code = len(Status) + HINTS.index(record.hint) if record.hint else _STATUSES.index(record.status)
+    is_plain = size.isdecimal() and time.isdecimal() and not record.get("etag")
+    told = f"{size}\n{time}" if is_plain else _told_of(record._stamp())
+    return _hash(uncell(record.key), told) | _code_of(record["status"], record["reason"])
+
+
+@lru_cache(maxsize=1024)
+def _code_of(status: str, reason: str) -> int:
+    """Return the lowest bits of the key of a row with this status and reason."""
+    record = Record(status=status, reason=reason)
     if record.is_read_archive:
-        code = _READ if record.status is Status.NOT_DICOM else _READ_PARTLY
-    return _key(record.path, stamp) | code
+        return _READ if record.status is Status.NOT_DICOM else _READ_PARTLY
+    return len(Status) + HINTS.index(record.hint) if record.hint else _STATUSES.index(record.status)
 
 
-def _key(path: str, stamp: FileStamp) -> int:
-    told = f"\n{stamp.etag}" if stamp.etag else f"{stamp.size}\n{stamp.mtime_ns}"
-    text = f"{escape(path)}\n{told}"
+def _key(name: str, stamp: FileStamp) -> int:
+    """Return a hash of an escaped path and what its file was, but for its lowest bits."""
+    return _hash(name, _told_of(stamp))
+
+
+def _told_of(stamp: FileStamp) -> str:
+    return f"\n{stamp.etag}" if stamp.etag else f"{stamp.size}\n{stamp.mtime_ns}"
+
+
+def _hash(name: str, told: str) -> int:
+    text = f"{name}\n{told}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & ~(_CODES - 1)

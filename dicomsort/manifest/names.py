@@ -42,6 +42,12 @@ def incoming_of(out: str) -> str:
     return os.path.join(out, OWN_FOLDER, "incoming")
 
 
+def output_of(given: str) -> str:
+    """Return the output folder that is meant: its manifest stands for it."""
+    is_manifest = os.path.basename(given) == MANIFEST and os.path.isfile(given)
+    return os.path.dirname(given) or os.curdir if is_manifest else given
+
+
 def manifest_in(out: str) -> str:
     """Return the path of the manifest that is meant: an output folder stands for the one in it."""
     return os.path.join(out, MANIFEST) if os.path.isdir(out) else out

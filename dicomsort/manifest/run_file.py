@@ -3,8 +3,8 @@
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import TargetError, UsageError
@@ -22,17 +22,22 @@ _VALUES = ("review_below", "layout", "max_pixels")
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a run is. fixed: what must not differ between the runs into one folder; facts: the rest."""
+    """What a run is. fixed: what must not differ between the runs into one folder; facts: the rest.
+
+    roots: what it sorts, and what earlier runs have sorted: names in front of relative paths by escaped path.
+    """
 
     fixed: dict[str, Any]
     facts: dict[str, Any]
+    roots: dict[str, str] = field(default_factory=dict)
 
 
 class RunFile:
     """The run.json of an output folder.
 
     shards: of a division into n shards, by n as text, which have been merged; empty if none or all have.
-    took: what the runs that came to their end took, all together; see `add_time`.
+    took: what the runs that came to their end took, all together; see `add_time`. roots: see `RunFacts`; None
+    for the names of an earlier version, which follow from the paths.
     """
 
     def __init__(self, folder: str) -> None:
@@ -45,6 +50,7 @@ class RunFile:
         self._decisions, self._digest = 0, ""
         self.shards: dict[str, list[int]] = {}
         self.took: dict[str, Any] = {}
+        self.roots: dict[str, str] | None = {}
         self._read()
 
     def _read(self) -> None:
@@ -61,6 +67,7 @@ class RunFile:
                 self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
                 self._decisions = int(found.get("decisions", 0))
                 self._digest = str(found.get("decisions_sha256", ""))
+                self.roots = _roots_of(found)
                 return
         except FileNotFoundError:
             return
@@ -75,13 +82,14 @@ class RunFile:
         """Compare a new run with what is there, and write it down. Raises as `check` does."""
         self.check(run)
         self.fixed = self.fixed or run.fixed
+        self.roots = {**(self.roots or {}), **run.roots}
         self.begin(run.facts)
 
     def check(self, run: RunFacts) -> None:
         """Compare a new run with what is there.
 
-        A folder is never filled by two models, with two ways to read or decide, from two sets of roots, or
-        with a plan after the deed. Raises UsageError with advice.
+        A folder is never filled by two models, with two ways to read or decide, or with a plan after the
+        deed. Raises UsageError with advice.
         """
         for name, value in run.fixed.items() if self.runs else ():
             if (was := self.fixed.get(name, _BEFORE.get(name))) != value:
@@ -95,6 +103,13 @@ class RunFile:
         """Write down that a run begins; the latest stands last."""
         self.runs = [*(run for run in self.runs if run != facts), facts]
         self._write()
+
+    def join(self, other: "RunFile") -> None:
+        """Write down the runs of another one, that of a shard, and its roots."""
+        self.roots = {**(self.roots or {}), **(other.roots or {})} if other.roots else self.roots
+        for run in other.runs:
+            if run not in self.runs:
+                self.begin(run)
 
     def add_time(self, took: Mapping[str, Any]) -> None:
         """Write down what a run, or several, took: files that got their row, seconds, spent, runs.
@@ -176,6 +191,7 @@ class RunFile:
 
     def _write(self) -> None:
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
+        held |= {"roots": self.roots} if self.roots else {}
         held |= {"shares": self.shards} if self.shards else {}
         held |= {"took": self.took} if self.took else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
@@ -190,8 +206,6 @@ class RunFile:
 def _difference(name: str, was: Any, now: Any) -> str:
     """Say with what an output was filled, what is another now, and what to do about it."""
     option = f"--{name.replace('_', '-')}"
-    if name == "roots" and isinstance(was, list):
-        return f"made from {_several(was)}; for {_several(now)} use another --out"
     if name in _FLAGS and isinstance(was, bool):
         made, again = ("with", "give it again") if was else ("without", "leave it out")
         return f"made {made} {option}; use another --out, or {again}"
@@ -203,7 +217,11 @@ def _difference(name: str, was: Any, now: Any) -> str:
     return f"filled with another {name} ({was}, now {now}); use another --out, or {same}"
 
 
-def _several(roots: Sequence[str], most: int = 3) -> str:
-    """Name the first of several folders, and how many more there are."""
-    more = f" and {len(roots) - most} more" if len(roots) > most else ""
-    return ", ".join(map(str, roots[:most])) + more
+def _roots_of(found: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the roots of a run.json; None for those of an earlier version. Raises TypeError for damage."""
+    roots = found.get("roots", None if "roots" in found["fixed"] else {})
+    if isinstance(roots, dict) and all(isinstance(name, str) for name in roots.values()):
+        return roots
+    if roots is None:
+        return None
+    raise TypeError("roots are no roots")

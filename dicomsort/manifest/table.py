@@ -37,6 +37,8 @@ class Manifest:
     ends or a byte order mark, is written again as it was. All of them raise TargetError if the folder cannot
     be written, UsageError if another run is busy there or the folder was filled with another model or other
     settings that change results.
+
+    is_compact: whether each file is known to have one row. changes: how often rows were added or changed.
     """
 
     def __init__(
@@ -46,17 +48,25 @@ class Manifest:
         self._answers, self._told = tuple(answers), told
         self._columns = columns(answers, *told)
         self._path = os.path.join(folder, MANIFEST)
+        self.is_compact, self.changes = False, 0
         self._mend()
         self._file = self._for_appending()
 
     @classmethod
     @contextmanager
     def open(
-        cls, folder: str, answers: Sequence[str], model: str, run: RunFacts | None, told: Told = _NOTHING
+        cls,
+        folder: str,
+        answers: Sequence[str],
+        model: str,
+        run: RunFacts | None,
+        told: Told = _NOTHING,
+        begins: bool = True,
     ) -> Iterator["Manifest"]:
         """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
 
-        answers: see `columns`. model: the column of that name.
+        answers: see `columns`. model: the column of that name. begins: whether the run begins at once; else
+        it is only checked that it may.
         """
         with ExitStack() as stack:
             try:
@@ -64,7 +74,7 @@ class Manifest:
                 stack.callback(_close, locks.take(folder))
                 run_file = RunFile(folder)
                 if run is not None:
-                    run_file.add(run)
+                    run_file.add(run) if begins else run_file.check(run)
                 manifest = cls(folder, answers, model, told, run_file)
                 stack.callback(lambda: _close(manifest._file))
                 manifest._begin()
@@ -150,7 +160,7 @@ class Manifest:
 
         Raises UsageError if the columns differ, TargetError.
         """
-        self.run_file.settled = False
+        self._will_change()
         try:
             mend_line_ends(path)
             cut_torn_line(path)
@@ -164,8 +174,12 @@ class Manifest:
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
 
+    def _will_change(self) -> None:
+        self.run_file.settled = self.is_compact = False
+        self.changes += 1
+
     def _append(self, lines: Iterable[Iterable[str]]) -> None:
-        self.run_file.settled = False
+        self._will_change()
         try:
             csv.writer(self._file, lineterminator="\n").writerows(lines)
             self._file.flush()
@@ -182,10 +196,11 @@ class Manifest:
         retry_failed: bool = False,
         is_there: IsThere = lambda _: True,
         earlier: History | None = None,
+        look: history.Look = lambda _: None,
     ) -> History:
         """Collect what need not be done again; see `history.held`."""
         self.compact()
-        return history.held(self._path, retry_failed, is_there, earlier)
+        return history.held(self._path, retry_failed, is_there, earlier, look, is_compact=True)
 
     def compact(
         self,
@@ -196,9 +211,13 @@ class Manifest:
 
         `replace_row` may change a record on the way. Raises TargetError if there is no space for the copy.
         """
+        if replace_row is None and self.is_compact:
+            return
         last = history.last_rows(self._path)
         if replace_row is None and last.all():
+            self.is_compact = True
             return
+        self.changes += 1
         try:
             with replacing(self._path) as file:
                 writer = csv.writer(file, lineterminator="\n")
@@ -208,6 +227,7 @@ class Manifest:
                         writer.writerow((replace_row(record) if replace_row else record).values())
                 before_rename()
             self._reopen()
+            self.is_compact = True
         except DAMAGE as error:
             raise history.damaged(self._path) from error
         except OSError as error:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -58,25 +58,16 @@ def _twice(names: Sequence[str]) -> str:
     return next((name for name in names if counts[name.casefold()] > 1), "")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSet:
-    """Predictors on the same devices; the first decides where a file goes, the others answer beside it.
+class _Facts:
+    """What is known of models before any of them is loaded into an engine."""
 
-    evidence: what the first one's label rests on, one of `evidence.SOURCES`; the others see pixels alone.
-    """
-
-    predictors: tuple[Predictor, ...]
-    evidence: str = HEADER
-
-    @property
-    def first(self) -> Predictor:
-        """The one that decides."""
-        return self.predictors[0]
+    __slots__ = ()
+    evidence: str
 
     @property
     def bundles(self) -> tuple[Bundle, ...]:
-        """The models."""
-        return tuple(predictor.bundle for predictor in self.predictors)
+        """The models; the first decides where a file goes."""
+        raise NotImplementedError
 
     @property
     def tag(self) -> str:
@@ -96,7 +87,7 @@ class ModelSet:
     @property
     def rejects(self) -> bool:
         """Whether the first model tells what is unlike its training data; that of others does not count."""
-        return self.first.bundle.reject is not None
+        return self.bundles[0].reject is not None
 
     @property
     def compass(self) -> Compass | None:
@@ -106,12 +97,33 @@ class ModelSet:
     @property
     def rests_on(self) -> str:
         """What labels rest on: `header` only if it is asked for and the first model has rules for it."""
-        return self.evidence if self.first.bundle.evidence is not None else PIXELS
+        return self.evidence if self.bundles[0].evidence is not None else PIXELS
 
     @property
     def canvases(self) -> tuple[Preprocessing, ...]:
         """What the models want to see, each once; the first model's stands first."""
         return tuple(dict.fromkeys(bundle.preprocessing for bundle in self.bundles))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet(_Facts):
+    """Predictors on the same devices; the first decides where a file goes, the others answer beside it.
+
+    evidence: what the first one's label rests on, one of `evidence.SOURCES`; the others see pixels alone.
+    """
+
+    predictors: tuple[Predictor, ...]
+    evidence: str = HEADER
+
+    @property
+    def first(self) -> Predictor:
+        """The one that decides."""
+        return self.predictors[0]
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The models."""
+        return tuple(predictor.bundle for predictor in self.predictors)
 
     @property
     def concurrency(self) -> int:
@@ -150,6 +162,44 @@ class ModelSet:
         images = {canvas: np.stack(each) for canvas, each in zip(self.canvases, drawn, strict=True)}
         with spent.busy("network", time.monotonic):
             return outputs_of(self.predictors, lambda each: each.logits(images[each.bundle.preprocessing]))
+
+
+class Models(_Facts):
+    """Models that are loaded once the first file needs them, which none may.
+
+    bundles, evidence: see `ModelSet`. load: makes a predictor of each; called once at most.
+    """
+
+    __slots__ = ("_bundles", "_load", "_ready", "evidence")
+
+    def __init__(
+        self, bundles: Sequence[Bundle], load: Callable[[], Sequence[Predictor]], evidence: str = HEADER
+    ) -> None:
+        self._bundles, self._load, self.evidence = tuple(bundles), load, evidence
+        self._ready: ModelSet | None = None
+
+    @classmethod
+    def loaded(cls, predictors: Sequence[Predictor], evidence: str = HEADER) -> "Models":
+        """Return models that are loaded already."""
+        models = cls([each.bundle for each in predictors], lambda: predictors, evidence)
+        models.ready()
+        return models
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The models."""
+        return self._bundles
+
+    @property
+    def are_loaded(self) -> bool:
+        """Whether they have been loaded."""
+        return self._ready is not None
+
+    def ready(self) -> ModelSet:
+        """Return them loaded. Raises UsageError or ModelError if that fails."""
+        if self._ready is None:
+            self._ready = ModelSet(tuple(self._load()), self.evidence)
+        return self._ready
 
 
 def _joined(first: Decision, *others: Decision) -> Decision:

@@ -56,7 +56,7 @@ class Run:
     @property
     def roots(self) -> list[str]:
         """The folders whose files were sorted, as the system knows them."""
-        roots = self.fixed.get("roots")
+        roots = self.last.get("roots", self.fixed.get("roots"))
         return [unescape(root) for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
 
 

@@ -21,8 +21,9 @@ from dicomsort.model import bundle as bundles
 from dicomsort.outcome import COPIES, Failure, Placement, Status
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.place import is_untouched
+from dicomsort.sorting.roots import known as known_roots
 from dicomsort.system.atomic import replacing
-from dicomsort.system.escaping import escape, unescape
+from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
 COLUMNS = ["file", "label", "patient", "source", "model_label", "model_confidence", "seen_in"]
@@ -84,7 +85,7 @@ def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = 
     done = Exported()
     images = _images(out, decided, pool, done)
     known = _known(trained)
-    split, roots = _split(decided), _roots_of(out)
+    split, roots = _split(decided), known_roots(RunFile(out))
     with_corrections = [image for image in images if image.sha256 in known]
     new = [image for image in images if image.sha256 not in known]
     done.images, done.known = len(new), len(with_corrections)
@@ -148,11 +149,6 @@ def _split(rows: Sequence[ManifestRow]) -> Mapping[str, str]:
         if bundle.tag == tag:
             return bundle.split
     return {}
-
-
-def _roots_of(out: str) -> list[walk.Root]:
-    roots = [unescape(root) for root in RunFile(out).fixed.get("roots", [])]
-    return walk.roots_of(roots) if roots else []
 
 
 def _source(path: str, roots: Sequence[walk.Root]) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from dicomsort.inputs import names
@@ -11,18 +11,22 @@ from dicomsort.outcome import FileStamp, Reason, SourceFile, Status
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.summary import SortSummary
 
+_TOLD_EVERY = 1000
+
 
 class Admission:
     """Counts files; passes on what the manifest does not hold yet, or holds with another size, time or etag.
 
     opens: whether archives that were not opened are done again. listed: whether a list tells what to sort,
     which may name an archive and, before or after it, files in it; these are done and counted once.
+    on_done: called now and then while files are passed over that are done, if it is set.
     """
 
     def __init__(
         self, history: History, tally: SortSummary, opens: bool = False, listed: bool = False
     ) -> None:
         self._history, self._tally, self._opens = history, tally, opens
+        self.on_done: Callable[[], None] | None = None
         self._once = _Once() if listed else None
 
     def __call__(self, found: Iterable[SourceFile], inside: bool = False) -> Iterator[SourceFile]:
@@ -33,19 +37,20 @@ class Admission:
         if self._once and self._once.has_come(file.path):
             return None
         stamp = (file.stamp or stamp_now(file.path)) if self._history else None
-        status = self._history.status(file.path, stamp) if stamp else None
-        if stamp is None or status is None:
+        known = self._history.known(file.path, stamp) if stamp else None
+        if stamp is None or known is None:
             return self._counted(file, inside)
-        hint = self._history.hint(file.path, stamp)
-        if (self._opens and hint is Reason.ARCHIVE) or self._has_undone(file.path, stamp):
+        if (self._opens and known.hint is Reason.ARCHIVE) or (
+            known.is_read_archive and self._has_undone(file.path, stamp)
+        ):
             return self._counted(file, inside)
-        if self._once and self._once.is_counted(file.path, status, hint):
+        if self._once and self._once.is_counted(file.path, known.status, known.hint):
             return None
         self._tally.found += 1
         self._tally.inside += inside
-        self._tally.already_done += 1
-        self._tally.statuses[status] += 1
-        self._tally.note(hint)
+        self._tally.count_done(known.status, known.hint)
+        if self.on_done is not None and self._tally.already_done % _TOLD_EVERY == 0:
+            self.on_done()
         return None
 
     def _counted(self, file: SourceFile, inside: bool) -> SourceFile:
@@ -60,8 +65,6 @@ class Admission:
         Where a folder has the name that the archive has in front of its members, it is not known which rows
         are those of members.
         """
-        if not self._history.is_read_archive(path, stamp):
-            return False
         members = self._history.members(path, stamp)
         if members.undone or os.path.isdir(f"{path}!"):
             return True
@@ -70,9 +73,7 @@ class Admission:
             statuses, hints = self._once.left_in(path, statuses, hints)
         self._tally.found += statuses.total()
         self._tally.inside += statuses.total()
-        self._tally.already_done += statuses.total()
-        self._tally.statuses += statuses
-        self._tally.hints += hints
+        self._tally.count_all_done(statuses, hints)
         return False
 
 

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from dicomsort.inputs import walk
 from dicomsort.manifest import reading
@@ -10,11 +12,13 @@ from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import Placement
 from dicomsort.sorting import by_hand, shards
 from dicomsort.sorting.by_hand import Recognized
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import stands
 from dicomsort.sorting.reviewing import Places, choices
+from dicomsort.sorting.summary import Radiographs, count_radiograph
 
 
 class Seen:
@@ -30,8 +34,8 @@ class Seen:
 
     def __call__(self, record: Record) -> bool:
         """Return whether it is there; True if nothing was placed, and nothing is to be."""
-        if self._placing and record.is_told_only:
-            return False
+        if not record["action"]:
+            return not (self._placing and record.is_told_only)
         if not record.is_placed or record.key in self.elsewhere:
             return True
         placement = record.placement
@@ -40,22 +44,62 @@ class Seen:
         return there
 
 
-def held(
-    manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool, placing: bool
-) -> tuple[History, Recognized]:
+class Before:
+    """Gives the rows of files placed before; a task of a cluster has to look into the merged manifest too."""
+
+    def __init__(self, history: History, out: str, task: str) -> None:
+        self._out, self._histories, self._complete = out, [history], not task
+
+    def __call__(self, path: str, placed: Placement) -> Record | None:
+        """Return the row that tells of what was placed of a file, or None."""
+        if not self._complete:
+            merged = shards.earlier(self._out, retry_failed=False, is_there=lambda _: True)
+            self._histories, self._complete = [*self._histories[:1], *([merged] if merged else [])], True
+        rows = (history.row(path) for history in self._histories)
+        return next((row for row in rows if row and row.destination == placed.destination), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a manifest holds when a run begins. radiographs: of its rows, see `summary.census`.
+
+    by_hand: what somebody had moved within the output. changes: of the manifest then.
+    """
+
+    history: History
+    radiographs: Radiographs
+    by_hand: Recognized
+    changes: int
+
+    def is_all_of(self, manifest: Manifest) -> bool:
+        """Return whether no row has been added or changed since."""
+        return manifest.changes == self.changes
+
+
+def held(manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool, placing: bool) -> Held:
     """Return what need not be done again, and what somebody had moved by hand.
 
     These moves are in the manifest and in decisions.csv then. placing: see `Seen`. Raises TargetError.
     """
     seen = Seen(out, placing)
-    history = manifest.history(retry_failed, seen)
+    found = held_by_shard(manifest, seen, retry_failed)
     if not seen.missing:
-        return history, Recognized()
-    found = by_hand.recognize(manifest, out, decisions)
-    return (manifest.history(retry_failed, seen) if found.moved else history), found
+        return found
+    by_hand_ = by_hand.recognize(manifest, out, decisions)
+    again = held_by_shard(manifest, seen, retry_failed) if by_hand_.moved else found
+    return replace(again, by_hand=by_hand_)
 
 
-def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool, placing: bool) -> History | None:
+def held_by_shard(manifest: Manifest, seen: Seen, retry_failed: bool, earlier: History | None = None) -> Held:
+    """Return what need not be done again; earlier: by a merged manifest, see `earlier`."""
+    radiographs: Radiographs = {}
+    history = manifest.history(retry_failed, seen, earlier, partial(count_radiograph, found=radiographs))
+    return Held(history, radiographs, Recognized(), manifest.changes)
+
+
+def earlier(
+    out: str, layout: str, roots: Sequence[walk.Root], retry_failed: bool, placing: bool
+) -> History | None:
     """Return what the merged manifest holds, for one of those who share it and leave it as it is.
 
     What somebody has moved by hand need not be done again; the next run that has the manifest for itself
@@ -65,7 +109,7 @@ def earlier(out: str, layout: str, roots: Sequence[str], retry_failed: bool, pla
     history = shards.earlier(out, retry_failed, seen)
     if not seen.missing:
         return history
-    path, places = os.path.join(out, MANIFEST), Places(out, Layout(layout), walk.roots_of(roots))
+    path, places = os.path.join(out, MANIFEST), Places(out, Layout(layout), roots)
     labels = choices(reading.answers_in(path), Decisions(out))
     moved = by_hand.find(places, labels).moved
     seen.elsewhere = frozenset(one.record.key for one in moved)

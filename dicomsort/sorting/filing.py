@@ -2,13 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.rows import Row, counts_as, status_when_placed
+from dicomsort.manifest.rows import Record, Row, counts_as, status_when_placed
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.batching import Predicted
@@ -18,6 +18,7 @@ from dicomsort.outcome import (
     Action,
     Failure,
     FileStamp,
+    Placement,
     ReadImage,
     Reason,
     Reviewed,
@@ -32,6 +33,8 @@ from dicomsort.system.timing import StageTimer
 _THREADS = 4
 _WINDOW = 128
 
+Earlier = Callable[[str, Placement], Record | None]
+
 Decided = Predicted[SourceFile, Decision]
 """A file, how it was read, and what the model decides; None for a failure."""
 
@@ -41,6 +44,7 @@ class FilingSettings:
     """Where files go, and how.
 
     out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
+    may_meet: whether files of two roots could have one relative path, see `roots.may_meet`.
     """
 
     out: str
@@ -48,6 +52,7 @@ class FilingSettings:
     placing: PlacementSettings
     dry_run: bool
     anatomy: Anatomy = field(default_factory=dict)
+    may_meet: bool = False
 
 
 def file_all(
@@ -56,12 +61,14 @@ def file_all(
     manifest: Manifest,
     decisions: Decisions,
     spent: StageTimer,
+    earlier: Earlier = lambda _path, _placed: None,
 ) -> Generator[Row, None, None]:
     """Place each file in a thread; rows come in the order of the decisions, at most 128 behind.
 
-    decisions: what persons decided before, which counts more than what the model says now.
+    decisions: what persons decided before, which counts more than what the model says now. earlier: gives the
+    row that tells of what was placed of a file before.
     """
-    placer = _Placer(settings, _destinations(manifest, settings), decisions, spent)
+    placer = _Placer(settings, _destinations(manifest, settings), decisions, spent, earlier)
     waiting: deque[Future[Row]] = deque()
     with _threads() as threads, closing(decided):
         for one in decided:
@@ -98,8 +105,9 @@ class _Placer:
         destinations: Destinations,
         decisions: Decisions,
         spent: StageTimer,
+        earlier: Earlier,
     ) -> None:
-        self._settings, self._out = settings, settings.out
+        self._settings, self._out, self._earlier = settings, settings.out, earlier
         self._destinations, self._decisions, self._spent = destinations, decisions, spent
         self._layout = Layout(settings.layout)
 
@@ -111,8 +119,23 @@ class _Placer:
 
     def row(self, decided: Decided) -> Row:
         """Do with one file what was decided."""
+        found, reading, decision = decided
         with self._spent.busy("place"):
-            return self._row(*decided)
+            kept = self._kept(found)
+            if kept is None:
+                return self._row(found, reading, decision)
+            return replace(self._row(replace(found, previous=None), reading, decision), kept=kept)
+
+    def _kept(self, found: SourceFile) -> Record | None:
+        """Return the row to keep of what was moved from here before, if its bytes are nowhere else by now."""
+        before = found.previous
+        if before is None or before.action != Action.MOVE:
+            return None
+        _withdraw(found, self._out)
+        if not os.path.lexists(os.path.join(self._out, before.destination)):
+            return None
+        record = self._earlier(found.path, before)
+        return record and record.renamed()
 
     def _row(self, found: SourceFile, reading: ReadImage | Failure, decision: Decision | None) -> Row:
         stamp = found.stamp or reading.stamp or stamp_now(found.path)
@@ -186,7 +209,8 @@ class _Placer:
 
 
 def _destinations(manifest: Manifest, settings: FilingSettings) -> Destinations:
-    needed, folds = not Layout(settings.layout).follows_sources, folds_case(settings.out, LOCK)
+    apart = Layout(settings.layout).follows_sources and not settings.may_meet
+    needed, folds = not apart, folds_case(settings.out, LOCK)
     records = manifest.records() if needed or folds else iter(())
     return Destinations(needed, folds, (record.placement.destination for record in records if record.action))
 

@@ -10,22 +10,25 @@ from typing import Any
 
 from dicomsort.errors import ExitCode, InternalError, UsageError
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.history import last_rows
+from dicomsort.manifest.history import cells, last_rows
 from dicomsort.manifest.names import MANIFEST, RUN, incoming_of
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import (
     Radiographs,
+    Trouble,
     count_radiograph,
     hints_as_dict,
     labels_of,
+    note_trouble,
     radiographs_as_dict,
 )
 from dicomsort.system.escaping import escape
@@ -39,8 +42,10 @@ _PATIENCE = 30.0
 class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
-    labels, radiographs: those that are in the output, or would be. taken_back: decisions of persons that
-    could not be carried out.
+    new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
+    whether trouble that was there before counts for the exit code. labels, radiographs: those that are in the
+    output, or would be. taken_back: decisions of persons that could not be carried out. removed: sources that
+    are gone now.
     """
 
     rows: int = 0
@@ -51,15 +56,27 @@ class MergeResult:
     radiographs: Radiographs = field(default_factory=dict)
     hints: Counter[Reason] = field(default_factory=Counter)
     taken_back: int = 0
+    removed: Removed = field(default_factory=Removed)
+    new_troubles: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+    strict: bool = False
+
+    @property
+    def older_troubles(self) -> int:
+        """Files in trouble that were in the manifest before."""
+        return sum(self.statuses[status] for status in TROUBLE) - self.new_troubles
 
     @property
     def archives(self) -> int:
         """Files that hold others, and were not opened."""
         return self.hints[Reason.ARCHIVE]
 
-    def count(self, record: Record) -> None:
-        """Count a row."""
+    def count(self, record: Record, joined: frozenset[int]) -> None:
+        """Count a row. joined: hashes of the paths that were in trouble in the shards that are joined now."""
         self.rows += 1
+        if record.status in TROUBLE and hash(record.key) in joined:
+            self.new_troubles += 1
+            note_trouble(self.troubles, record.path, record.status, record.reasons)
         self.statuses[record.status] += 1
         if record.hint:
             self.hints[record.hint] += 1
@@ -72,17 +89,23 @@ class MergeResult:
             "parts": self.shards,
             "missing": self.missing,
             "statuses": {status.value: self.statuses[status] for status in Status},
+            "older_troubles": self.older_troubles,
+            "troubles": [trouble.as_dict() for trouble in self.troubles],
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
             **hints_as_dict(self.hints),
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "exit_code": int(self.exit_code),
         }
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a shard is missing, a file in trouble or a decision taken back."""
-        failed = self.missing or self.taken_back or any(self.statuses[status] for status in TROUBLE)
+        """DONE, or SOME_FAILED if a shard is missing, a decision taken back, or a file newly in trouble.
+
+        With `strict`, any file in trouble counts.
+        """
+        failed = self.missing or self.taken_back or self.new_troubles or (self.strict and self.older_troubles)
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
@@ -97,9 +120,10 @@ def merge(
     """
     out = os.path.abspath(out)
     names = shards.waiting(out)
+    troubled: set[int] = set()
     with _opened(out, names) as manifest:
         for name in names:
-            _join(manifest, out, name)
+            troubled |= _join(manifest, out, name)
             step()
         manifest.compact()
         merged = MergeResult(shards=len(names), missing=_missing(manifest, out, names))
@@ -108,9 +132,11 @@ def merge(
             shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
+        merged.removed = removal.end_of_latest(manifest, out)
         shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
+        joined = frozenset(troubled)
         for record in manifest.records():
-            merged.count(record)
+            merged.count(record, joined)
         merged.labels = labels_of(merged.radiographs)
         _check(out)
     return merged
@@ -128,15 +154,19 @@ def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
     return Manifest.open_like(first, out, shards.agreed_on(out))
 
 
-def _join(manifest: Manifest, out: str, name: str) -> None:
-    """Append the rows of a shard; those that stand there already count once in the end."""
+def _join(manifest: Manifest, out: str, name: str) -> set[int]:
+    """Append the rows of a shard; those that stand there already count once in the end.
+
+    Returns the hashes of the paths that are in trouble there.
+    """
     folder = shards.folder_of(out, name)
     with shards.take(out, name, _PATIENCE):
         if os.path.exists(os.path.join(folder, MANIFEST)):
             manifest.append_manifest(os.path.join(folder, MANIFEST))
-            for run in RunFile(folder).runs:
-                if run not in manifest.run_file.runs:
-                    manifest.run_file.begin(run)
+            manifest.run_file.join(RunFile(folder))
+            rows = cells(os.path.join(folder, MANIFEST), "path", "status")
+            return {hash(path) for path, status in rows if status in TROUBLE}
+    return set()
 
 
 def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
@@ -153,7 +183,8 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return
-    if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
+    may_meet = roots.may_meet(roots.known(manifest.run_file))
+    if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
     try:
         placing = PlacementSettings(Action(facts["action"]), facts["verify"], facts["relative"])

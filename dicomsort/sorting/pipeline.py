@@ -6,14 +6,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from dicomsort import __version__
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
@@ -29,16 +28,17 @@ from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS, incoming_of
-from dicomsort.manifest.rows import Row
-from dicomsort.manifest.run_file import RunFacts
+from dicomsort.manifest.rows import Record, Row
+from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
-from dicomsort.model.model_set import ModelSet, columns_of
-from dicomsort.outcome import Action, SourceFile
-from dicomsort.sorting import already_done, shards
+from dicomsort.model.model_set import Models, ModelSet, columns_of
+from dicomsort.outcome import Action, SourceFile, Status
+from dicomsort.sorting import already_done, removal, roots, shards
 from dicomsort.sorting.admission import Admission
+from dicomsort.sorting.already_done import Held
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -48,15 +48,12 @@ from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
+from dicomsort.sorting.versions import installed
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
-_PACKAGES = (
-    *("imagecodecs", "numpy", "pillow", "pydicom", "openvino", "torch"),
-    *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
-)
 _READ_AHEAD = 128
 
 
@@ -112,50 +109,119 @@ def sort(
     Raises NothingFoundError, TargetError, UsageError or InternalError; whatever ends it, every row that was
     written stands, and the same call goes on from there.
     """
+    return sort_by(settings, Models.loaded((predictor, *further), settings.evidence), watch, files)
+
+
+def sort_by(
+    settings: SortSettings, models: Models, watch: Watch | None = None, files: Files | None = None
+) -> SortSummary:
+    """Sort as `sort` does, by models that are loaded once a file needs them: not where all is done already.
+
+    Raises ModelError too.
+    """
     started = time.monotonic()
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    panel = ModelSet((predictor, *further), settings.evidence)
-    batch_size = settings.batch_size or panel.batch_size
-    with (
-        _output(settings, out, panel, tally) as (manifest, history, decisions),
-        _supplied(settings, out, files, _admission(settings, manifest, history, tally), spent) as supply,
-    ):
-        readings = _read(supply, settings, panel.canvases, batch_size, spent, files.remotes.stop)
-        decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
-        decided = ask_all(readings, decide, panel.concurrency, batch_size)
-        filing = FilingSettings(out, settings.layout, settings.placing, settings.dry_run, panel.anatomy)
-        rows = file_all(decided, filing, manifest, decisions, spent)
-        copies = settings.placing.action is Action.COPY and not settings.dry_run
-        ahead = files.find() if files.repeats else None
-        with Journal(manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
-            for row in supply.rows.in_order(rows, attrgetter("path")):
-                journal.write(row)
-                supply.ended(row.path)
-                forecast.look_at(row)
-                tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
-                _count(row, tally, watch)
-        _end(manifest, settings, tally)
+    with _output(settings, out, models, tally) as (manifest, held, decisions), closing(files.remotes):
+        admit = _admission(settings, manifest, held.history, tally)
+        todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
+        if models.are_loaded or todo is not None or not manifest.run_file.runs:
+            asked = _begin(settings, out, manifest, models)
+            with _supplied(settings, out, files, todo or iter(()), admit) as supply:
+                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch).sort(
+                    asked, supply
+                )
+        _end(manifest, settings, tally, held)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
         manifest.run_file.add_time(tally.took)
     return tally
 
 
+def _after_done(
+    admit: Admission, found: Iterator[SourceFile], files: Files, tally: SortSummary, watch: Watch | None
+) -> Iterator[SourceFile] | None:
+    """Go on to the first file that is still to be done; return it with what follows, or None."""
+    todo = admit(found)
+    admit.on_done = partial(watch, tally) if watch is not None else None
+    try:
+        first = next(todo, None)
+    except BaseException:
+        files.remotes.stop()
+        raise
+    finally:
+        admit.on_done = None
+    return None if first is None else chain([first], todo)
+
+
+def _begin(settings: SortSettings, out: str, manifest: Manifest, models: Models) -> ModelSet:
+    """Load the models, and write down that a run begins. Raises UsageError where it may not, ModelError."""
+    asked = models.ready()
+    run = _run_facts(settings, models, asked)
+    if settings.shard is not None or settings.task:
+        shards.agree(out, run)
+    manifest.run_file.add(run)
+    return asked
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run, while it goes on."""
+
+    settings: SortSettings
+    files: Files
+    manifest: Manifest
+    history: History
+    decisions: Decisions
+    tally: SortSummary
+    spent: StageTimer
+    watch: Watch | None
+
+    def sort(self, panel: ModelSet, supply: Supply) -> None:
+        """Read, ask, place and record: a row for every file of a supply."""
+        settings, out, spent = self.settings, os.path.abspath(self.settings.out), self.spent
+        batch_size = settings.batch_size or panel.batch_size
+        readings = _read(supply, settings, panel.canvases, batch_size, spent, self.files.remotes.stop)
+        decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
+        decided = ask_all(readings, decide, panel.concurrency, batch_size)
+        filing = FilingSettings(
+            out, settings.layout, settings.placing, settings.dry_run, panel.anatomy,
+            roots.may_meet(roots.known(self.manifest.run_file)),
+        )  # fmt: skip
+        before = already_done.Before(self.history, out, settings.task)
+        rows = file_all(decided, filing, self.manifest, self.decisions, spent, before)
+        copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
+        ahead = self.files.find() if self.files.repeats else None
+        with Journal(self.manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
+            for row in supply.rows.in_order(rows, attrgetter("path")):
+                journal.write(row)
+                supply.ended(row.path)
+                forecast.look_at(row)
+                self._count(row, forecast)
+                removal.note_copied(settings.placing.action, row.action, row.path, self.tally.removed)
+
+    def _count(self, row: Row, forecast: Forecast) -> None:
+        tally = self.tally
+        tally.count(row)
+        tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
+        if self.watch is not None:
+            self.watch(tally)
+
+
 def archive_of(settings: SortSettings) -> Archive:
     """Return the files that a run is to sort. Raises as `check` does."""
-    roots, out = check(settings), os.path.abspath(settings.out)
-    remotes = Remotes(roots, _remote(settings, roots))
+    given, out = check(settings), os.path.abspath(settings.out)
+    remotes = Remotes(given, _remote(settings, given))
     remotes.open()
     if settings.from_list is None:
         remotes.begin()
-    return Archive(roots, out, settings.follow_links, settings.from_list, settings.shard, remotes)
+    return Archive(given, out, settings.follow_links, settings.from_list, settings.shard, remotes)
 
 
-def _remote(settings: SortSettings, roots: Sequence[walk.Root]) -> RemoteSettings:
+def _remote(settings: SortSettings, given: Sequence[walk.Root]) -> RemoteSettings:
     """Return how stores are asked; what a PACS says of an instance may save fetching it."""
-    if not any(names.is_pacs(root.path) for root in roots):
+    if not any(names.is_pacs(root.path) for root in given):
         return settings.remote
     from dicomsort.dicom.queried import exclusion  # noqa: PLC0415  (loads pydicom)
 
@@ -163,19 +229,19 @@ def _remote(settings: SortSettings, roots: Sequence[walk.Root]) -> RemoteSetting
     return replace(settings.remote, excludes=excludes)
 
 
-def to_do(settings: SortSettings, files: Files, tally: SortSummary) -> Iterator[SourceFile]:
-    """Yield what the merged manifest does not hold yet; count everything."""
-    before = _earlier(settings, os.path.abspath(settings.out)) or History("")
-    return Admission(before, tally, listed=settings.from_list is not None)(files.find())
+def to_do(settings: SortSettings, files: Files, tally: SortSummary, history: History) -> Iterator[SourceFile]:
+    """Yield what the merged manifest, `earlier_of`, does not hold yet; count everything."""
+    return Admission(history, tally, listed=settings.from_list is not None)(files.find())
+
+
+def earlier_of(settings: SortSettings) -> History:
+    """Return what the merged manifest holds already."""
+    return _earlier(settings, os.path.abspath(settings.out)) or History("")
 
 
 @contextmanager
 def _supplied(
-    settings: SortSettings,
-    out: str,
-    files: Files,
-    admit: Admission,
-    spent: StageTimer,
+    settings: SortSettings, out: str, files: Files, todo: Iterator[SourceFile], admit: Admission
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
     folder = incoming_of(out)
@@ -184,62 +250,58 @@ def _supplied(
     incoming, remotes = Incoming(os.path.join(folder, uuid.uuid4().hex)), files.remotes
     fetching = Fetching(remotes.store_for, incoming, remotes.connections) if remotes else None
     supplying = SupplySettings(settings.archives, settings.copies)
-    todo = admit(spent.making("walk", files.find()))
     supply = Supply(todo, partial(admit, inside=True), supplying, incoming, fetching)
     try:
         yield supply
     finally:
         supply.close()
-        remotes.close()
 
 
 @contextmanager
 def _output(
-    settings: SortSettings, out: str, panel: ModelSet, tally: SortSummary
-) -> Iterator[tuple[Manifest, History, Decisions]]:
+    settings: SortSettings, out: str, models: Models, tally: SortSummary
+) -> Iterator[tuple[Manifest, Held, Decisions]]:
     """Lock the output and open its manifest for a run.
 
     Yields it, what need not be done again, and what persons decided.
     """
-    run, answers = _run_facts(settings, panel), columns_of(panel.bundles)
-    told = Told(panel.rejects, panel.compass is not None)
+    run, answers = _run_facts(settings, models), columns_of(models.bundles)
+    told = Told(models.rejects, models.compass is not None)
     with (
-        _journal_folder(settings, out, run) as folder,
-        Manifest.open(folder, answers, panel.tag, run, told) as manifest,
+        _journal_folder(settings, out) as folder,
+        Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
     ):
         decisions = Decisions(out)
         if settings.shard or settings.task:
             before = _earlier(settings, out) if settings.shard else None
-            history = manifest.history(settings.retry_failed, already_done.Seen(out, settings.copies), before)
+            seen = already_done.Seen(out, settings.copies)
+            held = already_done.held_by_shard(manifest, seen, settings.retry_failed, before)
         else:
             tally.taken_back = len(finish(manifest, out, decisions).refused)
-            history, found = already_done.held(
-                manifest, out, decisions, settings.retry_failed, settings.copies
-            )
-            tally.by_hand, tally.astray = len(found.moved), dict(found.astray)
-        yield manifest, history, decisions
+            held = already_done.held(manifest, out, decisions, settings.retry_failed, settings.copies)
+            tally.by_hand, tally.astray = len(held.by_hand.moved), dict(held.by_hand.astray)
+        yield manifest, held, decisions
 
 
 def _earlier(settings: SortSettings, out: str) -> History | None:
-    return already_done.earlier(out, settings.layout, settings.roots, settings.retry_failed, settings.copies)
+    every = roots.grown(RunFile(out), settings.roots)
+    return already_done.earlier(out, settings.layout, every, settings.retry_failed, settings.copies)
 
 
 @contextmanager
-def _journal_folder(settings: SortSettings, out: str, run: RunFacts) -> Iterator[str]:
+def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
     """Yield the folder of the manifest that this run writes: the output's, or that of its shard."""
     if settings.shard is not None:
         with shards.sharing(out, settings.shard) as folder:
-            shards.agree(out, run)
             yield folder
     elif settings.task:
-        shards.agree(out, run)
         yield shards.folder_of(out, settings.task)
     else:
         shards.check_merged(out)
         yield out
 
 
-def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None:
+def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: Held) -> None:
     """Make the manifest whole: every file once, duplicates judged, unless that is for all shards together."""
     manifest.compact()
     if settings.shard or settings.task:
@@ -249,20 +311,35 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary) -> None
         ending = SettleSettings(
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
-        settle(manifest, ending, tally.move)
-    tally.radiographs = census(manifest.records())
+        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
+    if tally.found and not (settings.shard or settings.task):
+        placing = settings.placing
+        tally.removed.add(
+            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
+        )
+    tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
-        check_found(tally, settings.roots)
+        check_found(tally, settings)
+
+
+def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
+    """Note that a file has another status now; what was there before this run is none of its files."""
+    stamp = record.stamp
+    is_old = stamp is not None and history.status(record.path, stamp) is not None
+    tally.move(record.status, after, is_old)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
     """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
     if not all(settings.roots) or not settings.out:
         raise UsageError("an empty name was given for a folder")
-    roots, out = walk.roots_of(settings.roots), os.path.realpath(settings.out)
-    for root in (root for root in roots if not names.is_remote(root.path)):
+    out = os.path.realpath(settings.out)
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
+    given = walk.roots_of(settings.roots, roots.known(RunFile(out)))
+    for root in (root for root in given if not names.is_remote(root.path)):
         real = os.path.realpath(root.path)
         if not os.path.lexists(root.path):
             raise UsageError(f"there is no '{escape(root.path)}'")
@@ -272,19 +349,18 @@ def check(settings: SortSettings) -> list[walk.Root]:
             )
     if settings.from_list is not None:
         check_list(settings.from_list)
+    removal.check(settings.placing.action, settings.follow_links)
     Layout(settings.layout)
     check_source(settings.evidence)
-    _check_output(settings, roots, out)
-    return roots
+    _check_output(settings, given, out)
+    return given
 
 
-def _check_output(settings: SortSettings, roots: Sequence[walk.Root], out: str) -> None:
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
+def _check_output(settings: SortSettings, given: Sequence[walk.Root], out: str) -> None:
     held = set(os.listdir(out)) if os.path.isdir(out) else set()
     if settings.restart and held:
         _refuse_to_restart(settings.out)
-    inside = any(walk.lies_under(out, os.path.realpath(root.path)) for root in roots)
+    inside = any(walk.lies_under(out, os.path.realpath(root.path)) for root in given)
     if inside and settings.from_list is None and {RUN, SHARDS}.isdisjoint(held) and not held <= set(OWN):
         raise UsageError(  # they would be passed over
             f"--out '{escape(settings.out)}' lies in what is sorted and holds other files: "
@@ -301,24 +377,25 @@ def _refuse_to_restart(out: str) -> None:
     raise UsageError(f"--restart: '{escape(out)}' is not empty; choose another, or empty it")
 
 
-def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
-    predictor, head = panel.first, panel.first.bundle.head
+def _run_facts(settings: SortSettings, models: Models, loaded: ModelSet | None = None) -> RunFacts:
+    """Return what the run is; without its engine and its device as long as the models are not loaded."""
+    head = models.bundles[0].head
     threshold = head.review_below if settings.review_below is None else settings.review_below
+    engine, device = _engine_facts(settings, loaded) if loaded else ({}, {})
     return RunFacts(
+        roots=roots.as_json(roots.grown(RunFile(os.path.abspath(settings.out)), settings.roots)),
         fixed={
-            "model": panel.tag,
-            "model_sha256": panel.digest,
+            "model": models.tag,
+            "model_sha256": models.digest,
             "review_below": threshold,
             "layout": settings.layout,
             "keep_duplicates": settings.keep_duplicates,
-            "engine": predictor.engine,
-            "precision": predictor.precision,
-            "evidence": panel.rests_on,
+            **engine,
+            "evidence": models.rests_on,
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
             "pictures": settings.read.pictures,
             "archives": settings.archives,
-            "roots": [escape(walk.whole(root)) for root in settings.roots],
         },
         facts={
             "action": settings.placing.action.value,
@@ -327,23 +404,23 @@ def _run_facts(settings: SortSettings, panel: ModelSet) -> RunFacts:
             "dry_run": settings.dry_run,
             "follow_links": settings.follow_links,
             "from_list": settings.from_list and escape(settings.from_list),
-            "anatomy": as_json(panel.anatomy),
-            "device": predictor.name,
-            "batch_size": settings.batch_size or panel.batch_size,
+            "roots": sorted(escape(walk.whole(root)) for root in settings.roots),
+            "anatomy": as_json(models.anatomy),
+            **device,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
-            "versions": _versions(),
+            "versions": installed(),
         },
     )
 
 
-def _versions() -> dict[str, str]:
-    """Name the versions of what can change a result, as far as it is installed."""
-    versions = {"dicomsort": __version__}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+def _engine_facts(settings: SortSettings, loaded: ModelSet) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what runs the models: what must stay the same in one output, and the rest."""
+    fixed = {"engine": loaded.first.engine, "precision": loaded.first.precision}
+    return fixed, {
+        "device": loaded.first.name,
+        "batch_size": settings.batch_size or loaded.batch_size,
+    }
 
 
 def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
@@ -372,25 +449,16 @@ def _read(
             yield found, reading
 
 
-def _count(row: Row, tally: SortSummary, watch: Watch | None) -> None:
-    tally.statuses[row.status] += 1
-    tally.note(*row.reasons)
-    tally.honored += row.reviewed is not None
-    if row.label:
-        tally.labels[row.label] += 1
-    if watch is not None:
-        watch(tally)
-
-
 def check_ended(tally: SortSummary) -> None:
     """Raise InternalError unless every file found ended exactly once."""
     if tally.ended != tally.found:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: SortSummary, roots: Sequence[str]) -> None:
-    """Raise NothingFoundError if there is no file at all."""
-    if tally.found == 0 and any(map(names.is_remote, roots)):
+def check_found(tally: SortSummary, settings: SortSettings) -> None:
+    """Raise NothingFoundError if there is no file at all, unless because all have been moved."""
+    if tally.found or removal.has_moved(settings.placing.action, settings.out):
+        return
+    if any(map(names.is_remote, settings.roots)):
         raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
-    if tally.found == 0:
-        raise NothingFoundError("no file found under the given folders")
+    raise NothingFoundError("no file found under the given folders")

@@ -18,11 +18,12 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
+from dicomsort.sorting import roots
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import is_it, is_untouched, move
+from dicomsort.sorting.place import is_it, is_untouched
+from dicomsort.sorting.rearranging import move
 from dicomsort.system import durable
-from dicomsort.system.escaping import unescape
 
 _DECIDABLE = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED)
 GROUP = 1000
@@ -53,7 +54,7 @@ _DONE_AGAIN = (Refused.CHANGED, Refused.GONE)
 class Places:
     """Where the files of an output belong, and what its labels mean.
 
-    roots: of the runs that filled it, see `walk.roots_of`. anatomy: see `model.anatomy`.
+    roots: of the runs that filled it, see `roots.known`. anatomy: see `model.anatomy`.
     """
 
     out: str
@@ -64,9 +65,8 @@ class Places:
     @classmethod
     def of(cls, out: str, run_file: RunFile) -> "Places":
         """Return the places of an output folder, by its run.json."""
-        roots = [unescape(root) for root in run_file.fixed.get("roots", [])]
         layout = Layout(run_file.fixed.get("layout", DEFAULT))
-        return cls(out, layout, walk.roots_of(roots) if roots else [], run_file.anatomy)
+        return cls(out, layout, roots.known(run_file), run_file.anatomy)
 
     def destination(self, record: Record, reviewed: Reviewed | None) -> str:
         """Return where a file belongs by a person's decision or, without one, by the model's.

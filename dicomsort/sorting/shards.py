@@ -92,18 +92,22 @@ def agree(out: str, run: RunFacts) -> None:
 
     Raises UsageError with advice if this run's differ.
     """
-    agreed = RunFile(out)
-    if not agreed.runs:
-        _write_once(folder_of(out), run)
-        agreed = RunFile(folder_of(out))
+    RunFile(out).check(run)
+    _write_once(folder_of(out), run)
+    agreed = RunFile(folder_of(out))
     agreed.check(run)
+    was, now = (str(facts.get("roots", "")) for facts in (agreed.last_run, run.facts))
+    if was != now:
+        raise UsageError(
+            f"the shards of '{escape(out)}' do not sort the same folders: give each of them the same ones"
+        )
 
 
 def agreed_on(out: str) -> RunFacts:
     """Return what the shards of an output were made with. Raises UsageError if that is lost."""
     for agreed in (RunFile(out), RunFile(folder_of(out))):
         if agreed.runs:
-            return RunFacts(agreed.fixed, agreed.last_run)
+            return RunFacts(agreed.fixed, agreed.last_run, agreed.roots or {})
     raise UsageError(f"'{escape(folder_of(out))}' has lost its {RUN}; do its shards again")
 
 

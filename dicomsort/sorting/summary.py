@@ -6,13 +6,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.rows import Record, status_when_placed
+from dicomsort.manifest.rows import Record, Row, join_reasons, status_when_placed
 from dicomsort.outcome import HINTS, TROUBLE, Reason, Status
+from dicomsort.sorting.removal import Removed
+from dicomsort.system.escaping import escape
 
 PLANNED_REVIEW = "planned_review"
 """Where a radiograph counts that a dry run has planned for review."""
 PLACES = (Status.SORTED.value, Status.REVIEW.value, Status.PLANNED.value, PLANNED_REVIEW)
 """Where radiographs of a label are, or would be: their folder or review."""
+
+MOST_NAMED = 10
+"""So many files in trouble are named at the end of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A file that ended in trouble: its (escaped) path, status, and why."""
+
+    path: str
+    status: Status
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        return {"path": self.path, "status": self.status.value, "reason": self.reason}
+
+
+def note_trouble(troubles: list[Trouble], path: str, status: Status, reasons: Iterable[str]) -> None:
+    """Remember a file in trouble, if it is one of the first. path: as the system knows it."""
+    if len(troubles) < MOST_NAMED:
+        troubles.append(Trouble(escape(path), status, join_reasons(reasons)))
+
 
 Radiographs = dict[str, Counter[str]]
 """How many radiographs of each label are in each of PLACES."""
@@ -22,20 +47,25 @@ Radiographs = dict[str, Counter[str]]
 class SortSummary:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
-    total: files, once all are counted. missing_bytes: how much more space the copies will probably need than
-    there is. inside: how many of the files found are members of archives. hints: what may hold radiographs
-    and was not read, see `outcome.HINTS`, and folders without any file. shards, shards_done: where a run is
-    divided among nodes. labels, radiographs: in the end those of the whole output. spent: processor seconds
-    by stage, and by the clock `network`, of all its lanes, and `wait`, without a file that had been read.
-    by_hand: files that somebody had moved within the output, which is taken for a decision. astray: those in
-    folders that are no classes, by folder. taken_back: decisions of persons that could not be carried out.
-    honored: files that went where a person had said.
+    before: the statuses of these alone. troubles: the first files of this run that ended in trouble. strict:
+    whether trouble of earlier runs counts for the exit code. total: files, once all are counted.
+    missing_bytes: how much more space the copies will probably need than there is. inside: how many of the
+    files found are members of archives. hints: what may hold radiographs and was not read, see
+    `outcome.HINTS`, and folders without any file. shards, shards_done: where a run is divided among nodes.
+    labels, radiographs: in the end those of the whole output. spent: processor seconds by stage, and by the
+    clock `network`, of all its lanes, and `wait`, without a file that had been read. by_hand: files that
+    somebody had moved within the output, which is taken for a decision. astray: those in folders that are no
+    classes, by folder. taken_back: decisions of persons that could not be carried out. honored: files that
+    went where a person had said. removed: sources that are gone, or would be.
     """
 
     found: int = 0
     inside: int = 0
     already_done: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
+    before: Counter[Status] = field(default_factory=Counter)
+    troubles: list[Trouble] = field(default_factory=list)
+    strict: bool = False
     labels: Counter[str] = field(default_factory=Counter)
     radiographs: Radiographs = field(default_factory=dict)
     total: int | None = None
@@ -45,6 +75,7 @@ class SortSummary:
     astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
     honored: int = 0
+    removed: Removed = field(default_factory=Removed)
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
@@ -60,9 +91,50 @@ class SortSummary:
         return None if files is None else files + self.inside
 
     @property
+    def new(self) -> Counter[Status]:
+        """How the files of this run ended."""
+        return self.statuses - self.before
+
+    @property
+    def new_troubles(self) -> int:
+        """Files of this run that ended in trouble."""
+        return sum(self.new[status] for status in TROUBLE)
+
+    @property
+    def older_troubles(self) -> int:
+        """Files that ended in trouble in earlier runs, and were not tried again."""
+        return sum(self.before[status] for status in TROUBLE)
+
+    @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if any file found ended in trouble, now or before."""
-        return ExitCode.SOME_FAILED if any(self.statuses[status] for status in TROUBLE) else ExitCode.DONE
+        """DONE, or SOME_FAILED if a file of this run ended in trouble; with `strict`, any file found."""
+        counted = self.statuses if self.strict else self.new
+        return ExitCode.SOME_FAILED if any(counted[status] for status in TROUBLE) else ExitCode.DONE
+
+    def count(self, row: Row) -> None:
+        """Count a file of this run."""
+        self.statuses[row.status] += 1
+        self.note(*row.reasons)
+        self.honored += row.reviewed is not None
+        if row.label:
+            self.labels[row.label] += 1
+        if row.status in TROUBLE:
+            note_trouble(self.troubles, row.path, row.status, row.reasons)
+
+    def count_done(self, status: Status, hint: Reason) -> None:
+        """Count a file that was done before."""
+        self.already_done += 1
+        self.statuses[status] += 1
+        self.before[status] += 1
+        if hint:
+            self.note(hint)
+
+    def count_all_done(self, statuses: Counter[Status], hints: Counter[Reason]) -> None:
+        """Count many files that were done before."""
+        self.already_done += statuses.total()
+        self.statuses += statuses
+        self.before += statuses
+        self.hints += hints
 
     @property
     def archives(self) -> int:
@@ -88,11 +160,12 @@ class SortSummary:
             "spent": self.spent,
         }
 
-    def move(self, before: Status, after: Status) -> None:
-        """Note that a file that was counted has another status now."""
+    def move(self, before: Status, after: Status, is_old: bool = False) -> None:
+        """Note that a file that was counted has another status now. is_old: whether it was done before."""
         if before is not after and self.statuses[before]:
-            self.statuses[before] -= 1
-            self.statuses[after] += 1
+            for counted in (self.statuses, self.before) if is_old else (self.statuses,):
+                counted[before] -= 1
+                counted[after] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tally as JSON values."""
@@ -101,12 +174,16 @@ class SortSummary:
             "in_archives": self.inside,
             "already_done": self.already_done,
             "statuses": {status.value: self.statuses[status] for status in Status},
+            "new_statuses": {status.value: self.new[status] for status in Status},
+            "older_troubles": self.older_troubles,
+            "troubles": [trouble.as_dict() for trouble in self.troubles],
             "labels": dict(sorted(self.labels.items())),
             "radiographs": radiographs_as_dict(self.radiographs),
             **hints_as_dict(self.hints),
             "moved_by_hand": self.by_hand,
             "moved_elsewhere": self.astray,
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "seconds": round(self.seconds, 3),
             "spent": self.spent,
             "exit_code": int(self.exit_code),
@@ -146,6 +223,8 @@ def census(records: Iterable[Record]) -> Radiographs:
 
 def count_radiograph(record: Record, found: Radiographs) -> None:
     """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label."""
+    if not record["label"] and not record["reviewed_label"]:
+        return
     label, place = record.final_label, place_of(record)
     if label and place:
         found.setdefault(label, Counter())[place] += 1

@@ -38,14 +38,19 @@ class StageTimer:
         self, stage: str, items: Iterable[Item], clock: Callable[[], float] = time.thread_time
     ) -> Iterator[Item]:
         """Pass items on, and add what making them takes: processor time, or another clock's."""
-        source = iter(items)
-        while True:
-            started = clock()
-            item = next(source, self)
-            self.add(stage, clock() - started)
-            if item is self:
-                return
-            yield item  # type: ignore[misc]
+        spent, source = 0.0, iter(items)
+        try:
+            while True:
+                started = clock()
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+                finally:
+                    spent += clock() - started
+                yield item
+        finally:
+            self.add(stage, spent)
 
     def as_dict(self) -> dict[str, float]:
         """Return the seconds as JSON values."""

@@ -239,7 +239,7 @@ def test_a_single_image_of_a_folder_is_told_without_a_crash(
     draw(tmp_path / "spine" / "a.png", 200)
     ran = inside(capfd, "eval", tmp_path, "--model", small_model, "--bootstrap", "20", "--workers", "1")
     assert ran.code == 0, ran.err
-    assert re.search(r"abdominal +0 +- +- +- +-", ran.err)
+    assert re.search(r"abdominal +0 +- +- +- +-", ran.out)
     assert "s of the network alone" in ran.err
     assert max(map(len, ran.err.splitlines())) <= 121
 

@@ -281,7 +281,7 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(
 
 def test_sort_refuses_what_the_command_refuses(inbox: Path, tmp_path: Path, model: Model) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"action": "move"}, "action='move' is unknown: use none, copy, symlink, hardlink, reflink"),
+        ({"action": "shift"}, "action='shift' is unknown: use none, copy, move, symlink, hardlink, reflink"),
         ({"review_below": 1.5}, "review_below=1.5 must lie between 0 and 1"),
         ({"workers": 0}, "workers=0 must lie between 1"),
         ({"shard": "1/2", "restart": True}, "restart does not go with shard"),

@@ -41,7 +41,9 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the console be that of a terminal of 80 columns."""
-    monkeypatch.setattr(console, "console", lambda: Console(stderr=True, soft_wrap=True, width=80))
+    monkeypatch.setattr(
+        console, "console", lambda results=False: Console(stderr=not results, soft_wrap=True, width=80)
+    )
 
 
 def middle(inbox: Path, tmp_path: Path, bundle: Bundle) -> float:
@@ -55,9 +57,9 @@ def classify(capfd: Capture, inbox: Path, out: Path, model: Path, *more: str | P
     return inside(capfd, "classify", inbox, "--out", out, "--model", model, "--device", "cpu", *more)
 
 
-def table_of(err: str) -> dict[str, list[str]]:
+def table_of(out: str) -> dict[str, list[str]]:
     """The table of labels: the cells of each row by its first."""
-    table = err.partition("radiographs in the output by label\n")[2]
+    table = out.partition("radiographs in the output by label\n")[2]
     lines = table.partition("dicomsort:")[0].splitlines()
     found = [line.split() for line in lines if line.strip() and "─" not in line]
     return {cells[0]: cells[1:] for cells in found}
@@ -72,8 +74,8 @@ def test_the_table_tells_sorted_and_review_apart(
     )
     capfd.readouterr()
     endings.report_summary(done, str(out))
-    err = capfd.readouterr().err
-    told = table_of(err)
+    printed, err = capfd.readouterr()
+    told = table_of(printed)
     assert told.pop("label") == ["sorted", "review", "files"]
     held = rows(out).values()
     for label, counts in told.items():
@@ -98,13 +100,13 @@ def test_long_labels_go_on_in_the_next_line_of_a_narrow_terminal(
     label = "radiographs_of_the_" + "very_" * 12 + "long_class"
     done = SortSummary(found=3, radiographs={label: Counter(planned=2, planned_review=12345)})
     endings.report_summary(done, "out")
-    err = capfd.readouterr().err
-    table = err.partition("by label\n")[2].partition("dicomsort:")[0].splitlines()
+    printed = capfd.readouterr().out
+    table = printed.partition("by label\n")[2].splitlines()
     assert max(map(len, table)) <= 80
-    assert "…" not in err
+    assert "…" not in printed
     assert "".join(line.split()[0] for line in table if "_" in line) == label
-    assert "12345" in err
-    assert "12347" in err
+    assert "12345" in printed
+    assert "12347" in printed
 
 
 def test_models_are_compared_in_blocks_where_a_table_would_be_cut(
@@ -118,17 +120,17 @@ def test_models_are_compared_in_blocks_where_a_table_would_be_cut(
     compared = (Comparison("one", figures, {}), Comparison("two", figures, by))
     results = Results((), {"group": compared}, (), "test", EvalSettings())
     _tell(results, None)
-    assert "comparison for 'group', differences to one" in capfd.readouterr().err
+    assert "comparison for 'group', differences to one" in capfd.readouterr().out
     narrow(monkeypatch)
     _tell(results, None)
-    err = capfd.readouterr().err
-    assert "comparison" not in err
-    assert "…" not in err
-    assert max(map(len, err.splitlines())) <= 80
-    assert "two for 'group', differences to one" in err
+    printed = capfd.readouterr().out
+    assert "comparison" not in printed
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "two for 'group', differences to one" in printed
     accuracy = figures.overall["accuracy"]
     row = f"accuracy {accuracy.value:.3f} {accuracy.low:.3f} to {accuracy.high:.3f} +0.010 (-0.020 to +0.030)"
-    assert row in re.sub(" +", " ", err)
+    assert row in re.sub(" +", " ", printed)
 
 
 def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
@@ -140,8 +142,8 @@ def test_a_plan_tells_class_and_review_apart_and_how_it_is_carried_out(
     assert sum(each["planned"] for each in places) == sum(each["planned_review"] for each in places) == 4
     capfd.readouterr()
     endings.report_summary(done, str(out))
-    err = capfd.readouterr().err
-    assert "planned for its class planned for review files" in re.sub(" +", " ", err)
+    printed, err = capfd.readouterr()
+    assert "planned for its class planned for review files" in re.sub(" +", " ", printed)
     assert err.endswith(
         f"to go on: dicomsort report '{out}'\ndicomsort: and if that is right: dicomsort apply '{out}'\n"
     )
@@ -151,9 +153,9 @@ def test_without_anything_to_look_at_only_the_report_is_named(capfd: Capture) ->
     done = SortSummary(found=1)
     done.statuses[Status.NOT_DICOM] = 1
     endings.report_summary(done, "out")
-    err = capfd.readouterr().err
+    printed, err = capfd.readouterr()
     assert err.endswith("dicomsort: all at a glance: dicomsort report out\n")
-    assert "radiographs" not in err
+    assert "radiographs" not in printed + err
 
 
 def test_progress_knows_how_many_files_there_are(inbox: Path, tmp_path: Path, small_bundle: Bundle) -> None:
@@ -177,7 +179,7 @@ def test_a_merge_tells_the_same(inbox: Path, tmp_path: Path, small_bundle: Bundl
         shard = settings(inbox, out, review_below=threshold, shard=Shard(number, 2))
         sort(shard, FixedPredictor(small_bundle))
     ran = inside(capfd, "merge", out)
-    assert table_of(ran.err)["label"] == ["sorted", "review", "files"]
+    assert table_of(ran.out)["label"] == ["sorted", "review", "files"]
     assert ran.err.endswith(f"all at a glance: dicomsort report {out}\n")
     told = inside(capfd, "merge", out, "--json").json
     assert told["radiographs"] == whole.as_dict()["radiographs"]

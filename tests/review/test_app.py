@@ -129,11 +129,11 @@ def raw(browser: Browser, request: str | bytes) -> bytes:
     """Send bytes as they are, and return the answer until the server ends or waits for more."""
     with socket.create_connection(("127.0.0.1", browser.port), timeout=10) as connection:
         connection.sendall(request.encode() if isinstance(request, str) else request)
-        connection.settimeout(0.3)
         answer = b""
         try:
             while part := connection.recv(65536):
                 answer += part
+                connection.settimeout(0.3)
         except TimeoutError:
             pass
         return answer

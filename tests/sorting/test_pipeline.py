@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,13 @@ def test_a_manifest_that_points_outside_the_output_is_refused(
     assert victim.exists()
 
 
-def test_other_roots_need_another_output(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+def test_a_folder_of_what_was_sorted_holds_nothing_new(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
     sort(settings(inbox, tmp_path / "out"), predictor)
-    with pytest.raises(UsageError, match=rf"was made from {inbox}; for {inbox}/s0 use another --out"):
-        sort(settings(inbox / "s0", tmp_path / "out"), predictor)
+    again = sort(settings(inbox / "s0", tmp_path / "out"), predictor)
+    assert again.found == again.already_done > 0
+    assert again.new.total() == 0
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 7, 13])
@@ -338,7 +342,8 @@ def test_failed_files_are_done_again_on_demand(
     assert sort(settings(inbox, out), predictor).exit_code is ExitCode.SOME_FAILED
     monkeypatch.undo()
     again = sort(settings(inbox, out), predictor)
-    assert (again.already_done, again.exit_code) == (14, ExitCode.SOME_FAILED)
+    assert (again.already_done, again.exit_code, again.older_troubles) == (14, ExitCode.DONE, 1)
+    assert replace(again, strict=True).exit_code is ExitCode.SOME_FAILED
     last = sort(settings(inbox, out, retry_failed=True), predictor)
     assert (last.already_done, last.exit_code) == (13, ExitCode.DONE)
     check_places(inbox, out)

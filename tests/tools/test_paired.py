@@ -128,6 +128,6 @@ def test_the_predictor_of_this_build_is_found_and_answers() -> None:
     given = argparse.Namespace(model="router5", device="cpu", precision="float32", engine=None)
     with alone.predictor(given) as ready:
         assert ready.bundle.name == "router5"
-        found = alone.measure(ready, 0.01)
+        found = alone.measure(ready, 0.3)
     assert found["images_per_second"] > 0
     assert found["processor"] > 0
