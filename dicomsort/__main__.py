@@ -7,18 +7,38 @@ from dicomsort.system import streams
 
 
 def main() -> None:
-    """Run the command line, quiet about a Ctrl-C that comes while it is still being loaded."""
+    """Run the command line, quiet about a Ctrl-C that comes while it is still being loaded.
+
+    Another package of the same module may have replaced files of this one: that ends in a line.
+    """
     try:
         streams.prepare()
+        if _is_told(sys.argv[1:]):
+            streams.announce("loading ...")
         from dicomsort.cli.main import main as run  # noqa: PLC0415
 
+        streams.end_announcement()  # a command that takes its time shows a bar of its own
         run()
     except KeyboardInterrupt:
         sys.stderr.write("dicomsort: interrupted\n")
         sys.exit(130)
+    except ImportError:
+        from dicomsort.system import installed  # noqa: PLC0415
+
+        if (complaint := installed.complaint()) is None:
+            raise
+        sys.stderr.write(f"dicomsort: {complaint}\n")
+        sys.exit(2)
     finally:
+        streams.end_announcement()
         for late in (signal.SIGINT, signal.SIGTERM):  # all is done: the exit code stays what it is
             signal.signal(late, signal.SIG_IGN)
+
+
+def _is_told(words: list[str]) -> bool:
+    """Return whether a person may want to know what goes on: not with --quiet, nor where an answer comes."""
+    silent = {"-q", "--quiet", "--json", "-h", "--help", "--version"}
+    return len(words) > 1 and not silent.intersection(words)
 
 
 if __name__ == "__main__":

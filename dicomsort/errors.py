@@ -1,7 +1,7 @@
 """What ends a run, and the exit code each end has."""
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from importlib.util import find_spec
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dicomsort import __version__
 
+_LONGEST_WORD = 64
 _PYTORCH = "torch torchvision timm"
 _CLOUD = "'xray-dicomsort[cloud]'"
 _OPTIONAL = {
@@ -124,6 +125,21 @@ def is_installed(library: str) -> bool:
 def _listed(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is most like another; empty if none is much like it."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only slips of the hand need it)
+
+    by_lower = {name.lower(): name for name in known}
+    found = get_close_matches(word.lower()[:_LONGEST_WORD], by_lower, n=1, cutoff=0.7)
+    return by_lower[found[0]] if found else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message, `: did you mean router5?`; empty if there is no good guess."""
+    meant = nearest(word, known)
+    return f": did you mean {meant}?" if meant else ""
 
 
 def internal(error: Exception) -> str:

@@ -96,6 +96,8 @@ class Reason(StrEnum):
     CHANGED_COPY = "placed file has changed since, or cannot be removed"
     DESTINATION_TAKEN = "another file already has the destination's name"
     NOT_PLACED = "file could not be placed (see the output folder's permissions and name limits)"
+    SOURCE_TAKEN = "another file has come to where it was moved from"
+    NOT_BACK = "cannot be moved back (see permissions and free space there)"
     DIFFERENT = "copy differs from its source when read again (--verify)"
     OTHER_DEVICE = "hard links cannot cross file systems (use another --action)"
     TARGET_DONE = "output is full or cannot be written"
@@ -144,17 +146,18 @@ EXCLUDED, UNSURE = "excluded", "unsure"
 
 
 class Action(StrEnum):
-    """What is done with a sorted file; NONE leaves all files where they are."""
+    """What is done with a sorted file; NONE leaves all files where they are, MOVE removes them in the end."""
 
     NONE = "none"
     COPY = "copy"
+    MOVE = "move"
     SYMLINK = "symlink"
     HARDLINK = "hardlink"
     REFLINK = "reflink"
 
 
-COPIES = (Action.COPY, Action.REFLINK)
-"""Actions whose result has bytes of its own."""
+COPIES = (Action.COPY, Action.REFLINK, Action.MOVE)
+"""Actions whose result has bytes of its own, or will have them in the end."""
 
 
 class _Lean:

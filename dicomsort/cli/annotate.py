@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from dicomsort.cli import console, progress
+from dicomsort.cli import console
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import DECISION, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.export.kinds import ANNOTATIONS, Flaw, Kind
 from dicomsort.manifest.names import manifest_in
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.export.annotate import Annotated as Done
@@ -29,26 +29,49 @@ def annotate(
         typer.Option(
             "--as",
             help="instances: a corrected copy of each file that needs one; sr: a report of each study.",
+            rich_help_panel=OUTPUT,
         ),
     ],
     folder: Annotated[
-        str, typer.Option("--out", metavar="FOLDER", help="For what is written; nothing there is replaced.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="For what is written; nothing there is replaced.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="From which on a model is believed; a person always is.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="From which on a model is believed; a person always is.",
+            rich_help_panel=DECISION,
+        ),
     ] = 0.98,
     flaw: Annotated[
         list[Flaw] | None,
         typer.Option(
-            help="Of --as instances: correct only such tags; may be repeated.", show_default="all three"
+            help="Of --as instances: correct only such tags; may be repeated.",
+            show_default="all three",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     terms: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="More words for body parts: CSV term,code; see `dicomsort audit`."),
+        typer.Option(
+            metavar="FILE",
+            help="More words for body parts: CSV term,code; see `dicomsort audit`.",
+            rich_help_panel=DECISION,
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Say what would be written; write nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     workers: Workers = None,
     timeout: Timeout = 60.0,
@@ -60,7 +83,14 @@ def annotate(
     The sources are only read. The same command again does only what is missing; `dicomsort undo FOLDER`
     takes all of it away. Exit codes: 0 all done, 3 something could not be written, 5 FOLDER not writable or
     full.
+
+    For example:
+      dicomsort annotate sorted --as instances --out corrected --dry-run
+      dicomsort annotate sorted --as sr --out reports
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
+
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         warm_up()
         from dicomsort.export.annotate import AnnotateSettings  # noqa: PLC0415
@@ -109,6 +139,7 @@ def is_annotated(folder: str) -> bool:
 
 def undo(folder: str, verify: bool, quiet: bool) -> NoReturn:
     """Take away what this command has written, and end."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.export import journal  # noqa: PLC0415
 
     with progress.counting("removing", None, quiet) as count:

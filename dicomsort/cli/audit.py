@@ -9,6 +9,7 @@ import typer
 from dicomsort.audit.verdicts import FAILING, Check, Severity, Verdict
 from dicomsort.cli import console, progress, reporter
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import DECISION, OUTPUT, READING
 from dicomsort.errors import UsageError
 from dicomsort.system.worker_pool import pool_settings
 
@@ -28,20 +29,43 @@ def audit(
     out: Output,
     terms: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Further terms: a CSV with the columns term and code."),
+        typer.Option(
+            metavar="FILE",
+            help="Further terms: a CSV with the columns term and code.",
+            rich_help_panel=DECISION,
+        ),
     ] = None,
     descriptions: Annotated[
         bool,
-        typer.Option("--descriptions", help="Judge by study and series descriptions too; never written out."),
+        typer.Option(
+            "--descriptions",
+            help="Judge by study and series descriptions too; never written out.",
+            rich_help_panel=DECISION,
+        ),
     ] = False,
     manifest_only: Annotated[
-        bool, typer.Option("--manifest-only", help="Read no header again: by what the manifest holds.")
+        bool,
+        typer.Option(
+            "--manifest-only",
+            help="Read no header again: by what the manifest holds.",
+            rich_help_panel=READING,
+        ),
     ] = False,
     severity: Annotated[
-        Severity, typer.Option(help="The least severe findings that count for an image and a study.")
+        Severity,
+        typer.Option(
+            help="The least severe findings that count for an image and a study.", rich_help_panel=DECISION
+        ),
     ] = Severity.MEDIUM,
     min_confidence: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Confidence from which a tag is contradicted.")
+        float,
+        typer.Option(
+            min=0.5,
+            max=1.0,
+            help="Confidence from which a tag is contradicted.",
+            rich_help_panel=DECISION,
+            metavar="0.5..1",
+        ),
     ] = 0.9,
     fail_on: Annotated[
         list[str] | None,
@@ -49,13 +73,23 @@ def audit(
             metavar="VERDICT[=P]",
             help="End with 3 if an image contradicts (with confidence P), or is missing or unknown; "
             "may be repeated.",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Of --fail-on: only images that the audit before did not find so.")
+        bool,
+        typer.Option(
+            "--new",
+            help="Of --fail-on: only images that the audit before did not find so.",
+            rich_help_panel=DECISION,
+        ),
     ] = False,
-    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
-    pictures: Annotated[int, typer.Option(min=1, max=50, help="Pictures of each kind of conflict.")] = 6,
+    no_thumbnails: Annotated[
+        bool, typer.Option("--no-thumbnails", help="Show no pictures.", rich_help_panel=OUTPUT)
+    ] = False,
+    pictures: Annotated[
+        int, typer.Option(min=1, max=50, help="Pictures of each kind of conflict.", rich_help_panel=OUTPUT)
+    ] = 6,
     workers: Workers = None,
     timeout: Timeout = 60.0,
     json: Json = False,
@@ -66,6 +100,10 @@ def audit(
     Writes audit.csv (a row for each image), studies.csv (a row for each study) and audit.html into OUT, and
     changes nothing else. Exit codes: 0 written, 3 some headers could not be read or --fail-on is met, 5 not
     writable.
+
+    For example:
+      dicomsort audit sorted
+      dicomsort audit sorted --fail-on contradicts=0.99
     """
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.audit import write as writing  # noqa: PLC0415

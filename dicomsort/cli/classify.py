@@ -22,6 +22,7 @@ from dicomsort.model.model_set import Models
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
+from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
@@ -77,6 +78,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     files = pipeline.archive_of(settings)
     if cluster is not None and working_folder_is_gone():
         raise UsageError("--backend: the current folder has been removed, change to another one")
+    progress.loading.doing(f"loading {listed(how.names)}")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
     if cluster is None:
@@ -92,8 +94,11 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Fi
     with ExitStack() as stack, progress.sorting(how.quiet) as watch:
 
         def load() -> Sequence[Predictor]:
+            watch.doing(f"loading {listed(how.names)}")
             warm_up()
-            return stack.enter_context(_predictors(settings, bundles, how))
+            loaded = stack.enter_context(_predictors(settings, bundles, how))
+            watch.doing("reading the first files")
+            return loaded
 
         return pipeline.sort_by(settings, Models(bundles, load, settings.evidence), watch, files)
 

@@ -4,17 +4,14 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Literal
 
 from dicomsort.errors import TargetError
 from dicomsort.system import streams
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dicomsort.data.dataset import Unread
 
 
@@ -29,11 +26,13 @@ def close_log() -> None:
         handler.close()
 
 
-def console(results: bool = False) -> Console:
+def console(results: bool = False) -> "Console":
     """Return a console that takes names as they are: no markup, no emoji, no colors by guess.
 
     results: on stdout, where tables go; else on stderr, where progress and messages go.
     """
+    from rich.console import Console  # noqa: PLC0415  (nor does --help need it)
+
     width = None if (sys.stdout if results else sys.stderr).isatty() else 120
     return Console(
         stderr=not results, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width
@@ -55,6 +54,7 @@ def files(count: int) -> str:
 
 def info(message: str) -> None:
     """Print one line to stderr, and write it into the log file, if there is one."""
+    streams.end_announcement()
     print(f"dicomsort: {plain(message)}", file=sys.stderr, flush=True)  # noqa: T201
     log(message)
 
@@ -80,17 +80,31 @@ def no_stdout(error: OSError) -> TargetError:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    fixed: Sequence[int] = (),
+    head: bool = True,
 ) -> None:
     """Print a table to stdout; `right` are the indices of the columns that hold numbers.
 
-    Where the terminal is too narrow, the widest columns are, and their texts go on in the next line.
+    Where the terminal is too narrow, the widest columns are, and their texts go on in the next line; those
+    that are `fixed` keep their lines. head: whether the columns' names are shown.
     """
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_header=head
+    )
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if index in right else "left"
+        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index in fixed)
     for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+        drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
+    streams.end_announcement()
     try:
         console(results=True).print(drawn)
     except OSError as error:

@@ -7,6 +7,7 @@ import typer
 
 from dicomsort.cli import console, endings, progress
 from dicomsort.cli.options import By, FurtherLabels, Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def correct(
     by: By = None,
     label: FurtherLabels = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what would be refused.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            "-n",
+            help="Only tell what would be done, and what would be refused.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -42,6 +49,10 @@ def correct(
     A label is a class of the model, `excluded` (no radiograph, or not to be used) or `unsure` (stays in
     review). Each line is done whole or refused with its reason. Exit codes: 0 all done, 3 some lines were
     refused, 5 output not writable.
+
+    For example:
+      dicomsort correct sorted decisions.csv --dry-run
+      dicomsort correct sorted decisions.csv --by anna
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         from dicomsort.review import from_table  # noqa: PLC0415

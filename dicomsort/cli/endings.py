@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dicomsort.cli import console
+from dicomsort.cli import console, moving
 from dicomsort.outcome import Reason, Status
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
             f"{console.files(tally.by_hand)} had been moved by hand within the output: taken for decisions"
         )
     for folder, count in tally.astray.items():
-        one = "stays there, and its source was" if count == 1 else "stay there, and their sources were"
+        one = (
+            "stays there, and its source, where it still is, was"
+            if count == 1
+            else "stay there, and their sources, where they still are, were"
+        )
         console.info(
             f"{console.files(count)} had been moved to '{folder}', which is no class: {one} placed again"
         )
@@ -47,6 +51,7 @@ def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> 
         console.info(f"honored what people had decided on {console.files(tally.honored)}")
     if tally.taken_back:
         console.info(taken_back(tally.taken_back))
+    moving.tell(tally.removed, bool(tally.statuses[Status.PLANNED]))
     if shard is None:
         console.info(f"{tally.seconds:.1f} s; every file has its row in {out}/manifest.csv")
         _go_on(tally.statuses, out)
@@ -133,6 +138,7 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
         rows = [[status, str(count)] for status, count in sorted(merged.statuses.items())]
         console.table("files by status", ["status", "files"], rows, right=(1,))
         _radiographs(merged.radiographs)
+        moving.tell(merged.removed, bool(merged.statuses[Status.PLANNED]))
         console.info(
             f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv"
         )

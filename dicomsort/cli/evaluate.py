@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, options, progress, reporter
+from dicomsort.cli.completion import models
+from dicomsort.cli.shown import DECISION, FIGURES, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[str] | None,
     typer.Option(
-        "--model", help="A shipped model's name, or a bundle's folder; several are compared with the first.",
+        "--model",
+        help="A shipped model's name, or a bundle's folder; several are compared with the first.",
         show_default="router5",
+        rich_help_panel=DECISION,
+        metavar="MODEL",
+        autocompletion=models,
     ),
-]  # fmt: skip
+]
 
 
 _WIDE = 110
@@ -45,26 +51,46 @@ def evaluate(
     part: options.Part = "test",
     by: Annotated[
         list[str] | None,
-        typer.Option(help="A column, or header field, whose values have figures of their own."),
+        typer.Option(
+            help="A column, or header field, whose values have figures of their own.",
+            rich_help_panel=FIGURES,
+            metavar="COLUMN",
+        ),
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Column of what is resampled as one; none: single images.", show_default="patient, "
-                     "where there is such a column"),
+        typer.Option(
+            help="Column of what is resampled as one; none: single images.",
+            show_default="patient, where there is such a column",
+            rich_help_panel=FIGURES,
+            metavar="COLUMN",
+        ),
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="Resamples for the 95 % intervals.")
+        int,
+        typer.Option(min=0, max=1_000_000, help="Resamples for the 95 % intervals.", rich_help_panel=FIGURES),
     ] = 10_000,
     seed: options.Seed = 0,
     evidence: options.Evidence = "header",
     baseline: Annotated[
         bool | None,
-        typer.Option("--baseline/--no-baseline", help="Compare with the most common class and a regression.",
-                     show_default="with several models"),
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Compare with the most common class and a regression.",
+            show_default="with several models",
+            rich_help_panel=FIGURES,
+        ),
     ] = None,
     corrections: options.Corrections = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, metrics.json, predictions.csv and plots.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for report.html, metrics.json, predictions.csv and plots.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ] = None,
     batch_size: options.BatchSize = None,
     device: options.Devices = "auto",
@@ -73,10 +99,14 @@ def evaluate(
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure a model, or compare several, on labelled images.
 
     Exit codes: 0 all measured, 3 some files could not be read, 5 output not writable, 6 model unusable.
+
+    For example:
+      dicomsort eval labels.csv --target group --out figures
+      dicomsort eval labels.csv --target group --model router5 --model runs/mine
     """
     with options.exit_codes(), progress.loading(quiet or json):
         if out is not None:
@@ -109,7 +139,10 @@ def evaluate(
 
 def calibrate(
     model: Annotated[
-        str, typer.Argument(help="A bundle's folder; it is changed, but for --out.", metavar="MODEL")
+        str,
+        typer.Argument(
+            help="A bundle's folder; it is changed, but for --out.", metavar="MODEL", autocompletion=models
+        ),
     ],
     data: options.Data,
     target: options.Targets = None,
@@ -117,10 +150,24 @@ def calibrate(
     part: options.Part = "validation",
     corrections: options.Corrections = None,
     target_precision: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Share of right answers among those that nobody reviews.")
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="Share of right answers among those that nobody reviews.",
+            rich_help_panel=DECISION,
+            metavar="SHARE",
+        ),
     ] = 0.99,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of a calibrated copy; the model then stays as it is.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a calibrated copy; the model then stays as it is.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ] = None,
     batch_size: options.BatchSize = None,
     device: options.Devices = "auto",
@@ -129,10 +176,13 @@ def calibrate(
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Fit a model's confidence to labelled images that it was not trained on, and its threshold for review.
 
     Exit codes: 0 all done, 3 some files could not be read, 5 model or output not writable, 6 model unusable.
+
+    For example:
+      dicomsort calibrate runs/mine labels.csv --target group --out runs/sure
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()

@@ -6,6 +6,7 @@ import typer
 
 from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import DATA, DECISION, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.export.datasets.settings import (
     PARTS,
@@ -35,57 +36,101 @@ def register(app: typer.Typer) -> None:
 def export(
     out: Output,
     to: Annotated[
-        Target, typer.Option(help="parquet, imagefolder, webdataset, or croissant: an imagefolder described.")
+        Target,
+        typer.Option(
+            help="parquet, imagefolder, webdataset, or croissant: an imagefolder described.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     folder: Annotated[
-        str, typer.Option("--out", metavar="DATASET", help="A new folder for the data set.")
+        str,
+        typer.Option(
+            "--out", "-o", metavar="DATASET", help="A new folder for the data set.", rich_help_panel=OUTPUT
+        ),
     ],
     labels: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL,...", help="Only these; may be repeated.", show_default="all"),
+        typer.Option(
+            metavar="LABEL,...",
+            help="Only these; may be repeated.",
+            show_default="all",
+            rich_help_panel=DECISION,
+        ),
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(metavar="FILTER", help="Such as 'view = frontal and confidence > 0.99'."),
+        typer.Option(
+            metavar="FILTER", help="Such as 'view = frontal and confidence > 0.99'.", rich_help_panel=DECISION
+        ),
     ] = None,
     status: Annotated[
         list[Choosable] | None,
-        typer.Option(help="How files must have ended; may be repeated.", show_default="sorted"),
+        typer.Option(
+            help="How files must have ended; may be repeated.",
+            show_default="sorted",
+            rich_help_panel=DECISION,
+            metavar="STATUS",
+        ),
     ] = None,
     split: Annotated[
-        str, typer.Option(metavar="SHARES", help="Of train, validation and test; by patients.")
+        str,
+        typer.Option(
+            metavar="SHARES", help="Of train, validation and test; by patients.", rich_help_panel=DATA
+        ),
     ] = "0.8/0.1/0.1",
-    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.", rich_help_panel=DATA)] = 0,
     image: Annotated[
         Picture,
-        typer.Option(help="png8 as a person sees it, png16 with its gray values, or the DICOM file itself."),
+        typer.Option(
+            help="png8 as a person sees it, png16 with its gray values, or the DICOM file itself.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Picture.PNG8,
     size: Annotated[
-        int, typer.Option(min=0, max=_MOST_SIDE, metavar="PIXELS", help="Of the longer side; 0 for all.")
+        int,
+        typer.Option(
+            min=0,
+            max=_MOST_SIDE,
+            metavar="PIXELS",
+            help="Of the longer side; 0 for all.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = SIZE,
     shard_size: Annotated[
-        int, typer.Option(min=1, metavar="MB", help="From which on a shard is full.")
+        int, typer.Option(min=1, metavar="MB", help="From which on a shard is full.", rich_help_panel=OUTPUT)
     ] = SHARD_MB,
-    uids: Annotated[bool, typer.Option("--uids", help="Put UIDs into the table; they may identify.")] = False,
+    uids: Annotated[
+        bool,
+        typer.Option("--uids", help="Put UIDs into the table; they may identify.", rich_help_panel=OUTPUT),
+    ] = False,
     key: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="With the salt of the keys, made if it is not there.",
+            metavar="FILE",
+            help="With the salt of the keys, made if it is not there.",
             show_default="the output's own",
+            rich_help_panel=DATA,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count by part and label; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Count by part and label; write nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     workers: Workers = None,
     timeout: Timeout = 60.0,
     json: Json = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a data set of an output: pictures, labels and one table, patients never in two parts.
 
     The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
     4 no image is chosen, 5 DATASET not writable or full.
+
+    For example:
+      dicomsort export sorted --to imagefolder --out dataset
+      dicomsort export sorted --to parquet -o table --where 'confidence > 0.99'
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         if not folder:

@@ -20,7 +20,9 @@ from dicomsort.cli.options import (
     Workers,
     exit_codes,
 )
+from dicomsort.cli.shown import DATA, OUTPUT, SHEET
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -42,17 +44,33 @@ def register(app: typer.Typer) -> None:
 
 def preview(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The PNG file to write.", rich_help_panel=OUTPUT, metavar="FILE"),
+    ],
     target: Target = None,
     patient: Patient = None,
     augment: Annotated[
-        str, typer.Option(help="none, light, standard or strong, and changes to it: strong,flip=0,noise=0.5.")
+        str,
+        typer.Option(
+            help="none, light, standard or strong, and changes to it: strong,flip=0,noise=0.5.",
+            rich_help_panel=SHEET,
+            metavar="CHANGES",
+        ),
     ] = "standard",
     images: Annotated[
         int | None,
-        typer.Option(min=1, max=200, help="Images to show.", show_default="8, or one of each class"),
+        typer.Option(
+            min=1,
+            max=200,
+            help="Images to show.",
+            show_default="8, or one of each class",
+            rich_help_panel=SHEET,
+        ),
     ] = None,
-    copies: Annotated[int, typer.Option(min=0, max=31, help="Changed copies of each image.")] = 7,
+    copies: Annotated[
+        int, typer.Option(min=0, max=31, help="Changed copies of each image.", rich_help_panel=SHEET)
+    ] = 7,
     size: Size = 224,
     smooth: Smooth = "none",
     seed: Seed = 0,
@@ -63,6 +81,9 @@ def preview(
     """Show on one sheet what training makes of images: each original, and changed copies beside it.
 
     Exit codes: 0 written, 3 some of the images could not be read, 5 output not writable.
+
+    For example:
+      dicomsort preview labels.csv --target group --out sheet.png
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415
@@ -138,11 +159,22 @@ def stats(
     data: Data,
     target: Targets = None,
     patient: Patient = None,
-    source: Annotated[str | None, typer.Option(help="The CSV column that tells the sources.")] = None,
-    part: Annotated[str | None, typer.Option(help="The CSV column of train, validation and test.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The CSV column that tells the sources.", rich_help_panel=DATA, metavar="COLUMN"),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="The CSV column of train, validation and test.", rich_help_panel=DATA, metavar="COLUMN"
+        ),
+    ] = None,
     size: Size = 224,
     smooth: Smooth = "none",
-    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="JSON file to write.", rich_help_panel=OUTPUT, metavar="FILE"),
+    ] = None,
     workers: Workers = None,
     timeout: Timeout = 60.0,
     json: Json = False,
@@ -151,6 +183,9 @@ def stats(
     """Count what a data set holds: labels, patients, sizes, grays, duplicates, unreadable files.
 
     Exit codes: 0 done, 3 some files could not be read, 5 output not writable.
+
+    For example:
+      dicomsort stats labels.csv --target group --out stats.json
     """
     with exit_codes():
         from dicomsort.data import dataset  # noqa: PLC0415
@@ -191,7 +226,7 @@ def _report(found: "Stats") -> None:
         lost = [[reason, str(each.files), each.first[0]] for reason, each in found.unreadable.items()]
         console.table("not read", ["why", "files", "such as"], lost, right=(1,))
     gray = found.canvas
-    console.info(f"greys of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
+    console.info(f"grays of the canvas, from 0 to 1: mean {gray.mean:.4f}, deviation {gray.deviation:.4f}")
 
 
 def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
@@ -204,7 +239,7 @@ def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
     console.table(f"labels of {name}", columns, rows, right=range(1, len(columns)))
     console.info(
         f"{name}: the largest class has {target.ratio:.1f} times the files of the smallest; as mixed as "
-        f"{target.effective:.1f} equal classes; {target.unknown} files without a label"
+        f"{target.effective:.1f} equal classes; {counted(target.unknown, 'file')} without a label"
     )
 
 
@@ -214,14 +249,14 @@ def _tell_numbers(found: "Stats") -> None:
 
     rows = [row("rows", found.rows), row("columns", found.columns)]
     if found.patients is not None:
-        rows.append(row(f"files of each of {found.patients} patients", found.per_patient))
+        rows.append(row(f"files of each of {counted(found.patients, 'patient')}", found.per_patient))
     console.table(f"{found.read} of {found.files} files", ["", "least", "median", "most"], rows, (1, 2, 3))
     whole, inner = found.canvas, found.picture
     greys = [
         [name, f"{gray.mean:.4f}", f"{gray.deviation:.4f}"]
         for name, gray in (("whole canvas", whole), ("without padding", inner))
     ]
-    console.table("greys from 0 to 1", ["", "mean", "deviation"], greys, right=(1, 2))
+    console.table("grays from 0 to 1", ["", "mean", "deviation"], greys, right=(1, 2))
 
 
 def _tell_repeats(found: "Stats") -> None:
@@ -229,7 +264,8 @@ def _tell_repeats(found: "Stats") -> None:
     if not repeats.contents:
         return
     console.info(
-        f"{repeats.files} files share their content with another ({repeats.contents} contents); of these "
+        f"{repeats.files} files share their content with another "
+        f"({counted(repeats.contents, 'content')}); of these "
         f"{repeats.across} are of several patients and {repeats.conflicts} have different labels"
     )
     for one, other in repeats.conflict_examples or repeats.examples:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, pacs, progress
+from dicomsort.cli import console, pacs
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.inputs.names import is_pacs
 from dicomsort.inputs.store import RemoteSettings
@@ -32,7 +33,10 @@ class Level(StrEnum):
 
 WriteBack = Annotated[
     What | None,
-    typer.Option(help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort label`."),
+    typer.Option(
+        help="Of a PACS that is an Orthanc: label what was sorted; see `dicomsort label`.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -45,14 +49,24 @@ def label(
     out: Output,
     orthanc: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where the Orthanc is.", show_default="where the files came from"),
+        typer.Option(
+            metavar="URL",
+            help="Where the Orthanc is.",
+            show_default="where the files came from",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    level: Annotated[Level, typer.Option(help="What is labeled: each instance, or each study.")] = (
-        Level.INSTANCE
-    ),
-    undo: Annotated[bool, typer.Option("--undo", help="Take the labels away again.")] = False,
+    level: Annotated[
+        Level, typer.Option(help="What is labeled: each instance, or each study.", rich_help_panel=OUTPUT)
+    ] = (Level.INSTANCE),
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the labels away again.", rich_help_panel=OUTPUT)
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Say what would be done; change nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,6 +76,10 @@ def label(
     An Orthanc before 1.12 has no labels and gets metadata of the number 7310. The same command again does
     only what is missing or has changed.
     Exit codes: 0 all done, 3 something could not be labeled, 5 the Orthanc does not answer.
+
+    For example:
+      dicomsort label sorted
+      dicomsort label sorted --orthanc http://localhost:8042 --level study
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         done = run(out, orthanc, level, undo, dry_run, quiet or json)
@@ -90,6 +108,7 @@ def after(wanted: What | None, out: str, quiet: bool) -> ExitCode:
 
 def run(out: str, orthanc: str | None, level: Level, undo: bool, dry_run: bool, quiet: bool) -> "WrittenBack":
     """Label, or take labels away. Raises UsageError, TargetError."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.transfer import write_back as writing  # noqa: PLC0415
     from dicomsort.transfer.orthanc import Level as Marked  # noqa: PLC0415
     from dicomsort.transfer.orthanc import Orthanc  # noqa: PLC0415

@@ -17,6 +17,7 @@ import typer
 
 from dicomsort import __version__
 from dicomsort.cli import console
+from dicomsort.cli.shown import MESSAGES
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.names import is_remote, without_secrets
 from dicomsort.inputs.walk import lies_under
@@ -27,6 +28,7 @@ LogFile = Annotated[
     typer.Option(
         "--log-file",
         metavar="FILE",
+        rich_help_panel=MESSAGES,
         help="Write what is told there too, with times; earlier runs go to FILE.1 to FILE.9.",
     ),
 ]
@@ -48,7 +50,7 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
         raise TargetError(f"--log-file '{escape(file)}' cannot be written: {error.strerror}") from error
     console.LOG.handlers[:] = [handler]
     console.LOG.setLevel(logging.INFO)
-    console.LOG.info("dicomsort %s: %s", __version__, shlex.join(map(_told, sys.argv[1:])))
+    console.LOG.info("dicomsort %s (version %s)", shlex.join(map(_told, sys.argv[1:])), __version__)
 
 
 def _check(file: str, inputs: Iterable[str], out: str) -> None:

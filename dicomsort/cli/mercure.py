@@ -9,6 +9,7 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import Device, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Action
 from dicomsort.sorting.place import PlacementSettings
@@ -27,10 +28,25 @@ def register(app: typer.Typer) -> None:
 
 def mercure(
     in_dir: Annotated[
-        Path, typer.Option("--in", envvar="MERCURE_IN_DIR", help="Folder of the images and task.json.")
+        Path,
+        typer.Option(
+            "--in",
+            envvar="MERCURE_IN_DIR",
+            help="Folder of the images and task.json.",
+            rich_help_panel=INPUT,
+            metavar="FOLDER",
+        ),
     ],
     out_dir: Annotated[
-        Path, typer.Option("--out", envvar="MERCURE_OUT_DIR", help="Folder for images and result.json.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            envvar="MERCURE_OUT_DIR",
+            help="Folder for images and result.json.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ],
     workers: Workers = None,
     device: Device = "auto",
@@ -40,6 +56,9 @@ def mercure(
 
     Exit codes: 0 result.json is written, also if some images could not be read, 2 wrong settings, 4 no image,
     5 output not writable, 6 model unusable.
+
+    For example:
+      dicomsort mercure --in /tmp/data --out /tmp/output
     """
     with exit_codes():
         warm_up()

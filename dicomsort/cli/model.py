@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, options, progress
+from dicomsort.cli.command import Commands
+from dicomsort.cli.completion import models
+from dicomsort.cli.program import Group
+from dicomsort.cli.shown import DATA, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -18,20 +23,26 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="Work on a model's bundle.")
+    group = Commands(cls=Group, no_args_is_help=True, help="Change a bundle: `models` lists what there is.")
     group.callback()(_model)
-    group.command("export")(export)
-    group.command("evidence")(evidence)
-    group.command("anatomy")(anatomy)
+    group.command("export", short_help="Add the graph that runs without PyTorch.")(export)
+    group.command("evidence", short_help="Fit what headers may say of labels.")(evidence)
+    group.command("anatomy", short_help="Show or set the SNOMED CT regions of labels.")(anatomy)
     app.add_typer(group, name="model")
 
 
 def _model() -> None:
-    """Work on a model's bundle."""
+    """Change a model's bundle: add a graph, rules of evidence, or what its labels mean.
+
+    Which models there are, and how good: `dicomsort models`.
+    """
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A bundle's folder, which is added to.", metavar="BUNDLE")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A bundle's folder, which is added to.", metavar="BUNDLE", autocompletion=models),
+    ],
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -39,6 +50,9 @@ def export(
 
     The graph is tried against the network first; the model's answers and its name in manifests stay the same.
     Exit codes: 0 done, 5 bundle not writable, 6 model damaged, or not to be exported: it stays on torch.
+
+    For example:
+      dicomsort model export runs/mine
     """
     with options.exit_codes():
         check_installed("an export", "torch", "timm", "onnxscript", "openvino")
@@ -61,17 +75,27 @@ def export(
 
 def evidence(
     model: Annotated[
-        str, typer.Argument(help="A bundle's folder; it is changed, but for --out.", metavar="BUNDLE")
+        str,
+        typer.Argument(
+            help="A bundle's folder; it is changed, but for --out.", metavar="BUNDLE", autocompletion=models
+        ),
     ],
     data: options.Data,
     target: options.Target = None,
     patient: options.Patient = None,
     part: Annotated[
-        str, typer.Option(help="train, validation, test or all, by the model's split.")
+        options.AnyPart, typer.Option(help="Of the data, by the model's split.", rich_help_panel=DATA)
     ] = "train",
     corrections: options.Corrections = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of a copy with the rules; the model then stays as it is.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a copy with the rules; the model then stays as it is.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ] = None,
     workers: options.Workers = None,
     json: options.Json = False,
@@ -82,6 +106,9 @@ def evidence(
     Ages come from the headers of DICOM files, or from the columns age, modality and sop_class of the CSV. The
     network is not run. Exit codes: 0 done, 3 some files could not be read, 5 model or output not writable,
     6 model unusable.
+
+    For example:
+      dicomsort model evidence runs/mine labels.csv --target group
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
@@ -119,7 +146,10 @@ def evidence(
 
 
 def anatomy(
-    model: Annotated[str, typer.Argument(help="A bundle's folder, which is changed.", metavar="BUNDLE")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A bundle's folder, which is changed.", metavar="BUNDLE", autocompletion=models),
+    ],
     file: Annotated[
         Path | None,
         typer.Argument(help="CSV with the columns label,code,meaning,parent.", metavar="FILE"),
@@ -132,6 +162,10 @@ def anatomy(
     A label that FILE does not name keeps what it means; one with an empty code means no region from then on.
     The model's answers and its name in manifests stay the same. Exit codes: 0 done, 5 bundle not writable,
     6 model damaged.
+
+    For example:
+      dicomsort model anatomy router5
+      dicomsort model anatomy runs/mine regions.csv
     """
     with options.exit_codes():
         from dicomsort.model import anatomy as regions  # noqa: PLC0415
@@ -177,4 +211,4 @@ def _tell_rules(bundle: "Bundle", folder: Path) -> None:
     for rule in rules:
         against = [f"{label} {math.exp(-ratio):.0f}:1" for label, ratio in rule.log_ratios.items() if ratio]
         console.info(f"{rule.fact} against {', '.join(against)} ({rule.basis})")
-    console.info(f"wrote {folder} ({bundle.tag}), with {len(rules)} rules of evidence")
+    console.info(f"wrote {folder} ({bundle.tag}), with {counted(len(rules), 'rule')} of evidence")

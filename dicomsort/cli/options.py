@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from dicomsort.cli import console
+from dicomsort.cli.completion import check_device, devices, models
+from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, OUTPUT, READING
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import (
     DicomsortError,
@@ -19,54 +21,124 @@ from dicomsort.errors import (
 )
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import output_of
-from dicomsort.system.worker_pool import working_folder_is_gone
-
-if TYPE_CHECKING:
-    pass
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
 _NOWHERE = "the current folder has been removed: change to another one, or give absolute paths"
 
+AnyPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+AnyEngine = Literal["auto", "openvino", "torch"]
+AnyEvidence = Literal["header", "pixels"]
+AnyPart = Literal["train", "validation", "test", "all"]
+AnySmooth = Literal["none", "gaussian", "median"]
+"""The words that options take; the rooms below check them, too, and a test compares."""
+
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Reading processes.", show_default="number of processors")
+    int | None,
+    typer.Option(
+        min=1, help="Reading processes.", show_default="number of processors", rich_help_panel=MACHINE
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:n or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:n or mps.",
+        rich_help_panel=MACHINE,
+        metavar="DEVICE",
+        autocompletion=devices,
+        callback=check_device,
+    ),
+]
 Devices = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:n, cuda:0,cuda:1, cuda:all or mps.")
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda, cuda:n, cuda:0,cuda:1, cuda:all or mps.",
+        rich_help_panel=MACHINE,
+        metavar="DEVICES",
+        autocompletion=devices,
+        callback=check_device,
+    ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="Of the network: auto, float32, bfloat16 or float16; auto goes by the device.")
+    AnyPrecision,
+    typer.Option(
+        help="Of the network; auto goes by the device.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Engine = Annotated[
-    str, typer.Option(help="What runs the network: auto, openvino or torch; auto goes by the device.")
+    AnyEngine,
+    typer.Option(
+        help="What runs the network; auto goes by the device.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Evidence = Annotated[
-    str,
-    typer.Option(help="What labels rest on: header (pixels, and the header's age and apparatus) or pixels."),
+    AnyEvidence,
+    typer.Option(
+        help="What labels rest on: header (pixels, and the header's age and apparatus) or pixels.",
+        rich_help_panel=DECISION,
+    ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Images a batch.", show_default="what suits the device")
+    int | None,
+    typer.Option(
+        min=1, max=4096, help="Images a batch.", show_default="what suits the device", rich_help_panel=MACHINE
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=MESSAGES)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no table; errors only.", rich_help_panel=MESSAGES),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A shipped model's name, or a bundle's folder.",
+        rich_help_panel=DECISION,
+        metavar="MODEL",
+        autocompletion=models,
+    ),
+]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Samples per frame beyond which a file is unsupported.", rich_help_panel=READING
+    ),
+]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="End with 3 also for files in trouble since earlier runs.")
+    bool,
+    typer.Option(
+        "--strict", help="End with 3 also for files in trouble since earlier runs.", rich_help_panel=MESSAGES
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
-Model = Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Samples per frame beyond which a file is unsupported.")]
 SecondaryCapture = Annotated[
     bool,
     typer.Option(
         "--include-secondary-capture",
         help="Read captures (and objects of no SOP class) of modality OT or none.",
+        rich_help_panel=READING,
     ),
 ]
 Pictures = Annotated[
-    bool, typer.Option("--pictures", help="Read PNG, JPEG, WebP, TIFF and BMP files as radiographs too.")
+    bool,
+    typer.Option(
+        "--pictures",
+        help="Read PNG, JPEG, WebP, TIFF and BMP files as radiographs too.",
+        rich_help_panel=READING,
+    ),
 ]
 Connections = Annotated[
-    int, typer.Option(min=1, max=1000, help="Requests at a time to an object store, a web server or a PACS.")
+    int,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Requests at a time to an object store, a web server or a PACS.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Output = Annotated[
     str,
@@ -76,30 +148,61 @@ Output = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Who decides, for the manifest.", show_default="the user's login"),
+    typer.Option(
+        metavar="NAME",
+        help="Who decides, for the manifest.",
+        show_default="the user's login",
+        rich_help_panel=DECISION,
+    ),
 ]
 FurtherLabels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="NAME", help="A class besides those of the model.")
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="NAME", help="A class besides those of the model.", rich_help_panel=DECISION
+    ),
 ]
-Verify = Annotated[bool, typer.Option("--verify", help="Read what was placed again and compare checksums.")]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Read what was placed again and compare checksums.", rich_help_panel=OUTPUT
+    ),
+]
 FromList = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
         help="Sort what is listed there: paths by line or NUL, or a CSV with a 'path' column; - for stdin.",
+        rich_help_panel=INPUT,
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that reading one file may take.")]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        max=86400,
+        help="Time that reading one file may take.",
+        rich_help_panel=READING,
+        metavar="SECONDS",
+    ),
+]
 Data = Annotated[
     Path,
     typer.Argument(
         help="CSV with a 'file' column, or a folder with one sub-folder per class.", metavar="DATA"
     ),
 ]
-Target = Annotated[str | None, typer.Option(help="The CSV column that holds the labels.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="The CSV column that holds the labels.", rich_help_panel=DATA, metavar="COLUMN"),
+]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", help="The CSV column that holds the labels; several make several heads."),
+    typer.Option(
+        "--target",
+        help="The CSV column that holds the labels; several make several heads.",
+        rich_help_panel=DATA,
+        metavar="COLUMN",
+    ),
 ]
 Patient = Annotated[
     str | None,
@@ -107,20 +210,45 @@ Patient = Annotated[
         metavar="COLUMN",
         help="The CSV column that tells patients apart; none: every file stands alone.",
         show_default="patient",
+        rich_help_panel=DATA,
     ),
 ]
-Part = Annotated[str, typer.Option(help="train, validation, test or all, by the (first) model's split.")]
-Corrections = Annotated[
-    Path | None, typer.Option(help="Labels to put right: CSV sha256,column,was,becomes,reason.")
+Part = Annotated[
+    AnyPart,
+    typer.Option(help="Of the data, by the (first) model's split.", rich_help_panel=DATA),
 ]
-Size = Annotated[int, typer.Option(min=32, max=1024, help="Side of the square canvas in pixels.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 10**5, help="Of everything that is drawn by lot.")]
-Smooth = Annotated[str, typer.Option(help="Filter of the canvas: none, gaussian or median.")]
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labels to put right: CSV sha256,column,was,becomes,reason.",
+        rich_help_panel=DATA,
+        metavar="FILE",
+    ),
+]
+Size = Annotated[
+    int,
+    typer.Option(
+        min=32,
+        max=1024,
+        help="Side of the square canvas in pixels.",
+        rich_help_panel=READING,
+        metavar="PIXELS",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**32 - 10**5, help="Of everything that is drawn by lot.", rich_help_panel=MACHINE
+    ),
+]
+Smooth = Annotated[AnySmooth, typer.Option(help="Filter of the canvas.", rich_help_panel=READING)]
 
 
 @contextmanager
 def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
+    from dicomsort.system.worker_pool import working_folder_is_gone  # noqa: PLC0415
+
     try:
         with names_missing_libraries():
             yield

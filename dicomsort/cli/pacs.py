@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dicomsort.cli.shown import INPUT
 from dicomsort.errors import UsageError
 from dicomsort.inputs.names import is_pacs
 
@@ -17,6 +18,7 @@ Query = Annotated[
     typer.Option(
         metavar="KEY=VALUE",
         help="Of a PACS: ask for this only, such as Modality=DX; may be repeated.",
+        rich_help_panel=INPUT,
     ),
 ]
 

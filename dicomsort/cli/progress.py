@@ -1,18 +1,18 @@
 """How far a command is, on stderr: a live line on a terminal, else a plain line every now and then."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.status import Status as Spinner
-from rich.table import Column
-
 from dicomsort.cli import console
 from dicomsort.outcome import TROUBLE
+from dicomsort.system import streams
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.status import Status as Spinner
+
     from dicomsort.sorting.summary import SortSummary
 
 
@@ -21,18 +21,30 @@ class _Loading:
 
     def __init__(self) -> None:
         self._spinner: Spinner | None = None
+        self._is_shown = False
 
     @contextmanager
     def __call__(self, quiet: bool) -> Iterator[None]:
         """Tell on a terminal that the command is loading, until the block or `done` ends that."""
         screen = console.console()
-        if not quiet and screen.is_terminal:
-            self._spinner = Spinner("loading", console=screen)
-            self._spinner.start()
+        self._is_shown = not quiet and screen.is_terminal
+        self.doing("loading")
         try:
             yield
         finally:
             self.done()
+            self._is_shown = False
+
+    def doing(self, what: str) -> None:
+        """Tell what goes on now, where a spinner is shown at all; begin again after `done`."""
+        if self._spinner is not None:
+            self._spinner.update(what)
+        elif self._is_shown:
+            from dicomsort.cli import bars  # noqa: PLC0415
+
+            streams.end_announcement()
+            self._spinner = bars.spinner(what, console.console())
+            self._spinner.start()
 
     def done(self) -> None:
         """Take the spinner away, if there is one."""
@@ -47,7 +59,7 @@ loading = _Loading()
 class Counter:
     """Counts steps, of a known number or not: a bar on a terminal, else a line every now and then."""
 
-    def __init__(self, progress: Progress | None, total: int | None, what: str) -> None:
+    def __init__(self, progress: "Progress | None", total: int | None, what: str) -> None:
         self._progress, self._total, self._what = progress, total, what
         self._task = progress.add_task(what, total=total) if progress else None
         self._done, self._said = 0, time.monotonic()
@@ -71,23 +83,34 @@ def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
     if quiet or not screen.is_terminal:
         yield Counter(None, total, what)
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen, transient=True) as progress:
+    from dicomsort.cli import bars  # noqa: PLC0415
+
+    streams.end_announcement()
+    with bars.counting(screen) as progress:
         yield Counter(progress, total, what)
 
 
 class _Sorting:
     """The progress of a sorting run: a live line on a terminal, else a plain line now and then."""
 
-    def __init__(self, progress: Progress | None, quiet: bool) -> None:
-        self._progress, self._quiet, self._warned = progress, quiet, False
-        self._task = progress.add_task("sorting", total=None) if progress else None
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._warned = quiet, False
+        self._progress: Progress | None = None
         self._started = self._said = time.monotonic()
+        self._facts: Sequence[str] = ("looking for what is new",)
+
+    def shown_by(self, progress: "Progress") -> None:
+        """Show it by a bar from now on."""
+        self._progress = progress
+        self._task = progress.add_task("sorting", total=None)
+
+    def doing(self, what: str) -> None:
+        """Tell what goes on before the first file has its row."""
+        self._facts = (what,)
+
+    def facts(self) -> Sequence[str]:
+        """Return what is told beside the bar, what matters most first."""
+        return self._facts
 
     def __call__(self, tally: "SortSummary") -> None:
         """Show the tally, not more often than a person can read."""
@@ -97,43 +120,42 @@ class _Sorting:
             console.info(
                 f"warning: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free"
             )
-        if self._progress is not None and self._task is not None:
+        if self._progress is not None:
             if now - self._said > 0.1:
                 self._said = now
-                total = tally.total if tally.total is not None else None
-                self._progress.update(
-                    self._task, total=total, completed=tally.ended, description=self._line(tally, now)
-                )
+                self._facts = self._told(tally, now)
+                self._progress.update(self._task, total=tally.total, completed=tally.ended)
         elif not self._quiet and now - self._said > 10:
             self._said = now
-            console.info(
-                f"{tally.ended} of {tally.total or 'an unknown number of'} files, {self._line(tally, now)}"
-            )
+            line = ", ".join(self._told(tally, now))
+            console.info(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {line}")
 
-    def _line(self, tally: "SortSummary", now: float) -> str:
+    def _told(self, tally: "SortSummary", now: float) -> list[str]:
+        if tally.total and tally.ended >= tally.total:
+            return ["finishing: duplicates and the manifest"]
+        if tally.ended == tally.already_done:
+            return ["done before, looking for what is new"]
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
         parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
         parts += [f"{rate:.1f} files/s"]
         parts += [
             f"{status} {tally.statuses[status]}" for status in sorted(TROUBLE) if tally.statuses[status]
         ]
-        parts += [f"{label} {count}" for label, count in sorted(tally.labels.items())]
-        return ", ".join(parts)
+        labels = ", ".join(f"{label} {count}" for label, count in sorted(tally.labels.items()))
+        return [*parts, labels] if labels else parts
 
 
 @contextmanager
 def sorting(quiet: bool) -> Iterator[_Sorting]:
     """Show a sorting run while the block runs."""
     loading.done()
-    screen = console.console()
+    screen, shown = console.console(), _Sorting(quiet)
     if quiet or not screen.is_terminal:
-        yield _Sorting(None, quiet)
+        yield shown
         return
-    columns = (
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
-    )
-    with Progress(*columns, console=screen, transient=True, expand=True) as progress:
-        yield _Sorting(progress, quiet)
+    from dicomsort.cli import bars  # noqa: PLC0415
+
+    streams.end_announcement()
+    with bars.sorting(screen, shown.facts) as progress:
+        shown.shown_by(progress)
+        yield shown

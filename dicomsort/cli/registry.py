@@ -7,10 +7,12 @@ import typer
 
 from dicomsort.cli import console, progress
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import OUTPUT
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
@@ -29,7 +31,14 @@ def registry(
     out: Output,
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The CSV to write.", show_default="OUT/registry.csv"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The CSV to write.",
+            show_default="OUT/registry.csv",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     key: Annotated[
         str | None,
@@ -37,6 +46,8 @@ def registry(
             help="File with the salt of the patients' keys, made if it is not there: the same keys in "
             "every registry made with it.",
             show_default="the output's own",
+            rich_help_panel=OUTPUT,
+            metavar="FILE",
         ),
     ] = None,
     workers: Workers = None,
@@ -49,6 +60,10 @@ def registry(
     Implants and fractures are told too, if models were asked that tell them (--model hardware, --model
     fracture; the latter is a research preview). Exit codes: 0 written, 3 some files could not be read, 5 not
     writable.
+
+    For example:
+      dicomsort registry sorted
+      dicomsort registry sorted --out patients.csv --key salt
     """
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.export import registry as registries  # noqa: PLC0415
@@ -65,10 +80,6 @@ def registry(
             raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def _of(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
     from dicomsort.export import registry as registries  # noqa: PLC0415
 
@@ -80,7 +91,7 @@ def _tell(made: "Registry", out: str, json: bool, quiet: bool) -> None:
         return
     if not quiet:
         console.info(
-            f"wrote {made.target}: {_of(made.patients, 'patient')}, {_of(made.images, 'radiograph')}"
+            f"wrote {made.target}: {counted(made.patients, 'patient')}, {counted(made.images, 'radiograph')}"
         )
         if made.in_review:
             console.info(

@@ -22,17 +22,19 @@ from dicomsort.cli.options import (
     exit_codes,
     make_folder,
 )
+from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import ExitCode, TargetError, UsageError
-from dicomsort.inputs import sources
 from dicomsort.inputs.names import without_secrets
 from dicomsort.manifest.names import output_of
-from dicomsort.system.worker_pool import PoolSettings, pool_settings
+from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
-    from dicomsort.dicom.render import Wanted, Written
+    from dicomsort.dicom.render import PictureSettings, Wanted, Written
     from dicomsort.outcome import Failure
+    from dicomsort.report.folders import Source
     from dicomsort.report.gallery import Chosen
+    from dicomsort.system.worker_pool import PoolSettings
 
     Results = Iterable[tuple[Wanted, Written | Failure]]
 
@@ -47,11 +49,26 @@ def report(
     out: Output,
     file: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="The HTML file to write.", show_default="OUT/report.html"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The HTML file to write.",
+            show_default="OUT/report.html",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    no_thumbnails: Annotated[bool, typer.Option("--no-thumbnails", help="Show no pictures.")] = False,
+    no_thumbnails: Annotated[
+        bool, typer.Option("--no-thumbnails", help="Show no pictures.", rich_help_panel=OUTPUT)
+    ] = False,
     pictures: Annotated[
-        int, typer.Option(min=1, max=50, help="Pictures at each end of a class: the surest, the least sure.")
+        int,
+        typer.Option(
+            min=1,
+            max=50,
+            help="Pictures at each end of a class: the surest, the least sure.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 8,
     workers: Workers = None,
     timeout: Timeout = 60.0,
@@ -62,18 +79,27 @@ def report(
 
     It needs no network and no script, and may be made while a run is going on. Exit codes: 0 written, 5 not
     writable.
+
+    For example:
+      dicomsort report sorted
+      dicomsort report sorted --out page.html --no-thumbnails
     """
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.report import write as writing  # noqa: PLC0415
 
         each = 0 if no_thumbnails else pictures
         settings = writing.ReportSettings(file, each, pool_settings(workers, timeout))
+        progress.loading.doing("reading the manifest and drawing pictures")
         made = writing.write(out, settings)
         if json:
             told = {"report": console.plain(made.target), "size": made.size, "pictures": made.pictures}
             console.print_json({**made.figures.as_dict(), **told})
         elif not quiet:
-            console.info(f"wrote {made.target}: {made.figures.files} files, {made.pictures} pictures")
+            holds = f"{console.files(made.figures.files)}, {_pictures(made.pictures)}"
+            console.info(f"wrote {made.target}: {holds}; open it in a browser")
 
 
 def check(wanted: bool, shard: str | None) -> None:
@@ -82,7 +108,7 @@ def check(wanted: bool, shard: str | None) -> None:
         raise UsageError("--report does not go with --shard: merge the shards, then `dicomsort report`")
 
 
-def write(out: str, pool: PoolSettings, quiet: bool) -> None:
+def write(out: str, pool: "PoolSettings", quiet: bool) -> None:
     """Write the report of a run that has just ended."""
     from dicomsort.report import write as writing  # noqa: PLC0415
 
@@ -92,26 +118,59 @@ def write(out: str, pool: PoolSettings, quiet: bool) -> None:
 
 
 def render(
-    out: Annotated[str, typer.Option(help="Folder for the PNG files; nothing there is replaced.")],
-    files: Annotated[list[str] | None, typer.Argument(help="DICOM files.", metavar="FILE...")] = None,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the PNG files; nothing there is replaced.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
+    ],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="DICOM files, folders of them, or archives.", metavar="FILE...")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="OUT", parser=output_of, help="Render files of this output folder instead."
+            "--from",
+            metavar="OUT",
+            parser=output_of,
+            rich_help_panel=INPUT,
+            help="Render files of this output folder instead.",
         ),
     ] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="Of --from: files of this status; may be repeated.", show_default="review"),
+        typer.Option(
+            help="Of --from: files of this status; may be repeated.",
+            show_default="review",
+            rich_help_panel=INPUT,
+            metavar="STATUS",
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Of --from: files of this label only.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Of --from: files of this label only.", rich_help_panel=INPUT, metavar="LABEL"),
+    ] = None,
     model: Model = "router5",
     size: Annotated[
         int | None,
-        typer.Option(min=32, max=1024, help="Side of the canvas in pixels.", show_default="the model's"),
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side of the canvas in pixels.",
+            show_default="the model's",
+            rich_help_panel=OUTPUT,
+            metavar="PIXELS",
+        ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All pixels of the frame instead of the network's canvas.")
+        bool,
+        typer.Option(
+            "--full", help="All pixels of the frame instead of the network's canvas.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     include_secondary_capture: SecondaryCapture = False,
     pictures: Pictures = False,
@@ -120,15 +179,23 @@ def render(
     timeout: Timeout = 60.0,
     quiet: Quiet = False,
 ) -> None:
-    """Write what the network sees of each file as PNG: of files, or with --from of those in an output.
+    """Write what the network sees of each file as PNG: of files and folders, or of those in an output.
 
-    With --from the pictures are named after label, confidence and source, and index.csv and index.html list
-    them. Exit codes: 0 all written, 3 some files could not be read or written, 4 no such file in the output,
-    5 output not writable or full.
+    Pictures are named after their sources; of folders and archives, index.csv and index.html list them in
+    order. With --from they are named after label, confidence and source. The same command again writes what
+    is missing. Exit codes: 0 all written, 3 some files could not be read or written, 4 no such file, 5 output
+    not writable or full.
+
+    For example:
+      dicomsort render a.dcm b.dcm --out pictures
+      dicomsort render /archive --out pictures
+      dicomsort render --from sorted --status review --out pictures
     """
+    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+
     with exit_codes():
         from dicomsort.dicom.render import PictureSettings, write_all, write_each  # noqa: PLC0415
-        from dicomsort.report import gallery  # noqa: PLC0415
+        from dicomsort.report import folders, gallery  # noqa: PLC0415
 
         _check_words(files, source, status, label)
         _check_files(files or [], out)
@@ -139,6 +206,8 @@ def render(
         if source is not None:
             gallery.check_index(out)
         settings = PictureSettings(canvas, read, pool)
+        if any(map(folders.is_many, files or [])):
+            raise typer.Exit(_folders(files or [], out, settings, quiet))
         results = write_all(files, out, settings) if files else write_each(_wanted(chosen, out), settings)
         there = [one.picture for one in chosen if os.path.lexists(os.path.join(out, one.picture))]
         failed = _take(results, len(files or chosen), out, quiet, briefly=source is not None)
@@ -180,6 +249,7 @@ def _wanted(chosen: "list[Chosen]", out: str) -> "Iterator[Wanted]":
 
 def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) -> int:
     """Report what is written; returns how many pictures are not. briefly: but for those that are there."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.dicom.render import Written  # noqa: PLC0415
     from dicomsort.outcome import Reason  # noqa: PLC0415
 
@@ -199,6 +269,33 @@ def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) 
     return failed
 
 
+def _folders(files: list[str], out: str, settings: "PictureSettings", quiet: bool) -> ExitCode:
+    """Render what lies in folders and archives, and tell."""
+    from dicomsort.dicom.render import Written  # noqa: PLC0415
+    from dicomsort.outcome import TROUBLE  # noqa: PLC0415
+    from dicomsort.report import folders  # noqa: PLC0415
+
+    folders.check_index(out)
+    with progress.counting("rendering", None, quiet) as count:
+
+        def tell(source: "Source", result: "Written | Failure") -> None:
+            count()
+            if not isinstance(result, Written) and result.status in TROUBLE:
+                console.info(f"not written: {source.path}: {result.status}: {result.reason}")
+
+        counts = folders.write(folders.find(files, out), out, settings, tell)
+    if not quiet:
+        there = f" ({_pictures(counts.there)} there already)" if counts.there else ""
+        console.info(f"wrote {_pictures(counts.written)}{there}: {os.path.join(out, folders.SHEET)}")
+        if counts.others:
+            console.info(
+                f"{console.files(counts.others)} left out that are no radiographs: see {folders.INDEX}"
+            )
+    if counts.failed:
+        return ExitCode.SOME_FAILED
+    return ExitCode.DONE if counts.pictures else ExitCode.NOTHING_FOUND
+
+
 def _index(chosen: "list[Chosen]", out: str, there: int, quiet: bool) -> None:
     """Write the index of all that is there now, and tell. there: how many pictures were there before."""
     from dicomsort.report import gallery  # noqa: PLC0415
@@ -212,15 +309,15 @@ def _index(chosen: "list[Chosen]", out: str, there: int, quiet: bool) -> None:
 
 
 def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+    return counted(count, "picture")
 
 
 def _check_files(files: list[str], out: str) -> None:
+    from dicomsort.inputs import sources  # noqa: PLC0415
+
     if not out or not all(files):
         raise UsageError("an empty name was given")
     for file in files:
-        if Path(file).is_dir():
-            raise UsageError(f"'{file}' is a folder; name the files in it")
         if not sources.exists(file):
             raise UsageError(f"there is no '{without_secrets(file)}'")
 

@@ -9,8 +9,10 @@ import typer
 
 from dicomsort.cli import console
 from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import DECISION, PAGE, TABLE
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.system.people import user_name
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -32,28 +34,57 @@ def review(
     sample: Annotated[
         int,
         typer.Option(
-            min=0, help="Spot check: draw so many of the sorted files, to measure how many are right."
+            min=0,
+            help="Spot check: draw so many of the sorted files, to measure how many are right.",
+            rich_help_panel=DECISION,
         ),
     ] = 0,
     seed: Seed = 0,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the page on 127.0.0.1.", show_default="a free one")
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Of the page on 127.0.0.1.",
+            show_default="a free one",
+            rich_help_panel=PAGE,
+            metavar="PORT",
+        ),
     ] = 0,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Open no browser; the address is printed, as always.")
+        bool,
+        typer.Option(
+            "--no-browser", help="Open no browser; the address is printed, as always.", rich_help_panel=PAGE
+        ),
     ] = False,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Keep no thumbnails in OUT/.dicomsort, only in memory.")
+        bool,
+        typer.Option(
+            "--no-cache", help="Keep no thumbnails in OUT/.dicomsort, only in memory.", rich_help_panel=PAGE
+        ),
     ] = False,
     export: Annotated[
         str | None,
-        typer.Option(metavar="FILE.csv", help="Open no page: write what was decided, as a table for train."),
+        typer.Option(
+            metavar="FILE.csv",
+            help="Open no page: write what was decided, as a table for train.",
+            rich_help_panel=TABLE,
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="With --export: the table trained on; its images come as corrections of it."),
+        typer.Option(
+            help="With --export: the table trained on; its images come as corrections of it.",
+            rich_help_panel=TABLE,
+            metavar="FILE",
+        ),
     ] = None,
-    target: Annotated[str, typer.Option(help="With --data: the column that holds its labels.")] = "label",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="With --data: the column that holds its labels.", rich_help_panel=TABLE, metavar="COLUMN"
+        ),
+    ] = "label",
     workers: Workers = None,
     timeout: Timeout = 60.0,
     quiet: Quiet = False,
@@ -63,6 +94,11 @@ def review(
     The page is on this machine alone; Ctrl-C ends it. Exit codes: 0 ended, all decisions written;
     2 OUT is no output folder or the port is taken, 3 some files could not be exported, 5 output not writable
     or full.
+
+    For example:
+      dicomsort review sorted
+      dicomsort review sorted --sample 200
+      dicomsort review sorted --export decided.csv
     """
     with exit_codes():
         pool = pool_settings(workers, timeout)
@@ -103,17 +139,17 @@ def _export(out: str, target: str, pool: "PoolSettings", table: tuple[Path, str]
 
     done = export(out, target, pool, None if table is None else Trained(*table))
     if not quiet:
-        images = "1 image" if done.images == 1 else f"{done.images} images"
-        console.info(f"wrote {target}: {images} with a class that a person decided")
+        console.info(f"wrote {target}: {counted(done.images, 'image')} with a class that a person decided")
         if table is not None:
             console.info(
-                f"{done.known} images are in {table[0]} already; {done.corrected} labels of them differ and "
-                "stand in the table of corrections beside it (train --corrections)"
+                f"{counted(done.known, 'image is', 'images are')} in {table[0]} already; of these, "
+                f"{counted(done.corrected, 'label differs', 'labels differ')}, as the table of corrections "
+                "beside it tells (train --corrections)"
             )
         elif done.seen:
             console.info(
-                f"{done.seen} images are in the model's own split (column seen_in): name the table that it "
-                "was trained on with --data to get them as corrections"
+                f"{counted(done.seen, 'image is', 'images are')} in the model's own split (column seen_in): "
+                "name the table that it was trained on with --data to get them as corrections"
             )
         console.info(f"to go on: {_training(out, target, table)}")
     for path, why in done.left:

@@ -7,6 +7,7 @@ import typer
 
 from dicomsort.cli import console, pacs, progress
 from dicomsort.cli.options import Json, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import output_of
@@ -34,20 +35,39 @@ def send(
     to: Annotated[
         str,
         typer.Option(
-            metavar="PACS", help="dicomweb+http://host:8042/dicom-web, or an AE title as ORTHANC@host:4242."
+            metavar="PACS",
+            help="dicomweb+http://host:8042/dicom-web, or an AE title as ORTHANC@host:4242.",
+            rich_help_panel=OUTPUT,
         ),
     ],
     label: Annotated[
         list[str] | None,
-        typer.Option(help="Only files of this class; may be repeated.", show_default="all classes"),
+        typer.Option(
+            help="Only files of this class; may be repeated.",
+            show_default="all classes",
+            rich_help_panel=INPUT,
+            metavar="LABEL",
+        ),
     ] = None,
     status: Annotated[
         list[Status] | None,
-        typer.Option(help="Only files of this status; may be repeated.", show_default="sorted"),
+        typer.Option(
+            help="Only files of this status; may be repeated.",
+            show_default="sorted",
+            rich_help_panel=INPUT,
+            metavar="STATUS",
+        ),
     ] = None,
-    aet: Annotated[str, typer.Option(help="Our own AE title.")] = "DICOMSORT",
-    connections: Annotated[int, typer.Option(min=1, max=64, help="Files at a time.")] = 4,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    aet: Annotated[
+        str, typer.Option(help="Our own AE title.", rich_help_panel=OUTPUT, metavar="TITLE")
+    ] = "DICOMSORT",
+    connections: Annotated[
+        int, typer.Option(min=1, max=64, help="Files at a time.", rich_help_panel=OUTPUT)
+    ] = 4,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", "-n", help="Say what would be sent; send nothing.", rich_help_panel=OUTPUT),
+    ] = False,
     workers: Workers = None,
     timeout: Timeout = 60.0,
     json: Json = False,
@@ -57,6 +77,10 @@ def send(
 
     Only files that are whole are sent, as they are. The same command again sends only what is missing.
     Exit codes: 0 all sent, 3 something was refused or damaged, 5 the PACS does not answer.
+
+    For example:
+      dicomsort send sorted --to dicomweb+http://localhost:8042/dicom-web
+      dicomsort send corrected --to ORTHANC@localhost:4242 --dry-run
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         warm_up()

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from dicomsort.cli import console, endings, progress
+from dicomsort.cli import console, endings, moving
+from dicomsort.cli.command import Command
 from dicomsort.cli.options import Json, Output, Quiet, exit_codes
+from dicomsort.cli.shown import INBOX
 from dicomsort.errors import DicomsortError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Watch = Annotated[
         min=0.1,
         max=86400,
         help=f"Go on: look for new files every {EVERY:g} seconds, or as many as are given.",
+        rich_help_panel=INBOX,
     ),
 ]
 QuietFor = Annotated[
@@ -36,11 +38,13 @@ QuietFor = Annotated[
         max=86400,
         help="Of --watch: seconds for which a file must not have changed.",
         show_default="as --watch",
+        rich_help_panel=INBOX,
+        metavar="SECONDS",
     ),
 ]
 
 
-class WatchCommand(TyperCommand):
+class WatchCommand(Command):
     """A command whose --watch needs no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -77,6 +81,7 @@ def watch(
     """Watch until a signal; a SIGTERM is how a service is stopped, and no trouble."""
     import signal  # noqa: PLC0415
 
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.cli.classify import ready  # noqa: PLC0415
     from dicomsort.sorting import pipeline, watching  # noqa: PLC0415
     from dicomsort.system.stopping import noting_signals  # noqa: PLC0415
@@ -117,6 +122,8 @@ class _Told:
         new = summary.ended - summary.already_done
         by_status = ", ".join(f"{count} {status}" for status, count in sorted((+summary.statuses).items()))
         self.line(f"{console.files(new)} in {summary.seconds:.1f} s, of all met: {by_status}")
+        if not self._quiet:
+            moving.tell(summary.removed)
         if self._verbose:
             endings.report_spent(summary)
 
@@ -138,6 +145,8 @@ def health(
             min=0,
             help="Seconds after which what is written there is too old.",
             show_default="300, or ten looks",
+            rich_help_panel=INBOX,
+            metavar="SECONDS",
         ),
     ] = None,
     json: Json = False,
@@ -147,6 +156,10 @@ def health(
 
     Exit codes: 0 it is, 2 nothing is written there, 3 it was stopped, has not been heard of for a while, or
     its last pass came to nothing.
+
+    For example:
+      dicomsort health sorted
+      dicomsort health sorted --older-than 600 --quiet
     """
     with exit_codes():
         from dicomsort.sorting import health as healths  # noqa: PLC0415

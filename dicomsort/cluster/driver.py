@@ -27,6 +27,7 @@ from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Reason, SourceFile, Status
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.merge import merge
+from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
@@ -67,7 +68,7 @@ def sort(
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
-            pipeline.check_found(tally, job.settings.roots)
+            pipeline.check_found(tally, job.settings)
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:
@@ -78,11 +79,13 @@ def sort(
     tally.statuses += total(summaries)
     for summary in summaries:
         tally.hints += Counter({Reason(name): count for name, count in summary.hints.items()})
+        tally.removed.stayed += Counter({Stays(name): count for name, count in summary.stayed.items()})
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
     merged = merge(out, job.settings.pool, moved=partial(pipeline.note_moved, tally=tally, history=history))
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
+    tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
     pipeline.check_ended(tally)
     return tally
@@ -142,7 +145,8 @@ def _done(tasks: Sequence[Task], hands: Cluster, note: Note) -> list[Summary]:
         if not left:
             return [summary for task in tasks if (summary := summary_of(task))]
         why = trouble or next((one.error for one in ended.values() if one and one.error), "no answer")
-        note(f"{len(left)} of {len(tasks)} shards were lost ({why}) and are done again")
+        are = ("was", "is") if len(left) == 1 else ("were", "are")
+        note(f"{len(left)} of {len(tasks)} shards {are[0]} lost ({why}) and {are[1]} done again")
     raise InternalError(
         f"{len(left)} of {len(tasks)} shards could not be done ({why}): look at the nodes' logs"
     )

@@ -68,11 +68,12 @@ def _sorted(task: Task) -> Summary:
     ):
         first, *further = predictors
         tally = pipeline.sort(own, first, None, further, TaskFiles.of(task))
-    statuses, hints = (
-        {one.value: count for one, count in counts.items()} for counts in (tally.statuses, tally.hints)
+    statuses, hints, stayed = (
+        {one.value: count for one, count in counts.items()}
+        for counts in (tally.statuses, tally.hints, tally.removed.stayed)
     )
     return Summary(
-        task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints, tally.inside
+        task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints, tally.inside, stayed
     )
 
 

@@ -65,7 +65,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means."""
+    """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
+
+    stayed: sources of a move that were only copied, by `moving.Stays`.
+    """
 
     name: str
     found: int = 0
@@ -74,6 +77,7 @@ class Summary:
     seconds: float = 0.0
     hints: dict[str, int] = field(default_factory=dict)
     inside: int = 0
+    stayed: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
 

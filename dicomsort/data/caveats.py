@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dicomsort.data.dataset import Remarked, Sample
 from dicomsort.dicom.plain_pictures import picture_range
 from dicomsort.outcome import Reason
+from dicomsort.system.telling import counted
 
 DIVIDED = (
     "warning: no patient is known, so images of one may be on two sides of the split: "
@@ -32,11 +33,12 @@ def _shallow(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     first = samples[min(samples)]
     ranges = map(picture_range, map(str, (first.path, *first.views)))
     least, most = min((each for each in ranges if each), key=lambda each: each[1], default=(0, 0))
+    one, many = "file is a 16-bit picture that uses", "files are 16-bit pictures that use"
     values = f" (values from {least} to {most} of 65535)" if most else ""
     return (
-        f"warning: {len(samples)} files are 16-bit pictures that use less than a quarter of their range, "
-        f"such as {first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the "
-        "DICOM files they come from",
+        f"warning: {counted(len(samples), one, many)} less than a quarter of their range, such as "
+        f"{first.name}{values}: they are read nearly black; stretch them to 0..65535, or give the DICOM "
+        "files they come from",
     )
 
 
@@ -44,6 +46,7 @@ def _turned(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     if not samples:
         return ()
     return (
-        f"warning: {len(samples)} files leave it in doubt which end of their greys is white, such as "
-        f"{min(samples)}: look at them (dicomsort render), and leave out those that are negatives",
+        f"warning: {counted(len(samples), 'file leaves', 'files leave')} it in doubt which end of the grays "
+        f"is white, such as {min(samples)}: look at them (dicomsort render), and leave out those that are "
+        "negatives",
     )

@@ -118,11 +118,12 @@ def load(
     found = [_sample(study, hash_of) for study in studies]
     samples = tuple(sample for sample in found if sample.sha256)
     if not samples:
-        raise UsageError(f"none of the {len(rows)} files of '{data}' can be read, such as '{rows[0].path}'")
+        raise UsageError(f"'{data}' names no file that can be read, such as '{rows[0].path}'")
     unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
     remarks, alone = read.remarks, sum(row.alone for row in rows)
     if read.patient is not None and 0 < alone < len(rows):
-        told = f"{alone} of {len(rows)} files have no patient in column '{read.patient}' and stand alone"
+        has, stand = ("has", "stands") if alone == 1 else ("have", "stand")
+        told = f"{alone} of {len(rows)} files {has} no patient in column '{read.patient}' and {stand} alone"
         remarks = (*remarks, f"warning: {told}")
     return Data(samples, unread, alone < len(rows), read.whole, remarks)
 

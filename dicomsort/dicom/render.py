@@ -91,6 +91,7 @@ def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSe
     encoded = io.BytesIO()
     Image.fromarray(reading.image).save(encoded, "PNG")
     try:
+        os.makedirs(os.path.dirname(wanted.target) or os.curdir, exist_ok=True)
         write_new(wanted.target, encoded.getbuffer())
     except FileExistsError:
         return Failure(Status.IO_ERROR, Reason.DESTINATION_TAKEN)

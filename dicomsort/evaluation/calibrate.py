@@ -25,6 +25,7 @@ from dicomsort.model.heads import Head, split_columns
 from dicomsort.outcome import Failure
 from dicomsort.system.atomic import replacing
 from dicomsort.system.reporting import Count
+from dicomsort.system.telling import counted
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -96,7 +97,7 @@ def logits_of(
         if progress is not None:
             progress(1)
     if not found:
-        raise UsageError(f"none of the {len(samples)} files can be read as an image")
+        raise UsageError(f"{counted(len(samples), 'file')} given, and none can be read as an image")
     found.sort(key=lambda pair: order[id(pair[0])])
     failures.sort(key=lambda failure: order[id(failure[0])])
     values = np.stack([row for _, row in found])

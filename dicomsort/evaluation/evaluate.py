@@ -22,6 +22,7 @@ from dicomsort.evaluation.predictions import (
 from dicomsort.evaluation.subgroups import groups_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import label_of, split_columns
+from dicomsort.system.telling import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def evaluate(
     shared = set.intersection(*({id(one.sample) for one in each.predictions} for each in answered))
     if not shared:
         files = len(answered[0].predictions) + len(answered[0].failures)
-        raise UsageError(f"none of the {files} files can be read as an image")
+        raise UsageError(f"{counted(files, 'file')} given, and none can be read as an image")
     evaluations = []
     for each in answered:
         kept = tuple(one for one in each.predictions if id(one.sample) in shared)

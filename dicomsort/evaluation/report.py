@@ -20,6 +20,7 @@ from dicomsort.evaluation.predictions import EvalSettings, decision_of
 from dicomsort.evaluation.tables import comparison_table
 from dicomsort.model.heads import Head
 from dicomsort.system.escaping import cell, escape
+from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.plots import Drawing
@@ -76,9 +77,11 @@ def lines_of(results: Results) -> list[str]:
         )
         lines += [f"{name}: {line}" for line in _evidence_lines(one)]
         if said.failures:
-            lines.append(f"{name}: {len(said.failures)} files could not be read, no figure counts them")
+            lines.append(
+                f"{name}: {counted(len(said.failures), 'file')} could not be read, no figure counts them"
+            )
         if one.unshared:
-            lines.append(f"{name}: {one.unshared} images left out that another model cannot read")
+            lines.append(f"{name}: {counted(one.unshared, 'image')} left out that another model cannot read")
         lines += [line for measured in one.measured if (line := _merged(measured.question.head))]
         lines += [
             f"warning: {count} of these files are in the {seen} part of the split of {name}"

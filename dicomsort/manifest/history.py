@@ -137,14 +137,19 @@ class History:
 
     def placement(self, path: str) -> Placement | None:
         """Return what was placed of a file, changed or not, or None."""
+        record = self.row(path)
+        return record.placement if record and record.is_placed else None
+
+    def row(self, path: str) -> Record | None:
+        """Return the row of a file, changed or not, or None."""
         name = escape(path)
         at = int(np.searchsorted(self._hashes, hash(name)))
         while at < len(self._hashes) and self._hashes[at] == hash(name):
             record = self._record(int(self._offsets[at]))
             if record.key == name:
-                return record.placement if record.is_placed else None
+                return record
             at += 1
-        return self._earlier.placement(path) if self._earlier else None
+        return self._earlier.row(path) if self._earlier else None
 
     def _record(self, offset: int) -> Record:
         with open(self._path, "rb") as file:

@@ -105,7 +105,8 @@ class Row:
     say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
     pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
     region: of the body, that the image shows.
-    sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided.
+    sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided. kept: the
+    row of an earlier file of this name, which was moved and stays in the output.
     """
 
     path: str
@@ -128,6 +129,7 @@ class Row:
     stamp: FileStamp | None = None
     sha256: str = ""
     reviewed: Reviewed | None = None
+    kept: "Record | None" = None
 
     def cells(self, answers: int, rejects: bool, model: str, rotates: bool = False) -> list[str]:
         """Return the line as text, in the order of `columns`.
@@ -376,6 +378,19 @@ class Record(dict[str, str]):
     def moved(self, destination: str) -> "Record":
         """Return the row of a file that somebody has put elsewhere in the output."""
         return self._changed(destination=cell(escape(destination)))
+
+    def with_action(self, action: Action) -> "Record":
+        """Return the row of a placed file with what was really done."""
+        return self._changed(action=action.value)
+
+    def renamed(self) -> "Record":
+        """Return the row of a moved file under a name that no other file has: another one came to its own.
+
+        `IM1.dcm` becomes `IM1~1f2e3d4c.dcm`, by the first 8 digits of its checksum.
+        """
+        name, kind = os.path.splitext(self.path)
+        number = self["sha256"][:8] or self["mtime_ns"]
+        return self._changed(path=cell(escape(f"{name}~{number}{kind}")))
 
     def failed(self, reason: Reason) -> "Record":
         """Return the row of a planned file that could not be placed, the reason in front of the others."""

@@ -19,20 +19,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from dicomsort.errors import ModelError, TargetError
+from dicomsort.errors import ModelError, TargetError, did_you_mean
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.model import anatomy
+from dicomsort.model import anatomy, shipped
 from dicomsort.model.anatomy import Anatomy, Coded
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
+from dicomsort.system.telling import listed
 
 FORMAT = 1
 MOST_GRAPH = 16 << 20
 """How many bytes a graph may have; those of the networks in `networks.ALIASES` take 30 to 140 kB."""
 
-WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", "config.json", "split.csv"
+WEIGHTS, GRAPH, CONFIG, SPLIT = "model.safetensors", "graph.onnx", shipped.CONFIG, "split.csv"
+shipped_models, shipped_names = shipped.shipped_models, shipped.shipped_names
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
@@ -249,29 +251,22 @@ class Bundle:
         }
 
 
-def shipped_models() -> Path:
-    """Return the folder of the shipped bundles: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "shipped"
-    return installed if installed.is_dir() else package.parent / "models"
-
-
 def locate(name_or_folder: str) -> Path:
     """Find a bundle: a folder, or the name of a shipped model.
 
     Raises ModelError, naming the shipped models, if there is none.
     """
-    shipped = shipped_models()
-    if _NAME.fullmatch(name_or_folder) and (shipped / name_or_folder / CONFIG).is_file():
-        return shipped / name_or_folder
+    ours = shipped_models()
+    if _NAME.fullmatch(name_or_folder) and (ours / name_or_folder / CONFIG).is_file():
+        return ours / name_or_folder
     folder = Path(name_or_folder)
     with suppress(OSError, ValueError):  # a name that no file system takes
         if (folder / CONFIG).is_file():
             return folder
-    names = ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))) or "none"
-    raise ModelError(
-        f"no model '{name_or_folder}': give a folder with {CONFIG}, or a shipped model ({names})"
-    )
+    names = sorted(shipped_names())
+    guess = did_you_mean(name_or_folder, names)
+    advice = f": give a folder with {CONFIG}, or a shipped model ({', '.join(names) or 'none'})"
+    raise ModelError(f"no model '{name_or_folder}'{guess or advice}")
 
 
 def load(folder: Path, with_graph: bool = True) -> Bundle:
@@ -321,9 +316,9 @@ def _graph(folder: Path) -> bytes:
 
 def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split: dict[str, str]) -> Bundle:
     if config.get("format") != FORMAT:
-        raise ValueError(f"format {config.get('format')!r} is unknown to this version (it knows {FORMAT})")
+        raise ValueError(f"format {config.get('format')} is unknown to this version (it knows {FORMAT})")
     if unknown := set(config) - _KEYS:
-        raise ValueError(f"unknown keys {sorted(unknown)}")
+        raise ValueError(f"unknown keys: {listed(sorted(unknown))}")
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} does not have the hash that {CONFIG} records")
     if graph is not None and hashlib.sha256(graph).hexdigest() != config["graph_sha256"]:
@@ -381,7 +376,7 @@ def read_split(lines: Any) -> dict[str, str]:
         raise ValueError("a split file has the columns sha256,part")
     split = {row["sha256"]: row["part"] for row in reader}
     if unknown := set(split.values()) - {"train", "validation", "test"}:
-        raise ValueError(f"unknown part {next(iter(unknown))!r} in the split (train, validation or test)")
+        raise ValueError(f"unknown part '{next(iter(unknown))}' in the split (train, validation or test)")
     return split
 
 

@@ -12,6 +12,7 @@ from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
+from dicomsort.outcome import Placement
 from dicomsort.sorting import by_hand, shards
 from dicomsort.sorting.by_hand import Recognized
 from dicomsort.sorting.layout import Layout
@@ -41,6 +42,21 @@ class Seen:
         there = stands(os.path.join(self._out, placement.destination), placement)
         self.missing += not there
         return there
+
+
+class Before:
+    """Gives the rows of files placed before; a task of a cluster has to look into the merged manifest too."""
+
+    def __init__(self, history: History, out: str, task: str) -> None:
+        self._out, self._histories, self._complete = out, [history], not task
+
+    def __call__(self, path: str, placed: Placement) -> Record | None:
+        """Return the row that tells of what was placed of a file, or None."""
+        if not self._complete:
+            merged = shards.earlier(self._out, retry_failed=False, is_there=lambda _: True)
+            self._histories, self._complete = [*self._histories[:1], *([merged] if merged else [])], True
+        rows = (history.row(path) for history in self._histories)
+        return next((row for row in rows if row and row.destination == placed.destination), None)
 
 
 @dataclass(frozen=True, slots=True)

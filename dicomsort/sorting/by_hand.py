@@ -15,7 +15,8 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed
-from dicomsort.sorting.place import is_it, is_same_link, make_link
+from dicomsort.sorting.place import is_it
+from dicomsort.sorting.rearranging import is_same_link, make_link
 from dicomsort.sorting.reviewing import Places, choices, in_groups
 from dicomsort.system.atomic import TEMPORARY
 from dicomsort.system.escaping import uncell, unescape

@@ -6,10 +6,11 @@ import hashlib
 import os
 import shutil
 import sys
+from typing import BinaryIO
 
 from dicomsort.inputs.opened import opened
 from dicomsort.inputs.sources import local
-from dicomsort.outcome import Part
+from dicomsort.outcome import Part, Reason
 
 _NOT_HERE = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
@@ -17,6 +18,14 @@ _NOT_HERE = frozenset(
 _CHUNK = 1 << 30
 _PIECE = 1 << 20
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
+
+
+class UnlikeError(OSError):
+    """A source or its copy is not what it was. reason: what the row says."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 def copy_file(source: str, copy: str) -> None:
@@ -74,15 +83,38 @@ def clone(source: str, target: str) -> bool:
 def forget_cached(path: str) -> None:
     """Write a file to the disk, and let the system forget what it keeps of it, where it can."""
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        forget_open(file)
+
+
+def forget_open(file: BinaryIO) -> None:
+    """Do the same with a file that is open."""
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def digest(path: str) -> str:
     """Return the SHA-256 of a file, in hex. Raises OSError."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(file)
+
+
+def digest_of(file: BinaryIO) -> str:
+    """Return the SHA-256 of what is left of an open file, in hex. Raises OSError."""
+    hashing = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        hashing.update(piece)
+    return hashing.hexdigest()
+
+
+def copy_hashed(file: BinaryIO, copy: str) -> str:
+    """Write what is left of an open file into a new one; returns the SHA-256 of what was read, in hex."""
+    hashing = hashlib.sha256()
+    with open(copy, "wb") as writing:
+        while piece := file.read(_PIECE):
+            hashing.update(piece)
+            writing.write(piece)
+    return hashing.hexdigest()
 
 
 def are_equal(source: str, target: str) -> bool:

@@ -18,7 +18,8 @@ from dicomsort.inputs.names import is_plain
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
-from dicomsort.sorting.place import PlacementSettings, is_untouched, place, remove, stands
+from dicomsort.sorting.filing import stamp_now
+from dicomsort.sorting.place import PlacementSettings, is_still_there, is_untouched, place, remove, stands
 from dicomsort.system import durable, worker_pool
 from dicomsort.system.escaping import unescape
 from dicomsort.system.worker_pool import PoolSettings
@@ -53,7 +54,10 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file of a group: where it is, or would be if nothing else were there. number: of its row."""
+    """A file of a group: where it is, or would be if nothing else were there.
+
+    number: of its row. away: whether it was moved, so that its copy is all there is of it.
+    """
 
     path: str
     destination: str
@@ -61,6 +65,7 @@ class _Member:
     refused: bool
     decided: bool = False
     number: int = 0
+    away: bool = False
 
     @property
     def turn(self) -> tuple[str, int]:
@@ -109,12 +114,15 @@ def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:
 
 
 def _may_go(record: Record, out: str) -> bool:
-    """Return whether there is no copy of this file, or one that has not been changed since."""
+    """Return whether there is no copy of this file, or one that has not been changed since and is not all."""
     if not record.is_placed:
         return True
     placement = record.placement
     target = os.path.join(out, placement.destination)
-    return not os.path.lexists(target) or is_untouched(record.path, target, placement)
+    if not os.path.lexists(target):
+        return True
+    stays = record.action == Action.MOVE and not is_still_there(record.path, target)
+    return not stays and is_untouched(record.path, target, placement)
 
 
 def _standing_firsts(manifest: Manifest, out: str) -> frozenset[str]:
@@ -208,9 +216,14 @@ def find_repeats(
                 record.is_refused,
                 bool(record.reviewed),
                 number,
+                _is_away(record),
             )
             groups[record.sop_instance_uid][member.path] = member
     return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings, out)
+
+
+def _is_away(record: Record) -> bool:
+    return record.action == Action.MOVE and stamp_now(record.path) != record.stamp
 
 
 def _with_uid(records: Iterable[Record]) -> Iterator[Record]:
@@ -244,11 +257,12 @@ def _compare(groups: list[list[_Member]], settings: PoolSettings, out: str) -> R
 def _first_of(members: list[_Member]) -> str | None:
     """Return the smallest path of those that are placed or can be; None if another file has their place.
 
-    What a person decided stays: such a file comes before the others.
+    What a person decided stays: such a file comes before the others, and before all comes one that was moved,
+    because there is no other place where its bytes are.
     """
     held = {member.destination for member in members if member.placed}
     able = [member for member in members if not member.refused or member.destination in held]
-    first = min(able, key=lambda member: (not member.decided, member.path), default=None)
+    first = min(able, key=lambda member: (not member.away, not member.decided, member.path), default=None)
     return None if first is None else first.path
 
 
@@ -259,9 +273,9 @@ def _digests(members: Iterable[_Member], settings: PoolSettings, out: str) -> di
 
 
 def _where(member: _Member, out: str) -> str:
-    """Return what to read of a file: itself, or its copy where the file can only be had by a detour."""
+    """Return what to read of a file: itself, or its copy if it was moved or can only be had by a detour."""
     path = unescape(member.path)
-    if is_plain(path) or not member.placed:
+    if (is_plain(path) and not member.away) or not member.placed:
         return path
     copy = os.path.join(out, member.destination)
     return copy if os.path.exists(copy) else path

@@ -58,11 +58,21 @@ class Forecast:
         """Take a row into account; compare, every now and then, what the rest will need with what is free."""
         size = row.stamp.size if row.stamp else 0
         self._seen += size
-        self._placed += size if row.action == Action.COPY else 0
+        self._placed += size if _takes_space(row, self._out) else 0
         self._rows += 1
         if self._copies and self.files is not None and self._rows % _LOOK_EVERY == 0:
             needed = self._placed / max(self._seen, 1) * (self._bytes - self._seen)
             self.missing_bytes = max(0, int(needed) - shutil.disk_usage(self._out).free)
+
+
+def _takes_space(row: Row, out: str) -> bool:
+    """Return whether a copy was made; what is moved within a file system has two names for a while."""
+    if row.action != Action.MOVE:
+        return row.action == Action.COPY
+    try:
+        return not os.path.samefile(row.path, os.path.join(out, row.destination))
+    except OSError:
+        return True
 
 
 def _size(path: str) -> int:

@@ -2,13 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.rows import Row, counts_as, status_when_placed
+from dicomsort.manifest.rows import Record, Row, counts_as, status_when_placed
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.batching import Predicted
@@ -18,6 +18,7 @@ from dicomsort.outcome import (
     Action,
     Failure,
     FileStamp,
+    Placement,
     ReadImage,
     Reason,
     Reviewed,
@@ -31,6 +32,8 @@ from dicomsort.system.timing import StageTimer
 
 _THREADS = 4
 _WINDOW = 128
+
+Earlier = Callable[[str, Placement], Record | None]
 
 Decided = Predicted[SourceFile, Decision]
 """A file, how it was read, and what the model decides; None for a failure."""
@@ -58,12 +61,14 @@ def file_all(
     manifest: Manifest,
     decisions: Decisions,
     spent: StageTimer,
+    earlier: Earlier = lambda _path, _placed: None,
 ) -> Generator[Row, None, None]:
     """Place each file in a thread; rows come in the order of the decisions, at most 128 behind.
 
-    decisions: what persons decided before, which counts more than what the model says now.
+    decisions: what persons decided before, which counts more than what the model says now. earlier: gives the
+    row that tells of what was placed of a file before.
     """
-    placer = _Placer(settings, _destinations(manifest, settings), decisions, spent)
+    placer = _Placer(settings, _destinations(manifest, settings), decisions, spent, earlier)
     waiting: deque[Future[Row]] = deque()
     with _threads() as threads, closing(decided):
         for one in decided:
@@ -100,8 +105,9 @@ class _Placer:
         destinations: Destinations,
         decisions: Decisions,
         spent: StageTimer,
+        earlier: Earlier,
     ) -> None:
-        self._settings, self._out = settings, settings.out
+        self._settings, self._out, self._earlier = settings, settings.out, earlier
         self._destinations, self._decisions, self._spent = destinations, decisions, spent
         self._layout = Layout(settings.layout)
 
@@ -113,8 +119,23 @@ class _Placer:
 
     def row(self, decided: Decided) -> Row:
         """Do with one file what was decided."""
+        found, reading, decision = decided
         with self._spent.busy("place"):
-            return self._row(*decided)
+            kept = self._kept(found)
+            if kept is None:
+                return self._row(found, reading, decision)
+            return replace(self._row(replace(found, previous=None), reading, decision), kept=kept)
+
+    def _kept(self, found: SourceFile) -> Record | None:
+        """Return the row to keep of what was moved from here before, if its bytes are nowhere else by now."""
+        before = found.previous
+        if before is None or before.action != Action.MOVE:
+            return None
+        _withdraw(found, self._out)
+        if not os.path.lexists(os.path.join(self._out, before.destination)):
+            return None
+        record = self._earlier(found.path, before)
+        return record and record.renamed()
 
     def _row(self, found: SourceFile, reading: ReadImage | Failure, decision: Decision | None) -> Row:
         stamp = found.stamp or reading.stamp or stamp_now(found.path)

@@ -17,10 +17,11 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import (
     Radiographs,
@@ -44,7 +45,8 @@ class MergeResult:
 
     new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
     whether trouble that was there before counts for the exit code. labels, radiographs: those that are in the
-    output, or would be. taken_back: decisions of persons that could not be carried out.
+    output, or would be. taken_back: decisions of persons that could not be carried out. removed: sources that
+    are gone now.
     """
 
     rows: int = 0
@@ -55,6 +57,7 @@ class MergeResult:
     radiographs: Radiographs = field(default_factory=dict)
     hints: Counter[Reason] = field(default_factory=Counter)
     taken_back: int = 0
+    removed: Removed = field(default_factory=Removed)
     new_troubles: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
@@ -93,6 +96,7 @@ class MergeResult:
             "radiographs": radiographs_as_dict(self.radiographs),
             **hints_as_dict(self.hints),
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "exit_code": int(self.exit_code),
         }
 
@@ -137,6 +141,7 @@ def merge(
             shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
+        merged.removed = removal.end_of_latest(manifest, out)
         shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
         joined = frozenset(troubled)
         for record in manifest.records():
@@ -187,7 +192,8 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     if fixed.get("keep_duplicates"):
         return
-    if not Layout(fixed.get("layout", DEFAULT)).follows_sources:
+    may_meet = roots.may_meet(roots.known(manifest.run_file))
+    if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
     try:
         placing = PlacementSettings(Action(facts["action"]), facts["verify"], facts["relative"])

@@ -6,15 +6,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from dicomsort import __version__
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
@@ -39,7 +37,7 @@ from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import Models, ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile, Status
-from dicomsort.sorting import already_done, roots, shards
+from dicomsort.sorting import already_done, removal, roots, shards
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held
 from dicomsort.sorting.deduplicate import SettleSettings, settle
@@ -51,15 +49,12 @@ from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
+from dicomsort.sorting.versions import installed
 from dicomsort.system.escaping import escape
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
 
-_PACKAGES = (
-    *("imagecodecs", "numpy", "pillow", "pydicom", "openvino", "torch"),
-    *("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pyjpegls", "python-gdcm"),
-)
 _READ_AHEAD = 128
 
 
@@ -137,7 +132,9 @@ def sort_by(
         if models.are_loaded or todo is not None or not manifest.run_file.runs:
             asked = _begin(settings, out, manifest, models)
             with _supplied(settings, out, files, todo or iter(()), admit) as supply:
-                _Run(settings, files, manifest, decisions, tally, spent, watch).sort(asked, supply)
+                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch).sort(
+                    asked, supply
+                )
         _end(manifest, settings, tally, held)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
@@ -178,6 +175,7 @@ class _Run:
     settings: SortSettings
     files: Files
     manifest: Manifest
+    history: History
     decisions: Decisions
     tally: SortSummary
     spent: StageTimer
@@ -194,8 +192,9 @@ class _Run:
             out, settings.layout, settings.placing, settings.dry_run, panel.anatomy,
             roots.may_meet(roots.known(self.manifest.run_file)),
         )  # fmt: skip
-        rows = file_all(decided, filing, self.manifest, self.decisions, spent)
-        copies = settings.placing.action is Action.COPY and not settings.dry_run
+        before = already_done.Before(self.history, out, settings.task)
+        rows = file_all(decided, filing, self.manifest, self.decisions, spent, before)
+        copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
         ahead = self.files.find() if self.files.repeats else None
         with Journal(self.manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
             for row in supply.rows.in_order(rows, attrgetter("path")):
@@ -203,6 +202,7 @@ class _Run:
                 supply.ended(row.path)
                 forecast.look_at(row)
                 self._count(row, forecast)
+                removal.note_copied(settings.placing.action, row.action, row.path, self.tally.removed)
 
     def _count(self, row: Row, forecast: Forecast) -> None:
         tally = self.tally
@@ -316,11 +316,16 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
+    if tally.found and not (settings.shard or settings.task):
+        placing = settings.placing
+        tally.removed.add(
+            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
+        )
     tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
     if settings.shard is None:
-        check_found(tally, settings.roots)
+        check_found(tally, settings)
 
 
 def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
@@ -348,6 +353,7 @@ def check(settings: SortSettings) -> list[walk.Root]:
             )
     if settings.from_list is not None:
         check_list(settings.from_list)
+    removal.check(settings.placing.action, settings.follow_links)
     Layout(settings.layout)
     check_source(settings.evidence)
     _check_output(settings, given, out)
@@ -407,7 +413,7 @@ def _run_facts(settings: SortSettings, models: Models, loaded: ModelSet | None =
             **device,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
-            "versions": _versions(),
+            "versions": installed(),
         },
     )
 
@@ -419,15 +425,6 @@ def _engine_facts(settings: SortSettings, loaded: ModelSet) -> tuple[dict[str, A
         "device": loaded.first.name,
         "batch_size": settings.batch_size or loaded.batch_size,
     }
-
-
-def _versions() -> dict[str, str]:
-    """Name the versions of what can change a result, as far as it is installed."""
-    versions = {"dicomsort": __version__}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
 
 
 def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
@@ -462,9 +459,10 @@ def check_ended(tally: SortSummary) -> None:
         raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
 
 
-def check_found(tally: SortSummary, given: Sequence[str]) -> None:
-    """Raise NothingFoundError if there is no file at all."""
-    if tally.found == 0 and any(map(names.is_remote, given)):
+def check_found(tally: SortSummary, settings: SortSettings) -> None:
+    """Raise NothingFoundError if there is no file at all, unless because all have been moved."""
+    if tally.found or removal.has_moved(settings.placing.action, settings.out):
+        return
+    if any(map(names.is_remote, settings.roots)):
         raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
-    if tally.found == 0:
-        raise NothingFoundError("no file found under the given folders")
+    raise NothingFoundError("no file found under the given folders")

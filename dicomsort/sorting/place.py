@@ -12,11 +12,12 @@ from dicomsort.inputs.archive_file import MemberDamagedError
 from dicomsort.inputs.names import is_plain
 from dicomsort.inputs.sources import local
 from dicomsort.outcome import Action, FileStamp, Part, Placement, Reason
+from dicomsort.sorting import moving, parts
 from dicomsort.sorting.copies import (
+    UnlikeError,
     are_equal,
     clone,
     copy_file,
-    copy_part,
     digest,
     forget_cached,
     has_bytes_of,
@@ -28,6 +29,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
 _TRIES = 20
 _TIME_GRAIN_NS = 2_000_000_000
+_LINKS = (Action.HARDLINK, Action.MOVE)
+"""Actions whose result may be the source by another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ class PlacementResult:
     sha256: str = ""
 
 
-class _DifferentError(OSError):
-    """What was placed is not what the source holds."""
+_TAKEN = PlacementResult(None, Reason.DESTINATION_TAKEN)
 
 
 def place(
@@ -74,8 +76,8 @@ def place(
 ) -> PlacementResult:
     """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
 
-    What is no file of its own, but lies in an archive or on another machine, is always copied. part: where
-    its bytes are, if that is known.
+    The source of a moved file goes at the end of the run, see `removal`. What is no file of its own, but lies
+    in an archive or on another machine, is always copied. part: where its bytes are, if that is known.
 
     The file is written under a temporary name in the target folder and then linked to its final one, which
     fails if that exists. What a killed run has already placed counts as placed. `stamp`: the source as it
@@ -86,8 +88,8 @@ def place(
         if part is None and not is_plain(source) and not os.path.exists(source):
             return _brought_and_placed(source, target, placing, stamp)
         return retry_transient(lambda: _placed(source, target, placing, stamp, part))
-    except (_DifferentError, MemberDamagedError) as error:
-        return PlacementResult(None, getattr(error, "reason", Reason.DIFFERENT))
+    except (MemberDamagedError, UnlikeError) as error:
+        return PlacementResult(None, error.reason)
     except FileNotFoundError:
         return PlacementResult(None, Reason.NOT_PLACED if os.path.exists(source) else Reason.VANISHED)
     except OSError as error:
@@ -124,9 +126,9 @@ def _placed(
         return PlacementResult(None, Reason.CHANGED)
     for tries_left in reversed(range(_TRIES)):
         try:
-            _make_folder(os.path.dirname(target))
+            make_folder(os.path.dirname(target))
             if part is not None:
-                return _copy_part(part, target, placing, stamp)
+                return PlacementResult(Action.COPY, sha256=parts.put(part, target, placing.verify, stamp))
             return _PLACERS[placing.action](source, target, placing)
         except FileExistsError:
             return _already(source, target, placing) if part is None else _part_already(part, target, placing)
@@ -144,7 +146,7 @@ def _has_changed(source: str, stamp: FileStamp, part: Part | None) -> bool:
     return is_in_place and stamp_of(part.file).mtime_ns != stamp.mtime_ns
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
     """Make a folder and those above it. Raises FileNotFoundError if it has gone again in the meantime."""
     try:
         os.makedirs(path, exist_ok=True)
@@ -163,9 +165,12 @@ def stamp_of(path: str) -> FileStamp:
 def remove(source: str, target: str, placement: Placement, verify: bool = False) -> bool:
     """Take a placed file away again, with the folders that become empty; False if it is no longer ours.
 
-    verify: compare the bytes too. Raises OSError if it cannot be removed.
+    verify: compare the bytes too. What was moved stays, unless its source still has the bytes. Raises OSError
+    if it cannot be removed.
     """
     if not is_untouched(source, target, placement):
+        return False
+    if placement.action == Action.MOVE and not is_still_there(source, target):
         return False
     if verify and placement.action != Action.SYMLINK and not _has_the_bytes(source, target, placement.sha256):
         return False
@@ -173,55 +178,6 @@ def remove(source: str, target: str, placement: Placement, verify: bool = False)
     with suppress(OSError):
         os.removedirs(os.path.dirname(target))
     return True
-
-
-def move(source: str, old: str, new: str, placement: Placement) -> None:
-    """Give a placed file another place in the output; a symbolic link keeps its kind, relative or not.
-
-    What is there is never replaced. What a killed run has begun is finished: the file may be in both places,
-    or in the new one only. Raises FileExistsError if another file is there, or any other OSError.
-    """
-    _make_folder(os.path.dirname(new))
-    try:
-        if placement.action == Action.SYMLINK:
-            os.symlink(_link_text(source, old, new), new)
-        else:
-            publish(old, new)
-    except FileExistsError:
-        if not _is_same_placed(old, new):
-            raise
-    with suppress(FileNotFoundError):
-        os.unlink(old)
-    with suppress(OSError):
-        os.removedirs(os.path.dirname(old))
-
-
-def is_same_link(source: str, old: str, new: str) -> bool:
-    """Return whether `new` is the symbolic link to a source that was placed at `old`."""
-    try:
-        return os.readlink(new) in (source, _relative(source, old), _relative(source, new))
-    except OSError:
-        return False
-
-
-def make_link(source: str, old: str, new: str) -> None:
-    """Let a relative link that somebody has moved from `old` to `new` lead to its source again."""
-    text = _relative(source, new)
-    if os.readlink(new) == _relative(source, old) != text:
-        temporary = temporary_for(new)
-        os.symlink(text, temporary)
-        os.replace(temporary, new)
-
-
-def _link_text(source: str, old: str, new: str) -> str:
-    return source if os.path.isabs(os.readlink(old)) else _relative(source, new)
-
-
-def _is_same_placed(old: str, new: str) -> bool:
-    """Return whether a move was cut short between the new name and the end of the old one."""
-    if os.path.islink(old) or os.path.islink(new):
-        return os.path.islink(old) and os.path.islink(new) and os.path.realpath(old) == os.path.realpath(new)
-    return os.path.samefile(old, new)
 
 
 def is_untouched(source: str, target: str, placement: Placement) -> bool:
@@ -234,7 +190,7 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
             return _is_our_link(source, target)
         if os.path.islink(target) or os.path.realpath(source) == os.path.realpath(target):
             return False
-        if placement.action == Action.HARDLINK and os.path.samefile(source, target):
+        if placement.action in _LINKS and _is_one_file(source, target):
             return True
         facts = stamp_of(target)
     except OSError:
@@ -243,13 +199,25 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
     return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
 
 
+def is_still_there(source: str, target: str) -> bool:
+    """Return whether the source of a moved file stands beside its copy, with the same bytes."""
+    try:
+        if os.path.samefile(source, target):
+            return moving.has_names(source, target)
+        return has_bytes_of(Part(source), target)
+    except OSError:
+        return False
+
+
 def is_it(source: str, target: str, placement: Placement) -> bool:
     """Return whether `target`, wherever it lies, is what was placed: as `is_untouched`, and by its bytes.
 
-    Where the source is gone, size and time must do.
+    Where the source is gone, size and time must do, or the checksum of what was moved.
     """
     if not is_untouched(source, target, placement):
         return False
+    if placement.action == Action.MOVE:
+        return _has_the_bytes(source, target, placement.sha256)
     try:
         return placement.action == Action.SYMLINK or are_equal(source, target)
     except (OSError, MemberDamagedError):
@@ -274,10 +242,17 @@ def _has_the_bytes(source: str, target: str, sha256: str) -> bool:
         return False
 
 
+def _is_one_file(source: str, target: str) -> bool:
+    return os.path.exists(source) and os.path.samefile(source, target)
+
+
 def _already(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
     """Accept what a killed run has placed but not recorded: the right link, or a copy of the same bytes."""
+    if placing.action is Action.MOVE:
+        found = moving.already(source, target)
+        return PlacementResult(found[0], sha256=found[1]) if found else _TAKEN
     if not _is_the_same(source, target, placing.action):
-        return PlacementResult(None, Reason.DESTINATION_TAKEN)
+        return _TAKEN
     action = Action.COPY if placing.action is Action.REFLINK else placing.action
     return PlacementResult(action, sha256=digest(target) if placing.verify else "")
 
@@ -295,10 +270,10 @@ def _is_the_same(source: str, target: str, action: Action) -> bool:
 
 
 def _is_our_link(source: str, target: str) -> bool:
-    return os.readlink(target) in (source, _relative(source, target))
+    return os.readlink(target) in (source, relative(source, target))
 
 
-def _relative(source: str, target: str) -> str:
+def relative(source: str, target: str) -> str:
     """Return the way from the folder of `target` to `source`, as the system goes it: through real folders."""
     folder, name = os.path.split(source)
     return os.path.relpath(
@@ -326,47 +301,11 @@ def _copy(source: str, target: str, placing: PlacementSettings) -> PlacementResu
             os.unlink(temporary)
 
 
-def _copy_part(
-    part: Part, target: str, placing: PlacementSettings, stamp: FileStamp | None
-) -> PlacementResult:
-    """Give a file that was left for this its place, or copy the bytes of a part of another one."""
-    is_whole = part.start == 0 and part.length is None and not part.packing and _is_beside(part.file, target)
-    temporary = part.file if is_whole else temporary_for(target)
-    try:
-        if not is_whole:
-            copy_part(part, temporary)
-        sha256 = _checked_part(part, temporary) if placing.verify else ""
-        if stamp is not None:
-            os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))
-        publish(temporary, target)
-        return PlacementResult(Action.COPY, sha256=sha256)
-    finally:
-        if not is_whole:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _is_beside(path: str, target: str) -> bool:
-    """Return whether a file lies in the file system of the folder that is to hold its copy."""
-    return os.stat(path).st_dev == os.stat(os.path.dirname(target)).st_dev
-
-
-def _checked_part(part: Part, copy: str) -> str:
-    """Return the checksum of a copy, read anew. Raises _DifferentError unless it has the part's bytes."""
-    forget_cached(copy)
-    if copy != part.file and not has_bytes_of(part, copy):
-        raise _DifferentError
-    return digest(copy)
-
-
 def _part_already(part: Part, target: str, placing: PlacementSettings) -> PlacementResult:
     """Accept what a killed run has placed of a part but not recorded: a copy of the same bytes."""
-    try:
-        if not os.path.islink(target) and has_bytes_of(part, target):
-            return PlacementResult(Action.COPY, sha256=digest(target) if placing.verify else "")
-    except OSError:
-        pass
-    return PlacementResult(None, Reason.DESTINATION_TAKEN)
+    if not parts.is_already(part, target):
+        return _TAKEN
+    return PlacementResult(Action.COPY, sha256=digest(target) if placing.verify else "")
 
 
 def _reflink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
@@ -395,12 +334,19 @@ def _checked(source: str, copy: str) -> str:
     forget_cached(copy)
     sha256 = digest(copy)
     if sha256 != digest(source):
-        raise _DifferentError
+        raise UnlikeError(Reason.DIFFERENT)
     return sha256
 
 
+def _move(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
+    """Place what will be moved; what must stay where it is is copied."""
+    if moving.why_it_stays(source, target) is not None:
+        return _copy(source, target, placing)
+    return PlacementResult(Action.MOVE, sha256=moving.put(source, target))
+
+
 def _symlink(source: str, target: str, placing: PlacementSettings) -> PlacementResult:
-    os.symlink(_relative(source, target) if placing.relative else source, target)
+    os.symlink(relative(source, target) if placing.relative else source, target)
     return PlacementResult(Action.SYMLINK, sha256=digest(target) if placing.verify else "")
 
 
@@ -411,6 +357,7 @@ def _hardlink(source: str, target: str, placing: PlacementSettings) -> Placement
 
 _PLACERS = {
     Action.COPY: _copy,
+    Action.MOVE: _move,
     Action.REFLINK: _reflink,
     Action.SYMLINK: _symlink,
     Action.HARDLINK: _hardlink,
@@ -418,11 +365,13 @@ _PLACERS = {
 
 
 def copy_or_source(path: str, destination: str, action: str, out: str) -> str:
-    """Return which file to read for a row: the source, or if that is gone what was placed.
+    """Return which file to read for a row: the source, or if that is gone or was moved what was placed.
 
     Never one outside the output instead, whatever the manifest says of a destination.
     """
     is_inside = not os.path.isabs(destination) and os.pardir not in destination.split(os.sep)
-    if action and destination and is_inside and not os.path.exists(path):
-        return os.path.join(out, destination)
-    return path
+    if not (action and destination and is_inside):
+        return path
+    placed = os.path.join(out, destination)
+    was_moved = action == Action.MOVE and os.path.exists(placed)
+    return placed if was_moved or not os.path.exists(path) else path

@@ -4,9 +4,10 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from dicomsort.errors import ExitCode, TargetError, UsageError
@@ -15,8 +16,10 @@ from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import COPIES, Action, Reason, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import moving_back, removal, shards
+from dicomsort.sorting.moving import needs_space
 from dicomsort.sorting.place import PlacementSettings, place, remove
+from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
@@ -29,10 +32,15 @@ Step = Callable[[], None]
 
 @dataclass(slots=True)
 class PlanResult:
-    """How it went. left: sources whose row could not be done or undone, with the reason."""
+    """How it went. left: sources whose row could not be done or undone, with the reason.
+
+    removed: sources that are gone, of files that were moved. back: those of `done` that were moved back.
+    """
 
     done: int = 0
     left: Counter[str] = field(default_factory=Counter)
+    removed: Removed = field(default_factory=Removed)
+    back: int = 0
 
     @property
     def exit_code(self) -> ExitCode:
@@ -55,6 +63,8 @@ def apply(
         facts, out = manifest.run_file.last_run, os.path.dirname(os.path.realpath(path))
         placing = PlacementSettings(action or _action_of(facts), verify, facts.get("relative") is True)
         taken_back = _taken_back(manifest, out)
+        if placing.action is Action.MOVE and not any(map(_is_planned, manifest.records())):
+            return _finished(manifest, out)
         _check_space(manifest, out, placing.action)
         manifest.run_file.begin({**facts, "dry_run": False, "action": placing.action.value, "applied": True})
         applying = _Applying(manifest, out, placing)
@@ -67,7 +77,23 @@ def apply(
         finally:
             applying.write()
         manifest.compact()
+        applying.done.removed.add(removal.end_of_latest(manifest, out))
     return applying.done
+
+
+def _finished(manifest: Manifest, out: str) -> PlanResult:
+    """Remove the sources that a killed program has left. Raises UsageError if there are none either."""
+    removed = removal.end_of_latest(manifest, out)
+    if not removed:
+        raise _no_plan(out)
+    return PlanResult(removed=removed)
+
+
+def _no_plan(out: str) -> UsageError:
+    return UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
+
+
+_is_planned = attrgetter("is_planned")
 
 
 def _taken_back(manifest: Manifest, out: str) -> Counter[str]:
@@ -90,10 +116,12 @@ def _check_space(manifest: Manifest, out: str, action: Action) -> None:
     for record in manifest.records():
         if record.is_planned:
             planned = record.placement
-            there = os.path.lexists(os.path.join(out, planned.destination))
+            there = os.path.lexists(os.path.join(out, planned.destination)) or (
+                action is Action.MOVE and not needs_space(record.path, out)
+            )
             files, size = files + 1, size + (0 if there else planned.stamp.size)
     if not files:
-        raise UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
+        raise _no_plan(out)
     free = shutil.disk_usage(out).free
     if action in COPIES and size > free:
         raise TargetError(
@@ -120,6 +148,7 @@ class _Applying:
             self._waiting.append(record.failed(placed.reason))
         else:
             self.done.done += 1
+            removal.note_copied(self._placing.action, placed.action, record.path, self.done.removed)
             self._waiting.append(record.placed(placed.action, placed.sha256))
         if time.monotonic() - self._written > _SECONDS:
             self.write()
@@ -135,24 +164,31 @@ def undo(path: str, verify: bool = False, step: Step = lambda: None) -> PlanResu
     """Remove what the rows of the manifest at `path` say was placed, if it still is what was placed.
 
     By size and time, link target or inode; with `verify` the bytes of copies too. Their rows become a plan
-    again. What has changed stays, as does a copy whose source is gone, and so do their rows. Nothing else is
-    touched.
+    again. What has changed stays, as does a copy whose source is gone, and so do their rows. What was moved
+    goes back to where it came from, unless something else is there. Nothing else is touched.
     """
     shards.check_merged(os.path.dirname(path))
     with Manifest.open_existing(path) as manifest:
         out = os.path.dirname(os.path.realpath(path))
         done = PlanResult(left=_taken_back(manifest, out))
-        manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step))
+        back = moving_back.bring_all(manifest.records(), out, verify, step)
+        manifest.compact(partial(_undone, out=out, verify=verify, done=done, step=step, back=back))
         manifest.run_file.settled = False
     return done
 
 
-def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step) -> Record:
+def _undone(
+    record: Record, out: str, verify: bool, done: PlanResult, step: Step, back: Mapping[str, Reason]
+) -> Record:
     if not record.is_placed:
         return record
     placement = record.placement
     source, target = record.path, os.path.join(out, placement.destination)
-    step()
+    if placement.action != Action.MOVE:
+        step()
+    if why := back.get(record.key, Reason.NONE):
+        done.left[why.value] += 1
+        return record
     try:
         if os.path.lexists(target):
             if placement.action in COPIES and not sources.exists(source):
@@ -162,6 +198,7 @@ def _undone(record: Record, out: str, verify: bool, done: PlanResult, step: Step
                 done.left[Reason.CHANGED_COPY.value] += 1
                 return record
             done.done += 1
+            done.back += placement.action == Action.MOVE
     except OSError:
         done.left[Reason.CHANGED_COPY.value] += 1
         return record

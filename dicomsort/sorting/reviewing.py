@@ -21,7 +21,8 @@ from dicomsort.outcome import EXCLUDED, UNSURE, Placement, Reviewed, Status
 from dicomsort.sorting import roots
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import is_it, is_untouched, move
+from dicomsort.sorting.place import is_it, is_untouched
+from dicomsort.sorting.rearranging import move
 from dicomsort.system import durable
 
 _DECIDABLE = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED)

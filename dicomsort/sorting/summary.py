@@ -8,6 +8,7 @@ from typing import Any
 from dicomsort.errors import ExitCode
 from dicomsort.manifest.rows import Record, Row, join_reasons, status_when_placed
 from dicomsort.outcome import HINTS, TROUBLE, Reason, Status
+from dicomsort.sorting.removal import Removed
 from dicomsort.system.escaping import escape
 
 PLANNED_REVIEW = "planned_review"
@@ -55,7 +56,7 @@ class SortSummary:
     clock `network`, of all its lanes, and `wait`, without a file that had been read. by_hand: files that
     somebody had moved within the output, which is taken for a decision. astray: those in folders that are no
     classes, by folder. taken_back: decisions of persons that could not be carried out. honored: files that
-    went where a person had said.
+    went where a person had said. removed: sources that are gone, or would be.
     """
 
     found: int = 0
@@ -74,6 +75,7 @@ class SortSummary:
     astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
     honored: int = 0
+    removed: Removed = field(default_factory=Removed)
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
@@ -181,6 +183,7 @@ class SortSummary:
             "moved_by_hand": self.by_hand,
             "moved_elsewhere": self.astray,
             "decisions_taken_back": self.taken_back,
+            **self.removed.as_dict(),
             "seconds": round(self.seconds, 3),
             "spent": self.spent,
             "exit_code": int(self.exit_code),

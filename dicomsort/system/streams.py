@@ -45,6 +45,27 @@ class _Forgiving(io.FileIO):
         return size
 
 
+_announced = ""
+
+
+def announce(what: str) -> None:
+    """Show on a terminal what goes on before anything else is loaded; what is written next replaces it."""
+    global _announced  # noqa: PLW0603
+    if sys.stderr.isatty():
+        _announced = what
+        sys.stderr.write(f"{what}\r")
+        sys.stderr.flush()
+
+
+def end_announcement() -> None:
+    """Take away what was announced, if it still stands."""
+    global _announced  # noqa: PLW0603
+    if _announced:
+        sys.stderr.write(" " * len(_announced) + "\r")
+        sys.stderr.flush()
+        _announced = ""
+
+
 def give_up_stdout() -> None:
     """Send to the null device what stdout still holds, so that the end of the program does not fail on it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

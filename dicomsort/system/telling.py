@@ -1,4 +1,17 @@
-"""What an error of reading a text file means, in words that end a message."""
+"""Numbers, lists and errors of reading a text file in the words of a message."""
+
+from collections.abc import Iterable
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return how many there are in words: `1 file`, `2 files`; `many` where it is not `one` with an s."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Iterable[object], last_word: str = "and") -> str:
+    """Return names as a person lists them: `a, b and c`."""
+    *most, last = [str(name) for name in names] or [""]
+    return f"{', '.join(most)} {last_word} {last}" if most else last
 
 
 def reason_of(error: Exception) -> str:

@@ -22,6 +22,7 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.export import with_graph
 from dicomsort.model.heads import Head
 from dicomsort.system.reporting import Reporter, Silent
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
 from dicomsort.training import finish, label_tree, run_folder
@@ -225,7 +226,10 @@ class TrainingRun:
         sheet = path.with_suffix(".png")
         if tiles:
             save(sheet_of(tiles, columns=10), sheet)
-        self.reporter.info(f"{len(found)} labels are in doubt: {path}" + (f", {sheet}" if tiles else ""))
+        self.reporter.info(
+            f"{counted(len(found), 'label is', 'labels are')} in doubt: {path}"
+            + (f", {sheet}" if tiles else "")
+        )
         return len(found)
 
     def _read(self) -> tuple[Cache, list[Sample], list[Unread], tuple[Head, ...]]:
@@ -237,7 +241,7 @@ class TrainingRun:
             lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
         )
         if self.corrections is not None:
-            self.reporter.info(f"{count} labels are corrected by {self.corrections}")
+            self.reporter.info(f"{counted(count, 'label is', 'labels are')} corrected by {self.corrections}")
         samples = list(found.samples)
         heads = targets.heads_of(samples, self.targets)
         if self.recipe.turned:
@@ -246,7 +250,8 @@ class TrainingRun:
         self._tell_of(found)
         if twice := targets.contradictions(samples):
             self.reporter.warn(
-                f"warning: {twice} images occur more than once and with different labels; see stats"
+                f"warning: {counted(twice, 'image occurs', 'images occur')} more than once and with "
+                "different labels; see stats"
             )
         return cache, samples, list(found.unread), heads
 
@@ -299,7 +304,8 @@ class TrainingRun:
             split = splits.make_split(samples, heads, seed)
         if crossing := splits.across(samples, split):
             self.reporter.warn(
-                f"warning: {crossing} patients are on two sides of this split; figures will be too good"
+                f"warning: {counted(crossing, 'patient is', 'patients are')} on two sides of this split; "
+                "figures will be too good"
             )
         return split
 

@@ -24,6 +24,7 @@ from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model.engines.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
@@ -108,7 +109,9 @@ class Trainer:
         if len(prepared.train) < 2:
             raise UsageError("one image is not enough to train on")
         if not self._share:
-            raise UsageError(f"{len(prepared.train)} images are too few for {place.ranks.world} processes")
+            raise UsageError(
+                f"{counted(len(prepared.train), 'image')} for {place.ranks.world} processes: use fewer"
+            )
         self._size = max(2, recipe.batch_size // place.ranks.world)
         self._schedule = _schedule(self._optimizer, recipe, max(1, self._share // self._size))
         weights = sampling_weights(prepared.train.strata, prepared.train.sources, recipe.balance)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
-from dicomsort.cli import inspect
+from dicomsort.cli.main import app
 from dicomsort.data import statistics
 from dicomsort.data.dataset import Columns, load
 from dicomsort.dicom.reader import read_any
@@ -179,10 +178,8 @@ def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def run(*words: str | Path) -> int:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    inspect.register(app)
     with pytest.raises(SystemExit) as ended:
-        app([str(word) for word in words])
+        app([str(word) for word in words], prog_name="dicomsort")
     return int(ended.value.code or 0)
 
 

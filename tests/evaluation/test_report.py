@@ -89,7 +89,7 @@ def written(
     words = ("--target", "group", "--bootstrap", "50", "--by", "view", "--workers", "1")
     ran = inside(capfd, "eval", pictures, "--model", small_model, "--out", out, *words)
     assert ran.code == ExitCode.SOME_FAILED, ran.err
-    assert "1 files could not be read" in ran.err
+    assert "1 file could not be read" in ran.err
     assert "not read: broken.png: decode_error" in ran.err
     return out
 

@@ -40,8 +40,9 @@ LAYERS = {
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "library": "system inputs imaging dicom model manifest sorting export cluster data evaluation training",
+    "doctor": "system dicom model sorting",
     "cli": "system inputs imaging dicom model manifest sorting report audit export cluster data evaluation"
-    " training review transfer",
+    " training review transfer doctor",
 }
 
 # Where a library may be imported: files, or whole rooms.
@@ -73,7 +74,7 @@ DOORS = {
     "starlette": "review/app.py",
     "uvicorn": "review/serve.py",
     "typer": "cli/",
-    "rich": "cli/console.py cli/progress.py",
+    "rich": "cli/console.py cli/progress.py cli/bars.py",
     "obstore": "inputs/buckets.py",
     "botocore": "inputs/s3.py",
     "urllib3": "inputs/web.py inputs/pacs_requests.py",

@@ -185,7 +185,7 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     (
         ["classify", "{tmp}/empty", "--out", "{tmp}/o", "--action", "move"],
         ExitCode.USAGE,
-        "'move' is not one of",
+        "--action 'move' is unknown: use none, copy",
     ),
     (["classify", "{tmp}/empty", "--out", "{tmp}/o", "--workers", "0"], ExitCode.USAGE, "--workers"),
     (
@@ -206,7 +206,11 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
         "no network 'vgg99'",
     ),
     (["train", "{tmp}/pictures", "--out", "{tmp}/pictures"], ExitCode.USAGE, "not an empty folder"),
-    (["render", "{tmp}/empty", "--out", "{tmp}/o"], ExitCode.USAGE, "is a folder; name the files in it"),
+    (
+        ["render", "{tmp}/empty", "--out", "{tmp}/o"],
+        ExitCode.NOTHING_FOUND,
+        "there is no file in what was given",
+    ),
     (["render", "{tmp}/file", "--out", "{tmp}/file"], ExitCode.TARGET, "cannot be written"),
     (["render", "{tmp}/file", "--out", "{tmp}/o"], ExitCode.SOME_FAILED, "not_dicom: empty file"),
     (["render", "{tmp}/file", "--out", "{tmp}/o", "--size", "8"], ExitCode.USAGE, "--size"),

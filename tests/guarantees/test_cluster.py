@@ -32,9 +32,10 @@ from dicomsort.errors import (
     UsageError,
 )
 from dicomsort.manifest.names import SHARDS
-from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
+from dicomsort.outcome import Action, Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
+from dicomsort.sorting.place import PlacementSettings
 
 Write = Callable[..., Path]
 Words = tuple[str | Path, ...]
@@ -272,6 +273,28 @@ def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
     assert {path: row["label"] for path, row in rows(tmp_path / "out").items()} == {
         path: row["label"] for path, row in rows(tmp_path / "one").items()
     }
+
+
+def test_nodes_move_together_and_a_name_that_comes_again_costs_no_row(
+    job: task.Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, placing = shutil.copytree(archive_, tmp_path / "in", symlinks=True), PlacementSettings(Action.MOVE)
+    layout = "{label}/{sop_instance_uid}.dcm"
+    job = replace(job, settings=replace(job.settings, roots=(str(own),), placing=placing, layout=layout))
+    again = own / "again0.dcm"
+    other = (own / "s3" / "28.dcm").read_bytes().replace(b"2.25.", b"2.24.")
+    monkeypatch.setattr(driver, "run", Nodes(predictor))
+    assert driver.sort(job, HERE).removed.files == 30
+    assert sum(path.is_file() and path.suffix == ".dcm" for path in own.rglob("*")) == 6 + 1
+    before = rows(tmp_path / "out")
+    again.write_bytes(other)
+    assert driver.sort(job, HERE).removed.files == 1
+    after = rows(tmp_path / "out")
+    old = before[str(again)]
+    kept = str(again.with_name(f"again0~{old['sha256'][:8]}.dcm"))
+    assert {**after[kept], "path": str(again)} == old
+    assert (tmp_path / "out" / after[str(again)]["destination"]).read_bytes() == other
+    assert len(after) == len(before) + 1
 
 
 def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(

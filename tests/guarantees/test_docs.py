@@ -1,6 +1,7 @@
 """The documentation is true: its commands, options, names, links and numbers are those of the program."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -9,10 +10,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import typer.main
+from commands import commands as all_commands
 from committed import ROOT, TESTS
 
 from dicomsort import __version__
@@ -26,7 +29,8 @@ DOCS = ROOT / "docs"
 CLI = DOCS / "reference" / "cli.md"
 FOLDERS = ("docs", "models", "benchmarks", "studies", "findings")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
-COMMANDS: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS: dict[str, click.Command] = PROGRAM.commands
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
@@ -115,7 +119,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 def test_the_commands_shown_exist_with_their_options(page: Path) -> None:
     for name, *words in shown_commands(page):
         if name.startswith("-"):
-            assert name in ("--version", "--help")
+            assert name in {"--help"}.union(*(one.opts for one in PROGRAM.params))
             continue
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         command = COMMANDS.get(name)
@@ -132,7 +136,8 @@ def test_commands_are_shown() -> None:
 
 def test_every_option_is_explained_beside_the_generated_page() -> None:
     written = "".join(text(page) for page in DOCS.rglob("*.md") if page != CLI)
-    known = {option for name in COMMANDS for option in options(name) if option.startswith("--")}
+    opposites = {option for command in all_commands().values() for option in command.hidden_opposites}
+    known = {option for name in COMMANDS for option in options(name) if option.startswith("--")} - opposites
     assert not [option for option in sorted(known) if f"`{option}" not in written]
 
 
@@ -241,3 +246,39 @@ def test_the_light_installation_names_what_the_package_needs_but_for_the_heavy_o
     whole = dict(line.split(">=") for line in project["dependencies"])
     heavy = {"matplotlib", "onnxscript", "scikit-learn", "timm", "torch", "torchvision"}
     assert light == {name: version for name, version in whole.items() if name not in heavy}
+
+
+def first_command(page: str) -> int:
+    """Where the first command of a page stands that a reader may paste."""
+    return text(page).index("\n    ")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_the_other_tool_of_that_name_is_told_of_before_the_first_command(page: str) -> None:
+    beginning = text(page)[: first_command(page)]
+    assert "`pip install dicomsort`" in beginning
+    assert "another tool" in beginning
+    assert not re.search(r"^    .*pip install '?dicomsort", text(page), re.MULTILINE)
+
+
+def test_the_readme_leads_to_the_page_for_the_first_day_before_the_first_command() -> None:
+    assert "(docs/getting-started.md)" in text("README.md")[: first_command("README.md")]
+
+
+def test_the_first_page_has_the_figures_of_the_card_and_fits_one_page() -> None:
+    page, card = text("docs/getting-started.md"), " ".join(text("models/router5/README.md").split())
+    table = cells("docs/getting-started.md", "## When to trust a confidence")
+    for row in table:
+        assert all(figure in card for figure in row[1:]), row
+    assert len(page.encode()) <= 8192
+
+
+def test_the_first_page_names_the_folders_and_columns_as_they_are() -> None:
+    page = text("docs/getting-started.md")
+    rows = cells("docs/getting-started.md", "([all of them](reference/manifest.md)):")
+    named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert named <= {*columns((), rejects=True, rotates=True), "view.label"}
+    assert {"status", "reason", "label", "confidence", "destination"} <= named
+    router = json.loads(text("models/router5/config.json"))["heads"][0]
+    assert all(f"`{label}/`" in page for label in router["labels"])
+    assert f"({router['review_below']:.3f} for `router5`" in page

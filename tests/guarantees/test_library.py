@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+import typer.main
 from outputs import rows
 from predictors import ROUTER_LABELS
 from program import inside
@@ -282,7 +283,7 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(
 
 def test_sort_refuses_what_the_command_refuses(inbox: Path, tmp_path: Path, model: Model) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"action": "move"}, "action='move' is unknown: use none, copy, symlink, hardlink, reflink"),
+        ({"action": "shift"}, "action='shift' is unknown: use none, copy, move, symlink, hardlink, reflink"),
         ({"review_below": 1.5}, "review_below=1.5 must lie between 0 and 1"),
         ({"workers": 0}, "workers=0 must lie between 1"),
         ({"shard": "1/2", "restart": True}, "restart does not go with shard"),
@@ -501,8 +502,8 @@ def test_every_setting_of_a_recipe_may_be_given() -> None:
 
 @pytest.mark.parametrize(("name", "module"), [("classify", sorting), ("train", training)])
 def test_numbers_have_the_ranges_that_the_command_has(name: str, module: Any) -> None:
-    callbacks = {each.callback.__name__: each.callback for each in app.registered_commands if each.callback}
-    parameters = inspect.signature(callbacks[name]).parameters
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    parameters = inspect.signature(command.callback).parameters
     for option, (least, most) in module._RANGES.items():
         parameter = parameters["balance_power" if option == "balance" else option]
         limits = parameter.annotation.__metadata__[0]

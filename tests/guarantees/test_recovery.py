@@ -165,6 +165,42 @@ def test_a_full_disk_ends_with_5_and_the_next_run_goes_on(archive_: Path, tmp_pa
     check_places(archive_, out)
 
 
+def test_a_move_to_a_full_disk_removes_nothing_and_the_next_one_goes_on(
+    archive_: Path, tmp_path: Path
+) -> None:
+    """Another file system that really is full: what had its place there has it, and every source stands."""
+    small, out = tmp_path / "small", tmp_path / "out"
+    small.mkdir()
+    before = tree(archive_)
+    done = in_a_small_world(f"""
+        mount -t tmpfs -o size=100k none '{small}'
+        code=0; {" ".join(PROGRAM)} '{archive_}' '{small}/out' move || code=$?
+        find '{small}/out' -name '*.part' | grep . && exit 90
+        cp -a '{small}/out' '{out}'
+        exit $code
+    """)
+    assert done.returncode == 5, done.stderr
+    assert tree(archive_) == before
+    assert finish(archive_, out, "move")["sources_removed"] == 60
+    assert set(tree(archive_)) == {"notes.txt"}
+    placed = [data for name, data in tree(out).items() if name.endswith(".dcm")]
+    assert Counter(placed) == Counter(data for name, data in before.items() if name != "notes.txt")
+
+
+def test_a_read_only_source_that_is_to_be_moved_is_copied(archive_: Path, tmp_path: Path) -> None:
+    before, out = tree(archive_), tmp_path / "out"
+    done = in_a_small_world(f"""
+        mount --bind '{archive_}' '{archive_}'
+        mount -o remount,ro,bind '{archive_}'
+        {" ".join(PROGRAM)} '{archive_}' '{out}' move
+    """)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sources_left"] == {"read_only": 60}
+    assert tree(archive_) == before
+    assert {row["action"] for row in rows(out).values()} == {"copy", ""}
+    check_places(archive_, out)
+
+
 def test_a_read_only_target_ends_with_5(archive_: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -15,7 +15,7 @@ from dicomsort.sorting import place as placing
 from dicomsort.sorting.place import PlacementResult, PlacementSettings, place, remove, stamp_of
 from dicomsort.system import atomic
 
-PLACING = [Action.COPY, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
+PLACING = [Action.COPY, Action.MOVE, Action.SYMLINK, Action.HARDLINK, Action.REFLINK]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_placed_file_is_the_source(source: Path, tmp_path: Path, action: Act
     assert target.stat().st_mtime_ns == 1_500_000_000_123_456_789
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     assert target.is_symlink() == (action is Action.SYMLINK)
-    assert target.samefile(source) == (action in (Action.SYMLINK, Action.HARDLINK))
+    assert target.samefile(source) == (action in (Action.SYMLINK, Action.HARDLINK, Action.MOVE))
     assert [path.name for path in target.parent.iterdir()] == ["x.dcm"]
 
 

@@ -21,7 +21,8 @@ from dicomsort.sorting import plan
 from dicomsort.sorting.by_hand import recognize
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.sorting.place import PlacementSettings, move
+from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.rearranging import move
 from dicomsort.sorting.reviewing import CarriedOut, Carrier, Places, Refused
 from dicomsort.system.worker_pool import PoolSettings
 

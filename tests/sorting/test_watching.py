@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import check_places, rows, settings
+from outputs import check_places, rows, settings, tree
 from predictors import FixedPredictor
 from program import inside
 from written import picture
 
 from dicomsort.cli.watch import WatchCommand
 from dicomsort.errors import DicomsortError, ExitCode, UsageError
-from dicomsort.outcome import Status
+from dicomsort.outcome import Action, Status
 from dicomsort.sorting import health, pipeline
 from dicomsort.sorting.pipeline import SortSettings
+from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.sorting.watching import WatchSettings, watch
 from dicomsort.system.locks import take
@@ -368,3 +369,23 @@ def test_a_file_of_status_trouble_is_counted_and_the_rest_goes_on(
     told = Told()
     ended = watched(settings(inbox, tmp_path / "out"), predictor, told)
     assert (ended.failures, told.passes[0].statuses[Status.DECODE_ERROR]) == (1, 1)
+
+
+def test_an_inbox_that_is_watched_empties_itself(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    out, told = tmp_path / "out", Told()
+    first = shutil.copy2(inbox / "s0" / "0.dcm", tmp_path / "first")
+
+    def more() -> None:
+        assert set(tree(inbox)) == {"ct.dcm", "notes.txt"}
+        write_dicom(inbox / "late" / "20.dcm", picture(20))
+
+    def again() -> None:
+        shutil.copy2(first, inbox / "s0" / "0.dcm")
+
+    told.steps = [more, again, lambda: None]
+    watched(settings(inbox, out, placing=PlacementSettings(Action.MOVE)), predictor, told)
+    assert [summary.removed.files for summary in told.passes] == [12, 1, 1]
+    assert set(tree(inbox)) == {"ct.dcm", "notes.txt"}
+    assert len([name for name in tree(out) if name.endswith(".dcm")]) == 13

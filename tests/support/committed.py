@@ -10,6 +10,7 @@ ARCHIVE, DATA = TESTS / "archive", TESTS / "data"
 BROKEN = DATA / "broken"
 SMALL_GRAPH = DATA / "small-graph.onnx"
 SORT_ONCE = TESTS / "support" / "sort_once.py"
+MOVE_ONCE = TESTS / "support" / "move_once.py"
 
 
 def committed(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,14 +14,22 @@ import pytest
 
 from dicomsort.cli.main import app
 
+PYTHONIC = re.compile(
+    r"""\[(?:'[^']*'|"[^"]*")[,\]]|\{(?:'[^']*'|"[^"]*")[:,}]|\('[^']*',|<\w+\.\w+: |\w+Path\('"""
+)
+"""A list, a dict, a set, a tuple or an enum as Python writes it, which no message may hold."""
+
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended."""
+    """How a command ended. Its messages are those of a person."""
 
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        assert not PYTHONIC.search(self.err), self.err
 
     @property
     def json(self) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.Ca
     data = table(tmp_path / "data", 24)
     shutil.copy(tmp_path / "data" / "0.png", tmp_path / "data" / "1.png")
     ran = inside(capfd, "train", data, "--target", "light", "--out", tmp_path / "m", *SMALL, "--epochs", "1")
-    assert "warning: 1 images occur more than once and with different labels" in ran.err
+    assert "warning: 1 image occurs more than once and with different labels" in ran.err
     assert f"dicomsort eval {data} --target light --model" in ran.err
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from dicomsort.errors import UsageError
+from dicomsort.system.telling import counted
 
 THREADS = torch.get_num_threads()
 """Processor threads that PyTorch may use; OMP_NUM_THREADS and the affinity of the process are in it."""
@@ -47,7 +48,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError("--device mps: no Apple GPU is available here; use --device auto or cpu")
     count = _cuda_devices()
     if kind == "cuda" and int(index or 0) >= count:
-        raise UsageError(f"--device {name}: {count} CUDA device(s) available here; use --device auto or cpu")
+        raise UsageError(f"--device {name}: {counted(count, 'CUDA device')} here; use --device auto or cpu")
     return torch.device(name)
 
 

@@ -196,7 +196,9 @@ def _fit(model: Any, bundle: Bundle) -> None:
     _check_sizes(model)
     wanted = [_BATCH, bundle.width]
     if list(model.output(OUTPUTS).shape) != wanted or len(model.output(FEATURES).shape) != 2:
-        raise ValueError(f"the graph gives {list(model.output(OUTPUTS).shape)} numbers instead of {wanted}")
+        raise ValueError(
+            f"the graph gives {model.output(OUTPUTS).shape[-1]} numbers instead of {bundle.width}"
+        )
 
 
 def _check_weights(bundle: Bundle) -> None:

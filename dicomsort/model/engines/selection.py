@@ -70,6 +70,17 @@ def gpu_in_sight() -> bool:
     return sys.platform == "darwin" or os.path.exists(_AMD_DRIVER) or _cuda_devices() > 0
 
 
+def accelerators() -> list[str]:
+    """Return the devices besides the processor that PyTorch can use, as --device names them."""
+    if not gpu_in_sight():
+        return []
+    from dicomsort.model.engines import devices  # noqa: PLC0415
+
+    if gpus := devices.visible_gpus():
+        return [f"cuda:{index}" for index in range(len(gpus))]
+    return ["mps"] if devices.choose_device("auto").type == "mps" else []
+
+
 def visible_gpus() -> list[str]:
     """Name the CUDA devices that this process may use (CUDA_VISIBLE_DEVICES), in their order, by UUID."""
     if not gpu_in_sight():
