@@ -106,6 +106,7 @@ def question(path: Path, threads: int) -> tuple[float, list[tuple[str, str, int]
     import duckdb  # noqa: PLC0415
 
     with duckdb.connect(config={"threads": threads}) as database:
+        database.execute("SET enable_progress_bar = false")
         started = time.perf_counter()
         found = database.sql(
             f"SELECT label, modality, count(*) FROM '{path}' GROUP BY label, modality"  # noqa: S608

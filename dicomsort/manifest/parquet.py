@@ -22,7 +22,7 @@ from dicomsort.system.escaping import escape
 SCHEMA = 1
 """Version of the columns and their types; it stands in the file as `dicomsort.schema`."""
 
-_BLOCK = 4 << 20
+_BLOCK = 1 << 20
 _ROW_GROUP = 122_880
 _WHOLE = {"rows": 32, "columns": 32, "frames": 32, ROTATION: 16, "size": 64, "mtime_ns": 64}
 _NUMBERS = ("confidence", "pixel_confidence", REJECT)
@@ -122,6 +122,8 @@ def _write(manifest: str, file: Any, last: NDArray[np.bool_] | None) -> None:
         batches = (_typed(batch, schema) for batch in _counting(_batches(manifest, kinds), last))
         for group in _in_groups(batches):
             writer.write_table(pa.Table.from_batches(group, schema).unify_dictionaries(), _ROW_GROUP)
+            group.clear()
+            pa.default_memory_pool().release_unused()
 
 
 def _names(manifest: str) -> list[str]:

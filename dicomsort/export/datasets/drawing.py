@@ -8,6 +8,7 @@ from typing import Any
 from dicomsort.dicom import patient
 from dicomsort.export.datasets.choosing import Chosen, part_of
 from dicomsort.export.datasets.settings import DatasetSettings, Picture
+from dicomsort.imaging.canvas import Fitted
 from dicomsort.inputs.sources import local, stamp_of
 from dicomsort.outcome import Failure, FileStamp, Reason, Status
 from dicomsort.system.atomic import write_new
@@ -67,7 +68,8 @@ def _content(chosen: Chosen, settings: DatasetSettings) -> tuple[bytes, int, int
         return _whole(chosen)
     from dicomsort.dicom import render  # noqa: PLC0415  (in a worker, which has it loaded)
 
-    drawn = render.png(chosen.path, settings.fitted, settings.read)
+    fitted = Fitted(settings.size, 16 if settings.picture is Picture.PNG16 else 8)
+    drawn = render.png(chosen.path, fitted, settings.read)
     if isinstance(drawn, Failure):
         return drawn
     if _has_changed(chosen, drawn.stamp):

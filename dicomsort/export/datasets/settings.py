@@ -6,7 +6,6 @@ from typing import Any
 
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError
-from dicomsort.imaging.canvas import Fitted
 from dicomsort.outcome import Status
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -78,11 +77,6 @@ class DatasetSettings:
     dry_run: bool = False
     read: ReadSettings = field(default_factory=ReadSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
-
-    @property
-    def fitted(self) -> Fitted:
-        """How pictures are drawn."""
-        return Fitted(self.size, 16 if self.picture is Picture.PNG16 else 8)
 
     @property
     def fixed(self) -> dict[str, Any]:
