@@ -317,10 +317,9 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         )
         settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
     if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
-        placing = settings.placing
-        tally.removed.add(
-            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
-        )
+        out, action = os.path.abspath(settings.out), settings.placing.action
+        is_new = partial(_is_new, history=held.history)
+        tally.removed.add(removal.end(manifest, out, action, settings.dry_run, is_new))
     tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
@@ -330,9 +329,13 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
 
 def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
     """Note that a file has another status now; what was there before this run is none of its files."""
+    tally.move(record.status, after, not _is_new(record, history))
+
+
+def _is_new(record: Record, history: History) -> bool:
+    """Return whether a row is of this run. history: what was held before."""
     stamp = record.stamp
-    is_old = stamp is not None and history.status(record.path, stamp) is not None
-    tally.move(record.status, after, is_old)
+    return stamp is None or history.status(record.path, stamp) is None
 
 
 def check(settings: SortSettings) -> list[walk.Root]:

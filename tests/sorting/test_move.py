@@ -295,6 +295,31 @@ def test_what_changes_between_reading_and_removal_stays(
         assert len(placed(out)) == 12
 
 
+@pytest.mark.parametrize("comes_as", ["file", "hard link", "symbolic link", "link to the copy"])
+def test_what_comes_to_the_place_of_a_moved_file_takes_nothing_away(
+    comes_as: str, way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    """A run that does not meet the newcomer, as it sorts another folder, must not take it for the source."""
+    out, path, later = tmp_path / "out", inbox / "s0" / "0.dcm", tmp_path / "later"
+    before = everything(inbox)
+    move(inbox, out, predictor)
+    new = write_dicom(tmp_path / "new.dcm", picture(77), SOPInstanceUID="2.25.77")
+    write_dicom(later / "1.dcm", picture(78), SOPInstanceUID="2.25.78")
+    if comes_as == "file":
+        shutil.copy(new, path)
+    elif comes_as == "hard link":
+        os.link(new, path)
+    else:
+        path.symlink_to(new if comes_as == "symbolic link" else out / rows(out)[str(path)]["destination"])
+    move(later, out, predictor)
+    assert rows(out)[str(path)]["action"] == "move", way
+    if path.is_symlink():
+        path.unlink()
+        shutil.copy(new, path)
+    move(inbox, out, predictor)
+    assert everything(inbox, out) >= before
+
+
 def test_a_source_that_changes_while_it_is_copied_is_not_placed(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
