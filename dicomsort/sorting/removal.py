@@ -107,7 +107,7 @@ def remove_sources(manifest: Manifest, out: str, is_new: IsNew) -> Removed:
 
     Each of them must have the size, time and bytes that were placed, its copy those that were checked, and no
     third name. Rows of those that stay say from now on how they were really placed. Where another file has
-    come to the place of a source that an earlier run has removed, the copy is all there is, and its row stays.
+    come to the place of a source that an earlier run has removed, the copy is all there is: its row stays.
     May be cut short at any moment: the next call goes on. Raises TargetError.
     """
     path = os.path.join(out, MANIFEST)
