@@ -69,6 +69,22 @@ def test_what_an_earlier_file_becomes_is_no_news(inbox: Path, tmp_path: Path, sm
     assert tally.before[Status.DUPLICATE] == 1
 
 
+def test_a_file_that_this_night_does_not_meet_is_not_counted(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle
+) -> None:
+    """A folder that joins alone makes a duplicate of an old file: that is none of the two it holds."""
+    sort(settings(inbox, tmp_path / "out"), FixedPredictor(small_bundle))
+    joined = tmp_path / "a"
+    write_dicom(joined / "new.dcm", picture(5))
+    (joined / "0.dcm").write_bytes((inbox / "ward" / "0.dcm").read_bytes())
+    tally = sort(settings(joined, tmp_path / "out"), FixedPredictor(small_bundle))
+    assert rows(tmp_path / "out")[str(inbox / "ward" / "0.dcm")]["status"] == "duplicate"
+    assert (
+        tally.found == tally.new.total() == tally.statuses[Status.SORTED] + tally.statuses[Status.REVIEW] == 2
+    )
+    assert not tally.before
+
+
 def test_the_table_and_the_code_are_those_of_the_run(
     inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
 ) -> None:

@@ -540,6 +540,45 @@ def test_shards_are_moved_by_the_merge(
     assert merge(str(out), PoolSettings(2, 20)).rows == 15
 
 
+@pytest.mark.parametrize("keeps_time", [True, False])
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_shards_leave_a_moved_file_its_place(
+    name: str, keeps_time: bool, way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """The same bytes come from another folder, and a layout by UID wants the same place for them."""
+    out, layout, again = tmp_path / "out", "{label}/{sop_instance_uid}.dcm", tmp_path / name / "again.dcm"
+    first = inbox / "s0" / "0.dcm"
+    again.parent.mkdir()
+    (shutil.copy2 if keeps_time else shutil.copy)(first, again)
+    move(inbox, out, predictor, layout=layout)
+    old = rows(out)[str(first)]
+    for number in (1, 2):
+        move(again.parent, out, predictor, layout=layout, shard=Shard(number, 2))
+    merge(str(out), PoolSettings(2, 20))
+    assert rows(out)[str(first)] == old, way
+    assert (rows(out)[str(again)]["status"], rows(out)[str(again)]["duplicate_of"]) == (
+        "duplicate",
+        str(first),
+    )
+    assert again.exists()
+    assert plan.undo(str(out / "manifest.csv")).left == {}
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_where_duplicates_are_kept_shards_give_a_place_to_one_file_only(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out, layout = tmp_path / "out", "{label}/{sop_instance_uid}.dcm"
+    for number in range(8):
+        shutil.copy2(inbox / "s0" / "0.dcm", inbox / f"again{number}.dcm")
+    for number in (1, 2):
+        move(inbox, out, predictor, layout=layout, keep_duplicates=True, shard=Shard(number, 2))
+    merge(str(out), PoolSettings(2, 20))
+    places = Counter(row["destination"] for row in rows(out).values() if row["action"])
+    assert set(places) == set(placed(out))
+    assert set(places.values()) == {1}
+
+
 def test_what_lies_behind_links_is_not_moved(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     with pytest.raises(UsageError, match="--action move does not go with --follow-links"):
         move(inbox, tmp_path / "out", predictor, follow_links=True)
