@@ -152,12 +152,15 @@ def merge(
 
 
 def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
-    """Open the manifest of all: the one that is there, or a new one with the columns of the shards."""
+    """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
+
+    One without a run is of a program that ended before it had begun.
+    """
     path = os.path.join(out, MANIFEST)
-    if os.path.exists(path):
-        return Manifest.open_existing(path)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
+    if os.path.exists(path) and (first is None or RunFile(out).runs):
+        return Manifest.open_existing(path)
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.open_like(first, out, shards.agreed_on(out))
