@@ -33,6 +33,7 @@ def main() -> None:
         streams.end_announcement()
         for late in (signal.SIGINT, signal.SIGTERM):  # all is done: the exit code stays what it is
             signal.signal(late, signal.SIG_IGN)
+        exec("")  # noqa: S102  (forgets a Ctrl-C within an exec, as of dataclasses, which would change the code)
 
 
 def _is_told(words: list[str]) -> bool:

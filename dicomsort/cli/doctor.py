@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, options, progress
+from dicomsort.cli import console, options, progress, settings
 from dicomsort.errors import ExitCode
 from dicomsort.system.people import user_name
 
 if TYPE_CHECKING:
     from dicomsort.doctor.finding import Finding
 
-_SETTINGS = "dicomsort.toml"
 _VARIABLES = ("DICOMSORT_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TMPDIR", "LC_ALL", "LANG")
 
 
@@ -28,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     out: Annotated[
         str | None,
-        typer.Argument(help="A folder to try, such as the --out of a run to come.", metavar="[FOLDER]"),
+        typer.Argument(help="A folder to try, such as the --out of a run to come.", metavar="FOLDER"),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -37,6 +36,10 @@ def doctor(
     Each decoder reads an image, each engine answers a picture, and the file system of FOLDER is tried with
     files that are removed again. Nothing is sent anywhere, and no name of a user is shown. Exit codes: 0 no
     problem (there may be warnings), 3 something does not work.
+
+    For example:
+      dicomsort doctor
+      dicomsort doctor /sorted --json
     """
     with options.exit_codes(), progress.loading(json):
         from dicomsort.doctor import examine  # noqa: PLC0415
@@ -108,8 +111,7 @@ def _settings(out: str | None) -> "Iterator[Finding]":
     """Tell which files and variables may change what a command does; not what they say."""
     from dicomsort.doctor.finding import note  # noqa: PLC0415
 
-    places = [Path(typer.get_app_dir("dicomsort")) / _SETTINGS]
-    places += [Path(out).absolute().parent / _SETTINGS] if out is not None else []
+    places = [Path(place.path) for place in settings.places_for({"out": out})]
     there = [str(place) for place in places if place.is_file()]
     yield note("files", ", ".join(there) or "none found")
     names = sorted(name for name in os.environ if name.startswith(_VARIABLES))

@@ -36,9 +36,9 @@ COMMANDS = {
     "calibrate": Entry("evaluate", _TRAIN, "Fit a model's confidence and threshold."),
     "preview": Entry("inspect", _TRAIN, "Show what training makes of images."),
     "stats": Entry("inspect", _TRAIN, "Count what a data set holds."),
-    "models": Entry("models", _TRAIN, "List the models, and how well each answers."),
+    "models": Entry("models", _TRAIN, "List the models to choose from."),
     "model": Entry("model", _TRAIN, "Add to a model: graph, evidence, anatomy."),
-    "doctor": Entry("doctor", _PROGRAM, "Try what this machine can do."),
+    "doctor": Entry("doctor", _PROGRAM, "Try what works here; for a bug report."),
     "config": Entry("configuration", _PROGRAM, "Show the settings in force, and where from."),
 }
 """Every command: the module of this room that registers it, its heading and its words in the list.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, options
+from dicomsort.cli import completion, console, options
 from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def models(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Shipped models' names, or bundles' folders; one is told in detail.", metavar="MODEL..."
+            help="Shipped models' names, or bundles' folders; one is told in detail.",
+            metavar="MODEL...",
+            autocompletion=completion.models,
         ),
     ] = None,
     json: options.Json = False,
@@ -40,6 +42,11 @@ def models(
 
     To change a model there is `dicomsort model`. Figures come from the card in a bundle, and are left out if
     that was written of other weights. Exit codes: 0 done, 6 no such model, or a damaged one.
+
+    For example:
+      dicomsort models
+      dicomsort models router5
+      dicomsort models runs/mine --json
     """
     with options.exit_codes():
         from dicomsort.model import bundle as bundles  # noqa: PLC0415

@@ -1,11 +1,12 @@
 """What a person is told of files that are moved: that their sources will be removed, then how many were."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomsort.cli import console
 from dicomsort.manifest.run_file import RunFile
-from dicomsort.outcome import Action
+from dicomsort.outcome import Action, Reason
 
 if TYPE_CHECKING:
     from dicomsort.sorting.plan import PlanResult
@@ -38,6 +39,15 @@ def tell(removed: "Removed", planned: bool = False) -> None:
         stay = "would stay" if planned else "stays" if stayed == 1 else "stay"
         line += f"; {stayed} {stay} where {'it is' if stayed == 1 else 'they are'}: {why}"
     console.info(line)
+
+
+def hints(action: Action, met: Mapping[Reason, int]) -> dict[Reason, int]:
+    """Return what a person is told of at the end: not of folders that a move has emptied."""
+    return {
+        reason: count
+        for reason, count in met.items()
+        if action is not Action.MOVE or reason is not Reason.EMPTY_FOLDER
+    }
 
 
 def undone(done: "PlanResult") -> str:

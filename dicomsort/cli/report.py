@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, progress
+from dicomsort.cli import console
 from dicomsort.cli.options import (
     READ,
     Json,
@@ -188,7 +188,7 @@ def render(
 
     For example:
       dicomsort render a.dcm b.dcm --out pictures
-      dicomsort render /archive --out pictures
+      dicomsort render /archive/2019 --out pictures
       dicomsort render --from sorted --status review --out pictures
     """
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
@@ -271,6 +271,7 @@ def _take(results: "Results", total: int, out: str, quiet: bool, briefly: bool) 
 
 def _folders(files: list[str], out: str, settings: "PictureSettings", quiet: bool) -> ExitCode:
     """Render what lies in folders and archives, and tell."""
+    from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.dicom.render import Written  # noqa: PLC0415
     from dicomsort.outcome import TROUBLE  # noqa: PLC0415
     from dicomsort.report import folders  # noqa: PLC0415

@@ -261,7 +261,7 @@ def classify(
             endings.report_summary(tally, out, shard)
         if verbose:
             endings.report_spent(tally)
-        endings.report_hints(tally.hints)
+        endings.report_hints(moving.hints(action, tally.hints))
         endings.report_troubles(tally.troubles, tally.new_troubles, tally.older_troubles)
         endings.log_end(tally)
         if report:

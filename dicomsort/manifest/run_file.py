@@ -71,7 +71,7 @@ class RunFile:
                 self._parquet = list(found["parquet"]) if "parquet" in found else None
                 self.roots = _roots_of(found)
                 return
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError, TypeError, KeyError):
             pass

@@ -316,7 +316,7 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
         settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
-    if tally.found and not (settings.shard or settings.task):
+    if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
         placing = settings.placing
         tally.removed.add(
             removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)

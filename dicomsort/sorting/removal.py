@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +73,11 @@ def check(action: Action, follow_links: bool) -> None:
 def has_moved(action: Action, out: str) -> bool:
     """Return whether a run that moves has nothing left to do: an earlier one has moved what there was."""
     return action is Action.MOVE and bool(rows_with(os.path.join(out, MANIFEST), "action", (action,)))
+
+
+def may_remove(met: Mapping[Status, int]) -> bool:
+    """Return whether a source may be left to remove. met: files of a run by status, those done before too."""
+    return any(met.get(status, 0) for status in (*_MOVED, Status.PLANNED))
 
 
 def end(manifest: Manifest, out: str, action: Action, dry_run: bool) -> Removed:
