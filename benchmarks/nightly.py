@@ -4,7 +4,7 @@
         [--folder FOLDER]
 
 With `--older`, beside an older build: a checkout, for example a `git worktree` of an earlier commit. Both are
-run by this interpreter, as `python -m dicomsort`, in the order A B, B A. Measured are the seconds by the clock,
+run by this interpreter, as `python -m dicomsort`, in the order A B, B A. Measured are seconds by the clock,
 the processor seconds of the main process and of those that it waited for, and its peak resident memory:
 
 * help, classify-help: `dicomsort --help` and `dicomsort classify --help`, `--repeats` times each, medians;
