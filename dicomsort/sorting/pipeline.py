@@ -315,12 +315,11 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         ending = SettleSettings(
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
-        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
+        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history, given=settings.roots))
     if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
-        placing = settings.placing
-        tally.removed.add(
-            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
-        )
+        out, action = os.path.abspath(settings.out), settings.placing.action
+        is_new = partial(_is_new, history=held.history)
+        tally.removed.add(removal.end(manifest, out, action, settings.dry_run, is_new))
     tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
@@ -328,11 +327,28 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         check_found(tally, settings)
 
 
-def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
-    """Note that a file has another status now; what was there before this run is none of its files."""
+def note_moved(
+    record: Record, after: Status, tally: SortSummary, history: History, given: Sequence[str]
+) -> None:
+    """Note that a file has another status now; what was there before this run is none of its files.
+
+    given: the roots of the run. A file of earlier runs that it has not met is not counted.
+    """
+    is_new = _is_new(record, history)
+    if is_new or _is_met(record.path, given):
+        tally.move(record.status, after, not is_new)
+
+
+def _is_met(path: str, given: Sequence[str]) -> bool:
+    """Return whether a file of an earlier run is there, below one of the roots of this run."""
+    below = any(path == root or walk.lies_under(path, root) for root in map(walk.whole, given))
+    return below and (not names.is_plain(path) or os.path.lexists(path))
+
+
+def _is_new(record: Record, history: History) -> bool:
+    """Return whether a row is of this run. history: what was held before."""
     stamp = record.stamp
-    is_old = stamp is not None and history.status(record.path, stamp) is not None
-    tally.move(record.status, after, is_old)
+    return stamp is None or history.status(record.path, stamp) is None
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
