@@ -279,6 +279,16 @@ def test_what_cannot_be_chosen_is_told_before_anything_is_made(out: Path, tmp_pa
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.parametrize("label", ["../../evil", "hand|..", ".hidden", "a/b", "x" * 65, "con\n"])
+def test_a_label_written_in_by_hand_leads_nowhere(label: str, tmp_path: Path) -> None:
+    decided = Reviewed(label, "me", "2026-01-01T00:00:00Z")
+    out = output(tmp_path, [row(image(tmp_path / "in", 0, "A"), reviewed=decided)])
+    with pytest.raises(UsageError, match=r"manifest.csv' must be put right: .* cannot be a class") as told:
+        made(out, tmp_path / "deep" / "set")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "deep").exists()
+
+
 def test_statuses_are_chosen(out: Path, tmp_path: Path) -> None:
     assert len(made(out, tmp_path / "set", statuses=(Choosable.SORTED, Choosable.REVIEW))) == 41
 
