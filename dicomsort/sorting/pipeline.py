@@ -126,7 +126,7 @@ def sort_by(
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    with _output(settings, out, models, tally) as (manifest, held, decisions), closing(files.remotes):
+    with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
         admit = _admission(settings, manifest, held.history, tally)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
         if models.are_loaded or todo is not None or not manifest.run_file.runs:
@@ -268,6 +268,8 @@ def _output(
 
     Yields it, what need not be done again, and what persons decided.
     """
+    if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
+        models.ready()
     run, answers = _run_facts(settings, models), columns_of(models.bundles)
     told = Told(models.rejects, models.compass is not None)
     with (
@@ -398,10 +400,10 @@ def _refuse_to_restart(out: str) -> None:
 
 
 def _run_facts(settings: SortSettings, models: Models, loaded: ModelSet | None = None) -> RunFacts:
-    """Return what the run is; without its engine and its device as long as the models are not loaded."""
+    """Return what the run is; as long as the models are not loaded, with the engine only if it was named."""
     head = models.bundles[0].head
     threshold = head.review_below if settings.review_below is None else settings.review_below
-    engine, device = _engine_facts(settings, loaded) if loaded else ({}, {})
+    engine, device = _engine_facts(settings, loaded) if loaded else (models.asked_for, {})
     return RunFacts(
         roots=roots.as_json(roots.grown(RunFile(os.path.abspath(settings.out)), settings.roots)),
         fixed={
