@@ -389,8 +389,8 @@ class Record(dict[str, str]):
     def renamed(self) -> "Record":
         """Return the row of a moved file under a name that no other file has: another one came to its own.
 
-        `IM1.dcm` becomes `IM1~1f2e3d4c.dcm`, by the first 8 digits of its checksum. What would be too long for
-        a file system is cut in front of that.
+        `IM1.dcm` becomes `IM1~1f2e3d4c.dcm`, by the first 8 digits of its checksum. What would be too long
+        for a file system is cut in front of that.
         """
         folder, name = os.path.split(self.path)
         stem, kind = os.path.splitext(name)
