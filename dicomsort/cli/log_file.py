@@ -74,11 +74,13 @@ def _check_name(file: str) -> None:
 
 
 def _is_log(file: str) -> bool:
+    if not Path(file).is_file():
+        return True  # it is not there, or a terminal or pipe, or the handler says what is wrong
     try:
         with Path(file).open("rb") as found:
             line = found.read(_LONGEST_TIME).decode("ascii", "replace")
     except OSError:
-        return True  # it is not there, or the handler says what is wrong
+        return True
     return not line or _BEGINS.match(line) is not None
 
 

@@ -333,3 +333,23 @@ def test_a_log_takes_the_place_of_no_other_file(
     ran = inside(capfd, *words, "--log-file", tmp_path / "out" / name)
     assert (ran.code, "no log of this program" in ran.err) == (ExitCode.USAGE, True)
     assert tree(tmp_path) == before
+
+
+def test_a_log_may_be_a_pipe(inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture) -> None:
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    words = (
+        "classify",
+        inbox,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    inside(capfd, *words, "--log-file", pipe)
+    assert b"ended with exit code 3" in os.read(reading, 10_000)
+    os.close(reading)
