@@ -222,7 +222,10 @@ def _output(command: Any, given: Mapping[str, Any], found: Mapping[str, tuple[An
 
 def _beside(out: str) -> str:
     """Return where the settings file of an output is: in the folder that holds the output."""
-    whole = os.path.abspath(out)
+    try:
+        whole = os.path.abspath(out)
+    except OSError:  # the current folder has been removed: the command will tell
+        whole = out
     if os.path.basename(whole) == _MANIFEST:
         whole = os.path.dirname(whole)
     return os.path.join(os.path.dirname(whole), FILE)
