@@ -49,11 +49,11 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
     """
     if file is None:
         return
-    real = os.path.realpath(file)  # earlier logs stay beside what a link leads to
+    real = Path(os.path.realpath(file))  # earlier logs stay beside what a link leads to
     _check(file, real, inputs or (), out)
     try:
-        _check_what_is_there(file, Path(real))
-        handler = _Handler(real)
+        _check_what_is_there(file, real)
+        handler = _Handler(str(real))
     except OSError as error:
         raise TargetError(f"--log-file '{escape(file)}' cannot be written: {error.strerror}") from error
     console.LOG.handlers[:] = [handler]
@@ -61,12 +61,12 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
     console.LOG.info("dicomsort %s (version %s)", shlex.join(map(_told, sys.argv[1:])), __version__)
 
 
-def _check(file: str, real: str, inputs: Iterable[str], out: str) -> None:
+def _check(file: str, real: Path, inputs: Iterable[str], out: str) -> None:
     whole = os.path.realpath(out)
-    if out and os.path.dirname(real) == whole and os.path.basename(real) in OWN:
+    if out and str(real.parent) == whole and real.name in OWN:
         raise UsageError(f"--log-file '{escape(file)}' is the name of a file of the output: choose another")
     for root in (each for each in inputs if not is_remote(each)):
-        if lies_under(real, os.path.realpath(root)) and not lies_under(real, whole):
+        if lies_under(str(real), os.path.realpath(root)) and not lies_under(str(real), whole):
             raise UsageError(
                 f"--log-file '{escape(file)}' lies in what is sorted: choose a place outside '{escape(root)}'"
             )
