@@ -293,7 +293,7 @@ def test_other_settings_other_labels_and_other_files_are_refused(out: Path, tmp_
 
 def test_what_cannot_be_chosen_is_told_before_anything_is_made(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no label 'hnad' here: did you mean 'hand'\?"):
-        made(out, tmp_path / "set", labels=("hnad",))
+        made(out, tmp_path / "set", labels=("hand", "hnad"))
     with pytest.raises(NothingFoundError, match="look at --labels, --where and --status"):
         made(out, tmp_path / "set", where="confidence > 0.95")
     with pytest.raises(UsageError, match="goes with --image png8"):
@@ -309,6 +309,15 @@ def test_a_label_written_in_by_hand_leads_nowhere(label: str, tmp_path: Path) ->
         made(out, tmp_path / "deep" / "set")
     assert "\n" not in str(told.value)
     assert not (tmp_path / "deep").exists()
+
+
+def test_it_is_told_how_many_images_there_will_be(out: Path, tmp_path: Path) -> None:
+    usual = DatasetSettings(Target.IMAGEFOLDER, str(tmp_path / "set"), pool=POOL)
+    told: list[int] = []
+    export(str(out), replace(usual, dry_run=True), total=told.append)
+    export(str(out), usual, total=told.append)
+    export(str(out), usual, total=told.append)
+    assert told == [40, 40, 0]
 
 
 def test_statuses_are_chosen(out: Path, tmp_path: Path) -> None:
