@@ -320,6 +320,18 @@ def test_it_is_told_how_many_images_there_will_be(out: Path, tmp_path: Path) -> 
     assert told == [40, 40, 0]
 
 
+def test_a_manifest_of_an_earlier_version_will_do(out: Path, tmp_path: Path) -> None:
+    later = {"evidence", "region_code", "region_meaning", "reviewed_label", "reviewed_by", "reviewed_at"}
+    later |= {"pixel_label", "pixel_confidence", "age_group", "etag"}
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: row[name] for name in row if name not in later} for row in csv.DictReader(file)]
+    with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert len(made(out, tmp_path / "old", where="view = frontal and reviewed_label = ''")) == 40
+
+
 def test_statuses_are_chosen(out: Path, tmp_path: Path) -> None:
     assert len(made(out, tmp_path / "set", statuses=(Choosable.SORTED, Choosable.REVIEW))) == 41
 

@@ -50,7 +50,7 @@ def _write_croissant(settings: DatasetSettings, columns: Sequence[str], journal:
     with open(path, "rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     with replacing(os.path.join(settings.folder, CROISSANT)) as file:
-        file.write(json.dumps(croissant.described(settings, columns, digest), indent=2) + "\n")
+        file.write(json.dumps(croissant.described(columns, digest), indent=2) + "\n")
 
 
 def _write_metadata(settings: DatasetSettings, columns: Sequence[str], journal: Journal) -> None:
