@@ -27,7 +27,7 @@ from written import picture, write_dicom
 import dicomsort
 from dicomsort.dicom import isolation
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
-from dicomsort.export.datasets import dataset, shards
+from dicomsort.export.datasets import dataset, journal, shards
 from dicomsort.export.datasets.choosing import part_of
 from dicomsort.export.datasets.dataset import export
 from dicomsort.export.datasets.settings import Choosable, DatasetSettings, Picture, Target, shares_of
@@ -276,6 +276,8 @@ def test_other_settings_other_labels_and_other_files_are_refused(out: Path, tmp_
     made(out, tmp_path / "set")
     with pytest.raises(UsageError, match="made with another --seed"):
         made(out, tmp_path / "set", seed=1)
+    with pytest.raises(UsageError, match="made with another --key"):  # it would split patients
+        made(out, tmp_path / "set", key=str(tmp_path / "other"))
     with Manifest.open_existing(str(out / "manifest.csv")) as opened:
         opened.append([row(tmp_path / "in" / "3.dcm", "knee")])
     with pytest.raises(UsageError, match=r"1 images .* have another label now"):
@@ -417,6 +419,27 @@ def test_a_shard_that_was_cut_short_is_made_again(
         assert sorted(name for name in held if name.endswith(".png")) == sorted(
             line["file_name"] for line in table
         )
+
+
+def test_what_a_killed_run_wrote_last_does_not_stay_under_another_label(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are written before the journal says so; what a person has put there stays."""
+    with monkeypatch.context() as killed:
+        killed.setattr(journal.Journal, "write", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            made(out, tmp_path / "set")
+    left = [path for path in (tmp_path / "set").rglob("*.png") if path.parent.name == "hand"]
+    assert left
+    mine = left[0].parent / "mine.png"
+    mine.write_text("mine")
+    (left[0].parent / ".dicomsort-0123456789abcdef.part").write_text("half")
+    with Manifest.open_existing(str(out / "manifest.csv")) as opened:
+        opened.append([row(tmp_path / "in" / f"{number}.dcm", "knee") for number in range(40)])
+    table = made(out, tmp_path / "set")
+    held = {name for name in tree(tmp_path / "set") if name.endswith((".png", ".part"))}
+    assert held == {line["file_name"] for line in table} | {str(mine.relative_to(tmp_path / "set"))}
+    assert {line["label"] for line in table} == {"knee"}
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from dicomsort.manifest.salt import salt_of
 from dicomsort.outcome import Failure, Reason
 from dicomsort.sorting.shards import check_merged
 from dicomsort.system.escaping import escape
-from dicomsort.system.keys import salt_in
+from dicomsort.system.keys import hashed, salt_in
 from dicomsort.system.reporting import Count
 
 _One = tuple[Chosen, Drawn | Failure]
@@ -102,6 +102,7 @@ def export(
         check_installed("--to parquet", "pyarrow")
     salt = salt_of(home) if settings.key is None else salt_in(settings.key)
     settings = replace(settings, read=_read_as(run, settings.read), folder=os.path.abspath(settings.folder))
+    settings = replace(settings, key=hashed(b"data set", salt, "k"))
     exporting = _Exporting(manifest, home, settings, salt, count, total)
     exporting.check_choice()
     if settings.dry_run:
