@@ -21,6 +21,7 @@ import pytest
 from outputs import tree
 from PIL import Image
 from program import inside
+from pyarrow import json as json_table
 from pyarrow import parquet
 from written import picture, write_dicom
 
@@ -256,6 +257,21 @@ def test_images_stand_in_the_order_of_the_manifest_whichever_is_done_first(
     monkeypatch.setattr(dataset, "_MOST_HELD", 5 * dataset._ROW_BYTES)
     held = made(out, tmp_path / "c")
     assert len({line["sample"] for line in held}) == len(held) == 40, "those that others wait for come late"
+
+
+def test_each_part_tells_the_same_types(tmp_path: Path) -> None:
+    """As pyarrow guesses them, by which the library datasets refuses parts that differ."""
+    rows = [row(image(tmp_path / "in", number, f"P{number}")) for number in range(12)]
+    dated = Header("1.2.5", "1.3.1", "1.4.1", "DX", "2020-01-01", "AP")
+    rows = [
+        replace(each, header=replace(dated, sop_instance_uid=f"1.2.{at}")) for at, each in enumerate(rows)
+    ]
+    rows[0] = replace(rows[0], header=Header("1.2.0", "1.3.1", "1.4.1", "DX", "CHEST", "AP"))
+    made(output(tmp_path, rows), tmp_path / "set")
+    found = [json_table.read_json(path).schema for path in (tmp_path / "set").glob("*/metadata.jsonl")]
+    assert len(found) > 1
+    assert all(schema.equals(found[0]) for schema in found)
+    assert {"label", "confidence", "view_position"} <= set(found[0].names)
 
 
 def test_the_same_call_does_nothing_and_a_grown_output_adds(out: Path, tmp_path: Path) -> None:
