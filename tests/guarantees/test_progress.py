@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -120,6 +121,18 @@ def test_a_terminal_shows_something_before_anything_heavy_is_loaded(tmp_path: Pa
     said = on_terminal(["classify", "in", "--out", "out"], without(tmp_path, "typer", "rich", "numpy"))
     assert said.startswith("loading ...\r")
     assert "ModuleNotFoundError" in said
+
+
+def test_what_is_announced_stands_until_the_command_shows_something(tmp_path: Path) -> None:
+    """A command may load for seconds before it has anything to say; a screen that went blank seems stuck."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nimport dicomsort.cli.main as cli\nfrom dicomsort.cli import console\n"
+        "def slow():\n    sys.stderr.write('<at work>')\n    console.info('there')\ncli.main = slow\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path[1:]])}
+    said = on_terminal(["undo", "out"], env)
+    assert re.fullmatch(r"loading \.\.\.\r<at work> +\rdicomsort: there\r\n", said)
+    assert "loading" not in on_terminal(["--show-completion", "bash"], env)
 
 
 @pytest.mark.parametrize(
