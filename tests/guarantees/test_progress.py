@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dicomsort.cli import bars, console, progress
+from dicomsort.cli.reporter import ConsoleReporter
 from dicomsort.outcome import Status
 from dicomsort.sorting.summary import SortSummary
 
@@ -67,6 +68,23 @@ def test_a_sorting_run_shows_total_and_time_at_any_width_and_labels_where_there_
     labels = [label for label in LABELS if label in line]
     assert labels == (list(LABELS) if width >= 200 else [])
     assert ("crash 3" in line) == (width >= 80)
+
+
+def test_between_its_bar_and_its_figures_an_evaluation_shows_that_it_is_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Intervals and plots take seconds, and once the bar was gone the screen was blank."""
+    screen = Console(width=80, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "console", lambda: screen)
+    with progress.loading(quiet=False):
+        with ConsoleReporter(quiet=False).counting("evaluating", 2) as count:
+            count(2)
+        shown = progress.loading._spinner
+        assert shown is not None
+        assert shown.status == "working it out"
+    with ConsoleReporter(quiet=False).counting("training", 2) as count:
+        count(2)
+    assert progress.loading._spinner is None, "a command that shows none from the start gets none"
 
 
 def test_the_end_of_a_run_is_told_while_it_is_still_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
