@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dicomsort.cli import console, settings
+from dicomsort.cli import complaints, console, settings
 from dicomsort.cli.command import default_of
 from dicomsort.cli.options import Json, exit_codes
 from dicomsort.cli.shown import OUTPUT
@@ -56,7 +56,9 @@ def config(
             return
         target, inner = _command(ctx, command)
         settings.name_variables(target, inner)
-        found = settings.put_in_force(target, inner, given)
+        output = settings.output_param(target)
+        found = settings.put_in_force(target, inner, {**given, **({output.name: out} if output else {})})
+        _check(target, inner, found)
         rows = [_row(option, found) for option in settings.options_of(target)]
         if json:
             shown = [dict(zip(("setting", "value", "source"), row, strict=True)) for row in rows]
@@ -81,6 +83,16 @@ def _command(ctx: Any, words: list[str]) -> tuple[Any, Any]:
     if hasattr(found, "commands"):
         raise UsageError(f"name one of the commands of {words[-1]}: {', '.join(found.commands)}")
     return found, inner
+
+
+def _check(target: Any, inner: Any, found: settings.Settings) -> None:
+    """Raise UsageError for a value of a variable or a file that the command would not take."""
+    for option in settings.options_of(target):
+        if settings.set_by(option) or option.name in found.values:
+            try:
+                option.handle_parse_result(inner, {}, [])
+            except typer.TyperException as error:
+                raise UsageError(complaints.line_of(error)) from None
 
 
 def _row(option: Any, found: settings.Settings) -> list[str]:

@@ -145,7 +145,7 @@ def export(
         from dicomsort.export.datasets.dataset import export as make  # noqa: PLC0415
 
         with progress.counting("images", None, quiet or json) as count:
-            done = make(out, settings, count)
+            done = make(out, settings, count, count.expect)
         if json:
             console.print_json({**done.as_dict(), "dry_run": dry_run, "out": console.plain(folder)})
         _tell(done, settings, quiet, json)

@@ -5,6 +5,7 @@ Nothing of a header is ever written there: lines are those of the console, paths
 
 import logging
 import os
+import re
 import shlex
 import sys
 import time
@@ -21,6 +22,7 @@ from dicomsort.cli.shown import MESSAGES
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.names import is_remote, without_secrets
 from dicomsort.inputs.walk import lies_under
+from dicomsort.manifest.names import OWN
 from dicomsort.system.escaping import escape
 
 LogFile = Annotated[
@@ -33,17 +35,20 @@ LogFile = Annotated[
     ),
 ]
 
+_BEGINS, _LONGEST_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[+-][0-9]{4} "), 32
 _KEPT, _LARGEST = 9, 10 << 20  # files of earlier runs; bytes, for a run with --watch may go on for months
 
 
 def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") -> None:
     """Write what follows into a log, if one is asked for.
 
-    Raises UsageError if the next run would take it for a file to sort, TargetError if it cannot be written.
+    Raises UsageError if the next run would take it for a file to sort, or another file has that name,
+    TargetError if it cannot be written.
     """
     if file is None:
         return
     _check(file, inputs or (), out)
+    _check_name(file)
     try:
         handler = _Handler(file)
     except OSError as error:
@@ -60,6 +65,21 @@ def _check(file: str, inputs: Iterable[str], out: str) -> None:
             raise UsageError(
                 f"--log-file '{escape(file)}' lies in what is sorted: choose a place outside '{escape(root)}'"
             )
+
+
+def _check_name(file: str) -> None:
+    """Raise UsageError for a file that is no log: it would go to FILE.1, and be gone after nine runs."""
+    if Path(file).name in OWN or not _is_log(file):
+        raise UsageError(f"--log-file '{escape(file)}' is no log of this program: choose another name")
+
+
+def _is_log(file: str) -> bool:
+    try:
+        with Path(file).open("rb") as found:
+            line = found.read(_LONGEST_TIME).decode("ascii", "replace")
+    except OSError:
+        return True  # it is not there, or the handler says what is wrong
+    return not line or _BEGINS.match(line) is not None
 
 
 def _told(word: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import console
+from dicomsort.cli import console, settings
 from dicomsort.cli.completion import check_device, devices, models
 from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, OUTPUT, READING
 from dicomsort.dicom.sop_classes import ReadSettings
@@ -36,7 +36,11 @@ AnySmooth = Literal["none", "gaussian", "median"]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Reading processes.", show_default="number of processors", rich_help_panel=MACHINE
+        min=1,
+        max=4096,
+        help="Reading processes.",
+        show_default="number of processors",
+        rich_help_panel=MACHINE,
     ),
 ]
 Device = Annotated[
@@ -253,7 +257,7 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
         with names_missing_libraries():
             yield
     except DicomsortError as error:
-        console.info(str(error))
+        console.info(f"{error}{settings.origins_in(str(error))}")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         console.info(interrupted)

@@ -50,10 +50,13 @@ def _number(value: float | None) -> str:
 
 
 class ConsoleReporter:
-    """Reports the progress of a training on the console; a quiet one only what a person must see."""
+    """Reports the progress of a training on the console; a quiet one only what a person must see.
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+    tables: whether standard output takes them; it may be for JSON alone.
+    """
+
+    def __init__(self, quiet: bool, tables: bool = True) -> None:
+        self._quiet, self._tables = quiet, tables
 
     def info(self, line: str) -> None:
         """Print a line, unless quiet."""
@@ -87,5 +90,5 @@ class ConsoleReporter:
 
     def folds(self, summary: "Summary") -> None:
         """Report the figures of a cross-validation."""
-        if not self._quiet:
+        if self._tables and not self._quiet:
             _report_folds(summary)

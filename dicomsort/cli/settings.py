@@ -1,6 +1,7 @@
 """Settings that were not typed: from variables and from files, for the options of every command."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typer.core import TyperOption
 
 from dicomsort.cli import console
 from dicomsort.cli.shown import MESSAGES
-from dicomsort.cli.spelling import key_of, type_of
+from dicomsort.cli.spelling import key_of, spelled, type_of
 from dicomsort.errors import UsageError, did_you_mean, nearest
 
 FILE, ROOT_USER = "dicomsort.toml", 0
@@ -23,6 +24,7 @@ _OUTPUT = "OUT"
 
 _MANIFEST = "manifest.csv"
 _META, TYPED = "dicomsort.settings", "dicomsort.typed"
+_LARGEST = 1 << 20  # bytes: a file of settings has some thousand
 _SECRETS = ("token", "password", "secret", "credential", "authorization")
 _NOT_SETTINGS = ("help", "config", "install_completion", "show_completion", "version")
 
@@ -155,6 +157,26 @@ def typed(ctx: Any) -> Mapping[str, Any]:
     return found
 
 
+def origins_in(message: str) -> str:
+    """Return what to add to a message: which of its options were not typed, and what has set them."""
+    from typer._click.globals import get_current_context  # noqa: PLC0415
+
+    ctx: Any = get_current_context(silent=True)
+    if ctx is None:
+        return ""
+    named = set(re.findall(r"--[a-z][a-z-]*", message))
+    options = [option for option in options_of(ctx.command) if spelled(option) in named]
+    told = [f"{spelled(option)} is set by {origin}" for option in options if (origin := _origin(option, ctx))]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _origin(option: Any, ctx: Any) -> str:
+    source = getattr(ctx.get_parameter_source(option.name), "name", "")
+    if source == "ENVIRONMENT":
+        return f"variable {set_by(option)}"
+    return in_force(ctx).origins[option.name] if source == "DEFAULT_MAP" else ""
+
+
 def _settings_of(command: Any, ctx: Any, given: Mapping[str, Any]) -> Settings:
     """Read the files for a command; where the output is may be said by some of them."""
     words, by_key = path_of(ctx), {key_of(option): option for option in options_of(command)}
@@ -182,19 +204,28 @@ def _explicit(given: Mapping[str, Any]) -> tuple[Place, ...]:
     return (place,)
 
 
-def _output(command: Any, given: Mapping[str, Any], found: Mapping[str, tuple[Any, str]]) -> str:
-    """Return the output folder of a command as it was typed or set; empty if it has none."""
+def output_param(command: Any) -> Any:
+    """Return the parameter of a command that names its output folder; None if it has none."""
     named = [one for one in command.params if not isinstance(one, TyperOption) and one.metavar == _OUTPUT]
     named += [one for one in command.params if "--out" in one.opts]
-    for one in named[:1]:
-        value = given.get(one.name) or variable(set_by(one)) or found.get(one.name, ("", ""))[0]
-        return str(value or one.default or "")
-    return ""
+    return named[0] if named else None
+
+
+def _output(command: Any, given: Mapping[str, Any], found: Mapping[str, tuple[Any, str]]) -> str:
+    """Return the output folder of a command as it was typed or set; empty if it has none."""
+    one = output_param(command)
+    if one is None:
+        return ""
+    value = given.get(one.name) or variable(set_by(one)) or found.get(one.name, ("", ""))[0]
+    return str(value or one.default or "")
 
 
 def _beside(out: str) -> str:
     """Return where the settings file of an output is: in the folder that holds the output."""
-    whole = os.path.abspath(out)
+    try:
+        whole = os.path.abspath(out)
+    except FileNotFoundError:  # the current folder is gone, which the command tells itself
+        return os.path.join(out, os.pardir, FILE)
     if os.path.basename(whole) == _MANIFEST:
         whole = os.path.dirname(whole)
     return os.path.join(os.path.dirname(whole), FILE)
@@ -218,8 +249,8 @@ def _values_in(
 
 def _is_strange(path: str) -> bool:
     """Return whether a file that nobody has named belongs to another user, who might mean harm."""
-    owner = os.stat(path).st_uid
-    strange = owner not in (ROOT_USER, os.geteuid())
+    owners = {os.stat(path).st_uid, os.lstat(path).st_uid}  # of the file, and of a link to it
+    strange = not owners <= {ROOT_USER, os.geteuid()}
     if strange:
         console.info(f"warning: '{path}' belongs to another user and is not read: give it by --config")
     return strange
@@ -229,11 +260,16 @@ def _is_strange(path: str) -> bool:
 def _document(path: str, _changed: float) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise UsageError(f"{path}: is too large for a settings file")
+        return tomllib.loads(text.decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: is no TOML: {_plain_reason(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is no TOML: it is not UTF-8") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is no TOML that can be read: it is nested too deep") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -246,19 +282,37 @@ def _plain_reason(error: Exception) -> str:
 def _table(path: str, words: Sequence[str], ctx: Any) -> dict[str, Any]:
     """Return what a file says for a command. Raises UsageError for a table that no command has."""
     document = _document(path, os.stat(path).st_mtime)
-    known = list(getattr(ctx.find_root().command, "commands", document))
-    for name, value in document.items():
-        if not isinstance(value, dict):
-            raise UsageError(
-                f"{path}: '{name}' stands outside of a table: put it under one such as [classify]"
-            )
-        if name not in known:
-            raise UsageError(f"{path}: there is no command '{name}'{did_you_mean(name, known)}")
+    _check_tables(path, document, getattr(ctx.find_root().command, "commands", document), words)
     table: Any = document
     for word in words:
-        table = table.get(word, {}) if isinstance(table, dict) else {}
+        table = table.get(word, {})
     inner = getattr(ctx.command, "commands", {})
-    return {key: value for key, value in table.items() if key not in inner} if isinstance(table, dict) else {}
+    return {key: value for key, value in table.items() if key not in inner}
+
+
+def _check_tables(
+    path: str, found: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str], above: str = ""
+) -> None:
+    """Raise UsageError unless all that is found are tables of commands; those of a group hold tables, too.
+
+    words: the command that runs; of the others only those are loaded whose tables look like those of groups.
+    """
+    for name, value in found.items():
+        _check_table(path, f"{above}{name}", value, name in known, f"[{above}{next(iter(known), '')}]")
+        if name not in known:
+            raise UsageError(f"{path}: there is no command '{above}{name}'{did_you_mean(name, known)}")
+        if name in words[:1] or any(isinstance(each, dict) for each in value.values()):
+            inner = getattr(known[name], "commands", None)
+            if inner is not None:
+                _check_tables(path, value, inner, words[1:], f"{above}{name}.")
+
+
+def _check_table(path: str, name: str, value: Any, is_command: bool, like: str) -> None:
+    if isinstance(value, dict):
+        return
+    if is_command:
+        raise UsageError(f"{path}: '{name}' must be a table: [{name}]")
+    raise UsageError(f"{path}: '{name}' stands outside of a table: put it under one such as {like}")
 
 
 def _no_key(path: str, words: Sequence[str], key: str, known: Mapping[str, Any]) -> str:
@@ -289,7 +343,7 @@ _LIKE = {int: "4", float: "0.5", str: '"text"', bool: "true"}
 def _fits(value: Any, kind: type) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is kind
+    return type(value) is kind and not (isinstance(value, str) and "\0" in value)
 
 
 def _warn_of_slips(ctx: Any, known: set[str]) -> None:

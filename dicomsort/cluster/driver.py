@@ -83,7 +83,8 @@ def sort(
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
-    merged = merge(out, job.settings.pool, moved=partial(pipeline.note_moved, tally=tally, history=history))
+    note_moved = partial(pipeline.note_moved, tally=tally, history=history, given=job.settings.roots)
+    merged = merge(out, job.settings.pool, moved=note_moved)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started

@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history, parquet
 from dicomsort.manifest.history import DAMAGE, History, IsThere
-from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
+from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
@@ -117,6 +117,7 @@ class Manifest:
     def _mend(self) -> None:
         mend_line_ends(self._path)
         cut_torn_line(self._path)
+        cut_lone_names(self._path)
         _add_columns(self._path)
         if os.path.exists(self._path):
             with open(self._path, "rb") as old:

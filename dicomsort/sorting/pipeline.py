@@ -127,7 +127,7 @@ def sort_by(
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    with _output(settings, out, models, tally) as (manifest, held, decisions), closing(files.remotes):
+    with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
         admit = _admission(settings, manifest, held.history, tally)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
         if models.are_loaded or todo is not None or not manifest.run_file.runs:
@@ -269,6 +269,8 @@ def _output(
 
     Yields it, what need not be done again, and what persons decided.
     """
+    if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
+        models.ready()
     run, answers = _run_facts(settings, models), columns_of(models.bundles)
     told = Told(models.rejects, models.compass is not None)
     with (
@@ -316,12 +318,11 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         ending = SettleSettings(
             os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
         )
-        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
+        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history, given=settings.roots))
     if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
-        placing = settings.placing
-        tally.removed.add(
-            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
-        )
+        out, action = os.path.abspath(settings.out), settings.placing.action
+        is_new = partial(_is_new, history=held.history)
+        tally.removed.add(removal.end(manifest, out, action, settings.dry_run, is_new))
     tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
     check_ended(tally)
@@ -329,11 +330,28 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         check_found(tally, settings)
 
 
-def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
-    """Note that a file has another status now; what was there before this run is none of its files."""
+def note_moved(
+    record: Record, after: Status, tally: SortSummary, history: History, given: Sequence[str]
+) -> None:
+    """Note that a file has another status now; what was there before this run is none of its files.
+
+    given: the roots of the run. A file of earlier runs that it has not met is not counted.
+    """
+    is_new = _is_new(record, history)
+    if is_new or _is_met(record.path, given):
+        tally.move(record.status, after, not is_new)
+
+
+def _is_met(path: str, given: Sequence[str]) -> bool:
+    """Return whether a file of an earlier run is there, below one of the roots of this run."""
+    below = any(path == root or walk.lies_under(path, root) for root in map(walk.whole, given))
+    return below and (not names.is_plain(path) or os.path.lexists(path))
+
+
+def _is_new(record: Record, history: History) -> bool:
+    """Return whether a row is of this run. history: what was held before."""
     stamp = record.stamp
-    is_old = stamp is not None and history.status(record.path, stamp) is not None
-    tally.move(record.status, after, is_old)
+    return stamp is None or history.status(record.path, stamp) is None
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -383,10 +401,10 @@ def _refuse_to_restart(out: str) -> None:
 
 
 def _run_facts(settings: SortSettings, models: Models, loaded: ModelSet | None = None) -> RunFacts:
-    """Return what the run is; without its engine and its device as long as the models are not loaded."""
+    """Return what the run is; as long as the models are not loaded, with the engine only if it was named."""
     head = models.bundles[0].head
     threshold = head.review_below if settings.review_below is None else settings.review_below
-    engine, device = _engine_facts(settings, loaded) if loaded else ({}, {})
+    engine, device = _engine_facts(settings, loaded) if loaded else (models.asked_for, {})
     return RunFacts(
         roots=roots.as_json(roots.grown(RunFile(os.path.abspath(settings.out)), settings.roots)),
         fixed={

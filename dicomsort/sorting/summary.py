@@ -174,8 +174,9 @@ class SortSummary:
 
     def move(self, before: Status, after: Status, is_old: bool = False) -> None:
         """Note that a file that was counted has another status now. is_old: whether it was done before."""
-        if before is not after and self.statuses[before]:
-            for counted in (self.statuses, self.before) if is_old else (self.statuses,):
+        all_counted = (self.statuses, self.before) if is_old else (self.statuses,)
+        if before is not after and all(counted[before] for counted in all_counted):
+            for counted in all_counted:
                 counted[before] -= 1
                 counted[after] += 1
 

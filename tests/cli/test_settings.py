@@ -12,7 +12,7 @@ from program import Ran, inside
 from written import picture
 
 from dicomsort.cli import settings
-from dicomsort.cli.spelling import key_of
+from dicomsort.cli.spelling import choices_of, key_of, spelled, type_of
 from dicomsort.errors import ExitCode
 
 Write = Callable[..., Path]
@@ -144,6 +144,18 @@ def test_a_file_of_another_user_beside_an_output_is_not_read(
     assert given("in", "--out", str(tmp_path / "out"), "--config", str(file))["workers"] == 3
 
 
+def test_a_link_of_another_user_beside_an_output_is_not_followed(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / BESIDE
+    link.symlink_to(write("mine.toml", "workers = 3"))
+    monkeypatch.setattr(settings, "ROOT_USER", os.geteuid())
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: os.stat_result((*lstat(path)[:4], 4242, *lstat(path)[5:])))
+    assert given("in", "--out", str(tmp_path / "out"))["workers"] is None
+    assert f"'{link}' belongs to another user" in capfd.readouterr().err
+
+
 WRONG = [
     ("[clasify]\nworkers = 1", "there is no command 'clasify': did you mean classify?"),
     ("workers = 1", "'workers' stands outside of a table: put it under one such as [classify]"),
@@ -162,6 +174,12 @@ WRONG = [
     ('[classify]\ndevice = "cud"', "[classify] device 'cud' is unknown; did you mean cuda?"),
     ('[classify]\npassword = "geheim"', "[classify] 'password': no credentials in a file: "
      "set DICOMSORT_PACS_TOKEN, or use ~/.netrc"),
+    ("classify = 1", "'classify' must be a table: [classify]"),
+    ("[[classify]]\nworkers = 1", "'classify' must be a table: [classify]"),
+    ("[model.exprt]\njson = true", "there is no command 'model.exprt': did you mean export?"),
+    ('[classify]\nlog-file = "a\\u0000"', '[classify] log-file must be a text in quotes such as "text"'),
+    (f"a = {'[' * 9000}", "is no TOML that can be read: it is nested too deep"),
+    ("#" * (1 << 20) + "\n", "is too large for a settings file"),
     ("[classify\n", "is no TOML: expected ']' at the end of a table declaration (at line 1, column 10)"),
     ('[classify]\nlayout = "\xff"', "is no TOML: it is not UTF-8"),
 ]  # fmt: skip
@@ -177,6 +195,21 @@ def test_what_is_wrong_in_a_file_is_one_line_with_the_file_and_the_key(
 
     assert (ran.code, ran.err) == (ExitCode.USAGE, f"dicomsort: {file}: {line}\n")
     assert "geheim" not in ran.err
+
+
+def test_a_group_of_commands_has_no_settings_of_its_own(
+    write: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write(USER, "json = true", table="model")
+    ran = inside(capfd, "model", "export", "router5")
+    line = "'model.json' stands outside of a table: put it under one such as [model.export]"
+    assert (ran.code, ran.err) == (ExitCode.USAGE, f"dicomsort: {file}: {line}\n")
+
+
+def test_a_file_may_begin_with_the_mark_that_editors_of_windows_write(write: Write, tmp_path: Path) -> None:
+    file = write(BESIDE, "workers = 3")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert given("in", "--out", str(tmp_path / "out"))["workers"] == 3
 
 
 @pytest.mark.parametrize(
@@ -244,6 +277,48 @@ def test_config_shows_each_setting_and_where_it_comes_from(
     table = inside(capfd, "config", "classify", "--out", tmp_path / "out")
     assert (table.code, table.err) == (ExitCode.DONE, "")
     assert "variable DICOMSORT_DEVICE" in table.out
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("apply", "verify"), ("undo", "verify"), ("report", "json"), ("send", "quiet")]
+)
+def test_config_looks_beside_the_output_of_every_command(
+    name: str, option: str, write: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    beside = write(BESIDE, f"{option} = true", table=name)
+    shown = rows_of(inside(capfd, "config", name, "--out", tmp_path / "out", "--json"))
+    assert shown[option] == ("yes", str(beside))
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("workers = 0", "[classify] workers '0' must be at least 1"),
+        ('action = "cpy"', "[classify] action 'cpy' is unknown: use"),
+        ('device = "cud"', "[classify] device 'cud' is unknown; did you mean cuda?"),
+        ("timeout = nan", "[classify] timeout 'nan' must be at most 86400"),
+    ],
+)
+def test_config_refuses_what_the_command_would_refuse(
+    setting: str, line: str, write: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write(USER, setting)
+    ran = inside(capfd, "config", "classify")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (ExitCode.USAGE, "", 1)
+    assert ran.err.startswith(f"dicomsort: {file}: {line}")
+
+
+def test_a_conflict_with_what_was_not_typed_says_what_has_set_it(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("classify", tmp_path, "--out", tmp_path / "out")
+    file = write(USER, "watch = 60")
+    ran = inside(capfd, *words, "--shard", "1/2")
+    assert ran.err.endswith(f" (--watch is set by {file})\n")
+    monkeypatch.setenv("DICOMSORT_SHARD", "1/2")
+    ran = inside(capfd, *words)
+    assert ran.err.endswith(f" (--shard is set by variable DICOMSORT_SHARD, --watch is set by {file})\n")
+    assert inside(capfd, *words, "--watch", "60", "--shard", "1/2").err.endswith(" until it is stopped\n")
 
 
 def test_config_shows_no_secret_of_an_address(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
@@ -317,6 +392,82 @@ def test_a_variable_that_a_command_has_declared_wins_over_that_of_all_commands(
     monkeypatch.setenv("MERCURE_OUT_DIR", str(tmp_path / "theirs"))
     monkeypatch.setenv("DICOMSORT_OUT", str(tmp_path / "ours"))
     assert given(command="mercure")["out_dir"] == tmp_path / "theirs"
+
+
+def samples(option: Any) -> tuple[str, str]:
+    """Two values that an option takes, as they are typed; those of a flag are yes and no."""
+    if option.is_flag:
+        return "true", "false"
+    if choices := choices_of(option):
+        return choices[0], choices[-1]
+    if type_of(option) is str:
+        return ("cpu", "auto") if key_of(option) == "device" else ("one", "other")
+    least = option.min if option.min is not None else 1
+    most = option.max if option.max is not None else least + 1
+    return str(least), str(most)
+
+
+def as_toml(option: Any, value: str) -> str:
+    plain = value if option.is_flag or type_of(option) is not str else f'"{value}"'
+    return f"[{plain}]" if option.multiple else plain
+
+
+def as_typed(option: Any, value: str) -> list[str]:
+    if option.is_flag:
+        return [option.opts[0] if value == "true" else option.secondary_opts[0]]
+    return [spelled(option), value]
+
+
+GROUP, COMMANDS = program(), commands()
+OPTIONS = [
+    (name, key_of(option))
+    for name, command in COMMANDS.items()
+    for option in settings.options_of(command)
+    if len(choices_of(option)) != 1
+]
+
+
+@pytest.mark.parametrize(("name", "key"), OPTIONS, ids=[" ".join(pair) for pair in OPTIONS])
+def test_each_option_of_each_command_may_be_typed_or_set_to_the_same_effect_and_the_first_wins(
+    name: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks: typed, the command's variable, that of all commands, the file that is named, the user's."""
+    command = COMMANDS[name]
+    option = next(one for one in settings.options_of(command) if key_of(one) == key)
+    monkeypatch.chdir(tmp_path)
+    one, other = samples(option)
+
+    def taken(*typed: str) -> Any:
+        ctx = GROUP.context_class(GROUP, info_name="dicomsort")
+        for word in name.split():
+            ctx = GROUP.context_class(command, info_name=word, parent=ctx)
+        settings.prepare(command, ctx, typed)
+        return option.handle_parse_result(ctx, settings.typed(ctx), [])[0]
+
+    def file(path: str, value: str) -> str:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        text = f"[{'.'.join(name.split())}]\n{key} = {as_toml(option, value)}\n"
+        (tmp_path / path).write_text(text, encoding="utf-8")
+        return str(tmp_path / path)
+
+    with_one, with_other = taken(*as_typed(option, one)), taken(*as_typed(option, other))
+    assert with_one != with_other
+    file(USER, one)
+    assert taken() == with_one
+    named = ("--config", file("named.toml", other))
+    assert taken(*named) == with_other
+    shared, own = (
+        "_".join(words).replace("-", "_").upper()
+        for words in (["dicomsort", key], ["dicomsort", *name.split(), key])
+    )
+    monkeypatch.setenv(shared, one)
+    assert taken(*named) == with_one
+    monkeypatch.setenv(own, other)
+    assert taken(*named) == with_other
+    assert taken(*named, *as_typed(option, one)) == with_one
+    for variable in (shared, own):
+        monkeypatch.setenv(variable, "")
+    assert taken(*named) == with_other
 
 
 @pytest.mark.parametrize("name", commands())

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from pyarrow import parquet
 from written import picture, write_dicom
 
 import dicomsort
+from dicomsort.dicom import isolation
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
-from dicomsort.export.datasets import shards
+from dicomsort.export.datasets import dataset, shards
 from dicomsort.export.datasets.choosing import part_of
 from dicomsort.export.datasets.dataset import export
 from dicomsort.export.datasets.settings import Choosable, DatasetSettings, Picture, Target, shares_of
@@ -236,6 +239,25 @@ def test_parquet_holds_pictures_and_typed_columns(out: Path, tmp_path: Path) -> 
             assert found.size == (line["columns"], line["rows"])
 
 
+def test_images_stand_in_the_order_of_the_manifest_whichever_is_done_first(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tree(tmp_path / "a") if made(out, tmp_path / "a") else {}
+    real = isolation.read_all
+
+    def shuffled(*given: Any) -> Iterator[Any]:
+        results = list(real(*given))
+        random.Random(1).shuffle(results)
+        yield from results
+
+    monkeypatch.setattr(isolation, "read_all", shuffled)
+    made(out, tmp_path / "b")
+    assert tree(tmp_path / "b") == usual
+    monkeypatch.setattr(dataset, "_MOST_HELD", 5 * dataset._ROW_BYTES)
+    held = made(out, tmp_path / "c")
+    assert len({line["sample"] for line in held}) == len(held) == 40, "those that others wait for come late"
+
+
 def test_the_same_call_does_nothing_and_a_grown_output_adds(out: Path, tmp_path: Path) -> None:
     made(out, tmp_path / "set")
     before = {path: path.stat().st_ino for path in (tmp_path / "set").rglob("*.png")}
@@ -304,6 +326,16 @@ def test_there_must_be_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="there is no manifest at 'nowhere'"):
         export("nowhere", DatasetSettings(Target.IMAGEFOLDER, "set"))
+
+
+@pytest.mark.parametrize("label", ["../../evil", "hand|..", ".hidden", "a/b", "x" * 65, "con\n"])
+def test_a_label_written_in_by_hand_leads_nowhere(label: str, tmp_path: Path) -> None:
+    decided = Reviewed(label, "me", "2026-01-01T00:00:00Z")
+    out = output(tmp_path, [row(image(tmp_path / "in", 0, "A"), reviewed=decided)])
+    with pytest.raises(UsageError, match=r"manifest.csv' must be put right: .* cannot be a class") as told:
+        made(out, tmp_path / "deep" / "set")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "deep").exists()
 
 
 def test_statuses_are_chosen(out: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A filter that a person writes: what it chooses, what it refuses and where it says the trouble is."""
 
+import os
 import re
 
 import pytest
@@ -68,6 +69,11 @@ WRONG = {
     "view = frontl": r"at character 8.*: 'view.label' has no label 'frontl': did you mean 'frontal'\?",
     "status = sortd": r"no status 'sortd': did you mean 'sorted'\?",
     "confidence > high": "at character 14.*: 'confidence' holds numbers, and 'high' is none",
+    "confidence > nan": "'nan' is none",
+    "rows = 1_000": "'1_000' is none",
+    "rows = ٣": "'٣' is none",
+    "'la\nbel' = \x1b": r"no column 'la\\x0abel'",
+    "label = 'ha\nnd'": r"no label 'ha\\x0and'",
     "confidence > ''": "nothing is smaller or greater than an empty cell",
     "modality > CR": "at character 10.*: 'modality' holds texts: use =, != or in",
     "label": r"at character 6 \(the end\): expected a comparison of 'label': .*",
@@ -105,3 +111,8 @@ def test_a_column_beats_the_short_name_of_an_answer() -> None:
     names = columns(("score_a", "rows.label", "rows.confidence", "rows.score_x"))
     with pytest.raises(UsageError, match="'rows' holds numbers"):
         compiled("rows = x", names)
+
+
+def test_paths_are_written_as_they_stand_in_the_manifest() -> None:
+    row = cells(os.fsdecode(b"/caf\xe9\\'"))
+    assert compiled(r"path = '/caf\xe9\x5c\''", NAMES)(row)

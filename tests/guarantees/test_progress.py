@@ -102,6 +102,17 @@ def test_a_bar_that_counts_fits_any_width(width: int, total: int | None) -> None
     assert "\n" not in line
     assert len(line.rstrip()) <= width
     assert "123456/" + ("?" if total is None else "1000000") in line
+    assert "left" not in line, "of one that has just begun, or of an unknown number, nothing can be told"
+
+
+def test_a_bar_takes_its_total_when_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(width=80, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "console", lambda: screen)
+    with progress.counting("images", None, quiet=False) as count:
+        count.expect(7)
+        count(3)
+        assert count._progress is not None
+        assert "3/7" in drawn(count._progress, 80)
 
 
 @pytest.mark.parametrize(

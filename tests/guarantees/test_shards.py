@@ -346,7 +346,7 @@ def test_words_and_exit_codes(
         (("--shard", "1/2", "--restart"), "--restart"),
         (("--shard", "1/2", "--backend", "loky"), "--backend"),
         (("--tasks", "2"), "--backend"),
-        (("--backend", "slurm"), "loky, dask, ray"),
+        (("--backend", "slurm"), "dask, ray, loky"),
         (("--backend", "dask"), "--address"),
         (("--backend", "loky", "--address", "x"), "--address"),
     ):

@@ -1,8 +1,8 @@
 """An output in, a data set out: images as files or in shards, one table, patients never in two parts."""
 
 import os
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,9 @@ from dicomsort.system.keys import salt_in
 from dicomsort.system.reporting import Count
 from dicomsort.system.telling import counted
 
-_Drawing = Generator[tuple[Chosen, Drawn | Failure], None, None]
+_One = tuple[Chosen, Drawn | Failure]
+_Drawing = Generator[_One, None, None]
+_MOST_HELD, _ROW_BYTES = 256 << 20, 2000
 
 
 @dataclass(slots=True)
@@ -118,6 +120,40 @@ def _read_as(run: RunFile, given: ReadSettings) -> ReadSettings:
     return replace(given, **{name: run.fixed[key] for name, key in names.items() if key in run.fixed})
 
 
+def _noting(todo: Iterable[Chosen], sent: deque[str]) -> Iterator[Chosen]:
+    for chosen in todo:
+        sent.append(chosen.sample)
+        yield chosen
+
+
+def _in_order(drawing: Iterable[_One], sent: deque[str]) -> Iterator[_One]:
+    """Yield images in the order in which they were sent, so that a data set comes out the same each time.
+
+    One that others of more than `_MOST_HELD` bytes wait for comes when it is done.
+    """
+    waiting: dict[str, _One] = {}
+    late: set[str] = set()
+    held = 0
+    for chosen, drawn in drawing:
+        if chosen.sample in late:
+            yield chosen, drawn
+            continue
+        waiting[chosen.sample] = chosen, drawn
+        held += _weight(drawn)
+        while sent and (sent[0] in waiting or held > _MOST_HELD):
+            sample = sent.popleft()
+            if sample in waiting:
+                found = waiting.pop(sample)
+                held -= _weight(found[1])
+                yield found
+            else:
+                late.add(sample)
+
+
+def _weight(drawn: Drawn | Failure) -> int:
+    return _ROW_BYTES + (len(drawn.content or b"") if isinstance(drawn, Drawn) else 0)
+
+
 class _Exporting:
     """Goes over the manifest twice: once to see that all fits, once to do it."""
 
@@ -204,15 +240,16 @@ class _Exporting:
         self._patients.add(patient)
         self._done.patients = len(self._patients)
 
-    def _drawn(self, there: frozenset[str]) -> Iterator[tuple[Chosen, Drawn | Failure]]:
+    def _drawn(self, there: frozenset[str]) -> Iterator[_One]:
         """Yield what becomes of every image that is not there yet; what fails is written down, too."""
         choice = Choice()
         self._total(sum(chosen.sample not in there for chosen in self._all()))
         todo = (chosen for chosen in self._choose(choice) if chosen.sample not in there)
         work = partial(draw, settings=self._settings, salt=self._salt)
-        drawing: _Drawing = isolation.read_all(work, todo, self._settings.pool)
-        with closing(drawing) as drawn:
-            for chosen, one in drawn:
+        sent: deque[str] = deque()
+        drawing: _Drawing = isolation.read_all(work, _noting(todo, sent), self._settings.pool)
+        with closing(drawing):
+            for chosen, one in _in_order(drawing, sent):
                 self._count(1)
                 if isinstance(one, Failure):
                     self._leave(chosen, one)
