@@ -50,6 +50,7 @@ from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import counted
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
@@ -366,8 +367,8 @@ def _check_output(settings: SortSettings, given: Sequence[walk.Root], out: str) 
 def _refuse_to_restart(out: str) -> None:
     if decided := len(Decisions(os.path.realpath(out))):
         raise UsageError(
-            f"--restart: '{escape(out)}' holds {decided} decisions of persons; choose another --out, and "
-            f"copy {DECISIONS} into it to keep them"
+            f"--restart: '{escape(out)}' holds {counted(decided, 'decision')} of persons; choose another "
+            f"--out, and copy {DECISIONS} into it to keep them"
         )
     raise UsageError(f"--restart: '{escape(out)}' is not empty; choose another, or empty it")
 

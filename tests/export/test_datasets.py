@@ -294,9 +294,13 @@ def test_other_settings_other_labels_and_other_files_are_refused(out: Path, tmp_
         made(out, tmp_path / "set", seed=1)
     with pytest.raises(UsageError, match="made with another --key"):  # it would split patients
         made(out, tmp_path / "set", key=str(tmp_path / "other"))
+    with pytest.raises(UsageError, match=r"made with another --labels \(none, now hand,knee\)"):
+        made(out, tmp_path / "set", labels=("hand", "knee"))
+    with pytest.raises(UsageError, match=r"made with another --split \(0.5/0.25/0.25, now 0.8/0.1/0.1\)"):
+        made(out, tmp_path / "set", shares=(0.8, 0.1, 0.1))
     with Manifest.open_existing(str(out / "manifest.csv")) as opened:
         opened.append([row(tmp_path / "in" / "3.dcm", "knee")])
-    with pytest.raises(UsageError, match=r"1 images .* have another label now"):
+    with pytest.raises(UsageError, match=r"^1 image of .* would now have another label"):
         made(out, tmp_path / "set")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -317,6 +321,29 @@ def test_what_cannot_be_chosen_is_told_before_anything_is_made(out: Path, tmp_pa
     with pytest.raises(UsageError, match="goes with --image png8"):
         made(out, tmp_path / "set", target=Target.CROISSANT, picture=Picture.PNG16)
     assert not (tmp_path / "set").exists()
+
+
+def test_the_last_line_reads_the_data_set(
+    out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ends = {
+        "imagefolder": 'datasets.load_dataset("imagefolder", data_dir="imagefolder")',
+        "parquet": 'datasets.load_dataset("parquet", data_dir="parquet/data")',
+        "webdataset": 'webdataset.WebDataset("webdataset/train-000000.tar")',
+        "croissant": 'mlcroissant.Dataset(jsonld="croissant/croissant.json")',
+    }
+    for to, end in ends.items():
+        ran = inside(capfd, "export", out, "--to", to, "--out", to, "--split", "1/0/0", "--size", "32")
+        assert ran.err.splitlines()[-1] == f"dicomsort: to go on, in Python: {end}"
+        assert Path(end.split('"')[-2]).exists()
+
+
+def test_there_must_be_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that the data set lies in the folder where the output would be."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no manifest at 'nowhere'"):
+        export("nowhere", DatasetSettings(Target.IMAGEFOLDER, "set"))
 
 
 @pytest.mark.parametrize("label", ["../../evil", "hand|..", ".hidden", "a/b", "x" * 65, "con\n"])

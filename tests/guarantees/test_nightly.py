@@ -112,6 +112,36 @@ def test_the_table_and_the_code_are_those_of_the_run(
     assert (told["exit_code"], told["older_troubles"]) == (3, 1)
 
 
+def test_a_night_without_news_sends_no_mail(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    """With --quiet nothing is said of old troubles, old pictures and empty folders."""
+    (inbox / "empty").mkdir()
+    (inbox / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    words = (
+        "classify",
+        inbox,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    first = inside(capfd, *words)
+    assert first.code == ExitCode.SOME_FAILED
+    assert all(told in first.err for told in ("cut.dcm: ", "1 picture is not DICOM", "1 folder is empty"))
+    second = inside(capfd, *words)
+    assert (second.code, second.out, second.err) == (ExitCode.DONE, "", "")
+    write_dicom(inbox / "new.dcm", picture(3))
+    (inbox / "other.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+    third = inside(capfd, *words)
+    assert third.err == "dicomsort: 1 picture is not DICOM: --pictures, with another --out, sorts it too\n"
+    assert "1 older trouble remains" in inside(capfd, *words, "--strict").err
+    assert "2 pictures are not DICOM" in inside(capfd, *words[:-1]).err
+
+
 def test_the_first_ten_in_trouble_are_named_and_the_others_counted(
     inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
 ) -> None:

@@ -27,6 +27,7 @@ from dicomsort.sorting.shards import check_merged
 from dicomsort.system.escaping import escape
 from dicomsort.system.keys import hashed, salt_in
 from dicomsort.system.reporting import Count
+from dicomsort.system.telling import counted
 
 _One = tuple[Chosen, Drawn | Failure]
 _Drawing = Generator[_One, None, None]
@@ -92,6 +93,8 @@ def export(
     home = os.path.dirname(os.path.abspath(manifest))
     check_merged(home)
     run = RunFile(home)
+    if not os.path.exists(manifest):
+        raise UsageError(f"there is no manifest at '{escape(manifest)}': name the --out folder of a run")
     check_folder(settings.folder, home, run)
     if settings.target is Target.CROISSANT and settings.picture is not Picture.PNG8:
         raise UsageError(
@@ -224,9 +227,10 @@ class _Exporting:
         self._done.there = len(there)
         as_before = sum(labels.get(chosen.sample) == chosen.label for chosen in self._all()) if there else 0
         if as_before < len(there):
+            others = counted(len(there) - as_before, "image", "images")
             raise UsageError(
-                f"{len(there) - as_before} images of '{escape(self._settings.folder)}' have another label "
-                "now, or are chosen no more: export into another folder"
+                f"{others} of '{escape(self._settings.folder)}' would now have another label, or would be "
+                "left out: export into another folder"
             )
         return there
 

@@ -133,6 +133,16 @@ def _check_empty(folder: str, own: str) -> None:
         raise UsageError(f"--out '{escape(folder)}' is not empty: name a new folder for the data set")
 
 
+def _typed(value: object) -> str:
+    """Return a setting as the command line takes it."""
+    if isinstance(value, list):
+        is_shares = all(isinstance(one, float) for one in value)
+        return ("/" if is_shares else ",").join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
 def agree(settings: DatasetSettings) -> None:
     """Raise UsageError unless the folder is new, or was filled with the same settings."""
     path = os.path.join(settings.folder, OWN, _SETTINGS)
@@ -142,7 +152,8 @@ def agree(settings: DatasetSettings) -> None:
             if found.get(name) != value:
                 raise UsageError(
                     f"--out '{escape(settings.folder)}' was made with another --{name} "
-                    f"({found.get(name)}, now {value}): repeat its options, or name another folder"
+                    f"({_typed(found.get(name))}, now {_typed(value)}): repeat its options, "
+                    "or name another folder"
                 )
         return
     if not settings.dry_run:

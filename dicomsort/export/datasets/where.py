@@ -121,7 +121,7 @@ class _Parser:
 
     def _wrong(self, what: str, at: int | None = None) -> UsageError:
         place = self._place if at is None else at
-        return UsageError(f"--where: {what}, at character {place + 1}{self._rest(place)}")
+        return UsageError(f"--where, at character {place + 1}{self._rest(place)}: {what}")
 
     @property
     def _place(self) -> int:
