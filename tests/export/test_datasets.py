@@ -26,6 +26,7 @@ from pyarrow import parquet
 from written import picture, write_dicom
 
 import dicomsort
+from dicomsort.cli import progress
 from dicomsort.dicom import isolation
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
 from dicomsort.export.datasets import dataset, journal, shards
@@ -509,3 +510,13 @@ def test_the_same_command_goes_on_after_a_kill(out: Path, tmp_path: Path, target
     if target == "webdataset":
         held = [name for inside in samples_in(folder).values() for name in inside if name.endswith(".png")]
         assert sorted(held) == sorted(line["file_name"] for line in table)
+
+
+def test_progress_tells_of_how_many(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    count = progress.Counter(None, None, "images")
+    count.expect(40)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    count(3)
+    assert "images: 3 of 40" in capfd.readouterr().err
