@@ -104,9 +104,12 @@ def table(
         drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index in fixed)
     for row in rows:
         drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
+    screen = console(results=True)
+    with screen.capture() as text:  # for rich would end the program where a pipe is closed
+        screen.print(drawn)
     streams.end_announcement()
     try:
-        console(results=True).print(drawn)
+        print(text.get(), end="", flush=True)  # noqa: T201
     except OSError as error:
         raise no_stdout(error) from error
 

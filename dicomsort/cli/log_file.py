@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Annotated
@@ -35,22 +36,24 @@ LogFile = Annotated[
     ),
 ]
 
-_BEGINS, _LONGEST_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[+-][0-9]{4} "), 32
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")
+_TIME_LENGTH = len("2026-11-29T02:00:01+0100 ")
 _KEPT, _LARGEST = 9, 10 << 20  # files of earlier runs; bytes, for a run with --watch may go on for months
 
 
 def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") -> None:
     """Write what follows into a log, if one is asked for.
 
-    Raises UsageError if the next run would take it for a file to sort, or another file has that name,
-    TargetError if it cannot be written.
+    Raises UsageError if the next run would take it for a file to sort, or if there is something else than a
+    log, which would be renamed; TargetError if it cannot be written.
     """
     if file is None:
         return
-    _check(file, inputs or (), out)
-    _check_name(file)
+    real = Path(os.path.realpath(file))  # earlier logs stay beside what a link leads to
+    _check(file, real, inputs or (), out)
     try:
-        handler = _Handler(file)
+        _check_what_is_there(file, real)
+        handler = _Handler(str(real))
     except OSError as error:
         raise TargetError(f"--log-file '{escape(file)}' cannot be written: {error.strerror}") from error
     console.LOG.handlers[:] = [handler]
@@ -58,28 +61,28 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
     console.LOG.info("dicomsort %s (version %s)", shlex.join(map(_told, sys.argv[1:])), __version__)
 
 
-def _check(file: str, inputs: Iterable[str], out: str) -> None:
-    real = os.path.realpath(file)
+def _check(file: str, real: Path, inputs: Iterable[str], out: str) -> None:
+    whole = os.path.realpath(out)
+    if out and str(real.parent) == whole and real.name in OWN:
+        raise UsageError(f"--log-file '{escape(file)}' is the name of a file of the output: choose another")
     for root in (each for each in inputs if not is_remote(each)):
-        if lies_under(real, os.path.realpath(root)) and not lies_under(real, os.path.realpath(out)):
+        if lies_under(str(real), os.path.realpath(root)) and not lies_under(str(real), whole):
             raise UsageError(
                 f"--log-file '{escape(file)}' lies in what is sorted: choose a place outside '{escape(root)}'"
             )
 
 
-def _check_name(file: str) -> None:
-    """Raise UsageError for a file that is no log: it would go to FILE.1, and be gone after nine runs."""
-    if Path(file).name in OWN or not _is_log(file):
-        raise UsageError(f"--log-file '{escape(file)}' is no log of this program: choose another name")
-
-
-def _is_log(file: str) -> bool:
-    try:
-        with Path(file).open("rb") as found:
-            line = found.read(_LONGEST_TIME).decode("ascii", "replace")
-    except OSError:
-        return True  # it is not there, or the handler says what is wrong
-    return not line or _BEGINS.match(line) is not None
+def _check_what_is_there(file: str, real: Path) -> None:
+    """Raise UsageError unless it is a log, or a device such as /dev/null; OSError if it cannot be read."""
+    if real.is_fifo():
+        raise UsageError(f"--log-file '{escape(file)}' is a pipe: give the name of a file")
+    if real.is_file():
+        with real.open("rb") as there:
+            beginning = there.read(_TIME_LENGTH).strip(b"\0")
+        if beginning and not _TIME.match(beginning):
+            raise UsageError(
+                f"--log-file '{escape(file)}' is no log of dicomsort and is left alone: choose another"
+            )
 
 
 def _told(word: str) -> str:
@@ -101,6 +104,11 @@ class _Handler(RotatingFileHandler):
         if not self._failed:
             self._failed = True
             print("dicomsort: warning: the log file cannot be written any more", file=sys.stderr)  # noqa: T201
+
+    def close(self) -> None:
+        """Close the file; what a full disk does not take is let go."""
+        with suppress(OSError):
+            super().close()
 
 
 class _Formatter(logging.Formatter):

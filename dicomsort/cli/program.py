@@ -1,5 +1,7 @@
 """The program as a group of commands, each loaded only when it is named."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +131,8 @@ class Program(Group):
             sys.exit(error.exit_code)
         except OSError:  # of standard output: `main` ends with it
             raise
+        except SystemExit as error:  # which commands never raise: typer does, for a closed pipe
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
         except Exception as error:  # noqa: BLE001  (as in a command: tell the place only)
             console.info(internal(error))
             sys.exit(ExitCode.INTERNAL)

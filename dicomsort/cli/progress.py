@@ -65,7 +65,7 @@ class Counter:
         self._done, self._said = 0, time.monotonic()
 
     def expect(self, total: int) -> None:
-        """Take how many there will be, once that is known."""
+        """Tell how many steps there will be, once that is known."""
         self._total = total
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, total=total)

@@ -224,8 +224,8 @@ def _beside(out: str) -> str:
     """Return where the settings file of an output is: in the folder that holds the output."""
     try:
         whole = os.path.abspath(out)
-    except FileNotFoundError:  # the current folder is gone, which the command tells itself
-        return os.path.join(out, os.pardir, FILE)
+    except OSError:  # the current folder has been removed: the command will tell
+        whole = out
     if os.path.basename(whole) == _MANIFEST:
         whole = os.path.dirname(whole)
     return os.path.join(os.path.dirname(whole), FILE)

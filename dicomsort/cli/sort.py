@@ -327,7 +327,7 @@ def merge(
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
 
     with exit_codes(_RESUMABLE):
-        log_file.begin(log)
+        log_file.begin(log, out=out)
         from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415

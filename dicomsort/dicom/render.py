@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from itertools import chain, count
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.sop_classes import ReadSettings
@@ -19,6 +21,9 @@ from dicomsort.system.atomic import write_new
 from dicomsort.system.worker_pool import PoolSettings
 
 _TARGET_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+_MARKED = "Source mark"
+_MARK = re.compile(rb"tEXt" + _MARKED.encode() + rb"\0([0-9a-f]{32})")
+_NEAR_BEGINNING = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,11 @@ class PictureSettings:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A DICOM file, and where its picture goes."""
+    """A DICOM file, and where its picture goes. mark: 32 hexadecimal digits to know it by, or none."""
 
     path: str
     target: str
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,10 @@ def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSe
     reading = reader.read_dicom(wanted.path, preprocessing, settings)
     if isinstance(reading, Failure):
         return reading
-    encoded = io.BytesIO()
-    Image.fromarray(reading.image).save(encoded, "PNG")
+    encoded, marked = io.BytesIO(), PngInfo()
+    if wanted.mark:
+        marked.add_text(_MARKED, wanted.mark)
+    Image.fromarray(reading.image).save(encoded, "PNG", pnginfo=marked)
     try:
         os.makedirs(os.path.dirname(wanted.target) or os.curdir, exist_ok=True)
         write_new(wanted.target, encoded.getbuffer())
@@ -99,6 +107,13 @@ def _write(wanted: Wanted, preprocessing: Preprocessing | None, settings: ReadSe
         reason = Reason.TARGET_DONE if error.errno in _TARGET_DONE else Reason.NOT_PLACED
         return Failure(Status.IO_ERROR, reason)
     return Written(reading.remarks)
+
+
+def mark_of(picture: str) -> str:
+    """Return the mark of a picture; empty for one that has none. Raises OSError."""
+    with open(picture, "rb") as file:
+        found = _MARK.search(file.read(_NEAR_BEGINNING))
+    return found[1].decode() if found else ""
 
 
 def thumbnail(path: str, side: int, quality: int, settings: ReadSettings) -> bytes | Failure:

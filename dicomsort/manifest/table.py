@@ -149,10 +149,16 @@ class Manifest:
         return self._answers
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
-        self._append(
-            row.cells(len(self._answers), self._told.rejects, self._model, self._told.rotates) for row in rows
-        )
+        """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written.
+
+        Those that they keep are written with them: a program that is killed leaves both, or none.
+        """
+        self._append(line for row in rows for line in self._lines(row))
+
+    def _lines(self, row: Row) -> Iterator[Iterable[str]]:
+        if row.kept is not None:
+            yield row.kept.values()
+        yield row.cells(len(self._answers), self._told.rejects, self._model, self._told.rotates)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""

@@ -4,15 +4,24 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, count, islice
 
-from dicomsort.dicom.render import PictureSettings, Wanted, Written, write_each
+from dicomsort.dicom.render import PictureSettings, Wanted, Written, mark_of, write_each
 from dicomsort.errors import NothingFoundError, TargetError
 from dicomsort.inputs import names, walk
-from dicomsort.inputs.archive_file import LISTED, Streamed, kind_of, list_members, stream_members
-from dicomsort.outcome import TROUBLE, Failure, Reason
+from dicomsort.inputs.archive_file import (
+    LISTED,
+    Ended,
+    Member,
+    Streamed,
+    kind_of,
+    list_members,
+    stream_members,
+)
+from dicomsort.outcome import TROUBLE, Failure, Reason, Status
 from dicomsort.report import page
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell, escape
@@ -27,15 +36,30 @@ _MOST_ON_SHEET = 5000
 _AT_A_TIME = 2000
 _LONGEST = 200
 _START = 512
+_OF_ANOTHER = Failure(Status.IO_ERROR, Reason.DESTINATION_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that may be a radiograph. picture: where its picture goes in the output folder."""
+    """A file that may be a radiograph.
+
+    picture: where its picture goes in the output folder. file: the one on the disk, it or its archive.
+    """
 
     path: str
     picture: str
     failure: Failure | None = None
+    file: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What its picture is known by: a digest of the path, and of the file's size and time; or nothing."""
+        try:
+            facts = os.stat(self.file or self.path)
+        except OSError:
+            return ""
+        told = f"{facts.st_size} {facts.st_mtime_ns} ".encode() + os.fsencode(self.path)
+        return blake2b(told, digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
@@ -65,8 +89,8 @@ def find(paths: Sequence[str], out: str) -> Iterator[Source]:
     """
     taken = {_key(INDEX), _key(SHEET)}
     roots = _roots(paths)
-    for path, relpath, failure in chain.from_iterable(_under(root, out) for root in roots):
-        yield Source(path, _free(relpath, taken), failure)
+    for file, (path, relpath, failure) in chain.from_iterable(_under(root, out) for root in roots):
+        yield Source(path, _free(relpath, taken), failure, file)
 
 
 def _roots(paths: Sequence[str]) -> list[walk.Root]:
@@ -80,13 +104,14 @@ def _roots(paths: Sequence[str]) -> list[walk.Root]:
 _Found = tuple[str, str, Failure | None]
 
 
-def _under(root: walk.Root, out: str) -> Iterator[_Found]:
+def _under(root: walk.Root, out: str) -> Iterator[tuple[str, _Found]]:
+    """Yield what is found, each with the file on the disk that it lies in."""
     for found in walk.find([root], out):
         kind = "" if found.failure else _kind(found.path)
         if kind:
-            yield from _members(found.path, found.relpath, kind)
+            yield from ((found.path, one) for one in _members(found.path, found.relpath, kind))
         else:
-            yield found.path, found.relpath, found.failure
+            yield found.path, (found.path, found.relpath, found.failure)
 
 
 def _kind(path: str) -> str:
@@ -98,24 +123,35 @@ def _kind(path: str) -> str:
 
 
 def _members(path: str, relpath: str, kind: str) -> Iterator[_Found]:
+    """Yield what is in an archive, and itself where it is damaged: something may be missing then."""
     numbers: Counter[int] = Counter()
     try:
-        for name in _names(path, kind):
-            numbers[hash(name)] += 1
-            number = numbers[hash(name)]
-            yield names.member(path, name, number), f"{relpath}/{names.clean(name)}", None
+        for one in _listed(path, kind):
+            if isinstance(one, Reason):
+                yield path, relpath, Failure(Status.DECODE_ERROR, one)
+                continue
+            numbers[hash(one.name)] += 1
+            number = numbers[hash(one.name)]
+            yield names.member(path, one.name, number), f"{relpath}/{names.clean(one.name)}", one.failure
     except OSError:
-        return
+        yield path, relpath, Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
 
-def _names(path: str, kind: str) -> Iterator[str]:
+def _listed(path: str, kind: str) -> Iterator[Member | Reason]:
+    """Yield the members of an archive, and what is wrong with it as a whole."""
     if kind not in LISTED:
-        yield from (one.member.name for one in stream_members(path, kind) if isinstance(one, Streamed))
+        for one in stream_members(path, kind):
+            if isinstance(one, Streamed):
+                yield one.member
+            elif isinstance(one, Ended) and one.damage:
+                yield one.damage
         return
     since: int | None = 0
     while since is not None:
         listing = list_members(path, kind, since)
-        yield from (member.name for member in listing.members if member.failure is None)
+        yield from listing.members
+        if listing.damage:
+            yield listing.damage
         since = listing.rest
 
 
@@ -214,7 +250,12 @@ def _some_in_order(
     targets = {os.path.join(out, source.picture): source for source in some if source.failure is None}
     todo = {target: source for target, source in targets.items() if not os.path.lexists(target)}
     results: dict[str, Written | Failure] = {}
-    for wanted, result in write_each((Wanted(todo[target].path, target) for target in todo), settings):
+    for target in targets.keys() - todo.keys():
+        if _is_of_another(target, targets[target]):
+            results[target] = _OF_ANOTHER
+            tell(targets[target], _OF_ANOTHER)
+    wanted_all = (Wanted(source.path, target, source.mark) for target, source in todo.items())
+    for wanted, result in write_each(wanted_all, settings):
         if isinstance(result, Failure) and result.reason is Reason.TARGET_DONE:
             raise TargetError(
                 f"'{escape(out)}' is full or cannot be written: free some space, or use another"
@@ -222,4 +263,13 @@ def _some_in_order(
         results[wanted.target] = result
         tell(todo[wanted.target], result)
     for source in some:
+        if source.failure is not None:
+            tell(source, source.failure)
         yield source, source.failure or results.get(os.path.join(out, source.picture))
+
+
+def _is_of_another(picture: str, source: Source) -> bool:
+    """Return whether a picture that is there says that it was made of another file, or of an earlier one."""
+    with suppress(OSError):
+        return mark_of(picture) not in ("", source.mark)
+    return False

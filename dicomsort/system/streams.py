@@ -10,6 +10,8 @@ from typing import Any, cast
 def prepare() -> None:
     """Open what is closed of the standard streams on the null device; what stderr refuses is let go.
 
+    What an encoding has no sign for is written as an escape.
+
     To be called before anything else is opened: the next file or pipe would get the number of a closed
     stream, and be written into or closed for it.
     """
@@ -18,6 +20,8 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, flags), True)
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr = _forgiving(2, sys.stderr.encoding if sys.stderr else "utf-8")
 
 

@@ -279,6 +279,49 @@ def test_a_log_holds_a_run_with_times_and_the_next_run_begins_a_new_one(
     assert "NAME" not in log.read_text()
 
 
+def test_the_log_takes_the_place_of_nothing_that_is_no_log(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    """A log that is there becomes FILE.1, and nothing else may: the manifest least of all."""
+    out, thesis, pipe = tmp_path / "out", tmp_path / "thesis.txt", tmp_path / "pipe"
+    words = ("classify", inbox, "--out", out, "--model", small_model, "--device", "cpu", "-q")
+    inside(capfd, *words)
+    thesis.write_text("all my work\n")
+    os.mkfifo(pipe)
+    held = {path: path.read_bytes() for path in (thesis, out / "manifest.csv", out / "run.json")}
+    for path in (*held, pipe, out / "health.json"):
+        for more in (words, ("merge", out)):
+            ran = inside(capfd, *more, "--log-file", path)
+            assert (ran.code, ran.err.count("\n")) == (ExitCode.USAGE, 1), path
+            assert f"--log-file '{path}' is " in ran.err
+    assert {path: path.read_bytes() for path in held} == held
+    assert not [path for path in (*tmp_path.iterdir(), *out.iterdir()) if path.suffix == ".1"]
+
+
+def test_earlier_logs_stay_beside_what_a_link_leads_to(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "sort.log"
+    link.symlink_to(tmp_path / "disk" / "sort.log")
+    for _ in range(2):
+        inside(
+            capfd, "classify", inbox, "--out", tmp_path / "out", "--model", small_model, "--log-file", link
+        )
+    assert link.is_symlink()
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["sort.log", "sort.log.1"]
+
+
+def test_a_log_on_a_full_disk_ends_no_run(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    words = ("classify", inbox, "--out", tmp_path / "out", "--model", small_model, "--log-file", "/dev/full")
+    ran = inside(capfd, *words, "--quiet")
+    assert ran.code == ExitCode.SOME_FAILED
+    assert ran.err.count("the log file cannot be written any more") == 1
+    assert "standard output" not in ran.err
+
+
 @pytest.mark.parametrize("name", ["in/sort.log", "none/sort.log", "in"])
 def test_a_log_that_cannot_be_is_refused_before_anything_is_done(
     name: str, inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
@@ -361,5 +404,5 @@ def test_a_log_takes_the_place_of_no_other_file(
     (tmp_path / "out" / "precious.txt").write_text("a note")
     before = tree(tmp_path)
     ran = inside(capfd, *words, "--log-file", tmp_path / "out" / name)
-    assert (ran.code, "no log of this program" in ran.err) == (ExitCode.USAGE, True)
+    assert (ran.code, ran.err.startswith("dicomsort: --log-file '")) == (ExitCode.USAGE, True)
     assert tree(tmp_path) == before

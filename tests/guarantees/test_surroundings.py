@@ -109,6 +109,21 @@ def test_help_that_cannot_be_written_is_told(word: str) -> None:
     assert ran == Ran(5, "", "dicomsort: standard output cannot be written: No space left on device\n")
 
 
+@pytest.mark.parametrize("words", ["--version", "--help", "config classify"])
+def test_what_a_closed_pipe_does_not_take_is_told(words: str, tmp_path: Path) -> None:
+    script = f"(sleep 0.2; {SHELL}; echo $? >'{tmp_path}/code') | true"
+    ran = shell(script, *words.split())
+    assert ran.err == "dicomsort: standard output cannot be written: Broken pipe\n"
+    assert (tmp_path / "code").read_text() == "5\n"
+
+
+def test_a_table_is_shown_in_any_encoding() -> None:
+    words = ("config", "classify", "--out", "/nowhere/\u017c\u00f3/out")
+    ran = shell(SHELL, *words, PYTHONIOENCODING="ascii")
+    assert (ran.code, ran.err) == (ExitCode.DONE, "")
+    assert "/nowhere/\\u017c\\xf3/dicomsort.toml" in ran.out
+
+
 def gone(folder: Path) -> str:
     """Return the beginning of a script that is in a folder which has been removed."""
     folder.mkdir()

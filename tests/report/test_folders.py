@@ -102,6 +102,49 @@ def test_the_same_command_writes_only_what_is_missing_and_the_index_has_all(
     ]  # fmt: skip
 
 
+def test_the_picture_of_another_file_is_never_taken_for_that_of_this_one(
+    archive: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    """As with two CDs whose files have the same names, or another one at the same place."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    write_dicom(other / "b.dcm", picture(9))
+    inside(capfd, "render", archive, "--out", out, *FULL)
+    before = tree(out)
+    ran = inside(capfd, "render", other, "--out", out, *FULL)
+    assert ran.code == ExitCode.SOME_FAILED
+    assert f"{other}/b.dcm: io_error: another file already has the destination's name" in ran.err
+    assert [(row["picture"], row["result"]) for row in index(out)] == [("", "io_error")]
+    assert (out / "b.dcm.png").read_bytes() == before["b.dcm.png"]
+    write_dicom(archive / "b.dcm", picture(9))
+    ran = inside(capfd, "render", archive, "--out", out, *FULL)
+    assert ran.code == ExitCode.SOME_FAILED
+    assert "wrote 0 pictures (3 pictures there already)" in ran.err
+
+
+def test_what_cannot_be_rendered_of_an_archive_is_told_and_listed(
+    archive: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    zipped(tmp_path / "whole.zip", archive / "b.dcm", ("1.dcm", "2.dcm"))
+    content = (tmp_path / "whole.zip").read_bytes()
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "cut.zip").write_bytes(content[: len(content) * 3 // 4])
+    locked = bytearray(content)
+    for place, flags in ((0, 6), (content.index(b"PK\x01\x02"), 8)):
+        locked[place + flags] |= 1
+    (tmp_path / "films" / "locked.zip").write_bytes(locked)
+    ran = inside(capfd, "render", tmp_path / "films", "--out", tmp_path / "out", *FULL)
+    assert ran.code == ExitCode.SOME_FAILED
+    listed = {
+        row["path"].removeprefix(f"{tmp_path}/films/"): row["result"] for row in index(tmp_path / "out")
+    }
+    assert listed == {
+        "cut.zip!/1.dcm": "written", "cut.zip!/2.dcm": "decode_error", "cut.zip": "decode_error",
+        "locked.zip!/1.dcm": "unsupported", "locked.zip!/2.dcm": "written",
+    }  # fmt: skip
+    for name, result in listed.items():
+        assert (f"not written: {tmp_path}/films/{name}: " in ran.err) == (result != "written")
+
+
 def zipped(packed: Path, file: Path, names: tuple[str, ...]) -> None:
     with warnings.catch_warnings(), zipfile.ZipFile(packed, "w") as made:
         warnings.simplefilter("ignore")  # of a name that comes twice

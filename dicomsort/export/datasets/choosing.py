@@ -9,8 +9,8 @@ from dicomsort.export.datasets.settings import PARTS, DatasetSettings
 from dicomsort.export.datasets.where import Cells, compiled, final_label, hint
 from dicomsort.manifest.history import DAMAGE
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import answers_of, split_reasons
-from dicomsort.manifest.standing import standing
+from dicomsort.manifest.rows import answers_of, renewed, split_reasons
+from dicomsort.manifest.standing import Standing, standing
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import FileStamp, Reason
 from dicomsort.sorting.place import copy_or_source
@@ -62,7 +62,8 @@ def part_of(patient: str, shares: tuple[float, float, float], seed: int) -> str:
 def columns_of(manifest: str, uids: bool) -> list[str]:
     """Return the columns of facts that a data set of this manifest tells."""
     with standing(manifest) as rows:
-        names, heads = rows.names, [head for head in labels_by_head(answers_of(rows.names)) if head]
+        names = renewed(rows.names)
+    heads = [head for head in labels_by_head(answers_of(names)) if head]
     answers = [f"{head}{part}" for head in heads for part in (".label", ".confidence")]
     wanted = [*_TOLD, *answers, *(_UIDS if uids else ())]
     return ["decided_by_person", *(name for name in wanted if name in names)]
@@ -78,15 +79,27 @@ def choose(
     """
     facts = columns_of(manifest, settings.uids)
     with standing(manifest) as rows:
-        choosing = _Choosing(rows.names, manifest, home, settings, facts, salt)
+        choosing = _Choosing(renewed(rows.names), manifest, home, settings, facts, salt)
         try:
-            for cells in rows.rows():
+            for cells in _renewed_rows(rows):
                 if (row := choosing.take(cells, choice)) is not None:
                     choice.chosen += 1
                     yield row
         except DAMAGE as error:
             raise UsageError(f"'{escape(manifest)}' is damaged: a number is none; restore it") from error
         choosing.check_labels()
+
+
+def _renewed_rows(rows: Standing) -> Iterator[Cells]:
+    """Yield rows with the columns that an earlier version did not write, empty."""
+    names = renewed(rows.names)
+    if names == rows.names:
+        yield from rows.rows()
+        return
+    places = [rows.names.index(name) if name in rows.names else -1 for name in names]
+    for cells in rows.rows():
+        with_none = [*cells, ""]
+        yield [with_none[at] for at in places]
 
 
 class _Choosing:

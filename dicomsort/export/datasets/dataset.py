@@ -25,7 +25,7 @@ from dicomsort.manifest.salt import salt_of
 from dicomsort.outcome import Failure, Reason
 from dicomsort.sorting.shards import check_merged
 from dicomsort.system.escaping import escape
-from dicomsort.system.keys import salt_in
+from dicomsort.system.keys import hashed, salt_in
 from dicomsort.system.reporting import Count
 from dicomsort.system.telling import counted
 
@@ -105,10 +105,11 @@ def export(
         check_installed("--to parquet", "pyarrow")
     salt = salt_of(home) if settings.key is None else salt_in(settings.key)
     settings = replace(settings, read=_read_as(run, settings.read), folder=os.path.abspath(settings.folder))
+    settings = replace(settings, key=hashed(b"data set", salt, "k"))
     exporting = _Exporting(manifest, home, settings, salt, count, total)
+    exporting.check_choice()
     if settings.dry_run:
         return exporting.foreseen()
-    exporting.check_choice()
     with opened(settings) as journal:
         return exporting.run(journal)
 
@@ -155,7 +156,7 @@ def _weight(drawn: Drawn | Failure) -> int:
 
 
 class _Exporting:
-    """Goes over the manifest twice: once to see that all fits, once to do it."""
+    """Goes over the manifest to see that all fits, and again to do it."""
 
     def __init__(
         self,
@@ -169,19 +170,19 @@ class _Exporting:
         self._settings, self._salt, self._count, self._total = settings, salt, count, total
         self._choose = partial(choose, manifest, home, settings, salt)
         self._columns = columns_for(settings, columns_of(manifest, settings.uids))
-        self._done = Exported()
+        self._done, self._chosen = Exported(), 0
         self._patients: set[str] = set()
 
     def check_choice(self) -> None:
         """Raise before anything is made if no image is chosen, or the filter is none."""
-        if not any(True for _ in self._all()):
-            raise self._nothing()
+        self._chosen = sum(1 for _ in self._all())
+        if not self._chosen:
+            raise NothingFoundError(
+                "no image of this output is chosen: look at --labels, --where and --status"
+            )
 
     def _all(self) -> Iterator[Chosen]:
         return self._choose(Choice())
-
-    def _nothing(self) -> NothingFoundError:
-        return NothingFoundError("no image of this output is chosen: look at --labels, --where and --status")
 
     def foreseen(self) -> Exported:
         """Return what would be done; writes nothing, and reads headers only."""
@@ -193,8 +194,6 @@ class _Exporting:
             if isinstance(drawn, Drawn):
                 self._note(drawn.part, chosen.label, drawn.patient)
                 self._done.there += chosen.sample in there
-        if not self._done.images and not self._done.left:
-            raise self._nothing()
         self._done.written = self._done.images - self._done.there
         return self._done
 
@@ -243,7 +242,7 @@ class _Exporting:
     def _drawn(self, there: frozenset[str]) -> Iterator[_One]:
         """Yield what becomes of every image that is not there yet; what fails is written down, too."""
         choice = Choice()
-        self._total(sum(chosen.sample not in there for chosen in self._all()))
+        self._total(self._chosen - len(there))
         todo = (chosen for chosen in self._choose(choice) if chosen.sample not in there)
         work = partial(draw, settings=self._settings, salt=self._salt)
         sent: deque[str] = deque()
