@@ -17,8 +17,7 @@ def main() -> None:
             streams.announce("loading ...")
         from dicomsort.cli.main import main as run  # noqa: PLC0415
 
-        streams.end_announcement()  # a command that takes its time shows a bar of its own
-        run()
+        run()  # what it says or shows first replaces what is announced
     except KeyboardInterrupt:
         sys.stderr.write("dicomsort: interrupted\n")
         sys.exit(130)
@@ -39,7 +38,8 @@ def main() -> None:
 def _is_told(words: list[str]) -> bool:
     """Return whether a person may want to know what goes on: not with --quiet, nor where an answer comes."""
     silent = {"-q", "--quiet", "--json", "-h", "--help", "--version"}
-    return len(words) > 1 and not silent.intersection(words)
+    is_command = len(words) > 1 and not words[0].startswith("-")
+    return is_command and not silent.intersection(words)
 
 
 if __name__ == "__main__":

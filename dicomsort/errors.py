@@ -11,7 +11,8 @@ from dicomsort import __version__
 
 _LONGEST_WORD = 64
 _PYTORCH = "torch torchvision timm"
-_CLOUD = "'xray-dicomsort[cloud]'"
+_CLOUD = "botocore obstore urllib3"
+_PACS = "pynetdicom requests urllib3"
 _OPTIONAL = {
     "torch": ("PyTorch", _PYTORCH),
     "torchvision": ("torchvision", _PYTORCH),
@@ -21,15 +22,18 @@ _OPTIONAL = {
     "openvino": ("OpenVINO", "openvino"),
     "onnx": ("ONNX", "onnx"),
     "onnxscript": ("onnxscript", "onnxscript"),
-    "highdicom": ("highdicom", "'xray-dicomsort[dicom]'"),
-    "pyarrow": ("pyarrow", "'xray-dicomsort[parquet]'"),
+    "highdicom": ("highdicom", "highdicom"),
+    "pyarrow": ("pyarrow", "pyarrow"),
     "obstore": ("obstore", _CLOUD),
     "botocore": ("botocore", _CLOUD),
     "urllib3": ("urllib3", _CLOUD),
-    "requests": ("requests", "'xray-dicomsort[pacs]'"),
-    "pynetdicom": ("pynetdicom", "'xray-dicomsort[pacs]'"),
+    "requests": ("requests", _PACS),
+    "pynetdicom": ("pynetdicom", _PACS),
 }
-"""By module: libraries that a machine that only sorts need not have, and the packages that bring them."""
+"""By module: libraries that a machine that only sorts need not have, and the packages that bring them.
+
+No extra of this package is named: pip would add PyTorch, gigabytes of it, to an installation without.
+"""
 
 
 class ExitCode(IntEnum):

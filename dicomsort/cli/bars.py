@@ -22,7 +22,7 @@ class _Left(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         """Return the time in hours, minutes and seconds."""
         told = super().render(task)
-        return told if "-" in told.plain else told + Text(" left")
+        return told + Text(" left") if ":" in told.plain and "-" not in told.plain else told
 
 
 class _Facts(TextColumn):

@@ -100,7 +100,9 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Fi
             watch.doing("reading the first files")
             return loaded
 
-        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence), watch, files)
+        named = {"engine": how.engine, "precision": how.precision}
+        asked_for = {name: value for name, value in named.items() if value != "auto"}
+        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence, asked_for), watch, files)
 
 
 @contextmanager

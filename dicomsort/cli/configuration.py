@@ -53,6 +53,8 @@ def config(
         given = {"out": out, "config": settings.typed(ctx).get("config")}
         if not command:
             _tell_places(settings.places_for(given), json)
+            if out is None and not json:
+                console.info("with the one beside an output: dicomsort config --out FOLDER")
             return
         target, inner = _command(ctx, command)
         settings.name_variables(target, inner)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dicomsort.cli import console, moving
-from dicomsort.outcome import Reason, Status
+from dicomsort.outcome import Action, Reason, Status
+from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
     from dicomsort.sorting.merge import MergeResult
@@ -72,6 +73,13 @@ def _new_files(tally: "SortSummary") -> None:
     console.table(title, ["status", "files"], rows, right=(1,))
 
 
+def report_news(tally: "SortSummary", action: Action, quiet: bool) -> None:
+    """Print what was not read and what is in trouble; with `quiet` nothing that an earlier run has told."""
+    report_hints(moving.hints(action, tally.new_hints if quiet else tally.hints))
+    older = 0 if quiet and not tally.exit_code else tally.older_troubles
+    report_troubles(tally.troubles, tally.new_troubles, older)
+
+
 def report_troubles(troubles: "Sequence[Trouble]", new: int, older: int) -> None:
     """Print the first files of this run that ended in trouble, and how many remain of earlier runs."""
     for trouble in troubles:
@@ -116,6 +124,16 @@ def _go_on(statuses: Mapping[Status, int], out: str) -> None:
         console.info(f"all at a glance: dicomsort report {folder}")
 
 
+def after_apply(out: str) -> None:
+    """Print how a person goes on from a plan that was carried out."""
+    console.info(f"all at a glance: dicomsort report {shlex.quote(out)}")
+
+
+def after_undo(out: str) -> None:
+    """Print how what was undone is done again."""
+    console.info(f"it is a plan again: dicomsort apply {shlex.quote(out)} places it")
+
+
 def report_spent(tally: "SortSummary") -> None:
     """Print where the time went."""
     spent = dict(tally.spent)
@@ -131,7 +149,8 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
     """Report what a merged manifest holds, and which shards are still to be done."""
     if merged.missing:
         some = ", ".join(merged.missing[:_MOST]) + ", ..." * (len(merged.missing) > _MOST)
-        console.info(f"{len(merged.missing)} shards are still to be done: --shard {some}; then merge again")
+        left = counted(len(merged.missing), "shard is", "shards are")
+        console.info(f"{left} still to be done: --shard {some}; then merge again")
     if merged.taken_back:
         console.info(taken_back(merged.taken_back))
     if not quiet:
@@ -139,9 +158,8 @@ def report_merged(merged: "MergeResult", out: str, quiet: bool) -> None:
         console.table("files by status", ["status", "files"], rows, right=(1,))
         _radiographs(merged.radiographs)
         moving.tell(merged.removed, bool(merged.statuses[Status.PLANNED]))
-        console.info(
-            f"{merged.shards} shards joined; {merged.rows} files have their row in {out}/manifest.csv"
-        )
+        have = counted(merged.rows, "file has its row", "files have their rows")
+        console.info(f"{counted(merged.shards, 'shard')} joined; {have} in {out}/manifest.csv")
         if not merged.missing:
             _go_on(merged.statuses, out)
 
@@ -156,8 +174,8 @@ _HINTS = {
         "archives lie in one that lies in another, and were not opened: unpack the outer ones and run again",
     ),
     Reason.PICTURE: (
-        "picture is not DICOM and was not read: --pictures, and another --out, sorts it too",
-        "pictures are not DICOM and were not read: --pictures, and another --out, sorts them too",
+        "picture is not DICOM: --pictures, with another --out, sorts it too",
+        "pictures are not DICOM: --pictures, with another --out, sorts them too",
     ),
     Reason.VIDEO: (
         "video was not read: save the frames that matter as pictures, and see --pictures",

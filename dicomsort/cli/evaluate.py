@@ -129,7 +129,9 @@ def evaluate(
         targets = tuple(dict.fromkeys(target or ()))
         results = evaluate_models(data, models, targets, settings, reporter.ConsoleReporter(quiet))
         if out is not None:
+            progress.loading.doing("drawing the figures")
             results.save(out)
+        progress.loading.done()
         if json:
             console.print_json(results.as_dict())
         elif not quiet:

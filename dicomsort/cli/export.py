@@ -19,6 +19,7 @@ from dicomsort.export.datasets.settings import (
     shares_of,
 )
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def export(
         from dicomsort.export.datasets.dataset import export as make  # noqa: PLC0415
 
         with progress.counting("images", None, quiet or json) as count:
-            done = make(out, settings, count)
+            done = make(out, settings, count, count.expect)
         if json:
             console.print_json({**done.as_dict(), "dry_run": dry_run, "out": console.plain(folder)})
         _tell(done, settings, quiet, json)
@@ -161,7 +162,8 @@ def _tell(done: "Exported", settings: DatasetSettings, quiet: bool, json: bool) 
         rows = [[label, *(str(done.counts[part, label]) for part in PARTS)] for label in labels]
         console.table("data set", ["label", *PARTS], rows, right=(1, 2, 3))
         would = "would be " if settings.dry_run else ""
-        line = f"{done.written} images {would}written, {done.there} already there; {done.patients} patients"
+        line = f"{counted(done.written, 'image')} {would}written, {done.there} already there; "
+        line += counted(done.patients, "patient")
         line += f"; {done.repeated} left out that repeat another image" * bool(done.repeated)
         console.info(line)
         for part, share in zip(PARTS, settings.shares, strict=True):
@@ -173,3 +175,20 @@ def _tell(done: "Exported", settings: DatasetSettings, quiet: bool, json: bool) 
         console.info(f"left out: {escape(path)}: {reason}")
     if len(done.left) > _SHOWN:
         console.info(f"and {len(done.left) - _SHOWN} more files that were left out")
+    if not (quiet or json or settings.dry_run):
+        console.info(f"to go on, in Python: {_reading(settings)}")
+
+
+def _reading(settings: DatasetSettings) -> str:
+    """Return what reads the data set: one expression in Python."""
+    folder = escape(settings.folder)
+    match settings.target:
+        case Target.WEBDATASET:
+            return f'webdataset.WebDataset("{folder}/train-000000.tar")'
+        case Target.CROISSANT:
+            return f'mlcroissant.Dataset(jsonld="{folder}/croissant.json")'
+        case Target.PARQUET:
+            return f'datasets.load_dataset("parquet", data_dir="{folder}/data")'
+    if settings.picture is Picture.DICOM:
+        return f'pandas.read_csv("{folder}/samples.csv")'
+    return f'datasets.load_dataset("imagefolder", data_dir="{folder}")'

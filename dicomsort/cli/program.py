@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from dicomsort.cli import complaints, console
 from dicomsort.cli.command import Commands
 from dicomsort.errors import DicomsortError, ExitCode, UsageError, did_you_mean, internal
+from dicomsort.system import streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class Program(Group):
 
 def _end(error: typer.TyperException) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError":
+        streams.end_announcement()
         print(error.format_message(), file=sys.stderr)  # noqa: T201
     else:
         console.info(complaints.line_of(error))

@@ -64,6 +64,12 @@ class Counter:
         self._task = progress.add_task(what, total=total) if progress else None
         self._done, self._said = 0, time.monotonic()
 
+    def expect(self, total: int) -> None:
+        """Tell how many steps there will be, once that is known."""
+        self._total = total
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=total)
+
     def __call__(self, steps: int = 1) -> None:
         """Count steps."""
         self._done += steps

@@ -1,12 +1,12 @@
 """The progress of a training or an evaluation on the console."""
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dicomsort.cli import console
-from dicomsort.cli.progress import counting
+from dicomsort.cli.progress import counting, loading
 from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ def _number(value: float | None) -> str:
 
 
 class ConsoleReporter:
-    """Reports the progress of a training on the console; a quiet one only what a person must see."""
+    """Reports the progress of a training on the console; a quiet one only what a person must see.
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+    tables: whether standard output takes them; it may be for JSON alone.
+    """
+
+    def __init__(self, quiet: bool, tables: bool = True) -> None:
+        self._quiet, self._tables = quiet, tables
 
     def info(self, line: str) -> None:
         """Print a line, unless quiet."""
@@ -64,9 +67,12 @@ class ConsoleReporter:
         """Print a line."""
         console.info(line)
 
-    def counting(self, what: str, total: int | None) -> AbstractContextManager[Count]:
-        """Show the counting of `total` steps while the block runs."""
-        return counting(what, total, self._quiet)
+    @contextmanager
+    def counting(self, what: str, total: int | None) -> Iterator[Count]:
+        """Show the counting of `total` steps while the block runs, then that something is made of them."""
+        with counting(what, total, self._quiet) as count:
+            yield count
+        loading.doing("working it out")
 
     def unread(self, found: "Sequence[Unread]") -> None:
         """Report the first files that could not be read."""
@@ -84,5 +90,5 @@ class ConsoleReporter:
 
     def folds(self, summary: "Summary") -> None:
         """Report the figures of a cross-validation."""
-        if not self._quiet:
+        if self._tables and not self._quiet:
             _report_folds(summary)

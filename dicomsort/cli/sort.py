@@ -261,8 +261,7 @@ def classify(
             endings.report_summary(tally, out, shard)
         if verbose:
             endings.report_spent(tally)
-        endings.report_hints(moving.hints(action, tally.hints))
-        endings.report_troubles(tally.troubles, tally.new_troubles, tally.older_troubles)
+        endings.report_news(tally, action, quiet)
         endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
@@ -302,6 +301,7 @@ def apply(
         console.report_done(f"{done.done} placed", done.left, quiet)
         if not quiet:
             moving.tell(done.removed)
+            endings.after_apply(manifest)
         raise typer.Exit(done.exit_code)
 
 
@@ -367,4 +367,6 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
         with progress.counting("removing", rows_with(path, "action", Action), quiet) as count:
             done = plan.undo(path, verify, count)
         console.report_done(moving.undone(done), done.left, quiet)
+        if done.done and not quiet:
+            endings.after_undo(manifest)
         raise typer.Exit(done.exit_code)

@@ -424,7 +424,7 @@ def train(
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
-                reporter.ConsoleReporter(quiet) if mine.is_main else SilentTraining(), graph,
+                reporter.ConsoleReporter(quiet, tables=not json) if mine.is_main else SilentTraining(), graph,
             )  # fmt: skip
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()

@@ -108,7 +108,7 @@ def _library(name: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"--backend {extra} needs a library that is not installed: pip install 'xray-dicomsort[{extra}]'"
+            f"--backend {extra} needs a library that is not installed: pip install {name}"
         ) from error
 
 

@@ -25,7 +25,7 @@ from dicomsort.errors import (
 from dicomsort.inputs.named import Files
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Reason, SourceFile, Status
-from dicomsort.sorting import pipeline, shards
+from dicomsort.sorting import accounts, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.summary import SortSummary, Watch
@@ -68,7 +68,7 @@ def sort(
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
-            pipeline.check_found(tally, job.settings)
+            accounts.check_found(tally, job.settings)
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:
@@ -83,11 +83,12 @@ def sort(
         tally.inside += summary.inside
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
-    merged = merge(out, job.settings.pool, moved=partial(pipeline.note_moved, tally=tally, history=history))
+    note_moved = partial(accounts.note_moved, tally=tally, history=history, given=job.settings.roots)
+    merged = merge(out, job.settings.pool, moved=note_moved)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
-    pipeline.check_ended(tally)
+    accounts.check_ended(tally)
     return tally
 
 

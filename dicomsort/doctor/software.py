@@ -98,11 +98,9 @@ def _extras(wanted: Mapping[str, list[tuple[str, str]]]) -> Iterator[Finding]:
             continue
         told = [(name, _version(name)) for name, _ in packages]
         there = ", ".join(f"{name} {has}" for name, has in told if has)
-        missing = ", ".join(name for name, has in told if not has)
-        if missing:
-            yield note(
-                f"extra [{extra}]", f"without {missing}", f"pip install '{installed.DISTRIBUTION}[{extra}]'"
-            )
+        if missing := [name for name, has in told if not has]:
+            remedy = f"pip install {' '.join(missing)}"  # the extra itself would bring PyTorch too
+            yield note(f"extra [{extra}]", f"without {', '.join(missing)}", remedy)
         else:
             yield ok(f"extra [{extra}]", there)
 

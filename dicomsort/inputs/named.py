@@ -250,7 +250,7 @@ def _absolute(path: str) -> str:
     if is_remote(path):
         return path
     try:
-        return os.path.abspath(path)
+        return walk.absolute(path)
     except FileNotFoundError as error:
         raise UsageError(
             f"'{escape(path)}' is relative, and the current folder has been removed: change to another one"

@@ -68,7 +68,13 @@ def _names_in(folder: str) -> list[str]:
 
 def whole(path: str) -> str:
     """Return a root's name as it counts: absolute, or the address as it is."""
-    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+    return path.rstrip("/") if is_remote(path) else absolute(path)
+
+
+def absolute(path: str) -> str:
+    """Return an absolute path with one slash in front; POSIX lets two stand, which are one everywhere."""
+    long = os.path.abspath(path)
+    return long[1:] if long.startswith("//") else long
 
 
 def _unique(base: str, taken: set[str]) -> str:

@@ -72,6 +72,4 @@ class Journal:
         names = [os.path.join(self._folder, row.destination) for row in placed]
         copies = [name for name, row in zip(names, placed, strict=True) if row.action in COPIES]
         durable.sync(copies, names, self._folder)
-        if kept := [row.kept for row in rows if row.kept is not None]:
-            self._manifest.append_records(kept)
         self._manifest.append(rows)

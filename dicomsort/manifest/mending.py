@@ -61,3 +61,13 @@ def cut_torn_line(path: str) -> None:
                 return
             end = start
         file.truncate(0)
+
+
+def cut_lone_names(path: str) -> None:
+    """Empty a file that has the names of its columns and no row: its run may never have begun."""
+    if not os.path.exists(path):
+        return
+    with open(path, "r+b") as file:
+        file.readline()
+        if not file.read(1):
+            file.truncate(0)

@@ -99,15 +99,21 @@ def write(manifest: str, target: str) -> None:
     check_installed(PARQUET, "pyarrow")
     try:
         last = last_rows(manifest)
-        with replacing(target, "wb") as file:
-            _write(manifest, file, None if last.all() else last)
+        counts = None if last.all() else last
+        try:
+            with replacing(target, "wb") as file:
+                _write(manifest, file, counts)
+        except DAMAGE:  # or a header's number or a file's time is too great for its type
+            with replacing(target, "wb") as file:
+                _write(manifest, file, counts, is_wild=True)
     except DAMAGE as error:
         raise damaged(manifest) from error
     except OSError as error:
         raise TargetError(f"'{escape(target)}' cannot be written: {error.strerror}") from error
 
 
-def _write(manifest: str, file: Any, last: NDArray[np.bool_] | None) -> None:
+def _write(manifest: str, file: Any, last: NDArray[np.bool_] | None, is_wild: bool = False) -> None:
+    """Write the rows. is_wild: whether whole numbers are read one by one, those too great as none."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -119,7 +125,8 @@ def _write(manifest: str, file: Any, last: NDArray[np.bool_] | None) -> None:
         file, schema, compression="zstd", write_page_index=True,
         use_dictionary=[name for name in schema.names if name not in encodings], column_encoding=encodings,
     ) as writer:  # fmt: skip
-        batches = (_typed(batch, schema) for batch in _counting(_batches(manifest, kinds), last))
+        read = kinds | {name: pa.string() for name in kinds if is_wild and name in _WHOLE}
+        batches = (_typed(batch, schema) for batch in _counting(_batches(manifest, read), last))
         for group in _in_groups(batches):
             writer.write_table(pa.Table.from_batches(group, schema).unify_dictionaries(), _ROW_GROUP)
             group.clear()
@@ -214,6 +221,11 @@ def _typed(batch: Any, schema: Any) -> Any:
     import pyarrow as pa  # noqa: PLC0415
 
     columns = dict(zip(batch.schema.names, map(_unguarded, batch.columns), strict=True))
+    columns |= {
+        name: _whole(columns[name], bits)
+        for name, bits in _WHOLE.items()
+        if name in columns and pa.types.is_string(columns[name].type)
+    }
     columns["mtime"] = columns.pop("mtime_ns").cast(schema.field("mtime").type)
     columns["reviewed_at"] = _times(columns["reviewed_at"])
     columns["reasons"] = _listed(columns["reason"])
@@ -230,6 +242,16 @@ def _unguarded(column: Any) -> Any:
     if not pa.types.is_string(column.type) or not compute.any(compute.starts_with(column, _GUARD)).as_py():
         return column
     return compute.replace_substring_regex(column, f"^{_GUARD}", "")
+
+
+def _whole(texts: Any, bits: int) -> Any:
+    """Return whole numbers, and none for those that so many bits do not hold. Raises ValueError."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    limit = 1 << (bits - 1)
+    numbers = [None if text is None else int(text) for text in texts.to_pylist()]
+    held = [number if number is not None and -limit <= number < limit else None for number in numbers]
+    return pa.array(held, getattr(pa, f"int{bits}")())
 
 
 def _times(texts: Any) -> Any:

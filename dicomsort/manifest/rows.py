@@ -177,6 +177,9 @@ def _reviewed_cells(reviewed: Reviewed | None) -> dict[str, str]:
     return dict(zip(_REVIEWED, values, strict=True))
 
 
+_LONGEST_NAME = 255  # bytes, on nearly all file systems
+
+
 class Record(dict[str, str]):
     """One line of a manifest as it was read: text by column, and what the columns mean.
 
@@ -386,11 +389,16 @@ class Record(dict[str, str]):
     def renamed(self) -> "Record":
         """Return the row of a moved file under a name that no other file has: another one came to its own.
 
-        `IM1.dcm` becomes `IM1~1f2e3d4c.dcm`, by the first 8 digits of its checksum.
+        `IM1.dcm` becomes `IM1~1f2e3d4c.dcm`, by the first 8 digits of its checksum. What would be too long
+        for a file system is cut in front of that.
         """
-        name, kind = os.path.splitext(self.path)
-        number = self["sha256"][:8] or self["mtime_ns"]
-        return self._changed(path=cell(escape(f"{name}~{number}{kind}")))
+        folder, name = os.path.split(self.path)
+        stem, kind = os.path.splitext(name)
+        ending = f"~{self['sha256'][:8] or self['mtime_ns']}{kind}"
+        room = max(_LONGEST_NAME - len(os.fsencode(ending)), 0)
+        if len(os.fsencode(stem)) > room:
+            stem = os.fsencode(stem)[:room].decode("utf-8", "ignore")
+        return self._changed(path=cell(escape(os.path.join(folder, stem + ending))))
 
     def failed(self, reason: Reason) -> "Record":
         """Return the row of a planned file that could not be placed, the reason in front of the others."""

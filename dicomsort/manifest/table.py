@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history, parquet
 from dicomsort.manifest.history import DAMAGE, History, IsThere
-from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
+from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
@@ -117,6 +117,7 @@ class Manifest:
     def _mend(self) -> None:
         mend_line_ends(self._path)
         cut_torn_line(self._path)
+        cut_lone_names(self._path)
         _add_columns(self._path)
         if os.path.exists(self._path):
             with open(self._path, "rb") as old:
@@ -148,10 +149,16 @@ class Manifest:
         return self._answers
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written."""
-        self._append(
-            row.cells(len(self._answers), self._told.rejects, self._model, self._told.rotates) for row in rows
-        )
+        """Append rows and wait until the disk holds them. Raises TargetError if they cannot be written.
+
+        Those that they keep are written with them: a program that is killed leaves both, or none.
+        """
+        self._append(line for row in rows for line in self._lines(row))
+
+    def _lines(self, row: Row) -> Iterator[Iterable[str]]:
+        if row.kept is not None:
+            yield row.kept.values()
+        yield row.cells(len(self._answers), self._told.rejects, self._model, self._told.rotates)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""

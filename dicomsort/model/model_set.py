@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -167,15 +167,21 @@ class ModelSet(_Facts):
 class Models(_Facts):
     """Models that are loaded once the first file needs them, which none may.
 
-    bundles, evidence: see `ModelSet`. load: makes a predictor of each; called once at most.
+    bundles, evidence: see `ModelSet`. load: makes a predictor of each; called once at most. asked_for: engine
+    and precision, as far as they were named.
     """
 
-    __slots__ = ("_bundles", "_load", "_ready", "evidence")
+    __slots__ = ("_bundles", "_load", "_ready", "asked_for", "evidence")
 
     def __init__(
-        self, bundles: Sequence[Bundle], load: Callable[[], Sequence[Predictor]], evidence: str = HEADER
+        self,
+        bundles: Sequence[Bundle],
+        load: Callable[[], Sequence[Predictor]],
+        evidence: str = HEADER,
+        asked_for: Mapping[str, str] | None = None,
     ) -> None:
         self._bundles, self._load, self.evidence = tuple(bundles), load, evidence
+        self.asked_for: Mapping[str, str] = asked_for or {}
         self._ready: ModelSet | None = None
 
     @classmethod

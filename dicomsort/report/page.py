@@ -327,7 +327,8 @@ def _next_steps(figures: Figures, run: Run) -> Iterator[tuple[str, str]]:
     """Yield what to do next, and the command for it."""
     groups, out = figures.groups, shlex.quote(escape(run.out))
     if run.waiting:
-        yield f"Join {run.waiting:,} shards that are not in this report yet", f"dicomsort merge {out}"
+        shards = "a shard that is" if run.waiting == 1 else f"{run.waiting:,} shards that are"
+        yield f"Join {shards} not in this report yet", f"dicomsort merge {out}"
     if planned := groups[Group.PLANNED] + groups[Group.PLANNED_REVIEW]:
         plan = shlex.quote(escape(os.path.join(run.out, MANIFEST)))
         yield f"Place what is planned ({planned:,})", f"dicomsort apply {plan}"

@@ -216,13 +216,14 @@ def find_repeats(
                 record.is_refused,
                 bool(record.reviewed),
                 number,
-                _is_away(record),
+                is_away(record),
             )
             groups[record.sop_instance_uid][member.path] = member
     return _compare([list(group.values()) for group in groups.values() if len(group) > 1], settings, out)
 
 
-def _is_away(record: Record) -> bool:
+def is_away(record: Record) -> bool:
+    """Return whether a file was moved, so that its copy is all there is of it."""
     return record.action == Action.MOVE and stamp_now(record.path) != record.stamp
 
 

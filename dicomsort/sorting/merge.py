@@ -18,7 +18,7 @@ from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
 from dicomsort.sorting import removal, roots, shards
-from dicomsort.sorting.deduplicate import Moved, SettleSettings, settle
+from dicomsort.sorting.deduplicate import Moved, SettleSettings, is_away, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
 from dicomsort.sorting.removal import Removed
@@ -152,12 +152,15 @@ def merge(
 
 
 def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
-    """Open the manifest of all: the one that is there, or a new one with the columns of the shards."""
+    """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
+
+    One without a run is of a program that ended before it had begun.
+    """
     path = os.path.join(out, MANIFEST)
-    if os.path.exists(path):
-        return Manifest.open_existing(path)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
+    if os.path.exists(path) and (first is None or RunFile(out).runs):
+        return Manifest.open_existing(path)
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.open_like(first, out, shards.agreed_on(out))
@@ -190,11 +193,11 @@ def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
     """Judge over all rows what a single run judges at its end."""
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
-    if fixed.get("keep_duplicates"):
-        return
     may_meet = roots.may_meet(roots.known(manifest.run_file))
     if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
         _give_to_one(manifest, out)
+    if fixed.get("keep_duplicates"):
+        return
     try:
         placing = PlacementSettings(Action(facts["action"]), facts["verify"], facts["relative"])
         ending = SettleSettings(out, facts["dry_run"], placing, pool)
@@ -206,7 +209,8 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
 def _give_to_one(manifest: Manifest, out: str) -> None:
     """Leave each destination to one row: two nodes may have placed the same bytes under one name.
 
-    It stays with the first by path of those whose copy it still is; others have found it taken.
+    It stays with one that was moved, for there is no other place where its bytes are, else with the first by
+    path of those whose copy it still is; others have found it taken.
     """
     counts = Counter(hash(record.destination) for record in manifest.records() if record.action)
     twice = {destination for destination, count in counts.items() if count > 1}
@@ -221,7 +225,9 @@ def _give_to_one(manifest: Manifest, out: str) -> None:
 
 
 def _losers(group: list[Record], out: str) -> list[Record]:
-    _, *others = sorted(group, key=lambda record: (not _is_its_own(record, out), record.key))
+    _, *others = sorted(
+        group, key=lambda record: (not is_away(record), not _is_its_own(record, out), record.key)
+    )
     return others
 
 

@@ -18,6 +18,8 @@ _NO_LINK = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 )
 _ALONE, _LINKED = 1, 2
+TIME_GRAIN_NS = 2_000_000_000
+"""By so much the times of a file and of its copy may differ: what FAT can store."""
 
 
 class Stays(StrEnum):
@@ -146,7 +148,8 @@ def keep_facts(source: str, copy: str) -> None:
 def already(source: str, target: str) -> tuple[Action, str] | None:
     """Return how a killed run has placed a file, and its checksum if it is moved; None if it has not.
 
-    A copy of the same bytes counts as placed, and so does a second name of the source. Raises OSError.
+    A copy of the same bytes counts as placed, and so does a second name of the source. With another time it
+    is the copy of another file, which may have been moved. Raises OSError.
     """
     if os.path.islink(target) or os.path.realpath(source) == os.path.realpath(target):
         return None
@@ -155,9 +158,10 @@ def already(source: str, target: str) -> tuple[Action, str] | None:
         if os.lstat(source).st_nlink == _ALONE:  # one file by two ways, as through a bind mount
             return None
         return (Action.HARDLINK, "") if stays else (Action.MOVE, digest(target))
-    if not filecmp.cmp(source, target, shallow=False):
+    is_copy = stays is not None or os.lstat(target).st_nlink > _ALONE  # it may be the second name of another
+    if not (is_copy or _have_one_time(source, target)) or not filecmp.cmp(source, target, shallow=False):
         return None
-    if stays or os.lstat(target).st_nlink > _ALONE:  # it may be the second name of another source
+    if is_copy:
         return Action.COPY, ""
     forget_cached(target)
     sha256 = digest(target)
@@ -165,3 +169,8 @@ def already(source: str, target: str) -> tuple[Action, str] | None:
         raise UnlikeError(Reason.DIFFERENT)
     keep_facts(source, target)
     return Action.MOVE, sha256
+
+
+def _have_one_time(source: str, target: str) -> bool:
+    """Return whether a copy has the time of its source, as far as FAT can store it. Raises OSError."""
+    return abs(os.lstat(source).st_mtime_ns - os.lstat(target).st_mtime_ns) <= TIME_GRAIN_NS

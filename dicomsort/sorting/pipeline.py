@@ -15,7 +15,7 @@ from typing import Any
 
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import InternalError, NothingFoundError, TargetError, UsageError
+from dicomsort.errors import TargetError, UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs import names, walk
 from dicomsort.inputs.fetching import Fetching
@@ -29,19 +29,19 @@ from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS, incoming_of
-from dicomsort.manifest.rows import Record, Row
-from dicomsort.manifest.run_file import RunFacts, RunFile
+from dicomsort.manifest.rows import Row
+from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest, Told
-from dicomsort.model.anatomy import as_json
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER, check_source
 from dicomsort.model.model_set import Models, ModelSet, columns_of
-from dicomsort.outcome import Action, SourceFile, Status
-from dicomsort.sorting import already_done, removal, roots, shards
+from dicomsort.outcome import Action, SourceFile
+from dicomsort.sorting import accounts, already_done, removal, roots, shards
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
+from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.layout import Layout
@@ -49,8 +49,8 @@ from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
-from dicomsort.sorting.versions import installed
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import counted
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
@@ -126,7 +126,7 @@ def sort_by(
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
-    with _output(settings, out, models, tally) as (manifest, held, decisions), closing(files.remotes):
+    with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
         admit = _admission(settings, manifest, held.history, tally)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
         if models.are_loaded or todo is not None or not manifest.run_file.runs:
@@ -161,7 +161,7 @@ def _after_done(
 def _begin(settings: SortSettings, out: str, manifest: Manifest, models: Models) -> ModelSet:
     """Load the models, and write down that a run begins. Raises UsageError where it may not, ModelError."""
     asked = models.ready()
-    run = _run_facts(settings, models, asked)
+    run = facts_of(settings, models, asked)
     if settings.shard is not None or settings.task:
         shards.agree(out, run)
     manifest.run_file.add(run)
@@ -268,7 +268,9 @@ def _output(
 
     Yields it, what need not be done again, and what persons decided.
     """
-    run, answers = _run_facts(settings, models), columns_of(models.bundles)
+    if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
+        models.ready()
+    run, answers = facts_of(settings, models), columns_of(models.bundles)
     told = Told(models.rejects, models.compass is not None)
     with (
         _journal_folder(settings, out) as folder,
@@ -308,31 +310,21 @@ def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
 def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: Held) -> None:
     """Make the manifest whole: every file once, duplicates judged, unless that is for all shards together."""
     manifest.compact()
+    out, placing, history = os.path.abspath(settings.out), settings.placing, held.history
     if settings.shard or settings.task:
-        check_ended(tally)
+        accounts.check_ended(tally)
         manifest.run_file.settled = True
     elif not settings.keep_duplicates:
-        ending = SettleSettings(
-            os.path.abspath(settings.out), settings.dry_run, settings.placing, settings.pool
-        )
-        settle(manifest, ending, partial(note_moved, tally=tally, history=held.history))
+        note = partial(accounts.note_moved, tally=tally, history=history, given=settings.roots)
+        settle(manifest, SettleSettings(out, settings.dry_run, placing, settings.pool), note)
     if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
-        placing = settings.placing
-        tally.removed.add(
-            removal.end(manifest, os.path.abspath(settings.out), placing.action, settings.dry_run)
-        )
+        is_new = partial(accounts.is_new, history=history)
+        tally.removed.add(removal.end(manifest, out, placing.action, settings.dry_run, is_new))
     tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
     tally.labels = labels_of(tally.radiographs)
-    check_ended(tally)
+    accounts.check_ended(tally)
     if settings.shard is None:
-        check_found(tally, settings)
-
-
-def note_moved(record: Record, after: Status, tally: SortSummary, history: History) -> None:
-    """Note that a file has another status now; what was there before this run is none of its files."""
-    stamp = record.stamp
-    is_old = stamp is not None and history.status(record.path, stamp) is not None
-    tally.move(record.status, after, is_old)
+        accounts.check_found(tally, settings)
 
 
 def check(settings: SortSettings) -> list[walk.Root]:
@@ -375,56 +367,10 @@ def _check_output(settings: SortSettings, given: Sequence[walk.Root], out: str) 
 def _refuse_to_restart(out: str) -> None:
     if decided := len(Decisions(os.path.realpath(out))):
         raise UsageError(
-            f"--restart: '{escape(out)}' holds {decided} decisions of persons; choose another --out, and "
-            f"copy {DECISIONS} into it to keep them"
+            f"--restart: '{escape(out)}' holds {counted(decided, 'decision')} of persons; choose another "
+            f"--out, and copy {DECISIONS} into it to keep them"
         )
     raise UsageError(f"--restart: '{escape(out)}' is not empty; choose another, or empty it")
-
-
-def _run_facts(settings: SortSettings, models: Models, loaded: ModelSet | None = None) -> RunFacts:
-    """Return what the run is; without its engine and its device as long as the models are not loaded."""
-    head = models.bundles[0].head
-    threshold = head.review_below if settings.review_below is None else settings.review_below
-    engine, device = _engine_facts(settings, loaded) if loaded else ({}, {})
-    return RunFacts(
-        roots=roots.as_json(roots.grown(RunFile(os.path.abspath(settings.out)), settings.roots)),
-        fixed={
-            "model": models.tag,
-            "model_sha256": models.digest,
-            "review_below": threshold,
-            "layout": settings.layout,
-            "keep_duplicates": settings.keep_duplicates,
-            **engine,
-            "evidence": models.rests_on,
-            "max_pixels": settings.read.max_pixels,
-            "include_secondary_capture": settings.read.secondary_capture,
-            "pictures": settings.read.pictures,
-            "archives": settings.archives,
-        },
-        facts={
-            "action": settings.placing.action.value,
-            "relative": settings.placing.relative,
-            "verify": settings.placing.verify,
-            "dry_run": settings.dry_run,
-            "follow_links": settings.follow_links,
-            "from_list": settings.from_list and escape(settings.from_list),
-            "roots": sorted(escape(walk.whole(root)) for root in settings.roots),
-            "anatomy": as_json(models.anatomy),
-            **device,
-            "workers": settings.pool.workers,
-            "timeout": settings.pool.timeout,
-            "versions": installed(),
-        },
-    )
-
-
-def _engine_facts(settings: SortSettings, loaded: ModelSet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what runs the models: what must stay the same in one output, and the rest."""
-    fixed = {"engine": loaded.first.engine, "precision": loaded.first.precision}
-    return fixed, {
-        "device": loaded.first.name,
-        "batch_size": settings.batch_size or loaded.batch_size,
-    }
 
 
 def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
@@ -451,18 +397,3 @@ def _read(
             spent.add("header", reading.cost.header)
             spent.add("pixels", reading.cost.pixels)
             yield found, reading
-
-
-def check_ended(tally: SortSummary) -> None:
-    """Raise InternalError unless every file found ended exactly once."""
-    if tally.ended != tally.found:
-        raise InternalError(f"{tally.found} files found but {tally.ended} rows written; please report this")
-
-
-def check_found(tally: SortSummary, settings: SortSettings) -> None:
-    """Raise NothingFoundError if there is no file at all, unless because all have been moved."""
-    if tally.found or removal.has_moved(settings.placing.action, settings.out):
-        return
-    if any(map(names.is_remote, settings.roots)):
-        raise NothingFoundError("no file found there: look at the address, and at --query if there is one")
-    raise NothingFoundError("no file found under the given folders")

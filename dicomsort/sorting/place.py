@@ -28,7 +28,6 @@ from dicomsort.system.retry import PASSING, retry_transient
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS})
 _TRIES = 20
-_TIME_GRAIN_NS = 2_000_000_000
 _LINKS = (Action.HARDLINK, Action.MOVE)
 """Actions whose result may be the source by another name."""
 
@@ -196,7 +195,7 @@ def is_untouched(source: str, target: str, placement: Placement) -> bool:
     except OSError:
         return False
     late = abs(facts.mtime_ns - placement.stamp.mtime_ns)
-    return facts.size == placement.stamp.size and late <= _TIME_GRAIN_NS
+    return facts.size == placement.stamp.size and late <= moving.TIME_GRAIN_NS
 
 
 def is_still_there(source: str, target: str) -> bool:

@@ -90,7 +90,9 @@ def _finished(manifest: Manifest, out: str) -> PlanResult:
 
 
 def _no_plan(out: str) -> UsageError:
-    return UsageError(f"'{escape(out)}' holds no plan: make one with classify --dry-run")
+    return UsageError(
+        f"'{escape(out)}' holds no plan, or only what is placed already: classify --dry-run makes one"
+    )
 
 
 _is_planned = attrgetter("is_planned")

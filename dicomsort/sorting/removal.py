@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,13 +80,19 @@ def may_remove(met: Mapping[Status, int]) -> bool:
     return any(met.get(status, 0) for status in (*_MOVED, Status.PLANNED))
 
 
-def end(manifest: Manifest, out: str, action: Action, dry_run: bool) -> Removed:
+IsNew = Callable[[Record], bool]
+"""Returns whether a row is of this run, so that nothing but its source can be at that place."""
+
+
+def end(
+    manifest: Manifest, out: str, action: Action, dry_run: bool, is_new: IsNew = lambda _: False
+) -> Removed:
     """Remove the sources if the run moves; tell what its plan would remove if it was a dry run."""
     if action is not Action.MOVE:
         return Removed()
     if dry_run:
         return planned(os.path.join(out, MANIFEST))
-    return remove_sources(manifest, out)
+    return remove_sources(manifest, out, is_new)
 
 
 def end_of_latest(manifest: Manifest, out: str) -> Removed:
@@ -96,12 +102,13 @@ def end_of_latest(manifest: Manifest, out: str) -> Removed:
     return end(manifest, out, Action.MOVE, bool(facts.get("dry_run"))) if moves else Removed()
 
 
-def remove_sources(manifest: Manifest, out: str) -> Removed:
+def remove_sources(manifest: Manifest, out: str, is_new: IsNew) -> Removed:
     """Remove the sources of all files that rows say were moved, as far as they still stand.
 
     Each of them must have the size, time and bytes that were placed, its copy those that were checked, and no
-    third name. Rows of those that stay say from now on how they were really placed. May be cut short at any
-    moment: the next call goes on. Raises TargetError.
+    third name. Rows of those that stay say from now on how they were really placed. Where another file has
+    come to the place of a source that an earlier run has removed, the copy is all there is: its row stays.
+    May be cut short at any moment: the next call goes on. Raises TargetError.
     """
     path = os.path.join(out, MANIFEST)
     durable.sync([path], [path], out)
@@ -111,8 +118,8 @@ def remove_sources(manifest: Manifest, out: str) -> Removed:
             ended = threads.map(lambda record: _removed(record, out), group)
             for record, stays in zip(group, ended, strict=True):
                 removed.count(stays, record.placement.stamp.size)
-                if stays is not None:
-                    stay[record.key] = _really(record, out)
+                if stays is not None and (really := _really(record, out, is_new)) is not None:
+                    stay[record.key] = really
     if stay:
         _correct(manifest, stay)
     return removed
@@ -164,13 +171,24 @@ def _is_same(before: os.stat_result, now: os.stat_result) -> bool:
     )
 
 
-def _really(record: Record, out: str) -> Action:
-    """Return how a file was placed whose source stays."""
+def _really(record: Record, out: str, is_new: IsNew) -> Action | None:
+    """Return how a file was placed whose source stays; None if it was moved, and another one is there now."""
+    source, placement = record.path, record.placement
+    target = os.path.join(out, placement.destination)
     try:
-        one = os.path.samefile(record.path, os.path.join(out, record.destination))
+        if has_names(source, target):
+            return Action.HARDLINK
+        is_there = is_new(record) or _is_source(source, target, placement)
     except OSError:
-        one = False
-    return Action.HARDLINK if one else Action.COPY
+        return None
+    return Action.COPY if is_there else None
+
+
+def _is_source(source: str, target: str, placement: Placement) -> bool:
+    """Return whether a file that is not its copy, by whatever way, has what was placed. Raises OSError."""
+    if os.path.islink(source) or os.path.realpath(source) == os.path.realpath(target):
+        return False
+    return stamp_of(source) == placement.stamp and digest(source) == placement.sha256
 
 
 def _correct(manifest: Manifest, stay: dict[str, Action]) -> None:

@@ -51,12 +51,13 @@ class SortSummary:
     whether trouble of earlier runs counts for the exit code. total: files, once all are counted.
     missing_bytes: how much more space the copies will probably need than there is. inside: how many of the
     files found are members of archives. hints: what may hold radiographs and was not read, see
-    `outcome.HINTS`, and folders without any file. shards, shards_done: where a run is divided among nodes.
-    labels, radiographs: in the end those of the whole output. spent: processor seconds by stage, and by the
-    clock `network`, of all its lanes, and `wait`, without a file that had been read. by_hand: files that
-    somebody had moved within the output, which is taken for a decision. astray: those in folders that are no
-    classes, by folder. taken_back: decisions of persons that could not be carried out. honored: files that
-    went where a person had said. removed: sources that are gone, or would be.
+    `outcome.HINTS`, and folders without any file. older_hints: those of files done before alone. shards,
+    shards_done: where a run is divided among nodes. labels, radiographs: in the end those of the whole
+    output. spent: processor seconds by stage, and by the clock `network`, of all its lanes, and `wait`,
+    without a file that had been read. by_hand: files that somebody had moved within the output, which is
+    taken for a decision. astray: those in folders that are no classes, by folder. taken_back: decisions of
+    persons that could not be carried out. honored: files that went where a person had said. removed: sources
+    that are gone, or would be.
     """
 
     found: int = 0
@@ -71,6 +72,7 @@ class SortSummary:
     total: int | None = None
     missing_bytes: int = 0
     hints: Counter[Reason] = field(default_factory=Counter)
+    older_hints: Counter[Reason] = field(default_factory=Counter)
     by_hand: int = 0
     astray: dict[str, int] = field(default_factory=dict)
     taken_back: int = 0
@@ -128,6 +130,7 @@ class SortSummary:
         self.before[status] += 1
         if hint:
             self.note(hint)
+            self.older_hints[hint] += 1
 
     def count_all_done(self, statuses: Counter[Status], hints: Counter[Reason]) -> None:
         """Count many files that were done before."""
@@ -135,6 +138,15 @@ class SortSummary:
         self.statuses += statuses
         self.before += statuses
         self.hints += hints
+        self.older_hints += hints
+
+    @property
+    def new_hints(self) -> Counter[Reason]:
+        """The hints of the files of this run; folders were empty before where files were done before."""
+        found = self.hints - self.older_hints
+        if self.already_done:
+            del found[Reason.EMPTY_FOLDER]
+        return found
 
     @property
     def archives(self) -> int:
@@ -162,8 +174,9 @@ class SortSummary:
 
     def move(self, before: Status, after: Status, is_old: bool = False) -> None:
         """Note that a file that was counted has another status now. is_old: whether it was done before."""
-        if before is not after and self.statuses[before]:
-            for counted in (self.statuses, self.before) if is_old else (self.statuses,):
+        all_counted = (self.statuses, self.before) if is_old else (self.statuses,)
+        if before is not after and all(counted[before] for counted in all_counted):
+            for counted in all_counted:
                 counted[before] -= 1
                 counted[after] += 1
 

@@ -143,12 +143,14 @@ class TrainingRun:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
         if self.ranks.is_main:
+            self.reporter.info(f"trained; writing the model{' and its graph' * self.graph}")
             finish.save(self._exported(bundle), self.out)
             run_folder.write_card(self.out, bundle)
-            targets = "".join(f" --target {target}" for target in self.targets)
-            right = "" if self.corrections is None else f" --corrections {self.corrections}"
+            targets = "".join(f" --target {shlex.quote(target)}" for target in self.targets)
+            right = "" if self.corrections is None else f" --corrections {shlex.quote(str(self.corrections))}"
             who = "" if self.patient is None else f" --patient {shlex.quote(self.patient)}"
-            measure = f"dicomsort eval {self.data}{targets}{who}{right} --model {self.out}"
+            data, model = (shlex.quote(str(path)) for path in (self.data, self.out))
+            measure = f"dicomsort eval {data}{targets}{who}{right} --model {model}"
             for line in (*label_tree.lines_of(bundle.heads), *guarantee.lines_of(bundle.metrics)):
                 self.reporter.info(line)
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")

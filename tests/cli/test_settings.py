@@ -483,3 +483,12 @@ def test_every_option_has_a_variable_of_its_command_and_one_of_all(name: str) ->
         )]  # fmt: skip
         names = list(option.envvar or ())
         assert [names[0], names[-1]] == own
+
+
+def test_config_alone_says_how_the_file_beside_an_output_is_seen(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hint = "dicomsort: with the one beside an output: dicomsort config --out FOLDER\n"
+    assert inside(capfd, "config").err == hint
+    shown = inside(capfd, "config", "--out", tmp_path / "out")
+    assert (shown.err, "beside the output" in shown.out) == ("", True)

@@ -146,3 +146,11 @@ def test_a_program_that_cannot_load_because_of_the_other_tool_says_so_in_one_lin
     gone = broken(tmp_path)
     assert gone.returncode == 2
     assert gone.stderr.startswith("dicomsort: 2 files of this program are missing or not its own")
+
+
+def test_what_an_extra_lacks_is_installed_by_its_own_name() -> None:
+    """The name of this package with the extra would bring PyTorch into an installation without."""
+    found = list(software._extras({"parquet": [("no-such-a", "1"), ("pytest", "1"), ("no-such-b", "2")]}))
+    assert [(one.name, one.told, one.advice) for one in found] == [
+        ("extra [parquet]", "without no-such-a, no-such-b", "pip install no-such-a no-such-b")
+    ]

@@ -223,7 +223,7 @@ def test_calibrate_can_leave_the_model_alone(run: Any, model: Path, data: Path, 
     ran = run(model, data, *words, "--out", out)
     assert ran.code == 0, ran.err
     assert "warning: 4 of these files are in the train part" in ran.err
-    assert "calibration of copy@" in ran.err
+    assert "calibration of copy@" in ran.out
     assert "'label', review threshold" in ran.err
     assert "WITHOUT GUARANTEE" in ran.err, "of 20 images"
     assert "thresholds of 'signs'" in ran.err

@@ -283,7 +283,7 @@ def test_nothing_readable_is_said(tmp_path: Path, predictor: FixedPredictor) -> 
     (tmp_path / "spine").mkdir()
     (tmp_path / "spine" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     answered = predict_samples(predictor, load(tmp_path, Columns()).samples, FAST)
-    with pytest.raises(UsageError, match="none of the 1 files can be read"):
+    with pytest.raises(UsageError, match="1 file given, and none can be read"):
         evaluate([answered], (), FAST)
 
 

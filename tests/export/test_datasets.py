@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import pytest
 from outputs import tree
 from PIL import Image
 from program import inside
+from pyarrow import json as json_table
 from pyarrow import parquet
 from written import picture, write_dicom
 
 import dicomsort
+from dicomsort.dicom import isolation
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
-from dicomsort.export.datasets import shards
+from dicomsort.export.datasets import dataset, journal, shards
 from dicomsort.export.datasets.choosing import part_of
 from dicomsort.export.datasets.dataset import export
 from dicomsort.export.datasets.settings import Choosable, DatasetSettings, Picture, Target, shares_of
@@ -236,6 +240,40 @@ def test_parquet_holds_pictures_and_typed_columns(out: Path, tmp_path: Path) -> 
             assert found.size == (line["columns"], line["rows"])
 
 
+def test_images_stand_in_the_order_of_the_manifest_whichever_is_done_first(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tree(tmp_path / "a") if made(out, tmp_path / "a") else {}
+    real = isolation.read_all
+
+    def shuffled(*given: Any) -> Iterator[Any]:
+        results = list(real(*given))
+        random.Random(1).shuffle(results)
+        yield from results
+
+    monkeypatch.setattr(isolation, "read_all", shuffled)
+    made(out, tmp_path / "b")
+    assert tree(tmp_path / "b") == usual
+    monkeypatch.setattr(dataset, "_MOST_HELD", 5 * dataset._ROW_BYTES)
+    held = made(out, tmp_path / "c")
+    assert len({line["sample"] for line in held}) == len(held) == 40, "those that others wait for come late"
+
+
+def test_each_part_tells_the_same_types(tmp_path: Path) -> None:
+    """As pyarrow guesses them, by which the library datasets refuses parts that differ."""
+    rows = [row(image(tmp_path / "in", number, f"P{number}")) for number in range(12)]
+    dated = Header("1.2.5", "1.3.1", "1.4.1", "DX", "2020-01-01", "AP")
+    rows = [
+        replace(each, header=replace(dated, sop_instance_uid=f"1.2.{at}")) for at, each in enumerate(rows)
+    ]
+    rows[0] = replace(rows[0], header=Header("1.2.0", "1.3.1", "1.4.1", "DX", "CHEST", "AP"))
+    made(output(tmp_path, rows), tmp_path / "set")
+    found = [json_table.read_json(path).schema for path in (tmp_path / "set").glob("*/metadata.jsonl")]
+    assert len(found) > 1
+    assert all(schema.equals(found[0]) for schema in found)
+    assert {"label", "confidence", "view_position"} <= set(found[0].names)
+
+
 def test_the_same_call_does_nothing_and_a_grown_output_adds(out: Path, tmp_path: Path) -> None:
     made(out, tmp_path / "set")
     before = {path: path.stat().st_ino for path in (tmp_path / "set").rglob("*.png")}
@@ -254,9 +292,15 @@ def test_other_settings_other_labels_and_other_files_are_refused(out: Path, tmp_
     made(out, tmp_path / "set")
     with pytest.raises(UsageError, match="made with another --seed"):
         made(out, tmp_path / "set", seed=1)
+    with pytest.raises(UsageError, match="made with another --key"):  # it would split patients
+        made(out, tmp_path / "set", key=str(tmp_path / "other"))
+    with pytest.raises(UsageError, match=r"made with another --labels \(none, now hand,knee\)"):
+        made(out, tmp_path / "set", labels=("hand", "knee"))
+    with pytest.raises(UsageError, match=r"made with another --split \(0.5/0.25/0.25, now 0.8/0.1/0.1\)"):
+        made(out, tmp_path / "set", shares=(0.8, 0.1, 0.1))
     with Manifest.open_existing(str(out / "manifest.csv")) as opened:
         opened.append([row(tmp_path / "in" / "3.dcm", "knee")])
-    with pytest.raises(UsageError, match=r"1 images .* have another label now"):
+    with pytest.raises(UsageError, match=r"^1 image of .* would now have another label"):
         made(out, tmp_path / "set")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -271,12 +315,66 @@ def test_other_settings_other_labels_and_other_files_are_refused(out: Path, tmp_
 
 def test_what_cannot_be_chosen_is_told_before_anything_is_made(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no label 'hnad' here: did you mean 'hand'\?"):
-        made(out, tmp_path / "set", labels=("hnad",))
+        made(out, tmp_path / "set", labels=("hand", "hnad"))
     with pytest.raises(NothingFoundError, match="look at --labels, --where and --status"):
         made(out, tmp_path / "set", where="confidence > 0.95")
     with pytest.raises(UsageError, match="goes with --image png8"):
         made(out, tmp_path / "set", target=Target.CROISSANT, picture=Picture.PNG16)
     assert not (tmp_path / "set").exists()
+
+
+def test_the_last_line_reads_the_data_set(
+    out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ends = {
+        "imagefolder": 'datasets.load_dataset("imagefolder", data_dir="imagefolder")',
+        "parquet": 'datasets.load_dataset("parquet", data_dir="parquet/data")',
+        "webdataset": 'webdataset.WebDataset("webdataset/train-000000.tar")',
+        "croissant": 'mlcroissant.Dataset(jsonld="croissant/croissant.json")',
+    }
+    for to, end in ends.items():
+        ran = inside(capfd, "export", out, "--to", to, "--out", to, "--split", "1/0/0", "--size", "32")
+        assert ran.err.splitlines()[-1] == f"dicomsort: to go on, in Python: {end}"
+        assert Path(end.split('"')[-2]).exists()
+
+
+def test_there_must_be_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that the data set lies in the folder where the output would be."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no manifest at 'nowhere'"):
+        export("nowhere", DatasetSettings(Target.IMAGEFOLDER, "set"))
+
+
+@pytest.mark.parametrize("label", ["../../evil", "hand|..", ".hidden", "a/b", "x" * 65, "con\n"])
+def test_a_label_written_in_by_hand_leads_nowhere(label: str, tmp_path: Path) -> None:
+    decided = Reviewed(label, "me", "2026-01-01T00:00:00Z")
+    out = output(tmp_path, [row(image(tmp_path / "in", 0, "A"), reviewed=decided)])
+    with pytest.raises(UsageError, match=r"manifest.csv' must be put right: .* cannot be a class") as told:
+        made(out, tmp_path / "deep" / "set")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "deep").exists()
+
+
+def test_it_is_told_how_many_images_there_will_be(out: Path, tmp_path: Path) -> None:
+    usual = DatasetSettings(Target.IMAGEFOLDER, str(tmp_path / "set"), pool=POOL)
+    told: list[int] = []
+    export(str(out), replace(usual, dry_run=True), total=told.append)
+    export(str(out), usual, total=told.append)
+    export(str(out), usual, total=told.append)
+    assert told == [40, 40, 0]
+
+
+def test_a_manifest_of_an_earlier_version_will_do(out: Path, tmp_path: Path) -> None:
+    later = {"evidence", "region_code", "region_meaning", "reviewed_label", "reviewed_by", "reviewed_at"}
+    later |= {"pixel_label", "pixel_confidence", "age_group", "etag"}
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: row[name] for name in row if name not in later} for row in csv.DictReader(file)]
+    with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert len(made(out, tmp_path / "old", where="view = frontal and reviewed_label = ''")) == 40
 
 
 def test_statuses_are_chosen(out: Path, tmp_path: Path) -> None:
@@ -364,6 +462,27 @@ def test_a_shard_that_was_cut_short_is_made_again(
         assert sorted(name for name in held if name.endswith(".png")) == sorted(
             line["file_name"] for line in table
         )
+
+
+def test_what_a_killed_run_wrote_last_does_not_stay_under_another_label(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are written before the journal says so; what a person has put there stays."""
+    with monkeypatch.context() as killed:
+        killed.setattr(journal.Journal, "write", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            made(out, tmp_path / "set")
+    left = [path for path in (tmp_path / "set").rglob("*.png") if path.parent.name == "hand"]
+    assert left
+    mine = left[0].parent / "mine.png"
+    mine.write_text("mine")
+    (left[0].parent / ".dicomsort-0123456789abcdef.part").write_text("half")
+    with Manifest.open_existing(str(out / "manifest.csv")) as opened:
+        opened.append([row(tmp_path / "in" / f"{number}.dcm", "knee") for number in range(40)])
+    table = made(out, tmp_path / "set")
+    held = {name for name in tree(tmp_path / "set") if name.endswith((".png", ".part"))}
+    assert held == {line["file_name"] for line in table} | {str(mine.relative_to(tmp_path / "set"))}
+    assert {line["label"] for line in table} == {"knee"}
 
 
 @pytest.mark.slow

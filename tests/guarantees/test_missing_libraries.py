@@ -3,24 +3,31 @@
 import re
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from program import command, without
 
+from dicomsort import errors
 from dicomsort.errors import ExitCode, MissingLibraryError, check_installed, names_missing_libraries
 
 TRAIN = "train {labels} --target light --out {new}"
 EVAL = "eval {labels} --target light --model {model}"
 CLOUD = "classify s3://bucket --out {new} --model {model}"
 PYTORCH = "pip install torch torchvision timm"
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ASKED_FOR = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
+PACKAGES = {re.split(r"[\[><=; ]", line)[0] for line in ASKED_FOR}
+"""The names of all packages that this one or an extra of it asks for."""
 
 MISSING = [
     ("torch timm", TRAIN, f"training needs PyTorch and timm, which are not installed here: {PYTORCH}"),
     ("matplotlib", TRAIN, "training needs matplotlib, which is not installed here: pip install matplotlib"),
     ("torch", "preview {labels} --target light --out {new}.png", f"this needs PyTorch, .*: {PYTORCH}"),
     ("matplotlib", EVAL + " --out {new}", "--out .* needs matplotlib, .*: pip install matplotlib"),
-    ("obstore", CLOUD, r"this needs obstore, .*: pip install 'xray-dicomsort\[cloud\]'"),
+    ("obstore", CLOUD, "this needs obstore, .*: pip install botocore obstore urllib3"),
     ("sklearn", EVAL + " --baseline", "the baseline .* needs scikit-learn, .*: pip install scikit-learn"),
 ]  # fmt: skip
 
@@ -35,6 +42,18 @@ def test_a_command_says_what_to_install_and_makes_nothing(
     assert (ran.code, ran.out) == (ExitCode.USAGE, "")
     assert re.fullmatch(rf"dicomsort: {line} \(see docs/how-to/install-light.md\)\n", ran.err)
     assert not list(tmp_path.glob("new*"))
+
+
+def test_no_remedy_is_an_extra_of_this_package_for_that_would_bring_pytorch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(errors, "is_installed", lambda _: False)
+    for library in errors._OPTIONAL:
+        with pytest.raises(MissingLibraryError) as told:
+            check_installed("it", library)
+        named = str(told.value).partition("pip install ")[2].partition(" (see")[0].split()
+        assert named
+        assert set(named) <= PACKAGES
 
 
 def test_python_is_told_the_same_by_an_error_that_is_an_import_error_too(tmp_path: Path) -> None:

@@ -200,3 +200,18 @@ def test_a_run_ends_with_its_report_if_asked(
     ran = classify(capfd, inbox, tmp_path / "new", small_model, "--report", "--shard", "1/2")
     assert ran.code == ExitCode.USAGE
     assert not (tmp_path / "new").exists()
+
+
+def test_after_a_plan_and_after_its_undoing_a_person_knows_how_to_go_on(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    out = tmp_path / "my out"
+    classify(capfd, inbox, out, small_model, "--dry-run")
+    applied, undone = (inside(capfd, name, out).err.splitlines() for name in ("apply", "undo"))
+    assert applied == ["dicomsort: 8 placed", f"dicomsort: all at a glance: dicomsort report '{out}'"]
+    assert undone == [
+        "dicomsort: 8 removed",
+        f"dicomsort: it is a plan again: dicomsort apply '{out}' places it",
+    ]
+    assert inside(capfd, "undo", out).err == "dicomsort: 0 removed\n"
+    assert inside(capfd, "apply", out, "--quiet").err == ""

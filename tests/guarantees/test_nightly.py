@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from dicomsort.errors import ExitCode, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.model.bundle import Bundle
 from dicomsort.outcome import Status
+from dicomsort.sorting import pipeline
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import check, sort
 from dicomsort.system.worker_pool import PoolSettings
@@ -69,6 +71,22 @@ def test_what_an_earlier_file_becomes_is_no_news(inbox: Path, tmp_path: Path, sm
     assert tally.before[Status.DUPLICATE] == 1
 
 
+def test_a_file_that_this_night_does_not_meet_is_not_counted(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle
+) -> None:
+    """A folder that joins alone makes a duplicate of an old file: that is none of the two it holds."""
+    sort(settings(inbox, tmp_path / "out"), FixedPredictor(small_bundle))
+    joined = tmp_path / "a"
+    write_dicom(joined / "new.dcm", picture(5))
+    (joined / "0.dcm").write_bytes((inbox / "ward" / "0.dcm").read_bytes())
+    tally = sort(settings(joined, tmp_path / "out"), FixedPredictor(small_bundle))
+    assert rows(tmp_path / "out")[str(inbox / "ward" / "0.dcm")]["status"] == "duplicate"
+    assert (
+        tally.found == tally.new.total() == tally.statuses[Status.SORTED] + tally.statuses[Status.REVIEW] == 2
+    )
+    assert not tally.before
+
+
 def test_the_table_and_the_code_are_those_of_the_run(
     inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
 ) -> None:
@@ -92,6 +110,36 @@ def test_the_table_and_the_code_are_those_of_the_run(
     assert inside(capfd, *words, "--strict", "--quiet").code == ExitCode.SOME_FAILED
     told = inside(capfd, *words, "--json", "--strict").json
     assert (told["exit_code"], told["older_troubles"]) == (3, 1)
+
+
+def test_a_night_without_news_sends_no_mail(
+    inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    """With --quiet nothing is said of old troubles, old pictures and empty folders."""
+    (inbox / "empty").mkdir()
+    (inbox / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    words = (
+        "classify",
+        inbox,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    first = inside(capfd, *words)
+    assert first.code == ExitCode.SOME_FAILED
+    assert all(told in first.err for told in ("cut.dcm: ", "1 picture is not DICOM", "1 folder is empty"))
+    second = inside(capfd, *words)
+    assert (second.code, second.out, second.err) == (ExitCode.DONE, "", "")
+    write_dicom(inbox / "new.dcm", picture(3))
+    (inbox / "other.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+    third = inside(capfd, *words)
+    assert third.err == "dicomsort: 1 picture is not DICOM: --pictures, with another --out, sorts it too\n"
+    assert "1 older trouble remains" in inside(capfd, *words, "--strict").err
+    assert "2 pictures are not DICOM" in inside(capfd, *words[:-1]).err
 
 
 def test_the_first_ten_in_trouble_are_named_and_the_others_counted(
@@ -308,3 +356,53 @@ def test_what_is_named_twice_is_one_root(inbox: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     both = settings(inbox, Path(out), roots=(str(inbox), f"{inbox}{os.sep}"))
     assert [root.name for root in check(both)] == [""]
+
+
+@pytest.mark.parametrize("shards", [(), (1, 2)])
+def test_a_run_that_ends_before_it_has_begun_leaves_nothing_that_counts(
+    shards: tuple[int, ...],
+    inbox: Path,
+    tmp_path: Path,
+    small_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its model cannot be loaded, or somebody stops it; another model, or shards, may have the output."""
+    out, one = tmp_path / "out", FixedPredictor(small_bundle)
+    other = FixedPredictor(replace(small_bundle, name="other"))
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "_begin", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            sort(settings(inbox, out), one)
+    for number in shards:
+        sort(settings(inbox, out, shard=Shard(number, 2)), one, further=[other])
+    if shards:
+        merge(str(out), PoolSettings(1, 20))
+    assert sort(settings(inbox, out), one, further=[other]).already_done == 2 * len(shards)
+    assert len(rows(out)) == 4
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["precious.txt", "manifest.csv"])
+def test_a_log_takes_the_place_of_no_other_file(
+    name: str, inbox: Path, tmp_path: Path, small_model: Path, capfd: Capture
+) -> None:
+    words = (
+        "classify",
+        inbox,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    inside(capfd, *words)
+    (tmp_path / "out" / "precious.txt").write_text("a note")
+    before = tree(tmp_path)
+    ran = inside(capfd, *words, "--log-file", tmp_path / "out" / name)
+    assert (ran.code, ran.err.startswith("dicomsort: --log-file '")) == (ExitCode.USAGE, True)
+    assert tree(tmp_path) == before

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dicomsort.cli import bars, console, progress
+from dicomsort.cli.reporter import ConsoleReporter
 from dicomsort.outcome import Status
 from dicomsort.sorting.summary import SortSummary
 
@@ -68,6 +70,23 @@ def test_a_sorting_run_shows_total_and_time_at_any_width_and_labels_where_there_
     assert ("crash 3" in line) == (width >= 80)
 
 
+def test_between_its_bar_and_its_figures_an_evaluation_shows_that_it_is_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Intervals and plots take seconds, and once the bar was gone the screen was blank."""
+    screen = Console(width=80, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "console", lambda: screen)
+    with progress.loading(quiet=False):
+        with ConsoleReporter(quiet=False).counting("evaluating", 2) as count:
+            count(2)
+        shown = progress.loading._spinner
+        assert shown is not None
+        assert shown.status == "working it out"
+    with ConsoleReporter(quiet=False).counting("training", 2) as count:
+        count(2)
+    assert progress.loading._spinner is None, "a command that shows none from the start gets none"
+
+
 def test_the_end_of_a_run_is_told_while_it_is_still_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     found = tally(total=71_399)
     assert "finishing: duplicates and the manifest" in sorting_line(100, found, monkeypatch)
@@ -83,6 +102,17 @@ def test_a_bar_that_counts_fits_any_width(width: int, total: int | None) -> None
     assert "\n" not in line
     assert len(line.rstrip()) <= width
     assert "123456/" + ("?" if total is None else "1000000") in line
+    assert "left" not in line, "of one that has just begun, or of an unknown number, nothing can be told"
+
+
+def test_a_bar_takes_its_total_when_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(width=80, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "console", lambda: screen)
+    with progress.counting("images", None, quiet=False) as count:
+        count.expect(7)
+        count(3)
+        assert count._progress is not None
+        assert "3/7" in drawn(count._progress, 80)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,18 @@ def test_a_terminal_shows_something_before_anything_heavy_is_loaded(tmp_path: Pa
     said = on_terminal(["classify", "in", "--out", "out"], without(tmp_path, "typer", "rich", "numpy"))
     assert said.startswith("loading ...\r")
     assert "ModuleNotFoundError" in said
+
+
+def test_what_is_announced_stands_until_the_command_shows_something(tmp_path: Path) -> None:
+    """A command may load for seconds before it has anything to say; a screen that went blank seems stuck."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nimport dicomsort.cli.main as cli\nfrom dicomsort.cli import console\n"
+        "def slow():\n    sys.stderr.write('<at work>')\n    console.info('there')\ncli.main = slow\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path[1:]])}
+    said = on_terminal(["undo", "out"], env)
+    assert re.fullmatch(r"loading \.\.\.\r<at work> +\rdicomsort: there\r\n", said)
+    assert "loading" not in on_terminal(["--show-completion", "bash"], env)
 
 
 @pytest.mark.parametrize(

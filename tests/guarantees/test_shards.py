@@ -230,6 +230,25 @@ def test_shards_with_other_settings_are_refused(
         sort(settings(inbox, out, shard=Shard(1, 2), review_below=0.5), predictor)
 
 
+def test_shards_that_an_earlier_version_has_begun_go_on(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """It held the roots, in the order in which they were given, in what must stay the same."""
+    out, given = tmp_path / "out", (str(inbox), str(tmp_path / "a"))
+    Path(given[1]).mkdir()
+    sort(settings(inbox, out, roots=given, shard=Shard(1, 2)), predictor)
+    for file in out.rglob("run.json"):
+        run = json.loads(file.read_text())
+        run["fixed"]["roots"] = list(given)
+        del run["roots"], run["runs"][0]["roots"]
+        file.write_text(json.dumps(run))
+    sort(settings(inbox, out, roots=given, shard=Shard(2, 2)), predictor)
+    merge(str(out), PoolSettings(2, 20))
+    sort(settings(inbox, tmp_path / "single", roots=given), predictor)
+    single = {path: row["destination"] for path, row in rows(tmp_path / "single").items()}
+    assert {path: row["destination"] for path, row in rows(out).items()} == single
+
+
 def test_a_share_may_be_empty(tmp_path: Path, predictor: FixedPredictor, write_dicom: Write) -> None:
     write_dicom(tmp_path / "in" / "a.dcm")
     tallies = [
@@ -346,7 +365,7 @@ def test_words_and_exit_codes(
         (("--shard", "1/2", "--restart"), "--restart"),
         (("--shard", "1/2", "--backend", "loky"), "--backend"),
         (("--tasks", "2"), "--backend"),
-        (("--backend", "slurm"), "loky, dask, ray"),
+        (("--backend", "slurm"), "dask, ray, loky"),
         (("--backend", "dask"), "--address"),
         (("--backend", "loky", "--address", "x"), "--address"),
     ):

@@ -44,6 +44,12 @@ def test_roots_inside_others_and_twice_the_same_count_once(trees: Path) -> None:
     assert list(found(trees / "top.dcm")) == ["top.dcm"]
 
 
+@pytest.mark.parametrize("spelled", ["{}/", "/{}", "{}/a/..", "{}//"])
+def test_a_root_has_one_name_however_it_is_spelled(spelled: str, trees: Path) -> None:
+    """Files that came from it before would be taken for others else."""
+    assert roots_of([spelled.format(trees)]) == roots_of([str(trees)])
+
+
 def test_the_output_is_never_entered(trees: Path) -> None:
     assert len(found(trees, avoid=trees / "a")) == 2
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_rows_are_written_within_a_second_or_so(tmp_path: Path, monkeypatch: pyt
         with Journal(table, str(tmp_path)) as journal:
             journal.write(row(0, action=""))
             assert written.wait(10), "without another row or an end"
+
+
+def test_a_row_and_the_one_that_it_keeps_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is killed between them would leave two rows of one copy."""
+
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with manifest(tmp_path) as table:
+        table.append([row(0, action="move")])
+        kept = next(table.records()).renamed()
+        monkeypatch.setattr(durable, "sync", lambda *_: None)
+        monkeypatch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt), Journal(table, str(tmp_path)) as journal:
+            journal.write(replace(row(0, action=""), kept=kept))
+        assert [record.path for record in table.records()] == ["/in/0", kept.path, "/in/0"]
 
 
 def write_for_ever(table: Manifest, folder: Path) -> None:

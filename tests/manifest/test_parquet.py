@@ -138,6 +138,16 @@ def test_a_damaged_cell_is_told_without_its_value(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("new*"))
 
 
+def test_a_number_too_great_for_its_type_is_none_and_costs_no_other(tmp_path: Path) -> None:
+    """A clock that was wrong, and a header that lies."""
+    late, vast = FileStamp(7, 2**63), Header("1.2.4", frames=10**11, rows=5, columns=10**300)
+    keep(tmp_path, FULL, Row("/in/b", Status.SORTED, stamp=late, header=vast))
+    first, second = read(tmp_path)
+    assert (first["rows"], first["mtime"].value) == (10, STAMP.mtime_ns)
+    assert (second["rows"], second["columns"], second["frames"]) == (5, None, None)
+    assert (second["size"], second["mtime"]) == (7, None)
+
+
 @pytest.mark.parametrize("formats", ["parquet", "csv,xml", "", "csv;parquet"])
 def test_other_formats_are_refused(formats: str) -> None:
     with pytest.raises(UsageError, match="use csv, or csv,parquet"):

@@ -55,3 +55,18 @@ def test_a_row_that_was_changed_is_told_of(column: str, text: str) -> None:
     changed = Record({**record(destination="hand/a"), column: text})
     with pytest.raises(UsageError, match="has been changed"):
         _ = changed.status, changed.stamp, changed.placement
+
+
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [
+        ("IM1.dcm", "IM1~12345678.dcm"),
+        ("IM1", "IM1~12345678"),
+        ("n" * 251 + ".dcm", "n" * 242 + "~12345678.dcm"),
+        ("\u00fc" * 125 + ".dcm", "\u00fc" * 121 + "~12345678.dcm"),
+        ("caf\udce9.dcm", "caf\udce9~12345678.dcm"),
+    ],
+)
+def test_the_other_name_of_a_moved_file_is_one_that_a_file_system_takes(name: str, renamed: str) -> None:
+    row = record(path=f"/in/{name}", sha256="123456789a").renamed()
+    assert row.path == f"/in/{renamed}"

@@ -222,6 +222,7 @@ def test_a_folder_goes_on_with_the_engine_that_filled_it(
 
     del run["fixed"]["engine"]
     (out / "run.json").write_text(json.dumps(run))
+    (inbox / "another.dcm").write_bytes(next(inbox.glob("*.dcm")).read_bytes() + b"\0\0")
     refused = inside(capfd, *words)
     assert refused.code == ExitCode.USAGE
     assert "(torch, now openvino); use another --out, or --engine torch" in refused.err

@@ -103,7 +103,7 @@ def test_a_person_is_told_what_to_do_and_a_program_how_many(
     ran = inside(capfd, *words, "--quiet")
     assert ran.code == ExitCode.DONE
     assert [line.removeprefix("dicomsort: ") for line in ran.err.splitlines()] == [
-        "3 pictures are not DICOM and were not read: --pictures, and another --out, sorts them too",
+        "3 pictures are not DICOM: --pictures, with another --out, sorts them too",
         "1 video was not read: save the frames that matter as pictures, and see --pictures",
         "3 folders are empty: see whether something is still to come there, or is not mounted",
     ]

@@ -295,6 +295,31 @@ def test_what_changes_between_reading_and_removal_stays(
         assert len(placed(out)) == 12
 
 
+@pytest.mark.parametrize("comes_as", ["file", "hard link", "symbolic link", "link to the copy"])
+def test_what_comes_to_the_place_of_a_moved_file_takes_nothing_away(
+    comes_as: str, way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor, write_dicom: Write
+) -> None:
+    """A run that does not meet the newcomer, as it sorts another folder, must not take it for the source."""
+    out, path, later = tmp_path / "out", inbox / "s0" / "0.dcm", tmp_path / "later"
+    before = everything(inbox)
+    move(inbox, out, predictor)
+    new = write_dicom(tmp_path / "new.dcm", picture(77), SOPInstanceUID="2.25.77")
+    write_dicom(later / "1.dcm", picture(78), SOPInstanceUID="2.25.78")
+    if comes_as == "file":
+        shutil.copy(new, path)
+    elif comes_as == "hard link":
+        os.link(new, path)
+    else:
+        path.symlink_to(new if comes_as == "symbolic link" else out / rows(out)[str(path)]["destination"])
+    move(later, out, predictor)
+    assert rows(out)[str(path)]["action"] == "move", way
+    if path.is_symlink():
+        path.unlink()
+        shutil.copy(new, path)
+    move(inbox, out, predictor)
+    assert everything(inbox, out) >= before
+
+
 def test_a_source_that_changes_while_it_is_copied_is_not_placed(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +538,45 @@ def test_shards_are_moved_by_the_merge(
     for number in (1, 2, 3):
         assert move(inbox, out, predictor, shard=Shard(number, 3)).already_done in (0, 1, 2, 3)
     assert merge(str(out), PoolSettings(2, 20)).rows == 15
+
+
+@pytest.mark.parametrize("keeps_time", [True, False])
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_shards_leave_a_moved_file_its_place(
+    name: str, keeps_time: bool, way: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """The same bytes come from another folder, and a layout by UID wants the same place for them."""
+    out, layout, again = tmp_path / "out", "{label}/{sop_instance_uid}.dcm", tmp_path / name / "again.dcm"
+    first = inbox / "s0" / "0.dcm"
+    again.parent.mkdir()
+    (shutil.copy2 if keeps_time else shutil.copy)(first, again)
+    move(inbox, out, predictor, layout=layout)
+    old = rows(out)[str(first)]
+    for number in (1, 2):
+        move(again.parent, out, predictor, layout=layout, shard=Shard(number, 2))
+    merge(str(out), PoolSettings(2, 20))
+    assert rows(out)[str(first)] == old, way
+    assert (rows(out)[str(again)]["status"], rows(out)[str(again)]["duplicate_of"]) == (
+        "duplicate",
+        str(first),
+    )
+    assert again.exists()
+    assert plan.undo(str(out / "manifest.csv")).left == {}
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_where_duplicates_are_kept_shards_give_a_place_to_one_file_only(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    out, layout = tmp_path / "out", "{label}/{sop_instance_uid}.dcm"
+    for number in range(8):
+        shutil.copy2(inbox / "s0" / "0.dcm", inbox / f"again{number}.dcm")
+    for number in (1, 2):
+        move(inbox, out, predictor, layout=layout, keep_duplicates=True, shard=Shard(number, 2))
+    merge(str(out), PoolSettings(2, 20))
+    places = Counter(row["destination"] for row in rows(out).values() if row["action"])
+    assert set(places) == set(placed(out))
+    assert set(places.values()) == {1}
 
 
 def test_what_lies_behind_links_is_not_moved(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:

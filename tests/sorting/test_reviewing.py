@@ -238,7 +238,7 @@ def test_of_two_copies_of_an_image_the_one_decided_on_stays(
 
 def test_restart_tells_of_decisions(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
     decide(out, {"s0/0.dcm": "spine"})
-    with pytest.raises(UsageError, match="holds 1 decisions of persons; choose another --out, and copy"):
+    with pytest.raises(UsageError, match="holds 1 decision of persons; choose another --out, and copy"):
         sort(settings(inbox, out, restart=True), predictor)
 
 

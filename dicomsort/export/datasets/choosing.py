@@ -9,11 +9,12 @@ from dicomsort.export.datasets.settings import PARTS, DatasetSettings
 from dicomsort.export.datasets.where import Cells, compiled, final_label, hint
 from dicomsort.manifest.history import DAMAGE
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import answers_of, split_reasons
-from dicomsort.manifest.standing import standing
+from dicomsort.manifest.rows import answers_of, renewed, split_reasons
+from dicomsort.manifest.standing import Standing, standing
+from dicomsort.model.heads import check_label
 from dicomsort.outcome import FileStamp, Reason
 from dicomsort.sorting.place import copy_or_source
-from dicomsort.system.escaping import uncell, unescape
+from dicomsort.system.escaping import escape, uncell, unescape
 from dicomsort.system.keys import hashed
 
 _UIDS = ("sop_instance_uid", "study_instance_uid", "series_instance_uid")
@@ -61,7 +62,8 @@ def part_of(patient: str, shares: tuple[float, float, float], seed: int) -> str:
 def columns_of(manifest: str, uids: bool) -> list[str]:
     """Return the columns of facts that a data set of this manifest tells."""
     with standing(manifest) as rows:
-        names, heads = rows.names, [head for head in labels_by_head(answers_of(rows.names)) if head]
+        names = renewed(rows.names)
+    heads = [head for head in labels_by_head(answers_of(names)) if head]
     answers = [f"{head}{part}" for head in heads for part in (".label", ".confidence")]
     wanted = [*_TOLD, *answers, *(_UIDS if uids else ())]
     return ["decided_by_person", *(name for name in wanted if name in names)]
@@ -77,25 +79,43 @@ def choose(
     """
     facts = columns_of(manifest, settings.uids)
     with standing(manifest) as rows:
-        choosing = _Choosing(rows.names, home, settings, facts, salt)
+        choosing = _Choosing(renewed(rows.names), manifest, home, settings, facts, salt)
         try:
-            for cells in rows.rows():
+            for cells in _renewed_rows(rows):
                 if (row := choosing.take(cells, choice)) is not None:
                     choice.chosen += 1
                     yield row
         except DAMAGE as error:
-            raise UsageError(f"'{manifest}' is damaged: a number is none; restore it") from error
+            raise UsageError(f"'{escape(manifest)}' is damaged: a number is none; restore it") from error
         choosing.check_labels()
+
+
+def _renewed_rows(rows: Standing) -> Iterator[Cells]:
+    """Yield rows with the columns that an earlier version did not write, empty."""
+    names = renewed(rows.names)
+    if names == rows.names:
+        yield from rows.rows()
+        return
+    places = [rows.names.index(name) if name in rows.names else -1 for name in names]
+    for cells in rows.rows():
+        with_none = [*cells, ""]
+        yield [with_none[at] for at in places]
 
 
 class _Choosing:
     """Decides row by row."""
 
     def __init__(
-        self, names: list[str], home: str, settings: DatasetSettings, facts: list[str], salt: bytes
+        self,
+        names: list[str],
+        manifest: str,
+        home: str,
+        settings: DatasetSettings,
+        facts: list[str],
+        salt: bytes,
     ) -> None:
         self._at = {name: at for at, name in enumerate(names)}
-        self._home, self._salt, self._facts = home, salt, facts
+        self._manifest, self._home, self._salt, self._facts = manifest, home, salt, facts
         self._fulfills: Callable[[Cells], bool] = (
             compiled(settings.where, names) if settings.where is not None else lambda _: True
         )
@@ -103,7 +123,7 @@ class _Choosing:
         self._statuses = {status.value for status in settings.statuses}
         self._labels = frozenset(settings.labels)
         self._known = set(labels_by_head(answers_of(names))[""])
-        self._seen = set[int]()
+        self._seen, self._folders = set[int](), set[str]()
 
     def take(self, cells: Cells, choice: Choice) -> Chosen | None:
         if cells[self._at["status"]] not in self._statuses:
@@ -113,6 +133,7 @@ class _Choosing:
         self._known.update(together)
         if not label or (self._labels and self._labels.isdisjoint(together)) or not self._fulfills(cells):
             return None
+        self._check_folder(label)
         is_other = Reason.SAME_UID in split_reasons(cells[self._at["reason"]])
         uid = "" if is_other else cells[self._at["sop_instance_uid"]]
         if uid and hash(uid) in self._seen:
@@ -136,7 +157,18 @@ class _Choosing:
         told = {name: uncell(cells[self._at[name]]) for name in self._facts if name in self._at}
         return {"decided_by_person": decided, **told}
 
+    def _check_folder(self, label: str) -> None:
+        """Raise UsageError for a label, written in by hand, that would lead out of the data set."""
+        if label in self._folders:
+            return
+        try:
+            for part in label.split("|"):
+                check_label(part)
+        except ValueError as error:
+            raise UsageError(f"'{escape(self._manifest)}' must be put right: {escape(str(error))}") from error
+        self._folders.add(label)
+
     def check_labels(self) -> None:
         """Raise UsageError for a label that no image has, and no model knows."""
         for label in sorted(self._labels - self._known):
-            raise UsageError(f"--labels: no label '{label}' here{hint(label, sorted(self._known))}")
+            raise UsageError(f"--labels: no label '{escape(label)}' here{hint(label, sorted(self._known))}")

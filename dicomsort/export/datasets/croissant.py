@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dicomsort.export.datasets.columns import is_confidence, is_number
-from dicomsort.export.datasets.settings import LINES, PARTS, DatasetSettings
+from dicomsort.export.datasets.settings import LINES, PARTS
 
 _CONTEXT = {
     "@language": "en",
@@ -50,10 +50,17 @@ NAME = "picture"
 """A field for a picture's name without folders: mlcroissant joins a `fullpath` with no text, silently."""
 
 
-def described(settings: DatasetSettings, columns: Sequence[str], digest: str) -> dict[str, Any]:
+_PICTURE = {
+    "@type": "cr:Field",
+    "@id": "samples/image",
+    "name": "image",
+    "dataType": "sc:ImageObject",
+    "source": {"fileSet": {"@id": "pictures"}, "extract": {"fileProperty": "content"}},
+}
+
+
+def described(columns: Sequence[str], digest: str) -> dict[str, Any]:
     """Return the description as JSON values. columns: of the table. digest: its SHA-256 in hex."""
-    extension = settings.picture.extension
-    kind = "application/dicom" if extension == "dcm" else "image/png"
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -75,8 +82,8 @@ def described(settings: DatasetSettings, columns: Sequence[str], digest: str) ->
                 "@type": "cr:FileSet",
                 "@id": "pictures",
                 "name": "pictures",
-                "encodingFormat": kind,
-                "includes": [f"{part}/*/*.{extension}" for part in PARTS],
+                "encodingFormat": "image/png",
+                "includes": [f"{part}/*/*.png" for part in PARTS],
             },
         ],
         "recordSet": [
@@ -85,7 +92,7 @@ def described(settings: DatasetSettings, columns: Sequence[str], digest: str) ->
                 "@id": "samples",
                 "name": "samples",
                 "key": {"@id": "samples/file_name"},
-                "field": [*(_field(name) for name in (*columns, NAME)), _picture(extension)],
+                "field": [*(_field(name) for name in (*columns, NAME)), _PICTURE],
             }
         ],
     }
@@ -104,13 +111,3 @@ def _field(name: str) -> dict[str, Any]:
     if name == NAME:
         field["references"] = {"fileSet": {"@id": "pictures"}, "extract": {"fileProperty": "filename"}}
     return field
-
-
-def _picture(extension: str) -> dict[str, Any]:
-    return {
-        "@type": "cr:Field",
-        "@id": "samples/image",
-        "name": "image",
-        "dataType": "sc:ImageObject" if extension == "png" else "sc:Text",
-        "source": {"fileSet": {"@id": "pictures"}, "extract": {"fileProperty": "content"}},
-    }

@@ -1,8 +1,8 @@
 """An output in, a data set out: images as files or in shards, one table, patients never in two parts."""
 
 import os
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,10 +25,13 @@ from dicomsort.manifest.salt import salt_of
 from dicomsort.outcome import Failure, Reason
 from dicomsort.sorting.shards import check_merged
 from dicomsort.system.escaping import escape
-from dicomsort.system.keys import salt_in
+from dicomsort.system.keys import hashed, salt_in
 from dicomsort.system.reporting import Count
+from dicomsort.system.telling import counted
 
-_Drawing = Generator[tuple[Chosen, Drawn | Failure], None, None]
+_One = tuple[Chosen, Drawn | Failure]
+_Drawing = Generator[_One, None, None]
+_MOST_HELD, _ROW_BYTES = 256 << 20, 2000
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ def export(
     home = os.path.dirname(os.path.abspath(manifest))
     check_merged(home)
     run = RunFile(home)
+    if not os.path.exists(manifest):
+        raise UsageError(f"there is no manifest at '{escape(manifest)}': name the --out folder of a run")
     check_folder(settings.folder, home, run)
     if settings.target is Target.CROISSANT and settings.picture is not Picture.PNG8:
         raise UsageError(
@@ -100,10 +105,11 @@ def export(
         check_installed("--to parquet", "pyarrow")
     salt = salt_of(home) if settings.key is None else salt_in(settings.key)
     settings = replace(settings, read=_read_as(run, settings.read), folder=os.path.abspath(settings.folder))
+    settings = replace(settings, key=hashed(b"data set", salt, "k"))
     exporting = _Exporting(manifest, home, settings, salt, count, total)
+    exporting.check_choice()
     if settings.dry_run:
         return exporting.foreseen()
-    exporting.check_choice()
     with opened(settings) as journal:
         return exporting.run(journal)
 
@@ -115,8 +121,42 @@ def _read_as(run: RunFile, given: ReadSettings) -> ReadSettings:
     return replace(given, **{name: run.fixed[key] for name, key in names.items() if key in run.fixed})
 
 
+def _noting(todo: Iterable[Chosen], sent: deque[str]) -> Iterator[Chosen]:
+    for chosen in todo:
+        sent.append(chosen.sample)
+        yield chosen
+
+
+def _in_order(drawing: Iterable[_One], sent: deque[str]) -> Iterator[_One]:
+    """Yield images in the order in which they were sent, so that a data set comes out the same each time.
+
+    One that others of more than `_MOST_HELD` bytes wait for comes when it is done.
+    """
+    waiting: dict[str, _One] = {}
+    late: set[str] = set()
+    held = 0
+    for chosen, drawn in drawing:
+        if chosen.sample in late:
+            yield chosen, drawn
+            continue
+        waiting[chosen.sample] = chosen, drawn
+        held += _weight(drawn)
+        while sent and (sent[0] in waiting or held > _MOST_HELD):
+            sample = sent.popleft()
+            if sample in waiting:
+                found = waiting.pop(sample)
+                held -= _weight(found[1])
+                yield found
+            else:
+                late.add(sample)
+
+
+def _weight(drawn: Drawn | Failure) -> int:
+    return _ROW_BYTES + (len(drawn.content or b"") if isinstance(drawn, Drawn) else 0)
+
+
 class _Exporting:
-    """Goes over the manifest twice: once to see that all fits, once to do it."""
+    """Goes over the manifest to see that all fits, and again to do it."""
 
     def __init__(
         self,
@@ -130,19 +170,19 @@ class _Exporting:
         self._settings, self._salt, self._count, self._total = settings, salt, count, total
         self._choose = partial(choose, manifest, home, settings, salt)
         self._columns = columns_for(settings, columns_of(manifest, settings.uids))
-        self._done = Exported()
+        self._done, self._chosen = Exported(), 0
         self._patients: set[str] = set()
 
     def check_choice(self) -> None:
         """Raise before anything is made if no image is chosen, or the filter is none."""
-        if not any(True for _ in self._all()):
-            raise self._nothing()
+        self._chosen = sum(1 for _ in self._all())
+        if not self._chosen:
+            raise NothingFoundError(
+                "no image of this output is chosen: look at --labels, --where and --status"
+            )
 
     def _all(self) -> Iterator[Chosen]:
         return self._choose(Choice())
-
-    def _nothing(self) -> NothingFoundError:
-        return NothingFoundError("no image of this output is chosen: look at --labels, --where and --status")
 
     def foreseen(self) -> Exported:
         """Return what would be done; writes nothing, and reads headers only."""
@@ -154,8 +194,6 @@ class _Exporting:
             if isinstance(drawn, Drawn):
                 self._note(drawn.part, chosen.label, drawn.patient)
                 self._done.there += chosen.sample in there
-        if not self._done.images and not self._done.left:
-            raise self._nothing()
         self._done.written = self._done.images - self._done.there
         return self._done
 
@@ -189,9 +227,10 @@ class _Exporting:
         self._done.there = len(there)
         as_before = sum(labels.get(chosen.sample) == chosen.label for chosen in self._all()) if there else 0
         if as_before < len(there):
+            others = counted(len(there) - as_before, "image", "images")
             raise UsageError(
-                f"{len(there) - as_before} images of '{escape(self._settings.folder)}' have another label "
-                "now, or are chosen no more: export into another folder"
+                f"{others} of '{escape(self._settings.folder)}' would now have another label, or would be "
+                "left out: export into another folder"
             )
         return there
 
@@ -200,15 +239,16 @@ class _Exporting:
         self._patients.add(patient)
         self._done.patients = len(self._patients)
 
-    def _drawn(self, there: frozenset[str]) -> Iterator[tuple[Chosen, Drawn | Failure]]:
+    def _drawn(self, there: frozenset[str]) -> Iterator[_One]:
         """Yield what becomes of every image that is not there yet; what fails is written down, too."""
         choice = Choice()
-        self._total(sum(chosen.sample not in there for chosen in self._all()))
+        self._total(self._chosen - len(there))
         todo = (chosen for chosen in self._choose(choice) if chosen.sample not in there)
         work = partial(draw, settings=self._settings, salt=self._salt)
-        drawing: _Drawing = isolation.read_all(work, todo, self._settings.pool)
-        with closing(drawing) as drawn:
-            for chosen, one in drawn:
+        sent: deque[str] = deque()
+        drawing: _Drawing = isolation.read_all(work, _noting(todo, sent), self._settings.pool)
+        with closing(drawing):
+            for chosen, one in _in_order(drawing, sent):
                 self._count(1)
                 if isinstance(one, Failure):
                     self._leave(chosen, one)

@@ -1,20 +1,24 @@
 """What of a data set is done, on disk: so that the same command goes on after a kill, and no other does."""
 
+import glob
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.export.datasets.settings import OWN, DatasetSettings
+from dicomsort.export.datasets.settings import OWN, PARTS, DatasetSettings
 from dicomsort.manifest.mending import cut_torn_line
 from dicomsort.system import durable, locks
-from dicomsort.system.atomic import replacing
+from dicomsort.system.atomic import TEMPORARY, replacing
 from dicomsort.system.escaping import escape
 
 _SETTINGS, _SAMPLES = "settings.json", "samples.jsonl"
+_WRITTEN = re.compile(rf"(?P<sample>i[0-9a-f]{{16}})\.(png|dcm)|{re.escape(TEMPORARY)}[0-9a-f]+\.part")
 _SECONDS, _MOST_WAITING = 1.0, 500
 
 Entry = dict[str, Any]
@@ -43,8 +47,9 @@ class Journal:
                 yield json.loads(line)
 
     def tidy(self) -> None:
-        """Leave out samples whose file or shard is not there."""
+        """Leave out samples whose file or shard is not there, and remove files that no line speaks of."""
         cut_torn_line(self._path)
+        self._remove_unknown()
         there: dict[str, bool] = {}
 
         def is_there(entry: Entry) -> bool:
@@ -59,6 +64,15 @@ class Journal:
             return
         with replacing(self._path) as file:
             file.writelines(_line(entry) for entry in self.entries() if is_there(entry))
+
+    def _remove_unknown(self) -> None:
+        """Remove what a run that was killed has written last; its label may be another one by now."""
+        known = {entry["sample"] for entry in self.entries()}
+        every = (os.path.join(glob.escape(self._folder), part, "*", "*") for part in PARTS)
+        for path in chain.from_iterable(glob.iglob(pattern, include_hidden=True) for pattern in every):
+            name = _WRITTEN.fullmatch(os.path.basename(path))
+            if name is not None and name["sample"] not in known:
+                os.unlink(path)
 
     def add(self, entry: Entry) -> None:
         """Take a sample whose file is written; within a second both are on the disk."""
@@ -119,6 +133,16 @@ def _check_empty(folder: str, own: str) -> None:
         raise UsageError(f"--out '{escape(folder)}' is not empty: name a new folder for the data set")
 
 
+def _typed(value: object) -> str:
+    """Return a setting as the command line takes it."""
+    if isinstance(value, list):
+        is_shares = all(isinstance(one, float) for one in value)
+        return ("/" if is_shares else ",").join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
 def agree(settings: DatasetSettings) -> None:
     """Raise UsageError unless the folder is new, or was filled with the same settings."""
     path = os.path.join(settings.folder, OWN, _SETTINGS)
@@ -128,7 +152,8 @@ def agree(settings: DatasetSettings) -> None:
             if found.get(name) != value:
                 raise UsageError(
                     f"--out '{escape(settings.folder)}' was made with another --{name} "
-                    f"({found.get(name)}, now {value}): repeat its options, or name another folder"
+                    f"({_typed(found.get(name))}, now {_typed(value)}): repeat its options, "
+                    "or name another folder"
                 )
         return
     if not settings.dry_run:

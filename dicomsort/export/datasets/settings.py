@@ -57,9 +57,10 @@ class DatasetSettings:
     """A data set of an output.
 
     folder: of the data set. labels: only these; none for all. where: see `where`. statuses: how files must
-    have ended. shares: of train, validation and test; they need not add up to 1. seed: of the split. key: the
-    file that holds the salt of the keys, None for the output's own. uids: whether the table has UIDs. size:
-    of the longer side in pixels, None for all. shard_bytes: from which on a shard is full.
+    have ended. shares: of train, validation and test, which add up to 1. seed: of the split. key: the file
+    that holds the salt of the keys, None for the output's own; while a data set is made, what tells that salt
+    from others. uids: whether the table has UIDs. size: of the longer side in pixels, None for all.
+    shard_bytes: from which on a shard is full.
     """
 
     target: Target
@@ -88,6 +89,7 @@ class DatasetSettings:
             "status": [status.value for status in self.statuses],
             "split": list(self.shares),
             "seed": self.seed,
+            "key": self.key,
             "uids": self.uids,
             "image": self.picture.value,
             "size": None if self.picture is Picture.DICOM else self.size,

@@ -4,9 +4,11 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from dicomsort.export.datasets import croissant
 from dicomsort.export.datasets.columns import is_number, typed
@@ -22,6 +24,8 @@ from dicomsort.export.datasets.settings import (
 )
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def write(settings: DatasetSettings, columns: Sequence[str], journal: Journal) -> None:
@@ -50,21 +54,19 @@ def _write_croissant(settings: DatasetSettings, columns: Sequence[str], journal:
     with open(path, "rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     with replacing(os.path.join(settings.folder, CROISSANT)) as file:
-        file.write(json.dumps(croissant.described(settings, columns, digest), indent=2) + "\n")
+        file.write(json.dumps(croissant.described(columns, digest), indent=2) + "\n")
 
 
 def _write_metadata(settings: DatasetSettings, columns: Sequence[str], journal: Journal) -> None:
     """Write what the library datasets looks for: a table in the folder of each part.
 
-    It passes over one above the parts. Of a CSV it guesses types part by part, and refuses what it has
-    guessed otherwise in another part, as where a column is empty; so numbers that a part lacks are left out.
+    It passes over one above the parts. It guesses types part by part, and refuses what it has guessed
+    otherwise in another part; so numbers that a part lacks, and texts that are all dates there, are left out.
     """
     told: dict[str, set[str]] = defaultdict(set)
     for entry in journal.entries():
-        told[entry["part"]].update(name for name in columns if is_number(name) and entry.get(name, "") != "")
-    wanted = [
-        name for name in columns if all(not is_number(name) or name in known for known in told.values())
-    ]
+        told[entry["part"]].update(name for name in columns if _tells_type(name, entry.get(name, "")))
+    wanted = [name for name in columns if all(name in known for known in told.values())]
     with ExitStack() as stack:
         files = {
             part: stack.enter_context(replacing(os.path.join(settings.folder, part, METADATA)))
@@ -74,6 +76,11 @@ def _write_metadata(settings: DatasetSettings, columns: Sequence[str], journal: 
             row = {name: typed(name, entry.get(name)) for name in wanted}
             row["file_name"] = entry["file_name"].removeprefix(f"{entry['part']}/")
             files[entry["part"]].write(json.dumps(row) + "\n")
+
+
+def _tells_type(name: str, value: Any) -> bool:
+    """Return whether a value tells a reader of JSON what its column holds: pyarrow takes dates for times."""
+    return value != "" if is_number(name) else not _DATE.match(str(value))
 
 
 def _write_table(path: str, columns: Sequence[str], entries: Iterable[Entry]) -> None:

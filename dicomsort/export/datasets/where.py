@@ -9,7 +9,7 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest.reading import labels_by_head
 from dicomsort.manifest.rows import REJECT, ROTATION, answers_of
 from dicomsort.outcome import Status
-from dicomsort.system.escaping import uncell
+from dicomsort.system.escaping import escape, uncell
 
 FINAL = "final_label"
 """A column of a filter that no manifest has: what a person decided, else what the model did."""
@@ -27,6 +27,8 @@ _TOKEN = re.compile(
     r"""|(?P<word>[^\s'"=<>!(),]+))""",
     re.DOTALL,
 )
+_ESCAPED = re.compile(r"""\\(['"\\])""")  # no other: a path has `\xNN` in it
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 _SAME = {"==": "=", "<>": "!="}
 _MOST = 10_000
 _DEEPEST = 50
@@ -114,12 +116,12 @@ class _Parser:
             kind = found.lastgroup or ""
             told, start, at = found[kind], found.start(kind), found.end()
             if kind == "quoted":
-                told = re.sub(r"\\(.)", r"\1", told[1:-1], flags=re.DOTALL)
+                told = _ESCAPED.sub(r"\1", told[1:-1])
             yield _Token(_SAME.get(told, told), start, kind == "quoted", kind == "sign")
 
     def _wrong(self, what: str, at: int | None = None) -> UsageError:
         place = self._place if at is None else at
-        return UsageError(f"--where: {what}, at character {place + 1}{self._rest(place)}")
+        return UsageError(f"--where, at character {place + 1}{self._rest(place)}: {what}")
 
     @property
     def _place(self) -> int:
@@ -193,7 +195,7 @@ class _Parser:
         told = self._word("a column")
         name = self._columns.find(told.text)
         if name is None:
-            raise self._wrong(f"no column '{told.text}'{self._columns.like(told.text)}", told.at)
+            raise self._wrong(f"no column '{escape(told.text)}'{self._columns.like(told.text)}", told.at)
         if name in self._columns.numbers:
             return self._of_number(name)
         return self._of_text(name)
@@ -237,11 +239,13 @@ class _Parser:
     def _check_label(self, name: str, value: _Token) -> None:
         """Raise UsageError for a value that a column cannot have, which would silently choose nothing."""
         if name == "status" and value.text not in [*Status]:
-            raise self._wrong(f"no status '{value.text}'{hint(value.text, [*Status])}", value.at)
+            raise self._wrong(f"no status '{escape(value.text)}'{hint(value.text, [*Status])}", value.at)
         known = self._columns.labels.get(name, ())
         free = name in (FINAL, "reviewed_label") or "|" in value.text or not value.text
         if known and not free and value.text not in known:
-            raise self._wrong(f"'{name}' has no label '{value.text}'{hint(value.text, known)}", value.at)
+            raise self._wrong(
+                f"'{name}' has no label '{escape(value.text)}'{hint(value.text, known)}", value.at
+            )
 
     def _cell(self, name: str) -> Callable[[Cells], str]:
         if name == FINAL:
@@ -267,10 +271,9 @@ class _Parser:
         """Return a number; None for an empty text, which is an empty cell."""
         if token.is_quoted and not token.text:
             return None
-        try:
-            return float(token.text)
-        except ValueError:
-            raise self._wrong(f"'{name}' holds numbers, and '{token.text}' is none", token.at) from None
+        if not _NUMBER.fullmatch(token.text):
+            raise self._wrong(f"'{name}' holds numbers, and '{escape(token.text)}' is none", token.at)
+        return float(token.text)
 
 
 _COMPARE: dict[str, Callable[[object, object], bool]] = {
