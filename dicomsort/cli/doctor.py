@@ -111,8 +111,7 @@ def _settings(out: str | None) -> "Iterator[Finding]":
     """Tell which files and variables may change what a command does; not what they say."""
     from dicomsort.doctor.finding import note  # noqa: PLC0415
 
-    places = [Path(place.path) for place in settings.places_for({"out": out})]
-    there = [str(place) for place in places if place.is_file()]
+    there = [place.path for place in settings.places_for({"out": out}) if place.exists]
     yield note("files", ", ".join(there) or "none found")
     names = sorted(name for name in os.environ if name.startswith(_VARIABLES))
     yield note("variables", ", ".join(names) or "none set")

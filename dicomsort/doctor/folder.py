@@ -19,6 +19,9 @@ _LEAST_FREE, _LEAST_INODES = 1 << 30, 10_000
 def examine(folder: str) -> Iterator[Finding]:
     """Try a folder, or the nearest one above it that is there; it is then as it was before."""
     here = _nearest(os.path.abspath(folder))
+    if not os.path.isdir(here):
+        yield problem("folder", f"'{escape(here)}' is no folder", "choose a folder, or a name that is free")
+        return
     if here != os.path.abspath(folder):
         yield note("folder", f"'{escape(folder)}' is not there yet: '{escape(here)}' was tried")
     yield _kind(here)
@@ -30,13 +33,17 @@ def examine(folder: str) -> Iterator[Finding]:
     try:
         yield ok("writing", "a folder was made, and will be removed")
         yield from _tried(own)
+    except OSError as error:  # full, or taken away meanwhile
+        yield problem(
+            "files", f"none can be written ({error.strerror})", "free some space, or choose another folder"
+        )
     finally:
         shutil.rmtree(own, ignore_errors=True)
     yield from _room(here)
 
 
 def _nearest(folder: str) -> str:
-    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     return folder
 

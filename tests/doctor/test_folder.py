@@ -38,6 +38,30 @@ def test_of_a_folder_that_is_not_there_the_one_above_is_tried_and_nothing_made(t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["film.dcm", "film.dcm/sorted", "nowhere"])
+def test_what_is_no_folder_is_a_problem(name: str, tmp_path: Path) -> None:
+    (tmp_path / "film.dcm").write_text("mine")
+    (tmp_path / "nowhere").symlink_to("/none/of/this")
+    found = examined(tmp_path / name)
+    assert list(found) == ["folder"]
+    assert found["folder"].state is State.PROBLEM
+    assert found["folder"].told == f"'{tmp_path / name.removesuffix('/sorted')}' is no folder"
+
+
+def test_a_folder_that_is_full_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folder, "_tried", full)
+    found = examined(tmp_path)
+    assert (found["files"].state, found["files"].told) == (
+        State.PROBLEM,
+        "none can be written (No space left on device)",
+    )
+    assert "space" in found
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,19 @@ def test_only_a_problem_ends_with_3_and_what_to_do_stands_there(
     assert ("-> do that" in ran.out) == bool(found.advice)
 
 
+def test_a_place_of_settings_that_may_not_be_looked_at_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(examine, "parts", lambda *_: [])
+    monkeypatch.setattr(Path, "stat", refused)
+    ran = inside(capfd, "doctor", tmp_path / "out", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.json["settings"][0]["told"] == "none found"
+
+
 def test_neither_the_home_folder_nor_a_login_is_shown(
     home: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
