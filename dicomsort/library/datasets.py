@@ -24,7 +24,7 @@ _RANGES = {
     "seed": (0, float("inf")),
     "size": (1, 1 << 16),
     "shard_size": (1, float("inf")),
-    "workers": (1, float("inf")),
+    "workers": (1, 4096),
     "timeout": (0.1, 86400),
 }
 _Named = TypeVar("_Named", bound=StrEnum)

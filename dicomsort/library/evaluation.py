@@ -24,7 +24,7 @@ _RANGES = {
     "bootstrap": (0, 1_000_000),
     "seed": (0, 2**32 - 10**5),
     "batch_size": (1, 4096),
-    "workers": (1, float("inf")),
+    "workers": (1, 4096),
 }
 
 

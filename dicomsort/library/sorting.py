@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _READ, _SILENT = ReadSettings(), Silent()
 _RANGES = {
     "review_below": (0.0, 1.0),
-    "workers": (1, float("inf")),
+    "workers": (1, 4096),
     "timeout": (0.1, 86400),
     "batch_size": (1, 4096),
 }

@@ -25,7 +25,7 @@ _RANGES = {
     "balance": (0.0, 1.0),
     "patience": (0, float("inf")),
     "seed": (0, 2**32 - 10**5),
-    "workers": (1, float("inf")),
+    "workers": (1, 4096),
 }
 
 

@@ -52,6 +52,7 @@ class RunFile:
         self.took: dict[str, Any] = {}
         self._parquet: list[int] | None = None
         self.roots: dict[str, str] | None = {}
+        self._told: int | None = None
         self._read()
 
     def _read(self) -> None:
@@ -70,6 +71,7 @@ class RunFile:
                 self._digest = str(found.get("decisions_sha256", ""))
                 self._parquet = list(found["parquet"]) if "parquet" in found else None
                 self.roots = _roots_of(found)
+                self._told = int(found["told"]) if "told" in found else None
                 return
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -84,6 +86,7 @@ class RunFile:
         """Compare a new run with what is there, and write it down. Raises as `check` does."""
         self.check(run)
         self.fixed = self.fixed or run.fixed
+        self._told = self._told if self.runs else 0
         self.roots = {**(self.roots or {}), **run.roots}
         self.begin(run.facts)
 
@@ -171,6 +174,20 @@ class RunFile:
             self._write()
 
     @property
+    def told(self) -> int | None:
+        """How many rows, from the first on, runs have told of at their end; None: all count as told.
+
+        What stands behind them is of a run that was killed.
+        """
+        return self._told
+
+    @told.setter
+    def told(self, rows: int) -> None:
+        if rows != self._told:
+            self._told = rows
+            self._write()
+
+    @property
     def decisions(self) -> int:
         """How many bytes of decisions.csv have been carried out."""
         return self._decisions
@@ -212,6 +229,7 @@ class RunFile:
         held |= {"took": self.took} if self.took else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
         held |= {"decisions_sha256": self._digest} if self._digest else {}
+        held |= {"told": self._told} if self._told is not None else {}
         held |= {"parquet": self._parquet} if self._parquet is not None else {}
         try:
             with replacing(self._path) as file:

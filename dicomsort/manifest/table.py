@@ -239,6 +239,8 @@ class Manifest:
                 before_rename()
             self._reopen()
             self.is_compact = True
+            if self.run_file.told is not None:
+                self.run_file.told = int(last[: self.run_file.told].sum())
         except DAMAGE as error:
             raise history.damaged(self._path) from error
         except OSError as error:

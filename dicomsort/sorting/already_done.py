@@ -1,9 +1,9 @@
 """What of an archive an output holds already, also where somebody has moved it within the output."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from dicomsort.inputs import walk
 from dicomsort.manifest import reading
@@ -12,13 +12,13 @@ from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.table import Manifest
-from dicomsort.outcome import Placement
+from dicomsort.outcome import TROUBLE, Placement, Status
 from dicomsort.sorting import by_hand, shards
 from dicomsort.sorting.by_hand import Recognized
 from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import stands
 from dicomsort.sorting.reviewing import Places, choices
-from dicomsort.sorting.summary import Radiographs, count_radiograph
+from dicomsort.sorting.summary import Radiographs, Trouble, count_radiograph, note_trouble
 
 
 class Seen:
@@ -61,13 +61,13 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a manifest holds when a run begins. radiographs: of its rows, see `summary.census`.
+    """What a manifest holds when a run begins. rows: what is counted of them.
 
     by_hand: what somebody had moved within the output. changes: of the manifest then.
     """
 
     history: History
-    radiographs: Radiographs
+    rows: "Rows"
     by_hand: Recognized
     changes: int
 
@@ -92,9 +92,39 @@ def held(manifest: Manifest, out: str, decisions: Decisions, retry_failed: bool,
 
 def held_by_shard(manifest: Manifest, seen: Seen, retry_failed: bool, earlier: History | None = None) -> Held:
     """Return what need not be done again; earlier: by a merged manifest, see `earlier`."""
-    radiographs: Radiographs = {}
-    history = manifest.history(retry_failed, seen, earlier, partial(count_radiograph, found=radiographs))
-    return Held(history, radiographs, Recognized(), manifest.changes)
+    rows = Rows(manifest.run_file.told)
+    history = manifest.history(retry_failed, seen, earlier, rows.count)
+    return Held(history, rows, Recognized(), manifest.changes)
+
+
+class Rows:
+    """Counts the rows of a manifest, one of each file. told: see `RunFile.told`.
+
+    radiographs: see `summary.Radiographs`. untold: statuses of those in trouble that no run has told of, for
+    it was killed; troubles: the first of these.
+    """
+
+    def __init__(self, told: int | None = None) -> None:
+        self._told, self.number = told, 0
+        self.radiographs: Radiographs = {}
+        self.untold: Counter[Status] = Counter()
+        self.troubles: list[Trouble] = []
+
+    def count(self, record: Record) -> None:
+        """Count a row; they come in their order."""
+        count_radiograph(record, self.radiographs)
+        if self._told is not None and self.number >= self._told and record["status"] in TROUBLE:
+            self.untold[record.status] += 1
+            note_trouble(self.troubles, record.path, record.status, record.reasons)
+        self.number += 1
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Rows":
+        """Count all of them."""
+        rows = cls()
+        for record in records:
+            rows.count(record)
+        return rows
 
 
 def earlier(

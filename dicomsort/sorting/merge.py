@@ -147,6 +147,7 @@ def merge(
         for record in manifest.records():
             merged.count(record, joined)
         merged.labels = labels_of(merged.radiographs)
+        manifest.run_file.told = merged.rows
         _check(out)
     return merged
 

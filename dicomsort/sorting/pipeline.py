@@ -38,7 +38,7 @@ from dicomsort.model.model_set import Models, ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile
 from dicomsort.sorting import accounts, already_done, removal, roots, shards
 from dicomsort.sorting.admission import Admission
-from dicomsort.sorting.already_done import Held
+from dicomsort.sorting.already_done import Held, Rows
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
@@ -48,7 +48,7 @@ from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
-from dicomsort.sorting.summary import SortSummary, Watch, census, labels_of
+from dicomsort.sorting.summary import SortSummary, Watch, labels_of
 from dicomsort.system.escaping import escape
 from dicomsort.system.telling import counted
 from dicomsort.system.threads import prefetch
@@ -127,6 +127,8 @@ def sort_by(
     out = os.path.abspath(settings.out)
     files = files or archive_of(settings)
     with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
+        if not settings.retry_failed:
+            tally.note_untold(held.rows.untold, held.rows.troubles)
         admit = _admission(settings, manifest, held.history, tally)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
         if models.are_loaded or todo is not None or not manifest.run_file.runs:
@@ -320,7 +322,8 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
     if removal.may_remove(tally.statuses) and not (settings.shard or settings.task):
         is_new = partial(accounts.is_new, history=history)
         tally.removed.add(removal.end(manifest, out, placing.action, settings.dry_run, is_new))
-    tally.radiographs = held.radiographs if held.is_all_of(manifest) else census(manifest.records())
+    rows = held.rows if held.is_all_of(manifest) else Rows.of(manifest.records())
+    manifest.run_file.told, tally.radiographs = rows.number, rows.radiographs
     tally.labels = labels_of(tally.radiographs)
     accounts.check_ended(tally)
     if settings.shard is None:

@@ -47,9 +47,10 @@ Radiographs = dict[str, Counter[str]]
 class SortSummary:
     """What was found and how it ended. The statuses of files done before are counted in `statuses` too.
 
-    before: the statuses of these alone. troubles: the first files of this run that ended in trouble. strict:
-    whether trouble of earlier runs counts for the exit code. total: files, once all are counted.
-    missing_bytes: how much more space the copies will probably need than there is. inside: how many of the
+    before: the statuses of these alone. untold: of those in trouble, what a killed run could not tell of, and
+    which counts as of this run. troubles: the first files of this run that ended in trouble. strict: whether
+    trouble of earlier runs counts for the exit code. total: files, once all are counted. missing_bytes: how
+    much more space the copies will probably need than there is. inside: how many of the
     files found are members of archives. hints: what may hold radiographs and was not read, see
     `outcome.HINTS`, and folders without any file. older_hints: those of files done before alone. shards,
     shards_done: where a run is divided among nodes. labels, radiographs: in the end those of the whole
@@ -65,6 +66,7 @@ class SortSummary:
     already_done: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
     before: Counter[Status] = field(default_factory=Counter)
+    untold: Counter[Status] = field(default_factory=Counter)
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
     labels: Counter[str] = field(default_factory=Counter)
@@ -100,18 +102,23 @@ class SortSummary:
     @property
     def new_troubles(self) -> int:
         """Files of this run that ended in trouble."""
-        return sum(self.new[status] for status in TROUBLE)
+        return sum(self.new[status] + self.untold[status] for status in TROUBLE)
 
     @property
     def older_troubles(self) -> int:
         """Files that ended in trouble in earlier runs, and were not tried again."""
-        return sum(self.before[status] for status in TROUBLE)
+        return max(0, sum(self.before[status] - self.untold[status] for status in TROUBLE))
 
     @property
     def exit_code(self) -> ExitCode:
         """DONE, or SOME_FAILED if a file of this run ended in trouble; with `strict`, any file found."""
-        counted = self.statuses if self.strict else self.new
-        return ExitCode.SOME_FAILED if any(counted[status] for status in TROUBLE) else ExitCode.DONE
+        failed = self.new_troubles + (self.older_troubles if self.strict else 0)
+        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+
+    def note_untold(self, statuses: Counter[Status], troubles: Iterable[Trouble]) -> None:
+        """Count files in trouble of a run that was killed before it could tell of them as of this one."""
+        self.untold += statuses
+        self.troubles += troubles
 
     def count(self, row: Row) -> None:
         """Count a file of this run."""
@@ -224,14 +231,6 @@ def place_of(record: Record) -> str:
         return status.value if status.value in PLACES else ""
     planned = {Status.SORTED: status.value, Status.REVIEW: PLANNED_REVIEW}
     return planned.get(status_when_placed(record.reasons, record.reviewed), "")
-
-
-def census(records: Iterable[Record]) -> Radiographs:
-    """Count the radiographs of an output."""
-    found: Radiographs = {}
-    for record in records:
-        count_radiograph(record, found)
-    return found
 
 
 def count_radiograph(record: Record, found: Radiographs) -> None:

@@ -21,6 +21,7 @@ from dicomsort.outcome import Status
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import check, sort
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.worker_pool import PoolSettings
 
 Capture = pytest.CaptureFixture[str]
@@ -59,6 +60,26 @@ def test_the_second_night_speaks_of_itself(inbox: Path, tmp_path: Path, small_bu
     assert told["troubles"] == []
     third = sort(settings(inbox, tmp_path / "out", retry_failed=True), FixedPredictor(small_bundle))
     assert (third.exit_code, third.new_troubles, third.older_troubles) == (ExitCode.SOME_FAILED, 1, 0)
+
+
+def test_trouble_that_a_killed_run_could_not_tell_of_is_told_by_the_next(
+    inbox: Path, tmp_path: Path, small_bundle: Bundle
+) -> None:
+    """Whatever ends a run, no night is silent about a file that is in trouble since."""
+
+    def stop(tally: SortSummary) -> None:
+        if tally.ended == 3:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        sort(settings(inbox, out), FixedPredictor(small_bundle), stop)
+    assert [row["status"] for row in rows(out).values()].count("decode_error") == 1
+    second = sort(settings(inbox, out), FixedPredictor(small_bundle))
+    assert (second.exit_code, second.new_troubles, second.older_troubles) == (ExitCode.SOME_FAILED, 1, 0)
+    assert [trouble.path for trouble in second.troubles] == [str(inbox / "cut.dcm")]
+    third = sort(settings(inbox, out), FixedPredictor(small_bundle))
+    assert (third.exit_code, third.new_troubles, third.older_troubles) == (ExitCode.DONE, 0, 1)
 
 
 def test_what_an_earlier_file_becomes_is_no_news(inbox: Path, tmp_path: Path, small_bundle: Bundle) -> None:
