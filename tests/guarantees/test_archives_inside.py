@@ -299,6 +299,12 @@ def test_names_that_climb_out_or_repeat_stay_in_the_output_and_are_found_again(
     assert copies(planned) == copies(tmp_path / "out")
 
 
+def rows_told(out: Path) -> int:
+    """How many rows a run has told of that came to its end."""
+    path = out / "run.json"
+    return int(json.loads(path.read_text()).get("told", 0)) if path.exists() else 0
+
+
 @pytest.mark.parametrize("kind", ["deflated.zip", "packed.tar.gz"])
 @pytest.mark.parametrize("seconds", [0.6, 1.3])
 def test_a_killed_run_goes_on(
@@ -321,7 +327,9 @@ def test_a_killed_run_goes_on(
     time.sleep(seconds)
     killed.kill()
     killed.wait()
-    assert inside(capfd, *words, "--quiet").code == ExitCode.SOME_FAILED  # the one that is cut
+    had_ended = rows_told(tmp_path / "out") == 4 * 13  # on a quick machine it may have
+    again = inside(capfd, *words, "--quiet")
+    assert again.code == (ExitCode.DONE if had_ended else ExitCode.SOME_FAILED)  # the one that is cut
     found = rows(tmp_path / "out")
     assert len(found) == 4 * 13
     assert inside(capfd, *words, "--json").json["already_done"] == 4 * 13
