@@ -1,6 +1,5 @@
 """Words to settings, results to words, exit codes."""
 
-import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -54,9 +53,6 @@ class _Dicomsort(Program):
     entries = COMMANDS
 
 
-_COMPLETING = "_DICOMSORT_COMPLETE"
-"""The variable by which a shell asks for completions."""
-
 app = typer.Typer(
     cls=_Dicomsort,
     no_args_is_help=True,
@@ -75,9 +71,7 @@ def main() -> NoReturn:
         console.info("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except OSError as error:  # of --help and --version: a command's own ends in a line already
-        told = console.no_stdout(error)
-        if _COMPLETING not in os.environ:  # a shell wants no more completions
-            console.info(str(told))
+        console.info(str(console.no_stdout(error)))
         sys.exit(ExitCode.TARGET)
     sys.exit(ExitCode.DONE)
 

@@ -131,8 +131,10 @@ class Program(Group):
             sys.exit(error.exit_code)
         except OSError:  # of standard output: `main` ends with it
             raise
-        except SystemExit as error:  # which commands never raise: typer does, for a closed pipe
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+        except SystemExit as error:  # typer's own: of a completion, or for a closed pipe
+            if isinstance(error.__context__, OSError):
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+            raise
         except Exception as error:  # noqa: BLE001  (as in a command: tell the place only)
             console.info(internal(error))
             sys.exit(ExitCode.INTERNAL)
