@@ -1,6 +1,7 @@
 """Several models that look at the same files: what they need to see, and what all of them say."""
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,16 +59,16 @@ def _twice(names: Sequence[str]) -> str:
     return next((name for name in names if counts[name.casefold()] > 1), "")
 
 
-class _Facts:
+class _Facts(ABC):
     """What is known of models before any of them is loaded into an engine."""
 
     __slots__ = ()
     evidence: str
 
     @property
+    @abstractmethod
     def bundles(self) -> tuple[Bundle, ...]:
         """The models; the first decides where a file goes."""
-        raise NotImplementedError
 
     @property
     def tag(self) -> str:
