@@ -54,7 +54,9 @@ from dicomsort.cli.options import (
 from dicomsort.cli.start import (
     Arch,
     CanvasSmooth,
+    Dropout,
     Freeze,
+    Hidden,
     Interpolate,
     Normalise,
     Pretrained,
@@ -79,6 +81,8 @@ def train(
     recipe: Recipe = None,
     arch: Arch = None,
     size: Size = None,
+    hidden: Hidden = None,
+    dropout: Dropout = None,
     auxiliary: Auxiliary = None,
     tree: Tree = None,
     smooth: CanvasSmooth = None,
@@ -159,6 +163,7 @@ def train(
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
                 "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
                 "teacher": None if teacher is None else str(teacher), "teaching": teaching,
+                "hidden": tuple(hidden) if hidden else None, "dropout": dropout,
                 "tree": None if tree is None else read_tree(tree),
             },
         )  # fmt: skip

@@ -63,6 +63,8 @@ class RecipeSettings(TypedDict, total=False):
     turned: float
     teacher: str | None
     teaching: float
+    hidden: tuple[int, ...]
+    dropout: float
 
 
 @dataclass(frozen=True, slots=True)
