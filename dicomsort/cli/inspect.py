@@ -95,7 +95,7 @@ def preview(
         _check_ending(out, ".png")
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
         columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
-        loaded = dataset.load(data, columns)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         console.report_lines(loaded.remarks)
         samples = loaded.samples
         if out.resolve() in {sample.path.resolve() for sample in samples}:
@@ -197,7 +197,7 @@ def stats(
         _check_source(source, patient)
         columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
         preprocessing = canvas_of(size, smooth)
-        loaded = dataset.load(data, columns)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         names = columns.targets if data.is_file() else ("label",)
         with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)
