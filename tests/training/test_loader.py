@@ -43,7 +43,7 @@ def test_sampling_weights_lift_rare_classes_and_sources() -> None:
         assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
 
 
-def test_views_of_a_study_lie_side_by_side() -> None:
+def test_views_of_a_study_lie_side_by_side_for_bundles_of_before() -> None:
     preprocessing = Preprocessing(size=64)
     one, two = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
     one[:, 16:48], two[16:48, :] = 100, 200  # a tall picture and a wide one
