@@ -102,7 +102,7 @@ def preview(
         targets = (target,) if target else ()
         rule = studies.rule_for(data, concat_by, view_column, targets)
         columns = dataset.Columns(targets=targets, patient=patient, study=rule)
-        loaded = dataset.load(data, columns)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         console.report_lines(loaded.remarks)
         samples = loaded.samples
         if out.resolve() in {path.resolve() for one in samples for path in (one.path, *one.views)}:
@@ -209,7 +209,7 @@ def stats(
         _check_source(source, patient)
         columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
         preprocessing = canvas_of(size, smooth)
-        loaded = dataset.load(data, columns)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         names = columns.targets if data.is_file() else ("label",)
         with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)

@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dicomsort.data import studies
+from dicomsort.data import reviewed, studies
 from dicomsort.data.studies import Row
-from dicomsort.data.table import EVIDENCE, FILE, NONE, Columns, Table, names_people, opened
+from dicomsort.data.table import EVIDENCE, FILE, NONE, Columns, Table, made, names_people, opened
 from dicomsort.data.table import read as read_table
 from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.facts import facts_told
@@ -107,15 +107,19 @@ def load(
     hash_of: Callable[[Path], str] = content_hash,
     *,
     unlabeled: bool = False,
+    pool: PoolSettings | None = None,
 ) -> Data:
     """Read a data set: a CSV with a `file` column, or a folder of class folders, for each part or for all.
+
+    Or an output folder of `classify`: what persons decided there, as columns of `reviewed.TOLD`. The label is
+    the only target, and patients are told apart by salted keys, which `pool` reads from the headers.
 
     A row without any label is left out, unless `unlabeled` ones are wanted and it is of no labeled study.
     The column of patients groups files; without one each file stands alone.
     Raises UsageError with one line that says what is wrong and where.
     """
     try:
-        rows, read = _rows_of(data, columns)
+        rows, read = _rows_of(data, meant(data, columns), pool or PoolSettings())
     except OSError as error:
         raise UsageError(
             f"'{escape(str(error.filename or data))}' cannot be read: {error.strerror}"
@@ -131,7 +135,8 @@ def load(
     samples = tuple(sample for sample in found if sample.sha256)
     if not samples:
         raise UsageError(f"'{data}' names no file that can be read, such as '{rows[0].path}'")
-    unread = tuple((sample, _ABSENT) for sample in found if not sample.sha256)
+    lost = {row.name: row.lost for row in rows}
+    unread = tuple((sample, lost[sample.name] or _ABSENT) for sample in found if not sample.sha256)
     remarks, alone = read.remarks, sum(row.alone for row in rows)
     if read.patient is not None and 0 < alone < len(rows):
         has, stand = ("has", "stands") if alone == 1 else ("have", "stand")
@@ -140,7 +145,42 @@ def load(
     return Data(samples, unread, alone < len(rows), read.whole, remarks)
 
 
-def _rows_of(data: Path, columns: Columns) -> tuple[list[Row], Table]:
+def is_class_folder(data: Path) -> bool:
+    """Return whether data are a folder with a sub-folder for each class."""
+    return data.is_dir() and not reviewed.is_output(data)
+
+
+def places_of(data: Path) -> tuple[Path, ...]:
+    """Return the folders into which no figures belong: that of a CSV of data, or an output folder."""
+    here = data.resolve()
+    return (*([here.parent] * (here.suffix == ".csv")), *([here] * reviewed.is_output(data)))
+
+
+def asked(data: Path, targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the targets that must be named: none for an output folder, of which only the label is known.
+
+    Raises UsageError if another one is named there.
+    """
+    if not targets or not reviewed.is_output(data):
+        return tuple(targets)
+    if odd := [name for name in targets if name != reviewed.LABEL]:
+        raise UsageError(
+            f"'{data}' is an output folder: what persons decided there is '{reviewed.LABEL}', not '{odd[0]}'"
+        )
+    return ()
+
+
+def meant(data: Path, columns: Columns) -> Columns:
+    """Return columns with the only target of an output folder, which need not be named. Raises UsageError."""
+    if not reviewed.is_output(data):
+        return columns
+    asked(data, columns.targets)
+    return replace(columns, targets=(reviewed.LABEL,))
+
+
+def _rows_of(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row], Table]:
+    if reviewed.is_output(data):
+        return _from_output(data, columns, pool)
     if data.is_dir():
         asked = [*columns.used, *({columns.patient} - {None, NONE})]
         if asked:
@@ -152,13 +192,19 @@ def _rows_of(data: Path, columns: Columns) -> tuple[list[Row], Table]:
     raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
 
 
+def _from_output(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row], Table]:
+    found = reviewed.decided(data, pool, hashed=reviewed.SEEN in columns.used)
+    table = made(data, reviewed.TOLD, enumerate(reviewed.rows_of(found), 2), columns)
+    lost = {row.path: failure for row, failure in found.left}
+    return [row._replace(lost=lost.get(row.name)) for row in _from_table(data, table, columns)], table
+
+
 def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Path], str]) -> Sample:
     """Make one sample of the files of a study; the hash of several is that of their hashes."""
     first, hashes = study[0], []
     for row in study:
-        try:
-            hashes.append(hash_of(row.path))
-        except (OSError, ValueError):  # ValueError: a name that no file system takes
+        hashes.append(_hash(row, hash_of))
+        if not hashes[-1]:
             first, hashes = row, [""]
             break
     others = zip(*(row.auxiliary for row in study), strict=True)
@@ -169,6 +215,14 @@ def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Pat
         first.facts, rule, tuple((row.view, row.name) for row in study) if rule else (),
         "" if "" in hashes else studies.arrangement(study, hashes, rule),
     )  # fmt: skip
+
+
+def _hash(row: Row, hash_of: Callable[[Path], str]) -> str:
+    """Return the hash of a file's content; empty if it cannot be read, or is no longer what it was."""
+    try:
+        return hash_of(row.path) if row.lost is None else ""
+    except (OSError, ValueError):  # ValueError: a name that no file system takes
+        return ""
 
 
 def _from_folder(data: Path) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from dicomsort.data.table import NONE, columns_of
 from dicomsort.errors import UsageError
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.studies import StudyRule
-from dicomsort.outcome import Facts
+from dicomsort.outcome import Facts, Failure
 
 VIEW = "view"
 """The column of a CSV that tells views if no other is named."""
@@ -23,7 +23,10 @@ _BY_NAME = (
 
 
 class Row(NamedTuple):
-    """A file, and what the data say of it. study, view: empty where that is not told."""
+    """A file, and what the data say of it. study, view: empty where that is not told.
+
+    alone: whether it stands for its patient. lost: why it is known already that it cannot be read.
+    """
 
     path: Path
     name: str
@@ -37,6 +40,7 @@ class Row(NamedTuple):
     facts: Facts = ()
     alone: bool = True
     view: str = ""
+    lost: Failure | None = None
 
 
 def rule_for(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from dicomsort.data import reviewed
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
 from dicomsort.model.studies import StudyRule
@@ -116,13 +117,23 @@ def read(path: Path, columns: Columns) -> Table:
     with opened(path, f"'{path}'") as file:
         reader = csv.DictReader(file, strict=True)
         names = tuple(reader.fieldnames or ())
-        patient = _check(path, names, columns)
-        beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
-        wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
-        lines, rows = [], []
-        for row in reader:
-            lines.append(reader.line_num)
-            rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
+        return made(path, names, ((reader.line_num, row) for row in reader), columns)
+
+
+def made(
+    path: Path,
+    names: Sequence[str],
+    numbered: Iterable[tuple[int, Mapping[str, str | None]]],
+    columns: Columns,
+) -> Table:
+    """Make a table of rows, as `read` does of a CSV. numbered: each row with its line, for messages."""
+    patient = _check(path, names, columns)
+    beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
+    wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
+    lines, rows = [], []
+    for line, row in numbered:
+        lines.append(line)
+        rows.append(_row(row, wanted, f"'{path}' line {line}"))
     written = {name: [row[at] for row in rows] for at, name in enumerate(wanted)}
     return _understood(path, Table(tuple(lines), written, patient), columns, beside)
 
@@ -159,7 +170,9 @@ def _labels(
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
-    """Name the columns of a CSV; nothing for a folder, or what `read` will refuse."""
+    """Name the columns of a CSV, or of an output folder; nothing for classes, or what `read` will refuse."""
+    if reviewed.is_output(path):
+        return reviewed.TOLD
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return tuple(csv.DictReader(file).fieldnames or ())

@@ -49,6 +49,7 @@ def evaluate_models(
     not run, MissingLibraryError for baselines without scikit-learn.
     """
     asked, reporter = settings or EvalSettings(), reporter or Silent()
+    targets = dataset.asked(data, targets)
     settings = replace(asked, cluster=_cluster(data, asked), patient=_patient(data, asked))
     if _wants_baselines(settings, len(models)):
         check_installed("the baseline (which --no-baseline leaves out)", "sklearn")
@@ -87,9 +88,9 @@ def load_part(
         tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
-    loaded, _ = corrections.load(data, columns, settings.corrections)
+    loaded, _ = corrections.load(data, columns, settings.corrections, pool=settings.pool)
     loaded = replace(loaded, remarks=(*told, *loaded.remarks))
-    if data.is_dir() and targets:
+    if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     samples = dataset.in_part(loaded.samples, models[0].split, settings.part)
     if not samples:

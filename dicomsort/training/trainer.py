@@ -188,7 +188,7 @@ class Trainer:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._recipe.clip:
             self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip)
+            nn.utils.clip_grad_value_(self._network.parameters(), self._recipe.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
