@@ -50,7 +50,7 @@ Audit = Annotated[
 ConcatBy = Annotated[
     str | None,
     typer.Option(
-        help="The CSV column of studies whose images go side by side on one canvas.",
+        help="The CSV column of studies whose images go together on one canvas.",
         rich_help_panel=DATA,
         metavar="COLUMN",
     ),

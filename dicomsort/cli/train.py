@@ -65,6 +65,7 @@ from dicomsort.cli.start import (
     Teacher,
     Teaching,
 )
+from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, check_installed
 
 
@@ -116,6 +117,7 @@ def train(
     audit: Audit = None,
     corrections: Corrections = None,
     concat_by: ConcatBy = None,
+    view_column: ViewColumn = None,
     cache: Cache = None,
     resume: Resume = False,
     graph: Graph = True,
@@ -161,6 +163,7 @@ def train(
                 "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
+                "view_column": view_column,
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
                 "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
                 "teacher": None if teacher is None else str(teacher), "teaching": teaching,

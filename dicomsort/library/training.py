@@ -55,6 +55,7 @@ class RecipeSettings(TypedDict, total=False):
     seed: int
     precision: str
     concat_by: str | None
+    view_column: str | None
     auxiliary: tuple[str, ...]
     tree: tuple[tuple[str, str], ...]
     further: float
