@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_
 from dicomsort.dicom.sop_classes import READING
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Facts, Failure
+from dicomsort.outcome import Facts, Failure, ReadImage
 from dicomsort.system.escaping import escape
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS facts (key TEXT, fact TEXT, PRIMARY KEY (key, fact)) 
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
+_AHEAD = 1024  # samples that are read before they are asked for
 _PATIENCE = 600.0  # seconds to wait for another training that writes
 
 
@@ -114,6 +115,24 @@ class Cache:
             if len(row[0]) != size * size:
                 raise sqlite3.DatabaseError("a picture is cut short")
         return np.frombuffer(row[0], np.uint8).reshape(size, size)
+
+    def read_all(
+        self, samples: Sequence[Sample], pool: PoolSettings, remarked: list[Remarked]
+    ) -> Generator[tuple[Sample, ReadImage | Failure], None, None]:
+        """Yield every sample in order, some thousand at a time, reading those that are not there yet.
+
+        remarked: gets what was odd about them when they were read. Their headers are not known.
+        """
+        for start in range(0, len(samples), _AHEAD):
+            some = samples[start : start + _AHEAD]
+            failed = {id(sample): failure for sample, failure in self.fill(some, pool)}
+            remarked.extend(self.remarks(some))
+            for sample in some:
+                failure = failed.get(id(sample))
+                yield (
+                    sample,
+                    failure or ReadImage(self.pixels(sample.sha256), facts=self.facts(sample.sha256)),
+                )
 
     def _read(
         self,
