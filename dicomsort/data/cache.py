@@ -70,6 +70,12 @@ class Cache:
         self._new_hashes.append((stamp, content_hash(path)))
         return self._new_hashes[-1][1]
 
+    def keep_hashes(self) -> None:
+        """Write down the content hashes that were asked for and were not known."""
+        with self._complaints():
+            self._insert("hashes", self._new_hashes)
+            self._new_hashes = []
+
     def fill(
         self, samples: Sequence[Sample], pool: PoolSettings, progress: Count | None = None
     ) -> list[Unread]:
@@ -81,9 +87,8 @@ class Cache:
         unread: list[Unread] = []
         remarked: list[Remarked] = []
         told: list[Remarked] = []
+        self.keep_hashes()
         with self._complaints():
-            self._insert("hashes", self._new_hashes)
-            self._new_hashes = []
             self._write(self._read(missing.values(), pool, unread, remarked, told, progress), remarked, told)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]

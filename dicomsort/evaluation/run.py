@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicomsort.data import caveats, corrections, dataset
 from dicomsort.data.cache import Cache
-from dicomsort.data.dataset import Data, Sample, Unread, content_hash
+from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
 from dicomsort.errors import UsageError, check_installed
 from dicomsort.evaluation import baselines, mapping, selection
@@ -101,10 +101,7 @@ def load_part(
         tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
-    hash_of = (
-        Cache(settings.cache, models[0].preprocessing).hash_of if settings.cache and models else content_hash
-    )
-    loaded, _ = corrections.load(data, columns, settings.corrections, hash_of)
+    loaded = _load(data, columns, models, settings)
     if data.is_dir() and targets:
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     if settings.mapping:
@@ -115,6 +112,16 @@ def load_part(
     for model in models:
         check(mapping.renamed_bundle(model, settings.mapping).heads, targets, samples)
     return loaded, samples
+
+
+def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settings: EvalSettings) -> Data:
+    """Load a data set; with a cache the hashes of files that are still the same come from there."""
+    if settings.cache is None or not models:
+        return corrections.load(data, columns, settings.corrections)[0]
+    cache = Cache(settings.cache, models[0].preprocessing)
+    loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of)
+    cache.keep_hashes()
+    return loaded
 
 
 def unread_in(loaded: Data, part: str) -> Sequence[Unread]:

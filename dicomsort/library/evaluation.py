@@ -114,9 +114,9 @@ def evaluate(
     figures of their own. bootstrap: resamples for the 95 % intervals. evidence: what labels rest on, `header`
     (with the pixels; of files that are not DICOM the columns age, modality and sop_class) or `pixels` alone.
     baseline: None for True with several models. at: `sensitivity=0.95`, `specificity=0.9` or `youden`, or
-    several. mapping: labels of the data or of a model -> what they are called here. cache: a folder of pictures
-    that are read once, such as a training's. device, precision, engine: for models that are not loaded
-    yet. reporter: told of warnings and of progress.
+    several. mapping: labels of the data or of a model -> what they are called here. cache: a folder of
+    pictures that are read once, such as a training's. device, precision, engine: for models that are not
+    loaded yet. reporter: told of warnings and of progress.
 
     Raises UsageError, ModelError or InternalError, MissingLibraryError for baselines without scikit-learn;
     files that cannot be read are in `unread`.

@@ -208,7 +208,8 @@ def test_each_label_of_several_has_points_and_each_class_only_if_asked() -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["sensitivity", "sensitivity=", "recall=0.9", "specificity=0", "specificity=2", "specificity=x", "youden=1"]
+    "text",
+    ["sensitivity=", "recall=0.9", "specificity=0", "specificity=2", "specificity=x", "youden=1"]
 )  # fmt: skip
 def test_a_goal_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"use sensitivity=0\.95"):
