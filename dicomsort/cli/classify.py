@@ -81,7 +81,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     progress.loading.doing(f"loading {listed(how.names)}")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
-    whole = studies.column_of(bundles, settings.studies) is not None
+    whole = studies.rule_of(bundles, settings.studies) is not None
     if whole and cluster is not None:
         raise UsageError("a model of whole studies does not go with --backend: use --shard on each node")
     if whole and not how.quiet:

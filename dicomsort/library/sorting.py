@@ -102,7 +102,7 @@ def sort(
     from dicomsort.library.models import predictors_of  # noqa: PLC0415  (workers may import this module)
 
     with predictors_of(models, device, precision, engine) as (first, *further):
-        if first.bundle.concat_by:
+        if first.bundle.study is not None:
             reporter.info(f"{first.bundle.tag} was trained on whole studies: each gets one answer")
         return pipeline.sort(settings, first, progress, further)
 

@@ -55,7 +55,7 @@ def facts_of(settings: "SortSettings", models: Models, loaded: ModelSet | None =
 
 def _study_facts(settings: "SortSettings", models: Models) -> dict[str, Any]:
     """Return by what studies are told apart, of models that answer whole ones."""
-    if models.bundles[0].concat_by is None:
+    if models.bundles[0].study is None:
         return {}
     return {"studies": escape(settings.studies.file) if settings.studies else "study_instance_uid"}
 

@@ -44,9 +44,9 @@ def _remote(settings: "SortSettings", given: Sequence[walk.Root]) -> RemoteSetti
     return replace(settings.remote, excludes=excludes)
 
 
-def unshared(settings: "SortSettings", files: Files, studies_by: str | None) -> Files:
+def unshared(settings: "SortSettings", files: Files, whole: bool) -> Files:
     """Return what to look at: of whole studies a share is known only once the headers are."""
-    if studies_by is None or settings.shard is None or not isinstance(files, Archive):
+    if not whole or settings.shard is None or not isinstance(files, Archive):
         return files
     return replace(files, shard=None)
 

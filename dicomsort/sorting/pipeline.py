@@ -125,19 +125,19 @@ def sort_by(
     started = time.monotonic()
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
-    studies_by = studies.column_of(models.bundles, settings.studies)
-    files = unshared(settings, files or archive_of(settings), studies_by)
+    rule = studies.rule_of(models.bundles, settings.studies)
+    files = unshared(settings, files or archive_of(settings), whole=rule is not None)
     with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
         if not settings.retry_failed:
             tally.note_untold(held.rows.untold, held.rows.troubles)
-        admit = _admission(settings, manifest, held.history, tally)
+        admit = _admission(settings, manifest, held.history, tally, whole=rule is not None)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
-        left = studies_by is not None and os.path.exists(studies.spool_path(out, settings.shard))
+        left = rule is not None and os.path.exists(studies.spool_path(out, settings.shard))
         if models.are_loaded or todo is not None or left or not manifest.run_file.runs:
             asked = _begin(settings, out, manifest, models)
             state = studies.RunState(manifest, held.history, admit, tally, watch)
             with (
-                studies.collecting(settings, studies_by, asked.canvases, state) as collected,
+                studies.collecting(settings, rule, asked.canvases, state) as collected,
                 _supplied(settings, out, files, todo or iter(()), admit, collected) as supply,
             ):
                 _Run(settings, files, manifest, held.history, decisions, tally, spent, watch, collected).sort(
@@ -279,7 +279,7 @@ def _output(
     if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
         models.ready()
     run, answers = facts_of(settings, models), columns_of(models.bundles)
-    told = Told(models.rejects, models.compass is not None, models.bundles[0].concat_by is not None)
+    told = Told(models.rejects, models.compass is not None, models.bundles[0].study is not None)
     with (
         _journal_folder(settings, out) as folder,
         Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
@@ -336,10 +336,13 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         accounts.check_found(tally, settings)
 
 
-def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
-    """Return what lets through the files that are still to be done."""
+def _admission(
+    settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary, *, whole: bool
+) -> Admission:
+    """Return what lets through the files that are still to be done. whole: whether studies are answered."""
     opens = settings.archives and "archives" not in manifest.run_file.fixed  # earlier versions opened none
-    return Admission(history, tally, opens, settings.from_list is not None)
+    reopens = whole and settings.shard is not None  # in an archive may be studies of several shares
+    return Admission(history, tally, opens, settings.from_list is not None, reopens)
 
 
 def _read(

@@ -16,7 +16,9 @@ from dicomsort import __version__
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import READING, ReadSettings
 from dicomsort.errors import UsageError
-from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.imaging import montage
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.montage import MOST_VIEWS
 from dicomsort.inputs import names, walk
 from dicomsort.inputs.named import Shard
 from dicomsort.inputs.supply import Reading, Supply
@@ -28,6 +30,7 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predicted, ask_all
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Decision
+from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Failure, Header, Part, ReadImage, Reason, SourceFile, Status
 from dicomsort.sorting import accounts, roots
 from dicomsort.sorting.admission import Admission
@@ -46,28 +49,30 @@ if TYPE_CHECKING:
 STUDY = "study"
 """What the column `scope` says of an image that was answered as part of its study."""
 
-MOST = 64
-"""So many images of a study are looked at together; on one canvas more would show nothing."""
-
 _LOST = (Status.CRASH, Status.TIMEOUT)
 
 Decide = Callable[[Sequence[ReadImage]], Sequence[Decision]]
 
 
-def column_of(bundles: Sequence[Bundle], table: StudyTable | None) -> str | None:
-    """Return the column of studies by which models were trained; None where they look at single images.
+def rule_of(bundles: Sequence[Bundle], table: StudyTable | None) -> StudyRule | None:
+    """Return how models see studies; None where they look at single images.
 
-    Raises UsageError where some do and others do not, or where a table of studies is not needed.
+    Raises UsageError where they do not all do the same, or where a table of studies is not needed.
     """
-    columns = [bundle.concat_by for bundle in bundles]
-    if len({column is None for column in columns}) > 1:
+    rules = [bundle.study for bundle in bundles]
+    if len({rule is None for rule in rules}) > 1:
         raise UsageError(
             "some of the models answer whole studies, others single images: run them apart, each with an "
             "--out of its own"
         )
-    if columns[0] is None and table is not None:
+    if len({(rule.views, rule.layout) for rule in rules if rule is not None}) > 1:
+        raise UsageError(
+            "these models show the images of a study in different ways: run them apart, each with an --out "
+            "of its own"
+        )
+    if rules[0] is None and table is not None:
         raise UsageError("--studies goes with a model that was trained on whole studies: leave it out")
-    return columns[0]
+    return rules[0]
 
 
 def spool_path(out: str, shard: Shard | None) -> str:
@@ -116,11 +121,13 @@ class Studies:
         settings: "SortSettings",
         spool: Spool,
         canvases: Sequence[Preprocessing],
+        rule: StudyRule,
         run: RunState,
         roots: Sequence[walk.Root],
     ) -> None:
         self.spool = spool
-        self._settings, self._canvases, self._run, self._roots = settings, canvases, run, roots
+        self._settings, self._canvases, self._rule = settings, canvases, rule
+        self._run, self._roots = run, roots
         self._out, self._tally = os.path.abspath(settings.out), run.tally
         self._told_of_others, self._of_others = _Others(), _Others()
 
@@ -203,8 +210,10 @@ class Studies:
 
     def _put(self, found: SourceFile, reading: ReadImage, role: Role) -> None:
         told = self.spool.told(found.path)
-        study = found.study or (told[0] if told else "") or reading.header.study_instance_uid
-        self.spool.put(found, reading, study or f"/{escape(found.path)}", escape(found.relpath), role)
+        study, view = told or (reading.header.study_instance_uid, "")
+        rank, name = self._rule.order(view or reading.header.view_position, found.relpath)
+        place = f"{rank:02}{escape(name)}"
+        self.spool.put(found, reading, study or f"/{escape(found.path)}", place, role)
 
     def _collect_earlier(self) -> None:
         """Read again what has its row, and is of a study with a new image."""
@@ -222,8 +231,8 @@ class Studies:
 
     def _pictures(self) -> Generator[tuple[_Study, ReadImage | Failure], None, None]:
         for key in self.spool.studies():
-            images, number = self.spool.shown(key, MOST)
-            yield _Study(key, number > MOST), laid_out(images, self._canvases)
+            images, number = self.spool.shown(key, MOST_VIEWS)
+            yield _Study(key, number > MOST_VIEWS), shown_together(images, self._canvases, self._rule)
 
     def _answered(self, study: _Study, decision: Decision) -> Iterator[Decided]:
         if study.is_cut:
@@ -259,13 +268,17 @@ class Studies:
             end_moves(self.spool, self._out, lambda path: now.row(path) or before.row(path))
 
 
-def laid_out(images: Sequence[ReadImage], canvases: Sequence[Preprocessing]) -> ReadImage:
-    """Return what the models see of a study: its images on one canvas, and the facts that all agree on."""
+def shown_together(
+    images: Sequence[ReadImage], canvases: Sequence[Preprocessing], rule: StudyRule
+) -> ReadImage:
+    """Return what the models see of a study, its images in order, and the facts that all of them agree on."""
     first, *others = images
     if not others:
         return first
     seen = zip(*((image.image, *image.further) for image in images), strict=True)
-    image, *further = (beside(each, canvas) for each, canvas in zip(seen, canvases, strict=True))
+    image, *further = (
+        montage.laid_out(each, canvas, rule.layout) for each, canvas in zip(seen, canvases, strict=True)
+    )
     facts = tuple(fact for fact in first.facts if all(fact in other.facts for other in others))
     return ReadImage(image, further=tuple(further), facts=facts)
 
@@ -301,22 +314,21 @@ def _read_again(one: Earlier, canvases: Sequence[Preprocessing], read: ReadSetti
 
 @contextmanager
 def collecting(
-    settings: "SortSettings", trained_by: str | None, canvases: Sequence[Preprocessing], run: RunState
+    settings: "SortSettings", rule: StudyRule | None, canvases: Sequence[Preprocessing], run: RunState
 ) -> Iterator[Studies | None]:
     """Yield the studies of a run, None for models that look at single images.
 
-    Once the block ends well, what it needed of the disk is free again. trained_by: the column of studies in
-    training. Raises UsageError or TargetError.
+    Once the block ends well, what it needed of the disk is free again. Raises UsageError or TargetError.
     """
-    if trained_by is None:
+    if rule is None:
         yield None
         return
     out, shard = os.path.abspath(settings.out), settings.shard
-    spool = Spool(spool_path(out, shard), canvases, _made_for(settings))
+    spool = Spool(spool_path(out, shard), canvases, _made_for(settings, rule))
     try:
         end_moves(spool, out, run.history.row)
-        _tell(spool, settings.studies, trained_by)
-        studies = Studies(settings, spool, canvases, run, roots.grown(RunFile(out), settings.roots))
+        _tell(spool, settings.studies, rule)
+        studies = Studies(settings, spool, canvases, rule, run, roots.grown(RunFile(out), settings.roots))
         yield studies
         studies.end()
     except BaseException:
@@ -325,17 +337,17 @@ def collecting(
     spool.end()
 
 
-def _made_for(settings: "SortSettings") -> str:
+def _made_for(settings: "SortSettings", rule: StudyRule) -> str:
     """Return what the pixels in a spool, and their studies, depend on besides the canvases."""
     table, told = settings.studies, ""
     if table is not None:
         with suppress(OSError), open(table.file, "rb") as file:
             told = hashlib.file_digest(file, "sha256").hexdigest() + table.column
-    return json.dumps([READING, __version__, asdict(settings.read), told])
+    return json.dumps([READING, __version__, asdict(settings.read), asdict(rule), told])
 
 
-def _tell(spool: Spool, table: StudyTable | None, trained_by: str) -> None:
-    for told in told_by(table, trained_by) if table else ():
+def _tell(spool: Spool, table: StudyTable | None, rule: StudyRule) -> None:
+    for told in told_by(table, rule) if table else ():
         if not spool.tell(*told):
             raise UsageError(
                 f"--studies '{escape(table.file if table else '')}' gives '{escape(told.path)}' two studies"

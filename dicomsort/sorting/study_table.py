@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
 from dicomsort.inputs.names import is_remote
+from dicomsort.model.studies import StudyRule
 from dicomsort.system.escaping import escape
 
 _FILES = ("file", "path")
@@ -19,8 +20,8 @@ _VIEW = "view"
 class StudyTable:
     """A CSV with a column `file` (or `path`), names relative to its folder, and one of studies.
 
-    column: that of studies; empty for the one by which the model was trained. A column `view`, if there is
-    one, tells the view in place of the header.
+    column: that of studies; empty for the one by which the model was trained. A column of views (that of
+    training, or `view`) counts more than View Position of the header, where it says anything.
     """
 
     file: str
@@ -35,13 +36,13 @@ class Told(NamedTuple):
     view: str
 
 
-def told_by(table: StudyTable, trained_by: str) -> Iterator[Told]:
+def told_by(table: StudyTable, rule: StudyRule) -> Iterator[Told]:
     """Yield what a table says, of the files that it gives a study. Raises UsageError if it cannot be used."""
-    column, folder = table.column or trained_by, os.path.dirname(os.path.abspath(table.file))
+    column, folder = table.column or rule.column, os.path.dirname(os.path.abspath(table.file))
     try:
         with open(table.file, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             lines = csv.reader(file)
-            named, study, view = _places(next(lines, []), table, column)
+            named, study, view = _places(next(lines, []), table, column, rule.view_column)
             for cells in lines:
                 if len(cells) > max(named, study) and cells[named] and cells[study].strip():
                     told = cells[view].strip() if view is not None and len(cells) > view else ""
@@ -52,7 +53,9 @@ def told_by(table: StudyTable, trained_by: str) -> Iterator[Told]:
         raise UsageError(f"--studies '{escape(table.file)}' is no CSV: {error}") from error
 
 
-def _places(names: list[str], table: StudyTable, column: str) -> tuple[int, int, int | None]:
+def _places(
+    names: list[str], table: StudyTable, column: str, view: str | None
+) -> tuple[int, int, int | None]:
     """Return where the columns of files, studies and views stand. Raises UsageError."""
     where = f"--studies '{escape(table.file)}'"
     files = next((name for name in _FILES if name in names), None)
@@ -60,7 +63,8 @@ def _places(names: list[str], table: StudyTable, column: str) -> tuple[int, int,
         raise UsageError(f"{where} has no column 'file'")
     if column not in names:
         raise UsageError(f"{where} has no column '{column}': name that of the studies (--study-column)")
-    return names.index(files), names.index(column), names.index(_VIEW) if _VIEW in names else None
+    views = next((name for name in (view, _VIEW) if name in names), None)
+    return names.index(files), names.index(column), None if views is None else names.index(views)
 
 
 def _whole(folder: str, name: str) -> str:

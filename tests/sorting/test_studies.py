@@ -16,13 +16,15 @@ from written import write_dicom
 
 from dicomsort.dicom import reader
 from dicomsort.errors import UsageError
-from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.montage import laid_out
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest import names
 from dicomsort.manifest.decisions import Decision, Decisions
 from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.studies import StudyRule, by_name
 from dicomsort.outcome import Action, Reason, Reviewed
 from dicomsort.sorting import plan, studies
 from dicomsort.sorting.merge import merge
@@ -54,7 +56,7 @@ class Brightness:
 @pytest.fixture
 def model(small_bundle: Bundle) -> Brightness:
     head = replace(small_bundle.head, labels=LABELS)
-    return Brightness(replace(small_bundle, head=head, training={"recipe": {"concat_by": "study"}}))
+    return Brightness(replace(small_bundle, head=head, study=StudyRule("study")))
 
 
 def shade(path: Path, level: int, study: str | None, **elements: Any) -> Path:
@@ -92,7 +94,7 @@ def answers(out: Path) -> dict[str, tuple[str, ...]]:
 
 def canvas(*paths: Path) -> Any:
     preprocessing = Preprocessing(size=64)
-    return beside([reader.read_image(path, preprocessing) for path in paths], preprocessing)
+    return laid_out([reader.read_image(path, preprocessing) for path in paths], preprocessing)
 
 
 def test_a_study_over_two_folders_gets_one_answer(inbox: Path, tmp_path: Path, model: Brightness) -> None:
@@ -293,6 +295,27 @@ def test_a_table_that_is_none_is_refused_in_one_line(
         sort(settings(inbox, tmp_path / "out", studies=StudyTable(str(table), column)), model)
 
 
+def test_models_that_show_studies_in_different_ways_do_not_mix(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    older = Brightness(replace(model.bundle, name="older", study=by_name("study")))
+    with pytest.raises(UsageError, match="in different ways"):
+        sort(settings(inbox, tmp_path / "out"), model, further=[older])
+
+
+def test_the_lateral_view_stands_behind_the_frontal_one_whatever_the_names(
+    tmp_path: Path, model: Brightness
+) -> None:
+    lateral = shade(tmp_path / "in" / "1.dcm", 3000, FIRST, ViewPosition="LL")
+    frontal = shade(tmp_path / "in" / "2.dcm", 1000, FIRST, ViewPosition="PA")
+    sort(settings(tmp_path / "in", tmp_path / "out"), model)
+    assert np.array_equal(model.shown[0], canvas(frontal, lateral))
+    table = tmp_path / "views.csv"
+    table.write_text("file,study,view\nin/1.dcm,a,AP\nin/2.dcm,a,lateral\n")
+    sort(settings(tmp_path / "in", tmp_path / "told", studies=StudyTable(str(table))), model)
+    assert np.array_equal(model.shown[1], canvas(lateral, frontal))
+
+
 def test_models_of_studies_and_of_single_images_do_not_mix(
     inbox: Path, tmp_path: Path, model: Brightness, small_bundle: Bundle
 ) -> None:
@@ -351,7 +374,7 @@ def test_members_of_archives_are_placed_without_waiting_in_the_output(
 def test_a_study_without_end_is_judged_by_its_first_images_and_goes_to_review(
     tmp_path: Path, model: Brightness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies, "MOST", 2)
+    monkeypatch.setattr(studies, "MOST_VIEWS", 2)
     for number in range(4):
         shade(tmp_path / "in" / f"{number}.dcm", 1000 * number + 100, FIRST)
     sort(settings(tmp_path / "in", tmp_path / "out"), model)
