@@ -3,7 +3,10 @@
 import csv
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import study_once
 from outputs import rows, settings, tree
+from study_once import LABELS, Brightness
 from written import write_dicom
 
 from dicomsort.dicom import reader
@@ -24,7 +29,7 @@ from dicomsort.manifest.decisions import Decision, Decisions
 from dicomsort.manifest.reading import read_manifest
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.studies import StudyRule, by_name
+from dicomsort.model.studies import by_name
 from dicomsort.outcome import Action, Reason, Reviewed
 from dicomsort.sorting import plan, studies
 from dicomsort.sorting.merge import merge
@@ -34,29 +39,12 @@ from dicomsort.sorting.reviewing import Carrier, Places
 from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary
 
-LABELS = ("dark", "gray", "bright")
 FIRST, SECOND, THIRD = "1.2.1", "1.2.2", "1.2.3"
 
 
-class Brightness:
-    """Answers by the mean of the canvas; keeps what it was shown."""
-
-    engine, name, precision, concurrency, batch_size = "none", "cpu", "float32", 1, 4
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.shown: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-
-    def logits(self, images: Any) -> Any:
-        self.shown.extend(images)
-        bright = images.reshape(len(images), -1).mean(axis=1, keepdims=True)
-        return np.asarray(-np.abs(bright - np.array([[20, 60, 120]])) / 10, np.float32)
-
-
 @pytest.fixture
-def model(small_bundle: Bundle) -> Brightness:
-    head = replace(small_bundle.head, labels=LABELS)
-    return Brightness(replace(small_bundle, head=head, study=StudyRule("study")))
+def model() -> Brightness:
+    return Brightness()
 
 
 def shade(path: Path, level: int, study: str | None, **elements: Any) -> Path:
@@ -146,6 +134,63 @@ def test_a_run_that_is_cut_short_and_goes_on_equals_one(
     assert told(tmp_path / "out") == told(tmp_path / "one")
     assert tally.found == tally.ended == 8
     assert set(tree(tmp_path / "out")) == set(tree(tmp_path / "one"))
+
+
+def killed(*words: object) -> None:
+    program = [sys.executable, study_once.__file__, *map(str, words)]
+    assert subprocess.run(program, capture_output=True, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("call", [5, 11])
+@pytest.mark.parametrize("action", [Action.COPY, Action.MOVE])
+def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
+    inbox: Path, tmp_path: Path, model: Brightness, action: Action, call: int
+) -> None:
+    """Killed while files are read, and while rows are written."""
+    one, out, acting = tmp_path / "one", tmp_path / "out", PlacementSettings(action)
+    again = tmp_path / "again" / "in"
+    shutil.copytree(inbox, again)
+    sort(settings(again, one, placing=acting, batch_size=1), model)
+    killed(inbox, out, action, "-", call)
+    assert Path(names.spool_of(str(out))).exists()
+    sort(settings(inbox, out, placing=acting, batch_size=1), model)
+    assert told(out) == told(one)
+    assert set(tree(out)) == set(tree(one))
+
+
+@pytest.mark.parametrize("call", [2, 3, 4])
+@pytest.mark.parametrize("action", [Action.COPY, Action.MOVE])
+def test_a_night_that_is_killed_leaves_no_image_in_two_places_and_no_study_with_two_answers(
+    inbox: Path, tmp_path: Path, model: Brightness, action: Action, call: int
+) -> None:
+    one, out, acting = tmp_path / "one", tmp_path / "out", PlacementSettings(action)
+    again = tmp_path / "again" / "in"
+    shutil.copytree(inbox, again)
+    for folder, place in ((again, one), (inbox, out)):
+        sort(settings(folder, place, placing=acting), model)
+        shade(folder / "c" / "9.dcm", 4095, SECOND)
+    sort(settings(again, one, placing=acting), model)
+    killed(inbox, out, action, "-", call)
+    sort(settings(inbox, out, placing=acting), model)
+    assert told(out) == told(one)
+    assert set(tree(out)) == set(tree(one))
+    assert not any(row["reviewed_label"] for row in rows(out).values())
+
+
+def test_a_crash_in_one_share_has_its_row_once(inbox: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shade(inbox / "c" / "segfault.dcm", 1000, FIRST)
+    for share in ("1/2", "2/2"):
+        program = [sys.executable, study_once.__file__, str(inbox), str(out), "copy", share]
+        assert subprocess.run(program, capture_output=True, check=False).returncode in (0, 3)
+    shares = sorted(out.glob("manifest.parts/*/manifest.csv"))
+    held = [list(csv.DictReader(path.read_text().splitlines())) for path in shares]
+    found = [sorted(os.path.basename(row["path"]) for row in share) for share in held]
+    assert len(found[0]) + len(found[1]) == 9
+    with_crash = next(share for share in found if "segfault.dcm" in share)
+    assert {"1.dcm", "2.dcm", "3.dcm"} <= set(with_crash)
+    merge(str(out), settings(inbox, out).pool)
+    assert told(out)["segfault.dcm"][:2] == ("crash", "")
 
 
 def test_what_was_read_before_a_kill_is_not_read_again(
@@ -369,6 +414,23 @@ def test_members_of_archives_are_placed_without_waiting_in_the_output(
         assert (tmp_path / "out" / row["destination"]).read_bytes() == source.read_bytes()
     again = sort(settings(packed, tmp_path / "out"), model)
     assert again.already_done == again.found == 9
+
+
+def test_a_share_that_comes_late_finds_its_studies_in_archives_that_others_have_read(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    packed, out = tmp_path / "packed", tmp_path / "out"
+    packed.mkdir()
+    with zipfile.ZipFile(packed / "all.zip", "w") as file:
+        for path in sorted(inbox.rglob("*.dcm")):
+            file.write(path, path.relative_to(inbox))
+    sort(settings(packed, tmp_path / "one"), model)
+    for number in (1, 2):
+        tally = sort(settings(packed, out, shard=Shard(number, 2)), model)
+        assert tally.found == tally.ended
+        merge(str(out), settings(packed, out).pool)
+    assert told(out) == told(tmp_path / "one")
+    assert len(told(out)) == 8
 
 
 def test_a_study_without_end_is_judged_by_its_first_images_and_goes_to_review(
