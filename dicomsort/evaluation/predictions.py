@@ -1,7 +1,7 @@
 """What models are asked, and what they predict for each sample."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from dicomsort.data.table import PATIENT, names_people
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
 from dicomsort.evaluation.metrics import Predictions
+from dicomsort.evaluation.operating import Goal
 from dicomsort.model.batching import Predictor, predict
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.evidence import HEADER, weigh
@@ -44,7 +45,9 @@ class EvalSettings:
     the device. corrections: a file of labels to put right. patient: see `table.Columns`. part: train,
     validation, test or all, by the model's split. baseline: whether to compare with the most common class and
     a regression, None for where several models are compared. device, precision, engine: as for the command
-    line. evidence: what labels rest on, `header` (with the pixels) or `pixels` alone.
+    line. evidence: what labels rest on, `header` (with the pixels) or `pixels` alone. at: what thresholds are
+    to reach, see `operating`. mapping: labels of the data or of a model -> what they are called here.
+    cache: the folder of pictures that a training has read, or that is filled now; None to read the files.
     """
 
     bootstrap: int = 10_000
@@ -61,6 +64,9 @@ class EvalSettings:
     precision: str = "auto"
     engine: str = "auto"
     evidence: str = HEADER
+    at: tuple[Goal, ...] = ()
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,8 @@ class ModelPredictions:
     """What a model says of samples, in their order, and those that could not be read.
 
     seconds_per_image: wall clock over all files, reading and network. network_seconds_per_image: of the
-    network alone, see `predict_samples`. remarked: what was odd about files that could be read.
+    network alone, see `predict_samples`. remarked: what was odd about files that could be read. tuning: what
+    it says of its validation part, for thresholds that are not chosen on the images measured.
     """
 
     bundle: Bundle
@@ -106,6 +113,7 @@ class ModelPredictions:
     device: str
     precision: str
     remarked: tuple[Remarked, ...] = ()
+    tuning: tuple[Prediction, ...] = ()
 
 
 def metadata_needed(

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from dicomsort.data import caveats, corrections, dataset
+from dicomsort.data import caveats, corrections, dataset, studies
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
 from dicomsort.errors import UsageError, check_installed
@@ -83,16 +83,13 @@ def load_part(
     metadata: tuple[str, ...] = ()
     if data.exists():
         metadata = metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
-    concat = {model.concat_by for model in models}
-    if len(concat) > 1:
-        raise UsageError(
-            "some of the models look at whole studies, others at single images; measure them apart"
-        )
+    rule, told = studies.rule_of_all(data, models)
     columns = dataset.Columns(
-        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient,
+        tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
     loaded, _ = corrections.load(data, columns, settings.corrections, pool=settings.pool)
+    loaded = replace(loaded, remarks=(*told, *loaded.remarks))
     if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     samples = dataset.in_part(loaded.samples, models[0].split, settings.part)

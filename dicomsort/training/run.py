@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dicomsort.data import caveats, corrections, splits, targets
+from dicomsort.data import caveats, corrections, splits, studies, targets
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split, meant
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
@@ -288,7 +288,7 @@ class TrainingRun:
             self.targets,
             recipe.balance_by,
             division.column,
-            recipe.concat_by,
+            studies.rule_for(self.data, recipe.concat_by, recipe.view_column, self.targets),
             tuple(facts),
             recipe.auxiliary,
             self.patient,

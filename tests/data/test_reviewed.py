@@ -16,6 +16,7 @@ from dicomsort.data.dataset import Columns, Data, content_hash, read_facts
 from dicomsort.data.table import columns_of, evidence_in
 from dicomsort.errors import UsageError
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Reason
 from dicomsort.review.export import export
 from dicomsort.review.index import Filter
@@ -88,7 +89,7 @@ def test_the_header_stays_the_evidence(out: Path) -> None:
 
 def test_what_the_manifest_says_can_be_asked_for(out: Path, small_bundle: Bundle) -> None:
     assert columns_of(out) == reviewed.TOLD
-    found = load(out, metadata=("source", "view", "study", "model_label"), concat="study")
+    found = load(out, metadata=("source", "view", "study", "model_label"), study=StudyRule("study"))
     assert len(found.samples) == PATIENTS
     first = found.samples[0]
     said = rows(out)[str(first.path)]["label"]
