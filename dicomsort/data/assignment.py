@@ -74,7 +74,7 @@ def assign(
 
 def _tries(problem: _Problem, seed: int) -> "Iterator[_Search]":
     """Yield tries of a search, up to the first that is good."""
-    for number in range(_TRIES):
+    for number in range(_TRIES if len(problem.number) <= _MOST_MOVED else 1):
         search = _Search(problem, np.random.default_rng((seed, number)))
         search.run()
         yield search

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from dicomsort.data import caveats, corrections, dataset, studies
+from dicomsort.data import caveats, corrections, dataset, rare, studies
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
 from dicomsort.errors import UsageError, check_installed
@@ -18,6 +18,7 @@ from dicomsort.evaluation.predictions import (
     check,
     metadata_needed,
     predict_samples,
+    questions,
 )
 from dicomsort.evaluation.report import Results, names_of
 from dicomsort.model import load
@@ -89,6 +90,7 @@ def load_part(
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
     loaded, _ = corrections.load(data, columns, settings.corrections, pool=settings.pool)
+    loaded = _without_rare(loaded, targets, models)
     loaded = replace(loaded, remarks=(*told, *loaded.remarks))
     if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
@@ -100,6 +102,17 @@ def load_part(
     for model in models:
         check(model.heads, targets, samples)
     return loaded, samples
+
+
+def _without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
+    """Do with classes that were too rare for the first model's split as its training did."""
+    renamed = models[0].training.get("rare") if models else None
+    if not renamed:
+        return loaded
+    heads = [question.head.name for question in questions(models[0].heads, targets)]
+    samples = tuple(rare.applied(loaded.samples, heads, renamed))
+    told = rare.lines_of(renamed, loaded.samples, heads)
+    return replace(loaded, samples=samples, remarks=(*loaded.remarks, *told))
 
 
 def unread_in(loaded: Data, part: str) -> Sequence[Unread]:
