@@ -353,9 +353,10 @@ def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _Score
     )
     rankings = tuple(map(_ranking, known.T, predictions.scores.T, [unit] * k))
     sums = np.zeros((units, 3 + BINS))
-    np.add.at(
-        sums, unit, np.column_stack([np.ones(len(unit)), _losses(predictions, known), _gaps(predictions)])
-    )
+    for column, values in enumerate((np.ones(len(unit)), *_losses(predictions, known).T)):
+        sums[:, column] = np.bincount(unit, values, units)
+    bins, gaps = _gaps(predictions)
+    np.add.at(sums, (unit[:, None], 3 + bins), gaps)
     return _ScoreMetrics(predictions.kind, rankings, sums)
 
 
@@ -371,17 +372,14 @@ def _losses(predictions: Predictions, known: NDArray[np.bool_]) -> Values:
     return np.column_stack([surprise[known], brier])
 
 
-def _gaps(predictions: Predictions) -> Values:
-    """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
+def _gaps(predictions: Predictions) -> tuple[Counts, Values]:
+    """Return by how much each confidence falls short of its being right, and its bin: (n, 1) or (n, k)."""
     if predictions.kind == "multilabel":
         confidence, right = predictions.scores, predictions.truth
     else:
         confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)
         right = (predictions.truth == predictions.chosen)[:, None]
-    bins = bins_of(confidence)
-    gaps = np.zeros((len(confidence), BINS))
-    np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])
-    return gaps
+    return bins_of(confidence), (right - confidence) / confidence.shape[1]
 
 
 def bins_of(confidence: Values) -> Counts:
