@@ -1,5 +1,6 @@
 """Options of `eval` for its figures, and how these are shown."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,4 +118,5 @@ def tell_unread(results: "Results") -> None:
 
 def _show(table: "Table") -> None:
     for block in table.fitted(console.width(), console.cells):
-        console.table(block.title, block.columns, block.rows, right=range(1, len(block.columns)))
+        title = textwrap.fill(block.title, console.width(), break_long_words=False, break_on_hyphens=False)
+        console.table(title, block.columns, block.rows, right=range(1, len(block.columns)))

@@ -43,7 +43,7 @@ class Ranking:
 
 
 def ranking_of(relevant: NDArray[np.bool_], scores: Values, unit: Counts) -> Ranking:
-    """Rank images by their scores (n,) of a label that the relevant ones have; unit: what each is drawn with."""
+    """Rank images by their scores (n,) of a label that the relevant have; unit: what each is drawn with."""
     order = np.argsort(-scores, kind="stable")
     upto = np.flatnonzero(np.diff(scores[order], append=-np.inf)) + 1
     before = upto - np.diff(upto, prepend=0)
