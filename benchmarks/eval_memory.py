@@ -27,8 +27,9 @@ from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.run import evaluate_models
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.batching import Predictor
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
+from dicomsort.model.spec import NetworkSpec
 
 SIZE, LABELS = 32, ("a", "b", "c", "d", "e")
 

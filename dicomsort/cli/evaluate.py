@@ -84,13 +84,14 @@ def evaluate(
         if out is not None:
             check_installed("--out (report.html and the plots)", "matplotlib", "sklearn")
         warm_up()
+        from dicomsort.data.dataset import places_of  # noqa: PLC0415
         from dicomsort.evaluation import mapping, operating  # noqa: PLC0415
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
 
         if out is not None:
-            if data.resolve().parent == out.resolve() and data.suffix == ".csv":
+            if out.resolve() in places_of(data):
                 raise UsageError(f"--out '{out}' is where the data lie; choose another folder")
             options.make_folder(out)
         models = [bundles.load(bundles.locate(name)) for name in model or ["router5"]]
@@ -164,7 +165,7 @@ def calibrate(
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
-        from dicomsort.data import caveats  # noqa: PLC0415
+        from dicomsort.data import caveats, dataset  # noqa: PLC0415
         from dicomsort.evaluation import calibrate as calibration  # noqa: PLC0415
         from dicomsort.evaluation import run  # noqa: PLC0415
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
@@ -175,7 +176,7 @@ def calibrate(
         options.check_folders(folder, model, out)
         bundle = bundles.load(folder)
         settings = calibration.CalibrationSettings(target_precision, batch_size, pool_settings(workers))
-        targets = tuple(dict.fromkeys(target or ()))
+        targets = dataset.asked(data, tuple(dict.fromkeys(target or ())))
         asked = EvalSettings(corrections=corrections, patient=patient, part=part)
         loaded, samples = run.load_part(data, targets, [bundle], asked)
         console.report_lines(loaded.remarks)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, progress
+from dicomsort.cli.division import ConcatBy
 from dicomsort.cli.options import (
     Data,
     Json,
@@ -21,6 +22,7 @@ from dicomsort.cli.options import (
     exit_codes,
 )
 from dicomsort.cli.shown import DATA, OUTPUT, SHEET
+from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
@@ -71,6 +73,8 @@ def preview(
     copies: Annotated[
         int, typer.Option(min=0, max=31, help="Changed copies of each image.", rich_help_panel=SHEET)
     ] = 7,
+    concat_by: ConcatBy = None,
+    view_column: ViewColumn = None,
     size: Size = 224,
     smooth: Smooth = "none",
     seed: Seed = 0,
@@ -84,9 +88,10 @@ def preview(
 
     For example:
       dicomsort preview labels.csv --target group --out sheet.png
+      dicomsort preview labels.csv --target group --concat-by study --out sheet.png
     """
     with exit_codes():
-        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import dataset, studies  # noqa: PLC0415
         from dicomsort.data import statistics as found_in  # noqa: PLC0415
         from dicomsort.imaging import contact_sheet  # noqa: PLC0415
         from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
@@ -94,17 +99,19 @@ def preview(
 
         _check_ending(out, ".png")
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
-        columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
-        loaded = dataset.load(data, columns)
+        targets = (target,) if target else ()
+        rule = studies.rule_for(data, concat_by, view_column, targets)
+        columns = dataset.Columns(targets=targets, patient=patient, study=rule)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         console.report_lines(loaded.remarks)
         samples = loaded.samples
-        if out.resolve() in {sample.path.resolve() for sample in samples}:
+        if out.resolve() in {path.resolve() for one in samples for path in (one.path, *one.views)}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = found_in.examples(samples, images, seed)
         read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))
         console.report_lines(remarks)
         rows = [
-            (f"{sample.label}   {sample.name}", changes.shown(read[at], augmentation, copies, seed + at))
+            (_caption(sample), changes.shown(read[at], augmentation, copies, seed + at))
             for at, sample in enumerate(chosen)
             if at in read
         ]
@@ -116,6 +123,11 @@ def preview(
             console.info(f"wrote {out}: the originals are in the first column")
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _caption(sample: "Sample") -> str:
+    more = f" and {counted(len(sample.views), 'other view')}" if sample.views else ""
+    return f"{sample.label}   {sample.name}{more}"
 
 
 def _check_ending(out: Path, ending: str) -> None:
@@ -197,7 +209,7 @@ def stats(
         _check_source(source, patient)
         columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
         preprocessing = canvas_of(size, smooth)
-        loaded = dataset.load(data, columns)
+        loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         names = columns.targets if data.is_file() else ("label",)
         with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)

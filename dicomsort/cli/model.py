@@ -112,6 +112,7 @@ def evidence(
     """
     with options.exit_codes(), progress.loading(quiet or json):
         warm_up()
+        from dicomsort.data.dataset import asked as targets_in  # noqa: PLC0415
         from dicomsort.data.dataset import read_facts  # noqa: PLC0415
         from dicomsort.evaluation import run  # noqa: PLC0415
         from dicomsort.evaluation.evidence import fitted  # noqa: PLC0415
@@ -122,7 +123,7 @@ def evidence(
         folder = bundles.locate(model)
         options.check_folders(folder, model, out, "changed")
         bundle = bundles.load(folder)
-        targets = () if target is None else (target,)
+        targets = targets_in(data, () if target is None else (target,))
         asked = EvalSettings(corrections=corrections, patient=patient, part=part)
         loaded, samples = run.load_part(data, targets, [bundle], asked)
         console.report_lines(loaded.remarks)

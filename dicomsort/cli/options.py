@@ -192,7 +192,9 @@ Timeout = Annotated[
 Data = Annotated[
     Path,
     typer.Argument(
-        help="CSV with a 'file' column, or a folder with one sub-folder per class.", metavar="DATA"
+        help="CSV with a 'file' column, a folder with one sub-folder per class, or an output folder that "
+        "was reviewed.",
+        metavar="DATA",
     ),
 ]
 Target = Annotated[

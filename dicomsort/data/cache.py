@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remarks (key TEXT, remark TEXT, PRIMARY KEY (key, remark)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (key TEXT, fact TEXT, PRIMARY KEY (key, fact)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS arranged (key TEXT PRIMARY KEY, how TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
@@ -79,9 +80,12 @@ class Cache:
     def fill(
         self, samples: Sequence[Sample], pool: PoolSettings, progress: Count | None = None
     ) -> list[Unread]:
-        """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
+        """Read the samples that are not there yet, in worker processes; return those that cannot be read.
+
+        A study that is there in another arrangement is read anew.
+        """
         with self._complaints():
-            missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
+            missing = {sample.sha256: sample for sample in samples if not self._holds(sample)}
         if progress is not None:
             progress(len(samples) - len(missing))
         unread: list[Unread] = []
@@ -89,7 +93,9 @@ class Cache:
         told: list[Remarked] = []
         self.keep_hashes()
         with self._complaints():
-            self._write(self._read(missing.values(), pool, unread, remarked, told, progress), remarked, told)
+            rows = self._read(missing.values(), pool, unread, remarked, told, progress)
+            shown = {self._key(sample.sha256): sample.arrangement for sample in missing.values()}
+            self._write(rows, remarked, told, shown)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
 
@@ -158,9 +164,16 @@ class Cache:
                 yield self._key(sample.sha256), reading.image.tobytes()
 
     def _write(
-        self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked], told: list[Remarked]
+        self,
+        rows: Iterator[tuple[str, bytes]],
+        remarked: list[Remarked],
+        told: list[Remarked],
+        shown: Mapping[str, str],
     ) -> None:
-        """Write pictures as they come; what was odd about them, and their facts, come first."""
+        """Write pictures as they come; what was odd about them, and their facts, come first.
+
+        shown: by key how the files of a study are shown, which is only true once the picture is there.
+        """
         waiting: list[tuple[str, bytes]] = []
 
         def write() -> None:
@@ -168,6 +181,7 @@ class Cache:
                 self._insert(table, [(self._key(sample.sha256), str(text)) for sample, text in found])
                 found.clear()
             self._insert("pixels", waiting)
+            self._insert("arranged", [(key, shown[key]) for key, _ in waiting if shown[key]])
             waiting.clear()
 
         for row in rows:
@@ -181,9 +195,11 @@ class Cache:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
 
-    def _holds(self, sha256: str) -> bool:
-        key = (self._key(sha256),)
-        return self._connection().execute("SELECT 1 FROM pixels WHERE key = ?", key).fetchone() is not None
+    def _holds(self, sample: Sample) -> bool:
+        """Return whether a sample is there; of a study, whether its files are shown as is wanted."""
+        query = "SELECT IFNULL(how, '') FROM pixels LEFT JOIN arranged USING (key) WHERE key = ?"
+        row = self._connection().execute(query, (self._key(sample.sha256),)).fetchone()
+        return row is not None and row[0] == sample.arrangement
 
     def _key(self, sha256: str) -> str:
         return f"{sha256} {self._suffix}"
@@ -206,3 +222,15 @@ class Cache:
             ) from error
         except OSError as error:
             raise TargetError(f"cache '{self._folder}' cannot be written: {error.strerror}") from error
+
+
+def forget_empty(folder: Path) -> None:
+    """Remove the cache of a folder if it holds no picture, and nobody else is using it."""
+    with suppress(OSError, sqlite3.DatabaseError):
+        file = sqlite3.connect(f"{(folder / NAME).absolute().as_uri()}?mode=rw", uri=True, timeout=0)
+        try:
+            file.execute("BEGIN EXCLUSIVE")
+            if file.execute("SELECT 1 FROM pixels LIMIT 1").fetchone() is None:
+                (folder / NAME).unlink()
+        finally:
+            file.close()

@@ -9,6 +9,7 @@ from dicomsort.data import dataset
 from dicomsort.data.dataset import Columns, Data, Sample, content_hash
 from dicomsort.data.table import as_whole, check_width, opened, tidy
 from dicomsort.errors import UsageError
+from dicomsort.system.worker_pool import PoolSettings
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 EVERY = "*"
@@ -31,18 +32,23 @@ class Correction:
 
 
 def load(
-    data: Path, columns: Columns, path: Path | None, hash_of: Callable[[Path], str] = content_hash
+    data: Path,
+    columns: Columns,
+    path: Path | None,
+    hash_of: Callable[[Path], str] = content_hash,
+    pool: PoolSettings | None = None,
 ) -> tuple[Data, int]:
     """Read a data set as `dataset.load` does, its labels put right by a file; also count these labels.
 
     A correction may give a label where there is none. Raises UsageError as `read` and `corrected` do.
     """
     if path is None:
-        return dataset.load(data, columns, hash_of), 0
-    if data.is_dir():
+        return dataset.load(data, columns, hash_of, pool=pool), 0
+    if dataset.is_class_folder(data):
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
     given = read(path)
-    found = dataset.load(data, columns, hash_of, unlabeled=True)
+    columns = dataset.meant(data, columns)
+    found = dataset.load(data, columns, hash_of, unlabeled=True, pool=pool)
     corrections = [_as_read(one) if one.column in found.whole else one for one in given]
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from dicomsort.data import reviewed
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
+from dicomsort.model.studies import StudyRule
 
 FILE, PATIENT, NONE = "file", "patient", "none"
 EVIDENCE = ("age", "modality", "sop_class")
@@ -35,7 +37,7 @@ _CASES = re.compile(rf"{_NUMBERED}?cases?{_NUMBERED}?")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a CSV that mean something. concat: files with the same value become one image.
+    """The columns of a CSV that mean something. study: how files with the same value become one image.
 
     auxiliary: columns to learn from that are no targets. evidence: those of EVIDENCE that tell what a header
     would say. patient: what no split may divide; None for the
@@ -45,11 +47,21 @@ class Columns:
     targets: tuple[str, ...] = ()
     source: str | None = None
     part: str | None = None
-    concat: str | None = None
+    study: StudyRule | None = None
     metadata: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     patient: str | None = None
     evidence: tuple[str, ...] = ()
+
+    @property
+    def concat(self) -> str | None:
+        """That of studies whose files become one image."""
+        return None if self.study is None else self.study.column
+
+    @property
+    def view(self) -> str | None:
+        """That which tells the views of a study."""
+        return None if self.study is None else self.study.view_column
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -59,7 +71,7 @@ class Columns:
     @property
     def used(self) -> tuple[str, ...]:
         """All of them but that of patients."""
-        named = (self.source, self.part, self.concat)
+        named = (self.source, self.part, self.concat, self.view)
         return (*self.labels, *self.metadata, *self.evidence, *(name for name in named if name is not None))
 
 
@@ -105,13 +117,23 @@ def read(path: Path, columns: Columns) -> Table:
     with opened(path, f"'{path}'") as file:
         reader = csv.DictReader(file, strict=True)
         names = tuple(reader.fieldnames or ())
-        patient = _check(path, names, columns)
-        beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
-        wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
-        lines, rows = [], []
-        for row in reader:
-            lines.append(reader.line_num)
-            rows.append(_row(row, wanted, f"'{path}' line {reader.line_num}"))
+        return made(path, names, ((reader.line_num, row) for row in reader), columns)
+
+
+def made(
+    path: Path,
+    names: Sequence[str],
+    numbered: Iterable[tuple[int, Mapping[str, str | None]]],
+    columns: Columns,
+) -> Table:
+    """Make a table of rows, as `read` does of a CSV. numbered: each row with its line, for messages."""
+    patient = _check(path, names, columns)
+    beside = _alike(names, columns) if patient == PATIENT and columns.patient is None else []
+    wanted = dict.fromkeys(name for name in (FILE, *columns.used, patient, *beside) if name is not None)
+    lines, rows = [], []
+    for line, row in numbered:
+        lines.append(line)
+        rows.append(_row(row, wanted, f"'{path}' line {line}"))
     written = {name: [row[at] for row in rows] for at, name in enumerate(wanted)}
     return _understood(path, Table(tuple(lines), written, patient), columns, beside)
 
@@ -148,7 +170,9 @@ def _labels(
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
-    """Name the columns of a CSV; nothing for a folder, or what `read` will refuse."""
+    """Name the columns of a CSV, or of an output folder; nothing for classes, or what `read` will refuse."""
+    if reviewed.is_output(path):
+        return reviewed.TOLD
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return tuple(csv.DictReader(file).fieldnames or ())

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from dicomsort.data import caveats, corrections, dataset
+from dicomsort.data import caveats, corrections, dataset, studies
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
@@ -53,6 +53,7 @@ def evaluate_models(
     not run, MissingLibraryError for baselines without scikit-learn.
     """
     asked, reporter = settings or EvalSettings(), reporter or Silent()
+    targets = dataset.asked(data, targets)
     settings = replace(asked, cluster=_cluster(data, asked), patient=_patient(data, asked))
     if _wants_baselines(settings, len(models)):
         check_installed("the baseline (which --no-baseline leaves out)", "sklearn")
@@ -92,17 +93,14 @@ def load_part(
         selection.check_needs_no_header(columns_of(data), settings)
     if data.exists():
         metadata = metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
-    concat = {model.concat_by for model in models}
-    if len(concat) > 1:
-        raise UsageError(
-            "some of the models look at whole studies, others at single images; measure them apart"
-        )
+    rule, told = studies.rule_of_all(data, models)
     columns = dataset.Columns(
-        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient,
+        tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
     loaded = _load(data, columns, models, settings)
-    if data.is_dir() and targets:
+    loaded = replace(loaded, remarks=(*told, *loaded.remarks))
+    if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
     if settings.mapping:
         mapping.check_known(settings.mapping, loaded.samples, models)
@@ -117,9 +115,9 @@ def load_part(
 def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settings: EvalSettings) -> Data:
     """Load a data set; with a cache the hashes of files that are still the same come from there."""
     if settings.cache is None or not models:
-        return corrections.load(data, columns, settings.corrections)[0]
+        return corrections.load(data, columns, settings.corrections, pool=settings.pool)[0]
     cache = Cache(settings.cache, models[0].preprocessing)
-    loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of)
+    loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
     cache.keep_hashes()
     return loaded
 

@@ -21,11 +21,13 @@ from safetensors.numpy import save as save_tensors
 
 from dicomsort.errors import ModelError, TargetError, did_you_mean
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.model import anatomy, shipped
+from dicomsort.model import anatomy, shipped, studies
 from dicomsort.model.anatomy import Anatomy, Coded
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
 from dicomsort.model.size import Size, size_of
+from dicomsort.model.spec import NetworkSpec, network_of
+from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
 from dicomsort.system.telling import listed
@@ -39,27 +41,13 @@ shipped_models, shipped_names = shipped.shipped_models, shipped.shipped_names
 
 _KEYS = {
     "format", "name", "network", "preprocessing", "heads", "weights_sha256", "graph_sha256",
-    "training", "metrics", "reject", "evidence", "anatomy",
+    "training", "metrics", "reject", "evidence", "anatomy", "study",
 }  # fmt: skip
 _ANEW = "`dicomsort model export` writes it anew"
 _MOST_CONFIG = 64 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Weights = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """A network by its timm name, and the gray values it expects.
-
-    options: keyword arguments of timm.create_model beside in_chans and num_classes.
-    mean, std: the network sees (gray / 255 - mean) / std.
-    """
-
-    timm: str
-    options: dict[str, Any] = field(default_factory=dict)
-    mean: float = 0.5
-    std: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +70,8 @@ class Bundle:
     graph: the network as `graph.resolved` takes it; None for one that runs on PyTorch alone. It adds nothing
     to the digest: it is the network and the weights once more. evidence: what a header may say of the first
     head's labels; None for a model that looks at pixels alone. anatomy: by head what its labels mean, where
-    that is not told by their names; it changes no output, and adds nothing to the digest.
+    that is not told by their names; it changes no output, and adds nothing to the digest. study: how the
+    images of a study become one; None for a model of single images.
     """
 
     name: str
@@ -98,6 +87,7 @@ class Bundle:
     graph: bytes | None = None
     evidence: Evidence | None = None
     anatomy: Anatomy = field(default_factory=dict)
+    study: StudyRule | None = None
 
     def __post_init__(self) -> None:
         if len({head.name.casefold() for head in self.heads}) < len(self.heads):
@@ -135,9 +125,7 @@ class Bundle:
     @property
     def concat_by(self) -> str | None:
         """The column of studies whose images were put on one canvas in training, if any."""
-        recipe = self.training.get("recipe")
-        found = recipe.get("concat_by") if isinstance(recipe, dict) else None
-        return found if isinstance(found, str) else None
+        return None if self.study is None else self.study.column
 
     def logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (n, outputs) of a network's outputs (n, width), without the reject score."""
@@ -177,11 +165,13 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """Sha256 (hex) over all that changes outputs: equal digests give equal outputs."""
-        parts = [asdict(self.network), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
+        parts = [self.network.as_dict(), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
         if self.reject is not None:
             parts.append({"reject": asdict(self.reject)})
         if self.evidence is not None:
             parts.append({"evidence": self.evidence.as_dict()})
+        if told := studies.told(self.study):
+            parts.append(told)
         described = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(save_tensors(dict(self.weights)) + described.encode()).hexdigest()
 
@@ -244,7 +234,7 @@ class Bundle:
         return {
             "format": FORMAT,
             "name": self.name,
-            "network": asdict(self.network),
+            "network": self.network.as_dict(),
             "preprocessing": self.preprocessing.as_dict(),
             "heads": [head.as_dict() for head in self.heads],
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -254,6 +244,7 @@ class Bundle:
             **({} if self.reject is None else {"reject": asdict(self.reject)}),
             **({} if self.evidence is None else {"evidence": self.evidence.as_dict()}),
             **({"anatomy": told} if (told := self.told_anatomy) else {}),
+            **studies.told(self.study),
         }
 
 
@@ -335,7 +326,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
     first, *further = (_head(values) for values in config["heads"])
     return Bundle(
         name=str(config["name"]),
-        network=NetworkSpec(**config["network"]),
+        network=network_of(config["network"]),
         preprocessing=Preprocessing(**config["preprocessing"]),
         head=first,
         weights=load_tensors(weights),
@@ -347,6 +338,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
         graph=graph,
         evidence=None if config.get("evidence") is None else evidence_of(config["evidence"], first),
         anatomy=anatomy.from_json(config.get("anatomy", {})),
+        study=studies.rule_of(config),
     )
 
 

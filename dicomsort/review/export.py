@@ -3,30 +3,16 @@
 import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from dicomsort.data import corrections, dataset
+from dicomsort.data import corrections, dataset, reviewed
 from dicomsort.data.dataset import Columns
-from dicomsort.dicom import isolation, patient
-from dicomsort.errors import ModelError, TargetError, UsageError
-from dicomsort.inputs import walk
-from dicomsort.manifest import reading
-from dicomsort.manifest.reading import ManifestRow
-from dicomsort.manifest.run_file import RunFile
-from dicomsort.manifest.salt import salt_of
-from dicomsort.model import bundle as bundles
-from dicomsort.outcome import COPIES, Failure, Placement, Status
-from dicomsort.sorting.filing import stamp_now
-from dicomsort.sorting.place import is_untouched
-from dicomsort.sorting.roots import known as known_roots
+from dicomsort.data.reviewed import COLUMNS, Decided, Image
+from dicomsort.errors import TargetError, UsageError
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
-
-COLUMNS = ["file", "label", "patient", "source", "model_label", "model_confidence", "seen_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +38,6 @@ class Exported:
     left: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """A file whose class a person decided. row: of the manifest."""
-
-    row: ManifestRow
-    path: str
-    patient: str
-    sha256: str
-
-
 def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = None) -> Exported:
     """Write a table of the files whose class a person decided: a data set for `train`, see COLUMNS.
 
@@ -77,20 +53,15 @@ def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = 
     for path in (target, *([beside] if trained else [])):
         if os.path.lexists(path):
             raise UsageError(f"'{escape(path)}' exists: choose a new file")
-    decided = [
-        row for row in reading.read_manifest(out) if row.reviewed_label and row.status is Status.SORTED
-    ]
-    if not decided:
-        raise UsageError(f"nobody has decided on a class in '{escape(out)}': `dicomsort review` it first")
     done = Exported()
-    images = _images(out, decided, pool, done)
+    images = _images(reviewed.decided(Path(out), pool, hashed=True), done)
     known = _known(trained)
-    split, roots = _split(decided), known_roots(RunFile(out))
     with_corrections = [image for image in images if image.sha256 in known]
     new = [image for image in images if image.sha256 not in known]
     done.images, done.known = len(new), len(with_corrections)
-    done.seen = sum(image.sha256 in split for image in images)
-    _write(target, COLUMNS, (_cells(image, split, _source(image.row.path, roots)) for image in new))
+    done.seen = sum(bool(image.seen_in) for image in images)
+    cells = (image.cells() for image in new)
+    _write(target, COLUMNS, ([each[name] for name in COLUMNS] for each in cells))
     if trained is not None:
         lines = [line for image in with_corrections for line in _corrections(image, trained, known)]
         done.corrected = len(lines)
@@ -98,39 +69,20 @@ def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = 
     return done
 
 
-def _images(out: str, rows: Sequence[ManifestRow], pool: PoolSettings, done: Exported) -> list[_Image]:
-    """Read whose images these are, in the order of the rows."""
-    paths = {}
-    for row in rows:
-        path = _picture_of(row, out)
-        if not path:
-            done.left.append((row.path, "it has changed since it was sorted"))
-            continue
+def _images(found: Decided, done: Exported) -> list[Image]:
+    """Return the images that a table can hold; note the others as left out."""
+    for row, failure in found.left:
+        changed = failure == reviewed.CHANGED
+        why = "it has changed since it was sorted" if changed else "it cannot be read any more"
+        done.left.append((row.path, why))
+    images = []
+    for image in found.images:
         try:
-            path.encode()
-            paths[path] = row
+            image.path.encode()
+            images.append(image)
         except UnicodeEncodeError:
-            done.left.append((row.path, "its name is not UTF-8, and a table cannot hold it"))
-    read = partial(patient.origin_of, salt=salt_of(out))
-    found = {}
-    for path, origin in isolation.read_all(read, paths, pool):
-        if origin is None or isinstance(origin, Failure):
-            done.left.append((path, "it cannot be read any more"))
-        else:
-            found[path] = _Image(paths[path], path, origin.patient, origin.sha256)
-    return [found[path] for path in paths if path in found]
-
-
-def _picture_of(row: ManifestRow, out: str) -> str:
-    """Return the path of the bytes that were decided on, the source or else our copy; empty if gone."""
-    if (now := stamp_now(row.path)) == row.stamp:
-        return row.path
-    copy = os.path.abspath(os.path.join(out, row.destination))
-    if now is None:
-        return copy
-    placed = Placement(row.destination, row.action, row.stamp) if row.stamp else None
-    own = placed is not None and row.action in COPIES and is_untouched(row.path, copy, placed)
-    return copy if own else ""
+            done.left.append((image.row.path, "its name is not UTF-8, and a table cannot hold it"))
+    return images
 
 
 def _known(trained: Trained | None) -> dict[str, str]:
@@ -141,32 +93,7 @@ def _known(trained: Trained | None) -> dict[str, str]:
     return {sample.sha256: sample.label for sample in found.samples}
 
 
-def _split(rows: Sequence[ManifestRow]) -> Mapping[str, str]:
-    """Return the split of the model that decided, if it is a shipped one or lies where its name says."""
-    tag = rows[0].model.partition("+")[0]
-    with suppress(ModelError):
-        bundle = bundles.load(bundles.locate(tag.partition("@")[0]))
-        if bundle.tag == tag:
-            return bundle.split
-    return {}
-
-
-def _source(path: str, roots: Sequence[walk.Root]) -> str:
-    """Return the name of the folder that was sorted and holds a file."""
-    for root in roots:
-        if path == root.path or walk.lies_under(path, root.path):
-            return escape(root.name or os.path.basename(root.path))
-    return ""
-
-
-def _cells(image: _Image, split: Mapping[str, str], source: str) -> list[str]:
-    row = image.row
-    confidence = "" if row.confidence is None else f"{row.confidence:.6f}"
-    said = [row.label, confidence, split.get(image.sha256, "")]
-    return [image.path, row.reviewed_label, image.patient, source, *said]
-
-
-def _corrections(image: _Image, trained: Trained, known: Mapping[str, str]) -> list[list[str]]:
+def _corrections(image: Image, trained: Trained, known: Mapping[str, str]) -> list[list[str]]:
     row, was = image.row, known[image.sha256]
     if was == row.reviewed_label:
         return []

@@ -6,11 +6,17 @@ from typing import Any
 
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import WEIGHTS, locate
+from dicomsort.model.spec import NetworkSpec
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("onecycle", "sgdr", "constant")
 NORMALISING = ("network", "data", "unit")
 NO_WEIGHTS, HUB = "none", "hub"
+
+_OPTIONAL = ("hidden", "dropout")
+_SHARES = ("label_smoothing", "ema", "turned", "dropout")
+_WHOLE_SHARES = ("balance", "adjust", "interpolate", "teaching")
+"""Settings from 0 to 1; only the latter may be 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,8 @@ class Recipe:
 
     schedule: `onecycle` (Smith 2018), `sgdr`, cosine with warm restarts (Loshchilov and Hutter 2017) in
     three cycles, each twice as long as the one before, or `constant`; learning_rate is the highest. clip:
-    greatest norm of a step's gradient, 0 for no limit. ema: decay of the averaged weights, 0 for none.
+    greatest size of each number of a step's gradient, 0 for no limit. ema: decay of the averaged weights, 0
+    for none.
 
     balance: 0 samples images as they come, 1 samples every class equally often, and within a class every
     source; in between, a class or source of n images is seen in proportion to n ** (1 - balance).
@@ -32,7 +39,8 @@ class Recipe:
     outputs, wholly (1), in part, or not (0). augment:
     see `augment.Augmentation.parse`. patience: training stops with the best weights after so many epochs
     without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
-    float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
+    float32, bfloat16 or float16. concat_by: the column of studies whose images become one;
+    view_column: that which tells their views, see `data.studies.rule_for`.
     auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
     1997, Multitask Learning). further: the weight of the loss of every target but the first.
 
@@ -42,7 +50,9 @@ class Recipe:
     from (WiSE-FT, Wortsman et al. 2022, Robust fine-tuning); 1 takes it as it is. turned: the share of images
     that are turned by 90, 180 or 270 degrees; the model learns to tell by how much, in a head `rotation`.
     teacher: a CSV of another model's scores of the training images, which the first target learns in part
-    instead of the labels (distillation, Hinton et al. 2015); teaching: in which part.
+    instead of the labels (distillation, Hinton et al. 2015); teaching: in which part. hidden: units of the
+    layers, each with ReLU, that lie between the network's features and the scores. dropout: the share of what
+    those layers and that of the scores are given that training leaves out, anew in every step.
     """
 
     arch: str = "mobilenet_v1"
@@ -68,6 +78,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     concat_by: str | None = None
+    view_column: str | None = None
     auxiliary: tuple[str, ...] = ()
     further: float = 1.0
     probe: bool = False
@@ -76,6 +87,8 @@ class Recipe:
     teacher: str | None = None
     teaching: float = 0.5
     tree: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -85,17 +98,24 @@ class Recipe:
             raise UsageError("--freeze keeps weights that are there already: give --pretrained, too")
         if (self.probe or self.interpolate < 1) and self.pretrained is None:
             raise UsageError("--probe and --interpolate want weights to start from: give --pretrained, too")
-        for name in ("label_smoothing", "ema", "balance", "adjust", "interpolate", "turned", "teaching"):
-            whole = name in ("balance", "adjust", "interpolate", "teaching")
-            if not 0 <= getattr(self, name) <= 1 or (not whole and getattr(self, name) == 1):
+        for name in (*_SHARES, *_WHOLE_SHARES):
+            if not 0 <= getattr(self, name) <= 1 or (name in _SHARES and getattr(self, name) == 1):
                 raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
+        try:
+            NetworkSpec(self.arch, hidden=self.hidden)
+        except ValueError as error:
+            raise UsageError(f"--hidden: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON values; of a path of this machine only the name."""
+        """Return the recipe as JSON values; of a path of this machine only the name.
+
+        What is not there (hidden layers, dropout) is left out, so that such records stay what they were.
+        """
         paths = {name: getattr(self, name) for name in ("pretrained", "teacher")}
         names = {name: _name_of(Path(path)) if path else None for name, path in paths.items()}
         lists = {"auxiliary": list(self.auxiliary), "tree": list(map(list, self.tree))}
-        return {**asdict(self), **names, **lists}
+        values = {**asdict(self), **names, **lists, "hidden": list(self.hidden)}
+        return {name: value for name, value in values.items() if value or name not in _OPTIONAL}
 
 
 def _name_of(path: Path) -> str:
@@ -106,33 +126,37 @@ def _name_of(path: Path) -> str:
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     "imaging-router": (
         {
-            "size": 512, "epochs": 100, "optimizer": "adam", "schedule": "sgdr", "learning_rate": 1e-4,
-            "weight_decay": 1e-4, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
-            "augment": "none,flip=0.5,rotation=10", "clip": 0.1,
+            "arch": "mobilenet_v1", "size": 512, "epochs": 100, "batch_size": 32, "optimizer": "adam",
+            "schedule": "sgdr", "learning_rate": 1e-4, "weight_decay": 1e-4, "label_smoothing": 0.0,
+            "ema": 0.0, "balance": 0.0, "adjust": 0.0, "normalise": "unit",
+            "augment": "none,flip=0.5,rotation=10", "clip": 0.1, "patience": 100,
         },
-        "VinDr's DICOM Imaging Router (Pham et al. 2021): 512 pixels, 100 epochs, Adam with warm restarts, "
-        "flips and rotations; here the aspect ratio is kept, and no patient is on two sides",
+        "VinDr's DICOM Imaging Router (Pham et al. 2021): MobileNet-V1, 512 pixels, 100 epochs, Adam with "
+        "warm restarts, flips and rotations; --arch takes the other networks of the paper; here the aspect "
+        "ratio is kept, and no patient is on two sides",
     ),
     "unifesp": (
         {
-            "size": 224, "epochs": 50, "optimizer": "adam", "schedule": "constant", "learning_rate": 1e-4,
-            "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
-            "normalise": "unit", "augment": "none,flip=0.5,rotation=15,shift=0.1,zoom=0.1", "patience": 10,
+            "arch": "xception", "size": 224, "epochs": 50, "optimizer": "adam", "schedule": "constant",
+            "learning_rate": 1e-4, "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0,
+            "adjust": 0.0, "normalise": "unit", "patience": 10,
+            "augment": "none,flip=0.5,rotation=15,shift=0.1,zoom=0.1,brightness=0.2",
         },
-        "UNIFESP body parts: 224 pixels, greys from 0 to 1, several labels; --smooth gaussian or median "
-        "filters, --folds for its k-fold",
+        "UNIFESP body parts: Xception, 224 pixels, grays from 0 to 1, several labels; --smooth gaussian or "
+        "median filters, --folds for its k-fold",
     ),
     "registry": (
         {
-            "size": 224, "epochs": 30, "optimizer": "adamw", "schedule": "onecycle", "learning_rate": 1e-4,
-            "weight_decay": 0.01, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0, "adjust": 0.0,
-            "normalise": "data", "augment": "none,flip=0.5,rotation=15,brightness=0.2,contrast=0.2",
-            "patience": 8,
+            "arch": "resnet101", "size": 224, "epochs": 30, "optimizer": "adamw", "schedule": "onecycle",
+            "learning_rate": 1e-4, "weight_decay": 0.01, "label_smoothing": 0.0, "ema": 0.0, "balance": 0.0,
+            "adjust": 0.0, "normalise": "data", "patience": 8,
+            "augment": "none,flip=0.5,rotation=15,brightness=0.2,contrast=0.2",
         },
-        "X-ray registry: ImageNet weights (give --pretrained) tuned on the data's own mean and deviation",
+        "X-ray registry: ResNet-101 (its others: --arch efficientnet_b0, vit_base) from ImageNet weights "
+        "(give --pretrained), tuned on the data's own mean and deviation",
     ),
 }  # fmt: skip
-"""Settings by paper, and their description. What a paper leaves open is filled in sensibly."""
+"""Settings by paper, and their description; docs/reference/recipes.md tells what each rests on."""
 
 
 def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dicomsort.data import caveats, corrections, splits, targets
+from dicomsort.data import caveats, corrections, splits, studies, targets
 from dicomsort.data.cache import Cache
-from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split
+from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split, meant
 from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
 from dicomsort.data.table import NONE, evidence_in, names_people
 from dicomsort.errors import ModelError, UsageError
@@ -238,9 +238,11 @@ class TrainingRun:
         preprocessing = canvas_of(self.recipe.size, self.recipe.smooth)
         training.check(self.recipe, self.ranks.device)
         cache = self.ranks.on_main(lambda: Cache(self.cache_folder, preprocessing))
-        columns = self._columns()
+        columns = meant(self.data, self._columns())
         found, count = self.ranks.on_main(
-            lambda: corrections.load(self.data, columns, self.corrections, cache.hash_of)
+            lambda: corrections.load(
+                self.data, columns, self.corrections, cache.hash_of, pool_settings(self.workers)
+            )
         )
         if self.corrections is not None:
             self.reporter.info(f"{counted(count, 'label is', 'labels are')} corrected by {self.corrections}")
@@ -286,7 +288,7 @@ class TrainingRun:
             self.targets,
             recipe.balance_by,
             division.column,
-            recipe.concat_by,
+            studies.rule_for(self.data, recipe.concat_by, recipe.view_column, self.targets),
             tuple(facts),
             recipe.auxiliary,
             self.patient,

@@ -36,7 +36,7 @@ LAYERS = {
     "transfer": "system inputs dicom model manifest sorting export",
     "review": "system inputs imaging dicom model manifest sorting data evaluation",
     "cluster": "system inputs model manifest sorting",
-    "data": "system inputs imaging dicom model",
+    "data": "system inputs imaging dicom model manifest sorting",
     "evaluation": "system imaging model data",
     "training": "system imaging model data evaluation",
     "library": "system inputs imaging dicom model manifest sorting export cluster data evaluation training",

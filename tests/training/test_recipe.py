@@ -1,5 +1,6 @@
 """Recipes: what papers say, what is given beside them, and how grays are normalized."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,19 @@ from trainings import RECIPE, place, prepared_from
 
 from dicomsort.errors import UsageError
 from dicomsort.model.bundle import WEIGHTS, Bundle, shipped_models
+from dicomsort.model.networks import ALIASES
 from dicomsort.training import train
+from dicomsort.training.augment import Augmentation
 from dicomsort.training.recipe import RECIPES, make_recipe
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipes.md"
 
 
 def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
     recipe = make_recipe("imaging-router", {"epochs": 3, "size": None})
     assert (recipe.size, recipe.epochs, recipe.schedule) == (512, 3, "sgdr")
     assert make_recipe("unifesp", {}).normalise == "unit"
+    assert Augmentation.parse(make_recipe("unifesp", {}).augment).brightness > 0
     assert make_recipe("registry", {}).normalise == "data"
     assert make_recipe(None, {}).learning_rate == 1e-4
     for name in RECIPES:
@@ -27,6 +33,31 @@ def test_recipes_of_papers_and_what_is_given_beside_them() -> None:
             make_recipe(None, given)
     with pytest.raises(UsageError, match="--recipe 'vindr' is unknown"):
         make_recipe("vindr", {})
+
+
+def rows_of(recipe: str) -> dict[str, str]:
+    """Return what the page of recipes says of each setting under `here`."""
+    section = PAGE.read_text(encoding="utf-8").split(f"\n## {recipe}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {name: row[2] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_page_of_recipes_names_every_setting_and_its_value(name: str) -> None:
+    settings, rows = RECIPES[name][0], rows_of(name)
+    assert set(rows) == set(settings)
+    for setting, value in settings.items():
+        shown = rows[setting].replace("`", "").replace("1e-4", "0.0001")
+        wanted = f"{value:g}" if isinstance(value, float) else str(value)
+        assert re.match(rf"{re.escape(wanted)}(;|:|$)", shown), (setting, rows[setting])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_chooses_its_papers_network_until_another_is_given(name: str) -> None:
+    others = re.findall(r"`(\w+)`", rows_of(name)["arch"])
+    assert others[0] == make_recipe(name, {}).arch
+    assert {*re.findall(r"--arch (\w+)", rows_of(name)["arch"]), *others} <= set(ALIASES)
+    assert make_recipe(name, {"arch": "resnet18"}).arch == "resnet18"
 
 
 def test_weights_to_start_from_are_a_file_or_a_model(tmp_path: Path, small_bundle: Bundle) -> None:

@@ -1,0 +1,57 @@
+"""Options of `train`: which images learn, and which check."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicomsort.cli.shown import DATA, SPLIT
+
+Split = Annotated[
+    Path | None,
+    typer.Option(
+        help="A split to use instead of a new one: CSV sha256,part.",
+        rich_help_panel=SPLIT,
+        metavar="FILE",
+    ),
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="The CSV column that says train, validation or test.",
+        rich_help_panel=SPLIT,
+        metavar="COLUMN",
+    ),
+]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="These files are the test part; may be given again.",
+        metavar="COLUMN=VALUE",
+        rich_help_panel=SPLIT,
+    ),
+]
+Folds = Annotated[
+    str | None,
+    typer.Option(
+        help="Cross-validate: a number of folds, a CSV column, or a file VALUE,fold of one.",
+        rich_help_panel=SPLIT,
+        metavar="HOW",
+    ),
+]
+Audit = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --folds: list doubtful labels here (CSV, and a PNG beside it).",
+        rich_help_panel=SPLIT,
+        metavar="FILE",
+    ),
+]
+ConcatBy = Annotated[
+    str | None,
+    typer.Option(
+        help="The CSV column of studies whose images go together on one canvas.",
+        rich_help_panel=DATA,
+        metavar="COLUMN",
+    ),
+]
