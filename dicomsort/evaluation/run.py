@@ -1,15 +1,15 @@
 """One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from dicomsort.data import caveats, corrections, dataset, rare, studies
-from dicomsort.data.cache import Cache
+from dicomsort.data.cache import Cache, forget_empty
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
-from dicomsort.errors import UsageError, check_installed
+from dicomsort.errors import DicomsortError, UsageError, check_installed
 from dicomsort.evaluation import baselines, mapping, selection
 from dicomsort.evaluation.evaluate import Comparison, Cost, Evaluation, compare, evaluate
 from dicomsort.evaluation.metrics import Predictions
@@ -117,7 +117,13 @@ def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settin
     if settings.cache is None or not models:
         return corrections.load(data, columns, settings.corrections, pool=settings.pool)[0]
     cache = Cache(settings.cache, models[0].preprocessing)
-    loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
+    try:
+        loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
+    except DicomsortError:
+        forget_empty(settings.cache)
+        with suppress(OSError):
+            settings.cache.rmdir()  # only if nothing is in it
+        raise
     cache.keep_hashes()
     return loaded
 
