@@ -2,11 +2,11 @@
 
     python benchmarks/epoch.py labels.csv --target group --against FOLDER [--images N] [--rounds 3]
 
-FOLDER: a checkout of the other commit, such as `git worktree add FOLDER 64a7e3b` makes; both run in the Python
+FOLDER: a checkout of the other commit, as `git worktree add FOLDER 64a7e3b` makes one; both run in the Python
 of this environment. Each turn is a training of its own in a process of its own, whose pictures are in the cache
-already; what is measured is its first epochs, with their validation, and nothing before or after them. The
-recipe is MobileNet-V1 at 224 pixels, bfloat16 and the default augmentation, and options behind `--` are added.
---images: only so many, every n-th of the table. Processor seconds are those of all threads and child processes.
+already; what is measured is its first epochs, with their validation, and nothing else. The recipe is
+MobileNet-V1 at 224 pixels, bfloat16 and the default augmentation; options behind `--` are added. --images: only
+so many, every n-th of the table. Processor seconds are those of all threads and children.
 """
 
 import argparse
@@ -95,7 +95,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = given.data.resolve() if given.images is None else some_of(given.data, given.images, folder)
-        words = [str(data), "--target", given.target, "--precision", "bfloat16", "--epochs", "20", *given.more]
+        words = [
+            str(data),
+            "--target",
+            given.target,
+            "--precision",
+            "bfloat16",
+            "--epochs",
+            "20",
+            *given.more,
+        ]
         found: dict[Path, list[dict[str, float]]] = {}
         checkouts = (given.against.resolve(), HERE)
         for at, order in enumerate([checkouts, *turns(checkouts, given.rounds)]):
