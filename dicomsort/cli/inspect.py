@@ -126,8 +126,8 @@ def preview(
 
 
 def _caption(sample: "Sample") -> str:
-    more = f" and {counted(len(sample.views), 'other view')}" if sample.views else ""
-    return f"{sample.label}   {sample.name}{more}"
+    views = f"   {1 + len(sample.views)} views" if sample.views else ""
+    return f"{sample.label}{views}   {sample.name}"
 
 
 def _check_ending(out: Path, ending: str) -> None:
