@@ -23,9 +23,15 @@ _SHOWN = (
 
 def _report_epoch(epoch: "Epoch", fold: str = "") -> None:
     """Report an epoch of a training."""
+    figures = {
+        "loss": epoch.validation_loss,
+        "accuracy": epoch.accuracy,
+        "macro F1": epoch.f1_macro,
+        "macro recall": epoch.recall_macro,
+    }
+    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
     console.info(
-        f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro F1 {epoch.f1_macro:.4f}, "
-        f"macro recall {epoch.recall_macro:.4f}, {epoch.seconds:.0f} s"
+        f"{fold}epoch {epoch.number}: loss {epoch.loss:.4f}, validation {told}, {epoch.seconds:.0f} s"
     )
 
 

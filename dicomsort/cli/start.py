@@ -96,3 +96,25 @@ Freeze = Annotated[
         rich_help_panel=START,
     ),
 ]
+Hidden = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=1,
+        max=65536,
+        help="A layer of so many units, with ReLU, before the scores; may be given again.",
+        show_default="none",
+        rich_help_panel=NETWORK,
+        metavar="UNITS",
+    ),
+]
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=0.9,
+        help="Share of what the layers on top are given that training leaves out.",
+        show_default="0",
+        rich_help_panel=NETWORK,
+        metavar="SHARE",
+    ),
+]

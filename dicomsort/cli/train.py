@@ -1,6 +1,6 @@
 """The command `train` and its options."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import typer
@@ -54,7 +54,9 @@ from dicomsort.cli.options import (
 from dicomsort.cli.start import (
     Arch,
     CanvasSmooth,
+    Dropout,
     Freeze,
+    Hidden,
     Interpolate,
     Normalise,
     Pretrained,
@@ -80,6 +82,8 @@ def train(
     recipe: Recipe = None,
     arch: Arch = None,
     size: Size = None,
+    hidden: Hidden = None,
+    dropout: Dropout = None,
     auxiliary: Auxiliary = None,
     tree: Tree = None,
     smooth: CanvasSmooth = None,
@@ -133,7 +137,8 @@ def train(
     from dicomsort.cli import reporter  # noqa: PLC0415
     from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
 
-    with exit_codes("interrupted; the same command with --resume goes on after the last whole epoch"):
+    interrupted = "interrupted; the same command with --resume goes on after the last whole epoch"
+    with exit_codes(interrupted), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415
         from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
 
@@ -141,7 +146,7 @@ def train(
         weights_of(pretrained or NO_WEIGHTS)  # before PyTorch is loaded, which takes seconds
         run_folder.check_audit(audit, folds, out)
         store = cache or out.resolve().parent / "cache"
-        run_folder.prepare(out, resume, store)
+        stack.enter_context(run_folder.prepared(out, resume, store, audit))
         with somewhere():  # PyTorch and its MKL ask where they are
             from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.label_tree import read_tree  # noqa: PLC0415
@@ -162,6 +167,7 @@ def train(
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
                 "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
                 "teacher": None if teacher is None else str(teacher), "teaching": teaching,
+                "hidden": tuple(hidden) if hidden else None, "dropout": dropout,
                 "tree": None if tree is None else read_tree(tree),
             },
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +198,15 @@ class Cache:
             ) from error
         except OSError as error:
             raise TargetError(f"cache '{self._folder}' cannot be written: {error.strerror}") from error
+
+
+def forget_empty(folder: Path) -> None:
+    """Remove the cache of a folder if it holds no picture, and nobody else is using it."""
+    with suppress(OSError, sqlite3.DatabaseError):
+        file = sqlite3.connect(f"{(folder / NAME).absolute().as_uri()}?mode=rw", uri=True, timeout=0)
+        try:
+            file.execute("BEGIN EXCLUSIVE")
+            if file.execute("SELECT 1 FROM pixels LIMIT 1").fetchone() is None:
+                (folder / NAME).unlink()
+        finally:
+            file.close()

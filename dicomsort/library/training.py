@@ -64,6 +64,8 @@ class RecipeSettings(TypedDict, total=False):
     turned: float
     teacher: str | None
     teaching: float
+    hidden: tuple[int, ...]
+    dropout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,7 @@ def train(
     division.check()
     made = make_recipe(recipe, dict(settings))
     run_folder.check_audit(_path(audit), said, Path(out))
-    run_folder.prepare(Path(out), resume, store)
-    with ranks(device) as mine:
+    with run_folder.prepared(Path(out), resume, store, _path(audit)), ranks(device) as mine:
         run = TrainingRun(
             Path(data), Path(out), store, made, mine, texts(target), division, workers, resume,
             _path(corrections), patient, reporter if mine.is_main else _SILENT, graph,

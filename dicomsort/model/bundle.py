@@ -25,6 +25,7 @@ from dicomsort.model import anatomy, shipped, studies
 from dicomsort.model.anatomy import Anatomy, Coded
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
+from dicomsort.model.spec import NetworkSpec, network_of
 from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Facts
 from dicomsort.system.atomic import replacing
@@ -46,20 +47,6 @@ _MOST_CONFIG = 64 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Weights = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """A network by its timm name, and the gray values it expects.
-
-    options: keyword arguments of timm.create_model beside in_chans and num_classes.
-    mean, std: the network sees (gray / 255 - mean) / std.
-    """
-
-    timm: str
-    options: dict[str, Any] = field(default_factory=dict)
-    mean: float = 0.5
-    std: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +159,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """Sha256 (hex) over all that changes outputs: equal digests give equal outputs."""
-        parts = [asdict(self.network), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
+        parts = [self.network.as_dict(), asdict(self.preprocessing), *(head.as_dict() for head in self.heads)]
         if self.reject is not None:
             parts.append({"reject": asdict(self.reject)})
         if self.evidence is not None:
@@ -241,7 +228,7 @@ class Bundle:
         return {
             "format": FORMAT,
             "name": self.name,
-            "network": asdict(self.network),
+            "network": self.network.as_dict(),
             "preprocessing": self.preprocessing.as_dict(),
             "heads": [head.as_dict() for head in self.heads],
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -333,7 +320,7 @@ def _assemble(config: dict[str, Any], weights: bytes, graph: bytes | None, split
     first, *further = (_head(values) for values in config["heads"])
     return Bundle(
         name=str(config["name"]),
-        network=NetworkSpec(**config["network"]),
+        network=network_of(config["network"]),
         preprocessing=Preprocessing(**config["preprocessing"]),
         head=first,
         weights=load_tensors(weights),

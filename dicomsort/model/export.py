@@ -19,6 +19,7 @@ from dicomsort.model.engines.openvino import OpenVinoClassifier
 from dicomsort.model.graph import FEATURES, IMAGES, OUTPUTS, linked
 from dicomsort.model.networks import Network
 from dicomsort.model.ood import PREFIX
+from dicomsort.model.top import last_layer
 
 _OPSET = 20
 _TOLERANCE = 1e-3  # of the largest output
@@ -55,7 +56,7 @@ class _Exported(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         given: list[Tensor] = []
-        layer = self.body.get_classifier()
+        layer = last_layer(self.body)
         with layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])):
             outputs = self.body(images.unsqueeze(1).float().mul(self._scale).add(self._shift))
         features = given[0]

@@ -18,7 +18,7 @@ class FeatureExtractor:
         self._device = device
         self._network = networks.build(bundle).eval().to(device)
         self._given = threading.local()
-        self._network.body.get_classifier().register_forward_pre_hook(self._note)
+        self._network.last.register_forward_pre_hook(self._note)
 
     def _note(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         self._given.features = inputs[0]

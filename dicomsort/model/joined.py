@@ -118,7 +118,7 @@ def _shared(bundle: Bundle) -> str | None:
         for name, value in bundle.weights.items()
         if name not in own and not name.startswith(_REJECT)
     }
-    facts = [asdict(bundle.network), asdict(bundle.preprocessing), layer, weight.shape[1]]
+    facts = [bundle.network.as_dict(), asdict(bundle.preprocessing), layer, weight.shape[1]]
     described = json.dumps([*facts, str(weight.dtype), str(bias.dtype)], sort_keys=True)
     return hashlib.sha256(save_tensors(body) + described.encode()).hexdigest()
 

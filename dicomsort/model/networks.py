@@ -12,9 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from dicomsort.errors import ModelError, UsageError
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.fusion import fold_batch_norm, fuse_activations
 from dicomsort.model.ood import PREFIX, VimScore
+from dicomsort.model.spec import NetworkSpec
+from dicomsort.model.top import add_hidden, last_layer
 
 _IMAGENET = (0.449, 0.226)
 
@@ -66,12 +68,26 @@ class Network(nn.Module):
             self.body = timm.create_model(
                 spec.timm, pretrained=False, in_chans=1, num_classes=outputs, **spec.options
             )
-            _start_small(self.body.get_classifier())
+            _start_small(self.last)
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
             known = ", ".join(ALIASES)
             raise UsageError(
                 f"no network '{spec.timm}': use {known}, or a name of timm {timm.__version__}"
             ) from error
+        if spec.hidden:
+            self._add_hidden(spec)
+
+    def _add_hidden(self, spec: NetworkSpec) -> None:
+        try:
+            add_hidden(self.body, spec.hidden)
+        except TypeError as error:
+            raise UsageError(f"--hidden: '{spec.timm}' does not end in one linear layer") from error
+        _start_small(self.last)
+
+    @property
+    def last(self) -> Any:
+        """The layer of scores."""
+        return last_layer(self.body)
 
     def normalize(self, spec: NetworkSpec) -> None:
         """Take mean and deviation of the grays from a spec."""
@@ -99,7 +115,7 @@ class Network(nn.Module):
     def features(self, gray: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs and outputs of the last layer: float32 (n, dimensions) and (n, outputs)."""
         seen: list[Tensor] = []
-        layer = self.body.get_classifier()
+        layer = self.last
         with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
             logits = self(gray)
         return seen[0].flatten(1), logits.float()
@@ -122,7 +138,7 @@ class Network(nn.Module):
 
     def keep(self, outputs: int) -> None:
         """Cut off all but the first outputs."""
-        layer = self.body.get_classifier()
+        layer = self.last
         with torch.no_grad():
             layer.weight = nn.Parameter(layer.weight[:outputs].clone())
             layer.bias = nn.Parameter(layer.bias[:outputs].clone())
@@ -181,7 +197,7 @@ def build(bundle: Bundle) -> Network:
         network.body.load_state_dict(state, strict=True)
         if bundle.reject is not None:
             kept = {name: value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-            network.attach_ood_score(network.body.get_classifier(), VimScore(kept, bundle.head))
+            network.attach_ood_score(network.last, VimScore(kept, bundle.head))
     except (UsageError, RuntimeError, TypeError, OverflowError) as error:
         first_line = str(error).splitlines()[0]
         raise ModelError(f"model '{bundle.name}': weights and network do not fit: {first_line}") from error
@@ -197,7 +213,7 @@ def optimize_for_inference(
     last, and all but the last layer computes in `precision`: its few numbers are the scores, and cost nothing
     in float32.
     """
-    classifier = network.body.get_classifier()
+    classifier = network.last
     ood_score = network.detach_ood_score()  # what is changed is compared by its logits alone
     scores = deepcopy(classifier.state_dict())
     network.body = fold_batch_norm(network.eval().body, _noise(size))

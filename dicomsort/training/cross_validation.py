@@ -89,9 +89,9 @@ def _train(
     samples: Sequence[Sample], heads: Sequence[Head], fold: Fold, recipe: Recipe, work: Work
 ) -> Bundle:
     folder = work.place.folder / _folder_name(fold.name)
+    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe)
     if work.place.ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-    prepared = train.prepare(samples, heads, fold.split, work.cache, work.unread, recipe)
 
     on_epoch = None if work.on_epoch is None else partial(work.on_epoch, fold.name)
     with TrainingLog(folder, on_epoch) as log:

@@ -136,7 +136,7 @@ def adjust_logits(network: Network, prepared: Prepared, balance: float, share: f
     share: in which part, 0..1. The whole serves images like those of the training best; where these come from
     elsewhere, a rare class is then answered too often.
     """
-    bias = network.body.get_classifier().bias
+    bias = network.last.bias
     with torch.no_grad():
         bias -= share * torch.from_numpy(shifts_of(prepared, balance)).to(bias)
 

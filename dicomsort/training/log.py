@@ -51,10 +51,16 @@ class TrainingLog:
         except OSError as error:
             raise TargetError(f"'{self._folder}' cannot be written: {error.strerror}") from error
         if self._board is not None:
-            for name, value in asdict(epoch).items():
+            for name, value in _scalars(epoch).items():
                 self._board.add_scalar(name, value, epoch.number)
         if self._say is not None:
             self._say(epoch)
+
+
+def _scalars(epoch: Epoch) -> dict[str, float]:
+    """Return what an epoch measured, by name; its number is the step and no figure."""
+    values = asdict(epoch)
+    return {name: value for name, value in values.items() if name != "number" and value is not None}
 
 
 def _board(folder: Path) -> Any:
@@ -66,23 +72,28 @@ def _board(folder: Path) -> Any:
     return None
 
 
-def _draw_curves(epochs: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw loss, macro F1 and recall, and the learning rate over the epochs as PNG. Raises OSError."""
+_PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("loss", {"training": "loss", "validation": "validation_loss"}),
+    ("validation", {"accuracy": "accuracy", "macro F1": "f1_macro", "macro recall": "recall_macro"}),
+    ("learning rate", {"learning rate": "learning_rate"}),
+)
+"""Titles of the curves' panels, and in each the names and figures of its lines."""
+
+
+def _draw_curves(epochs: Sequence[Mapping[str, float | None]], path: Path) -> None:
+    """Draw losses, figures on validation, and the learning rate over the epochs as PNG. Raises OSError."""
     figure = Figure(figsize=(9, 3), layout="constrained")
-    panels = figure.subplots(1, 3)
-    numbers = [epoch["number"] for epoch in epochs]
-    for axes, title, names in zip(
-        panels,
-        ("training loss", "validation", "learning rate"),
-        (("loss",), ("f1_macro", "recall_macro"), ("learning_rate",)),
-        strict=True,
-    ):
-        for name in names:
-            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", markersize=3, label=name)
+    panels = figure.subplots(1, len(_PANELS))
+    for axes, (title, lines) in zip(panels, _PANELS, strict=True):
+        for label, name in lines.items():
+            there = [epoch for epoch in epochs if epoch[name] is not None]
+            points = [[epoch[axis] for epoch in there] for axis in ("number", name)]
+            axes.plot(*points, marker="o", markersize=3, label=label)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    panels[1].legend()
+        if len(lines) > 1:
+            axes.legend()
     panels[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     figure.savefig(path, dpi=110, format="png")

@@ -14,25 +14,27 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from dicomsort.errors import UsageError
-from dicomsort.model.bundle import NetworkSpec
 from dicomsort.model.networks import Network, spec_for
 from dicomsort.model.ood import PREFIX
+from dicomsort.model.spec import NetworkSpec
 from dicomsort.training.recipe import HUB
 
 
 def create_for_training(
-    name: str, size: int, outputs: int, pretrained: str | None
+    name: str, size: int, outputs: int, pretrained: str | None, hidden: Sequence[int] = ()
 ) -> tuple[Network, NetworkSpec]:
     """Make a network to train. pretrained: a safetensors file, `hub` for timm's own weights, or None.
+
+    hidden: units of layers before the scores; they start at random.
 
     Raises UsageError for an unknown network, one that does not take images of `size` pixels, or weights that
     cannot be had or do not fit.
     """
-    spec = spec_for(name, size)
+    spec = replace(spec_for(name, size), hidden=tuple(hidden))
     if pretrained == HUB:
         spec = _as_on_the_hub(spec)
     network = Network(spec, outputs)
-    if not isinstance(getattr(network.body.get_classifier(), "bias", None), Tensor):
+    if not isinstance(getattr(network.last, "bias", None), Tensor):
         raise UsageError(f"'{name}' does not end in one plain layer of scores; choose another network")
     _try_size(network, name, size)
     if pretrained == HUB:

@@ -36,7 +36,7 @@ def fit(
     values = torch.from_numpy((features - mean) / deviation)[drawn]
     slope, start = _regression(values, torch.from_numpy(truth)[drawn], heads, recipe)
     scale = torch.from_numpy((1 / deviation).astype(np.float32))
-    layer = network.body.get_classifier()
+    layer = network.last
     with torch.no_grad():
         weight = slope * scale
         layer.weight.copy_(weight.reshape(layer.weight.shape))

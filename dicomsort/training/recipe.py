@@ -6,11 +6,17 @@ from typing import Any
 
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model.bundle import WEIGHTS, locate
+from dicomsort.model.spec import NetworkSpec
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("onecycle", "sgdr", "constant")
 NORMALISING = ("network", "data", "unit")
 NO_WEIGHTS, HUB = "none", "hub"
+
+_OPTIONAL = ("hidden", "dropout")
+_SHARES = ("label_smoothing", "ema", "turned", "dropout")
+_WHOLE_SHARES = ("balance", "adjust", "interpolate", "teaching")
+"""Settings from 0 to 1; only the latter may be 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,9 @@ class Recipe:
     from (WiSE-FT, Wortsman et al. 2022, Robust fine-tuning); 1 takes it as it is. turned: the share of images
     that are turned by 90, 180 or 270 degrees; the model learns to tell by how much, in a head `rotation`.
     teacher: a CSV of another model's scores of the training images, which the first target learns in part
-    instead of the labels (distillation, Hinton et al. 2015); teaching: in which part.
+    instead of the labels (distillation, Hinton et al. 2015); teaching: in which part. hidden: units of the
+    layers, each with ReLU, that lie between the network's features and the scores. dropout: the share of what
+    those layers and that of the scores are given that training leaves out, anew in every step.
     """
 
     arch: str = "mobilenet_v1"
@@ -79,6 +87,8 @@ class Recipe:
     teacher: str | None = None
     teaching: float = 0.5
     tree: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("normalise", NORMALISING)):
@@ -88,17 +98,24 @@ class Recipe:
             raise UsageError("--freeze keeps weights that are there already: give --pretrained, too")
         if (self.probe or self.interpolate < 1) and self.pretrained is None:
             raise UsageError("--probe and --interpolate want weights to start from: give --pretrained, too")
-        for name in ("label_smoothing", "ema", "balance", "adjust", "interpolate", "turned", "teaching"):
-            whole = name in ("balance", "adjust", "interpolate", "teaching")
-            if not 0 <= getattr(self, name) <= 1 or (not whole and getattr(self, name) == 1):
+        for name in (*_SHARES, *_WHOLE_SHARES):
+            if not 0 <= getattr(self, name) <= 1 or (name in _SHARES and getattr(self, name) == 1):
                 raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
+        try:
+            NetworkSpec(self.arch, hidden=self.hidden)
+        except ValueError as error:
+            raise UsageError(f"--hidden: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON values; of a path of this machine only the name."""
+        """Return the recipe as JSON values; of a path of this machine only the name.
+
+        What is not there (hidden layers, dropout) is left out, so that such records stay what they were.
+        """
         paths = {name: getattr(self, name) for name in ("pretrained", "teacher")}
         names = {name: _name_of(Path(path)) if path else None for name, path in paths.items()}
         lists = {"auxiliary": list(self.auxiliary), "tree": list(map(list, self.tree))}
-        return {**asdict(self), **names, **lists}
+        values = {**asdict(self), **names, **lists, "hidden": list(self.hidden)}
+        return {name: value for name, value in values.items() if value or name not in _OPTIONAL}
 
 
 def _name_of(path: Path) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dicomsort import __version__
+from dicomsort.data.cache import forget_empty
 from dicomsort.data.dataset import Unread
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.evaluation import guarantee
@@ -48,6 +49,44 @@ def prepare(out: Path, resume: bool, cache: Path) -> None:
 
 
 @contextmanager
+def prepared(out: Path, resume: bool, cache: Path, audit: Path | None = None) -> Iterator[None]:
+    """Prepare a folder as `prepare` does, and that of a list of doubtful labels, if there is to be one.
+
+    What is refused or fails leaves nothing behind that it made but is empty: folders, a cache without
+    pictures. Raises what `prepare` raises.
+    """
+    places = [out, cache, *([] if audit is None else [audit.parent])]
+    made = [path for place in places for path in (place, *place.parents) if not path.exists()]
+    fresh = out in made or _is_empty(out)
+    try:
+        prepare(out, resume, cache)
+        _make_room(audit)
+        yield
+    except BaseException:
+        if cache in made:
+            forget_empty(cache)
+        inside = list(out.iterdir()) if fresh and out.is_dir() else []
+        for path in (*inside, *made):
+            with suppress(OSError):  # what is no folder, or not empty, stays
+                path.rmdir()
+        raise
+
+
+def _is_empty(folder: Path) -> bool:
+    with suppress(OSError):
+        return not any(folder.iterdir())
+    return False
+
+
+def _make_room(audit: Path | None) -> None:
+    try:
+        if audit is not None:
+            audit.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"--audit '{audit}' cannot be written: {error.strerror}") from error
+
+
+@contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Keep a second training out of a folder.
 
@@ -58,8 +97,10 @@ def alone(out: Path) -> Iterator[None]:
     except OSError as error:
         raise TargetError(f"--out '{out}' cannot be written: {error.strerror}") from error
     with file:
-        yield
-        locks.remove(str(out))
+        try:
+            yield
+        finally:
+            locks.remove(str(out))
 
 
 def check_audit(audit: Path | None, folds: str | None, out: Path) -> None:
@@ -73,10 +114,6 @@ def check_audit(audit: Path | None, folds: str | None, out: Path) -> None:
     )
     if audit.suffix != ".csv" or (taken and not _is_an_audit(audit)):
         raise UsageError(f"--audit '{audit}': give a new file that ends in .csv; a picture goes beside it")
-    try:
-        audit.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TargetError(f"--audit '{audit}' cannot be written: {error.strerror}") from error
 
 
 def _is_an_audit(path: Path) -> bool:

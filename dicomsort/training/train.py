@@ -21,6 +21,7 @@ from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
+from dicomsort.model.top import drop
 from dicomsort.training import pretrained, probe, teacher
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.finish import (
@@ -42,7 +43,7 @@ def check(recipe: Recipe, device: torch.device) -> None:
     """
     Augmentation.parse(recipe.augment)
     choose_precision(recipe.precision, [device])
-    network, _ = pretrained.create_for_training(recipe.arch, recipe.size, 1, recipe.pretrained)
+    network, _ = pretrained.create_for_training(recipe.arch, recipe.size, 1, recipe.pretrained, recipe.hidden)
     network.freeze(recipe.freeze)
 
 
@@ -117,7 +118,11 @@ def train(
     torch.set_num_threads(max(1, THREADS // (place.ranks.world if place.ranks.device.type == "cpu" else 1)))
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     outputs = sum(head.width for head in (*prepared.heads, *prepared.auxiliary))
-    network, spec = pretrained.create_for_training(recipe.arch, recipe.size, outputs, recipe.pretrained)
+    network, spec = pretrained.create_for_training(
+        recipe.arch, recipe.size, outputs, recipe.pretrained, recipe.hidden
+    )
+    if recipe.dropout:
+        drop(network.body, recipe.dropout)
     if recipe.normalise != "network":
         spec = replace(spec, **_normalization(prepared.train, recipe))
         network.normalize(spec)

@@ -42,7 +42,11 @@ OnEpoch = Callable[["Epoch"], None]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch gave: mean training loss, macro figures on the validation part (0..1), seconds."""
+    """What one epoch gave: mean training loss, figures on the validation part (macro figures 0..1), seconds.
+
+    validation_loss is the training's loss on images that are not changed; accuracy counts an image of several
+    labels as right where all are. Both are None in epochs of a checkpoint from before they were measured.
+    """
 
     number: int
     loss: float
@@ -50,6 +54,8 @@ class Epoch:
     recall_macro: float
     learning_rate: float
     seconds: float
+    validation_loss: float | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,7 @@ class Trainer:
             weights = {name: value.cpu().clone() for name, value in self._steady().state_dict().items()}
             self._best = {"f1_macro": figures["f1_macro"], "number": number, "weights": weights}
         seconds = time.perf_counter() - started
-        return Epoch(number, loss, figures["f1_macro"], figures["recall_macro"], rate, seconds)
+        return Epoch(number, loss, learning_rate=rate, seconds=seconds, **figures)
 
     def _step(self, images: Tensor, truth: Tensor) -> float:
         with _autocast(self._device, self._precision):
@@ -215,7 +221,10 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         logits = predict(self._steady(), self._prepared.validation, self._precision)
         logits = logits[:, : self._prepared.outputs]
-        return validation_figures(logits, self._prepared.validation.truth, self._prepared.heads)
+        truth, heads = self._prepared.validation.truth, self._prepared.heads
+        smoothing, further = self._recipe.label_smoothing, self._recipe.further
+        loss = loss_of(torch.from_numpy(logits), torch.from_numpy(truth), heads, smoothing, further)
+        return {**validation_figures(logits, truth, heads), "validation_loss": float(loss)}
 
     def _parts(self) -> dict[str, Any]:
         parts = {"network": self._network, "optimizer": self._optimizer, "schedule": self._schedule}
@@ -341,9 +350,10 @@ def features_of(
 def validation_figures(
     logits: NDArray[np.float32], truth: NDArray[np.float32], heads: Sequence[Head]
 ) -> dict[str, float]:
-    """Return macro F1 and recall, averaged over the heads."""
+    """Return macro F1, macro recall and accuracy, averaged over the heads."""
     figures = [
         macro(predictions_of(part.head, part.truth, part.head.scores(part.values)))
         for part in split_by_head(heads, truth, logits)
     ]
-    return {name: float(np.mean([each[name] for each in figures])) for name in ("f1_macro", "recall_macro")}
+    names = ("f1_macro", "recall_macro", "accuracy")
+    return {name: float(np.mean([each[name] for each in figures])) for name in names}

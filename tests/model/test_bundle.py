@@ -13,10 +13,11 @@ import pytest
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.devices import choose_device
 from dicomsort.model.engines.torch import TorchClassifier
 from dicomsort.model.heads import Head, decide
+from dicomsort.model.spec import NetworkSpec
 from dicomsort.training import pretrained
 
 

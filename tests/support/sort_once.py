@@ -20,8 +20,9 @@ from dicomsort.errors import DicomsortError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs.named import Shard
 from dicomsort.inputs.work import Work
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
+from dicomsort.model.spec import NetworkSpec
 from dicomsort.outcome import Action, Failure, Part, ReadImage, SourceFile
 from dicomsort.sorting import pipeline, reading
 from dicomsort.sorting.place import PlacementSettings

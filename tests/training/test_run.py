@@ -37,7 +37,7 @@ def test_train_leaves_a_log_curves_and_the_unreadable(
     assert names == bundle | {"log.jsonl", "curves.png", "unreadable.csv"}
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
     assert [line["number"] for line in log] == [1, 2]
-    assert {"loss", "f1_macro", "learning_rate", "seconds"} <= set(log[0])
+    assert {"loss", "f1_macro", "learning_rate", "seconds", "validation_loss", "accuracy"} <= set(log[0])
     assert width_of(tmp_path / "m" / "curves.png") > 500
     unread = {row["file"]: row["status"] for row in read_csv(tmp_path / "m" / "unreadable.csv")}
     assert unread["4.png"] == "io_error"
@@ -109,6 +109,7 @@ def test_wrong_input_gets_one_clear_line(
     assert ran.code == code, ran.err
     assert message in ran.err
     assert len(ran.err.splitlines()) == 1 or "usage" in ran.err.lower()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

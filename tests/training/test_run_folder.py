@@ -7,6 +7,7 @@ import pytest
 from program import inside
 from trainings import SMALL, table
 
+from dicomsort.data.cache import NAME, forget_empty
 from dicomsort.errors import ExitCode
 
 
@@ -34,6 +35,58 @@ def test_nothing_of_somebody_else_is_replaced(
         assert message in ran.err
     assert (mine / "README.md").read_text() == "my project"
     assert labels.read_bytes() == pictures.read_bytes()
+
+
+REFUSED = [
+    (["--target", "nothing"], "has no column 'nothing'"),
+    (["--target", "light", "--device", "cuda:77"], "--device"),
+    (["--target", "light", "--hold-out", "patient=nobody"], "no file has that value"),
+    (["--target", "light", "--folds", "99"], "--folds 99"),
+    (["--target", "light", "--folds", "99", "--audit", "deep/er/doubts.csv"], "--folds 99"),
+    (["--target", "light", "--cache", "m/pictures"], "would put the pictures into the model"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_a_refused_training_leaves_nothing_behind(
+    words: list[str],
+    message: str,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Neither folders, also those above --out, nor a lock, nor a cache without pictures."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", str(pictures), "--out", "runs/m" if "--cache" not in words else "m", *SMALL, *words]
+    ran = inside(capfd, *words)
+    assert ran.code == ExitCode.USAGE, ran.err
+    assert message in ran.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_there_before_a_refused_training_stays(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    empty, full, store = tmp_path / "empty", tmp_path / "full", tmp_path / "store"
+    for folder in (empty, full / "within", store):
+        folder.mkdir(parents=True)
+    words = ("train", pictures, "--target", "nothing", "--cache", store, *SMALL, "--out")
+    for out in (empty, full):
+        assert inside(capfd, *words, out).code == ExitCode.USAGE
+    assert sorted(tmp_path.rglob("*")) == [empty, full, full / "within", store, store / NAME]
+
+
+def test_a_cache_with_pictures_is_kept_whatever_is_refused(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran = inside(
+        capfd, "train", pictures, "--target", "light", *SMALL, "--teacher", pictures, "--out", tmp_path / "m"
+    )
+    assert "has no column 'score_bright'" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    forget_empty(tmp_path / "cache")
+    assert (tmp_path / "cache" / NAME).exists()
 
 
 def test_a_failed_training_does_not_block_the_next(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

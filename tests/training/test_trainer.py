@@ -158,8 +158,9 @@ def test_the_schedules_end_where_they_should() -> None:
 def test_validation_figures_are_means_over_heads() -> None:
     truth = np.array([[1, 0, 0, 1, 0, 1], [0, 1, 0, 1, 1, 0], [0, 0, 1, 0, 0, np.nan]], np.float32)
     logits = np.where(np.nan_to_num(truth) > 0, 5.0, -5.0).astype(np.float32)
-    assert validation_figures(logits, truth, HEADS) == {"f1_macro": 1.0, "recall_macro": 1.0}
+    assert validation_figures(logits, truth, HEADS) == {"f1_macro": 1.0, "recall_macro": 1.0, "accuracy": 1.0}
     logits[:, 5] = 5.0
+    assert validation_figures(logits, truth, HEADS)["accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
     assert 0.6 < validation_figures(logits, truth, HEADS)["f1_macro"] < 0.9
 
 
