@@ -3,13 +3,13 @@
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dicomsort.data import reviewed, studies
+from dicomsort.data import folders, reviewed, studies
+from dicomsort.data.folders import PARTS, TEST, TRAIN, VALIDATION
 from dicomsort.data.studies import Row
 from dicomsort.data.table import EVIDENCE, FILE, NONE, Columns, Table, made, names_people, opened
 from dicomsort.data.table import read as read_table
@@ -18,18 +18,14 @@ from dicomsort.dicom.facts import facts_told
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.bundle import read_split
-from dicomsort.model.heads import check_label
 from dicomsort.model.studies import StudyRule, View
 from dicomsort.outcome import Facts, Failure, ReadImage, Reason, Status
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
-__all__ = ["Columns", "names_people"]  # part of what a data set is asked for, wherever they live
+__all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "Columns", "names_people"]
+# Part of what a data set is asked for, wherever they live.
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PARTS = (TRAIN, VALIDATION, TEST)
-
-_PART_NAMES = {**{part: part for part in PARTS}, "val": VALIDATION, "valid": VALIDATION}
 _ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
 
@@ -185,7 +181,9 @@ def _rows_of(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row
         asked = [*columns.used, *({columns.patient} - {None, NONE})]
         if asked:
             raise UsageError(f"'{data}' is a folder of classes; '{asked[0]}' names a column of a CSV")
-        return list(_from_folder(data)), Table((), {}, None)
+        found = folders.read(data)
+        rows = [Row(one.path, one.name, (one.label,), one.name, part=one.part) for one in found.files]
+        return rows, Table((), {}, None, remarks=found.remarks)
     if data.is_file():
         table = read_table(data, columns)
         return list(_from_table(data, table, columns)), table
@@ -225,43 +223,6 @@ def _hash(row: Row, hash_of: Callable[[Path], str]) -> str:
         return ""
 
 
-def _from_folder(data: Path) -> Iterator[Row]:
-    folders = _folders_in(data)
-    parts = {folder: _PART_NAMES.get(folder.name.casefold(), "") for folder in folders}
-    if not any(parts.values()):
-        yield from _class_folders(data, data)
-        return
-    if not all(parts.values()):
-        odd = next(folder.name for folder in folders if not parts[folder])
-        raise UsageError(f"'{data}' holds folders of parts, such as train, but '{odd}' is none")
-    for folder, part in parts.items():
-        for row in _class_folders(folder, data):
-            yield row._replace(part=part)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in found if not folder.resolve().is_relative_to(path.resolve()))
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """List the files below a folder, without hidden ones. Raises OSError if a folder cannot be listed."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    walked = os.walk(folder, onerror=fail)
-    return sorted(Path(place) / name for place, _, names in walked for name in names if name[0] != ".")
-
-
-def _class_folders(parent: Path, data: Path) -> Iterator[Row]:
-    for folder in _folders_in(parent):
-        label = _checked(folder.name, f"folder '{folder}'")
-        for path in _files_in(folder):
-            name = path.relative_to(data).as_posix()
-            yield Row(path, name, (label,), name)
-
-
 def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
     nothing = [""] * len(table.lines)
 
@@ -274,12 +235,12 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
     told = _across((column(name if name in columns.evidence else None) for name in EVIDENCE), nothing)
     named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat, columns.view))
     for at, (name, patient, source, part, study, view) in enumerate(zip(*named, strict=True)):
-        if columns.part and any(targets[at]) and part.casefold() not in _PART_NAMES:
+        if columns.part and any(targets[at]) and part.casefold() not in folders.PART_NAMES:
             where = f"'{data}' line {table.lines[at]}"
             raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
         yield Row(
             data.parent / name, name, targets[at], patient or name, source,
-            _PART_NAMES.get(part.casefold(), ""), study,
+            folders.PART_NAMES.get(part.casefold(), ""), study,
             dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at],
             facts_told(*told[at]), not patient, view,
         )  # fmt: skip
@@ -288,14 +249,6 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
 def _across(columns: Iterable[Sequence[str]], rows: Sequence[str]) -> list[tuple[str, ...]]:
     """Turn columns into rows, as many as there are, even without any column."""
     return [row[1:] for row in zip(rows, *columns, strict=True)]
-
-
-def _checked(label: str, where: str) -> str:
-    try:
-        check_label(label)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
-    return label
 
 
 def load_split(path: Path) -> dict[str, str]:
