@@ -36,7 +36,7 @@ class TreeOptions:
 
 def make(data: Path, asked: TreeOptions, quiet: bool, json: bool) -> ExitCode:
     """Make the tree and tell of it; return the exit code. Raises UsageError or TargetError."""
-    from dicomsort.data import dataset, reviewed, tree  # noqa: PLC0415
+    from dicomsort.data import dataset, parts, reviewed, tree  # noqa: PLC0415
     from dicomsort.data.targets import heads_of  # noqa: PLC0415
 
     if reviewed.is_output(data):
@@ -55,7 +55,7 @@ def make(data: Path, asked: TreeOptions, quiet: bool, json: bool) -> ExitCode:
         data, dataset.Columns(targets, part=asked.split_column, patient=asked.patient), pool=asked.pool
     )
     (head,) = heads_of(found.samples, targets)
-    split = tree.split_of(found, (head,), file, asked.seed)
+    split = parts.split_of(found, targets, file, asked.seed)
     _report_before(found, asked, given=file is not None)
     settings = tree.TreeSettings(asked.out, asked.size or None, asked.dry_run, asked.pool)
     with progress.counting("images", len(found.samples), quiet or json) as count:

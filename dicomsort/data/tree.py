@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomsort.data import splits
-from dicomsort.data.dataset import PARTS, TEST, Data, Sample, Unread, data_hash, load_split
+from dicomsort.data.dataset import PARTS, Data, Sample, Unread, data_hash
 from dicomsort.data.splits import Split
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
@@ -84,19 +84,6 @@ class _Wanted:
 
     path: str
     target: str
-
-
-def split_of(found: Data, heads: Sequence[Head], file: Path | None, seed: int) -> Split:
-    """Return the split of a file or that the data bring with them, else one as `train` makes it.
-
-    file: CSV `sha256,part`; what is not in it counts as test. Raises UsageError.
-    """
-    if file is not None:
-        given = load_split(file)
-        return {sample.sha256: given.get(sample.sha256, TEST) for sample in found.samples}
-    if any(sample.part for sample in found.samples):
-        return splits.given_split(found.samples)
-    return splits.make_split(found.samples, heads, seed)
 
 
 def export(
