@@ -16,7 +16,7 @@ BINS = 15
 _EACH = ("precision", "recall", "f1", "auc", "ap")
 _COMPARED = (
     "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
-    "auc_macro",
+    "auc_macro", "auc_positive",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def measure(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> M
     macro is the mean over the classes that occur as truth or prediction, weighted the mean by true images.
     auc: area under the ROC curve, one class against the rest, ties count half; NaN without the class or its
     rest. ap: average precision, stepwise; NaN without the class. Their macro is the mean over the classes
-    that have one, in binary the figure of the positive class.
+    that have one; in binary there is none, but `auc_positive` and `ap_positive`, of the positive class.
     log_loss: natural logarithm, probabilities clipped to the machine's epsilon. brier: squared error of the
     probabilities, of binary that of the positive, of multiclass summed over the classes (0..2), of multilabel
     their mean.
@@ -340,10 +340,10 @@ class _ScoreMetrics:
                 "brier": brier / images,
                 "ece": sum(map(abs, gaps)) / images,
             }
-            first = 1 if self.kind == "binary" else 0
-            return means | {
-                "auc": auc, "ap": ap, "auc_macro": _mean(auc[:, first:]), "ap_macro": _mean(ap[:, first:])
-            }  # fmt: skip
+            each = {"auc": auc, "ap": ap}
+            if self.kind == "binary":
+                return means | each | {f"{name}_positive": values[:, 1] for name, values in each.items()}
+            return means | each | {f"{name}_macro": _mean(values) for name, values in each.items()}
 
 
 def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
