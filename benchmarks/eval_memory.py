@@ -2,10 +2,10 @@
 
     python benchmarks/eval_memory.py [--images 10000 100000] [--bootstrap 1000] [--folder FOLDER]
 
-Synthetic pictures of 32 x 32 are put into a cache as a training would have done, each with a small file of its
-own, since files are looked at for whether they have changed; `evaluate_models` then measures a model of five
-classes that looks at their brightness, in a process of its own, with 1000 resamples of patients of three images
-each. Prints the highest resident memory, what it was before the first image, and processor seconds.
+Synthetic pictures of 32 x 32 are put into a cache as a training would have done, each with a small file of
+its own, since files are looked at for whether they have changed; `evaluate_models` then measures a model of
+five classes that looks at their brightness, in a process of its own, with 1000 resamples of patients of three
+images each. Prints the highest resident memory, what it was before the first image, and processor seconds.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from dicomsort.data.cache import Cache
 from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.run import evaluate_models
 from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
-from dicomsort.model.spec import NetworkSpec
 from dicomsort.model.heads import Head
+from dicomsort.model.spec import NetworkSpec
 
 SIZE, LABELS = 32, ("a", "b", "c", "d", "e")
 
@@ -80,10 +81,13 @@ def highest() -> float:
 
 def measure(data: Path, bootstrap: int) -> dict[str, float]:
     """Evaluate a table whose pictures are in the cache beside it."""
-    before, model, started = highest(), bundle(), time.process_time()
+    before, started, predictor = highest(), time.process_time(), Brightness(bundle())
     settings = EvalSettings(bootstrap=bootstrap, cache=data.parent / "cache")
-    ready = nullcontext(Brightness(model))
-    found = evaluate_models(data, [model], ["label"], settings, ready=lambda place: ready)
+
+    def ready(place: int) -> AbstractContextManager[Predictor]:
+        return nullcontext([predictor][place])
+
+    found = evaluate_models(data, [predictor.bundle], ["label"], settings, ready=ready)
     figures = found.evaluations[0].measured[0].figures
     return {
         "images": figures.images,

@@ -1,7 +1,7 @@
 """Options of `train`: which images learn, and which check."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,5 +53,19 @@ ConcatBy = Annotated[
         help="The CSV column of studies whose images go together on one canvas.",
         rich_help_panel=DATA,
         metavar="COLUMN",
+    ),
+]
+Rare = Annotated[
+    Literal["refuse", "leave-out", "merge"] | None,
+    typer.Option(
+        help="What becomes of classes too rare to be in every part.",
+        show_default="refuse, or merge with --merge-rare",
+        rich_help_panel=SPLIT,
+    ),
+]
+MergeRare = Annotated[
+    str | None,
+    typer.Option(
+        help="Merge classes too rare for the split into this one.", rich_help_panel=SPLIT, metavar="NAME"
     ),
 ]

@@ -1,5 +1,7 @@
 """Options of `eval` for its figures, and how these are shown."""
 
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,11 +82,12 @@ def tell(results: "Results", out: Path | None) -> None:
     from dicomsort.evaluation import report, tables  # noqa: PLC0415
 
     console.report_lines(report.lines_of(results))
+    several = len(results.evaluations) > 1
     for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
         console.info(f"{name} on {results.part}, with 95 % bootstrap intervals")
         for measured in one.measured:
             for table in (*tables.tables_of(measured), *tables.point_tables(measured)):
-                _show(table)
+                _show(replace(table, title=f"{name}: {table.title}") if several else table)
     for target, comparisons in results.comparisons.items():
         wide = console.width() >= _WIDE
         for table in (
@@ -117,4 +120,5 @@ def tell_unread(results: "Results") -> None:
 
 def _show(table: "Table") -> None:
     for block in table.fitted(console.width(), console.cells):
-        console.table(block.title, block.columns, block.rows, right=range(1, len(block.columns)))
+        title = textwrap.fill(block.title, console.width(), break_long_words=False, break_on_hyphens=False)
+        console.table(title, block.columns, block.rows, right=range(1, len(block.columns)))

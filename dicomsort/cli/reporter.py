@@ -11,6 +11,7 @@ from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Unread
+    from dicomsort.data.division import Division
     from dicomsort.training.cross_validation import Summary
     from dicomsort.training.trainer import Epoch
 
@@ -51,6 +52,17 @@ def _report_folds(summary: "Summary") -> None:
         console.table(f"{head}: figures by fold", ["fold", *shown], rows, right=range(1, len(shown) + 1))
 
 
+def _report_division(found: "Division") -> None:
+    """Report how many images each part has: of all, and of each class."""
+    for head, labels in found.labels.items():
+        rows = [
+            [label, *(str(number) for number in (sum(counts.values()), *counts.values()))]
+            for label, counts in (("all", found.images), *labels.items())
+        ]
+        columns = [head, "images", *found.images]
+        console.table(f"split of {head}", columns, rows, right=range(1, len(columns)))
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
@@ -83,6 +95,11 @@ class ConsoleReporter:
     def unread(self, found: "Sequence[Unread]") -> None:
         """Report the first files that could not be read."""
         console.report_failures(found)
+
+    def division(self, found: "Division") -> None:
+        """Report what a split gives to each part."""
+        if self._tables and not self._quiet:
+            _report_division(found)
 
     def epoch(self, epoch: "Epoch") -> None:
         """Report an epoch."""

@@ -11,6 +11,8 @@ from dicomsort.cli.division import (
     ConcatBy,
     Folds,
     HoldOut,
+    MergeRare,
+    Rare,
     Split,
     SplitColumn,
 )
@@ -114,6 +116,8 @@ def train(
     split_column: SplitColumn = None,
     hold_out: HoldOut = None,
     folds: Folds = None,
+    rare: Rare = None,
+    merge_rare: MergeRare = None,
     audit: Audit = None,
     corrections: Corrections = None,
     concat_by: ConcatBy = None,
@@ -149,10 +153,13 @@ def train(
         stack.enter_context(run_folder.prepared(out, resume, store, audit))
         with somewhere():  # PyTorch and its MKL ask where they are
             from dicomsort.training.distributed import ranks  # noqa: PLC0415
+        from dicomsort.data.rare import RareRule  # noqa: PLC0415
+        from dicomsort.training.dividing import SplitOptions  # noqa: PLC0415
         from dicomsort.training.label_tree import read_tree  # noqa: PLC0415
-        from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
+        from dicomsort.training.run import SilentTraining, TrainingRun  # noqa: PLC0415
 
-        division = SplitOptions(split, split_column, tuple(hold_out or ()), folds)
+        rule = RareRule.of(rare, merge_rare)
+        division = SplitOptions(split, split_column, tuple(hold_out or ()), folds, rule)
         division.check()
         settings = make_recipe(
             recipe,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +249,7 @@ def _prediction(
 ) -> Prediction:
     """Weigh the header as `classify` does, if it is asked for."""
     facts, head = facts_of(sample, reading), bundle.head
-    header = replace(reading.header, age_group=age_group_of(facts))
+    header = _with_age(reading.header, age_group_of(facts))
     if bundle.evidence is None or source != HEADER:
         return Prediction(sample, header, scores)
     own, others = np.split(scores, [len(head.labels)])
@@ -257,6 +258,16 @@ def _prediction(
         return Prediction(sample, header, scores)
     every = np.concatenate([weighed.scores, others]).astype(np.float32)
     return Prediction(sample, header, every, scores, weighed.used, weighed.contradicts)
+
+
+def _with_age(header: Header, group: str) -> Header:
+    """Return a header with the age group; where nothing else is known one object for all images."""
+    return _of_age(group) if header == _NO_HEADER else replace(header, age_group=group)
+
+
+@cache
+def _of_age(group: str) -> Header:
+    return Header(age_group=group)
 
 
 def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
@@ -318,7 +329,8 @@ def patients_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
-    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:

@@ -221,7 +221,7 @@ def write(results: Results, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(as_json(results), indent=2) + "\n", encoding="utf-8")
         if results.comparisons:
-            _write_comparison(results, folder)
+            write_comparison(results, folder)
         sections, found = [], results.evaluations
         for name, place, one in zip(names_of(found), _folders(found, folder), found, strict=True):
             place.mkdir(exist_ok=True)
@@ -237,7 +237,8 @@ def write(results: Results, folder: Path) -> None:
         raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
 
 
-def _write_comparison(results: Results, folder: Path) -> None:
+def write_comparison(results: Results, folder: Path) -> None:
+    """Write comparison.csv, a row for each model and baseline, into a folder. Raises OSError."""
     rows = comparison_rows(results.comparisons)
     columns = dict.fromkeys(name for row in rows for name in row)
     with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:

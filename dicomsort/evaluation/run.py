@@ -1,15 +1,15 @@
 """One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dicomsort.data import caveats, corrections, dataset, studies
-from dicomsort.data.cache import Cache
+from dicomsort.data import caveats, corrections, dataset, rare, studies
+from dicomsort.data.cache import Cache, forget_empty
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
-from dicomsort.errors import UsageError, check_installed
+from dicomsort.errors import DicomsortError, UsageError, check_installed
 from dicomsort.evaluation import baselines, mapping, selection
 from dicomsort.evaluation.evaluate import Comparison, Cost, Evaluation, compare, evaluate
 from dicomsort.evaluation.metrics import Predictions
@@ -98,7 +98,7 @@ def load_part(
         tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
-    loaded = _load(data, columns, models, settings)
+    loaded = _without_rare(_load(data, columns, models, settings), targets, models)
     loaded = replace(loaded, remarks=(*told, *loaded.remarks))
     if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
@@ -117,9 +117,26 @@ def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settin
     if settings.cache is None or not models:
         return corrections.load(data, columns, settings.corrections, pool=settings.pool)[0]
     cache = Cache(settings.cache, models[0].preprocessing)
-    loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
+    try:
+        loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
+    except DicomsortError:
+        forget_empty(settings.cache)
+        with suppress(OSError):
+            settings.cache.rmdir()  # only if nothing is in it
+        raise
     cache.keep_hashes()
     return loaded
+
+
+def _without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
+    """Do with classes that were too rare for the first model's split as its training did."""
+    renamed = models[0].training.get("rare") if models else None
+    if not renamed:
+        return loaded
+    heads = [question.head.name for question in questions(models[0].heads, targets)]
+    samples = tuple(rare.applied(loaded.samples, heads, renamed))
+    told = rare.lines_of(renamed, loaded.samples, heads)
+    return replace(loaded, samples=samples, remarks=(*loaded.remarks, *told))
 
 
 def unread_in(loaded: Data, part: str) -> Sequence[Unread]:

@@ -39,7 +39,7 @@ from dicomsort.sorting.filing import Decided, stamp_now
 from dicomsort.sorting.reading import share_key
 from dicomsort.sorting.shards import folder_of, name_of
 from dicomsort.sorting.spool import Image, Role, Spool
-from dicomsort.sorting.study_table import StudyTable, told_by
+from dicomsort.sorting.study_table import StudyTable, check, told_by
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system.escaping import escape
 
@@ -57,7 +57,7 @@ Decide = Callable[[Sequence[ReadImage]], Sequence[Decision]]
 def rule_of(bundles: Sequence[Bundle], table: StudyTable | None) -> StudyRule | None:
     """Return how models see studies; None where they look at single images.
 
-    Raises UsageError where they do not all do the same, or where a table of studies is not needed.
+    Raises UsageError where they do not all do the same, or where a table of studies is not needed, or none.
     """
     rules = [bundle.study for bundle in bundles]
     if len({rule is None for rule in rules}) > 1:
@@ -72,6 +72,8 @@ def rule_of(bundles: Sequence[Bundle], table: StudyTable | None) -> StudyRule | 
         )
     if rules[0] is None and table is not None:
         raise UsageError("--studies goes with a model that was trained on whole studies: leave it out")
+    if rules[0] is not None and table is not None:
+        check(table, rules[0])
     return rules[0]
 
 

@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,21 +37,30 @@ class Told(NamedTuple):
     view: str
 
 
-def told_by(table: StudyTable, rule: StudyRule) -> Iterator[Told]:
+def check(table: StudyTable, rule: StudyRule) -> None:
+    """Raise UsageError for a table that is not there, or has not the columns that are needed."""
+    with closing(told_by(table, rule)) as told:
+        next(told, None)
+
+
+def told_by(table: StudyTable, rule: StudyRule) -> Generator[Told, None, None]:
     """Yield what a table says, of the files that it gives a study. Raises UsageError if it cannot be used."""
-    column, folder = table.column or rule.column, os.path.dirname(os.path.abspath(table.file))
     try:
         with open(table.file, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            lines = csv.reader(file)
-            named, study, view = _places(next(lines, []), table, column, rule.view_column)
-            for cells in lines:
-                if len(cells) > max(named, study) and cells[named] and cells[study].strip():
-                    told = cells[view].strip() if view is not None and len(cells) > view else ""
-                    yield Told(_whole(folder, cells[named]), escape(cells[study].strip()), told)
+            yield from _told(csv.reader(file), table, rule)
     except OSError as error:
         raise UsageError(f"--studies '{escape(table.file)}' cannot be read: {error.strerror}") from error
     except csv.Error as error:
         raise UsageError(f"--studies '{escape(table.file)}' is no CSV: {error}") from error
+
+
+def _told(lines: Iterator[list[str]], table: StudyTable, rule: StudyRule) -> Iterator[Told]:
+    column, folder = table.column or rule.column, os.path.dirname(os.path.abspath(table.file))
+    named, study, view = _places(next(lines, []), table, column, rule.view_column)
+    for cells in lines:
+        if len(cells) > max(named, study) and cells[named] and cells[study].strip():
+            told = cells[view].strip() if view is not None and len(cells) > view else ""
+            yield Told(_whole(folder, cells[named]), escape(cells[study].strip()), told)
 
 
 def _places(

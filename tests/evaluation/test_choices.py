@@ -1,6 +1,7 @@
 """Which images a figure is of, by which names, and from where they are read."""
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -276,6 +277,24 @@ def test_groups_by_what_only_headers_tell_are_refused_with_a_cache(
     with pytest.raises(UsageError, match="--by transfer_syntax needs the headers"):
         measured(data, [small_bundle], by=("transfer_syntax",), cache=tmp_path)
     assert not (tmp_path / "pixels.sqlite").exists()
+
+
+def test_data_that_are_refused_leave_no_cache(small_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no data at"):
+        measured(tmp_path / "none.csv", [small_bundle], cache=tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_several_models_say_whose_they_are(
+    data: Path, small_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        replace(small_bundle, name=name).save(tmp_path / name)
+    models = ("--model", tmp_path / "one", "--model", tmp_path / "two", "--no-baseline")
+    words = ("--target", "group", "--bootstrap", "10", "--workers", "1", "--device", "cpu")
+    printed = inside(capfd, "eval", data, *models, *words).out
+    for name in ("one", "two"):
+        assert re.search(rf"^{name}@[0-9a-f]{{12}}: overall$", printed, re.MULTILINE)
 
 
 # --- what a model takes

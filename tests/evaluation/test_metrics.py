@@ -334,6 +334,20 @@ def test_a_model_does_not_differ_from_itself(kind: str, patients: int | None) ->
     assert set(got) == names | ({"subset_accuracy"} if kind == "multilabel" else {"accuracy", "kappa"})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_the_same_whether_looked_up_or_multiplied(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = made_up(kind, 3, patients=60)
+    multiplied = every_figure(measure(given, 100))
+    monkeypatch.setattr(metrics, "_DENSE", 0)
+    looked_up = every_figure(measure(given, 100))
+    for one, other in zip(multiplied, looked_up, strict=True):
+        assert (one.value, one.low, one.high) == pytest.approx(
+            (other.value, other.low, other.high), abs=1e-12, nan_ok=True
+        )
+
+
 def test_a_better_model_is_told_and_pairs_tell_it_more_sharply() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 3, 600)

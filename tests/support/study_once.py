@@ -17,8 +17,9 @@ import sort_once
 
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs.named import Shard
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
+from dicomsort.model.spec import NetworkSpec
 from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
