@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SHOWN = (
     "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
-    "log_loss", "ece",
+    "auc_positive", "log_loss", "ece",
 )  # fmt: skip
 
 

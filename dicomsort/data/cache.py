@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_
 from dicomsort.dicom.sop_classes import READING
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Facts, Failure
+from dicomsort.outcome import Facts, Failure, ReadImage
 from dicomsort.system.escaping import escape
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS arranged (key TEXT PRIMARY KEY, how TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
+_AHEAD = 1024  # samples that are read before they are asked for
 _PATIENCE = 600.0  # seconds to wait for another training that writes
 
 
@@ -70,6 +71,12 @@ class Cache:
         self._new_hashes.append((stamp, content_hash(path)))
         return self._new_hashes[-1][1]
 
+    def keep_hashes(self) -> None:
+        """Write down the content hashes that were asked for and were not known."""
+        with self._complaints():
+            self._insert("hashes", self._new_hashes)
+            self._new_hashes = []
+
     def fill(
         self, samples: Sequence[Sample], pool: PoolSettings, progress: Count | None = None
     ) -> list[Unread]:
@@ -84,9 +91,8 @@ class Cache:
         unread: list[Unread] = []
         remarked: list[Remarked] = []
         told: list[Remarked] = []
+        self.keep_hashes()
         with self._complaints():
-            self._insert("hashes", self._new_hashes)
-            self._new_hashes = []
             rows = self._read(missing.values(), pool, unread, remarked, told, progress)
             shown = {self._key(sample.sha256): sample.arrangement for sample in missing.values()}
             self._write(rows, remarked, told, shown)
@@ -120,6 +126,24 @@ class Cache:
             if len(row[0]) != size * size:
                 raise sqlite3.DatabaseError("a picture is cut short")
         return np.frombuffer(row[0], np.uint8).reshape(size, size)
+
+    def read_all(
+        self, samples: Sequence[Sample], pool: PoolSettings, remarked: list[Remarked]
+    ) -> Generator[tuple[Sample, ReadImage | Failure], None, None]:
+        """Yield every sample in order, some thousand at a time, reading those that are not there yet.
+
+        remarked: gets what was odd about them when they were read. Their headers are not known.
+        """
+        for start in range(0, len(samples), _AHEAD):
+            some = samples[start : start + _AHEAD]
+            failed = {id(sample): failure for sample, failure in self.fill(some, pool)}
+            remarked.extend(self.remarks(some))
+            for sample in some:
+                failure = failed.get(id(sample))
+                yield (
+                    sample,
+                    failure or ReadImage(self.pixels(sample.sha256), facts=self.facts(sample.sha256)),
+                )
 
     def _read(
         self,

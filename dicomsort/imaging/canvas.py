@@ -15,6 +15,9 @@ Canvas = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 
+NOTHING: Canvas = np.zeros((0, 0), np.uint8)
+"""The picture of a file of which only the header was asked for."""
+
 SMOOTHING: dict[str, ImageFilter.Filter | None] = {
     "none": None,
     "gaussian": ImageFilter.GaussianBlur(1),

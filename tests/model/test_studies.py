@@ -14,8 +14,9 @@ from dicomsort.errors import ModelError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.montage import ROW, laid_out
 from dicomsort.model import bundle as bundles
-from dicomsort.model.bundle import Bundle, NetworkSpec
+from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
+from dicomsort.model.spec import NetworkSpec
 from dicomsort.model.studies import KINDS, StudyRule, View, by_name, kind_of
 
 WORDS = {
