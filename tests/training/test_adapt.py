@@ -78,7 +78,7 @@ def test_an_adapted_model_says_the_same_on_both_engines(
     for engine in ("openvino", "torch"):
         with load.predictor_for(bundle, "cpu", "float32", engine) as predictor:
             said.append(predictor.logits(images))
-    assert np.allclose(*said, atol=2e-2)
+    assert np.allclose(said[0], said[1], atol=2e-2)
     start = load.predictor_for(bundles.load(bundles.locate("router5")), "cpu", "float32", "torch")
     with start as predictor:
         assert not np.allclose(predictor.logits(images), said[1], atol=2e-2)
