@@ -78,7 +78,7 @@ def evaluate(
     For example:
       dicomsort eval labels.csv --target group --out figures
       dicomsort eval labels.csv --target group --model router5 --model runs/mine
-      dicomsort eval labels.csv --target implant --model runs/implants --at sensitivity=0.95
+      dicomsort eval labels.csv --target ill --model runs/ill --at sensitivity=0.95
     """
     with options.exit_codes(), progress.loading(quiet or json):
         if out is not None:
