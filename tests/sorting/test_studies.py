@@ -472,9 +472,9 @@ def test_archives_on_a_web_server_are_fetched_again_but_not_for_each_member(
     found, one = told(tmp_path / "out"), told(tmp_path / "one")
     images = [name for name in one if name.endswith(".dcm")]
     assert {name: found[name][:6] for name in images} == {name: one[name][:6] for name in images}
-    for path, row in rows(tmp_path / "out").items():
+    for name, row in rows(tmp_path / "out").items():
         if row["destination"]:
-            source = inbox / path.rpartition("!/")[2]
+            source = inbox / name.rpartition("!/")[2]
             assert (tmp_path / "out" / row["destination"]).read_bytes() == source.read_bytes()
     to_place = sum(each.endswith(".zip") for each in asked) - 2 * to_read
     assert 1 <= to_place <= 4  # each thread that places fetches it once
