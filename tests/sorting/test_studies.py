@@ -146,8 +146,7 @@ def killed(*words: object) -> None:
     assert subprocess.run(program, capture_output=True, check=False).returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("call", [5, 11])
-@pytest.mark.parametrize("action", [Action.COPY, Action.MOVE])
+@pytest.mark.parametrize(("action", "call"), [(Action.COPY, 5), (Action.MOVE, 11)], ids=["copy-5", "move-11"])
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
     inbox: Path, tmp_path: Path, model: Brightness, action: Action, call: int
 ) -> None:
@@ -163,8 +162,11 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
     assert set(tree(out)) == set(tree(one))
 
 
-@pytest.mark.parametrize("call", [2, 3, 4])
-@pytest.mark.parametrize("action", [Action.COPY, Action.MOVE])
+@pytest.mark.parametrize(
+    ("action", "call"),
+    [(Action.COPY, 2), (Action.MOVE, 3), (Action.COPY, 4)],
+    ids=["copy-2", "move-3", "copy-4"],
+)
 def test_a_night_that_is_killed_leaves_no_image_in_two_places_and_no_study_with_two_answers(
     inbox: Path, tmp_path: Path, model: Brightness, action: Action, call: int
 ) -> None:
