@@ -1,11 +1,15 @@
 """Options of `train`: which images learn, and which check."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dicomsort.cli.shown import DATA, SPLIT
+
+if TYPE_CHECKING:
+    from dicomsort.training.dividing import SplitOptions
 
 Split = Annotated[
     Path | None,
@@ -69,3 +73,20 @@ MergeRare = Annotated[
         help="Merge classes too rare for the split into this one.", rich_help_panel=SPLIT, metavar="NAME"
     ),
 ]
+
+
+def checked_division(
+    split: Path | None,
+    column: str | None,
+    hold_out: Sequence[str] | None,
+    folds: str | None,
+    rare: str | None,
+    merge_rare: str | None,
+) -> "SplitOptions":
+    """Return how the data are to be split. Raises UsageError where options exclude each other."""
+    from dicomsort.data.rare import RareRule  # noqa: PLC0415
+    from dicomsort.training.dividing import SplitOptions  # noqa: PLC0415
+
+    division = SplitOptions(split, column, tuple(hold_out or ()), folds, RareRule.of(rare, merge_rare))
+    division.check()
+    return division

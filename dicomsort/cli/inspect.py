@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, progress
-from dicomsort.cli.division import ConcatBy
+from dicomsort.cli.division import ConcatBy, Split, SplitColumn
 from dicomsort.cli.options import (
     Data,
     Json,
@@ -126,8 +126,8 @@ def preview(
 
 
 def _caption(sample: "Sample") -> str:
-    more = f" and {counted(len(sample.views), 'other view')}" if sample.views else ""
-    return f"{sample.label}   {sample.name}{more}"
+    views = f"   {1 + len(sample.views)} views" if sample.views else ""
+    return f"{sample.label}{views}   {sample.name}"
 
 
 def _check_ending(out: Path, ending: str) -> None:
@@ -178,9 +178,14 @@ def stats(
     part: Annotated[
         str | None,
         typer.Option(
-            help="The CSV column of train, validation and test.", rich_help_panel=DATA, metavar="COLUMN"
+            help="train, validation or test: only this part, as train divides; or the CSV column of parts.",
+            rich_help_panel=DATA,
+            metavar="PART|COLUMN",
         ),
     ] = None,
+    split: Split = None,
+    split_column: SplitColumn = None,
+    seed: Seed = 0,
     size: Size = 224,
     smooth: Smooth = "none",
     out: Annotated[
@@ -198,18 +203,21 @@ def stats(
 
     For example:
       dicomsort stats labels.csv --target group --out stats.json
+      dicomsort stats labels.csv --target group --part train
     """
     with exit_codes():
-        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import dataset, parts  # noqa: PLC0415
         from dicomsort.data import statistics as found_in  # noqa: PLC0415
         from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
 
         if out is not None:
             _check_new(out)
         _check_source(source, patient)
-        columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
+        targets, asked = tuple(target or ()), parts.options_of(data, part, split_column, split, seed)
+        columns = dataset.Columns(targets=targets, source=source, part=asked.column, patient=patient)
         preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
+        loaded = parts.divided(loaded, targets, asked)
         names = columns.targets if data.is_file() else ("label",)
         with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)

@@ -210,7 +210,8 @@ def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Pat
     return Sample(
         first.path, first.name, first.targets, first.group, studies.identity(hashes, rule), first.source,
         first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes), auxiliary,
-        first.facts, rule, tuple((row.view, row.name) for row in study) if rule else (),
+        studies.facts_of([row.facts for row in study]), rule,
+        tuple((row.view, row.name) for row in study) if rule else (),
         "" if "" in hashes else studies.arrangement(study, hashes, rule),
     )  # fmt: skip
 
@@ -313,18 +314,26 @@ def read_facts(
 
 
 def _read_header(sample: Sample) -> ReadImage | Failure:
-    return reader.read_dicom(str(sample.path), Preprocessing(size=32))
+    readings = []
+    for path in (sample.path, *sample.views):
+        reading = reader.read_dicom(str(path), Preprocessing(size=32))
+        if isinstance(reading, Failure):
+            return reading
+        readings.append(reading)
+    return replace(readings[0], facts=studies.facts_of([each.facts for each in readings]))
 
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:
     """Read a sample; of a study all files, whose views the data tell, or else their headers."""
     if sample.rule is None or not sample.views:
         return reader.read_any(str(sample.path), preprocessing)
-    views, remarks = [], dict[str, None]()
+    views, remarks, facts = [], dict[str, None](), []
     for path, (told, name) in zip((sample.path, *sample.views), sample.told, strict=True):
         reading = reader.read_any(str(path), preprocessing)
         if isinstance(reading, Failure):
             return reading
         views.append(View(told or reading.header.view_position, name, reading.image))
         remarks.update(dict.fromkeys(reading.remarks))
-    return ReadImage(sample.rule.joined(views, preprocessing), remarks=tuple(remarks))
+        facts.append(reading.facts)
+    picture = sample.rule.joined(views, preprocessing)
+    return ReadImage(picture, remarks=tuple(remarks), facts=studies.facts_of(facts))

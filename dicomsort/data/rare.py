@@ -9,6 +9,9 @@ from dicomsort.model.heads import Head, check_label
 
 REFUSE, LEAVE_OUT, MERGE = "refuse", "leave-out", "merge"
 
+RENAMED = "rare"
+"""Under which name the training of a bundle keeps what became of them."""
+
 Label = tuple[str, str]
 """A head's name, and what stands in a cell."""
 

@@ -120,6 +120,12 @@ def _in_common(row: Row) -> tuple[object, ...]:
     return row.targets, row.group if row.group != row.name else "", row.part
 
 
+def facts_of(images: Sequence[Facts]) -> Facts:
+    """Return what is evidence of a study: the facts that all its images agree on."""
+    first, *others = images
+    return tuple(fact for fact in first if all(fact in other for other in others))
+
+
 def identity(hashes: Sequence[str], rule: StudyRule | None) -> str:
     """Return what identifies the files of a sample, by their hashes: whatever order they come in.
 

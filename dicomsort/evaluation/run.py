@@ -130,7 +130,7 @@ def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settin
 
 def _without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
     """Do with classes that were too rare for the first model's split as its training did."""
-    renamed = models[0].training.get("rare") if models else None
+    renamed = models[0].training.get(rare.RENAMED) if models else None
     if not renamed:
         return loaded
     heads = [question.head.name for question in questions(models[0].heads, targets)]

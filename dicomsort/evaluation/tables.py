@@ -86,7 +86,8 @@ def figure_text(figure: Estimate) -> str:
     return f"{figure.value:.3f}" + f" ({figure.low:.3f} to {figure.high:.3f})" * wide
 
 
-def _difference_text(figure: Estimate | None) -> str:
+def difference_text(figure: Estimate | None) -> str:
+    """Write a difference with its sign and interval; `-` where it is not defined."""
     if figure is None or math.isnan(figure.value):
         return "-"
     wide = figure.low < figure.high
@@ -184,7 +185,7 @@ def comparison_table(target: str, comparisons: Sequence[Comparison]) -> Table:
         cells = (figure_text(comparison.figures.overall[name]) for name in names)
         rows.append((comparison.name, *cells, *_cost_texts(comparison.cost)))
         if comparison.differences:
-            cells = (_difference_text(comparison.differences.get(name)) for name in names)
+            cells = (difference_text(comparison.differences.get(name)) for name in names)
             rows.append(("... difference", *cells, *[""] * len(_COST)))
     title = f"comparison for '{target}', differences to {comparisons[0].name}"
     columns = ("model", *(_OVERALL[name] for name in names), *_COST)
@@ -252,5 +253,5 @@ def _cost_rows(one: Comparison) -> tuple[tuple[str, ...], ...]:
 def _compared_row(one: Comparison, name: str) -> tuple[str, ...]:
     figure = one.figures.overall[name]
     value, _, interval = figure_text(figure).partition(" ")
-    differs = (_difference_text(one.differences.get(name)),) if one.differences else ()
+    differs = (difference_text(one.differences.get(name)),) if one.differences else ()
     return (_OVERALL[name], value, interval.strip("()"), *differs)

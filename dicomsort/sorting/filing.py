@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from dicomsort.inputs.sources import Fetch
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record, Row, counts_as, status_when_placed
 from dicomsort.manifest.table import Manifest
@@ -46,7 +47,8 @@ class FilingSettings:
 
     out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
     may_meet: whether files of two roots could have one relative path, see `roots.may_meet`. scope: of what
-    was answered, for its column. note: is told before a placed file gets a second place, see `anew`.
+    was answered, for its column. note: is told before a placed file gets a second place, see `anew`. fetch:
+    what brings files of other machines to be placed.
     """
 
     out: str
@@ -57,6 +59,7 @@ class FilingSettings:
     may_meet: bool = False
     scope: str = ""
     note: anew.Note = anew.nobody
+    fetch: Fetch | None = None
 
 
 def file_all(
@@ -206,7 +209,9 @@ class _Placer:
             return row
         _withdraw(found, self._out)
         target = os.path.join(self._out, row.destination)
-        placed = place(found.path, target, self._settings.placing, row.stamp, found.part)
+        placed = place(
+            found.path, target, self._settings.placing, row.stamp, found.part, self._settings.fetch
+        )
         if placed.action is None:
             taken = placed.reason is Reason.DESTINATION_TAKEN
             destination = row.destination if taken else ""

@@ -15,6 +15,7 @@ from typing import Any
 
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.inputs.again import Again
 from dicomsort.inputs.fetching import Fetching
 from dicomsort.inputs.incoming import Incoming
 from dicomsort.inputs.named import Files, Shard
@@ -203,13 +204,16 @@ class _Run:
         if self.studies is None:
             decided = ask_all(readings, decide, panel.concurrency, batch_size)
         else:
-            decided = self.studies.decided(readings, decide, panel.concurrency, batch_size, supply)
+            decided = self.studies.decided(
+                readings, decide, panel.concurrency, batch_size, supply, self.files.remotes.close
+            )
         filing = FilingSettings(
             out, settings.layout, settings.placing, settings.dry_run, panel.anatomy,
             roots.may_meet(roots.known(self.manifest.run_file)),
         )  # fmt: skip
         if self.studies is not None:
-            filing = replace(filing, scope=studies.STUDY, note=self.studies.spool.note_move)
+            fetch = Again(self.files.remotes.store_for, Incoming(supply.incoming))
+            filing = replace(filing, scope=studies.STUDY, note=self.studies.spool.note_move, fetch=fetch)
         before = already_done.Before(self.history, out, settings.task)
         rows = file_all(decided, filing, self.manifest, self.decisions, spent, before)
         copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run

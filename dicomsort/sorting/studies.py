@@ -164,11 +164,16 @@ class Studies:
         concurrency: int,
         batch_size: int,
         supply: Supply,
+        all_read: Callable[[], None],
     ) -> Generator[Decided, None, None]:
-        """Yield failures as they come; then each image with what is decided of its study; then archives."""
+        """Yield failures as they come; then each image with what is decided of its study; then archives.
+
+        all_read: called when no more is to be read.
+        """
         with closing(readings):
             for found, reading in supply.rows.in_order(readings, lambda each: each[0].path):
                 yield from self._collected(found, reading, supply)
+        all_read()
         self._collect_earlier()
         with closing(ask_all(self._pictures(), decide, concurrency, batch_size)) as answers:
             for study, _, decision in answers:

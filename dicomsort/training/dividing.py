@@ -16,9 +16,6 @@ from dicomsort.errors import UsageError
 from dicomsort.model.heads import Head
 from dicomsort.system.telling import counted
 
-RENAMED = "rare"
-"""Under which name a bundle keeps what became of rare classes."""
-
 Result = TypeVar("Result")
 
 

@@ -13,6 +13,7 @@ from dicomsort.data import caveats, corrections, studies, targets
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, meant
 from dicomsort.data.division import Division
+from dicomsort.data.rare import RENAMED
 from dicomsort.data.splits import ByColumn, Split
 from dicomsort.data.table import NONE, evidence_in
 from dicomsort.errors import ModelError, UsageError
@@ -31,7 +32,7 @@ from dicomsort.training import label_audit as auditing
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
 from dicomsort.training.distributed import ProcessGroup
-from dicomsort.training.dividing import RENAMED, Divided, SplitOptions, divide, fold
+from dicomsort.training.dividing import Divided, SplitOptions, divide, fold
 from dicomsort.training.loader import ROTATION
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe

@@ -22,6 +22,7 @@ from dicomsort.model.engines.devices import PRECISIONS, THREADS, choose_precisio
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
 from dicomsort.model.top import drop
+from dicomsort.system.malloc import keep_freed_memory
 from dicomsort.training import pretrained, probe, teacher
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.finish import (
@@ -115,6 +116,7 @@ def train(
     number; ModelError for a damaged checkpoint; TargetError if none can be written.
     """
     torch.manual_seed(recipe.seed)
+    keep_freed_memory()
     torch.set_num_threads(max(1, THREADS // (place.ranks.world if place.ranks.device.type == "cpu" else 1)))
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     outputs = sum(head.width for head in (*prepared.heads, *prepared.auxiliary))

@@ -30,6 +30,7 @@ from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
 from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.loader import AugmentedImages, CachedImages, Turning, sampling_weights, seed_of
+from dicomsort.training.quicker import quicken
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 
@@ -107,6 +108,8 @@ class Trainer:
             if recipe.ema
             else None
         )
+        if self._device.type == "cpu":
+            quicken(self._network)
         self._together = place.ranks.together(self._network)
         self._precision = PRECISIONS[choose_precision(recipe.precision, [self._device])]
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._precision is torch.float16)

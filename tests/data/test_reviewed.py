@@ -140,6 +140,17 @@ def test_decisions_can_be_put_right_like_labels_of_a_table(out: Path, tmp_path: 
     assert (count, found.samples[0].label) == (1, "others")
 
 
+def test_decisions_put_a_table_right_that_holds_the_same_images(out: Path, tmp_path: Path) -> None:
+    """0 and 1 are spines, 2 is an abdomen: the table is wrong of one, and does not know another."""
+    trained = tmp_path / "trained.csv"
+    trained.write_text("file,group\nin/0.dcm,others\nin/1.dcm,spine\nin/2.dcm,\nin/19.dcm,others\n")
+    found, count = corrections.load(trained, Columns(("group",)), out, pool=POOL)
+    assert count == 2
+    assert {sample.name: sample.label for sample in found.samples} == {
+        "in/0.dcm": "spine", "in/1.dcm": "spine", "in/2.dcm": "abdominal", "in/19.dcm": "others",
+    }  # fmt: skip
+
+
 def test_the_commands_take_it_as_their_data(
     out: Path, small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from program import inside
 from trainings import SMALL, read_csv
 
 from dicomsort.data.cache import Cache
-from dicomsort.data.dataset import Columns, Data, data_hash, load, read_all
+from dicomsort.data.dataset import Columns, Data, data_hash, load, read_all, read_facts
 from dicomsort.data.studies import rule_for
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
@@ -140,6 +140,27 @@ def test_headers_tell_views_where_the_table_does_not(
     assert sample.name == "1.dcm"
     assert np.array_equal(picture, laid_out([single[at] for at in (1, 0, 2)], CANVAS))
     assert np.array_equal(other, laid_out([single[at] for at in (1, 2, 0)], CANVAS))
+
+
+def test_what_all_headers_of_a_study_agree_on_is_its_evidence(
+    tmp_path: Path, write_dicom: Callable[..., Path]
+) -> None:
+    rows = []
+    for number, (age, modality) in enumerate((("004Y", "RF"), ("004Y", "DX"), ("050Y", "DX"))):
+        pixels = np.random.default_rng(number).integers(100, 900, (40, 40)).astype(np.uint16)
+        write_dicom(tmp_path / f"{number}.dcm", pixels, PatientAge=age, Modality=modality)
+        rows.append({"file": f"{number}.dcm", "light": "dark", "study": "s"})
+    wanted = {2: ("age=child",), 3: ()}
+    for number, facts in wanted.items():
+        data = loaded(tmp_path / "labels.csv", rows[:number])
+        ((_, reading),) = read_all(data.samples, CANVAS, POOL)
+        assert isinstance(reading, ReadImage)
+        assert [reading.facts] == [found for _, found in read_facts(data.samples, POOL)] == [facts]
+    told = [dict(row, age=age) for row, age in zip(rows, ("4", "4", "60"), strict=True)]
+    for number, facts in wanted.items():
+        columns = Columns(("light",), study=StudyRule("study"), evidence=("age",))
+        (sample,) = load(write_csv(tmp_path / "told.csv", told[:number]), columns).samples
+        assert sample.facts == facts
 
 
 def test_the_column_view_is_taken_unless_another_or_none_is_named(tmp_path: Path) -> None:

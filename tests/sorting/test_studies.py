@@ -7,8 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 import study_once
 from outputs import rows, settings, tree
+from stub_pacs import Held, StubPacs, running
 from study_once import LABELS, Brightness
 from written import write_dicom
 
@@ -24,6 +28,7 @@ from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.montage import laid_out
 from dicomsort.inputs.named import Shard
+from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest import names
 from dicomsort.manifest.decisions import Decision, Decisions
 from dicomsort.manifest.reading import read_manifest
@@ -415,6 +420,65 @@ def test_members_of_archives_are_placed_without_waiting_in_the_output(
         assert (tmp_path / "out" / row["destination"]).read_bytes() == source.read_bytes()
     again = sort(settings(packed, tmp_path / "out"), model)
     assert again.already_done == again.found == 9
+
+
+def test_a_pacs_is_asked_again_with_its_password_for_what_is_placed(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    files = [
+        shade(inbox / f"{n}.dcm", 500 * n + 100, f"1.{n // 2}", SOPInstanceUID=f"3.{n}") for n in range(4)
+    ]
+    pacs = StubPacs([Held(f"1.{n // 2}", f"2.{n}", f"3.{n}", files[n].read_bytes()) for n in range(4)])
+    out, secret = (
+        tmp_path / "out",
+        RemoteSettings(connections=3, tries=2, authorization="Bearer CANARY-TOKEN"),
+    )
+    with running(pacs):
+        sort(replace(settings(inbox, out, remote=secret), roots=(pacs.url,)), model)
+    found = {row["sop_instance_uid"]: row for row in rows(out).values()}
+    assert found["3.0"]["confidence"] == found["3.1"]["confidence"] != found["3.2"]["confidence"]
+    assert {row["action"] for row in found.values()} == {"copy"}
+    for n in range(4):
+        assert (out / found[f"3.{n}"]["destination"]).read_bytes() == files[n].read_bytes()
+    assert not (out / ".dicomsort").exists()
+
+
+def test_archives_on_a_web_server_are_fetched_again_but_not_for_each_member(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    sort(settings(inbox, tmp_path / "one"), model)
+    served = tmp_path / "served"
+    served.mkdir()
+    with zipfile.ZipFile(served / "all.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(inbox.rglob("*.dcm")):
+            file.write(path, path.relative_to(inbox))
+    asked = list[str]()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/"
+    read = replace(
+        settings(inbox, tmp_path / "read", placing=PlacementSettings(Action.NONE)), roots=(address,)
+    )
+    sort(read, model)
+    to_read = sum(each.endswith(".zip") for each in asked)
+    sort(replace(settings(inbox, tmp_path / "out"), roots=(address,)), model)
+    server.shutdown()
+    server.server_close()
+    found, one = told(tmp_path / "out"), told(tmp_path / "one")
+    images = [name for name in one if name.endswith(".dcm")]
+    assert {name: found[name][:6] for name in images} == {name: one[name][:6] for name in images}
+    for path, row in rows(tmp_path / "out").items():
+        if row["destination"]:
+            source = inbox / path.rpartition("!/")[2]
+            assert (tmp_path / "out" / row["destination"]).read_bytes() == source.read_bytes()
+    to_place = sum(each.endswith(".zip") for each in asked) - 2 * to_read
+    assert 1 <= to_place <= 4  # each thread that places fetches it once
+    assert not (tmp_path / "out" / ".dicomsort").exists()
 
 
 def test_a_share_that_comes_late_finds_its_studies_in_archives_that_others_have_read(
