@@ -204,8 +204,8 @@ def test_two_labels_with_one_name_are_one_with_the_sum_of_their_scores(
     assert np.allclose(found.predictions.scores[:, 1], own[:, 1] + own[:, 3], atol=1e-6)
     assert np.allclose(found.predictions.scores.sum(axis=1), 1, atol=1e-6)
     assert found.figures.support["chest"] == 12
-    results.save(tmp_path / "out")
-    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    report._write_predictions(results.evaluations[0], tmp_path)
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
     assert {row.split(",")[1] for row in rows[1:]} == {"abdominal", "chest", "others", "spine"}
     assert {row.split(",")[2] for row in rows[1:]} == {"abdominal", "chest", "others", "spine"}
 

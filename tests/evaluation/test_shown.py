@@ -2,8 +2,6 @@
 
 import csv
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,13 @@ import numpy as np
 import pytest
 from labelled import FAST
 from rich.console import Console
+from sklearn.metrics import roc_curve
 
 from dicomsort.cli import console, figures
-from dicomsort.evaluation import tables
+from dicomsort.evaluation import plots, tables
 from dicomsort.evaluation.evaluate import Comparison, Cost, Evaluation, Measured
 from dicomsort.evaluation.metrics import Predictions, differences, measure
 from dicomsort.evaluation.operating import goal_of, operating_points
-from dicomsort.evaluation.plots import draw
 from dicomsort.evaluation.predictions import ModelPredictions, Question
 from dicomsort.evaluation.report import Results, write_comparison
 from dicomsort.evaluation.tables import Table
@@ -106,17 +104,13 @@ def test_a_table_that_fits_is_one_and_the_first_column_stands_in_every_block() -
     ]
 
 
-def test_off_a_terminal_every_interval_is_whole(tmp_path: Path) -> None:
+def test_off_a_terminal_every_interval_is_whole(capfd: pytest.CaptureFixture[str]) -> None:
     """A pipe has no width; what goes through it is what a log keeps."""
-    code = (
-        "from dicomsort.cli import console, figures\n"
-        "from dicomsort.evaluation.tables import Table\n"
-        "cell = '0.953 (0.930 to 0.971)'\n"
-        "figures._show(Table('t', ('class', *'abcdefg'), (('pediatric_chest', *[cell] * 7),)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.count("0.953 (0.930 to 0.971)") == 7
-    assert max(map(len, done.stdout.splitlines())) <= 120
+    cell = "0.953 (0.930 to 0.971)"
+    figures._show(Table("t", ("class", *"abcdefg"), (("pediatric_chest", *[cell] * 7),)))
+    printed = capfd.readouterr().out
+    assert printed.count(cell) == 7
+    assert max(map(len, printed.splitlines())) <= 120
 
 
 def test_the_area_of_two_classes_is_called_that_of_the_positive_one() -> None:
@@ -168,12 +162,34 @@ def test_the_comparison_has_what_a_model_takes_in_table_and_csv(small_bundle: Bu
     assert {row["target"] for row in rows} == {"ill"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_curves_carry_the_points(kind: str) -> None:
+class Panel:
+    """Remembers what is drawn on it."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[Any, ...]] = []
+
+    def plot(self, *what: Any, **_: Any) -> None:
+        self.drawn.append(what)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_points_lie_on_their_curves(kind: str) -> None:
     one = measured(kind)
-    plain, marked = draw(one.predictions, one.figures), draw(one.predictions, one.figures, one.points)
-    for at, name in ((1, "roc"), (2, "precision_recall")):
-        assert marked[at].name == name
-        for text in ("in use", "sensitivity 0.95", "Youden"):
-            assert f"<!-- {text}".encode() in marked[at].svg
-            assert f"<!-- {text}".encode() not in plain[at].svg
+    for points in one.points:
+        at = one.predictions.labels.index(points.label)
+        truth = one.predictions.truth
+        relevant = truth[:, at] if kind == "multilabel" else truth == at
+        wrong, found, _ = roc_curve(relevant, one.predictions.scores[:, at], drop_intermediate=False)
+        panel = Panel()
+        plots._mark(panel, points.points, True, "#000000")
+        assert len(panel.drawn) == len(points.points) == 3
+        for x, y, _ in panel.drawn:
+            assert np.isclose(np.stack([wrong, found]), [[x], [y]]).all(axis=0).any()
+
+
+def test_the_curves_carry_the_points() -> None:
+    one = measured("binary")
+    for name in ("roc", "precision_recall"):
+        marked = plots._curves(name, one.predictions, one.figures, one.points)
+        for text in (b"<!-- in use", b"<!-- sensitivity 0.95", b"<!-- Youden"):
+            assert text in marked.svg
