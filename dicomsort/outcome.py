@@ -41,6 +41,7 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "confidence below the review threshold"
     NO_LABEL = "no label reaches its threshold"
     CONTRADICTION = "header contradicts the picture"
+    MANY_IMAGES = "study of more images than are looked at together, judged by the first of them"
     DECIDED_BEFORE = "a person decided on this file, and it has changed since: decide again"
     SAME_IMAGE = "same SOP Instance UID and same Pixel Data as the file in duplicate_of"
     ORIGINAL_GONE = "the file it repeated has changed, the next run places it"
@@ -123,7 +124,7 @@ class Reason(StrEnum):
 FOR_REVIEW = frozenset(
     {
         *(Reason.UNLIKE, Reason.BELOW_THRESHOLD, Reason.NO_LABEL, Reason.CONTRADICTION, Reason.POLARITY),
-        Reason.DECIDED_BEFORE,
+        *(Reason.MANY_IMAGES, Reason.DECIDED_BEFORE),
     }
 )
 """Reasons for which a person should look."""
@@ -290,7 +291,7 @@ class SourceFile(_Lean):
     if there are several. failure: set when it is known already that the file cannot be read. previous: what
     an earlier run placed of this file, before it changed. part: where its bytes are; None for a plain file,
     and for one that has not been fetched yet. stamp: what is known of it without reading; None for a plain
-    file, which is asked when it is opened.
+    file, which is asked when it is opened. study: to which study a table says that it belongs, if one does.
     """
 
     path: str
@@ -299,6 +300,7 @@ class SourceFile(_Lean):
     previous: Placement | None = None
     part: Part | None = None
     stamp: FileStamp | None = None
+    study: str = ""
 
 
 class Cost(NamedTuple):

@@ -120,14 +120,14 @@ def _settings(given: argparse.Namespace, columns: Sequence[str]) -> EvalSettings
 
 def _wanted(target: str, bundle: Bundle, columns: Sequence[str]) -> dataset.Columns:
     facts, told = (tuple(name for name in names if name in columns) for names in (FACTS, EVIDENCE))
-    return dataset.Columns((target,), concat=bundle.concat_by, metadata=facts, evidence=told)
+    return dataset.Columns((target,), study=bundle.study, metadata=facts, evidence=told)
 
 
 def _turned(predictor: Predictor, given: argparse.Namespace, settings: EvalSettings) -> Turned | None:
     """Show the whole test part, whatever is known of it, in four positions, if a head is to tell these."""
     if all(head.name != ROTATION for head in predictor.bundle.heads):
         return None
-    wanted = dataset.Columns((given.target,), concat=predictor.bundle.concat_by)
+    wanted = dataset.Columns((given.target,), study=predictor.bundle.study)
     every = dataset.load(given.data, wanted, unlabeled=True).samples
     return turned_of(predictor, dataset.listed(every, predictor.bundle.split, TEST), settings.pool)
 

@@ -19,7 +19,7 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import Models
-from dicomsort.sorting import pipeline
+from dicomsort.sorting import pipeline, studies
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.telling import listed
@@ -81,6 +81,11 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
     progress.loading.doing(f"loading {listed(how.names)}")
     bundles = _bundles(how.names)
     tag = "+".join(each.tag for each in bundles)
+    whole = studies.rule_of(bundles, settings.studies) is not None
+    if whole and cluster is not None:
+        raise UsageError("a model of whole studies does not go with --backend: use --shard on each node")
+    if whole and not how.quiet:
+        console.info(f"{bundles[0].tag} was trained on whole studies: each gets one answer")
     if cluster is None:
         return tag, _here(settings, bundles, how, files)
     from dicomsort.cluster import driver  # noqa: PLC0415
@@ -141,7 +146,4 @@ def _bundles(names: Sequence[str]) -> list[Bundle]:
     """Load the models of a run. Raises ModelError, or UsageError if two of them have one name."""
     bundles = [bundle.load(bundle.locate(name)) for name in names]
     model_set.columns_of(bundles)
-    for each in bundles:
-        if each.concat_by:
-            console.info(f"warning: {each.tag} was trained on whole studies, and sees single images here")
     return bundles

@@ -39,6 +39,18 @@ def console(results: bool = False) -> "Console":
     )
 
 
+def width() -> int:
+    """Return how many characters a line of a table has."""
+    return console(results=True).width
+
+
+def cells(text: str) -> int:
+    """Return how many of them a text takes, where it is printed."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return cell_len(plain(text))
+
+
 def plain(text: str) -> str:
     """Escape what could move a cursor or break a line: control, format and undecodable characters."""
     return "".join(

@@ -1,11 +1,15 @@
 """Options of `train`: which images learn, and which check."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dicomsort.cli.shown import DATA, SPLIT
+
+if TYPE_CHECKING:
+    from dicomsort.training.dividing import SplitOptions
 
 Split = Annotated[
     Path | None,
@@ -50,8 +54,39 @@ Audit = Annotated[
 ConcatBy = Annotated[
     str | None,
     typer.Option(
-        help="The CSV column of studies whose images go side by side on one canvas.",
+        help="The CSV column of studies whose images go together on one canvas.",
         rich_help_panel=DATA,
         metavar="COLUMN",
     ),
 ]
+Rare = Annotated[
+    Literal["refuse", "leave-out", "merge"] | None,
+    typer.Option(
+        help="What becomes of classes too rare to be in every part.",
+        show_default="refuse, or merge with --merge-rare",
+        rich_help_panel=SPLIT,
+    ),
+]
+MergeRare = Annotated[
+    str | None,
+    typer.Option(
+        help="Merge classes too rare for the split into this one.", rich_help_panel=SPLIT, metavar="NAME"
+    ),
+]
+
+
+def checked_division(
+    split: Path | None,
+    column: str | None,
+    hold_out: Sequence[str] | None,
+    folds: str | None,
+    rare: str | None,
+    merge_rare: str | None,
+) -> "SplitOptions":
+    """Return how the data are to be split. Raises UsageError where options exclude each other."""
+    from dicomsort.data.rare import RareRule  # noqa: PLC0415
+    from dicomsort.training.dividing import SplitOptions  # noqa: PLC0415
+
+    division = SplitOptions(split, column, tuple(hold_out or ()), folds, RareRule.of(rare, merge_rare))
+    division.check()
+    return division

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, options, progress, reporter
+from dicomsort.cli import console, figures, options, progress, reporter
 from dicomsort.cli.completion import models
-from dicomsort.cli.shown import DECISION, FIGURES, OUTPUT
+from dicomsort.cli.shown import DECISION, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.calibrate import HeadCalibration
-    from dicomsort.evaluation.report import Results
-    from dicomsort.evaluation.tables import Table
     from dicomsort.model.bundle import Bundle
 
 
@@ -33,10 +31,6 @@ Models = Annotated[
 ]
 
 
-_WIDE = 110
-"""Columns that the comparison of models side by side needs."""
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("eval")(evaluate)
@@ -49,38 +43,14 @@ def evaluate(
     patient: options.Patient = None,
     model: Models = None,
     part: options.Part = "test",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A column, or header field, whose values have figures of their own.",
-            rich_help_panel=FIGURES,
-            metavar="COLUMN",
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of what is resampled as one; none: single images.",
-            show_default="patient, where there is such a column",
-            rich_help_panel=FIGURES,
-            metavar="COLUMN",
-        ),
-    ] = None,
-    bootstrap: Annotated[
-        int,
-        typer.Option(min=0, max=1_000_000, help="Resamples for the 95 % intervals.", rich_help_panel=FIGURES),
-    ] = 10_000,
+    by: figures.By = None,
+    at: figures.At = None,
+    cluster: figures.Cluster = None,
+    bootstrap: figures.Bootstrap = 10_000,
     seed: options.Seed = 0,
     evidence: options.Evidence = "header",
-    baseline: Annotated[
-        bool | None,
-        typer.Option(
-            "--baseline/--no-baseline",
-            help="Compare with the most common class and a regression.",
-            show_default="with several models",
-            rich_help_panel=FIGURES,
-        ),
-    ] = None,
+    baseline: figures.Baseline = None,
+    names: figures.Map = None,
     corrections: options.Corrections = None,
     out: Annotated[
         Path | None,
@@ -92,6 +62,7 @@ def evaluate(
             metavar="FOLDER",
         ),
     ] = None,
+    cache: figures.CacheFolder = None,
     batch_size: options.BatchSize = None,
     device: options.Devices = "auto",
     precision: options.Precision = "auto",
@@ -107,12 +78,14 @@ def evaluate(
     For example:
       dicomsort eval labels.csv --target group --out figures
       dicomsort eval labels.csv --target group --model router5 --model runs/mine
+      dicomsort eval labels.csv --target ill --model runs/ill --at sensitivity=0.95
     """
     with options.exit_codes(), progress.loading(quiet or json):
         if out is not None:
             check_installed("--out (report.html and the plots)", "matplotlib", "sklearn")
         warm_up()
         from dicomsort.data.dataset import places_of  # noqa: PLC0415
+        from dicomsort.evaluation import mapping, operating  # noqa: PLC0415
         from dicomsort.evaluation.predictions import EvalSettings  # noqa: PLC0415
         from dicomsort.evaluation.run import evaluate_models  # noqa: PLC0415
         from dicomsort.model import bundle as bundles  # noqa: PLC0415
@@ -126,6 +99,7 @@ def evaluate(
             bootstrap=bootstrap, seed=seed, cluster=cluster, by=tuple(by or ()), batch_size=batch_size,
             pool=pool_settings(workers), corrections=corrections, patient=patient, part=part,
             baseline=baseline, device=device, precision=precision, engine=engine, evidence=evidence,
+            at=tuple(map(operating.goal_of, at or ())), mapping=mapping.names_of(names or ()), cache=cache,
         )  # fmt: skip
         targets = tuple(dict.fromkeys(target or ()))
         results = evaluate_models(data, models, targets, settings, reporter.ConsoleReporter(quiet))
@@ -133,11 +107,13 @@ def evaluate(
             progress.loading.doing("drawing the figures")
             results.save(out)
         progress.loading.done()
+        if json or quiet:
+            figures.tell_warnings(results)
+        else:
+            figures.tell(results, out)
         if json:
             console.print_json(results.as_dict())
-        elif not quiet:
-            _tell(results, out)
-        _tell_trouble(results, quiet or json)
+        figures.tell_unread(results)
 
 
 def calibrate(
@@ -236,47 +212,6 @@ def _stored(changed: "Bundle", folder: Path, out: Path | None) -> "Bundle":
     copy = replace(changed, name=out.resolve().name)
     copy.save(out)
     return copy
-
-
-def _tell(results: "Results", out: Path | None) -> None:
-    from dicomsort.evaluation import report, tables  # noqa: PLC0415
-
-    for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
-        console.info(f"{name} on {results.part}, with 95 % bootstrap intervals")
-        for measured in one.measured:
-            for table in tables.tables_of(measured):
-                _show(table)
-    for target, comparisons in results.comparisons.items():
-        narrow = console.console(results=True).width < _WIDE
-        for table in (
-            tables.comparison_blocks(target, comparisons)
-            if narrow
-            else (tables.comparison_table(target, comparisons),)
-        ):
-            _show(table)
-    if out is not None:
-        console.info(
-            f"wrote {out / 'report.html'}, with metrics.json, predictions.csv and the plots beside it"
-        )
-
-
-def _show(table: "Table") -> None:
-    shown = table.narrow()
-    console.table(shown.title, shown.columns, shown.rows, right=range(1, len(shown.columns)))
-
-
-def _tell_trouble(results: "Results", briefly: bool) -> None:
-    """Print what the figures must not be taken for, and unread files, which end the command with code 3."""
-    from dicomsort.evaluation import report  # noqa: PLC0415
-
-    for line in report.lines_of(results):
-        if not briefly or line.startswith("warning"):
-            console.info(line)
-    failures = {sample.name: (sample, failure) for one in results.evaluations
-                for sample, failure in one.predicted.failures}  # fmt: skip
-    console.report_failures(list(failures.values()))
-    if failures:
-        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def _tell_calibration(heads: Sequence["HeadCalibration"], tag: str, folder: Path) -> None:

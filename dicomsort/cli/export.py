@@ -1,11 +1,15 @@
-"""The command that makes a data set of an output: export."""
+"""The command that makes a data set of an output, or of labelled data: export."""
 
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicomsort.cli import console, progress
-from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
+from dicomsort.cli import console, progress, tree
+from dicomsort.cli import options as known
+from dicomsort.cli.division import SplitColumn
+from dicomsort.cli.options import Json, Patient, Quiet, Timeout, Workers, exit_codes
 from dicomsort.cli.shown import DATA, DECISION, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.export.datasets.settings import (
@@ -18,15 +22,29 @@ from dicomsort.export.datasets.settings import (
     Target,
     shares_of,
 )
+from dicomsort.manifest.names import output_of
 from dicomsort.system.escaping import escape
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dicomsort.export.datasets.dataset import Exported
 
 _SHOWN = 10
 _MOST_SIDE = 1 << 16
+_TREE_SIZE, _SHARES = 512, "0.8/0.1/0.1"
+
+
+class Form(StrEnum):
+    """The forms that an export can have: those of a data set of an output, and a tree of labelled data."""
+
+    PARQUET = Target.PARQUET.value
+    IMAGEFOLDER = Target.IMAGEFOLDER.value
+    WEBDATASET = Target.WEBDATASET.value
+    CROISSANT = Target.CROISSANT.value
+    PNG = "png"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +53,20 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    out: Output,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An output folder, or its manifest.csv. With --to png a CSV with a 'file' column, or a "
+            "folder with one sub-folder per class.",
+            metavar="OUT|DATA",
+            show_default=False,
+        ),
+    ],
     to: Annotated[
-        Target,
+        Form,
         typer.Option(
-            help="parquet, imagefolder, webdataset, or croissant: an imagefolder described.",
+            help="Of an output: parquet, imagefolder, webdataset, or croissant, an imagefolder described. Of "
+            "labelled data: png, a tree of parts and classes.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -74,11 +101,14 @@ def export(
         ),
     ] = None,
     split: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="SHARES", help="Of train, validation and test; by patients.", rich_help_panel=DATA
+            metavar="SHARES|FILE",
+            help="Of train, validation and test, by patients; with --to png a CSV sha256,part.",
+            show_default="0.8/0.1/0.1, or as train divides",
+            rich_help_panel=DATA,
         ),
-    ] = "0.8/0.1/0.1",
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.", rich_help_panel=DATA)] = 0,
     image: Annotated[
         Picture,
@@ -87,16 +117,20 @@ def export(
             rich_help_panel=OUTPUT,
         ),
     ] = Picture.PNG8,
+    target: known.Target = None,
+    patient: Patient = None,
+    split_column: SplitColumn = None,
     size: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             max=_MOST_SIDE,
             metavar="PIXELS",
             help="Of the longer side; 0 for all.",
+            show_default=f"{SIZE}, with --to png {_TREE_SIZE}",
             rich_help_panel=OUTPUT,
         ),
-    ] = SIZE,
+    ] = None,
     shard_size: Annotated[
         int, typer.Option(min=1, metavar="MB", help="From which on a shard is full.", rich_help_panel=OUTPUT)
     ] = SHARD_MB,
@@ -126,30 +160,49 @@ def export(
 ) -> None:
     """Make a data set of an output: pictures, labels and one table, patients never in two parts.
 
-    The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not be read,
-    4 no image is chosen, 5 DATASET not writable or full.
+    --to png makes one of labelled data: PART/CLASS/HASH.png and labels.csv, divided as they say or as train
+    would. The same command again does only what is missing. Exit codes: 0 all done, 3 some files could not
+    be read, 4 no image is chosen, 5 DATASET not writable or full.
 
     For example:
       dicomsort export sorted --to imagefolder --out dataset
       dicomsort export sorted --to parquet -o table --where 'confidence > 0.99'
+      dicomsort export labels.csv --target group --to png --size 512 --out tree
     """
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         if not folder:
             raise UsageError("--out is empty: name a folder")
+        pool = pool_settings(workers, timeout)
+        of_outputs = {"--labels": labels, "--where": where, "--status": status, "--key": key, "--uids": uids}
+        of_data = {"--target": target, "--patient": patient, "--split-column": split_column}
+        _refuse(to, of_outputs if to is Form.PNG else of_data)
+        if to is Form.PNG:
+            side = _TREE_SIZE if size is None else size
+            asked = tree.TreeOptions(
+                Path(folder), target, patient, split, split_column, seed, side, image, dry_run, pool
+            )
+            raise typer.Exit(tree.make(Path(source), asked, quiet, json))
         settings = DatasetSettings(
-            to, folder, _listed(labels), where, tuple(status or (Choosable.SORTED,)),
-            shares_of(split), seed, key, uids, image, size or None, shard_size << 20, dry_run,
-            pool=pool_settings(workers, timeout),
+            Target(to.value), folder, _listed(labels), where, tuple(status or (Choosable.SORTED,)),
+            shares_of(split or _SHARES), seed, key, uids, image, (SIZE if size is None else size) or None,
+            shard_size << 20, dry_run, pool=pool,
         )  # fmt: skip
         warm_up()
         from dicomsort.export.datasets.dataset import export as make  # noqa: PLC0415
 
         with progress.counting("images", None, quiet or json) as count:
-            done = make(out, settings, count, count.expect)
+            done = make(output_of(source), settings, count, count.expect)
         if json:
             console.print_json({**done.as_dict(), "dry_run": dry_run, "out": console.plain(folder)})
         _tell(done, settings, quiet, json)
         raise typer.Exit(done.exit_code)
+
+
+def _refuse(to: Form, others: "Mapping[str, object]") -> None:
+    """Raise UsageError for an option that means nothing of what is exported."""
+    for name, given in others.items():
+        if given:
+            raise UsageError(f"{name} is for {'outputs' if to is Form.PNG else '--to png'}; leave it out")
 
 
 def _listed(labels: list[str] | None) -> tuple[str, ...]:

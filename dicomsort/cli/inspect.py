@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicomsort.cli import console, progress
+from dicomsort.cli.division import ConcatBy, Split, SplitColumn
 from dicomsort.cli.options import (
     Data,
     Json,
@@ -21,6 +22,7 @@ from dicomsort.cli.options import (
     exit_codes,
 )
 from dicomsort.cli.shown import DATA, OUTPUT, SHEET
+from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import pool_settings
@@ -71,6 +73,8 @@ def preview(
     copies: Annotated[
         int, typer.Option(min=0, max=31, help="Changed copies of each image.", rich_help_panel=SHEET)
     ] = 7,
+    concat_by: ConcatBy = None,
+    view_column: ViewColumn = None,
     size: Size = 224,
     smooth: Smooth = "none",
     seed: Seed = 0,
@@ -84,9 +88,10 @@ def preview(
 
     For example:
       dicomsort preview labels.csv --target group --out sheet.png
+      dicomsort preview labels.csv --target group --concat-by study --out sheet.png
     """
     with exit_codes():
-        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import dataset, studies  # noqa: PLC0415
         from dicomsort.data import statistics as found_in  # noqa: PLC0415
         from dicomsort.imaging import contact_sheet  # noqa: PLC0415
         from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
@@ -94,17 +99,19 @@ def preview(
 
         _check_ending(out, ".png")
         augmentation, preprocessing = changes.Augmentation.parse(augment), canvas_of(size, smooth)
-        columns = dataset.Columns(targets=(target,) if target else (), patient=patient)
+        targets = (target,) if target else ()
+        rule = studies.rule_for(data, concat_by, view_column, targets)
+        columns = dataset.Columns(targets=targets, patient=patient, study=rule)
         loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         console.report_lines(loaded.remarks)
         samples = loaded.samples
-        if out.resolve() in {sample.path.resolve() for sample in samples}:
+        if out.resolve() in {path.resolve() for one in samples for path in (one.path, *one.views)}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = found_in.examples(samples, images, seed)
         read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))
         console.report_lines(remarks)
         rows = [
-            (f"{sample.label}   {sample.name}", changes.shown(read[at], augmentation, copies, seed + at))
+            (_caption(sample), changes.shown(read[at], augmentation, copies, seed + at))
             for at, sample in enumerate(chosen)
             if at in read
         ]
@@ -116,6 +123,11 @@ def preview(
             console.info(f"wrote {out}: the originals are in the first column")
         if failures:
             raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _caption(sample: "Sample") -> str:
+    views = f"   {1 + len(sample.views)} views" if sample.views else ""
+    return f"{sample.label}{views}   {sample.name}"
 
 
 def _check_ending(out: Path, ending: str) -> None:
@@ -166,9 +178,14 @@ def stats(
     part: Annotated[
         str | None,
         typer.Option(
-            help="The CSV column of train, validation and test.", rich_help_panel=DATA, metavar="COLUMN"
+            help="train, validation or test: only this part, as train divides; or the CSV column of parts.",
+            rich_help_panel=DATA,
+            metavar="PART|COLUMN",
         ),
     ] = None,
+    split: Split = None,
+    split_column: SplitColumn = None,
+    seed: Seed = 0,
     size: Size = 224,
     smooth: Smooth = "none",
     out: Annotated[
@@ -186,18 +203,21 @@ def stats(
 
     For example:
       dicomsort stats labels.csv --target group --out stats.json
+      dicomsort stats labels.csv --target group --part train
     """
     with exit_codes():
-        from dicomsort.data import dataset  # noqa: PLC0415
+        from dicomsort.data import dataset, parts  # noqa: PLC0415
         from dicomsort.data import statistics as found_in  # noqa: PLC0415
         from dicomsort.imaging.canvas import canvas_of  # noqa: PLC0415
 
         if out is not None:
             _check_new(out)
         _check_source(source, patient)
-        columns = dataset.Columns(targets=tuple(target or ()), source=source, part=part, patient=patient)
+        targets, asked = tuple(target or ()), parts.options_of(data, part, split_column, split, seed)
+        columns = dataset.Columns(targets=targets, source=source, part=asked.column, patient=patient)
         preprocessing = canvas_of(size, smooth)
         loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
+        loaded = parts.divided(loaded, targets, asked)
         names = columns.targets if data.is_file() else ("label",)
         with progress.counting("reading", len(loaded.samples), quiet) as count:
             found = found_in.measure(loaded, names, preprocessing, pool_settings(workers, timeout), count)

@@ -226,9 +226,9 @@ Part = Annotated[
 Corrections = Annotated[
     Path | None,
     typer.Option(
-        help="Labels to put right: CSV sha256,column,was,becomes,reason.",
+        help="Labels to put right: CSV sha256,column,was,becomes,reason, or a reviewed output folder.",
         rich_help_panel=DATA,
-        metavar="FILE",
+        metavar="PATH",
     ),
 ]
 Size = Annotated[

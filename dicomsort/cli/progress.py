@@ -130,7 +130,7 @@ class _Sorting:
             if now - self._said > 0.1:
                 self._said = now
                 self._facts = self._told(tally, now)
-                self._progress.update(self._task, total=tally.total, completed=tally.ended)
+                self._progress.update(self._task, total=tally.total, completed=tally.ended + tally.collected)
         elif not self._quiet and now - self._said > 10:
             self._said = now
             line = ", ".join(self._told(tally, now))
@@ -139,6 +139,8 @@ class _Sorting:
     def _told(self, tally: "SortSummary", now: float) -> list[str]:
         if tally.total and tally.ended >= tally.total:
             return ["finishing: duplicates and the manifest"]
+        if tally.collected:
+            return [f"{tally.collected} images read, whose studies wait for their answer"]
         if tally.ended == tally.already_done:
             return ["done before, looking for what is new"]
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)

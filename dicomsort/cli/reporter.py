@@ -11,13 +11,14 @@ from dicomsort.system.reporting import Count
 
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Unread
+    from dicomsort.data.division import Division
     from dicomsort.training.cross_validation import Summary
     from dicomsort.training.trainer import Epoch
 
 
 _SHOWN = (
     "accuracy", "subset_accuracy", "precision_macro", "recall_macro", "f1_macro", "kappa", "auc_macro",
-    "log_loss", "ece",
+    "auc_positive", "log_loss", "ece",
 )  # fmt: skip
 
 
@@ -49,6 +50,17 @@ def _report_folds(summary: "Summary") -> None:
         for which, name in (("all answers", "value"), ("95 % from", "low"), ("to", "high")):
             rows.append([which, *(_number(pooled[figure][name]) for figure in shown)])
         console.table(f"{head}: figures by fold", ["fold", *shown], rows, right=range(1, len(shown) + 1))
+
+
+def _report_division(found: "Division") -> None:
+    """Report how many images each part has: of all, and of each class."""
+    for head, labels in found.labels.items():
+        rows = [
+            [label, *(str(number) for number in (sum(counts.values()), *counts.values()))]
+            for label, counts in (("all", found.images), *labels.items())
+        ]
+        columns = [head, "images", *found.images]
+        console.table(f"split of {head}", columns, rows, right=range(1, len(columns)))
 
 
 def _number(value: float | None) -> str:
@@ -83,6 +95,11 @@ class ConsoleReporter:
     def unread(self, found: "Sequence[Unread]") -> None:
         """Report the first files that could not be read."""
         console.report_failures(found)
+
+    def division(self, found: "Division") -> None:
+        """Report what a split gives to each part."""
+        if self._tables and not self._quiet:
+            _report_division(found)
 
     def epoch(self, epoch: "Epoch") -> None:
         """Report an epoch."""

@@ -8,6 +8,7 @@ import typer
 from dicomsort.cli import annotate, console, endings, log_file, moving, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
+from dicomsort.cli import studies as study_options
 from dicomsort.cli import watch as watching
 from dicomsort.cli.completion import models
 from dicomsort.cli.formats import ManifestFormat
@@ -156,6 +157,8 @@ def classify(
     ] = False,
     review_below: ReviewBelow = None,
     evidence: Evidence = "header",
+    studies: study_options.Studies = None,
+    study_column: study_options.StudyColumn = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Enter linked folders too.", rich_help_panel=INPUT)
     ] = False,
@@ -238,7 +241,7 @@ def classify(
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
             retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
-            parquet=is_wanted(manifest_format),
+            parquet=is_wanted(manifest_format), studies=study_options.table_of(studies, study_column),
             remote=RemoteSettings(
                 connections, query=pacs.query_of(query, inputs), authorization=pacs.authorization()
             ),

@@ -1,18 +1,24 @@
 """The command `train` and its options."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from dicomsort.cli import console
+from dicomsort.cli.adapt import Adapt, adapt_model, check_alone
 from dicomsort.cli.division import (
     Audit,
     ConcatBy,
     Folds,
     HoldOut,
+    MergeRare,
+    Rare,
     Split,
     SplitColumn,
+    checked_division,
 )
 from dicomsort.cli.learning import (
     Adjust,
@@ -65,6 +71,7 @@ from dicomsort.cli.start import (
     Teacher,
     Teaching,
 )
+from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, check_installed
 
 
@@ -88,6 +95,7 @@ def train(
     smooth: CanvasSmooth = None,
     normalise: Normalise = None,
     pretrained: Pretrained = None,
+    adapt: Adapt = None,
     probe: Probe = None,
     interpolate: Interpolate = None,
     turned: Turned = None,
@@ -113,9 +121,12 @@ def train(
     split_column: SplitColumn = None,
     hold_out: HoldOut = None,
     folds: Folds = None,
+    rare: Rare = None,
+    merge_rare: MergeRare = None,
     audit: Audit = None,
     corrections: Corrections = None,
     concat_by: ConcatBy = None,
+    view_column: ViewColumn = None,
     cache: Cache = None,
     resume: Resume = False,
     graph: Graph = True,
@@ -131,6 +142,7 @@ def train(
       dicomsort train labels.csv --target group --out runs/mine
       dicomsort train folders --out runs/mine --pretrained router5 --epochs 10
       dicomsort train labels.csv --target group --out runs/mine --resume
+      dicomsort train sorted --adapt router5 --out runs/here
     """
     from dicomsort.cli import reporter  # noqa: PLC0415
     from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
@@ -148,26 +160,39 @@ def train(
         with somewhere():  # PyTorch and its MKL ask where they are
             from dicomsort.training.distributed import ranks  # noqa: PLC0415
         from dicomsort.training.label_tree import read_tree  # noqa: PLC0415
-        from dicomsort.training.run import SilentTraining, SplitOptions, TrainingRun  # noqa: PLC0415
+        from dicomsort.training.run import SilentTraining, TrainingRun  # noqa: PLC0415
 
-        division = SplitOptions(split, split_column, tuple(hold_out or ()), folds)
-        division.check()
-        settings = make_recipe(
-            recipe,
-            {
+        division = checked_division(split, split_column, hold_out, folds, rare, merge_rare)
+        given = {
                 "arch": arch, "size": size, "smooth": smooth, "normalise": normalise,
                 "pretrained": pretrained, "freeze": freeze, "epochs": epochs, "batch_size": batch_size,
                 "optimizer": optimizer, "schedule": schedule, "learning_rate": learning_rate,
                 "weight_decay": weight_decay, "label_smoothing": label_smoothing, "ema": ema,
                 "balance": balance_power, "balance_by": balance, "adjust": adjust, "augment": augment,
                 "patience": patience, "seed": seed, "precision": precision, "concat_by": concat_by,
+                "view_column": view_column,
                 "auxiliary": tuple(dict.fromkeys(auxiliary)) if auxiliary else None,
                 "probe": probe, "interpolate": interpolate, "turned": turned, "further": further,
                 "teacher": None if teacher is None else str(teacher), "teaching": teaching,
                 "hidden": tuple(hidden) if hidden else None, "dropout": dropout,
                 "tree": None if tree is None else read_tree(tree),
-            },
-        )  # fmt: skip
+        }  # fmt: skip
+        if adapt is not None:
+            others: dict[str, Any] = {
+                "split": split,
+                "split_column": split_column,
+                "hold_out": hold_out,
+                "folds": folds,
+            }
+            others |= {"rare": rare, "merge_rare": merge_rare, "recipe": recipe, "resume": resume}
+            check_alone({**given, **others})
+            told, unread = adapt_model(
+                adapt, data, out, store, targets=tuple(target or ()), patient=patient,
+                corrections=corrections, workers=workers, seed=seed, device=device, quiet=quiet, json=json,
+            )  # fmt: skip
+            _end(told, unread, json=json)
+            return
+        settings = make_recipe(recipe, given)
         with ranks(device) as mine:
             loud = mine.is_main and not quiet
             if recipe is not None and loud:
@@ -181,7 +206,11 @@ def train(
             )  # fmt: skip
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()
-        if json and mine.is_main:
-            console.print_json(told)
-        if unread:
-            raise typer.Exit(ExitCode.SOME_FAILED)
+        _end(told, unread, json=json and mine.is_main)
+
+
+def _end(told: Mapping[str, Any], unread: int, *, json: bool) -> None:
+    if json:
+        console.print_json(told)
+    if unread:
+        raise typer.Exit(ExitCode.SOME_FAILED)

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dicomsort.data.dataset import Remarked, Sample, Unread, content_hash, read_
 from dicomsort.dicom.sop_classes import READING
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.outcome import Facts, Failure
+from dicomsort.outcome import Facts, Failure, ReadImage
 from dicomsort.system.escaping import escape
 from dicomsort.system.reporting import Count
 from dicomsort.system.worker_pool import PoolSettings
@@ -25,9 +25,11 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS pixels (key TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remarks (key TEXT, remark TEXT, PRIMARY KEY (key, remark)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (key TEXT, fact TEXT, PRIMARY KEY (key, fact)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS arranged (key TEXT PRIMARY KEY, how TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 _TOGETHER = 256  # rows a transaction
+_AHEAD = 1024  # samples that are read before they are asked for
 _PATIENCE = 600.0  # seconds to wait for another training that writes
 
 
@@ -69,21 +71,31 @@ class Cache:
         self._new_hashes.append((stamp, content_hash(path)))
         return self._new_hashes[-1][1]
 
+    def keep_hashes(self) -> None:
+        """Write down the content hashes that were asked for and were not known."""
+        with self._complaints():
+            self._insert("hashes", self._new_hashes)
+            self._new_hashes = []
+
     def fill(
         self, samples: Sequence[Sample], pool: PoolSettings, progress: Count | None = None
     ) -> list[Unread]:
-        """Read the samples that are not there yet, in worker processes; return those that cannot be read."""
+        """Read the samples that are not there yet, in worker processes; return those that cannot be read.
+
+        A study that is there in another arrangement is read anew.
+        """
         with self._complaints():
-            missing = {sample.sha256: sample for sample in samples if not self._holds(sample.sha256)}
+            missing = {sample.sha256: sample for sample in samples if not self._holds(sample)}
         if progress is not None:
             progress(len(samples) - len(missing))
         unread: list[Unread] = []
         remarked: list[Remarked] = []
         told: list[Remarked] = []
+        self.keep_hashes()
         with self._complaints():
-            self._insert("hashes", self._new_hashes)
-            self._new_hashes = []
-            self._write(self._read(missing.values(), pool, unread, remarked, told, progress), remarked, told)
+            rows = self._read(missing.values(), pool, unread, remarked, told, progress)
+            shown = {self._key(sample.sha256): sample.arrangement for sample in missing.values()}
+            self._write(rows, remarked, told, shown)
         bad = {sample.sha256: failure for sample, failure in unread}
         return [(sample, bad[sample.sha256]) for sample in samples if sample.sha256 in bad]
 
@@ -115,6 +127,24 @@ class Cache:
                 raise sqlite3.DatabaseError("a picture is cut short")
         return np.frombuffer(row[0], np.uint8).reshape(size, size)
 
+    def read_all(
+        self, samples: Sequence[Sample], pool: PoolSettings, remarked: list[Remarked]
+    ) -> Generator[tuple[Sample, ReadImage | Failure], None, None]:
+        """Yield every sample in order, some thousand at a time, reading those that are not there yet.
+
+        remarked: gets what was odd about them when they were read. Their headers are not known.
+        """
+        for start in range(0, len(samples), _AHEAD):
+            some = samples[start : start + _AHEAD]
+            failed = {id(sample): failure for sample, failure in self.fill(some, pool)}
+            remarked.extend(self.remarks(some))
+            for sample in some:
+                failure = failed.get(id(sample))
+                yield (
+                    sample,
+                    failure or ReadImage(self.pixels(sample.sha256), facts=self.facts(sample.sha256)),
+                )
+
     def _read(
         self,
         samples: Iterable[Sample],
@@ -134,9 +164,16 @@ class Cache:
                 yield self._key(sample.sha256), reading.image.tobytes()
 
     def _write(
-        self, rows: Iterator[tuple[str, bytes]], remarked: list[Remarked], told: list[Remarked]
+        self,
+        rows: Iterator[tuple[str, bytes]],
+        remarked: list[Remarked],
+        told: list[Remarked],
+        shown: Mapping[str, str],
     ) -> None:
-        """Write pictures as they come; what was odd about them, and their facts, come first."""
+        """Write pictures as they come; what was odd about them, and their facts, come first.
+
+        shown: by key how the files of a study are shown, which is only true once the picture is there.
+        """
         waiting: list[tuple[str, bytes]] = []
 
         def write() -> None:
@@ -144,6 +181,7 @@ class Cache:
                 self._insert(table, [(self._key(sample.sha256), str(text)) for sample, text in found])
                 found.clear()
             self._insert("pixels", waiting)
+            self._insert("arranged", [(key, shown[key]) for key, _ in waiting if shown[key]])
             waiting.clear()
 
         for row in rows:
@@ -157,9 +195,11 @@ class Cache:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
 
-    def _holds(self, sha256: str) -> bool:
-        key = (self._key(sha256),)
-        return self._connection().execute("SELECT 1 FROM pixels WHERE key = ?", key).fetchone() is not None
+    def _holds(self, sample: Sample) -> bool:
+        """Return whether a sample is there; of a study, whether its files are shown as is wanted."""
+        query = "SELECT IFNULL(how, '') FROM pixels LEFT JOIN arranged USING (key) WHERE key = ?"
+        row = self._connection().execute(query, (self._key(sample.sha256),)).fetchone()
+        return row is not None and row[0] == sample.arrangement
 
     def _key(self, sha256: str) -> str:
         return f"{sha256} {self._suffix}"

@@ -1,12 +1,13 @@
 """Labels that were found wrong, kept beside the data instead of in them, each with its reason."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicomsort.data import dataset
+from dicomsort.data import dataset, reviewed
 from dicomsort.data.dataset import Columns, Data, Sample, content_hash
+from dicomsort.data.reviewed import Decided, Image
 from dicomsort.data.table import as_whole, check_width, opened, tidy
 from dicomsort.errors import UsageError
 from dicomsort.system.worker_pool import PoolSettings
@@ -30,6 +31,10 @@ class Correction:
     becomes: str
     reason: str
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the line of a file of corrections, by COLUMNS."""
+        return self.sha256, self.column, self.was, self.becomes, self.reason
+
 
 def load(
     data: Path,
@@ -40,15 +45,23 @@ def load(
 ) -> tuple[Data, int]:
     """Read a data set as `dataset.load` does, its labels put right by a file; also count these labels.
 
-    A correction may give a label where there is none. Raises UsageError as `read` and `corrected` do.
+    path: of a file of corrections, or of an output folder whose decisions on these very images, by content,
+    are corrections of the first target. A correction may give a label where there is none. Raises UsageError
+    as `read`, `reviewed.decided` and `corrected` do.
     """
     if path is None:
         return dataset.load(data, columns, hash_of, pool=pool), 0
     if dataset.is_class_folder(data):
         raise UsageError("--corrections are of the columns of a CSV, not of a folder of classes")
-    given = read(path)
+    decided = (
+        reviewed.decided(path, pool or PoolSettings(), hashed=True) if reviewed.is_output(path) else None
+    )
+    given = read(path) if decided is None else ()
     columns = dataset.meant(data, columns)
     found = dataset.load(data, columns, hash_of, unlabeled=True, pool=pool)
+    if decided is not None:
+        said = {sample.sha256: sample.label for sample in found.samples}
+        given = of_decisions(decided.images, columns.targets[0], said)
     corrections = [_as_read(one) if one.column in found.whole else one for one in given]
     samples, count = corrected(found.samples, columns.targets, corrections, columns.auxiliary)
     if not samples:
@@ -57,6 +70,21 @@ def load(
         raise UsageError(f"corrections: '{odd}' has a label now, but no part in column '{columns.part}'")
     unread = tuple((sample, failure) for sample, failure in found.unread if any(sample.targets))
     return replace(found, samples=tuple(samples), unread=unread), count
+
+
+def _decided(path: Path, pool: PoolSettings | None) -> Decided | None:
+    return reviewed.decided(path, pool or PoolSettings(), hashed=True) if reviewed.is_output(path) else None
+
+
+def of_decisions(images: Iterable[Image], column: str, said: Mapping[str, str]) -> tuple[Correction, ...]:
+    """Return what persons' decisions put right. said: what the column says of images, by content's hash."""
+    found: dict[str, Correction] = {}
+    for image in images:
+        was, becomes = said.get(image.sha256), tidy(image.row.reviewed_label)
+        if was is not None and was != becomes:
+            reason = f"decided by {image.row.reviewed_by} on {image.row.reviewed_at}"
+            found[image.sha256] = Correction(image.sha256, column, was, becomes, reason)
+    return tuple(found.values())
 
 
 def read(path: Path) -> tuple[Correction, ...]:

@@ -3,32 +3,29 @@
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from dicomsort.data import reviewed
+from dicomsort.data import folders, reviewed, studies
+from dicomsort.data.folders import PARTS, TEST, TRAIN, VALIDATION
+from dicomsort.data.studies import Row
 from dicomsort.data.table import EVIDENCE, FILE, NONE, Columns, Table, made, names_people, opened
 from dicomsort.data.table import read as read_table
 from dicomsort.dicom import isolation, reader
 from dicomsort.dicom.facts import facts_told
 from dicomsort.errors import UsageError
-from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.bundle import read_split
-from dicomsort.model.heads import check_label
+from dicomsort.model.studies import StudyRule, View
 from dicomsort.outcome import Facts, Failure, ReadImage, Reason, Status
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
-__all__ = ["Columns", "names_people"]  # part of what a data set is asked for, wherever they live
+__all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "Columns", "names_people"]
+# Part of what a data set is asked for, wherever they live.
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PARTS = (TRAIN, VALIDATION, TEST)
-
-_PART_NAMES = {**{part: part for part in PARTS}, "val": VALIDATION, "valid": VALIDATION}
 _ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 
 
@@ -40,9 +37,10 @@ class Sample:
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. metadata: other columns that were asked for. views: further files of the same
-    study, which are shown beside the first. contents: the hashes of all its files. auxiliary: what the
+    study, which are shown with the first. contents: the hashes of all its files. auxiliary: what the
     auxiliary columns say, as targets do; empty where the files of a study differ. facts: what the data say of
-    what a header would tell as evidence.
+    what a header would tell as evidence. rule: how files of a study become one image. told: by file what the
+    data say of its view, and its name. arrangement: another one where the same files are shown otherwise.
     """
 
     path: Path
@@ -57,11 +55,20 @@ class Sample:
     contents: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     facts: Facts = ()
+    rule: StudyRule | None = None
+    told: tuple[tuple[str, str], ...] = ()
+    arrangement: str = ""
 
     @property
     def label(self) -> str:
         """What the first target column says."""
         return self.targets[0]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """What a training depends on: contents, how they are shown, and labels."""
+        shown = (self.arrangement,) if self.arrangement else ()
+        return (self.sha256, *shown, *self.targets, *self.auxiliary)
 
 
 Unread = tuple[Sample, Failure]
@@ -119,8 +126,8 @@ def load(
     rows = [row for row in rows if any(row.targets) or (unlabeled and (row.study or row.name) not in labeled)]
     if not rows:
         raise UsageError(f"'{data}' holds no labelled file")
-    studies = _studies(rows) if columns.concat else [[row] for row in rows]
-    found = [_sample(study, hash_of) for study in studies]
+    grouped = studies.gathered(rows, columns.study) if columns.study else [[row] for row in rows]
+    found = [_sample(study, columns.study, hash_of) for study in grouped]
     samples = tuple(sample for sample in found if sample.sha256)
     if not samples:
         raise UsageError(f"'{data}' names no file that can be read, such as '{rows[0].path}'")
@@ -167,43 +174,30 @@ def meant(data: Path, columns: Columns) -> Columns:
     return replace(columns, targets=(reviewed.LABEL,))
 
 
-def _rows_of(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list["_Row"], Table]:
+def _rows_of(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row], Table]:
     if reviewed.is_output(data):
         return _from_output(data, columns, pool)
     if data.is_dir():
         asked = [*columns.used, *({columns.patient} - {None, NONE})]
         if asked:
             raise UsageError(f"'{data}' is a folder of classes; '{asked[0]}' names a column of a CSV")
-        return list(_from_folder(data)), Table((), {}, None)
+        found = folders.read(data)
+        rows = [Row(one.path, one.name, (one.label,), one.name, part=one.part) for one in found.files]
+        return rows, Table((), {}, None, remarks=found.remarks)
     if data.is_file():
         table = read_table(data, columns)
         return list(_from_table(data, table, columns)), table
     raise UsageError(f"no data at '{data}': give a CSV file, or a folder with one sub-folder per class")
 
 
-class _Row(NamedTuple):
-    path: Path
-    name: str
-    targets: tuple[str, ...]
-    group: str
-    source: str = ""
-    part: str = ""
-    study: str = ""
-    metadata: Mapping[str, str] = {}
-    auxiliary: tuple[str, ...] = ()
-    facts: Facts = ()
-    alone: bool = True
-    lost: Failure | None = None
-
-
-def _from_output(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[_Row], Table]:
+def _from_output(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row], Table]:
     found = reviewed.decided(data, pool, hashed=reviewed.SEEN in columns.used)
     table = made(data, reviewed.TOLD, enumerate(reviewed.rows_of(found), 2), columns)
     lost = {row.path: failure for row, failure in found.left}
     return [row._replace(lost=lost.get(row.name)) for row in _from_table(data, table, columns)], table
 
 
-def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
+def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Path], str]) -> Sample:
     """Make one sample of the files of a study; the hash of several is that of their hashes."""
     first, hashes = study[0], []
     for row in study:
@@ -211,17 +205,18 @@ def _sample(study: Sequence[_Row], hash_of: Callable[[Path], str]) -> Sample:
         if not hashes[-1]:
             first, hashes = row, [""]
             break
-    told = zip(*(row.auxiliary for row in study), strict=True)
-    auxiliary = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in told)
-    several = hashlib.sha256(",".join(hashes).encode()).hexdigest()[:16]
+    others = zip(*(row.auxiliary for row in study), strict=True)
+    auxiliary = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in others)
     return Sample(
-        first.path, first.name, first.targets, first.group, hashes[0] if len(hashes) == 1 else several,
-        first.source, first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes),
-        auxiliary, first.facts,
+        first.path, first.name, first.targets, first.group, studies.identity(hashes, rule), first.source,
+        first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes), auxiliary,
+        studies.facts_of([row.facts for row in study]), rule,
+        tuple((row.view, row.name) for row in study) if rule else (),
+        "" if "" in hashes else studies.arrangement(study, hashes, rule),
     )  # fmt: skip
 
 
-def _hash(row: _Row, hash_of: Callable[[Path], str]) -> str:
+def _hash(row: Row, hash_of: Callable[[Path], str]) -> str:
     """Return the hash of a file's content; empty if it cannot be read, or is no longer what it was."""
     try:
         return hash_of(row.path) if row.lost is None else ""
@@ -229,61 +224,7 @@ def _hash(row: _Row, hash_of: Callable[[Path], str]) -> str:
         return ""
 
 
-def _studies(rows: Iterable[_Row]) -> list[list[_Row]]:
-    studies: dict[str, list[_Row]] = {}
-    for row in rows:
-        study = studies.setdefault(row.study or row.name, [])
-        if study and _apart(study[0]) != _apart(row):
-            raise UsageError(
-                f"'{study[0].name}' and '{row.name}' are of one study but differ in labels, patient or part"
-            )
-        study.append(row)
-    return list(studies.values())
-
-
-def _apart(row: _Row) -> tuple[object, ...]:
-    """Return what the files of one study must have in common; a file without patient stands for its study."""
-    return row.targets, row.group if row.group != row.name else "", row.part
-
-
-def _from_folder(data: Path) -> Iterator[_Row]:
-    folders = _folders_in(data)
-    parts = {folder: _PART_NAMES.get(folder.name.casefold(), "") for folder in folders}
-    if not any(parts.values()):
-        yield from _class_folders(data, data)
-        return
-    if not all(parts.values()):
-        odd = next(folder.name for folder in folders if not parts[folder])
-        raise UsageError(f"'{data}' holds folders of parts, such as train, but '{odd}' is none")
-    for folder, part in parts.items():
-        for row in _class_folders(folder, data):
-            yield row._replace(part=part)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in found if not folder.resolve().is_relative_to(path.resolve()))
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """List the files below a folder, without hidden ones. Raises OSError if a folder cannot be listed."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    walked = os.walk(folder, onerror=fail)
-    return sorted(Path(place) / name for place, _, names in walked for name in names if name[0] != ".")
-
-
-def _class_folders(parent: Path, data: Path) -> Iterator[_Row]:
-    for folder in _folders_in(parent):
-        label = _checked(folder.name, f"folder '{folder}'")
-        for path in _files_in(folder):
-            name = path.relative_to(data).as_posix()
-            yield _Row(path, name, (label,), name)
-
-
-def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
+def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
     nothing = [""] * len(table.lines)
 
     def column(name: str | None) -> Sequence[str]:
@@ -293,30 +234,22 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[_Row]:
     auxiliary = _across(map(column, columns.auxiliary), nothing)
     metadata = _across(map(column, columns.metadata), nothing)
     told = _across((column(name if name in columns.evidence else None) for name in EVIDENCE), nothing)
-    named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat))
-    for at, (name, patient, source, part, study) in enumerate(zip(*named, strict=True)):
-        if columns.part and any(targets[at]) and part.casefold() not in _PART_NAMES:
+    named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat, columns.view))
+    for at, (name, patient, source, part, study, view) in enumerate(zip(*named, strict=True)):
+        if columns.part and any(targets[at]) and part.casefold() not in folders.PART_NAMES:
             where = f"'{data}' line {table.lines[at]}"
             raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
-        yield _Row(
+        yield Row(
             data.parent / name, name, targets[at], patient or name, source,
-            _PART_NAMES.get(part.casefold(), ""), study,
+            folders.PART_NAMES.get(part.casefold(), ""), study,
             dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at],
-            facts_told(*told[at]), not patient,
+            facts_told(*told[at]), not patient, view,
         )  # fmt: skip
 
 
 def _across(columns: Iterable[Sequence[str]], rows: Sequence[str]) -> list[tuple[str, ...]]:
     """Turn columns into rows, as many as there are, even without any column."""
     return [row[1:] for row in zip(rows, *columns, strict=True)]
-
-
-def _checked(label: str, where: str) -> str:
-    try:
-        check_label(label)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
-    return label
 
 
 def load_split(path: Path) -> dict[str, str]:
@@ -342,7 +275,7 @@ def listed(samples: Iterable[Sample], split: Mapping[str, str], part: str) -> li
 
 def data_hash(samples: Iterable[Sample]) -> str:
     """Hash contents and labels of a data set, whatever its files are called."""
-    content = json.dumps(sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in samples))
+    content = json.dumps(sorted(sample.learned for sample in samples))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -381,18 +314,26 @@ def read_facts(
 
 
 def _read_header(sample: Sample) -> ReadImage | Failure:
-    return reader.read_dicom(str(sample.path), Preprocessing(size=32))
+    readings = []
+    for path in (sample.path, *sample.views):
+        reading = reader.read_dicom(str(path), Preprocessing(size=32))
+        if isinstance(reading, Failure):
+            return reading
+        readings.append(reading)
+    return replace(readings[0], facts=studies.facts_of([each.facts for each in readings]))
 
 
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:
-    first = reader.read_any(str(sample.path), preprocessing)
-    if isinstance(first, Failure) or not sample.views:
-        return first
-    pictures, remarks = [first.image], dict.fromkeys(first.remarks)
-    for path in sample.views:
+    """Read a sample; of a study all files, whose views the data tell, or else their headers."""
+    if sample.rule is None or not sample.views:
+        return reader.read_any(str(sample.path), preprocessing)
+    views, remarks, facts = [], dict[str, None](), []
+    for path, (told, name) in zip((sample.path, *sample.views), sample.told, strict=True):
         reading = reader.read_any(str(path), preprocessing)
         if isinstance(reading, Failure):
             return reading
-        pictures.append(reading.image)
+        views.append(View(told or reading.header.view_position, name, reading.image))
         remarks.update(dict.fromkeys(reading.remarks))
-    return ReadImage(beside(pictures, preprocessing), remarks=tuple(remarks))
+        facts.append(reading.facts)
+    picture = sample.rule.joined(views, preprocessing)
+    return ReadImage(picture, remarks=tuple(remarks), facts=studies.facts_of(facts))

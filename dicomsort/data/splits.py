@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.data.assignment import assign
 from dicomsort.data.dataset import PARTS, TEST, TRAIN, VALIDATION, Sample
+from dicomsort.data.rare import Label, RareClassError
 from dicomsort.data.table import opened
 from dicomsort.data.targets import label_counts, labels_in, stratum
 from dicomsort.errors import UsageError
@@ -19,9 +22,10 @@ from dicomsort.model.heads import Head
 Split = dict[str, str]
 """Content hash (first 16 hex digits of sha256) -> part."""
 
-_FOLDS = (20, 13, 7, 5, 4, 3)
+SHARES = {VALIDATION: 0.15, TEST: 0.15}
+"""What a split made here aims at; the rest is to train on."""
+
 _SHUFFLES = 10
-_SHARE = 0.15  # of test, and of validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +41,41 @@ def make_split(
 ) -> Split:
     """Split into train (the rest), validation (0.15) and test (0.15), or only into the first two.
 
-    Stratified by label, and no group (patient) is on two sides (scikit-learn's StratifiedGroupKFold, 3 of
-    20 folds each). Where a class is so rare that a part would miss it, other shuffles and then fewer
-    folds are tried. Raises UsageError if none puts every class of every head into every part.
+    No group (patient) is on two sides, every class of every head is on each, and the shares of all images and
+    of each class are as near to these as whole groups allow; see `assignment.assign`. Raises RareClassError
+    if no such split is found.
     """
-    strata, groups = _strata(samples), _merged_groups(samples)
+    groups = merged_groups(samples)
     known = [labels_in(sample, heads) for sample in samples]
+    columns = {pair: at for at, pair in enumerate(sorted({pair for pairs in known for pair in pairs}))}
+    contents: dict[str, Counter[int]] = {}
+    for group, pairs in zip(groups, known, strict=True):
+        contents.setdefault(group, Counter()).update([-1, *(columns[pair] for pair in pairs)])
+    shares = shares_of(parts)
+    found = assign(list(contents.values()), len(columns), list(shares.values()), seed)
+    part_of = dict(zip(contents, (list(shares)[part] for part in found.parts.tolist()), strict=True))
+    sides = [part_of[group] for group in groups]
+    if found.missing:
+        _refuse(known, sides, parts)
+    return {sample.sha256: side for sample, side in zip(samples, sides, strict=True)}
+
+
+def shares_of(parts: Sequence[str]) -> dict[str, float]:
+    """Return the share of each part that a split is made of; that of train comes first."""
+    others = {part: SHARES[part] for part in parts if part != TRAIN}
+    return {TRAIN: 1 - sum(others.values()), **others}
+
+
+def _refuse(known: Sequence[Sequence[Label]], sides: Sequence[str], parts: Sequence[str]) -> NoReturn:
     counts = Counter(pair for pairs in known for pair in pairs)
-    most = min(max(Counter(strata).values()), len(set(groups)))
-    for folds in (folds for folds in _FOLDS if folds <= most):
-        for shuffle in range(_SHUFFLES):
-            members = _in_folds(strata, groups, folds, seed + 1000 * shuffle)
-            sides = _sides(members, folds, parts)
-            if len({(pair, side) for pairs, side in zip(known, sides, strict=True) for pair in pairs}) == (
-                len(parts) * len(counts)
-            ):
-                return {sample.sha256: side for sample, side in zip(samples, sides, strict=True)}
-    (_, rare), count = counts.most_common()[-1]
-    raise UsageError(
-        f"no split has class '{rare}' ({count} files) in every part: label files of at least "
-        f"{len(parts)} patients of each class, or give a --split"
+    there = {(pair, side) for pairs, side in zip(known, sides, strict=True) for pair in pairs}
+    missing = [pair for pair in counts if any((pair, part) not in there for part in parts)]
+    rarest = min(missing, key=lambda pair: (counts[pair], pair))
+    raise RareClassError(
+        f"no split has class '{rarest[1]}' ({counts[rarest]} files) in every part: label files of at least "
+        f"{len(parts)} patients of each class, leave rare ones out (--rare leave-out), merge them "
+        "(--merge-rare NAME), or give a --split",
+        missing,
     )
 
 
@@ -75,7 +94,7 @@ def given_split(samples: Sequence[Sample]) -> Split:
 def across(samples: Sequence[Sample], split: Split) -> int:
     """Count the groups (patients) that a split has on two sides."""
     sides: dict[str, set[str]] = {}
-    for sample, group in zip(samples, _merged_groups(samples), strict=True):
+    for sample, group in zip(samples, merged_groups(samples), strict=True):
         sides.setdefault(group, set()).add(split.get(sample.sha256, TEST))
     return sum(len(parts) > 1 for parts in sides.values())
 
@@ -90,7 +109,7 @@ def held_out(samples: Sequence[Sample], heads: Sequence[Head], rules: Sequence[s
     for column, value in wanted:
         if not any(sample.metadata[column] == value for sample in samples):
             raise UsageError(f"--hold-out {column}={value}: no file has that value")
-    groups = _merged_groups(samples)
+    groups = merged_groups(samples)
     outside = {
         group
         for sample, group in zip(samples, groups, strict=True)
@@ -134,7 +153,7 @@ def make_folds(
     Stratified by label if it is a number; no group is on two sides. Raises UsageError for fewer than two
     folds, or a class that cannot be on both sides of one.
     """
-    groups = _merged_groups(samples)
+    groups = merged_groups(samples)
     if isinstance(folds, int):
         if not 2 <= folds <= len(set(groups)):
             raise UsageError(f"--folds {folds}: use 2 to {len(set(groups))}, the number of patients")
@@ -157,8 +176,10 @@ def _by_lot(
             return [f"fold-{fold + 1}" for fold in members]
     missing = {pair for pair in counts for fold in range(folds) if (pair, fold) not in held}
     (_, rare) = min(missing, key=lambda pair: (counts[pair], pair))
-    raise UsageError(
-        f"--folds {folds}: class '{rare}' is missing in a fold; use fewer folds, or label more patients of it"
+    raise RareClassError(
+        f"--folds {folds}: class '{rare}' is missing in a fold; use fewer folds, or label more patients of "
+        "it",
+        missing,
     )
 
 
@@ -184,8 +205,9 @@ def _rounds(
         rest = [sample for sample, own in zip(samples, names, strict=True) if own != name]
         held = {pair for sample in samples for pair in labels_in(sample, heads)}
         if missing := held - {pair for sample in rest for pair in labels_in(sample, heads)}:
-            raise UsageError(
-                f"--folds: class '{min(missing)[1]}' occurs in '{name}' alone, nothing is left to train on"
+            raise RareClassError(
+                f"--folds: class '{min(missing)[1]}' occurs in '{name}' alone, nothing is left to train on",
+                missing,
             )
         yield Fold(name, _with_test(samples, make_split(rest, heads, seed, (TRAIN, VALIDATION))))
 
@@ -214,14 +236,7 @@ def _in_folds(strata: Sequence[str], groups: Sequence[str], folds: int, seed: in
     return member
 
 
-def _sides(members: NDArray[np.int64], folds: int, parts: Sequence[str]) -> list[str]:
-    """Give the first folds to test, the next to validation, the others to train."""
-    share = max(1, round(_SHARE * folds))
-    order = [part for part in (TEST, VALIDATION) if part in parts]
-    return [order[int(fold) // share] if fold < share * len(order) else TRAIN for fold in members]
-
-
-def _merged_groups(samples: Sequence[Sample]) -> list[str]:
+def merged_groups(samples: Sequence[Sample]) -> list[str]:
     """Return each sample's group, where groups that share a file's content count as one."""
     parent: dict[str, str] = {}
 

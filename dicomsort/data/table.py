@@ -13,6 +13,7 @@ from typing import TextIO
 from dicomsort.data import reviewed
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import check_label
+from dicomsort.model.studies import StudyRule
 
 FILE, PATIENT, NONE = "file", "patient", "none"
 EVIDENCE = ("age", "modality", "sop_class")
@@ -36,7 +37,7 @@ _CASES = re.compile(rf"{_NUMBERED}?cases?{_NUMBERED}?")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a CSV that mean something. concat: files with the same value become one image.
+    """The columns of a CSV that mean something. study: how files with the same value become one image.
 
     auxiliary: columns to learn from that are no targets. evidence: those of EVIDENCE that tell what a header
     would say. patient: what no split may divide; None for the
@@ -46,11 +47,21 @@ class Columns:
     targets: tuple[str, ...] = ()
     source: str | None = None
     part: str | None = None
-    concat: str | None = None
+    study: StudyRule | None = None
     metadata: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     patient: str | None = None
     evidence: tuple[str, ...] = ()
+
+    @property
+    def concat(self) -> str | None:
+        """That of studies whose files become one image."""
+        return None if self.study is None else self.study.column
+
+    @property
+    def view(self) -> str | None:
+        """That which tells the views of a study."""
+        return None if self.study is None else self.study.view_column
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -60,7 +71,7 @@ class Columns:
     @property
     def used(self) -> tuple[str, ...]:
         """All of them but that of patients."""
-        named = (self.source, self.part, self.concat)
+        named = (self.source, self.part, self.concat, self.view)
         return (*self.labels, *self.metadata, *self.evidence, *(name for name in named if name is not None))
 
 

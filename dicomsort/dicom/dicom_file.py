@@ -31,6 +31,7 @@ from dicomsort.dicom.pixel_source import PixelSource
 from dicomsort.dicom.sop_classes import ReadSettings, exclusion_reason, remarks_on
 from dicomsort.dicom.transforms import grayscale_transform, pixel_aspect
 from dicomsort.imaging.canvas import (
+    NOTHING,
     Fitted,
     Preprocessing,
     fitted_shape,
@@ -66,6 +67,9 @@ from dicomsort.system.retry import retry_transient
 On = Preprocessing | Fitted | None
 """What a picture is drawn on: a canvas, nothing around it, or nothing and all pixels."""
 
+Wanted = Callable[[Header], bool]
+"""Says whether the pixels of a radiograph with this header are to be read."""
+
 _DEFAULTS = ReadSettings()
 _NEAR = 4  # frames that are looked at for one that its window shows
 _CAUSES: dict[type[Exception], tuple[Status, Reason]] = {
@@ -81,6 +85,7 @@ def read(
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
     held: Part | BinaryIO | None = None,
+    wanted: Wanted | None = None,
 ) -> ReadImage | Failure:
     """Read one file: is it DICOM, is it a projection radiograph, and what does the network see of it.
 
@@ -90,9 +95,10 @@ def read(
     counts. further: other canvases, which are made of the same
     pixels; as many of these are decoded as the largest canvas needs. held: where the bytes are, or what gives
     them, if they are not the file that the path names; then there is no stamp. Of what was fetched in part,
-    `inputs.opened.MissingBytes` tells what else is needed.
+    `inputs.opened.MissingBytes` tells what else is needed. wanted: says by its header whether a radiograph's
+    pixels are; if they are not, the image is empty, (0, 0).
     """
-    reading = _Reading(path, held)
+    reading = _Reading(path, held, wanted)
     try:
         picture = retry_transient(lambda: reading.picture((preprocessing, *further), settings))
         return replace(picture, cost=reading.cost())
@@ -118,8 +124,8 @@ def _cause(error: Exception, trouble: Reason) -> tuple[Status, Reason]:
 class _Reading:
     """The reading of one file, and how far it came."""
 
-    def __init__(self, path: str, held: Part | BinaryIO | None = None) -> None:
-        self.path, self._held = path, held
+    def __init__(self, path: str, held: Part | BinaryIO | None = None, wanted: Wanted | None = None) -> None:
+        self.path, self._held, self._wanted = path, held, wanted
         self.header = Header()
         self.stamp: FileStamp | None = None
         self.trouble = Reason.HEADER_DAMAGED
@@ -140,6 +146,8 @@ class _Reading:
             if group := age_group_of(facts):
                 self.header = replace(self.header, age_group=group)
             self._refuse_others(dataset, is_cut(dataset, stream), settings.secondary_capture)
+            if self._wanted is not None and not self._wanted(self.header):
+                return ReadImage(NOTHING, self.header, self.stamp)
             layout = ImagePixelDescription(dataset, self.header)
             if layout.syntax not in SUPPORTED:
                 raise Rejected(Status.UNSUPPORTED, Reason.TRANSFER_SYNTAX)

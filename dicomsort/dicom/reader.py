@@ -100,12 +100,13 @@ def read_dicom(
     settings: ReadSettings = _DEFAULTS,
     further: Sequence[Preprocessing] = (),
     held: Part | BinaryIO | None = None,
+    wanted: dicom_file.Wanted | None = None,
 ) -> ReadImage | Failure:
     """Read a DICOM file, once for all canvases, and a picture if the settings say so; see `dicom_file.read`.
 
     Anything else is not_dicom.
     """
-    reading = dicom_file.read(path, preprocessing, settings, further, held)
+    reading = dicom_file.read(path, preprocessing, settings, further, held, wanted)
     if not settings.pictures or not isinstance(reading, Failure) or reading.reason is not Reason.PICTURE:
         return reading
     with bytes_of(path, held) as file:

@@ -16,6 +16,7 @@ from dicomsort.evaluation.predictions import EvalSettings, Question, known_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.reporting import Count
+from dicomsort.system.telling import counted
 
 _CANVAS, _SIDE = 32, 16
 _REGULARISATION, _STEPS = 0.1, 500
@@ -67,7 +68,17 @@ def baselines(measured: Measured, trained: Sequence[Sample], pixels: Pixels) -> 
     scores = _logistic(
         np.stack([pixels[id(sample)] for sample in known]), truth, np.stack(images), predictions
     )
-    return Baselines(found | {"logistic": _of(predictions, scores)}, ())
+    return Baselines(found | {"logistic": _of(predictions, scores)}, _seen(measured, known))
+
+
+def _seen(measured: Measured, trained: Sequence[Sample]) -> tuple[str, ...]:
+    """Warn if the regression is asked about images that it has learned from."""
+    learned = {sample.sha256 for sample in trained}
+    seen = sum(one.sample.sha256 in learned for one in measured.known)
+    if not seen:
+        return ()
+    told = f"{seen} of the {counted(len(measured.known), 'image')} evaluated, so its figures are too good"
+    return (f"warning: '{measured.question.target}': the logistic row has learned from {told}",)
 
 
 def _truth(samples: Sequence[Sample], question: Question) -> NDArray[Any]:

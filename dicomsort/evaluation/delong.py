@@ -5,6 +5,7 @@ Characteristic Curves; with several images of a patient: Obuchowski 1997, Nonpar
 ROC Curve Data, which is the same where every patient has one image.
 """
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -42,11 +43,12 @@ def _placed(scores: Values, others: Values) -> Values:
 
 def _deviation(above: Values, below: Values, positive: Counts, negative: Counts) -> float:
     """Return the standard error; of the images with the label and without: what they add, and their units."""
-    units = int(max(positive.max(), negative.max())) + 1
+    units = int(np.append(positive, negative).max()) + 1
     with_label, without = len(np.unique(positive)), len(np.unique(negative))
     if min(with_label, without) < 2:
         return float("nan")
     one = np.bincount(positive, above, units) / len(positive)
     other = np.bincount(negative, below, units) / len(negative)
     variance = (one @ one) * with_label / (with_label - 1) + (other @ other) * without / (without - 1)
-    return float(np.sqrt(max(0.0, variance + 2 * (one @ other) * units / (units - 1))))
+    variance += 2 * (one @ other) * units / (units - 1)
+    return math.sqrt(max(0.0, float(variance)))

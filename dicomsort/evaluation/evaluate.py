@@ -4,23 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dicomsort.data.targets import encode
 from dicomsort.errors import UsageError
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.metrics import Metrics, Predictions, differences, measure
+from dicomsort.evaluation.operating import LabelPoints, operating_points
 from dicomsort.evaluation.predictions import (
     EvalSettings,
     ModelPredictions,
     Prediction,
     Question,
+    answers_of,
     clusters_of,
     predictions_of,
     questions,
 )
 from dicomsort.evaluation.subgroups import groups_of
-from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import label_of, split_columns
 from dicomsort.system.telling import counted
 
@@ -30,7 +30,8 @@ class Measured:
     """A question's figures. known: the images whose truth is known, in the order of `predictions`.
 
     groups: column of `--by` -> value -> the figures of these images. pixels: the figures of the pixels alone,
-    None where no header was weighed.
+    None where no header was weighed. points: operating points, of several classes only if they are asked for.
+    tuned: images of the model's validation part that their thresholds were chosen on.
     """
 
     question: Question
@@ -39,6 +40,8 @@ class Measured:
     figures: Metrics
     groups: dict[str, dict[str, Metrics]]
     pixels: Metrics | None = None
+    points: tuple[LabelPoints, ...] = ()
+    tuned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,25 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model takes: numbers learned, MB of weights, seconds an image from file to answer."""
+
+    parameters: int
+    megabytes: float
+    seconds_per_image: float
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """A row of a comparison. differences: to the first row on the same resamples, empty for that itself."""
+    """A row of a comparison. differences: to the first row on the same resamples, empty for that itself.
+
+    cost: None for a baseline.
+    """
 
     name: str
     figures: Metrics
     differences: dict[str, Estimate]
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +100,53 @@ def evaluate(
     for each in answered:
         kept = tuple(one for one in each.predictions if id(one.sample) in shared)
         measured = tuple(
-            _measured(question, kept, each.bundle, settings)
-            for question in questions(each.bundle.heads, targets)
+            _measured(question, kept, each, settings) for question in questions(each.bundle.heads, targets)
         )
         evaluations.append(Evaluation(each, measured, len(each.predictions) - len(kept)))
     return tuple(evaluations)
 
 
 def _measured(
-    question: Question, read: Sequence[Prediction], bundle: Bundle, settings: EvalSettings
+    question: Question, read: Sequence[Prediction], said: ModelPredictions, settings: EvalSettings
 ) -> Measured:
-    known = tuple(one for one in read if one.sample.targets[question.cell])
+    known = _known(question, read)
     if not known:
         raise UsageError(f"no image that can be read has a label in '{question.target}'")
-    widths = [len(head.labels) for head in bundle.heads]
-    scores = split_columns(np.stack([one.scores for one in known]), widths)[question.at]
-    samples = [one.sample for one in known]
-    truth = np.stack([encode(sample.targets[question.cell], question.head) for sample in samples])
-    predictions = predictions_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
+    widths, tuned = [len(head.labels) for head in said.bundle.heads], _known(question, said.tuning)
+    predictions = _predictions(question, known, widths, settings)
+    tuning = _predictions(question, tuned, widths, settings) if tuned else None
+    resampled, head = (settings.bootstrap, settings.seed), question.head
+    figures = measure(predictions, *resampled)
     return Measured(
         question,
         known,
         predictions,
-        measure(predictions, settings.bootstrap, settings.seed),
-        {column: _by(column, known, predictions, settings) for column in settings.by},
-        _by_pixels(question, known, truth, widths, settings),
+        figures,
+        {column: _by(column, known, predictions, figures, settings) for column in settings.by},
+        _by_pixels(question, known, predictions, widths, settings),
+        operating_points(head, predictions, tuning, settings.at, *resampled),
+        len(tuned),
     )
+
+
+def _known(question: Question, read: Sequence[Prediction]) -> tuple[Prediction, ...]:
+    return tuple(one for one in read if one.sample.targets[question.cell])
+
+
+def _predictions(
+    question: Question, known: Sequence[Prediction], widths: Sequence[int], settings: EvalSettings
+) -> Predictions:
+    scores = split_columns(np.stack([one.scores for one in known]), widths)[question.at]
+    samples = [one.sample for one in known]
+    coded = {cell: encode(cell, question.head) for cell in {one.targets[question.cell] for one in samples}}
+    truth = np.stack([coded[sample.targets[question.cell]] for sample in samples])
+    return predictions_of(question.head, truth, scores, clusters_of(samples, settings.cluster))
 
 
 def _by_pixels(
     question: Question,
     known: Sequence[Prediction],
-    truth: NDArray[np.float32],
+    predictions: Predictions,
     widths: Sequence[int],
     settings: EvalSettings,
 ) -> Metrics | None:
@@ -123,22 +154,43 @@ def _by_pixels(
     if question.at or all(one.pixel_scores is None for one in known):
         return None
     every = [one.scores if one.pixel_scores is None else one.pixel_scores for one in known]
-    clusters = clusters_of([one.sample for one in known], settings.cluster)
-    alone = predictions_of(question.head, truth, split_columns(np.stack(every), widths)[0], clusters)
+    alone = answers_of(question.head, predictions, split_columns(np.stack(every), widths)[0])
     return measure(alone, settings.bootstrap, settings.seed)
 
 
 def _by(
-    column: str, known: Sequence[Prediction], predictions: Predictions, settings: EvalSettings
+    column: str,
+    known: Sequence[Prediction],
+    predictions: Predictions,
+    every: Metrics,
+    settings: EvalSettings,
 ) -> dict[str, Metrics]:
     values = [
         one.sample.metadata[column] if column in one.sample.metadata else str(getattr(one.header, column, ""))
         for one in known
     ]
     return {
-        group: measure(predictions.take(members), settings.bootstrap, settings.seed)
+        group: without_macro(measure(predictions.take(members), settings.bootstrap, settings.seed), every)
         for group, members in groups_of(column, values).items()
     }
+
+
+def without_macro(figures: Metrics, every: Metrics) -> Metrics:
+    """Leave out the means over classes (NaN) of a group in which a class of all images is not true at all.
+
+    A class that is nowhere true counts as missed, or not at all: such a mean is of other classes than that of
+    the next group.
+    """
+    if not absent_in(figures, every):
+        return figures
+    nan = Estimate(float("nan"), float("nan"), float("nan"))
+    kept = {name: nan if name.endswith("_macro") else each for name, each in figures.overall.items()}
+    return replace(figures, overall=kept)
+
+
+def absent_in(figures: Metrics, every: Metrics) -> tuple[str, ...]:
+    """Name the classes that are true in some of all images, but in none of a group."""
+    return tuple(label for label, count in figures.support.items() if not count and every.support[label])
 
 
 def compare(

@@ -13,7 +13,7 @@ from dicomsort import __version__
 from dicomsort.data.dataset import Sample, read_all
 from dicomsort.evaluation.evaluate import Evaluation, Measured, Mistake, worst
 from dicomsort.evaluation.predictions import EvalSettings
-from dicomsort.evaluation.tables import Table, tables_of
+from dicomsort.evaluation.tables import Table, point_tables, tables_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
 from dicomsort.system.escaping import escape
@@ -96,7 +96,7 @@ def section(
         classes, overall, *others = tables_of(measured)
         parts += [_table(classes), _table(overall)]
         parts.append(f'<div class="plots">{"".join(map(_plot, drawn[measured.question.target]))}</div>')
-        parts += [_table(table) for table in others]
+        parts += [_table(table) for table in (*point_tables(measured), *others)]
         parts += _mistakes(measured, settings)
     if one.predicted.failures:
         rows = tuple(

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.evaluation.bootstrap import Counts, Estimate, Scores, Values, Weights, estimates, group_alike
+from dicomsort.evaluation.ranking import Ranking, ranking_of
 
 BINS = 15
+_DENSE = 40  # products that take as long as looking up one image
 _EACH = ("precision", "recall", "f1", "auc", "ap")
 _COMPARED = (
     "accuracy", "subset_accuracy", "f1_macro", "recall_macro", "precision_macro", "kappa", "log_loss",
-    "auc_macro",
+    "auc_macro", "auc_positive",
 )  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def measure(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> M
     macro is the mean over the classes that occur as truth or prediction, weighted the mean by true images.
     auc: area under the ROC curve, one class against the rest, ties count half; NaN without the class or its
     rest. ap: average precision, stepwise; NaN without the class. Their macro is the mean over the classes
-    that have one, in binary the figure of the positive class.
+    that have one; in binary there is none, but `auc_positive` and `ap_positive`, of the positive class.
     log_loss: natural logarithm, probabilities clipped to the machine's epsilon. brier: squared error of the
     probabilities, of binary that of the positive, of multiclass summed over the classes (0..2), of multilabel
     their mean.
@@ -204,17 +206,26 @@ def _cells(predictions: Predictions) -> tuple[Counts, Values]:
 
 @dataclass(frozen=True, slots=True)
 class _ConfusionMetrics:
-    """What is computed from sums over the images. groups: of each image, by cell; starts: of each cell."""
+    """What is computed from sums over the images.
+
+    adds: what a unit of each group adds to the sums (groups, columns); empty where that would be too much to
+    multiply. Then groups: of each image, by cell; starts: of each cell; table: as `_cells` gives it.
+    """
 
     kind: str
     classes: int
+    adds: Values
     groups: Counts
     starts: Counts
     table: Values
 
     def scores(self, counts: Weights) -> Scores:
         """Score resamples (b, groups)."""
-        sums = np.add.reduceat(counts[:, self.groups], self.starts, axis=1) @ self.table
+        sums = (
+            counts @ self.adds
+            if self.adds.size
+            else np.add.reduceat(counts[:, self.groups], self.starts, axis=1) @ self.table
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.kind == "multilabel":
                 return _multilabel_scores(sums, self.classes)
@@ -226,7 +237,11 @@ def _confusion_metrics(
 ) -> _ConfusionMetrics:
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(len(table)))
-    return _ConfusionMetrics(predictions.kind, len(predictions.labels), unit[order], starts, table)
+    groups, columns = int(unit.max(initial=-1)) + 1, table.shape[1]
+    adds = np.zeros((groups if groups * columns <= _DENSE * len(unit) else 0, columns))
+    if len(adds):
+        np.add.at(adds, unit, table[cell])
+    return _ConfusionMetrics(predictions.kind, len(predictions.labels), adds, unit[order], starts, table)
 
 
 def _multiclass_scores(matrix: Values) -> Scores:
@@ -276,55 +291,11 @@ def _mean(values: Values) -> Values:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranking:
-    """The images by falling score of one label, ties as one step; only steps with a relevant image matter.
-
-    units: of each image (n,). relevant: units of the relevant ones (p,); steps: where in these each step
-    starts (g,). before, upto: how many images lie before each step, and up to its end (g,).
-    """
-
-    units: Counts
-    relevant: Counts
-    steps: Counts
-    before: Counts
-    upto: Counts
-
-    def scores(self, counts: Weights) -> tuple[Values, Values]:
-        """Compute AUC and average precision of resamples (b, units): (b,), (b,)."""
-        if not self.steps.size:
-            nothing = np.full(len(counts), np.nan)
-            return nothing, nothing
-        ranked = np.zeros((len(counts), len(self.units) + 1), np.int32)
-        np.cumsum(np.take(counts, self.units, axis=1), axis=1, dtype=np.int32, out=ranked[:, 1:])
-        hits = np.take(counts, self.relevant, axis=1)
-        if len(self.steps) < len(self.relevant):
-            hits = np.add.reduceat(hits, self.steps, axis=1)
-        found = np.cumsum(hits, axis=1, dtype=np.int32)
-        upto, before = np.take(ranked, self.upto, axis=1), np.take(ranked, self.before, axis=1)
-        positive = found[:, -1].astype(np.float64)
-        negative = ranked[:, -1] - positive
-        above = (upto + before - 2.0 * found + hits) / 2
-        auc = 1 - np.einsum("bg,bg->b", hits, above) / (positive * negative)
-        precision = found / np.maximum(upto, 1)
-        return auc, np.einsum("bg,bg->b", hits, precision) / positive
-
-
-def _ranking(relevant: NDArray[np.bool_], scores: Values, unit: Counts) -> _Ranking:
-    order = np.argsort(-scores, kind="stable")
-    upto = np.flatnonzero(np.diff(scores[order], append=-np.inf)) + 1
-    before = upto - np.diff(upto, prepend=0)
-    found = np.append(0, np.cumsum(relevant[order]))
-    kept = found[upto] > found[before]
-    chosen = order[relevant[order]]
-    return _Ranking(unit[order], unit[chosen], found[before[kept]], before[kept], upto[kept])
-
-
-@dataclass(frozen=True, slots=True)
 class _ScoreMetrics:
     """What is computed from scores. sums: images, log loss, Brier, gaps of ECE of each unit (units, 18)."""
 
     kind: str
-    rankings: tuple[_Ranking, ...]
+    rankings: tuple[Ranking, ...]
     sums: Values
 
     def scores(self, counts: Weights) -> Scores:
@@ -340,10 +311,10 @@ class _ScoreMetrics:
                 "brier": brier / images,
                 "ece": sum(map(abs, gaps)) / images,
             }
-            first = 1 if self.kind == "binary" else 0
-            return means | {
-                "auc": auc, "ap": ap, "auc_macro": _mean(auc[:, first:]), "ap_macro": _mean(ap[:, first:])
-            }  # fmt: skip
+            each = {"auc": auc, "ap": ap}
+            if self.kind == "binary":
+                return means | each | {f"{name}_positive": values[:, 1] for name, values in each.items()}
+            return means | each | {f"{name}_macro": _mean(values) for name, values in each.items()}
 
 
 def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _ScoreMetrics:
@@ -351,11 +322,12 @@ def _score_metrics(predictions: Predictions, unit: Counts, units: int) -> _Score
     known = (
         predictions.truth if predictions.kind == "multilabel" else predictions.truth[:, None] == np.arange(k)
     )
-    rankings = tuple(map(_ranking, known.T, predictions.scores.T, [unit] * k))
+    rankings = tuple(map(ranking_of, known.T, predictions.scores.T, [unit] * k))
     sums = np.zeros((units, 3 + BINS))
-    np.add.at(
-        sums, unit, np.column_stack([np.ones(len(unit)), _losses(predictions, known), _gaps(predictions)])
-    )
+    for column, values in enumerate((np.ones(len(unit)), *_losses(predictions, known).T)):
+        sums[:, column] = np.bincount(unit, values, units)
+    bins, gaps = _gaps(predictions)
+    np.add.at(sums, (unit[:, None], 3 + bins), gaps)
     return _ScoreMetrics(predictions.kind, rankings, sums)
 
 
@@ -371,17 +343,14 @@ def _losses(predictions: Predictions, known: NDArray[np.bool_]) -> Values:
     return np.column_stack([surprise[known], brier])
 
 
-def _gaps(predictions: Predictions) -> Values:
-    """Return by how much each image's confidence falls short of its being right, in its bin (n, 15)."""
+def _gaps(predictions: Predictions) -> tuple[Counts, Values]:
+    """Return by how much each confidence falls short of its being right, and its bin: (n, 1) or (n, k)."""
     if predictions.kind == "multilabel":
         confidence, right = predictions.scores, predictions.truth
     else:
         confidence = np.take_along_axis(predictions.scores, predictions.chosen[:, None], axis=1)
         right = (predictions.truth == predictions.chosen)[:, None]
-    bins = bins_of(confidence)
-    gaps = np.zeros((len(confidence), BINS))
-    np.add.at(gaps, (np.arange(len(bins))[:, None], bins), (right - confidence) / confidence.shape[1])
-    return gaps
+    return bins_of(confidence), (right - confidence) / confidence.shape[1]
 
 
 def bins_of(confidence: Values) -> Counts:

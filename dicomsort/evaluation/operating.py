@@ -129,7 +129,9 @@ def operating_points(
         own, label = _truth(predictions, index), predictions.labels[index]
         limit = None if predictions.kind == "multiclass" else thresholds[index - first]
         found = [Point("in use", limit, MODEL, measured(own.relevant, _chosen(predictions, index)))]
-        for goal, threshold, where in _thresholds(wanted, own, tuning and _truth(tuning, index)):
+        for goal, threshold, where in _thresholds(
+            wanted, own, None if tuning is None else _truth(tuning, index)
+        ):
             figures = measured(own.relevant, own.scores >= threshold)
             found.append(Point(goal.name, threshold, where, figures))
         positives = int(own.relevant.sum())

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dicomsort.evaluation.metrics import BINS, Metrics, Predictions, bins_of
+from dicomsort.evaluation.operating import LabelPoints, Point
 
 _MOST_NAMED, _MOST_POINTS = 12, 1000
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito 2008, Color Universal Design: told apart by the color-blind too."""
 _STYLES = ("-", "--")
+_MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
 _GRAY, _PALE = "#555555", "#BBBBBB"
 _DPI = 110
 
@@ -37,12 +39,14 @@ class Drawing:
     width: int
 
 
-def draw(predictions: Predictions, figures: Metrics) -> tuple[Drawing, ...]:
-    """Draw a model's predictions for one target."""
+def draw(
+    predictions: Predictions, figures: Metrics, points: Sequence[LabelPoints] = ()
+) -> tuple[Drawing, ...]:
+    """Draw a model's predictions for one target. points: what is marked on the curves."""
     return (
         _confusion(figures),
-        _curves("roc", predictions, figures),
-        _curves("precision_recall", predictions, figures),
+        _curves("roc", predictions, figures, points),
+        _curves("precision_recall", predictions, figures, points),
         _reliability(predictions, figures),
     )
 
@@ -111,7 +115,7 @@ def _cells(figures: Metrics) -> tuple[NDArray[np.int64], NDArray[np.float64], tu
     return counts, shares, ("found", "missed", "wrongly\nchosen", "rightly\nleft out")
 
 
-def _curves(name: str, predictions: Predictions, figures: Metrics) -> Drawing:
+def _curves(name: str, predictions: Predictions, figures: Metrics, points: Sequence[LabelPoints]) -> Drawing:
     """Draw a curve for each label that has one; of many labels the worst have colors and names."""
     roc = name == "roc"
     key, curve_of = ("auc", _roc) if roc else ("ap", _precision_recall)
@@ -126,6 +130,7 @@ def _curves(name: str, predictions: Predictions, figures: Metrics) -> Drawing:
             continue
         color, style = looks.pop(0)
         panel.plot(x, y, color=color, linestyle=style, linewidth=1.6, label=f"{label} {value:.3f}")
+        _mark(panel, [point for one in points if one.label == label for point in one.points], roc, color)
     if roc and curves:
         panel.plot([0, 1], [0, 1], color=_GRAY, linewidth=0.8, linestyle=":")
     panel.set_xlim(-0.01, 1.01)
@@ -134,17 +139,37 @@ def _curves(name: str, predictions: Predictions, figures: Metrics) -> Drawing:
     panel.set_ylabel("true positive rate" if roc else "precision")
     panel.grid(color="#DDDDDD", linewidth=0.6)
     words = "ROC, area under it" if roc else "Precision and recall, average precision"
-    mean = figures.overall[f"{key}_macro"].value
+    mean = figures.overall[f"{key}_{'positive' if predictions.kind == 'binary' else 'macro'}"].value
     several = len(curves) > 1
     panel.set_title(f"{words}{'' if np.isnan(mean) else f' {mean:.3f}'}{' (macro)' * several}", fontsize=11)
     if curves:
         title = f"the {_MOST_NAMED} worst of {len(curves)}" if len(curves) > _MOST_NAMED else None
+        _name_marks(panel, points)
         legend = panel.legend(loc="lower right" if roc else "lower left", fontsize=8, title=title)
         for text in legend.get_texts():
             text.set_parse_math(False)
     else:
         panel.text(0.5, 0.5, "needs images with and without a label", ha="center")
     return _drawing(name, "ROC curves" if roc else "Precision and recall", figure)
+
+
+def _mark(panel: Any, points: Sequence[Point], roc: bool, color: str) -> None:
+    """Mark operating points on a curve: where they lie by the figures of the images measured."""
+    for mark, point in zip(_MARKS, points, strict=False):
+        figures = point.figures
+        place = (
+            (1 - figures["specificity"].value, figures["sensitivity"].value)
+            if roc
+            else (figures["sensitivity"].value, figures["ppv"].value)
+        )
+        if not np.isnan(place).any():
+            panel.plot(*place, mark, color=color, markersize=7, markeredgecolor="black", zorder=3)
+
+
+def _name_marks(panel: Any, points: Sequence[LabelPoints]) -> None:
+    named = max((one.points for one in points), key=len, default=())
+    for mark, point in zip(_MARKS, named, strict=False):
+        panel.plot([], [], mark, color="white", markersize=6, markeredgecolor="black", label=point.name)
 
 
 def _each(

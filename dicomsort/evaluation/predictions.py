@@ -1,14 +1,16 @@
 """What models are asked, and what they predict for each sample."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, Remarked, Sample, Unread, read_all
 from dicomsort.data.table import PATIENT, names_people
 from dicomsort.data.targets import encode
@@ -175,14 +177,46 @@ def predict_samples(
     memory, in all lanes, while no worker reads.
     """
     batch_size = settings.batch_size or predictor.batch_size
+    pictures: list[ReadImage] = []
+    remarked: list[Remarked] = []
+    started = time.perf_counter()
+    predictions, failures = _answers(predictor, samples, settings, progress, (pictures, remarked))
+    seconds = time.perf_counter() - started
+    return ModelPredictions(
+        bundle=predictor.bundle,
+        tag=predictor.bundle.tag,
+        predictions=predictions,
+        failures=failures,
+        seconds_per_image=seconds / max(len(samples), 1),
+        network_seconds_per_image=_network_seconds(predictor, pictures, batch_size),
+        device=predictor.name,
+        precision=predictor.precision,
+        remarked=tuple(remarked),
+    )
+
+
+def predict_alone(
+    predictor: Predictor, samples: Sequence[Sample], settings: EvalSettings, progress: Count | None = None
+) -> tuple[Prediction, ...]:
+    """Predict samples that can be read; the others, and times, are not told."""
+    return _answers(predictor, samples, settings, progress, ([], []))[0]
+
+
+def _answers(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    settings: EvalSettings,
+    progress: Count | None,
+    kept: tuple[list[ReadImage], list[Remarked]],
+) -> tuple[tuple[Prediction, ...], tuple[Unread, ...]]:
+    """Return predictions and failures, in order. kept: gets some of the pictures, and what was odd."""
+    batch_size = settings.batch_size or predictor.batch_size
     timed = min(_MOST_TIMED, _BATCHES_TIMED * predictor.concurrency * batch_size)
     order = {id(sample): index for index, sample in enumerate(samples)}
     predictions: list[Prediction] = []
     failures: list[Unread] = []
-    pictures: list[ReadImage] = []
-    remarked: list[Remarked] = []
-    started = time.perf_counter()
-    readings = read_all(samples, predictor.bundle.preprocessing, settings.pool, remarked)
+    pictures, remarked = kept
+    readings = _readings(samples, predictor.bundle, settings, remarked)
     for sample, reading, scores in predict(readings, predictor, batch_size, StageTimer()):
         if isinstance(reading, Failure):
             failures.append((sample, reading))
@@ -192,23 +226,22 @@ def predict_samples(
                 pictures.append(reading)
         if progress is not None:
             progress(1)
-    seconds = time.perf_counter() - started
-    return ModelPredictions(
-        bundle=predictor.bundle,
-        tag=predictor.bundle.tag,
-        predictions=tuple(sorted(predictions, key=lambda prediction: order[id(prediction.sample)])),
-        failures=tuple(sorted(failures, key=lambda failure: order[id(failure[0])])),
-        seconds_per_image=seconds / max(len(samples), 1),
-        network_seconds_per_image=_network_seconds(predictor, pictures, batch_size),
-        device=predictor.name,
-        precision=predictor.precision,
-        remarked=tuple(remarked),
-    )
+    predictions.sort(key=lambda prediction: order[id(prediction.sample)])
+    failures.sort(key=lambda failure: order[id(failure[0])])
+    return tuple(predictions), tuple(failures)
+
+
+def _readings(
+    samples: Sequence[Sample], bundle: Bundle, settings: EvalSettings, remarked: list[Remarked]
+) -> Generator[tuple[Sample, ReadImage | Failure], None, None]:
+    if settings.cache is None:
+        return read_all(samples, bundle.preprocessing, settings.pool, remarked)
+    return Cache(settings.cache, bundle.preprocessing).read_all(samples, settings.pool, remarked)
 
 
 def facts_of(sample: Sample, reading: ReadImage) -> Facts:
     """Return the evidence for a sample: of a DICOM file what its header says, else what the data say."""
-    return sample.facts if reading.header == _NO_HEADER else reading.facts
+    return (reading.facts or sample.facts) if reading.header == _NO_HEADER else reading.facts
 
 
 def _prediction(
@@ -216,7 +249,7 @@ def _prediction(
 ) -> Prediction:
     """Weigh the header as `classify` does, if it is asked for."""
     facts, head = facts_of(sample, reading), bundle.head
-    header = replace(reading.header, age_group=age_group_of(facts))
+    header = _with_age(reading.header, age_group_of(facts))
     if bundle.evidence is None or source != HEADER:
         return Prediction(sample, header, scores)
     own, others = np.split(scores, [len(head.labels)])
@@ -225,6 +258,16 @@ def _prediction(
         return Prediction(sample, header, scores)
     every = np.concatenate([weighed.scores, others]).astype(np.float32)
     return Prediction(sample, header, every, scores, weighed.used, weighed.contradicts)
+
+
+def _with_age(header: Header, group: str) -> Header:
+    """Return a header with the age group; where nothing else is known one object for all images."""
+    return _of_age(group) if header == _NO_HEADER else replace(header, age_group=group)
+
+
+@cache
+def _of_age(group: str) -> Header:
+    return Header(age_group=group)
 
 
 def _network_seconds(predictor: Predictor, pictures: Sequence[ReadImage], batch_size: int) -> float:
@@ -244,10 +287,20 @@ def predictions_of(
 
     Of the labels that the head answers: where it merges a rare label into another, that one is true as well.
     """
+    chosen, own = _chosen(head, scores)
+    return Predictions(head.kind, head.answering.labels, known_of(head, truth), chosen, own, clusters)
+
+
+def answers_of(head: Head, predictions: Predictions, scores: NDArray[np.float32]) -> Predictions:
+    """Return other answers, scores (n, labels), to the same images."""
+    chosen, own = _chosen(head, scores)
+    return replace(predictions, chosen=chosen, scores=own)
+
+
+def _chosen(head: Head, scores: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     kept, chosen = head.kept, head.chosen(scores)
     chosen = chosen[:, kept] if head.kind == "multilabel" else np.searchsorted(kept, chosen)
-    own = scores[:, kept].astype(np.float64)
-    return Predictions(head.kind, head.answering.labels, known_of(head, truth), chosen, own, clusters)
+    return chosen, scores[:, kept].astype(np.float64)
 
 
 def known_of(head: Head, truth: NDArray[np.float32]) -> NDArray[Any]:
@@ -276,7 +329,8 @@ def patients_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
-    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 def decision_of(prediction: Prediction, heads: Sequence[Head]) -> Decision:

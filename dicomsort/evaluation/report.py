@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,15 @@ from dicomsort import __version__
 from dicomsort.data.targets import truth_text
 from dicomsort.errors import TargetError, names_missing_libraries
 from dicomsort.evaluation.bootstrap import Estimate
-from dicomsort.evaluation.evaluate import Comparison, Evaluation
+from dicomsort.evaluation.evaluate import Comparison, Evaluation, Measured, absent_in
 from dicomsort.evaluation.html import Page, page, section
 from dicomsort.evaluation.metrics import Metrics, without_nan
+from dicomsort.evaluation.operating import MEASURED, VALIDATION
 from dicomsort.evaluation.predictions import EvalSettings, decision_of
-from dicomsort.evaluation.tables import comparison_table
+from dicomsort.evaluation.tables import comparison_rows, comparison_table
 from dicomsort.model.heads import Head
 from dicomsort.system.escaping import cell, escape
-from dicomsort.system.telling import counted
+from dicomsort.system.telling import counted, listed
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.plots import Drawing
@@ -65,13 +66,13 @@ def names_of(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
 
 def lines_of(results: Results) -> list[str]:
     """List what the tables leave out: times, unread files, and what the figures must not be taken for."""
-    lines = []
+    lines, source = [], "file" if results.settings.cache is None else "cache"
     for name, one, overlap in zip(
         names_of(results.evaluations), results.evaluations, results.overlaps, strict=True
     ):
         said = one.predicted
         lines.append(
-            f"{name}: {said.seconds_per_image:.4f} s per image from file to answer, "
+            f"{name}: {said.seconds_per_image:.4f} s per image from {source} to answer, "
             f"{said.network_seconds_per_image:.4f} s of the network alone, "
             f"on {said.device} in {said.precision}"
         )
@@ -83,12 +84,34 @@ def lines_of(results: Results) -> list[str]:
         if one.unshared:
             lines.append(f"{name}: {counted(one.unshared, 'image')} left out that another model cannot read")
         lines += [line for measured in one.measured if (line := _merged(measured.question.head))]
+        lines += [f"{name}: {line}" for measured in one.measured for line in _notes(measured)]
         lines += [
             f"warning: {count} of these files are in the {seen} part of the split of {name}"
             for seen, count in overlap.items()
             if count
         ]
     return [*lines, *results.remarks]
+
+
+def _notes(measured: Measured) -> Iterator[str]:
+    """Say where thresholds come from, and which means a group has not."""
+    target = measured.question.target
+    chosen = {point.chosen_on for one in measured.points for point in one.points}
+    if VALIDATION in chosen:
+        images = counted(measured.tuned, "image")
+        yield f"'{target}': thresholds are chosen on {images} of the validation part, not on those measured"
+    if MEASURED in chosen:
+        yield (
+            f"'{target}': thresholds 'these images' are chosen on the very images measured, so their figures "
+            "are optimistic"
+        )
+    for column, groups in measured.groups.items():
+        lacking = {name: absent_in(figures, measured.figures) for name, figures in groups.items()}
+        told = "; ".join(
+            f"{name or 'none'} lacks {listed(labels)}" for name, labels in lacking.items() if labels
+        )
+        if told:
+            yield f"'{target}' by {column}: no macro figures where classes are absent: {told}"
 
 
 def _merged(head: Head) -> str:
@@ -136,7 +159,11 @@ def as_json(results: Results) -> dict[str, Any]:
         "others": models[1:],
         "comparison": {
             target: [
-                {"model": one.name, **one.figures.as_dict(), "differences": _as_values(one.differences)}
+                {
+                    "model": one.name,
+                    **one.figures.as_dict(),
+                    "differences": _as_values(one.differences),
+                }
                 for one in comparisons
             ]
             for target, comparisons in results.comparisons.items()
@@ -154,6 +181,8 @@ def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[
         "overlap_with_training": overlap.get("train", 0),
         "overlap_with_validation": overlap.get("validation", 0),
         "seconds_per_image": said.seconds_per_image,
+        "parameters": said.bundle.size.parameters,
+        "megabytes": said.bundle.size.megabytes,
         "network_seconds_per_image": said.network_seconds_per_image,
         "device": said.device,
         "precision": said.precision,
@@ -163,6 +192,7 @@ def _model_json(name: str, one: Evaluation, overlap: Mapping[str, int]) -> dict[
                 "merged": measured.question.head.merged,
                 "thresholds": list(measured.question.head.answering.thresholds),
                 **measured.figures.as_dict(),
+                "operating_points": [one.as_dict() for one in measured.points],
                 **({} if measured.pixels is None else {"pixels_alone": measured.pixels.as_dict()}),
                 "by": {
                     column: {group: figures.as_dict() for group, figures in groups.items()}
@@ -190,11 +220,13 @@ def write(results: Results, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(as_json(results), indent=2) + "\n", encoding="utf-8")
+        if results.comparisons:
+            write_comparison(results, folder)
         sections, found = [], results.evaluations
         for name, place, one in zip(names_of(found), _folders(found, folder), found, strict=True):
             place.mkdir(exist_ok=True)
             _write_predictions(one, place)
-            drawn = {measured.question.target: draw(measured.predictions, measured.figures)
+            drawn = {measured.question.target: draw(measured.predictions, measured.figures, measured.points)
                      for measured in one.measured}  # fmt: skip
             _write_plots(one, drawn, place)
             sections.append(section(name, one, drawn, results.settings))
@@ -203,6 +235,16 @@ def write(results: Results, folder: Path) -> None:
         )
     except OSError as error:
         raise TargetError(f"'{folder}' cannot be written: {error.strerror}") from error
+
+
+def write_comparison(results: Results, folder: Path) -> None:
+    """Write comparison.csv, a row for each model and baseline, into a folder. Raises OSError."""
+    rows = comparison_rows(results.comparisons)
+    columns = dict.fromkeys(name for row in rows for name in row)
+    with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "model": cell(escape(str(row["model"])))} for row in rows)
 
 
 def _folders(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:

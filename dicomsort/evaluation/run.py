@@ -1,23 +1,26 @@
 """One evaluation, from labeled images to figures: load, predict, evaluate, compare."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dicomsort.data import caveats, corrections, dataset
+from dicomsort.data import caveats, corrections, dataset, rare, studies
+from dicomsort.data.cache import Cache, forget_empty
 from dicomsort.data.dataset import Data, Sample, Unread
 from dicomsort.data.table import NONE, PATIENT, columns_of, evidence_in, named
-from dicomsort.errors import UsageError, check_installed
-from dicomsort.evaluation import baselines
-from dicomsort.evaluation.evaluate import Comparison, Evaluation, compare, evaluate
+from dicomsort.errors import DicomsortError, UsageError, check_installed
+from dicomsort.evaluation import baselines, mapping, selection
+from dicomsort.evaluation.evaluate import Comparison, Cost, Evaluation, compare, evaluate
 from dicomsort.evaluation.metrics import Predictions
 from dicomsort.evaluation.predictions import (
     EvalSettings,
     ModelPredictions,
     check,
     metadata_needed,
+    predict_alone,
     predict_samples,
+    questions,
 )
 from dicomsort.evaluation.report import Results, names_of
 from dicomsort.model import load
@@ -45,6 +48,7 @@ def evaluate_models(
     patients apart, and `none` single images. reporter: told of progress, and of what a person should know.
     ready: makes the model of a place in `models` ready to run; None to load each as the settings say.
     Nothing is written before `Results.save`.
+    With several models the test part is what is in that of each: files that none of them has seen.
     Raises UsageError for data, columns or models that do not fit each other, ModelError for a model that does
     not run, MissingLibraryError for baselines without scikit-learn.
     """
@@ -61,7 +65,10 @@ def evaluate_models(
         settings = replace(settings, cluster=None)
     if not models:
         raise UsageError("name at least one model")
-    predicted = _predict(len(models), ready or _loading(models, settings), samples, settings, reporter)
+    tuning = [_tuning(one, loaded, targets, settings) for one in models]
+    predicted = _predict(tuning, ready or _loading(models, settings), samples, settings, reporter)
+    if settings.mapping:
+        predicted = [mapping.renamed(each, settings.mapping) for each in predicted]
     remarks = caveats.lines_of(one for each in predicted for one in each.remarked)
     if alone and settings.bootstrap and NONE not in (asked.cluster, asked.patient):
         remarks = (caveats.RESAMPLED, *remarks)
@@ -70,7 +77,8 @@ def evaluate_models(
     evaluations = evaluate(predicted, targets, settings)
     comparisons, said = _compare(evaluations, loaded, settings, reporter)
     seen = overlaps(models, samples)
-    return Results(evaluations, comparisons, seen, settings.part, settings, (*said, *remarks))
+    remarks = (*selection.lines_of(loaded, models, samples, settings.part), *said, *remarks)
+    return Results(evaluations, comparisons, seen, settings.part, settings, remarks)
 
 
 def load_part(
@@ -81,28 +89,54 @@ def load_part(
     if settings.part not in (*dataset.PARTS, "all"):
         raise UsageError(f"--part '{settings.part}' is unknown: use {', '.join(dataset.PARTS)} or all")
     metadata: tuple[str, ...] = ()
+    if settings.cache is not None:
+        selection.check_needs_no_header(columns_of(data), settings)
     if data.exists():
         metadata = metadata_needed(columns_of(data), settings.cluster, settings.by, settings.patient)
-    concat = {model.concat_by for model in models}
-    if len(concat) > 1:
-        raise UsageError(
-            "some of the models look at whole studies, others at single images; measure them apart"
-        )
+    rule, told = studies.rule_of_all(data, models)
     columns = dataset.Columns(
-        tuple(targets), concat=concat.pop(), metadata=metadata, patient=settings.patient,
+        tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
-    loaded, _ = corrections.load(data, columns, settings.corrections, pool=settings.pool)
+    loaded = _without_rare(_load(data, columns, models, settings), targets, models)
+    loaded = replace(loaded, remarks=(*told, *loaded.remarks))
     if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
-    samples = dataset.in_part(loaded.samples, models[0].split, settings.part)
-    if not samples:
-        raise UsageError(
-            f"no file of '{data}' is in the {settings.part} part of the model's split; see --part"
-        )
+    if settings.mapping:
+        mapping.check_known(settings.mapping, loaded.samples, models)
+        renamed = (mapping.renamed_sample(sample, settings.mapping) for sample in loaded.samples)
+        loaded = replace(loaded, samples=tuple(renamed))
+    samples = selection.chosen(data, loaded, models, settings.part)
     for model in models:
-        check(model.heads, targets, samples)
+        check(mapping.renamed_bundle(model, settings.mapping).heads, targets, samples)
     return loaded, samples
+
+
+def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settings: EvalSettings) -> Data:
+    """Load a data set; with a cache the hashes of files that are still the same come from there."""
+    if settings.cache is None or not models:
+        return corrections.load(data, columns, settings.corrections, pool=settings.pool)[0]
+    cache = Cache(settings.cache, models[0].preprocessing)
+    try:
+        loaded, _ = corrections.load(data, columns, settings.corrections, cache.hash_of, pool=settings.pool)
+    except DicomsortError:
+        forget_empty(settings.cache)
+        with suppress(OSError):
+            settings.cache.rmdir()  # only if nothing is in it
+        raise
+    cache.keep_hashes()
+    return loaded
+
+
+def _without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
+    """Do with classes that were too rare for the first model's split as its training did."""
+    renamed = models[0].training.get(rare.RENAMED) if models else None
+    if not renamed:
+        return loaded
+    heads = [question.head.name for question in questions(models[0].heads, targets)]
+    samples = tuple(rare.applied(loaded.samples, heads, renamed))
+    told = rare.lines_of(renamed, loaded.samples, heads)
+    return replace(loaded, samples=samples, remarks=(*loaded.remarks, *told))
 
 
 def unread_in(loaded: Data, part: str) -> Sequence[Unread]:
@@ -140,14 +174,34 @@ def _loading(models: Sequence[Bundle], settings: EvalSettings) -> Ready:
     )
 
 
+def _tuning(model: Bundle, loaded: Data, targets: Sequence[str], settings: EvalSettings) -> Sequence[Sample]:
+    """Return the samples that thresholds can be chosen on: of the test part those of the validation part."""
+    asked = questions(model.heads, targets)
+    wanted = settings.part == dataset.TEST and any(
+        settings.at or question.head.kind != "multiclass" for question in asked
+    )
+    if not wanted:
+        return ()
+    found = dataset.listed(loaded.samples, model.split, dataset.VALIDATION)
+    check(mapping.renamed_bundle(model, settings.mapping).heads, targets, found)
+    return found
+
+
 def _predict(
-    models: int, ready: Ready, samples: Sequence[Sample], settings: EvalSettings, reporter: Reporter
+    tuning: Sequence[Sequence[Sample]],
+    ready: Ready,
+    samples: Sequence[Sample],
+    settings: EvalSettings,
+    reporter: Reporter,
 ) -> list[ModelPredictions]:
     predicted = []
-    with reporter.counting("evaluating", models * len(samples)) as count:
-        for place in range(models):
+    total = len(tuning) * len(samples) + sum(map(len, tuning))
+    with reporter.counting("evaluating", total) as count:
+        for place, more in enumerate(tuning):
             with ready(place) as predictor:
-                predicted.append(predict_samples(predictor, samples, settings, count))
+                said = predict_samples(predictor, samples, settings, count)
+                tuned = predict_alone(predictor, more, settings, count) if more else ()
+                predicted.append(replace(said, tuning=tuned))
     return predicted
 
 
@@ -165,8 +219,15 @@ def _compare(
             name: one.measured[index].predictions for name, one in zip(names, evaluations, strict=True)
         }
         contenders |= extra[index] if extra else {}
-        comparisons[first.question.target] = compare(contenders, first.figures, settings)
+        costs = dict(zip(names, map(_cost, evaluations), strict=True))
+        rows = compare(contenders, first.figures, settings)
+        comparisons[first.question.target] = tuple(replace(row, cost=costs.get(row.name)) for row in rows)
     return comparisons, remarks
+
+
+def _cost(one: Evaluation) -> Cost:
+    size = one.predicted.bundle.size
+    return Cost(size.parameters, size.megabytes, one.predicted.seconds_per_image)
 
 
 def _wants_baselines(settings: EvalSettings, models: int) -> bool:
@@ -182,4 +243,5 @@ def _baselines(
     with reporter.counting("reading for the baseline", len(needed)) as count:
         pixels = baselines.read_pixels(list(needed.values()), settings, count)
     made = [baselines.baselines(measured, trained, pixels) for measured in first.measured]
-    return [one.predictions for one in made], tuple(remark for one in made for remark in one.remarks)
+    remarks = tuple(remark for one in made for remark in one.remarks)
+    return [one.predictions for one in made], tuple(dict.fromkeys(remarks))

@@ -1,8 +1,7 @@
 """Fit a gray image to the model's canvas."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ GrayFloat = NDArray[np.float32]
 Canvas = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 32, 1024
+
+NOTHING: Canvas = np.zeros((0, 0), np.uint8)
+"""The picture of a file of which only the header was asked for."""
 
 SMOOTHING: dict[str, ImageFilter.Filter | None] = {
     "none": None,
@@ -222,23 +224,6 @@ def fit_alone(image: GrayFloat, fitted: Fitted) -> NDArray[Any]:
     shape = fitted_shape(image.shape[0], image.shape[1], min(fitted.size or longest, longest))
     small = shrink(image, shape)
     return to_bytes(small) if fitted.bits == 8 else to_words(small * np.float32(257))
-
-
-def beside(canvases: Sequence[Canvas], preprocessing: Preprocessing) -> Canvas:
-    """Put several canvases side by side on one, without what is empty around each: uint8 (size, size).
-
-    All get the same height, so that none grows beyond what was read of it.
-    """
-    pictures = [_without_margins(canvas, preprocessing.fill) for canvas in canvases]
-    height = min(picture.shape[0] for picture in pictures)
-    shapes = [(height, max(1, round(height * each.shape[1] / each.shape[0]))) for each in pictures]
-    row = [shrink(picture, shape) for picture, shape in zip(pictures, shapes, strict=True)]
-    return fit(np.concatenate(row, axis=1), replace(preprocessing, smooth="none"))
-
-
-def _without_margins(canvas: Canvas, fill: int) -> Canvas:
-    top, left, bottom, right = picture_on(canvas, fill)
-    return canvas[top:bottom, left:right] if bottom else canvas
 
 
 def picture_on(canvas: Canvas, fill: int) -> Span:

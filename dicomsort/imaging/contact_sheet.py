@@ -34,7 +34,8 @@ class Tile:
 def sheet_of(tiles: Sequence[Tile], columns: int, side: int = 160) -> Image.Image:
     """Put tiles side by side, each fitted into a square of `side` pixels, as many a row as there are columns.
 
-    A caption is cut where its tile ends. Returns an RGB picture, columns x (side + 6) + 6 pixels wide.
+    A caption that is wider than its tile is shortened, but for the name of a file at its end. Returns an RGB
+    picture, columns x (side + 6) + 6 pixels wide.
     """
     lines = max((len(tile.caption) for tile in tiles), default=0)
     across, down = side + _GAP, side + lines * _LINE + _GAP
@@ -93,15 +94,22 @@ def _write(sheet: Image.Image, text: str, corner: tuple[int, int], style: tuple[
 
 def _plain(text: str) -> str:
     """Escape what is no printable character: it could break a line or turn the direction of writing."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST])
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 3]}...{text[-_LONGEST * 2 // 3 :]}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _clipped(text: str, width: int) -> str:
+    """Shorten a text to `width` pixels: in front of its last word, or of the name at the end of a path."""
     if _font().getlength(text) <= width:
         return text
-    while text and _font().getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}..."
+    at = text.rfind("/" if "/" in text else " ") + 1
+    head, tail = text[:at], text[at:]
+    while tail and _font().getlength(f"...{tail}") > width:
+        head, tail = "", tail[1:]
+    while head and _font().getlength(f"{head}...{tail}") > width:
+        head = head[:-1]
+    return f"{head}...{tail}"
 
 
 @lru_cache(maxsize=1)

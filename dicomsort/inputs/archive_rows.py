@@ -43,6 +43,10 @@ class ArchiveRows:
         with self._lock:
             self._open[path] = _Open(inner, os.path.isdir(f"{path}!"))
 
+    def is_open(self, path: str) -> bool:
+        """Return whether a file is an archive that is being read."""
+        return path in self._open
+
     def is_member(self, path: str) -> bool:
         """Return whether a file lies in an archive that is being read."""
         return self._archive_of(path) is not None

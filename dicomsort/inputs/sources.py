@@ -8,7 +8,7 @@ import threading
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -54,17 +54,22 @@ class Here:
         return Part(self.file)
 
 
+Fetch = Callable[[str], Here]
+"""Brings a file of another machine here, where it stays long enough; see `again`."""
+
+
 @contextmanager
-def local(path: str) -> Iterator[Here]:
+def local(path: str, fetch: Fetch | None = None) -> Iterator[Here]:
     """Have a source as a file on this disk while the block runs: the file itself, or a temporary one.
 
-    Raises FileNotFoundError if there is none of that name any more, or OSError if it cannot be read.
+    fetch: brings what is on another machine; None to ask as anybody may. Raises FileNotFoundError if there is
+    none of that name any more, or OSError if it cannot be read.
     """
     if names.is_plain(path) or os.path.exists(path):
         yield Here(path)
         return
     with tempfile.TemporaryDirectory(prefix="dicomsort-") as folder:
-        yield _Search(folder).bring(path)
+        yield _Search(folder, fetch).bring(path)
 
 
 @contextmanager
@@ -133,13 +138,15 @@ _keeping = threading.RLock()
 class _Search:
     """The search for one source. folder: for what has to be fetched or unpacked on the way."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, fetch: Fetch | None = None) -> None:
+        self._folder, self._fetch = folder, fetch
         self._using: list[_Kept] = []
 
     def bring(self, path: str) -> Here:
         """Have the source as a file of its own."""
         found = self.find(path)
+        if self._fetch is not None and found.part == Part(found.part.file if found.part else ""):
+            return Here(found.part.file, found.stamp)
         if names.is_remote(path) and found.part is None:
             return Here(self._fetched(path).file, found.stamp)
         assert found.part is not None  # noqa: S101
@@ -154,6 +161,9 @@ class _Search:
             outer = self._outer(archive)
             if outer is not None and (found := self._in(outer, name, number)) is not None:
                 return found
+        if names.is_remote(path) and self._fetch is not None:
+            here = self._fetch(path)
+            return SourceFile(path, "", part=here.part, stamp=here.stamp)
         if names.is_remote(path):
             return SourceFile(path, "", stamp=self._asked(path))
         raise _gone(path)
@@ -245,6 +255,8 @@ class _Search:
         return os.path.join(self._folder, uuid.uuid4().hex)
 
     def _fetched(self, path: str) -> Here:
+        if self._fetch is not None:
+            return self._fetch(path)
         store = store_of(path, RemoteSettings())
         try:
             target = self._new()

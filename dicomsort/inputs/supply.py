@@ -81,6 +81,11 @@ class Supply:
         """The folder for what has to be unpacked or fetched."""
         return self._incoming.folder
 
+    @property
+    def copies(self) -> bool:
+        """Whether the bytes of what is read are kept until they have been copied."""
+        return self._settings.copies
+
     def __iter__(self) -> "Iterator[Work | NothingNow]":
         return self
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dicomsort.errors import UsageError, names_missing_libraries
-from dicomsort.evaluation import report
+from dicomsort.evaluation import operating, report
 from dicomsort.evaluation.evaluate import Comparison
+from dicomsort.evaluation.mapping import names_of
 from dicomsort.evaluation.metrics import Metrics
 from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.evaluation.report import Results
@@ -74,6 +75,10 @@ class EvaluationResult:
         self.results.save(Path(folder))
 
 
+def _pairs(names: Mapping[str, str]) -> list[str]:
+    return [f"{old}={new}" for old, new in names.items()]
+
+
 @names_missing_libraries()
 def evaluate(
     data: PathLike,
@@ -88,6 +93,9 @@ def evaluate(
     seed: int = 0,
     evidence: str = "header",
     baseline: bool | None = None,
+    at: Paths | None = None,
+    mapping: Mapping[str, str] | None = None,
+    cache: PathLike | None = None,
     corrections: PathLike | None = None,
     batch_size: int | None = None,
     device: str = "auto",
@@ -105,8 +113,10 @@ def evaluate(
     validation, test or all, by the first model's split. by: columns or header fields whose values have
     figures of their own. bootstrap: resamples for the 95 % intervals. evidence: what labels rest on, `header`
     (with the pixels; of files that are not DICOM the columns age, modality and sop_class) or `pixels` alone.
-    baseline: None for True with several models. device, precision, engine: for models that are not loaded
-    yet. reporter: told of warnings and of progress.
+    baseline: None for True with several models. at: `sensitivity=0.95`, `specificity=0.9` or `youden`, or
+    several. mapping: labels of the data or of a model -> what they are called here. cache: a folder of
+    pictures that are read once, such as a training's. device, precision, engine: for models that are not
+    loaded yet. reporter: told of warnings and of progress.
 
     Raises UsageError, ModelError or InternalError, MissingLibraryError for baselines without scikit-learn;
     files that cannot be read are in `unread`.
@@ -120,6 +130,8 @@ def evaluate(
         bootstrap=bootstrap, seed=seed, cluster=cluster, by=texts(by), batch_size=batch_size,
         pool=pool_settings(workers), corrections=None if corrections is None else Path(corrections),
         patient=patient, part=part, baseline=baseline, evidence=evidence,
+        at=tuple(map(operating.goal_of, texts(at))), mapping=names_of(_pairs(mapping or {})),
+        cache=None if cache is None else Path(cache),
     )  # fmt: skip
     given = bundles_of(models)
     bundles = [each.bundle if isinstance(each, Model) else each for each in given]

@@ -14,6 +14,7 @@ from dicomsort.sorting import pipeline
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.worker_pool import pool_settings, warm_up
@@ -58,6 +59,8 @@ def sort(
     precision: str = "auto",
     engine: str = "auto",
     manifest_format: str | None = None,
+    studies: PathLike | None = None,
+    study_column: str | None = None,
     progress: Watch | None = None,
     reporter: Reporter = _SILENT,
 ) -> SortSummary:
@@ -73,9 +76,11 @@ def sort(
     labels rest on, `header` (the pixels, and the header's age and apparatus) or `pixels` alone. archives:
     whether to look into ZIP, tar and packed files. shard: `i/n` for one share. timeout: seconds that one file
     may take. workers: reading processes, None for one a processor. manifest_format: `csv`, or `csv,parquet`
-    to keep a manifest.parquet too; None for what the output has. progress: called in this thread after every
-    file with the summary so far, which is always the same object. reporter: told what a person should know
-    before the run; see `system.reporting`.
+    to keep a manifest.parquet too; None for what the output has. studies: for models that were trained on
+    whole studies, a CSV that names files and their studies; None for Study Instance UID. study_column: which
+    column of it, None for the one that the model was trained with. progress: called in this thread after
+    every file with the summary so far, which is always the same object. reporter: told what a person should
+    know before the run; see `system.reporting`.
 
     Raises UsageError, ModelError, TargetError, NothingFoundError or InternalError. Files that cannot be read
     raise nothing: they have their row, and `summary.exit_code` tells of them.
@@ -90,17 +95,15 @@ def sort(
         keep_duplicates=keep_duplicates, dry_run=dry_run, batch_size=batch_size, review_below=review_below,
         follow_links=follow_links, retry_failed=retry_failed, read=read, pool=pool_settings(workers, timeout),
         evidence=evidence, archives=archives, parquet=is_wanted(manifest_format),
+        studies=_table(studies, study_column),
     )  # fmt: skip
     pipeline.check(settings)
     warm_up()
     from dicomsort.library.models import predictors_of  # noqa: PLC0415  (workers may import this module)
 
     with predictors_of(models, device, precision, engine) as (first, *further):
-        for bundle in (each.bundle for each in (first, *further)):
-            if bundle.concat_by:
-                reporter.warn(
-                    f"beware: {bundle.tag} was trained on whole studies, and sees single images here"
-                )
+        if first.bundle.study is not None:
+            reporter.info(f"{first.bundle.tag} was trained on whole studies: each gets one answer")
         return pipeline.sort(settings, first, progress, further)
 
 
@@ -110,6 +113,12 @@ def _roots(inputs: Paths | None, from_list: PathLike | None) -> tuple[str, ...]:
     if not found and from_list is None:
         raise UsageError("name the folders or files to sort, or a list of them (from_list)")
     return found or (os.sep,)
+
+
+def _table(studies: PathLike | None, column: str | None) -> StudyTable | None:
+    if studies is None and column is not None:
+        raise UsageError("study_column names a column of a table of studies: give that too")
+    return None if studies is None else StudyTable(os.fspath(studies), column or "")
 
 
 def _shard(shard: str | None, restart: bool) -> Shard | None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from dicomsort.data.rare import RareRule
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
 from dicomsort.training import run_folder
 from dicomsort.training.distributed import ranks
+from dicomsort.training.dividing import SplitOptions
 from dicomsort.training.recipe import make_recipe
-from dicomsort.training.run import SilentTraining, SplitOptions, TrainingReporter, TrainingRun
+from dicomsort.training.run import SilentTraining, TrainingReporter, TrainingRun
 
 _SILENT = SilentTraining()
 _RANGES = {
@@ -55,6 +57,7 @@ class RecipeSettings(TypedDict, total=False):
     seed: int
     precision: str
     concat_by: str | None
+    view_column: str | None
     auxiliary: tuple[str, ...]
     tree: tuple[tuple[str, str], ...]
     further: float
@@ -92,6 +95,8 @@ def train(
     split_column: str | None = None,
     hold_out: Paths | None = None,
     folds: int | str | None = None,
+    rare: str | None = None,
+    merge_rare: str | None = None,
     audit: PathLike | None = None,
     corrections: PathLike | None = None,
     cache: PathLike | None = None,
@@ -110,7 +115,9 @@ def train(
     data: a CSV with a column `file`, or a folder with one folder per class. target: the column of labels, or
     several. recipe: a paper's settings, by name. settings: what differs from the recipe, by the fields of
     `training.recipe.Recipe`, such as epochs=5. hold_out: `COLUMN=VALUE`, or several. folds: cross-validate
-    instead of training one model. cache: folder of decoded pictures, None for `cache` beside `out`.
+    instead of training one model. rare: what becomes of classes too rare for the split, `refuse`, `leave-out`
+    or `merge`; merge_rare: the class into which they go. cache: folder of decoded pictures, None for `cache`
+    beside `out`.
     graph: whether to write graph.onnx, for processors without PyTorch. reporter: told of warnings, files that
     could not be read, and every epoch.
 
@@ -121,7 +128,8 @@ def train(
     check_all(given, _RANGES)
     store = Path(cache) if cache is not None else Path(out).resolve().parent / "cache"
     said = None if folds is None else str(folds)
-    division = SplitOptions(_path(split), split_column, texts(hold_out), said)
+    rule = RareRule.of(rare, merge_rare)
+    division = SplitOptions(_path(split), split_column, texts(hold_out), said, rule)
     division.check()
     made = make_recipe(recipe, dict(settings))
     run_folder.check_audit(_path(audit), said, Path(out))

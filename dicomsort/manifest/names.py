@@ -45,6 +45,11 @@ def incoming_of(out: str) -> str:
     return os.path.join(out, OWN_FOLDER, "incoming")
 
 
+def spool_of(out: str, name: str = "") -> str:
+    """Return the file for images whose studies are not answered yet. name: of the shard that is done."""
+    return os.path.join(out, OWN_FOLDER, "studies", f"{name or 'all'}.sqlite")
+
+
 def output_of(given: str) -> str:
     """Return the output folder that is meant: its manifest stands for it."""
     is_manifest = os.path.basename(given) == MANIFEST and os.path.isfile(given)

@@ -12,7 +12,16 @@ from typing import Any
 from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import REJECT, ROTATION, Record, answers_of, columns, renewed, split_reasons
+from dicomsort.manifest.rows import (
+    REJECT,
+    ROTATION,
+    SCOPE,
+    Record,
+    answers_of,
+    columns,
+    renewed,
+    split_reasons,
+)
 from dicomsort.model.anatomy import agreed
 from dicomsort.outcome import EXCLUDED, UNSURE, Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape
@@ -45,6 +54,7 @@ class ManifestRow:
     empty, None and empty where no model was asked. further: what other heads and other models say, by
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
+    scope: `study` where the image's whole study was answered; empty of a model that answers single images.
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
     weighed. region_code, region_meaning: the region of the body that the image shows, in SNOMED CT; empty if
     its label names none; in a manifest of an earlier version by the labels' names. action: copy, symlink,
@@ -62,6 +72,7 @@ class ManifestRow:
     confidence: float | None = None
     reject_score: float | None = None
     rotation: int | None = None
+    scope: str = ""
     pixel_label: str = ""
     pixel_confidence: float | None = None
     evidence: Facts = ()
@@ -104,7 +115,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     except ValueError:
         start, end = 0, 0
     answers = wanted[start:end]
-    if not end or wanted != columns(answers, REJECT in names, ROTATION in names):
+    if not end or wanted != columns(answers, REJECT in names, ROTATION in names, SCOPE in names):
         raise UsageError(f"'{escape(name)}' is no {MANIFEST} of this version")
     return _rows(name, names, _heads(answers))
 
@@ -213,6 +224,7 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         confidence=_number(texts["confidence"]),
         reject_score=_number(texts.get(REJECT, "")),
         rotation=int(texts[ROTATION]) if texts.get(ROTATION) else None,
+        scope=texts.get(SCOPE, ""),
         pixel_label=texts["pixel_label"],
         pixel_confidence=_number(texts["pixel_confidence"]),
         evidence=split_reasons(texts["evidence"]),

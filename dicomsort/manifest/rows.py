@@ -24,7 +24,7 @@ from dicomsort.outcome import (
 )
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 
-REJECT, ROTATION = "reject_score", "rotation"
+REJECT, ROTATION, SCOPE = "reject_score", "rotation", "scope"
 FIRST = "path"
 
 _NUMBERS = ("rows", "columns", "frames")
@@ -39,20 +39,22 @@ _BETWEEN = "; "
 _LABEL = ".label"
 
 
-def columns(answers: Sequence[str], rejects: bool = False, rotates: bool = False) -> list[str]:
+def columns(
+    answers: Sequence[str], rejects: bool = False, rotates: bool = False, studies: bool = False
+) -> list[str]:
     """Return the manifest's columns, with those of the models' answers (`model_set.columns_of`) inside.
 
-    rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned.
+    rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned. studies:
+    whether whole studies are answered.
     """
-    told = [*([REJECT] * rejects), *([ROTATION] * rotates)]
+    told = [*([REJECT] * rejects), *([ROTATION] * rotates), *([SCOPE] * studies)]
     return [*_LEADING, *told, *_EVIDENCE, *_REGION, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
 
 
 def answers_of(names: Sequence[str]) -> list[str]:
     """Return the columns of the models' answers among all of a manifest's; the inverse of `columns`."""
-    return list(
-        names[len(columns((), REJECT in names, ROTATION in names)) - len(_TRAILING) : -len(_TRAILING)]
-    )
+    told = (REJECT in names, ROTATION in names, SCOPE in names)
+    return list(names[len(columns((), *told)) - len(_TRAILING) : -len(_TRAILING)])
 
 
 _NEW = {
@@ -69,7 +71,8 @@ def renewed(names: Sequence[str]) -> list[str]:
     """Return the columns of a manifest with those that an earlier version did not write, in their places."""
     found = list(names)
     for new, before in _NEW.items():
-        place = REJECT if before == "confidence" and REJECT in found else before
+        told = [name for name in (REJECT, ROTATION, SCOPE) if name in found]
+        place = told[-1] if before == "confidence" and told else before
         if new not in found and place in found:
             found.insert(found.index(place) + 1, new)
     return found
@@ -104,7 +107,7 @@ class Row:
     destination: relative to the output folder. scores: one per label. further: what the model's other heads
     say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
     pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
-    region: of the body, that the image shows.
+    region: of the body, that the image shows. scope: `study` where the whole study was answered.
     sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided. kept: the
     row of an earlier file of this name, which was moved and stays in the output.
     """
@@ -130,12 +133,15 @@ class Row:
     sha256: str = ""
     reviewed: Reviewed | None = None
     kept: "Record | None" = None
+    scope: str = ""
 
-    def cells(self, answers: int, rejects: bool, model: str, rotates: bool = False) -> list[str]:
+    def cells(
+        self, answers: int, rejects: bool, model: str, rotates: bool = False, studies: bool = False
+    ) -> list[str]:
         """Return the line as text, in the order of `columns`.
 
-        answers: how many columns of answers there are. rejects, rotates: whether there is one of a reject
-        score, and of the rotation.
+        answers: how many columns of answers there are. rejects, rotates, studies: whether there is one of a
+        reject score, of the rotation, and of the scope.
         """
         values = (getattr(self.header, name) for name in _HEADER_COLUMNS)
         header = ["" if value is None else str(value) for value in values]
@@ -145,6 +151,7 @@ class Row:
         places += _reviewed_cells(self.reviewed).values()
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
+        numbers += [self.scope] * studies
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
         pixels += map(cell, region_cells(self.region).values())
         stamp = _stamp_cells(self.stamp)

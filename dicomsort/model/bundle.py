@@ -25,6 +25,7 @@ from dicomsort.model import anatomy, shipped, studies
 from dicomsort.model.anatomy import Anatomy, Coded
 from dicomsort.model.evidence import Evidence, decide_with, evidence_of
 from dicomsort.model.heads import Decision, Head, decide_all, split_columns, with_rejection
+from dicomsort.model.size import Size, size_of
 from dicomsort.model.spec import NetworkSpec, network_of
 from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Facts
@@ -115,6 +116,11 @@ class Bundle:
     def width(self) -> int:
         """How many numbers the network gives: the logits, and the reject score if there is one."""
         return self.outputs + (self.reject is not None)
+
+    @property
+    def size(self) -> Size:
+        """How large its weights are."""
+        return size_of(self.weights)
 
     @property
     def concat_by(self) -> str | None:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,9 +63,9 @@ def export(out: str, target: str, pool: PoolSettings, trained: Trained | None = 
     cells = (image.cells() for image in new)
     _write(target, COLUMNS, ([each[name] for name in COLUMNS] for each in cells))
     if trained is not None:
-        lines = [line for image in with_corrections for line in _corrections(image, trained, known)]
-        done.corrected = len(lines)
-        _write(beside, corrections.COLUMNS, lines)
+        right = corrections.of_decisions(with_corrections, trained.target, known)
+        done.corrected = len(right)
+        _write(beside, corrections.COLUMNS, (one.cells() for one in right))
     return done
 
 
@@ -91,14 +91,6 @@ def _known(trained: Trained | None) -> dict[str, str]:
         return {}
     found = dataset.load(trained.data, Columns(targets=(trained.target,)), unlabeled=True)
     return {sample.sha256: sample.label for sample in found.samples}
-
-
-def _corrections(image: Image, trained: Trained, known: Mapping[str, str]) -> list[list[str]]:
-    row, was = image.row, known[image.sha256]
-    if was == row.reviewed_label:
-        return []
-    reason = f"decided by {row.reviewed_by} on {row.reviewed_at}"
-    return [[image.sha256, trained.target, was, row.reviewed_label, reason]]
 
 
 def _write(path: str, names: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

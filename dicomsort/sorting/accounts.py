@@ -24,11 +24,11 @@ def note_moved(
     given: the roots of the run. A file of earlier runs that it has not met is not counted.
     """
     is_old = not is_new(record, history)
-    if not is_old or _is_met(record.path, given):
+    if not is_old or is_met(record.path, given):
         tally.move(record.status, after, is_old)
 
 
-def _is_met(path: str, given: Sequence[str]) -> bool:
+def is_met(path: str, given: Sequence[str]) -> bool:
     """Return whether a file of an earlier run is there, below one of the roots of this run."""
     below = any(path == root or walk.lies_under(path, root) for root in map(walk.whole, given))
     return below and (not names.is_plain(path) or os.path.lexists(path))

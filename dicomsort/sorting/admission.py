@@ -19,13 +19,19 @@ class Admission:
 
     opens: whether archives that were not opened are done again. listed: whether a list tells what to sort,
     which may name an archive and, before or after it, files in it; these are done and counted once.
-    on_done: called now and then while files are passed over that are done, if it is set.
+    reopens: whether archives are looked into again that are done, because others have done some of what is in
+    them. on_done: called now and then while files are passed over that are done, if it is set.
     """
 
     def __init__(
-        self, history: History, tally: SortSummary, opens: bool = False, listed: bool = False
+        self,
+        history: History,
+        tally: SortSummary,
+        opens: bool = False,
+        listed: bool = False,
+        reopens: bool = False,
     ) -> None:
-        self._history, self._tally, self._opens = history, tally, opens
+        self._history, self._tally, self._opens, self._reopens = history, tally, opens, reopens
         self.on_done: Callable[[], None] | None = None
         self._once = _Once() if listed else None
 
@@ -41,7 +47,7 @@ class Admission:
         if stamp is None or known is None:
             return self._counted(file, inside)
         if (self._opens and known.hint is Reason.ARCHIVE) or (
-            known.is_read_archive and self._has_undone(file.path, stamp)
+            known.is_read_archive and (self._reopens or self._has_undone(file.path, stamp))
         ):
             return self._counted(file, inside)
         if self._once and self._once.is_counted(file.path, known.status, known.hint):

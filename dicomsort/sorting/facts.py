@@ -47,9 +47,17 @@ def facts_of(settings: "SortSettings", models: Models, loaded: ModelSet | None =
             **device,
             "workers": settings.pool.workers,
             "timeout": settings.pool.timeout,
+            **_study_facts(settings, models),
             "versions": installed(),
         },
     )
+
+
+def _study_facts(settings: "SortSettings", models: Models) -> dict[str, Any]:
+    """Return by what studies are told apart, of models that answer whole ones."""
+    if models.bundles[0].study is None:
+        return {}
+    return {"studies": escape(settings.studies.file) if settings.studies else "study_instance_uid"}
 
 
 def _engine_facts(settings: "SortSettings", loaded: ModelSet) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from dicomsort.inputs.sources import Fetch
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.rows import Record, Row, counts_as, status_when_placed
 from dicomsort.manifest.table import Manifest
@@ -25,6 +26,7 @@ from dicomsort.outcome import (
     SourceFile,
     Status,
 )
+from dicomsort.sorting import anew
 from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
 from dicomsort.system.locks import LOCK
@@ -44,7 +46,9 @@ class FilingSettings:
     """Where files go, and how.
 
     out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
-    may_meet: whether files of two roots could have one relative path, see `roots.may_meet`.
+    may_meet: whether files of two roots could have one relative path, see `roots.may_meet`. scope: of what
+    was answered, for its column. note: is told before a placed file gets a second place, see `anew`. fetch:
+    what brings files of other machines to be placed.
     """
 
     out: str
@@ -53,6 +57,9 @@ class FilingSettings:
     dry_run: bool
     anatomy: Anatomy = field(default_factory=dict)
     may_meet: bool = False
+    scope: str = ""
+    note: anew.Note = anew.nobody
+    fetch: Fetch | None = None
 
 
 def file_all(
@@ -121,6 +128,8 @@ class _Placer:
         """Do with one file what was decided."""
         found, reading, decision = decided
         with self._spent.busy("place"):
+            if isinstance(found, anew.Standing):
+                return self._anew(found, reading, decision)
             kept = self._kept(found)
             if kept is None:
                 return self._row(found, reading, decision)
@@ -142,12 +151,25 @@ class _Placer:
         if isinstance(reading, Failure):
             return self._failed(found, reading, stamp)
         assert decision is not None  # noqa: S101
+        return self._in_place(self._planned(found, reading, decision, stamp), found)
+
+    def _anew(self, found: anew.Standing, reading: ReadImage | Failure, decision: Decision | None) -> Row:
+        """Return the row of a file that has one, and is answered anew with its study."""
+        assert isinstance(reading, ReadImage)  # noqa: S101
+        assert decision is not None  # noqa: S101
+        row = self._planned(found, reading, decision, found.row.stamp)
+        return anew.stand_by(found.row, row, self._out, self._destinations, self._settings.note)
+
+    def _planned(
+        self, found: SourceFile, reading: ReadImage, decision: Decision, stamp: FileStamp | None
+    ) -> Row:
+        """Return the row of a radiograph before it has its place."""
         doubts = tuple(Reason(remark) for remark in reading.remarks if remark in FOR_REVIEW)
         again = (Reason.DECIDED_BEFORE,) * self._decisions.was_of_another(found.path, stamp)
         decision = replace(decision, why=(*again, *decision.why, *doubts))
         reviewed = self._decisions.of(found.path, stamp)
         folder = reviewed.folder if reviewed else decision.folder
-        row = Row(
+        return Row(
             path=found.path,
             status=Status.PLANNED,
             reasons=(*decision.why, *reading.remarks),
@@ -165,8 +187,8 @@ class _Placer:
             further=decision.further,
             stamp=stamp,
             reviewed=reviewed,
+            scope=self._settings.scope,
         )
-        return self._in_place(row, found)
 
     def _region(self, decision: Decision, reviewed: Reviewed | None) -> Region | None:
         """Return the region of the body that an image shows, by what a person decided or the models say."""
@@ -187,7 +209,9 @@ class _Placer:
             return row
         _withdraw(found, self._out)
         target = os.path.join(self._out, row.destination)
-        placed = place(found.path, target, self._settings.placing, row.stamp, found.part)
+        placed = place(
+            found.path, target, self._settings.placing, row.stamp, found.part, self._settings.fetch
+        )
         if placed.action is None:
             taken = placed.reason is Reason.DESTINATION_TAKEN
             destination = row.destination if taken else ""

@@ -12,7 +12,7 @@ from dicomsort.errors import ExitCode, InternalError, UsageError
 from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import cells, last_rows
-from dicomsort.manifest.names import MANIFEST, RUN, incoming_of
+from dicomsort.manifest.names import MANIFEST, RUN, incoming_of, spool_of
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
@@ -142,7 +142,8 @@ def merge(
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
         merged.removed = removal.end_of_latest(manifest, out)
-        shutil.rmtree(incoming_of(out), ignore_errors=True)  # what killed nodes have left
+        for left in (incoming_of(out), os.path.dirname(spool_of(out))):  # what killed nodes have left
+            shutil.rmtree(left, ignore_errors=True)
         joined = frozenset(troubled)
         for record in manifest.records():
             merged.count(record, joined)

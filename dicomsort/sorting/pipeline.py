@@ -15,45 +15,44 @@ from typing import Any
 
 from dicomsort.dicom import isolation
 from dicomsort.dicom.sop_classes import ReadSettings
-from dicomsort.errors import TargetError, UsageError
-from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.inputs import names, walk
+from dicomsort.inputs.again import Again
 from dicomsort.inputs.fetching import Fetching
 from dicomsort.inputs.incoming import Incoming
-from dicomsort.inputs.named import Archive, Files, Shard, check_list
-from dicomsort.inputs.remotes import Remotes
+from dicomsort.inputs.named import Files, Shard
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.inputs.supply import Reading, Supply, SupplySettings
 from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import DECISIONS, OWN, RUN, SHARDS, incoming_of
+from dicomsort.manifest.names import RUN, incoming_of
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.batching import Predictor, ask_all
-from dicomsort.model.evidence import HEADER, check_source
+from dicomsort.model.evidence import HEADER
 from dicomsort.model.model_set import Models, ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile
-from dicomsort.sorting import accounts, already_done, removal, roots, shards
+from dicomsort.sorting import accounts, already_done, removal, roots, shards, studies
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
 from dicomsort.sorting.deduplicate import SettleSettings, settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
+from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
-from dicomsort.sorting.layout import Layout
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
 from dicomsort.sorting.reviewing import finish
+from dicomsort.sorting.studies import Studies
+from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary, Watch, labels_of
-from dicomsort.system.escaping import escape
-from dicomsort.system.telling import counted
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
 from dicomsort.system.worker_pool import PoolSettings
+
+__all__ = ["archive_of", "check"]  # part of what a run is asked for, wherever they live
 
 _READ_AHEAD = 128
 
@@ -68,7 +67,8 @@ class SortSettings:
     only, and write its manifest. task: write the manifest of this task of a cluster. evidence: what labels
     rest on, `header` (with the pixels) or `pixels` alone. archives: whether to look into ZIP, tar and packed
     files. remote: how stores and a PACS are asked. parquet: whether manifest.parquet is kept too from now on,
-    None for as it was.
+    None for as it was. studies: a table of them, for models that were trained on whole studies; without one,
+    and for files that it does not name, their Study Instance UID counts.
     """
 
     roots: tuple[str, ...]
@@ -91,6 +91,7 @@ class SortSettings:
     archives: bool = True
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     parquet: bool | None = None
+    studies: StudyTable | None = None
 
     @property
     def copies(self) -> bool:
@@ -125,16 +126,22 @@ def sort_by(
     started = time.monotonic()
     tally, spent = SortSummary(), StageTimer()
     out = os.path.abspath(settings.out)
-    files = files or archive_of(settings)
+    rule = studies.rule_of(models.bundles, settings.studies)
+    files = unshared(settings, files or archive_of(settings), whole=rule is not None)
     with closing(files.remotes), _output(settings, out, models, tally) as (manifest, held, decisions):
         if not settings.retry_failed:
             tally.note_untold(held.rows.untold, held.rows.troubles)
-        admit = _admission(settings, manifest, held.history, tally)
+        admit = _admission(settings, manifest, held.history, tally, whole=rule is not None)
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
-        if models.are_loaded or todo is not None or not manifest.run_file.runs:
+        left = rule is not None and os.path.exists(studies.spool_path(out, settings.shard))
+        if models.are_loaded or todo is not None or left or not manifest.run_file.runs:
             asked = _begin(settings, out, manifest, models)
-            with _supplied(settings, out, files, todo or iter(()), admit) as supply:
-                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch).sort(
+            state = studies.RunState(manifest, held.history, admit, tally, watch)
+            with (
+                studies.collecting(settings, rule, asked.canvases, state) as collected,
+                _supplied(settings, out, files, todo or iter(()), admit, collected) as supply,
+            ):
+                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch, collected).sort(
                     asked, supply
                 )
         _end(manifest, settings, tally, held)
@@ -182,56 +189,52 @@ class _Run:
     tally: SortSummary
     spent: StageTimer
     watch: Watch | None
+    studies: Studies | None = None
 
     def sort(self, panel: ModelSet, supply: Supply) -> None:
         """Read, ask, place and record: a row for every file of a supply."""
         settings, out, spent = self.settings, os.path.abspath(self.settings.out), self.spent
         batch_size = settings.batch_size or panel.batch_size
-        readings = _read(supply, settings, panel.canvases, batch_size, spent, self.files.remotes.stop)
+        how = HowToRead(
+            panel.canvases, settings.read, supply.incoming, supply.copies, settings.archives,
+            settings.shard if self.studies else None,
+        )  # fmt: skip
+        readings = _read(supply, settings, how, batch_size, spent, self.files.remotes.stop)
         decide = partial(panel.decisions, review_below=settings.review_below, spent=spent)
-        decided = ask_all(readings, decide, panel.concurrency, batch_size)
+        if self.studies is None:
+            decided = ask_all(readings, decide, panel.concurrency, batch_size)
+        else:
+            decided = self.studies.decided(
+                readings, decide, panel.concurrency, batch_size, supply, self.files.remotes.close
+            )
         filing = FilingSettings(
             out, settings.layout, settings.placing, settings.dry_run, panel.anatomy,
             roots.may_meet(roots.known(self.manifest.run_file)),
         )  # fmt: skip
+        if self.studies is not None:
+            fetch = Again(self.files.remotes.store_for, Incoming(supply.incoming))
+            filing = replace(filing, scope=studies.STUDY, note=self.studies.spool.note_move, fetch=fetch)
         before = already_done.Before(self.history, out, settings.task)
         rows = file_all(decided, filing, self.manifest, self.decisions, spent, before)
         copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
-        ahead = self.files.find() if self.files.repeats else None
+        is_share = self.studies is not None and settings.shard is not None  # which of them is not known yet
+        ahead = self.files.find() if self.files.repeats and not is_share else None
         with Journal(self.manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
             for row in supply.rows.in_order(rows, attrgetter("path")):
                 journal.write(row)
                 supply.ended(row.path)
                 forecast.look_at(row)
                 self._count(row, forecast)
-                removal.note_copied(settings.placing.action, row.action, row.path, self.tally.removed)
 
     def _count(self, row: Row, forecast: Forecast) -> None:
         tally = self.tally
-        tally.count(row)
+        if self.studies is None:
+            tally.count(row)
+        if self.studies is None or self.studies.count(row):
+            removal.note_copied(self.settings.placing.action, row.action, row.path, tally.removed)
         tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
         if self.watch is not None:
             self.watch(tally)
-
-
-def archive_of(settings: SortSettings) -> Archive:
-    """Return the files that a run is to sort. Raises as `check` does."""
-    given, out = check(settings), os.path.abspath(settings.out)
-    remotes = Remotes(given, _remote(settings, given))
-    remotes.open()
-    if settings.from_list is None:
-        remotes.begin()
-    return Archive(given, out, settings.follow_links, settings.from_list, settings.shard, remotes)
-
-
-def _remote(settings: SortSettings, given: Sequence[walk.Root]) -> RemoteSettings:
-    """Return how stores are asked; what a PACS says of an instance may save fetching it."""
-    if not any(names.is_pacs(root.path) for root in given):
-        return settings.remote
-    from dicomsort.dicom.queried import exclusion  # noqa: PLC0415  (loads pydicom)
-
-    excludes = partial(exclusion, secondary_capture=settings.read.secondary_capture)
-    return replace(settings.remote, excludes=excludes)
 
 
 def to_do(settings: SortSettings, files: Files, tally: SortSummary, history: History) -> Iterator[SourceFile]:
@@ -246,7 +249,12 @@ def earlier_of(settings: SortSettings) -> History:
 
 @contextmanager
 def _supplied(
-    settings: SortSettings, out: str, files: Files, todo: Iterator[SourceFile], admit: Admission
+    settings: SortSettings,
+    out: str,
+    files: Files,
+    todo: Iterator[SourceFile],
+    admit: Admission,
+    collected: Studies | None,
 ) -> Iterator[Supply]:
     """Supply what is to be done; what had to be unpacked or fetched for it is gone in the end."""
     folder = incoming_of(out)
@@ -254,8 +262,10 @@ def _supplied(
         shutil.rmtree(folder, ignore_errors=True)
     incoming, remotes = Incoming(os.path.join(folder, uuid.uuid4().hex)), files.remotes
     fetching = Fetching(remotes.store_for, incoming, remotes.connections) if remotes else None
-    supplying = SupplySettings(settings.archives, settings.copies)
-    supply = Supply(todo, partial(admit, inside=True), supplying, incoming, fetching)
+    supplying = SupplySettings(settings.archives, settings.copies and collected is None)
+    if collected is not None:
+        todo = collected.still_to_read(todo)
+    supply = Supply(todo, partial(collected or admit, inside=True), supplying, incoming, fetching)
     try:
         yield supply
     finally:
@@ -273,7 +283,7 @@ def _output(
     if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
         models.ready()
     run, answers = facts_of(settings, models), columns_of(models.bundles)
-    told = Told(models.rejects, models.compass is not None)
+    told = Told(models.rejects, models.compass is not None, models.bundles[0].study is not None)
     with (
         _journal_folder(settings, out) as folder,
         Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
@@ -330,69 +340,25 @@ def _end(manifest: Manifest, settings: SortSettings, tally: SortSummary, held: H
         accounts.check_found(tally, settings)
 
 
-def check(settings: SortSettings) -> list[walk.Root]:
-    """Return the roots. Raises UsageError or TargetError, before anything is done, for impossible folders."""
-    if not all(settings.roots) or not settings.out:
-        raise UsageError("an empty name was given for a folder")
-    out = os.path.realpath(settings.out)
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise TargetError(f"--out '{escape(settings.out)}' is a file; choose a folder")
-    given = walk.roots_of(settings.roots, roots.known(RunFile(out)))
-    for root in (root for root in given if not names.is_remote(root.path)):
-        real = os.path.realpath(root.path)
-        if not os.path.lexists(root.path):
-            raise UsageError(f"there is no '{escape(root.path)}'")
-        if real == out or walk.lies_under(real, out):
-            raise UsageError(
-                f"'{escape(root.path)}' is, or lies in, --out '{escape(settings.out)}'; choose another"
-            )
-    if settings.from_list is not None:
-        check_list(settings.from_list)
-    removal.check(settings.placing.action, settings.follow_links)
-    Layout(settings.layout)
-    check_source(settings.evidence)
-    _check_output(settings, given, out)
-    return given
-
-
-def _check_output(settings: SortSettings, given: Sequence[walk.Root], out: str) -> None:
-    held = set(os.listdir(out)) if os.path.isdir(out) else set()
-    if settings.restart and held:
-        _refuse_to_restart(settings.out)
-    inside = any(walk.lies_under(out, os.path.realpath(root.path)) for root in given)
-    if inside and settings.from_list is None and {RUN, SHARDS}.isdisjoint(held) and not held <= set(OWN):
-        raise UsageError(  # they would be passed over
-            f"--out '{escape(settings.out)}' lies in what is sorted and holds other files: "
-            "choose a new or empty folder"
-        )
-
-
-def _refuse_to_restart(out: str) -> None:
-    if decided := len(Decisions(os.path.realpath(out))):
-        raise UsageError(
-            f"--restart: '{escape(out)}' holds {counted(decided, 'decision')} of persons; choose another "
-            f"--out, and copy {DECISIONS} into it to keep them"
-        )
-    raise UsageError(f"--restart: '{escape(out)}' is not empty; choose another, or empty it")
-
-
-def _admission(settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary) -> Admission:
-    """Return what lets through the files that are still to be done."""
+def _admission(
+    settings: SortSettings, manifest: Manifest, history: History, tally: SortSummary, *, whole: bool
+) -> Admission:
+    """Return what lets through the files that are still to be done. whole: whether studies are answered."""
     opens = settings.archives and "archives" not in manifest.run_file.fixed  # earlier versions opened none
-    return Admission(history, tally, opens, settings.from_list is not None)
+    reopens = whole and settings.shard is not None  # in an archive may be studies of several shares
+    return Admission(history, tally, opens, settings.from_list is not None, reopens)
 
 
 def _read(
     supply: Supply,
     settings: SortSettings,
-    canvases: Sequence[Preprocessing],
+    how: HowToRead,
     batch_size: int,
     spent: StageTimer,
     let_go: Callable[[], None],
 ) -> Generator[Reading, None, None]:
     """Read in worker processes, ahead of the network by a few batches and no more."""
     stop = threading.Event()
-    how = HowToRead(canvases, settings.read, supply.incoming, settings.copies, settings.archives)
     read: Any = partial(do, how=how)  # of an archive it returns a generator of answers
     readings = supply.readings(isolation.read_all(read, supply, settings.pool, stop))
     with closing(prefetch(readings, max(_READ_AHEAD, 2 * batch_size), stop, let_go)) as ahead:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.archive_file import MemberDamagedError
 from dicomsort.inputs.names import is_plain
-from dicomsort.inputs.sources import local
+from dicomsort.inputs.sources import Fetch, local
 from dicomsort.outcome import Action, FileStamp, Part, Placement, Reason
 from dicomsort.sorting import moving, parts
 from dicomsort.sorting.copies import (
@@ -72,11 +72,13 @@ def place(
     placing: PlacementSettings,
     stamp: FileStamp | None,
     part: Part | None = None,
+    fetch: Fetch | None = None,
 ) -> PlacementResult:
     """Put `source` at `target` (both absolute). Never replaces a file; the source is only read.
 
     The source of a moved file goes at the end of the run, see `removal`. What is no file of its own, but lies
     in an archive or on another machine, is always copied. part: where its bytes are, if that is known.
+    fetch: see `sources.local`.
 
     The file is written under a temporary name in the target folder and then linked to its final one, which
     fails if that exists. What a killed run has already placed counts as placed. `stamp`: the source as it
@@ -85,7 +87,7 @@ def place(
     """
     try:
         if part is None and not is_plain(source) and not os.path.exists(source):
-            return _brought_and_placed(source, target, placing, stamp)
+            return _brought_and_placed(source, target, placing, stamp, fetch)
         return retry_transient(lambda: _placed(source, target, placing, stamp, part))
     except (MemberDamagedError, UnlikeError) as error:
         return PlacementResult(None, error.reason)
@@ -99,10 +101,14 @@ def place(
 
 
 def _brought_and_placed(
-    source: str, target: str, placing: PlacementSettings, stamp: FileStamp | None
+    source: str,
+    target: str,
+    placing: PlacementSettings,
+    stamp: FileStamp | None,
+    fetch: Fetch | None,
 ) -> PlacementResult:
     """Place what lies in an archive or on another machine, of which only the name is known."""
-    with local(source) as here:
+    with local(source, fetch) as here:
         if stamp is not None and not _is_same_source(here.stamp, stamp):
             return PlacementResult(None, Reason.CHANGED)
         return retry_transient(lambda: _placed(source, target, placing, stamp, here.part))

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from dicomsort.dicom.sop_classes import ReadSettings
@@ -26,11 +27,12 @@ from dicomsort.inputs.work import (
     is_listed_member,
     member_of,
 )
-from dicomsort.outcome import Failure, Part, ReadImage, Reason, SourceFile, Status
+from dicomsort.outcome import Failure, Header, Part, ReadImage, Reason, SourceFile, Status
 from dicomsort.system.worker import TICK
 
 if TYPE_CHECKING:
     from dicomsort.inputs.archive_file import MemberDamagedError, Streamed
+    from dicomsort.inputs.named import Shard
 
 _CHUNK = 1 << 20
 _START = 512
@@ -42,7 +44,8 @@ class HowToRead:
     """How workers read. canvases: of the models, at least one.
 
     incoming: the folder for what has to be unpacked. leaves: whether bytes of what is no file of its own are
-    left there, to be placed. archives: whether to look into them.
+    left there, to be placed. archives: whether to look into them. share: of radiographs whose study is of
+    another share only the header is read.
     """
 
     canvases: Sequence[Preprocessing]
@@ -50,6 +53,7 @@ class HowToRead:
     incoming: str
     leaves: bool
     archives: bool = True
+    share: "Shard | None" = None
 
 
 def do(work: Work, how: HowToRead) -> Answer | Members:
@@ -99,7 +103,17 @@ def _damaged(error: "MemberDamagedError") -> Failure:
 def _reading(found: SourceFile, how: HowToRead, held: Part | BinaryIO | None) -> ReadImage | Failure:
     from dicomsort.dicom import reader  # noqa: PLC0415  (in a worker, which has it loaded)
 
-    return reader.read_dicom(found.path, how.canvases[0], how.read, how.canvases[1:], held)
+    wanted = None if how.share is None else partial(_is_of, found=found, share=how.share)
+    return reader.read_dicom(found.path, how.canvases[0], how.read, how.canvases[1:], held, wanted)
+
+
+def share_key(found: SourceFile, header: Header) -> str:
+    """Return by what an image, or what is no image, falls to a share: its study, or its path without one."""
+    return found.study or header.study_instance_uid or found.relpath
+
+
+def _is_of(header: Header, found: SourceFile, share: "Shard") -> bool:
+    return share.holds(share_key(found, header))
 
 
 def _left(found: SourceFile, reading: ReadImage | Failure, data: BinaryIO, how: HowToRead) -> Read:

@@ -1,9 +1,12 @@
 """What was placed gets another place in the output: after a decision, or after somebody's hand."""
 
+import filecmp
 import os
+import shutil
 from contextlib import suppress
 
 from dicomsort.outcome import Action, Placement
+from dicomsort.sorting.copies import copy_file
 from dicomsort.sorting.place import make_folder, relative
 from dicomsort.system.atomic import publish, temporary_for
 
@@ -27,6 +30,54 @@ def move(source: str, old: str, new: str, placement: Placement) -> None:
         os.unlink(old)
     with suppress(OSError):
         os.removedirs(os.path.dirname(old))
+
+
+def also_at(source: str, old: str, new: str, placement: Placement) -> None:
+    """Give a placed file a second place in the output, so that one of them always has its row.
+
+    What is there is never replaced. Raises FileExistsError if another file is there, or any other OSError.
+    """
+    make_folder(os.path.dirname(new))
+    try:
+        if placement.action == Action.SYMLINK:
+            os.symlink(_link_text(source, old, new), new)
+        else:
+            _second_name(old, new)
+    except FileExistsError:
+        if not is_same_file(old, new):
+            raise
+
+
+def _second_name(old: str, new: str) -> None:
+    """Give a file a second name or, where there are no hard links, a copy."""
+    try:
+        os.link(old, new)
+    except FileExistsError:
+        raise
+    except OSError:
+        temporary = temporary_for(new)
+        try:
+            copy_file(old, temporary)
+            shutil.copystat(old, temporary)
+            publish(temporary, new)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def give_up(place: str, other: str) -> None:
+    """Remove one of two places of a file, with the folders that become empty; not if they differ."""
+    with suppress(OSError):
+        if is_same_file(place, other):
+            os.unlink(place)
+            os.removedirs(os.path.dirname(place))
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Return whether two names in the output are of one placed file. Raises OSError."""
+    return _is_same_placed(one, other) or (
+        not (os.path.islink(one) or os.path.islink(other)) and filecmp.cmp(one, other, shallow=False)
+    )
 
 
 def is_same_link(source: str, old: str, new: str) -> bool:

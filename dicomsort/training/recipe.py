@@ -39,7 +39,8 @@ class Recipe:
     outputs, wholly (1), in part, or not (0). augment:
     see `augment.Augmentation.parse`. patience: training stops with the best weights after so many epochs
     without a better validation macro F1; 0 trains to the end and takes the last weights. precision: auto,
-    float32, bfloat16 or float16. concat_by: the column of studies whose images are put side by side.
+    float32, bfloat16 or float16. concat_by: the column of studies whose images become one;
+    view_column: that which tells their views, see `data.studies.rule_for`.
     auxiliary: columns to learn from, with a fifth of the weight, that the model does not predict (Caruana
     1997, Multitask Learning). further: the weight of the loss of every target but the first.
 
@@ -77,6 +78,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     concat_by: str | None = None
+    view_column: str | None = None
     auxiliary: tuple[str, ...] = ()
     further: float = 1.0
     probe: bool = False

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dicomsort.data import caveats, corrections, splits, targets
+from dicomsort.data import caveats, corrections, studies, targets
 from dicomsort.data.cache import Cache
-from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, load_split, meant
-from dicomsort.data.splits import ByColumn, Fold, Split, read_folds
-from dicomsort.data.table import NONE, evidence_in, names_people
+from dicomsort.data.dataset import TEST, Columns, Data, Sample, Unread, meant
+from dicomsort.data.division import Division
+from dicomsort.data.rare import RENAMED
+from dicomsort.data.splits import ByColumn, Split
+from dicomsort.data.table import NONE, evidence_in
 from dicomsort.errors import ModelError, UsageError
 from dicomsort.evaluation import guarantee
 from dicomsort.imaging.canvas import canvas_of
@@ -30,6 +32,7 @@ from dicomsort.training import label_audit as auditing
 from dicomsort.training import train as training
 from dicomsort.training.cross_validation import Summary
 from dicomsort.training.distributed import ProcessGroup
+from dicomsort.training.dividing import Divided, SplitOptions, divide, fold
 from dicomsort.training.loader import ROTATION
 from dicomsort.training.log import TrainingLog
 from dicomsort.training.recipe import Recipe
@@ -38,44 +41,14 @@ from dicomsort.training.trainer import Epoch, RunContext
 _MOST_SHOWN = 60  # doubtful labels on the contact sheet
 
 
-@dataclass(frozen=True, slots=True)
-class SplitOptions:
-    """How to split the data; at most one of these is given."""
-
-    split: Path | None
-    column: str | None
-    hold_out: tuple[str, ...]
-    folds: str | None
-
-    def check(self) -> None:
-        """Raise UsageError where two of them are given."""
-        if sum(bool(way) for way in (self.split, self.column, self.hold_out)) > 1:
-            raise UsageError("--split, --split-column and --hold-out exclude each other; give one")
-        if self.folds and (self.split or self.column or self.hold_out):
-            raise UsageError(
-                "--folds makes splits of its own: leave --split, --split-column and --hold-out away"
-            )
-        if self.folds is not None:
-            self.folding()
-        if any("=" not in rule for rule in self.hold_out):
-            raise UsageError("--hold-out: write COLUMN=VALUE, such as --hold-out dataset=kermany")
-
-    def folding(self) -> int | ByColumn:
-        """Read --folds: a number, a column, or a file that says which of its values go together."""
-        text = self.folds or ""
-        if text.isdecimal():
-            return int(text[:9])
-        by = read_folds(Path(text)) if text.endswith(".csv") else ByColumn(text)
-        if names_people(by.column):
-            raise UsageError(f"--folds {text} would name people; a number keeps them together")
-        return by
-
-
 class TrainingReporter(Reporter, Protocol):
     """Receives the progress of a training."""
 
     def unread(self, found: Sequence[Unread]) -> None:
         """Receive the samples whose files could not be read."""
+
+    def division(self, found: Division) -> None:
+        """Receive how many images each part has."""
 
     def epoch(self, epoch: Epoch) -> None:
         """Receive the figures of an epoch that has ended."""
@@ -91,6 +64,9 @@ class SilentTraining(Silent):
     """A reporter of a training that is silent."""
 
     def unread(self, found: Sequence[Unread]) -> None:
+        """Ignore it."""
+
+    def division(self, found: Division) -> None:
         """Ignore it."""
 
     def epoch(self, epoch: Epoch) -> None:
@@ -127,11 +103,12 @@ class TrainingRun:
     def train(self) -> tuple[dict[str, Any], int]:
         """Train one model; return the facts of the model, and how many files could not be read."""
         cache, samples, unread, heads = self._read()
-        samples, split, unread = self._divided(cache, samples, unread, heads)
+        divided, unread = self._divided(cache, samples, unread, heads)
+        samples, heads, split = list(divided.samples), divided.heads, divided.split
         before = finish.finished_bundle(self.out, self.recipe, samples, heads, split) if self.resume else None
         if before is not None:
             self.reporter.warn(f"'{self.out}' holds the finished model already ({before.tag})")
-            return self._told(before), len(unread)
+            return self._told(before, divided), len(unread)
         if self.ranks.is_main and run_folder.holds_another_model(self.out):
             raise UsageError(f"--resume: '{self.out}' holds a finished model of other data or settings")
         prepared = training.prepare(samples, heads, split, cache, unread, self.recipe)
@@ -142,6 +119,8 @@ class TrainingRun:
         with self._counting(total) as count, self._log(self.out) as log:
             place = self._place(count)
             bundle = training.train(self.out.resolve().name, prepared, self.recipe, place, log)
+        if divided.renamed:
+            bundle = replace(bundle, training={**bundle.training, RENAMED: divided.renamed})
         if self.ranks.is_main:
             self.reporter.info(f"trained; writing the model{' and its graph' * self.graph}")
             finish.save(self._exported(bundle), self.out)
@@ -154,7 +133,7 @@ class TrainingRun:
             for line in (*label_tree.lines_of(bundle.heads), *guarantee.lines_of(bundle.metrics)):
                 self.reporter.info(line)
             self.reporter.info(f"wrote {self.out} ({bundle.tag}); measure it: {measure}")
-        return self._told(bundle), len(unread)
+        return self._told(bundle, divided), len(unread)
 
     def _exported(self, bundle: Bundle) -> Bundle:
         """Return a bundle with its graph, if it is to have one and can."""
@@ -170,20 +149,32 @@ class TrainingRun:
         samples: list[Sample],
         unread: list[Unread],
         heads: tuple[Head, ...],
-    ) -> tuple[list[Sample], Split, list[Unread]]:
+    ) -> tuple[Divided, list[Unread]]:
         """Split, and read what is to be trained on; a split made here is redone if files are unreadable."""
-        split: Split = self.ranks.on_main(lambda: self._split(samples, heads))
-        unread = self._fill(cache, samples, split, unread)
-        given = self.division.split is not None or any(sample.part for sample in samples)
-        if unread and not given and training.missing_class(samples, heads, split, unread):
+        divided: Divided = self.ranks.on_main(lambda: self._split(samples, heads))
+        unread = self._fill(cache, divided.samples, divided.split, unread)
+        if unread and divided.made and divided.lacks_class(unread):
             bad = {sample.sha256 for sample, _ in unread}
             samples = [sample for sample in samples if sample.sha256 not in bad]
-            split = self.ranks.on_main(lambda: self._split(samples, heads))
-            unread = self._fill(cache, samples, split, unread)
-        self._tell_read(cache, samples, split, unread)
-        return samples, split, unread
+            divided = self.ranks.on_main(lambda: self._split(samples, heads))
+            unread = self._fill(cache, divided.samples, divided.split, unread)
+        self._tell_read(cache, divided.samples, divided.split, unread)
+        self._tell_split(divided)
+        return divided, unread
 
-    def _tell_read(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> None:
+    def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Divided:
+        return divide(samples, heads, self.division, self.recipe.seed)
+
+    def _tell_split(self, divided: Divided) -> None:
+        """Report what each part has got, and what of it a person would not expect."""
+        if self.ranks.is_main:
+            self.reporter.division(divided.division)
+            for line in divided.division.lines():
+                self.reporter.info(line)
+            for line in divided.warnings():
+                self.reporter.warn(line)
+
+    def _tell_read(self, cache: Cache, samples: Sequence[Sample], split: Split, unread: list[Unread]) -> None:
         """Report what was odd about files that were read, and which could not be."""
         if not self.ranks.is_main:
             return
@@ -194,8 +185,9 @@ class TrainingRun:
             self.reporter.unread(unread)
             run_folder.write_unread(unread, self.out)
 
-    def _told(self, bundle: Bundle) -> dict[str, Any]:
-        return {"bundle": str(self.out), "model": bundle.tag, **bundle.training, **bundle.metrics}
+    def _told(self, bundle: Bundle, divided: Divided) -> dict[str, Any]:
+        told = {"bundle": str(self.out), "model": bundle.tag, "split": divided.division.as_dict()}
+        return {**told, **bundle.training, **bundle.metrics}
 
     def cross_validate(self, audit: Path | None) -> tuple[dict[str, Any], int]:
         """Train a model for each fold, measure what they say of their folds, and list doubtful labels.
@@ -205,7 +197,10 @@ class TrainingRun:
         if self.recipe.tree:
             raise UsageError("--tree is for one model, --folds compares many: leave one of them away")
         cache, samples, unread, heads = self._read()
-        folds: list[Fold] = self.ranks.on_main(lambda: self._folds(samples, heads))
+        folded = self.ranks.on_main(lambda: fold(samples, heads, self.division, self.recipe.seed))
+        samples, heads, folds = list(folded.samples), folded.heads, folded.folds
+        for line in folded.told if self.ranks.is_main else ():
+            self.reporter.warn(line)
         unread = self._fill(cache, samples, {}, unread)
         self._tell_read(cache, samples, {}, unread)
         with self._counting(None) as count:
@@ -288,35 +283,16 @@ class TrainingRun:
             self.targets,
             recipe.balance_by,
             division.column,
-            recipe.concat_by,
+            studies.rule_for(self.data, recipe.concat_by, recipe.view_column, self.targets),
             tuple(facts),
             recipe.auxiliary,
             self.patient,
             evidence_in(self.data, (*self.targets, *recipe.auxiliary)),
         )
 
-    def _split(self, samples: list[Sample], heads: tuple[Head, ...]) -> Split:
-        division, seed = self.division, self.recipe.seed
-        if division.split is not None:
-            given = load_split(division.split)
-            split = {sample.sha256: given.get(sample.sha256, TEST) for sample in samples}
-        elif any(sample.part for sample in samples):
-            split = splits.given_split(samples)
-        elif division.hold_out:
-            split = splits.held_out(samples, heads, division.hold_out, seed)
-        else:
-            split = splits.make_split(samples, heads, seed)
-        if crossing := splits.across(samples, split):
-            self.reporter.warn(
-                f"warning: {counted(crossing, 'patient is', 'patients are')} on two sides of this split; "
-                "figures will be too good"
-            )
-        return split
-
-    def _folds(self, samples: list[Sample], heads: tuple[Head, ...]) -> list[Fold]:
-        return splits.make_folds(samples, heads, self.division.folding(), self.recipe.seed)
-
-    def _fill(self, cache: Cache, samples: list[Sample], split: Split, unread: list[Unread]) -> list[Unread]:
+    def _fill(
+        self, cache: Cache, samples: Sequence[Sample], split: Split, unread: list[Unread]
+    ) -> list[Unread]:
         """Read what is not in the cache yet, but for the test part; return all that could not be read."""
         wanted = [sample for sample in samples if split.get(sample.sha256) != TEST]
         with self.reporter.counting("reading", len(wanted)) as count:

@@ -151,6 +151,7 @@ def train(
         weights=compact(networks.weights_of(best)),
         training=_record(prepared, recipe, epochs),
         split=prepared.split,
+        study=prepared.samples[0].rule,
     )
     network = networks.build(bundle).to(place.ranks.device)
     known, unseen = features_of(network, prepared.train, quick), features_of(network, prepared.validation)

@@ -128,7 +128,7 @@ class Trainer:
         self._augmentation = Augmentation.parse(recipe.augment)
         self._history: list[dict[str, Any]] = []
         self._best: dict[str, Any] = {"f1_macro": -1.0, "number": 0, "weights": None}
-        content = sorted((sample.sha256, *sample.targets, *sample.auxiliary) for sample in prepared.samples)
+        content = sorted(sample.learned for sample in prepared.samples)
         facts = [recipe.as_dict(), content, sorted(prepared.split.items()), place.ranks.world]
         self._checkpoint = Checkpoint(place.folder / CHECKPOINT, fingerprint(facts))
 

@@ -24,6 +24,7 @@ from dicomsort.data.targets import encode, heads_of
 from dicomsort.errors import UsageError
 from dicomsort.model import bundle
 from dicomsort.model.heads import Head
+from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Reason
 
 
@@ -407,7 +408,7 @@ def test_corrections_leave_studies_as_they_are(tmp_path: Path) -> None:
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(name.encode())
     file.write_text(HEAD, encoding="utf-8")
-    columns = Columns(("metal",), concat="study", auxiliary=("view",))
+    columns = Columns(("metal",), study=StudyRule("study"), auxiliary=("view",))
     plain, _ = load_corrected(data, columns, None)
     assert load_corrected(data, columns, file) == (plain, 0)
     assert [(sample.name, len(sample.views), sample.auxiliary) for sample in plain.samples] == [
@@ -439,20 +440,20 @@ def test_a_split_holds_every_label_of_every_head() -> None:
 
 def test_the_files_of_a_study_become_one_sample(tmp_path: Path) -> None:
     rows = [{"file": f"{n}.png", "group": "ab"[n // 2], "study": f"s{n // 2}"} for n in range(4)]
-    samples = load(table(tmp_path, rows), "group", concat="study").samples
+    samples = load(table(tmp_path, rows), "group", study=StudyRule("study")).samples
     assert [(sample.name, sample.label, len(sample.views)) for sample in samples] == [
         ("0.png", "a", 1), ("2.png", "b", 1),
     ]  # fmt: skip
     rows[1]["group"] = "b"
     with pytest.raises(UsageError, match="of one study but differ in labels, patient or part"):
-        load(table(tmp_path, rows), "group", concat="study")
+        load(table(tmp_path, rows), "group", study=StudyRule("study"))
 
 
 def test_a_file_in_two_studies_keeps_both_on_one_side(tmp_path: Path) -> None:
     rows = [{"file": f"{n}.png", "group": "ab"[n // 2 % 2], "study": f"s{n // 2}"} for n in range(80)]
     table(tmp_path, rows)
     (tmp_path / "2.png").write_bytes((tmp_path / "7.png").read_bytes())  # of s1 and s3, both of class b
-    samples = list(load(tmp_path / "labels.csv", "group", concat="study").samples)
+    samples = list(load(tmp_path / "labels.csv", "group", study=StudyRule("study")).samples)
     for seed in range(8):
         split = make_split(samples, seed)
         sides = {sample.name: split[sample.sha256] for sample in samples}
@@ -583,7 +584,7 @@ def test_a_column_that_says_other_things_is_left_alone(column: str, tmp_path: Pa
 def test_a_look_alike_that_serves_as_something_else_is_no_patient(tmp_path: Path) -> None:
     data = of_patients(tmp_path, "case", ["x", "y", "x", "y"])
     assert not load(data, "case").has_patients
-    assert len(load(data, "group", concat="case").samples) == 2
+    assert len(load(data, "group", study=StudyRule("case")).samples) == 2
 
 
 def test_a_finer_look_alike_beside_patient_does_no_harm(tmp_path: Path) -> None:
@@ -659,7 +660,7 @@ def test_numbers_of_studies_are_the_same_with_a_point(tmp_path: Path) -> None:
     rows = [
         {"file": f"{n}.png", "group": "a", "study": text} for n, text in enumerate(("7", "7.0", "nan", "nan"))
     ]
-    samples = load(table(tmp_path, rows), "group", concat="study").samples
+    samples = load(table(tmp_path, rows), "group", study=StudyRule("study")).samples
     assert [(sample.name, len(sample.views)) for sample in samples] == [
         ("0.png", 1),
         ("2.png", 0),

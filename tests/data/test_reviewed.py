@@ -16,6 +16,7 @@ from dicomsort.data.dataset import Columns, Data, content_hash, read_facts
 from dicomsort.data.table import columns_of, evidence_in
 from dicomsort.errors import UsageError
 from dicomsort.model.bundle import Bundle
+from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Reason
 from dicomsort.review.export import export
 from dicomsort.review.index import Filter
@@ -88,7 +89,7 @@ def test_the_header_stays_the_evidence(out: Path) -> None:
 
 def test_what_the_manifest_says_can_be_asked_for(out: Path, small_bundle: Bundle) -> None:
     assert columns_of(out) == reviewed.TOLD
-    found = load(out, metadata=("source", "view", "study", "model_label"), concat="study")
+    found = load(out, metadata=("source", "view", "study", "model_label"), study=StudyRule("study"))
     assert len(found.samples) == PATIENTS
     first = found.samples[0]
     said = rows(out)[str(first.path)]["label"]
@@ -137,6 +138,17 @@ def test_decisions_can_be_put_right_like_labels_of_a_table(out: Path, tmp_path: 
         csv.writer(written).writerows([corrections.COLUMNS, [first, "label", "spine", "others", "a slip"]])
     found, count = corrections.load(out, Columns(), file, pool=POOL)
     assert (count, found.samples[0].label) == (1, "others")
+
+
+def test_decisions_put_a_table_right_that_holds_the_same_images(out: Path, tmp_path: Path) -> None:
+    """0 and 1 are spines, 2 is an abdomen: the table is wrong of one, and does not know another."""
+    trained = tmp_path / "trained.csv"
+    trained.write_text("file,group\nin/0.dcm,others\nin/1.dcm,spine\nin/2.dcm,\nin/19.dcm,others\n")
+    found, count = corrections.load(trained, Columns(("group",)), out, pool=POOL)
+    assert count == 2
+    assert {sample.name: sample.label for sample in found.samples} == {
+        "in/0.dcm": "spine", "in/1.dcm": "spine", "in/2.dcm": "abdominal", "in/19.dcm": "others",
+    }  # fmt: skip
 
 
 def test_the_commands_take_it_as_their_data(

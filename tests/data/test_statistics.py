@@ -158,13 +158,30 @@ def test_sheets_have_room_for_everything() -> None:
 
 def test_captions_stay_within_their_tile_and_on_their_line() -> None:
     assert contact_sheet._plain("a\nb\u202e\udc80é") == "a\\nb\\u202e\\udc80é"
-    clipped = contact_sheet._clipped("a very long name of a file.dcm", 80)
-    assert clipped.startswith("a v")
-    assert clipped.endswith("...")
     black = np.zeros((40, 40), np.uint8)
     for name in ("W" * 1000, "\n" * 50):
         pixels = np.asarray(contact_sheet.sheet_of([Tile(black, (name,))], 1, side=40))
         assert (pixels[:, 48:] == pixels[0, 0]).all()
+
+
+SHORTENED = [  # a caption, the pixels that it has, and how it must begin and end
+    ("adult_chest   archive/2020/ward 7/0b73d49746.dcm", 160, "adu", "...0b73d49746.dcm"),
+    ("archive/2020/ward 7/0b73d49746.dcm", 160, "arch", "...0b73d49746.dcm"),
+    ("given a_label_with_a_long_name 0.54", 120, "given", "...0.54"),
+    ("a_very_long_name_of_a_file_0123.dcm", 80, "...", "0123.dcm"),
+    ("x" * 500 + "/the/end/of/a/long/path.dcm", 100, "x", "...path.dcm"),
+]
+
+
+@pytest.mark.parametrize(("text", "width", "begin", "end"), SHORTENED)
+def test_a_caption_that_is_shortened_keeps_the_name_of_the_file(
+    text: str, width: int, begin: str, end: str
+) -> None:
+    clipped = contact_sheet._clipped(contact_sheet._plain(text), width)
+    assert clipped.startswith(begin)
+    assert clipped.endswith(end)
+    assert contact_sheet._font().getlength(clipped) <= width
+    assert contact_sheet._clipped(text, 10**6) == text
 
 
 def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -191,7 +191,17 @@ def test_baselines_learn_from_the_training_part(labelled: Path, several: Several
     group, signs, ill = (baselines.baselines(one, trained, pixels) for one in found.measured)
     for made in (group, signs, ill):
         assert set(made.predictions) == {"majority", "logistic"}
-        assert made.remarks == ()
+        assert len(made.remarks) == 1, "it is asked about images that it has learned from"
+    assert group.remarks[0].startswith(
+        "warning: 'group': the logistic row has learned from 18 of the 20 images evaluated"
+    )
+    unseen = [sample for sample in trained if sample.name in ("1.png", "2.png", "3.png", "4.png")]
+    (apart,) = evaluate(
+        [predict_samples(several, [one for one in samples if one not in unseen], FAST)],
+        ("group", "signs", "ill"),
+        FAST,
+    )
+    assert baselines.baselines(apart.measured[0], unseen, pixels).remarks == ()
     assert len(set(group.predictions["majority"].chosen.tolist())) == 1
     right = np.mean(group.predictions["logistic"].chosen == group.predictions["logistic"].truth)
     assert right >= found.measured[0].figures.overall["accuracy"].value

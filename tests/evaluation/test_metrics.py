@@ -119,8 +119,12 @@ def test_rank_figures_equal_scikit_learn(kind: str, absent: int, seed: int) -> N
         assert got.per_class[label]["auc"].value == pytest.approx(auc[-1], abs=1e-9)
         assert got.per_class[label]["ap"].value == pytest.approx(ap[-1], abs=1e-9)
     used = slice(1, None) if kind == "binary" else slice(None)
-    assert value(got, "auc_macro") == pytest.approx(np.mean(auc[used]), abs=1e-9)
-    assert value(got, "ap_macro") == pytest.approx(np.mean(ap[used]), abs=1e-9)
+    mean = "positive" if kind == "binary" else "macro"
+    assert value(got, f"auc_{mean}") == pytest.approx(np.mean(auc[used]), abs=1e-9)
+    assert value(got, f"ap_{mean}") == pytest.approx(np.mean(ap[used]), abs=1e-9)
+    assert not {"auc_macro", "ap_macro", "auc_positive", "ap_positive"} - {
+        f"{name}_{mean}" for name in ("auc", "ap")
+    } & set(got.overall), "of two classes there is no mean, and of several no positive one"
     for label in given.labels[len(given.labels) - absent :]:
         assert np.isnan([got.per_class[label]["auc"].value, got.per_class[label]["ap"].value]).all()
 
@@ -270,7 +274,7 @@ def test_intervals_cover_the_area_under_the_curve() -> None:
         positive = 1 / (1 + np.exp(-generator.normal(truth)))
         scores = np.stack([1 - positive, positive], axis=1)
         given = Predictions("binary", ("no", "yes"), truth, scores.argmax(axis=1), scores)
-        auc = measure(given, bootstrap=300, seed=seed).overall["auc_macro"]
+        auc = measure(given, bootstrap=300, seed=seed).overall["auc_positive"]
         covered += auc.low <= area <= auc.high
     assert 0.90 <= covered / 250 <= 0.99
 
@@ -325,8 +329,23 @@ def test_a_model_does_not_differ_from_itself(kind: str, patients: int | None) ->
     given = made_up(kind, 2, patients=patients)
     got = differences(given, given, bootstrap=50)
     assert set(got.values()) == {Estimate(0.0, 0.0, 0.0)}
-    names = {"f1_macro", "recall_macro", "precision_macro", "log_loss", "auc_macro"}
+    names = {"f1_macro", "recall_macro", "precision_macro", "log_loss"}
+    names |= {"auc_positive" if kind == "binary" else "auc_macro"}
     assert set(got) == names | ({"subset_accuracy"} if kind == "multilabel" else {"accuracy", "kappa"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_the_same_whether_looked_up_or_multiplied(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = made_up(kind, 3, patients=60)
+    multiplied = every_figure(measure(given, 100))
+    monkeypatch.setattr(metrics, "_DENSE", 0)
+    looked_up = every_figure(measure(given, 100))
+    for one, other in zip(multiplied, looked_up, strict=True):
+        assert (one.value, one.low, one.high) == pytest.approx(
+            (other.value, other.low, other.high), abs=1e-12, nan_ok=True
+        )
 
 
 def test_a_better_model_is_told_and_pairs_tell_it_more_sharply() -> None:

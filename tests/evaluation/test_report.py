@@ -170,6 +170,8 @@ def test_several_models_and_baselines_stand_in_one_table(
     assert rows[1]["differences"]["log_loss"]["value"] != 0
     assert metrics["others"][0]["model"].startswith("two@")
     assert {path.name for path in (out / "two").iterdir()} == {"predictions.csv", "not_read.csv", *PLOTS}
+    compared = (out / "comparison.csv").read_text().splitlines()
+    assert [line.split("@")[0] for line in compared[1:3]] == ["group,one", "group,two"]
     words_of_page = Page((out / "report.html").read_text()).words
     assert "comparison for 'group'" in words_of_page
     assert "majority" in words_of_page

@@ -14,7 +14,7 @@ from rich.console import Console
 from written import picture, write_dicom
 
 from dicomsort.cli import console, endings
-from dicomsort.cli.evaluate import _tell
+from dicomsort.cli.figures import tell
 from dicomsort.errors import ExitCode
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import Comparison
@@ -119,10 +119,10 @@ def test_models_are_compared_in_blocks_where_a_table_would_be_cut(
     by = {name: Estimate(0.01, -0.02, 0.03) for name in figures.overall}
     compared = (Comparison("one", figures, {}), Comparison("two", figures, by))
     results = Results((), {"group": compared}, (), "test", EvalSettings())
-    _tell(results, None)
+    tell(results, None)
     assert "comparison for 'group', differences to one" in capfd.readouterr().out
     narrow(monkeypatch)
-    _tell(results, None)
+    tell(results, None)
     printed = capfd.readouterr().out
     assert "comparison" not in printed
     assert "…" not in printed

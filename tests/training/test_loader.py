@@ -11,7 +11,8 @@ from trainings import LEVELS, prepared_from
 
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import Sample
-from dicomsort.imaging.canvas import Preprocessing, beside
+from dicomsort.imaging.canvas import Preprocessing
+from dicomsort.imaging.montage import ROW, laid_out
 from dicomsort.model.heads import Head
 from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
@@ -42,11 +43,11 @@ def test_sampling_weights_lift_rare_classes_and_sources() -> None:
         assert (sums[0] + sums[1]) / sums[2] == pytest.approx((100 / 25) ** (1 - balance))
 
 
-def test_views_of_a_study_lie_side_by_side() -> None:
+def test_views_of_a_study_lie_side_by_side_for_bundles_of_before() -> None:
     preprocessing = Preprocessing(size=64)
     one, two = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
     one[:, 16:48], two[16:48, :] = 100, 200  # a tall picture and a wide one
-    both = beside([one, two], preprocessing)
+    both = laid_out([one, two], preprocessing, ROW)
     assert both.shape == (64, 64)
     filled = np.flatnonzero((both > 0).any(axis=1))
     assert len(filled) == pytest.approx(64 * 32 / 80, abs=1)  # 32 x 16 and 32 x 64 pixels beside each other
