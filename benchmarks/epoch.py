@@ -3,10 +3,10 @@
     python benchmarks/epoch.py labels.csv --target group --against FOLDER [--images N] [--rounds 3]
 
 FOLDER: a checkout of the other commit, as `git worktree add FOLDER 64a7e3b` makes one; both run in the Python
-of this environment. Each turn is a training of its own in a process of its own, whose pictures are in the cache
-already; what is measured is its first epochs, with their validation, and nothing else. The recipe is
-MobileNet-V1 at 224 pixels, bfloat16 and the default augmentation; options behind `--` are added. --images: only
-so many, every n-th of the table. Processor seconds are those of all threads and children.
+of this environment. Each turn is a training of its own in a process of its own, whose pictures are in the
+cache already; what is measured is its first epochs, with their validation, and nothing else. The recipe is
+MobileNet-V1 at 224 pixels, bfloat16 and the default augmentation; options behind `--` are added. --images:
+only so many, every n-th of the table. Processor seconds are those of all threads and children.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from dicomsort.errors import UsageError
 from dicomsort.imaging.canvas import Canvas
 from dicomsort.training.random_transforms import (
+    Affine,
     Borders,
     Coarse,
     Crop,
@@ -160,7 +161,7 @@ def _geometry(amount: Augmentation) -> list[Any]:
         steps.append(v2.RandomVerticalFlip(amount.upside_down))
     if amount.rotation or amount.shift or amount.zoom:
         shift, scale = (amount.shift, amount.shift), (1 - amount.zoom, 1 + amount.zoom)
-        steps.append(v2.RandomAffine(degrees=amount.rotation, translate=shift, scale=scale))
+        steps.append(Affine(degrees=amount.rotation, translate=shift, scale=scale))
     return steps
 
 

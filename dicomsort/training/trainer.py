@@ -24,13 +24,13 @@ from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.model.engines.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
+from dicomsort.model.quicker import quicken
 from dicomsort.system.telling import counted
 from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
 from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.loader import AugmentedImages, CachedImages, Turning, sampling_weights, seed_of
-from dicomsort.training.quicker import quicken
 from dicomsort.training.recipe import Recipe
 from dicomsort.training.run_folder import CHECKPOINT
 

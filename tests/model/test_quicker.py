@@ -9,7 +9,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from dicomsort.model import networks
-from dicomsort.training.quicker import _borders, _is_strided, quicken
+from dicomsort.model.quicker import _borders, _is_strided, quicken
 
 
 def grads(conv: nn.Module, images: Tensor, weigh: Tensor | None = None) -> tuple[Tensor, ...]:
