@@ -13,6 +13,7 @@ from dicomsort import __version__
 from dicomsort.data import caveats, corrections, studies
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TRAIN, Columns, Data, Sample, Unread, asked, data_hash, meant
+from dicomsort.data.splits import folds_of
 from dicomsort.data.table import NONE, evidence_in
 from dicomsort.errors import UsageError
 from dicomsort.evaluation import guarantee
@@ -243,7 +244,9 @@ def _adapted_head(question: Question, seen: _Seen, seed: int) -> AdaptedHead:
         raise UsageError(
             f"--adapt: '{name}' needs images of {_FOLDS} patients or more, and of two labels or more"
         )
-    unseen = head_shift.out_of_fold(seen.features, seen.logits, seen.truth, head, _folds(seen.patients, seed))
+    unseen = head_shift.out_of_fold(
+        seen.features, seen.logits, seen.truth, head, folds_of(seen.patients, _FOLDS, seed)
+    )
     fitted = fitted_head(head, unseen, seen.truth)
     scores = fitted.scores(unseen)
     found, _, guaranteed = reviewed(fitted, scores, seen.truth, seen.patients, REVIEW_PRECISION)
@@ -271,17 +274,6 @@ def _figures(
     return {
         name: Figure(was[name], now[name], apart[name]) for name in _FIGURES if name in was and name in apart
     }
-
-
-def _folds(patients: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image (n,); no patient is in two."""
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415
-
-    folds = np.zeros(len(patients), np.int64)
-    splitter = GroupKFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
-    for number, (_, members) in enumerate(splitter.split(patients, groups=patients)):
-        folds[members] = number
-    return folds
 
 
 def _moved_weights(network: Network, model: Bundle, moved: Sequence[AdaptedHead]) -> dict[str, Any]:

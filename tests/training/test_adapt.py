@@ -163,7 +163,7 @@ def test_the_shift_is_the_minimum_of_its_penalized_loss() -> None:
         raw = logits / 0.5 + values @ flat.reshape(13, 3)
         highest = raw.max(axis=1, keepdims=True)
         told = raw - highest - np.log(np.exp(raw - highest).sum(axis=1, keepdims=True))
-        return float(-(weight * (told * truth).sum(axis=1)).sum() + 0.003 / 2 * np.square(flat).sum())
+        return float(-(weight * (told * truth).sum(axis=1)).sum() + 0.6 / 60 / 2 * np.square(flat).sum())
 
     best = minimize(loss, np.zeros(39), options={"gtol": 1e-7})
     wanted = logits + 0.5 * values @ best.x.reshape(13, 3)
