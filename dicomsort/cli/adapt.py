@@ -22,12 +22,18 @@ Adapt = Annotated[
     ),
 ]
 
+INTERRUPTED = "interrupted; nothing was written: give the same command again"
+
 _TAKEN = frozenset({"seed"})
 
 
 def check_alone(given: Mapping[str, Any]) -> None:
     """Raise UsageError where options of a training are given, which adapting has no use for."""
-    odd = [name for name, value in given.items() if value not in (None, False, ()) and name not in _TAKEN]
+    odd = [
+        name
+        for name, value in given.items()
+        if not (value is None or value is False or value == ()) and name not in _TAKEN
+    ]
     if odd:
         option = {"balance": "balance-power", "balance_by": "balance"}.get(odd[0], odd[0].replace("_", "-"))
         raise UsageError(f"--adapt keeps the network as it is: leave --{option} away")
