@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from dicomsort.cli import console
-from dicomsort.cli.adapt import INTERRUPTED, Adapt, adapt_model, check_alone
+from dicomsort.cli.adapt import INTERRUPTED, Adapt, adapt_model
 from dicomsort.cli.division import (
     Audit,
     ConcatBy,
@@ -180,17 +180,14 @@ def train(
         }  # fmt: skip
         if adapt is not None:
             others: dict[str, Any] = {
-                "split": split,
-                "split_column": split_column,
-                "hold_out": hold_out,
-                "folds": folds,
+                "recipe": recipe, "split": split, "split_column": split_column, "hold_out": hold_out,
+                "folds": folds, "rare": rare, "merge_rare": merge_rare, "audit": audit, "resume": resume,
                 "no_graph": not graph,
-            }
-            others |= {"rare": rare, "merge_rare": merge_rare, "recipe": recipe, "resume": resume}
-            check_alone({**given, **others})
+            }  # fmt: skip
             told, unread = adapt_model(
                 adapt, data, out, store, targets=tuple(target or ()), patient=patient,
                 corrections=corrections, workers=workers, seed=seed, device=device, quiet=quiet, json=json,
+                given={**given, **others},
             )  # fmt: skip
             _end(told, unread, json=json)
             return

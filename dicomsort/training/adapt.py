@@ -13,7 +13,7 @@ from dicomsort import __version__
 from dicomsort.data import caveats, corrections, studies
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TRAIN, Columns, Data, Sample, Unread, asked, data_hash, meant
-from dicomsort.data.splits import merged_groups
+from dicomsort.data.splits import folds_of, merged_groups
 from dicomsort.data.table import NONE, evidence_in
 from dicomsort.errors import UsageError
 from dicomsort.evaluation import guarantee
@@ -47,6 +47,21 @@ _FIGURES = {
     "accuracy": "accuracy",
     "subset_accuracy": "all labels right",
 }
+
+
+_TAKEN = frozenset({"seed"})
+
+
+def check_alone(given: Mapping[str, Any]) -> None:
+    """Raise UsageError where options of a training are given, which adapting has no use for."""
+    odd = [name for name, value in given.items() if not _is_left_away(value) and name not in _TAKEN]
+    if odd:
+        option = {"balance": "balance-power", "balance_by": "balance"}.get(odd[0], odd[0].replace("_", "-"))
+        raise UsageError(f"--adapt keeps the network as it is: leave --{option} away")
+
+
+def _is_left_away(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, (tuple, list)) and not value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +287,7 @@ def _adapted_head(question: Question, seen: _Seen, seed: int) -> AdaptedHead:
         raise UsageError(
             f"--adapt: '{name}' needs images of {_FOLDS} patients or more, and of two labels or more"
         )
-    folds = _folds(seen.patients, seed)
+    folds = folds_of(seen.patients, _FOLDS, seed)
     unseen = head_shift.out_of_fold(seen.features, seen.logits, seen.truth, head, folds)
     fitted = _fitted(head, unseen, seen.truth)
     scores = fitted.scores(unseen)
@@ -337,17 +352,6 @@ def _figures(before: Head, new: Predictions, seen: _Seen, seed: int) -> dict[str
     return {
         name: Figure(was[name], now[name], apart[name]) for name in _FIGURES if name in was and name in apart
     }
-
-
-def _folds(patients: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image (n,); no patient is in two."""
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415
-
-    folds = np.zeros(len(patients), np.int64)
-    splitter = GroupKFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
-    for number, (_, members) in enumerate(splitter.split(patients, groups=patients)):
-        folds[members] = number
-    return folds
 
 
 def _moved_weights(network: Network, model: Bundle, moved: Sequence[AdaptedHead]) -> dict[str, Any]:
