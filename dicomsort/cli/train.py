@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from dicomsort.cli import console
-from dicomsort.cli.adapt import Adapt, adapt_model
+from dicomsort.cli.adapt import INTERRUPTED, Adapt, adapt_model
 from dicomsort.cli.division import (
     Audit,
     ConcatBy,
@@ -73,6 +73,8 @@ from dicomsort.cli.start import (
 )
 from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, check_installed
+
+_INTERRUPTED = "interrupted; the same command with --resume goes on after the last whole epoch"
 
 
 def register(app: typer.Typer) -> None:
@@ -147,8 +149,7 @@ def train(
     from dicomsort.cli import reporter  # noqa: PLC0415
     from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
 
-    interrupted = "interrupted; the same command with --resume goes on after the last whole epoch"
-    with exit_codes(interrupted), ExitStack() as stack:
+    with exit_codes(_INTERRUPTED if adapt is None else INTERRUPTED), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415
         from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
 
@@ -181,6 +182,7 @@ def train(
             others: dict[str, Any] = {
                 "recipe": recipe, "split": split, "split_column": split_column, "hold_out": hold_out,
                 "folds": folds, "rare": rare, "merge_rare": merge_rare, "audit": audit, "resume": resume,
+                "no_graph": not graph,
             }  # fmt: skip
             told, unread = adapt_model(
                 adapt, data, out, store, targets=tuple(target or ()), patient=patient,
