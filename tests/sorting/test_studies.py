@@ -362,6 +362,7 @@ def test_a_table_that_is_none_is_refused_in_one_line(
     with pytest.raises(UsageError, match=complaint):
         sort(settings(inbox, tmp_path / "out", studies=StudyTable(str(table), column)), model)
     assert (tmp_path / "out").exists() == (complaint == "two studies")  # which is known only at its end
+    assert not (tmp_path / "out" / ".dicomsort").exists()
 
 
 def test_models_that_show_studies_in_different_ways_do_not_mix(
