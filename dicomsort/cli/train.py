@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -73,6 +73,9 @@ from dicomsort.cli.start import (
 )
 from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, check_installed
+
+if TYPE_CHECKING:
+    from dicomsort.training.recipe import Recipe as TrainingRecipe
 
 _INTERRUPTED = "interrupted; the same command with --resume goes on after the last whole epoch"
 
@@ -151,7 +154,7 @@ def train(
 
     with exit_codes(_INTERRUPTED if adapt is None else INTERRUPTED), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415
-        from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
+        from dicomsort.training.recipe import NO_WEIGHTS, make_recipe, weights_of  # noqa: PLC0415
 
         check_installed("training", "torch", "torchvision", "timm", "sklearn", "matplotlib")
         weights_of(pretrained or NO_WEIGHTS)  # before PyTorch is loaded, which takes seconds
@@ -194,10 +197,8 @@ def train(
         settings = make_recipe(recipe, given)
         with ranks(device) as mine:
             loud = mine.is_main and not quiet
-            if recipe is not None and loud:
-                console.info(f"recipe {recipe}: {RECIPES[recipe][1]}")
-            if settings.pretrained == HUB and loud:
-                console.info("fetching weights; without a network connection this gives up after a minute")
+            if loud:
+                _tell_start(recipe, settings)
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
@@ -206,6 +207,19 @@ def train(
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()
         _end(told, unread, json=json and mine.is_main)
+
+
+def _tell_start(recipe: str | None, settings: "TrainingRecipe") -> None:
+    """Say by whose settings is trained, and what it starts from."""
+    from dicomsort.training.recipe import HUB, RECIPES  # noqa: PLC0415
+
+    if recipe is not None:
+        console.info(f"recipe {recipe}: {RECIPES[recipe][1]}")
+    if settings.pretrained == HUB:
+        console.info("fetching weights; without a network connection this gives up after a minute")
+    elif settings.pretrained is not None:
+        start = settings.as_dict()["pretrained"]
+        console.info(f"starts from {start}: {settings.arch}, {settings.size} pixels")
 
 
 def _end(told: Mapping[str, Any], unread: int, *, json: bool) -> None:
