@@ -21,6 +21,8 @@ Adapt = Annotated[
     ),
 ]
 
+INTERRUPTED = "interrupted; nothing was written: give the same command again"
+
 
 def adapt_model(
     model: str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dicomsort.cli import console
-from dicomsort.cli.adapt import Adapt, adapt_model
+from dicomsort.cli.adapt import INTERRUPTED, Adapt, adapt_model
 from dicomsort.cli.division import (
     Audit,
     ConcatBy,
@@ -76,6 +76,8 @@ from dicomsort.errors import ExitCode, check_installed
 
 if TYPE_CHECKING:
     from dicomsort.training.recipe import Recipe as TrainingRecipe
+
+_INTERRUPTED = "interrupted; the same command with --resume goes on after the last whole epoch"
 
 
 def register(app: typer.Typer) -> None:
@@ -150,8 +152,7 @@ def train(
     from dicomsort.cli import reporter  # noqa: PLC0415
     from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
 
-    interrupted = "interrupted; the same command with --resume goes on after the last whole epoch"
-    with exit_codes(interrupted), ExitStack() as stack:
+    with exit_codes(_INTERRUPTED if adapt is None else INTERRUPTED), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415
         from dicomsort.training.recipe import NO_WEIGHTS, make_recipe, weights_of  # noqa: PLC0415
 
@@ -184,6 +185,7 @@ def train(
             others: dict[str, Any] = {
                 "recipe": recipe, "split": split, "split_column": split_column, "hold_out": hold_out,
                 "folds": folds, "rare": rare, "merge_rare": merge_rare, "audit": audit, "resume": resume,
+                "no_graph": not graph,
             }  # fmt: skip
             told, unread = adapt_model(
                 adapt, data, out, store, targets=tuple(target or ()), patient=patient,
