@@ -72,8 +72,9 @@ def _refuse(known: Sequence[Sequence[Label]], sides: Sequence[str], parts: Seque
     there = {(pair, side) for pairs, side in zip(known, sides, strict=True) for pair in pairs}
     missing = [pair for pair in counts if any((pair, part) not in there for part in parts)]
     rarest = min(missing, key=lambda pair: (counts[pair], pair))
+    held = counted(counts[rarest], "file")
     raise RareClassError(
-        f"no split has class '{rarest[1]}' ({counted(counts[rarest], 'file')}) in every part: label files of at least "
+        f"no split has class '{rarest[1]}' ({held}) in every part: label files of at least "
         f"{len(parts)} patients of each class, leave rare ones out (--rare leave-out), merge them "
         "(--merge-rare NAME), or give a --split",
         missing,
