@@ -81,9 +81,22 @@ def test_all_files_are_compared_on_with_a_warning_for_each_model(data: Path, sma
     found = measured(data, [one, two], part="all", baseline=False)
     assert found.evaluations[1].measured[0].figures.images == 30
     warned = [line for line in report.lines_of(found) if line.startswith("warning")]
-    assert len(warned) == 2
+    assert len(warned) == 3
     assert warned[0].startswith("warning: 8 of these files are in the train part of the split of one@")
     assert warned[1].startswith("warning: 3 of these files are in the validation part of the split of two@")
+    assert warned[2].startswith("warning: two@")
+    assert "has seen other files of the patients of 1 of these files" in warned[2]
+
+
+@pytest.mark.parametrize(("train", "count"), [(range(20), 0), (range(0, 20, 2), 10), ((29,), 1)])
+def test_files_of_patients_that_a_model_has_seen_are_told(
+    data: Path, small_bundle: Bundle, train: Sequence[int], count: int
+) -> None:
+    """Pictures 2n and 2n + 1 are of one patient; what is in no split counts for the test part."""
+    found = measured(data, [replace(small_bundle, split=parts(data, train=train))])
+    told = [line for line in report.lines_of(found) if "other files of the patients" in line]
+    assert len(told) == bool(count)
+    assert all(f"patients of {count} of these files" in line for line in told)
 
 
 def test_models_that_have_seen_every_file_between_them_are_not_compared(
