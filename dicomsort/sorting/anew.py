@@ -15,7 +15,9 @@ from dicomsort.sorting.rearranging import also_at, give_up
 from dicomsort.sorting.spool import Move, Role, Spool
 from dicomsort.system.escaping import uncell, unescape
 
-_ANSWERED = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED, Status.IO_ERROR)
+_ANSWERED = (
+    Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED, Status.DUPLICATE, Status.IO_ERROR,
+)  # fmt: skip
 
 Note = Callable[[Move], None]
 
@@ -62,11 +64,12 @@ def earlier_images(
 
 def _image(record: Record, path: str, out: str, roots: Sequence[walk.Root]) -> Earlier | None:
     stamp = record.stamp
-    if stamp is None or not record.label or record.is_duplicate or record.status not in _ANSWERED:
+    if stamp is None or not record.label or record.status not in _ANSWERED:
         return None
     has_copy = record.is_placed and record.action in (*COPIES, Action.HARDLINK)
     copy = os.path.join(out, record.placement.destination) if has_copy else ""
-    role = Role.AGAIN if record.reviewed is None else Role.SHOWN
+    stays = record.reviewed is not None or (record.is_duplicate and record.is_placed)
+    role = Role.SHOWN if stays else Role.AGAIN
     return Earlier(SourceFile(path, relative_to(roots, path) or path.lstrip(os.sep)), stamp, copy, role)
 
 
@@ -76,6 +79,8 @@ def stand_by(record: Record, row: Row, out: str, destinations: Destinations, not
     The old place goes at the end of the run, see `end_moves`: until the row is on the disk, the file has
     both. Where it stays in its class it stays where it is, also where somebody has put it.
     """
+    if record.is_duplicate:
+        return _repeating(record, row)
     status = status_when_placed(row.reasons, row.reviewed)
     if record.is_planned or not record.is_placed:
         return _without_place(record, row, status)
@@ -89,6 +94,11 @@ def stand_by(record: Record, row: Row, out: str, destinations: Destinations, not
         return row
     stays = replace(row, status=Status.IO_ERROR, reasons=(reason, *row.reasons))
     return replace(stays, destination=before.destination)
+
+
+def _repeating(record: Record, row: Row) -> Row:
+    original = unescape(uncell(record.duplicate_of))
+    return replace(row, status=record.status, reasons=record.reasons, duplicate_of=original, destination="")
 
 
 def _folder(row: Row) -> str:

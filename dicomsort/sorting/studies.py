@@ -334,7 +334,7 @@ def collecting(
     spool = Spool(spool_path(out, shard), canvases, _made_for(settings, rule))
     try:
         end_moves(spool, out, run.history.row)
-        _tell(spool, settings.studies, rule)
+        _tell_all(spool, settings.studies, rule)
         studies = Studies(settings, spool, canvases, rule, run, roots.grown(RunFile(out), settings.roots))
         yield studies
         studies.end()
@@ -353,9 +353,19 @@ def _made_for(settings: "SortSettings", rule: StudyRule) -> str:
     return json.dumps([READING, __version__, asdict(settings.read), asdict(rule), told])
 
 
+def _tell_all(spool: Spool, table: StudyTable | None, rule: StudyRule) -> None:
+    try:
+        _tell(spool, table, rule)
+    except UsageError:
+        if not spool.has_left:
+            spool.end()
+        raise
+
+
 def _tell(spool: Spool, table: StudyTable | None, rule: StudyRule) -> None:
     for told in told_by(table, rule) if table else ():
         if not spool.tell(*told):
             raise UsageError(
-                f"--studies '{escape(table.file if table else '')}' gives '{escape(told.path)}' two studies"
+                f"--studies '{escape(table.file if table else '')}' gives '{escape(told.path)}' two studies: "
+                "leave one of them out"
             )

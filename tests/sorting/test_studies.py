@@ -309,6 +309,22 @@ def test_an_image_that_comes_twice_is_shown_once(inbox: Path, tmp_path: Path, mo
     assert {name: cells for name, cells in found.items() if name != "30.dcm"} == told(tmp_path / "one")
 
 
+def test_a_repeated_image_has_the_new_answer_of_its_study_too(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    out, repeated = tmp_path / "out", inbox / "z.dcm"
+    shutil.copy(inbox / "a" / "4.dcm", repeated)
+    sort(settings(inbox, out), model)
+    before = answers(out)["z.dcm"]
+    shade(inbox / "c" / "9.dcm", 4095, SECOND)
+    sort(settings(inbox, out), model)
+    row = rows(out)[str(repeated)]
+    assert (row["status"], row["duplicate_of"]) == ("duplicate", str(inbox / "a" / "4.dcm"))
+    assert before != answers(out)["z.dcm"] == answers(out)["4.dcm"] == answers(out)["9.dcm"]
+    sort(settings(inbox, tmp_path / "one"), model)
+    assert told(out) == told(tmp_path / "one")
+
+
 def test_a_table_tells_studies_that_headers_do_not(inbox: Path, tmp_path: Path, model: Brightness) -> None:
     table = inbox.parent / "visits.csv"
     with table.open("w", newline="") as file:
@@ -346,6 +362,7 @@ def test_a_table_that_is_none_is_refused_in_one_line(
     with pytest.raises(UsageError, match=complaint):
         sort(settings(inbox, tmp_path / "out", studies=StudyTable(str(table), column)), model)
     assert (tmp_path / "out").exists() == (complaint == "two studies")  # which is known only at its end
+    assert not (tmp_path / "out" / ".dicomsort").exists()
 
 
 def test_models_that_show_studies_in_different_ways_do_not_mix(
