@@ -96,7 +96,7 @@ def lines_of(results: Results) -> list[str]:
 
 
 def _notes(measured: Measured) -> Iterator[str]:
-    """Say where thresholds come from, and which means a group has not."""
+    """Say where thresholds come from, or why there are none, and which means a group has not."""
     target = measured.question.target
     chosen = {point.chosen_on for one in measured.points for point in one.points}
     if VALIDATION in chosen:
@@ -106,6 +106,11 @@ def _notes(measured: Measured) -> Iterator[str]:
         yield (
             f"'{target}': thresholds 'these images' are chosen on the very images measured, so their figures "
             "are optimistic"
+        )
+    if alone := [one.label for one in measured.points if len(one.points) == 1]:
+        yield (
+            f"'{target}': no threshold can be chosen for {listed(alone)}: that takes images with the label "
+            "and images without it"
         )
     for column, groups in measured.groups.items():
         lacking = {name: absent_in(figures, measured.figures) for name, figures in groups.items()}

@@ -1,5 +1,6 @@
 """Which images a figure is of, by which names, and from where they are read."""
 
+import csv
 import math
 import re
 from collections.abc import Sequence
@@ -150,6 +151,14 @@ def test_thresholds_chosen_on_the_images_measured_are_said_to_be_optimistic(data
     assert group.points == ()
     assert [point.chosen_on for point in sick.points[0].points] == ["model", "measured"]
     assert any("'ill'" in line and "optimistic" in line for line in report.lines_of(found))
+
+
+def test_a_label_that_all_images_have_is_said_to_have_no_threshold(data: Path, ill: Bundle) -> None:
+    rows = [row for row in csv.DictReader(data.read_text().splitlines()) if row["ill"] == "1"]
+    alone = write_csv(data.parent / "ill.csv", rows)
+    found = measured(alone, [ill], ("group", "ill"), at=(goal_of("sensitivity=0.95"),))
+    assert [point.name for point in found.evaluations[0].measured[1].points[0].points] == ["in use"]
+    assert any("'ill': no threshold can be chosen for ill" in line for line in report.lines_of(found))
 
 
 # --- groups
