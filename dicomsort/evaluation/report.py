@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dicomsort.evaluation.plots import Drawing
 
 
+_MOST_NAMED = 5
 _SHORT = {"accuracy": "accuracy", "recall_macro": "macro recall"}
 
 
@@ -115,10 +116,15 @@ def _notes(measured: Measured) -> Iterator[str]:
     for column, groups in measured.groups.items():
         lacking = {name: absent_in(figures, measured.figures) for name, figures in groups.items()}
         told = "; ".join(
-            f"{name or 'none'} lacks {listed(labels)}" for name, labels in lacking.items() if labels
+            f"{name or 'none'} lacks {_few(labels)}" for name, labels in lacking.items() if labels
         )
         if told:
             yield f"'{target}' by {column}: no macro figures where classes are absent: {told}"
+
+
+def _few(labels: Sequence[str]) -> str:
+    """Name a few labels; of many say how many they are."""
+    return listed(labels) if len(labels) <= _MOST_NAMED else f"{len(labels)} classes"
 
 
 def _merged(head: Head, names: Names) -> str:

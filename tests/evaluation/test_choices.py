@@ -181,6 +181,12 @@ def test_a_group_without_some_classes_has_no_mean_over_classes(data: Path, small
     assert whole["overall"]["recall_macro"]["value"] == 1
 
 
+def test_of_many_absent_classes_the_number_is_told() -> None:
+    """A model of 24 labels filled the screen with those that each group lacks."""
+    assert report._few(("hand", "knee")) == "hand and knee"
+    assert report._few([f"label{n}" for n in range(12)]) == "12 classes"
+
+
 def test_a_group_with_every_class_keeps_its_means(data: Path, small_bundle: Bundle) -> None:
     found = measured(data, [small_bundle], by=("ill",), part="all")
     kept = found.evaluations[0].measured[0].groups["ill"]["1"].overall["recall_macro"].value
