@@ -6,7 +6,7 @@ FOLDER: a checkout of the other commit, as `git worktree add FOLDER 64a7e3b` mak
 of this environment. Each turn is a training of its own in a process of its own, whose pictures are in the
 cache already; what is measured is its first epochs, with their validation, and nothing else. The recipe is
 MobileNet-V1 at 224 pixels, bfloat16 and the default augmentation; options behind `--` are added. --images:
-only so many, every n-th of the table. Processor seconds are those of all threads and children.
+only so many, as many of each label. Processor seconds are those of all threads and children.
 """
 
 import argparse
@@ -63,11 +63,15 @@ def epochs_of(checkout: Path, words: list[str], out: Path, epochs: int) -> list[
     return found
 
 
-def some_of(data: Path, images: int, folder: Path) -> Path:
-    """Write a table of every n-th row of another one, with absolute paths."""
+def some_of(data: Path, target: str, images: int, folder: Path) -> Path:
+    """Write a table of so many rows of another one, as many of each label, with absolute paths."""
     with data.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    taken = rows[:: max(1, len(rows) // images)][:images]
+    of_label: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        of_label.setdefault(row[target], []).append(row)
+    share = images // len(of_label)
+    taken = [row for alike in of_label.values() for row in alike[:: max(1, len(alike) // share)][:share]]
     path = folder / "labels.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -94,7 +98,11 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = given.data.resolve() if given.images is None else some_of(given.data, given.images, folder)
+        data = (
+            given.data.resolve()
+            if given.images is None
+            else some_of(given.data, given.target, given.images, folder)
+        )
         words = [
             str(data),
             "--target",

@@ -50,7 +50,7 @@ def samples_of(classes: dict[str, list[int]]) -> list[Sample]:
         for patient, count in enumerate(counts):
             for _ in range(count):
                 name = f"{len(made):016x}"
-                made.append(Sample(Path(name), name, (label,), f"{label} {patient}", name))
+                made.append(Sample(name, name, (label,), f"{label} {patient}", name))
     return made
 
 
@@ -59,7 +59,7 @@ def read(path: Path, target: str) -> list[Sample]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row[target]]
     return [
-        Sample(Path(row["file"]), row["file"], (row[target],), row["patient"] or row["file"], f"{at:016x}")
+        Sample(row["file"], row["file"], (row[target],), row["patient"] or row["file"], f"{at:016x}")
         for at, row in enumerate(rows)
     ]
 

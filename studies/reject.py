@@ -121,7 +121,7 @@ def auc(unlike: Group, radiographs: Group, bootstrap: int = 0) -> Estimate:
     clusters = np.asarray(np.unique(units, return_inverse=True)[1], np.int64)
     sides = np.column_stack([1 - ranks, ranks])
     answers = Predictions("binary", ("radiograph", "other"), truth, np.zeros_like(truth), sides, clusters)
-    return metrics.measure(answers, bootstrap).overall["auc_macro"]
+    return metrics.measure(answers, bootstrap).overall["auc_positive"]
 
 
 def kind_rows(asked: Asked, bootstrap: int) -> list[KindRow]:

@@ -9,7 +9,6 @@ import typer
 from dicomsort.cli import reporter
 from dicomsort.cli.completion import models
 from dicomsort.cli.shown import START
-from dicomsort.errors import UsageError
 
 Adapt = Annotated[
     str | None,
@@ -22,15 +21,7 @@ Adapt = Annotated[
     ),
 ]
 
-_TAKEN = frozenset({"seed"})
-
-
-def check_alone(given: Mapping[str, Any]) -> None:
-    """Raise UsageError where options of a training are given, which adapting has no use for."""
-    odd = [name for name, value in given.items() if value not in (None, False, ()) and name not in _TAKEN]
-    if odd:
-        option = {"balance": "balance-power", "balance_by": "balance"}.get(odd[0], odd[0].replace("_", "-"))
-        raise UsageError(f"--adapt keeps the network as it is: leave --{option} away")
+INTERRUPTED = "interrupted; nothing was written: give the same command again"
 
 
 def adapt_model(
@@ -47,13 +38,18 @@ def adapt_model(
     device: str,
     quiet: bool,
     json: bool,
+    given: Mapping[str, Any],
 ) -> tuple[dict[str, Any], int]:
-    """Adapt a model; return what became of it, and how many files could not be read."""
+    """Adapt a model; return what became of it, and how many files could not be read.
+
+    given: the options of a training, none of which may have been given.
+    """
     from dicomsort.model import bundle as bundles  # noqa: PLC0415
     from dicomsort.model.engines.devices import choose_device  # noqa: PLC0415
     from dicomsort.training import run_folder  # noqa: PLC0415
-    from dicomsort.training.adapt import Adaptation  # noqa: PLC0415
+    from dicomsort.training.adapt import Adaptation, check_alone  # noqa: PLC0415
 
+    check_alone(given)
     bundle = bundles.load(bundles.locate(model))
     job = Adaptation(
         bundle, data, out, cache, targets, patient, corrections, workers, seed,

@@ -105,7 +105,7 @@ def preview(
         loaded = dataset.load(data, columns, pool=pool_settings(workers, timeout))
         console.report_lines(loaded.remarks)
         samples = loaded.samples
-        if out.resolve() in {path.resolve() for one in samples for path in (one.path, *one.views)}:
+        if out.resolve() in {Path(file).resolve() for one in samples for file in (one.file, *one.views)}:
             raise UsageError(f"--out '{out}' is one of the images; choose another")
         chosen = found_in.examples(samples, images, seed)
         read, failures, remarks = _read(chosen, preprocessing, pool_settings(workers, timeout))

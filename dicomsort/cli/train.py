@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dicomsort.cli import console
-from dicomsort.cli.adapt import Adapt, adapt_model, check_alone
+from dicomsort.cli.adapt import INTERRUPTED, Adapt, adapt_model
 from dicomsort.cli.division import (
     Audit,
     ConcatBy,
@@ -73,6 +73,11 @@ from dicomsort.cli.start import (
 )
 from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, check_installed
+
+if TYPE_CHECKING:
+    from dicomsort.training.recipe import Recipe as TrainingRecipe
+
+_INTERRUPTED = "interrupted; the same command with --resume goes on after the last whole epoch"
 
 
 def register(app: typer.Typer) -> None:
@@ -147,10 +152,9 @@ def train(
     from dicomsort.cli import reporter  # noqa: PLC0415
     from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
 
-    interrupted = "interrupted; the same command with --resume goes on after the last whole epoch"
-    with exit_codes(interrupted), ExitStack() as stack:
+    with exit_codes(_INTERRUPTED if adapt is None else INTERRUPTED), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415
-        from dicomsort.training.recipe import HUB, NO_WEIGHTS, RECIPES, make_recipe, weights_of  # noqa: PLC0415
+        from dicomsort.training.recipe import NO_WEIGHTS, make_recipe, weights_of  # noqa: PLC0415
 
         check_installed("training", "torch", "torchvision", "timm", "sklearn", "matplotlib")
         weights_of(pretrained or NO_WEIGHTS)  # before PyTorch is loaded, which takes seconds
@@ -179,26 +183,22 @@ def train(
         }  # fmt: skip
         if adapt is not None:
             others: dict[str, Any] = {
-                "split": split,
-                "split_column": split_column,
-                "hold_out": hold_out,
-                "folds": folds,
-            }
-            others |= {"rare": rare, "merge_rare": merge_rare, "recipe": recipe, "resume": resume}
-            check_alone({**given, **others})
+                "recipe": recipe, "split": split, "split_column": split_column, "hold_out": hold_out,
+                "folds": folds, "rare": rare, "merge_rare": merge_rare, "audit": audit, "resume": resume,
+                "no_graph": not graph,
+            }  # fmt: skip
             told, unread = adapt_model(
                 adapt, data, out, store, targets=tuple(target or ()), patient=patient,
                 corrections=corrections, workers=workers, seed=seed, device=device, quiet=quiet, json=json,
+                given={**given, **others},
             )  # fmt: skip
             _end(told, unread, json=json)
             return
         settings = make_recipe(recipe, given)
         with ranks(device) as mine:
             loud = mine.is_main and not quiet
-            if recipe is not None and loud:
-                console.info(f"recipe {recipe}: {RECIPES[recipe][1]}")
-            if settings.pretrained == HUB and loud:
-                console.info("fetching weights; without a network connection this gives up after a minute")
+            if loud:
+                _tell_start(recipe, settings)
             job = TrainingRun(
                 data, out, store, settings, mine, tuple(target or ()),
                 division, workers, resume, corrections, patient,
@@ -207,6 +207,19 @@ def train(
             with run_folder.alone(out) if mine.is_main else nullcontext():
                 told, unread = job.cross_validate(audit) if folds is not None else job.train()
         _end(told, unread, json=json and mine.is_main)
+
+
+def _tell_start(recipe: str | None, settings: "TrainingRecipe") -> None:
+    """Say by whose settings is trained, and what it starts from."""
+    from dicomsort.training.recipe import HUB, RECIPES  # noqa: PLC0415
+
+    if recipe is not None:
+        console.info(f"recipe {recipe}: {RECIPES[recipe][1]}")
+    if settings.pretrained == HUB:
+        console.info("fetching weights; without a network connection this gives up after a minute")
+    elif settings.pretrained is not None:
+        start = settings.as_dict()["pretrained"]
+        console.info(f"starts from {start}: {settings.arch}, {settings.size} pixels")
 
 
 def _end(told: Mapping[str, Any], unread: int, *, json: bool) -> None:

@@ -31,7 +31,7 @@ def _shallow(samples: Mapping[str, Sample]) -> tuple[str, ...]:
     if not samples:
         return ()
     first = samples[min(samples)]
-    ranges = map(picture_range, map(str, (first.path, *first.views)))
+    ranges = map(picture_range, (first.file, *first.views))
     least, most = min((each for each in ranges if each), key=lambda each: each[1], default=(0, 0))
     one, many = "file is a 16-bit picture that uses", "files are 16-bit pictures that use"
     values = f" (values from {least} to {most} of 65535)" if most else ""

@@ -33,17 +33,18 @@ _ABSENT = Failure(Status.IO_ERROR, Reason.UNREADABLE)
 class Sample:
     """A labeled image, called `name` in its data set.
 
+    file: its path, as text, since a `Path` takes six times the memory of its name.
     targets: what the target columns say of it, empty where unknown; several labels have `|` between them.
     group: what no split may divide (a patient). sha256: first 16 hex digits of the content's hash. source:
     where it comes from, such as a hospital; empty if that is not told. part: of a split that the data bring
     with them, or empty. metadata: other columns that were asked for. views: further files of the same
-    study, which are shown with the first. contents: the hashes of all its files. auxiliary: what the
+    study, which are shown with the first. contents: of several files their hashes. auxiliary: what the
     auxiliary columns say, as targets do; empty where the files of a study differ. facts: what the data say of
     what a header would tell as evidence. rule: how files of a study become one image. told: by file what the
     data say of its view, and its name. arrangement: another one where the same files are shown otherwise.
     """
 
-    path: Path
+    file: str
     name: str
     targets: tuple[str, ...]
     group: str
@@ -51,13 +52,18 @@ class Sample:
     source: str = ""
     part: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    views: tuple[Path, ...] = ()
+    views: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     facts: Facts = ()
     rule: StudyRule | None = None
     told: tuple[tuple[str, str], ...] = ()
     arrangement: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where its file lies; of a study the first one."""
+        return Path(self.file)
 
     @property
     def label(self) -> str:
@@ -182,7 +188,7 @@ def _rows_of(data: Path, columns: Columns, pool: PoolSettings) -> tuple[list[Row
         if asked:
             raise UsageError(f"'{data}' is a folder of classes; '{asked[0]}' names a column of a CSV")
         found = folders.read(data)
-        rows = [Row(one.path, one.name, (one.label,), one.name, part=one.part) for one in found.files]
+        rows = [Row(str(one.path), one.name, (one.label,), one.name, part=one.part) for one in found.files]
         return rows, Table((), {}, None, remarks=found.remarks)
     if data.is_file():
         table = read_table(data, columns)
@@ -209,7 +215,8 @@ def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Pat
     auxiliary = tuple(cells[0] if len(set(cells)) == 1 else "" for cells in others)
     return Sample(
         first.path, first.name, first.targets, first.group, studies.identity(hashes, rule), first.source,
-        first.part, first.metadata, tuple(row.path for row in study[1:]), tuple(hashes), auxiliary,
+        first.part, first.metadata, tuple(row.path for row in study[1:]),
+        tuple(hashes) if len(hashes) > 1 else (), auxiliary,
         studies.facts_of([row.facts for row in study]), rule,
         tuple((row.view, row.name) for row in study) if rule else (),
         "" if "" in hashes else studies.arrangement(study, hashes, rule),
@@ -219,7 +226,7 @@ def _sample(study: Sequence[Row], rule: StudyRule | None, hash_of: Callable[[Pat
 def _hash(row: Row, hash_of: Callable[[Path], str]) -> str:
     """Return the hash of a file's content; empty if it cannot be read, or is no longer what it was."""
     try:
-        return hash_of(row.path) if row.lost is None else ""
+        return hash_of(Path(row.path)) if row.lost is None else ""
     except (OSError, ValueError):  # ValueError: a name that no file system takes
         return ""
 
@@ -233,6 +240,7 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
     targets = _across(map(column, columns.targets), nothing)
     auxiliary = _across(map(column, columns.auxiliary), nothing)
     metadata = _across(map(column, columns.metadata), nothing)
+    known = {cells: dict(zip(columns.metadata, cells, strict=True)) for cells in set(metadata)}
     told = _across((column(name if name in columns.evidence else None) for name in EVIDENCE), nothing)
     named = map(column, (FILE, table.patient, columns.source, columns.part, columns.concat, columns.view))
     for at, (name, patient, source, part, study, view) in enumerate(zip(*named, strict=True)):
@@ -240,16 +248,17 @@ def _from_table(data: Path, table: Table, columns: Columns) -> Iterator[Row]:
             where = f"'{data}' line {table.lines[at]}"
             raise UsageError(f"{where}: '{part}' in column '{columns.part}' is not train, validation or test")
         yield Row(
-            data.parent / name, name, targets[at], patient or name, source,
+            str(data.parent / name), name, targets[at], patient or name, source,
             folders.PART_NAMES.get(part.casefold(), ""), study,
-            dict(zip(columns.metadata, metadata[at], strict=True)), auxiliary[at],
+            known[metadata[at]], auxiliary[at],
             facts_told(*told[at]), not patient, view,
         )  # fmt: skip
 
 
 def _across(columns: Iterable[Sequence[str]], rows: Sequence[str]) -> list[tuple[str, ...]]:
-    """Turn columns into rows, as many as there are, even without any column."""
-    return [row[1:] for row in zip(rows, *columns, strict=True)]
+    """Turn columns into rows, as many as there are, even without any column; rows that are alike are one."""
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return [known.setdefault(row[1:], row[1:]) for row in zip(rows, *columns, strict=True)]
 
 
 def load_split(path: Path) -> dict[str, str]:
@@ -315,8 +324,8 @@ def read_facts(
 
 def _read_header(sample: Sample) -> ReadImage | Failure:
     readings = []
-    for path in (sample.path, *sample.views):
-        reading = reader.read_dicom(str(path), Preprocessing(size=32))
+    for path in (sample.file, *sample.views):
+        reading = reader.read_dicom(path, Preprocessing(size=32))
         if isinstance(reading, Failure):
             return reading
         readings.append(reading)
@@ -326,10 +335,10 @@ def _read_header(sample: Sample) -> ReadImage | Failure:
 def _read_sample(sample: Sample, preprocessing: Preprocessing) -> ReadImage | Failure:
     """Read a sample; of a study all files, whose views the data tell, or else their headers."""
     if sample.rule is None or not sample.views:
-        return reader.read_any(str(sample.path), preprocessing)
+        return reader.read_any(sample.file, preprocessing)
     views, remarks, facts = [], dict[str, None](), []
-    for path, (told, name) in zip((sample.path, *sample.views), sample.told, strict=True):
-        reading = reader.read_any(str(path), preprocessing)
+    for path, (told, name) in zip((sample.file, *sample.views), sample.told, strict=True):
+        reading = reader.read_any(path, preprocessing)
         if isinstance(reading, Failure):
             return reading
         views.append(View(told or reading.header.view_position, name, reading.image))

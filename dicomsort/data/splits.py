@@ -249,3 +249,14 @@ def merged_groups(samples: Sequence[Sample]) -> list[str]:
         for content in (sample.sha256, *sample.contents):
             parent[root(f"content {content}")] = root(f"group {sample.group}")
     return [root(f"group {sample.group}") for sample in samples]
+
+
+def folds_of(groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each of n images (n,), from 0 on; no group (n,) is in two."""
+    from sklearn.model_selection import GroupKFold  # noqa: PLC0415  (readers need it not)
+
+    found = np.zeros(len(groups), np.int64)
+    splitter = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    for number, (_, members) in enumerate(splitter.split(groups, groups=groups)):
+        found[members] = number
+    return found

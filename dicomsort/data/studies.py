@@ -28,7 +28,7 @@ class Row(NamedTuple):
     alone: whether it stands for its patient. lost: why it is known already that it cannot be read.
     """
 
-    path: Path
+    path: str
     name: str
     targets: tuple[str, ...]
     group: str

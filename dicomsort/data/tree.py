@@ -155,7 +155,7 @@ def _drawn(
     missing: Mapping[str, Sample], settings: TreeSettings, progress: Count | None
 ) -> Iterator[tuple[str, Failure]]:
     """Write pictures; yield the files that could not be made. Raises TargetError."""
-    wanted = {_Wanted(str(one.path), str(settings.folder / file)): file for file, one in missing.items()}
+    wanted = {_Wanted(one.file, str(settings.folder / file)): file for file, one in missing.items()}
     for each, failure in isolation.read_all(partial(_draw, size=settings.size), wanted, settings.pool):
         if progress is not None:
             progress(1)

@@ -36,6 +36,7 @@ figure{margin:0}
 .mistakes figure{width:160px;font-size:12px;overflow-wrap:anywhere}
 .mistakes img{background:#000;display:block}
 .warning{color:#8a3b00}
+h1,h2,h3,p{overflow-wrap:anywhere}
 """
 
 
@@ -63,6 +64,7 @@ def page(shown: Page) -> str:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return "\n".join([
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         f"<title>dicomsort eval</title><style>{_STYLE}</style></head><body>",
         *parts,

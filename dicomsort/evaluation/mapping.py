@@ -16,6 +16,16 @@ Names = Mapping[str, str]
 """What labels are called -> what they are called here, all at once: two may change places."""
 
 
+_SPARE = "."
+"""Stands between a label and its place where another of the same new name answers for it."""
+
+
+def is_spare(label: str, names: Names) -> bool:
+    """Return whether a head has a label only to keep the place of one that another answers for now."""
+    old, _, place = label.rpartition(_SPARE)
+    return old in names and place.isdecimal()
+
+
 def names_of(pairs: Iterable[str]) -> dict[str, str]:
     """Read `OLD=NEW` pairs. Raises UsageError for what is none, and for a label that has two new names."""
     names: dict[str, str] = {}
@@ -62,7 +72,7 @@ def renamed_head(head: Head, names: Names) -> Head:
     labels = list(new)
     for at, name in enumerate(new):
         if places[name] != at:
-            labels[at] = f"{head.labels[at]}.{at}"
+            labels[at] = f"{head.labels[at]}{_SPARE}{at}"
             parents[labels[at]] = name
             rare.append(labels[at])
     parents = {label: over for label, over in parents.items() if label != over}

@@ -15,6 +15,7 @@ from dicomsort.errors import TargetError, names_missing_libraries
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.evaluate import Comparison, Evaluation, Measured, absent_in
 from dicomsort.evaluation.html import Page, page, section
+from dicomsort.evaluation.mapping import Names, is_spare
 from dicomsort.evaluation.metrics import Metrics, without_nan
 from dicomsort.evaluation.operating import MEASURED, VALIDATION
 from dicomsort.evaluation.predictions import EvalSettings, decision_of
@@ -83,7 +84,8 @@ def lines_of(results: Results) -> list[str]:
             )
         if one.unshared:
             lines.append(f"{name}: {counted(one.unshared, 'image')} left out that another model cannot read")
-        lines += [line for measured in one.measured if (line := _merged(measured.question.head))]
+        heads = [measured.question.head for measured in one.measured]
+        lines += [line for head in heads if (line := _merged(head, results.settings.mapping))]
         lines += [f"{name}: {line}" for measured in one.measured for line in _notes(measured)]
         lines += [
             f"warning: {count} of these files are in the {seen} part of the split of {name}"
@@ -114,9 +116,13 @@ def _notes(measured: Measured) -> Iterator[str]:
             yield f"'{target}' by {column}: no macro figures where classes are absent: {told}"
 
 
-def _merged(head: Head) -> str:
-    """Say which rare labels count as others, in truth and answers alike; empty if none does."""
-    pairs = ", ".join(f"{label} as {answered}" for label, answered in head.merged.items())
+def _merged(head: Head, names: Names) -> str:
+    """Say which rare labels count as others, in truth and answers alike; empty if none does.
+
+    names: those of `--map`; labels that have one name by these are one since that was asked for.
+    """
+    rare = {label: answered for label, answered in head.merged.items() if not is_spare(label, names)}
+    pairs = ", ".join(f"{label} as {answered}" for label, answered in rare.items())
     return f"'{head.name}': labels with too few training images count as others: {pairs}" if pairs else ""
 
 
@@ -262,7 +268,10 @@ def _page(results: Results, sections: Sequence[str]) -> Page:
     introduction = (
         f"Part of the split: {results.part}. In brackets: 95 % bootstrap intervals of "
         f"{settings.bootstrap} resamples of {resampled}; a figure without brackets is the same in all of "
-        "them. Not a medical device."
+        "them. A share of 0 or 1 at an operating point has the exact interval of Clopper and Pearson. "
+        "Not a medical device."
+        if settings.bootstrap
+        else f"Part of the split: {results.part}. Without bootstrap intervals. Not a medical device."
     )
     tables = [comparison_table(target, rows) for target, rows in results.comparisons.items()]
     names = ", ".join(names_of(results.evaluations))

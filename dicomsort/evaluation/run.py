@@ -98,7 +98,7 @@ def load_part(
         tuple(targets), study=rule, metadata=metadata, patient=settings.patient,
         evidence=evidence_in(data, targets) if settings.evidence == HEADER else (),
     )  # fmt: skip
-    loaded = _without_rare(_load(data, columns, models, settings), targets, models)
+    loaded = without_rare(_load(data, columns, models, settings), targets, models)
     loaded = replace(loaded, remarks=(*told, *loaded.remarks))
     if targets and dataset.is_class_folder(data):
         raise UsageError(f"'{data}' is a folder of classes; --target names a column of a CSV")
@@ -128,7 +128,7 @@ def _load(data: Path, columns: dataset.Columns, models: Sequence[Bundle], settin
     return loaded
 
 
-def _without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
+def without_rare(loaded: Data, targets: Sequence[str], models: Sequence[Bundle]) -> Data:
     """Do with classes that were too rare for the first model's split as its training did."""
     renamed = models[0].training.get(rare.RENAMED) if models else None
     if not renamed:

@@ -1,5 +1,6 @@
 """Train from Python: what `dicomsort train` does, told to a function instead of a terminal."""
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -8,7 +9,10 @@ from typing import Any, TypedDict, Unpack
 
 from dicomsort.data.rare import RareRule
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
+from dicomsort.model import bundle as bundles
+from dicomsort.model.engines.devices import choose_device
 from dicomsort.training import run_folder
+from dicomsort.training.adapt import Adaptation, check_alone
 from dicomsort.training.distributed import ranks
 from dicomsort.training.dividing import SplitOptions
 from dicomsort.training.recipe import make_recipe
@@ -91,6 +95,7 @@ def train(
     target: Paths | None = None,
     patient: str | None = None,
     recipe: str | None = None,
+    adapt: PathLike | None = None,
     split: PathLike | None = None,
     split_column: str | None = None,
     hold_out: Paths | None = None,
@@ -115,9 +120,10 @@ def train(
     data: a CSV with a column `file`, or a folder with one folder per class. target: the column of labels, or
     several. recipe: a paper's settings, by name. settings: what differs from the recipe, by the fields of
     `training.recipe.Recipe`, such as epochs=5. hold_out: `COLUMN=VALUE`, or several. folds: cross-validate
-    instead of training one model. rare: what becomes of classes too rare for the split, `refuse`, `leave-out`
-    or `merge`; merge_rare: the class into which they go. cache: folder of decoded pictures, None for `cache`
-    beside `out`.
+    instead of training one model. adapt: a model, by name or folder, whose last layer is moved instead of
+    training one; then only target, patient, corrections, cache, device, workers, reporter and seed count.
+    rare: what becomes of classes too rare for the split, `refuse`, `leave-out` or `merge`; merge_rare: the
+    class into which they go. cache: folder of decoded pictures, None for `cache` beside `out`.
     graph: whether to write graph.onnx, for processors without PyTorch. reporter: told of warnings, files that
     could not be read, and every epoch.
 
@@ -131,6 +137,19 @@ def train(
     rule = RareRule.of(rare, merge_rare)
     division = SplitOptions(_path(split), split_column, texts(hold_out), said, rule)
     division.check()
+    if adapt is not None:
+        others: dict[str, Any] = {
+            "recipe": recipe, "split": split, "split_column": split_column, "hold_out": hold_out,
+            "folds": folds, "rare": rare, "merge_rare": merge_rare, "audit": audit, "resume": resume,
+        }  # fmt: skip
+        check_alone({**settings, **others})
+        return _adapted(
+            Adaptation(
+                bundles.load(bundles.locate(os.fspath(adapt))), Path(data), Path(out), store, texts(target),
+                patient, _path(corrections), workers, settings.get("seed", 0), choose_device(device),
+                reporter,
+            )
+        )  # fmt: skip
     made = make_recipe(recipe, dict(settings))
     run_folder.check_audit(_path(audit), said, Path(out))
     with run_folder.prepared(Path(out), resume, store, _path(audit)), ranks(device) as mine:
@@ -141,6 +160,12 @@ def train(
         with run_folder.alone(Path(out)) if mine.is_main else nullcontext():
             facts, unread = run.train() if folds is None else run.cross_validate(_path(audit))
     return TrainingResult(Path(out), facts.get("model"), unread, facts)
+
+
+def _adapted(job: Adaptation) -> TrainingResult:
+    with run_folder.prepared(job.out, False, job.cache_folder), run_folder.alone(job.out):
+        facts, unread = job.run()
+    return TrainingResult(job.out, facts.get("model"), unread, facts)
 
 
 def _path(path: PathLike | None) -> Path | None:

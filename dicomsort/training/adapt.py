@@ -13,13 +13,15 @@ from dicomsort import __version__
 from dicomsort.data import caveats, corrections, studies
 from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TRAIN, Columns, Data, Sample, Unread, asked, data_hash, meant
+from dicomsort.data.splits import folds_of, merged_groups
 from dicomsort.data.table import NONE, evidence_in
 from dicomsort.errors import UsageError
 from dicomsort.evaluation import guarantee
 from dicomsort.evaluation.bootstrap import Estimate
 from dicomsort.evaluation.guarantee import guarantee_of, reviewed
-from dicomsort.evaluation.metrics import differences, measure
+from dicomsort.evaluation.metrics import Predictions, differences, measure
 from dicomsort.evaluation.predictions import Question, check, patients_of, predictions_of, questions
+from dicomsort.evaluation.run import without_rare
 from dicomsort.evaluation.tables import difference_text, figure_text
 from dicomsort.evaluation.thresholds import REVIEW_PRECISION, fitted_head, right
 from dicomsort.model import networks
@@ -37,12 +39,29 @@ from dicomsort.training.trainer import features_of
 _FEWEST = 20  # images; fewer say nothing of a place
 _FOLDS = 5
 _RESAMPLES = 2000
+_LEAST = 1e-4  # a threshold
+_MACRO = {"recall_macro", "f1_macro"}
 _FIGURES = {
     "recall_macro": "macro recall",
     "f1_macro": "macro F1",
     "accuracy": "accuracy",
     "subset_accuracy": "all labels right",
 }
+
+
+_TAKEN = frozenset({"seed"})
+
+
+def check_alone(given: Mapping[str, Any]) -> None:
+    """Raise UsageError where options of a training are given, which adapting has no use for."""
+    odd = [name for name, value in given.items() if not _is_left_away(value) and name not in _TAKEN]
+    if odd:
+        option = {"balance": "balance-power", "balance_by": "balance"}.get(odd[0], odd[0].replace("_", "-"))
+        raise UsageError(f"--adapt keeps the network as it is: leave --{option} away")
+
+
+def _is_left_away(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, (tuple, list)) and not value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +78,7 @@ class AdaptedHead:
     """A head that has moved: its shift, the head with the temperature and thresholds of the place, figures.
 
     figures: by name, each image answered by a layer that was fitted without its patient. facts: what the
-    bundle's metrics say of it.
+    bundle's metrics say of it. unseen: the labels that no judged image has.
     """
 
     place: int
@@ -67,6 +86,7 @@ class AdaptedHead:
     shift: Shift
     figures: Mapping[str, Figure]
     facts: Mapping[str, Any]
+    unseen: tuple[str, ...] = ()
 
     @property
     def is_better(self) -> bool:
@@ -115,6 +135,7 @@ class Adaptation:
         found, count = corrections.load(
             self.data, meant(self.data, columns), self.corrections, cache.hash_of, pool_settings(self.workers)
         )
+        found = without_rare(found, targets, [self.model])
         check(self.model.heads, targets, found.samples)
         if self.corrections is not None:
             self.reporter.info(f"{counted(count, 'label is', 'labels are')} corrected by {self.corrections}")
@@ -129,17 +150,21 @@ class Adaptation:
         with self.reporter.counting("reading", len(found.samples)) as count:
             unread = [*found.unread, *cache.fill(found.samples, pool_settings(self.workers), count)]
         bad = {sample.sha256 for sample, _ in unread}
-        samples = list({one.sha256: one for one in found.samples if one.sha256 not in bad}.values())
+        samples, contradicted = _each_once([one for one in found.samples if one.sha256 not in bad])
+        if contradicted:
+            what = counted(contradicted, "image is", "images are")
+            self.reporter.warn(f"warning: {what} judged more than once and differently, and left out")
         for line in caveats.lines_of(cache.remarks(samples)):
             self.reporter.warn(line)
         if unread:
             self.reporter.unread(unread)
-            run_folder.write_unread(unread, self.out)
         if len(samples) < _FEWEST:
             raise UsageError(
                 f"--adapt: {counted(len(samples), 'image')} that can be read and whose label is known; "
                 f"review at least {_FEWEST}, and better 200"
             )
+        if unread:
+            run_folder.write_unread(unread, self.out)
         if seen := sum(self.model.split.get(one.sha256) == TRAIN for one in samples):
             self.reporter.warn(
                 f"warning: {seen} of these images have trained '{self.model.name}': figures will be too good"
@@ -196,6 +221,11 @@ class Adaptation:
                     f"'{one.head.name}', {_FIGURES[name]}: {figure_text(figure.before)} before, "
                     f"{figure_text(figure.after)} after; difference {difference_text(figure.difference)}"
                 )
+            if one.unseen:
+                self.reporter.warn(
+                    f"'{one.head.name}': no judged image is of {', '.join(one.unseen)}; nothing shows how "
+                    "well these are told now, so no macro figures are given"
+                )
             if not one.is_better:
                 self.reporter.warn(
                     f"'{one.head.name}' is not shown to be better than that of {self.model.name}: keep that, "
@@ -204,6 +234,20 @@ class Adaptation:
         for line in guarantee.lines_of(bundle.metrics):
             self.reporter.info(line)
         self.reporter.info(f"wrote {self.out} ({bundle.tag})")
+
+
+def _each_once(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
+    """Return one sample of each content, and how many contents were left out because labels differ.
+
+    Patients that share a content count as one from then on.
+    """
+    together = zip(samples, merged_groups(samples), strict=True)
+    joined = [replace(sample, group=group) for sample, group in together]
+    labels: dict[str, set[tuple[str, ...]]] = {}
+    for sample in joined:
+        labels.setdefault(sample.sha256, set()).add(sample.targets)
+    agreed = {one.sha256: one for one in joined if len(labels[one.sha256]) == 1}
+    return list(agreed.values()), len(labels) - len(agreed)
 
 
 def _adapted(
@@ -237,14 +281,15 @@ class _Seen(NamedTuple):
 
 
 def _adapted_head(question: Question, seen: _Seen, seed: int) -> AdaptedHead:
-    """Fit a head. Raises UsageError for fewer than two patients, or but one answer."""
+    """Fit a head. Raises UsageError for fewer patients than folds, or but one answer."""
     head, name = question.head, question.target
     if len(np.unique(seen.patients)) < _FOLDS or len(np.unique(seen.truth, axis=0)) < 2:
         raise UsageError(
             f"--adapt: '{name}' needs images of {_FOLDS} patients or more, and of two labels or more"
         )
-    unseen = head_shift.out_of_fold(seen.features, seen.logits, seen.truth, head, _folds(seen.patients, seed))
-    fitted = fitted_head(head, unseen, seen.truth)
+    folds = folds_of(seen.patients, _FOLDS, seed)
+    unseen = head_shift.out_of_fold(seen.features, seen.logits, seen.truth, head, folds)
+    fitted = _fitted(head, unseen, seen.truth)
     scores = fitted.scores(unseen)
     found, _, guaranteed = reviewed(fitted, scores, seen.truth, seen.patients, REVIEW_PRECISION)
     promise = guarantee_of(found, scores, seen.truth, seen.patients, REVIEW_PRECISION, guaranteed)
@@ -257,15 +302,51 @@ def _adapted_head(question: Question, seen: _Seen, seed: int) -> AdaptedHead:
         "guarantee": asdict(promise),
     }
     shift = head_shift.fit(seen.features, seen.logits, seen.truth, head)
-    return AdaptedHead(question.at, found, shift, _figures(head, found, seen, unseen, seed), facts)
+    absent = tuple(head.labels[at] for at in head.kept if at not in _occurring(head, seen.truth))
+    figures = _figures(head, _answers(found, seen, unseen, folds), seen, seed)
+    if absent:
+        figures = {name: figure for name, figure in figures.items() if name not in _MACRO}
+    return AdaptedHead(question.at, found, shift, figures, facts, absent)
 
 
-def _figures(
-    before: Head, after: Head, seen: _Seen, unseen: NDArray[np.float32], seed: int
-) -> dict[str, Figure]:
-    """Compare what the head was with what it is: unseen: the logits (n, width) out of fold."""
+def _occurring(head: Head, truth: NDArray[np.float32]) -> set[int]:
+    """Return the places of the labels that images have. truth: (n, width), none NaN."""
+    if head.kind == "binary":
+        return {int(value) for value in np.unique(truth)}
+    return set(np.flatnonzero((head.truth(truth) > 0.5).any(axis=0)).tolist())
+
+
+def _fitted(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
+    """Fit temperature and thresholds; a label that no image has keeps the logit from which it counts."""
+    fitted = fitted_head(head, logits, truth)
+    if head.kind != "multilabel":
+        return fitted
+    before = np.array(head.thresholds or [0.5] * head.width)
+    kept = 1 / (1 + np.exp(-np.log(before / (1 - before)) * head.temperature / fitted.temperature))
+    seen = _occurring(head, truth)
+    pairs = enumerate(zip(fitted.thresholds, np.clip(kept, _LEAST, 1 - _LEAST).tolist(), strict=True))
+    return replace(fitted, thresholds=tuple(new if at in seen else old for at, (new, old) in pairs))
+
+
+def _answers(head: Head, seen: _Seen, unseen: NDArray[np.float32], folds: NDArray[np.int64]) -> Predictions:
+    """Return what a fitted head answers to logits out of fold (n, width).
+
+    Of several labels the thresholds, too, are those that suit the images of the other folds.
+    """
+    found = predictions_of(head, seen.truth, head.scores(unseen), seen.patients)
+    if head.kind != "multilabel":
+        return found
+    chosen = found.chosen.copy()
+    for fold in np.unique(folds):
+        own = folds == fold
+        other = _fitted(head, unseen[~own], seen.truth[~own])
+        chosen[own] = predictions_of(other, seen.truth[own], other.scores(unseen[own])).chosen
+    return replace(found, chosen=chosen)
+
+
+def _figures(before: Head, new: Predictions, seen: _Seen, seed: int) -> dict[str, Figure]:
+    """Compare what the head was with what it answers now."""
     old = predictions_of(before, seen.truth, before.scores(seen.logits), seen.patients)
-    new = predictions_of(after, seen.truth, after.scores(unseen), seen.patients)
     was, now = (measure(one, _RESAMPLES, seed).overall for one in (old, new))
     apart = differences(old, new, _RESAMPLES, seed)
     return {
@@ -273,20 +354,9 @@ def _figures(
     }
 
 
-def _folds(patients: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image (n,); no patient is in two."""
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415
-
-    folds = np.zeros(len(patients), np.int64)
-    splitter = GroupKFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
-    for number, (_, members) in enumerate(splitter.split(patients, groups=patients)):
-        folds[members] = number
-    return folds
-
-
 def _moved_weights(network: Network, model: Bundle, moved: Sequence[AdaptedHead]) -> dict[str, Any]:
     """Return a model's weights with its last layer moved; all others are the very same."""
-    layer = network.body.get_classifier()
+    layer = network.last
     name = next(name for name, module in network.body.named_modules() if module is layer)
     starts = np.cumsum([0, *(head.width for head in model.heads)])
     weight = layer.weight.detach().cpu().numpy().copy()

@@ -1,11 +1,12 @@
 """How to train: every setting that changes a model, and the settings of the field's papers."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dicomsort.errors import ModelError, UsageError
-from dicomsort.model.bundle import WEIGHTS, locate
+from dicomsort.model.bundle import WEIGHTS, Bundle, load, locate
 from dicomsort.model.spec import NetworkSpec
 
 OPTIMIZERS = ("adam", "adamw")
@@ -162,14 +163,47 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
 def make_recipe(name: str | None, given: dict[str, Any]) -> Recipe:
     """Make a recipe of a paper's settings and of what was given in addition; None counts as not given.
 
-    pretrained: see `weights_of`. Raises UsageError for an unknown name or value.
+    pretrained: see `weights_of`. Of a model, its network and its size are taken where neither the paper nor
+    `given` chooses. Raises UsageError for an unknown name or value, and for the weights of another network.
     """
     if name is not None and name not in RECIPES:
         raise UsageError(f"--recipe '{name}' is unknown: use {', '.join(RECIPES)}")
     settings = dict(RECIPES[name][0]) if name is not None else {}
     settings |= {key: value for key, value in given.items() if value is not None}
-    settings["pretrained"] = weights_of(settings.get("pretrained") or NO_WEIGHTS)
+    start = settings.get("pretrained") or NO_WEIGHTS
+    settings["pretrained"] = weights_of(start)
+    model = _model_of(settings["pretrained"])
+    if model is not None:
+        settings = {"arch": _alias_of(model), "size": model.preprocessing.size, **settings}
+        _check_network(model, start, settings["arch"])
     return Recipe(**settings)
+
+
+def _model_of(weights: str | None) -> Bundle | None:
+    """Return the model whose weights these are; None for other files and for a damaged model."""
+    if weights is None or Path(weights).name != WEIGHTS:
+        return None
+    with suppress(ModelError):
+        return load(Path(weights).parent, with_graph=False)
+    return None
+
+
+def _alias_of(model: Bundle) -> str:
+    """Return what `--arch` calls a model's network."""
+    from dicomsort.model.networks import ALIASES  # noqa: PLC0415 (PyTorch is loaded by then, or will be)
+
+    options = {name: value for name, value in model.network.options.items() if name != "img_size"}
+    spec = (model.network.timm, options)
+    return next((name for name, one in ALIASES.items() if (one.timm, one.options) == spec), spec[0])
+
+
+def _check_network(model: Bundle, start: str, arch: str) -> None:
+    from dicomsort.model.networks import ALIASES  # noqa: PLC0415
+
+    timm = ALIASES[arch].timm if arch in ALIASES else arch
+    if timm != model.network.timm:
+        name = _alias_of(model)
+        raise UsageError(f"--pretrained '{start}' has the network {name}, not {arch}: give --arch {name}")
 
 
 def weights_of(start: str) -> str | None:

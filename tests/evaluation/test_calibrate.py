@@ -81,9 +81,7 @@ def test_labels_have_thresholds_of_their_own() -> None:
 def test_the_threshold_keeps_its_promise(kind: str, precision: float, small_bundle: Bundle) -> None:
     head, logits, truth = drawn(kind)
     cells = cells_of(head, truth)
-    samples = tuple(
-        Sample(Path("x"), str(index), (cell,), str(index // 2), "") for index, cell in enumerate(cells)
-    )
+    samples = tuple(Sample("x", str(index), (cell,), str(index // 2), "") for index, cell in enumerate(cells))
     kept = np.array([bool(cell) for cell in cells])
     bundle = replace(small_bundle, head=head)
     changed, (done,) = calibrate(bundle, (), Logits(samples, logits, ()), CalibrationSettings(precision))
@@ -127,7 +125,7 @@ def test_rounding_loses_no_answer_that_is_sure_enough() -> None:
 
 def test_a_precision_out_of_reach_is_said(small_bundle: Bundle) -> None:
     logits = np.array([[5, 0, 0, 0, 0], [0, 4, 0, 0, 0]], np.float32)
-    samples = tuple(Sample(Path("x"), "x", (label,), "", "") for label in ("spine", "others"))
+    samples = tuple(Sample("x", "x", (label,), "", "") for label in ("spine", "others"))
     with pytest.raises(UsageError, match="use a lower --target-precision"):
         calibrate(small_bundle, (), Logits(samples, logits, ()), CalibrationSettings())
     with pytest.raises(UsageError, match="'my column': even the surest of 2 answers"):

@@ -210,6 +210,18 @@ def test_two_labels_with_one_name_are_one_with_the_sum_of_their_scores(
     assert {row.split(",")[2] for row in rows[1:]} == {"abdominal", "chest", "others", "spine"}
 
 
+def test_labels_that_are_one_by_map_are_not_said_to_have_too_few_images(
+    data: Path, small_bundle: Bundle
+) -> None:
+    names = {"adult_chest": "chest", "pediatric_chest": "chest"}
+    told = report.lines_of(measured(data, [small_bundle], mapping=names))
+    assert told
+    assert not [line for line in told if "too few" in line]
+    head = Head("part", ("adult_chest", "hand", "finger", "pediatric_chest"),
+                parents={"finger": "hand"}, rare=("finger",))  # fmt: skip
+    assert report._merged(mapping.renamed_head(head, names), names).endswith("others: finger as hand")
+
+
 def test_two_labels_may_change_their_names() -> None:
     head = Head("kind", ("a", "b", "c"), thresholds=(), parents={"a": "b"})
     swapped = mapping.renamed_head(head, {"a": "b", "b": "a"})

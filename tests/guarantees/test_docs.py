@@ -27,6 +27,7 @@ from dicomsort.sorting.layout import FIELDS
 
 DOCS = ROOT / "docs"
 CLI = DOCS / "reference" / "cli.md"
+PAPERS, RUNS = DOCS / "explanation" / "papers.md", "## The recipes, run here"
 FOLDERS = ("docs", "models", "benchmarks", "studies", "findings")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 PROGRAM: Any = typer.main.get_command(app)
@@ -282,3 +283,22 @@ def test_the_first_page_names_the_folders_and_columns_as_they_are() -> None:
     router = json.loads(text("models/router5/config.json"))["heads"][0]
     assert all(f"`{label}/`" in page for label in router["labels"])
     assert f"({router['review_below']:.3f} for `router5`" in page
+
+
+def rows_of_papers() -> list[tuple[str, str]]:
+    """Command and test of each row of the page of papers."""
+    rows = [
+        line.strip().strip("|").split(" | ") for line in text(PAPERS).splitlines() if line.startswith("| ")
+    ]
+    return [(row[1].strip(" `"), row[3].strip(" `")) for row in rows if len(row) == 4 and "::" in row[3]]
+
+
+def test_what_papers_can_do_is_a_command_and_has_a_test() -> None:
+    rows = rows_of_papers()
+    assert len(rows) == sum(line.startswith("| ") for line in text(PAPERS).split(RUNS)[0].splitlines()) - 3
+    for command, where in rows:
+        program, name, *words = shlex.split(command)
+        assert program == "dicomsort"
+        COMMANDS[name].make_context(name, words)
+        file, _, test = where.partition("::")
+        assert re.search(rf"^def {test}\(", text(TESTS / file), re.MULTILINE), where

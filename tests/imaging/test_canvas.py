@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from dicomsort.imaging.canvas import Preprocessing, _average, fit, fitted_shape, shrink
+from dicomsort.imaging.canvas import Preprocessing, _average, fit, fitted_shape, shrink, to_canvas
 
 
 def area_average(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -98,3 +99,15 @@ def _extremes(kind: str, bits: int | None, shape: tuple[int, int]) -> np.ndarray
 
 def test_a_very_long_image_of_the_highest_value_stays_white() -> None:
     assert (shrink(np.full((546, 65535), 65535, np.uint16), (1, 60)) == 65535).all()
+
+
+def test_filters_of_the_canvas_are_those_of_scipy() -> None:
+    noise = np.random.default_rng(0).normal(128, 40, (64, 64)).clip(0, 255).astype(np.float32)
+    plain = to_canvas(noise, Preprocessing(size=64))
+    inside = np.s_[4:-4, 4:-4]  # edges are continued in different ways
+    median = to_canvas(noise, Preprocessing(size=64, smooth="median"))
+    assert np.array_equal(median[inside], ndimage.median_filter(plain, 3)[inside])
+    gaussian = to_canvas(noise, Preprocessing(size=64, smooth="gaussian"))
+    wanted = ndimage.gaussian_filter(plain.astype(float), 1)
+    assert np.abs(gaussian[inside] - wanted[inside]).mean() < 2
+    assert np.abs(plain[inside] - wanted[inside]).mean() > 20

@@ -440,7 +440,7 @@ def test_a_network_must_give_as_many_numbers_as_its_bundle_says(
 @pytest.fixture
 def samples(inbox: Path, small_bundle: Bundle) -> list[Sample]:
     labels = small_bundle.head.labels
-    paths = sorted(inbox.rglob("[0-9]*.dcm"))
+    paths = sorted(map(str, inbox.rglob("[0-9]*.dcm")))
     return [Sample(path, str(number), (labels[number % 5],), "", "") for number, path in enumerate(paths)]
 
 

@@ -65,7 +65,7 @@ def test_every_image_is_shown_in_four_positions(tmp_path: Path, bundle: Bundle) 
     samples = []
     for name in ("b.png", "a.png"):
         Image.fromarray(pixels).save(tmp_path / name)
-        samples.append(Sample(tmp_path / name, name, (), name, "0" * 16))
+        samples.append(Sample(str(tmp_path / name), name, (), name, "0" * 16))
     found = card_rotation.turned_of(BrightSide(bundle), samples, PoolSettings(workers=1))
     assert found is not None
     assert found.names == ("a.png", "b.png")
@@ -96,7 +96,7 @@ def test_the_second_look_decides_how_a_picture_lies_in_the_end(
 
 def test_the_table_counts_what_is_made_wrong_and_the_answers_after_the_second_look() -> None:
     found = turned(("0", 0.9), ("90", 0.9), ("180", 0.7), ("270", 0.9))
-    sample = Sample(Path("a.png"), "a.png", ("frontal",), "a", "0" * 16)
+    sample = Sample("a.png", "a.png", ("frontal",), "a", "0" * 16)
     known = (Prediction(sample, Header(), np.array([1, 0], np.float32)),)
     one = Predictions("multiclass", VIEW.labels, np.array([0]), np.array([0]), np.array([[1.0, 0.0]]))
     measured = Measured(Question("view", 0, 0, VIEW), known, one, few(one), {})

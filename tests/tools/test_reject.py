@@ -28,7 +28,7 @@ def said_of(items: Sequence[Any], scores: Sequence[float]) -> Said[Any]:
 
 def samples(count: int) -> list[Sample]:
     return [
-        Sample(Path(f"{at}.png"), f"{at}.png", ("spine",), f"patient {at}", f"{at:016}", "north")
+        Sample(f"{at}.png", f"{at}.png", ("spine",), f"patient {at}", f"{at:016}", "north")
         for at in range(count)
     ]
 
@@ -128,7 +128,7 @@ def test_pictures_are_asked_in_their_order(small_bundle: Bundle, tmp_path: Path)
 def test_the_conditions_keep_a_radiograph_one(small_bundle: Bundle, tmp_path: Path) -> None:
     gray = (np.add.outer(np.arange(60), 2 * np.arange(50)) % 200).astype(np.uint8)
     Image.fromarray(gray).save(tmp_path / "0.png")
-    sample = replace(samples(1)[0], path=tmp_path / "0.png")
+    sample = replace(samples(1)[0], file=str(tmp_path / "0.png"))
     changes = asking.conditions()
     canvases = asking.read_changed(sample, small_bundle.preprocessing, tuple(changes.values()))
     assert canvases.shape == (len(changes), 64, 64)

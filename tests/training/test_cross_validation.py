@@ -68,7 +68,7 @@ def test_a_fold_without_truth_has_no_figures_and_shifts_no_others() -> None:
         ("z", (("b", "0"), ("b", "0"))),
     ):
         samples = tuple(
-            Sample(Path(f"{fold}{n}"), f"{fold}{n}", cell, f"{fold}{n}", f"{fold}{n:015}")
+            Sample(f"{fold}{n}", f"{fold}{n}", cell, f"{fold}{n}", f"{fold}{n:015}")
             for n, cell in enumerate(cells)
         )
         rounds.append(FoldResult(fold, bundle, samples, scores))

@@ -23,7 +23,7 @@ def samples_of(classes: dict[str, list[int]]) -> list[Sample]:
         for patient, size in enumerate(sizes):
             for _ in range(size):
                 name = str(len(made))
-                made.append(Sample(Path(name), name, (label,), f"{label} {patient}", f"{len(made):016x}"))
+                made.append(Sample(name, name, (label,), f"{label} {patient}", f"{len(made):016x}"))
     return made
 
 

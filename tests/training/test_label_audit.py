@@ -1,7 +1,5 @@
 """Labels that several models contradict."""
 
-from pathlib import Path
-
 import numpy as np
 
 from dicomsort.data.dataset import Sample
@@ -14,7 +12,7 @@ from dicomsort.training.label_audit import doubts
 
 
 def doubtful(kind: str, cells: list[str], scores: list[list[float]]) -> list[tuple[str, str, str]]:
-    samples = [Sample(Path(f"{n}"), f"{n}", (cell,), f"{n}", f"{n:016}") for n, cell in enumerate(cells)]
+    samples = [Sample(f"{n}", f"{n}", (cell,), f"{n}", f"{n:016}") for n, cell in enumerate(cells)]
     labels = {"binary": ("no_x", "x"), "multilabel": ("a", "b"), "multiclass": ("a", "b", "c")}[kind]
     head = Head("x", labels, kind=kind)
     bundle = Bundle("m", networks.spec_for("test_resnet"), Preprocessing(), head, {})

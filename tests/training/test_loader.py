@@ -61,7 +61,7 @@ def test_a_turned_picture_says_by_how_much_it_is_turned_clockwise(tmp_path: Path
     gray = np.zeros((32, 32), np.uint8)
     gray[:8, :8] = 200  # a mark in the upper left corner
     Image.fromarray(gray).save(tmp_path / "mark.png")
-    sample = Sample(tmp_path / "mark.png", "mark.png", ("a", "0"), "p", "k" * 16)
+    sample = Sample(str(tmp_path / "mark.png"), "mark.png", ("a", "0"), "p", "k" * 16)
     assert not cache.fill([sample], PoolSettings(1, 30))
     head = Head("part", ("a", "b"))
     images = images_of([sample], (head, ROTATION), cache)

@@ -77,6 +77,21 @@ def test_weights_to_start_from_are_a_file_or_a_model(tmp_path: Path, small_bundl
         make_recipe(None, {"pretrained": str(tmp_path)})
 
 
+def test_a_model_to_start_from_brings_its_network_and_size() -> None:
+    """What is given, or set by a paper, counts more; weights of another network are refused by its name."""
+    mine = make_recipe(None, {"pretrained": "router5"})
+    assert (mine.arch, mine.size) == ("efficientnet_lite0", 160)
+    assert make_recipe(None, {"pretrained": "router5", "size": 96}).size == 96
+    assert make_recipe(None, {"pretrained": "router5", "arch": "tf_efficientnet_lite0"}).size == 160
+    with pytest.raises(
+        UsageError, match="has the network efficientnet_lite0, not resnet18: give --arch efficient"
+    ):
+        make_recipe(None, {"pretrained": "router5", "arch": "resnet18"})
+    with pytest.raises(UsageError, match="not mobilenet_v1"):
+        make_recipe("imaging-router", {"pretrained": "router5"})
+    assert (make_recipe(None, {}).arch, make_recipe(None, {}).size) == ("mobilenet_v1", 224)
+
+
 @pytest.mark.parametrize(("normalise", "mean", "std"), [("unit", 0.0, 1.0), ("data", None, None)])
 def test_grays_are_normalised_as_asked(
     normalise: str, mean: float | None, std: float | None, pictures: Path, tmp_path: Path

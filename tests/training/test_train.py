@@ -112,7 +112,7 @@ def test_a_teacher_is_learnt_from_in_part_and_only_by_the_first_target(tmp_path:
     scores.write_text("file,score_a,score_b\nx.png,0.25,0.75\n")
     head, path = Head("part", ("a", "b")), tmp_path / "x.png"
     truth = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
-    samples = [Sample(path, name, ("a",), "p", name) for name in ("x.png", "y.png")]
+    samples = [Sample(str(path), name, ("a",), "p", name) for name in ("x.png", "y.png")]
     found = teacher.taught(samples, truth, teacher.read(scores, head), 0.4)
     assert found.tolist() == pytest.approx(np.array([[0.7, 0.3, 1], [0, 1, 0]]))
     with pytest.raises(UsageError, match="no scores for any image"):
