@@ -257,9 +257,10 @@ def _report_target(name: str, target: "TargetStats", parts: list[str]) -> None:
         rows.append([label, str(each.images), patients, *(str(each.parts.get(part, 0)) for part in parts)])
     columns = [name, "files", "patients", *parts]
     console.table(f"labels of {name}", columns, rows, right=range(1, len(columns)))
+    unknown = f"; {counted(target.unknown, 'file')} without a label" if target.unknown else ""
     console.info(
-        f"{name}: the largest class has {target.ratio:.1f} times the files of the smallest; as mixed as "
-        f"{target.effective:.1f} equal classes; {counted(target.unknown, 'file')} without a label"
+        f"{name}: the largest class has {target.ratio:.1f} times as many files as the smallest; as even as "
+        f"{target.effective:.1f} classes of one size{unknown}"
     )
 
 

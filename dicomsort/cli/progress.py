@@ -57,10 +57,12 @@ loading = _Loading()
 
 
 class Counter:
-    """Counts steps, of a known number or not: a bar on a terminal, else a line every now and then."""
+    """Counts steps, of a known number or not: a bar on a terminal, else a line now and then, or nothing."""
 
-    def __init__(self, progress: "Progress | None", total: int | None, what: str) -> None:
-        self._progress, self._total, self._what = progress, total, what
+    def __init__(
+        self, progress: "Progress | None", total: int | None, what: str, quiet: bool = False
+    ) -> None:
+        self._progress, self._total, self._what, self._quiet = progress, total, what, quiet
         self._task = progress.add_task(what, total=total) if progress else None
         self._done, self._said = 0, time.monotonic()
 
@@ -75,7 +77,7 @@ class Counter:
         self._done += steps
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
-        elif time.monotonic() - self._said > 30:
+        elif not self._quiet and time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             total = "" if self._total is None else f" of {self._total}"
             console.info(f"{self._what}: {self._done}{total}")
@@ -87,7 +89,7 @@ def counting(what: str, total: int | None, quiet: bool) -> Iterator[Counter]:
     loading.done()
     screen = console.console()
     if quiet or not screen.is_terminal:
-        yield Counter(None, total, what)
+        yield Counter(None, total, what, quiet)
         return
     from dicomsort.cli import bars  # noqa: PLC0415
 

@@ -17,6 +17,7 @@ from dicomsort.evaluation.bootstrap import Counts, Values
 from dicomsort.evaluation.predictions import predictions_of
 from dicomsort.evaluation.thresholds import reaches, review_threshold, right
 from dicomsort.model.heads import Head
+from dicomsort.system.telling import counted
 
 CONFIDENCE = 0.95
 """How sure a guarantee is: of a hundred calibrations about five may promise too much."""
@@ -218,7 +219,7 @@ def told(name: str, promise: Guarantee) -> str:
     where = f"'{name}', review threshold {promise.threshold:.4f}"
     seen = (
         f"{promise.images - promise.wrong} of {promise.images} calibration images above it are right, "
-        f"of {promise.patients} patients; {promise.coverage:.1%} of all are above"
+        f"of {counted(promise.patients, 'patient')}; {promise.coverage:.1%} of all are above"
     )
     if promise.guaranteed:
         return (
@@ -227,10 +228,11 @@ def told(name: str, promise: Guarantee) -> str:
         )
     least = least_patients(promise.target)
     why = "nothing can" if least is None else f"it takes {least} patients or more, all right"
+    choose = "" if promise.threshold > 0 else "; nothing is below it, so set one: classify --review-below"
     return (
         f"{where}: WITHOUT GUARANTEE of {promise.target:.1%} ({why}); above it are {promise.coverage:.1%} of "
         f"these images, {promise.images - promise.wrong} of {promise.images} right, of "
-        f"{promise.patients} patients"
+        f"{counted(promise.patients, 'patient')}{choose}"
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomsort.errors import ModelError, UsageError
+from dicomsort.errors import ModelError, UsageError, did_you_mean
 from dicomsort.model.bundle import WEIGHTS, Bundle, load, locate
+from dicomsort.model.shipped import shipped_names
 from dicomsort.model.spec import NetworkSpec
 
 OPTIMIZERS = ("adam", "adamw")
@@ -220,6 +221,7 @@ def weights_of(start: str) -> str | None:
     except ModelError as error:
         if Path(start).is_dir():
             raise UsageError(f"--pretrained: there is no model in folder '{start}'") from error
+        guess = did_you_mean(start, sorted(shipped_names()))
         raise UsageError(
-            f"--pretrained: there is no file '{start}', and no shipped model of that name"
+            f"--pretrained: there is no file '{start}', and no shipped model of that name{guess}"
         ) from error

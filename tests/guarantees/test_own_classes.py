@@ -46,6 +46,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(r"^    (\S.*)$", page, re.MULTILINE)]
 
 
+@pytest.mark.slow
 def test_the_page_on_own_classes_leads_from_a_table_to_a_sorted_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

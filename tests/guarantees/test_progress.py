@@ -55,6 +55,20 @@ def sorting_line(width: int, found: SortSummary, monkeypatch: pytest.MonkeyPatch
         return drawn(watch._progress, width)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_long_count_off_a_terminal_says_how_far_it_is_unless_quiet(
+    quiet: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line every half a minute, and none with --quiet, however long it takes."""
+    with progress.counting("training", 100, quiet) as count:
+        count(7)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+        count(5)
+    monkeypatch.undo()
+    assert capfd.readouterr().err == ("" if quiet else "dicomsort: training: 12 of 100\n")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_sorting_run_shows_total_and_time_at_any_width_and_labels_where_there_is_room(
     width: int, monkeypatch: pytest.MonkeyPatch

@@ -73,6 +73,8 @@ def test_weights_to_start_from_are_a_file_or_a_model(tmp_path: Path, small_bundl
     assert make_recipe(None, {"pretrained": "none"}).pretrained is None
     with pytest.raises(UsageError, match=r"there is no file 'x\.safetensors'"):
         make_recipe(None, {"pretrained": "x.safetensors"})
+    with pytest.raises(UsageError, match=r"no shipped model of that name: did you mean router5\?"):
+        make_recipe(None, {"pretrained": "router"})
     with pytest.raises(UsageError, match="there is no model in folder"):
         make_recipe(None, {"pretrained": str(tmp_path)})
 
