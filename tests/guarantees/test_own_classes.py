@@ -22,7 +22,7 @@ def drawn(kind: str, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:64, :64] - generator.integers(24, 40, (2, 1, 1))
     shape = {"hand": np.sin(x / 2.5) > 0, "knee": np.sin(y / 6) > 0, "chest": x**2 + y**2 < 400}[kind]
-    return np.clip(0.2 + 0.6 * shape + generator.normal(0, 0.05, (64, 64)), 0, 1)
+    return np.asarray(np.clip(0.2 + 0.6 * shape + generator.normal(0, 0.05, (64, 64)), 0, 1), np.float64)
 
 
 def prepare(folder: Path) -> None:
