@@ -82,9 +82,9 @@ def tell(results: "Results", out: Path | None) -> None:
     from dicomsort.evaluation import report, tables  # noqa: PLC0415
 
     console.report_lines(report.lines_of(results))
-    several = len(results.evaluations) > 1
+    several, intervals = len(results.evaluations) > 1, "with" if results.settings.bootstrap else "without"
     for name, one in zip(report.names_of(results.evaluations), results.evaluations, strict=True):
-        console.info(f"{name} on {results.part}, with 95 % bootstrap intervals")
+        console.info(f"{name} on {results.part}, {intervals} 95 % bootstrap intervals")
         for measured in one.measured:
             for table in (*tables.tables_of(measured), *tables.point_tables(measured)):
                 _show(replace(table, title=f"{name}: {table.title}") if several else table)

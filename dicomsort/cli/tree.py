@@ -91,8 +91,12 @@ def _check_places(data: Path, out: Path) -> None:
 def _report_before(found: "Data", asked: TreeOptions, given: bool) -> None:
     from dicomsort.data import caveats  # noqa: PLC0415
     from dicomsort.data.table import NONE  # noqa: PLC0415
+    from dicomsort.data.targets import contradictions  # noqa: PLC0415
 
     console.report_lines(found.remarks)
+    if twice := contradictions(found.samples):
+        what = counted(twice, "image has", "images have")
+        console.report_lines([f"warning: {what} different labels in different rows, and a picture for each"])
     given = given or any(sample.part for sample in found.samples)
     if not found.has_patients and not given and asked.patient != NONE:
         console.report_lines([caveats.DIVIDED])

@@ -7,6 +7,7 @@ from pathlib import Path
 from dicomsort.data import splits
 from dicomsort.data.dataset import TEST, Data, load_split
 from dicomsort.data.folders import PART_NAMES
+from dicomsort.data.rare import RareClassError
 from dicomsort.data.splits import Split
 from dicomsort.data.table import columns_of
 from dicomsort.data.targets import heads_of
@@ -56,7 +57,14 @@ def split_of(found: Data, targets: Sequence[str], file: Path | None, seed: int) 
         return {sample.sha256: given.get(sample.sha256, TEST) for sample in found.samples}
     if any(sample.part for sample in found.samples):
         return splits.given_split(found.samples)
-    return splits.make_split(found.samples, heads_of(found.samples, targets), seed)
+    try:
+        return splits.make_split(found.samples, heads_of(found.samples, targets), seed)
+    except RareClassError as error:
+        (_, label), *_ = error.labels
+        raise UsageError(
+            f"no split has class '{label}' in every part: give a --split or a --split-column, or label files "
+            "of at least three patients of each class"
+        ) from error
 
 
 def divided(found: Data, targets: Sequence[str], asked: PartOptions) -> Data:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from dicomsort.data.dataset import Sample
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import Head, check_label
+from dicomsort.system.telling import counted
 
 REFUSE, LEAVE_OUT, MERGE = "refuse", "leave-out", "merge"
 
@@ -42,16 +43,16 @@ class RareRule:
         """Read --rare and --merge-rare; a name alone means to merge. Raises UsageError."""
         if how not in (None, REFUSE, LEAVE_OUT, MERGE):
             raise UsageError(f"--rare '{how}' is unknown: use {REFUSE}, {LEAVE_OUT} or {MERGE}")
-        if how == MERGE and not name:
+        if how == MERGE and name is None:
             raise UsageError("--rare merge: say into which class, with --merge-rare NAME")
-        if name and how not in (None, MERGE):
+        if name is not None and how not in (None, MERGE):
             raise UsageError(f"--merge-rare and --rare {how} exclude each other; give one")
-        if name:
+        if name is not None:
             try:
                 check_label(name)
             except ValueError as error:
                 raise UsageError(f"--merge-rare: {error}") from error
-        return cls(MERGE if name else how or REFUSE, name or "")
+        return cls(how or REFUSE) if name is None else cls(MERGE, name)
 
     def renamed(self, error: RareClassError, heads: Sequence[Head]) -> Renamed:
         """Return what rare classes become. Raises the error where it does not help, or may not."""
@@ -98,7 +99,10 @@ def reduced(head: Head, renamed: Mapping[str, Mapping[str, str]]) -> Head:
         raise UsageError(
             f"'{head.name}' has fewer than two classes without those too rare for a split ({gone})"
         )
-    return replace(head, labels=labels) if labels != head.labels else head
+    try:
+        return replace(head, labels=labels) if labels != head.labels else head
+    except ValueError as error:
+        raise UsageError(f"--merge-rare: {error}") from error
 
 
 def chained(before: Mapping[str, Mapping[str, str]], later: Mapping[str, Mapping[str, str]]) -> Renamed:
@@ -119,5 +123,7 @@ def lines_of(
         for label, now in sorted(renamed.get(name, {}).items()):
             images = sum(label in sample.targets[at].split("|") for sample in samples)
             what = f"merged into '{now}'" if now else "left out"
-            lines.append(f"class '{label}' of '{name}' is too rare for the split ({images} images): {what}")
+            lines.append(
+                f"class '{label}' of '{name}' is too rare for the split ({counted(images, 'image')}): {what}"
+            )
     return lines

@@ -18,6 +18,7 @@ from dicomsort.data.table import opened
 from dicomsort.data.targets import label_counts, labels_in, stratum
 from dicomsort.errors import UsageError
 from dicomsort.model.heads import Head
+from dicomsort.system.telling import counted
 
 Split = dict[str, str]
 """Content hash (first 16 hex digits of sha256) -> part."""
@@ -71,8 +72,9 @@ def _refuse(known: Sequence[Sequence[Label]], sides: Sequence[str], parts: Seque
     there = {(pair, side) for pairs, side in zip(known, sides, strict=True) for pair in pairs}
     missing = [pair for pair in counts if any((pair, part) not in there for part in parts)]
     rarest = min(missing, key=lambda pair: (counts[pair], pair))
+    held = counted(counts[rarest], "file")
     raise RareClassError(
-        f"no split has class '{rarest[1]}' ({counts[rarest]} files) in every part: label files of at least "
+        f"no split has class '{rarest[1]}' ({held}) in every part: label files of at least "
         f"{len(parts)} patients of each class, leave rare ones out (--rare leave-out), merge them "
         "(--merge-rare NAME), or give a --split",
         missing,

@@ -67,6 +67,8 @@ def renamed_head(head: Head, names: Names) -> Head:
     new = [names.get(label, label) for label in head.labels]
     places = {name: head.labels.index(name) if name in head.labels and name not in names else new.index(name)
               for name in new}  # fmt: skip
+    if len(places) < 2:
+        raise UsageError(f"--map: all labels of '{head.name}' would have one name, '{new[0]}'")
     parents = {names.get(label, label): names.get(over, over) for label, over in head.parents.items()}
     rare = [names.get(label, label) for label in head.rare]
     labels = list(new)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dicomsort.evaluation.plots import Drawing
 
 
+_MOST_NAMED = 5
 _SHORT = {"accuracy": "accuracy", "recall_macro": "macro recall"}
 
 
@@ -96,7 +97,7 @@ def lines_of(results: Results) -> list[str]:
 
 
 def _notes(measured: Measured) -> Iterator[str]:
-    """Say where thresholds come from, and which means a group has not."""
+    """Say where thresholds come from, or why there are none, and which means a group has not."""
     target = measured.question.target
     chosen = {point.chosen_on for one in measured.points for point in one.points}
     if VALIDATION in chosen:
@@ -107,13 +108,23 @@ def _notes(measured: Measured) -> Iterator[str]:
             f"'{target}': thresholds 'these images' are chosen on the very images measured, so their figures "
             "are optimistic"
         )
+    if alone := [one.label for one in measured.points if len(one.points) == 1]:
+        yield (
+            f"'{target}': no threshold can be chosen for {listed(alone)}: that takes images with the label "
+            "and images without it"
+        )
     for column, groups in measured.groups.items():
         lacking = {name: absent_in(figures, measured.figures) for name, figures in groups.items()}
         told = "; ".join(
-            f"{name or 'none'} lacks {listed(labels)}" for name, labels in lacking.items() if labels
+            f"{name or 'none'} lacks {_few(labels)}" for name, labels in lacking.items() if labels
         )
         if told:
             yield f"'{target}' by {column}: no macro figures where classes are absent: {told}"
+
+
+def _few(labels: Sequence[str]) -> str:
+    """Name a few labels; of many say how many they are."""
+    return listed(labels) if len(labels) <= _MOST_NAMED else f"{len(labels)} classes"
 
 
 def _merged(head: Head, names: Names) -> str:

@@ -77,7 +77,13 @@ def evaluate_models(
     evaluations = evaluate(predicted, targets, settings)
     comparisons, said = _compare(evaluations, loaded, settings, reporter)
     seen = overlaps(models, samples)
-    remarks = (*selection.lines_of(loaded, models, samples, settings.part), *said, *remarks)
+    named_models = dict(zip(names_of(evaluations), models, strict=True))
+    remarks = (
+        *selection.lines_of(loaded, models, samples, settings.part),
+        *selection.patients_seen(loaded, named_models, samples),
+        *said,
+        *remarks,
+    )
     return Results(evaluations, comparisons, seen, settings.part, settings, remarks)
 
 

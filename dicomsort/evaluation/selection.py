@@ -1,6 +1,6 @@
 """Which images a model, or several, are measured on, and what a person should know of that choice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dicomsort.data import dataset
@@ -40,6 +40,23 @@ def lines_of(loaded: Data, models: Sequence[Bundle], samples: Sequence[Sample], 
         f"compared on {len(samples)} of {counted(len(loaded.samples), 'file')}: {left} left out that at "
         "least one of the models has in the train or validation part of its split",
     )
+
+
+def patients_seen(loaded: Data, models: Mapping[str, Bundle], samples: Sequence[Sample]) -> Iterator[str]:
+    """Warn of files that a model has not seen while it has seen others of the same patients.
+
+    models: by the names that they are told by.
+    """
+    for name, model in models.items():
+        seen = {
+            content for content, part in model.split.items() if part in (dataset.TRAIN, dataset.VALIDATION)
+        }
+        patients = {sample.group for sample in loaded.samples if sample.sha256 in seen}
+        if count := sum(one.group in patients and one.sha256 not in seen for one in samples):
+            yield (
+                f"warning: {name} has seen other files of the patients of {count} of these files, in the "
+                "train or validation part of its split"
+            )
 
 
 def check_needs_no_header(columns: Sequence[str], settings: EvalSettings) -> None:

@@ -12,7 +12,7 @@ from dicomsort.outcome import COPIES, Action, FileStamp, Placement, Reason, Sour
 from dicomsort.sorting.layout import Destinations
 from dicomsort.sorting.place import is_untouched
 from dicomsort.sorting.rearranging import also_at, give_up
-from dicomsort.sorting.spool import Move, Role, Spool
+from dicomsort.sorting.spool import Move, Place, Role, Spool
 from dicomsort.system.escaping import uncell, unescape
 
 _ANSWERED = (
@@ -20,6 +20,7 @@ _ANSWERED = (
 )  # fmt: skip
 
 Note = Callable[[Move], None]
+NotePlace = Callable[[Place], None]
 
 
 def nobody(move: Move) -> None:
@@ -146,3 +147,21 @@ def end_moves(spool: Spool, out: str, row_of: Callable[[str], Record | None]) ->
             give_up(places[1 - stays], places[stays])
     if moved:
         spool.forget_moves()
+
+
+def end_places(
+    spool: Spool, out: str, manifests: Iterable[str], row_of: Callable[[str], Record | None]
+) -> None:
+    """Take away what a killed run has placed where the answer of a later one does not want it.
+
+    A study may have another answer when it has more images. Only a file that no row tells of goes, and only
+    if its bytes stand where the row of its source says. row_of: gives the row of a path.
+    """
+    for manifest in filter(os.path.exists, manifests):
+        for action, destination in cells(manifest, "action", "destination"):
+            if action:
+                spool.forget_place(unescape(uncell(destination)))
+    for path, place in spool.places():
+        record = row_of(path)
+        if record is not None and record.is_placed:
+            give_up(os.path.join(out, place), os.path.join(out, record.placement.destination))

@@ -29,6 +29,7 @@ from dicomsort.outcome import (
 from dicomsort.sorting import anew
 from dicomsort.sorting.layout import Destinations, Layout, folds_case
 from dicomsort.sorting.place import PlacementSettings, place, remove, stamp_of
+from dicomsort.sorting.spool import Place
 from dicomsort.system.locks import LOCK
 from dicomsort.system.timing import StageTimer
 
@@ -47,8 +48,8 @@ class FilingSettings:
 
     out: the absolute path of the output. layout: see `layout.Layout`. anatomy: what the models' labels mean.
     may_meet: whether files of two roots could have one relative path, see `roots.may_meet`. scope: of what
-    was answered, for its column. note: is told before a placed file gets a second place, see `anew`. fetch:
-    what brings files of other machines to be placed.
+    was answered, for its column. note: is told before a placed file gets a second place, see `anew`.
+    note_place: is told before a file gets its place. fetch: what brings files of other machines to be placed.
     """
 
     out: str
@@ -59,6 +60,7 @@ class FilingSettings:
     may_meet: bool = False
     scope: str = ""
     note: anew.Note = anew.nobody
+    note_place: anew.NotePlace | None = None
     fetch: Fetch | None = None
 
 
@@ -209,6 +211,8 @@ class _Placer:
             return row
         _withdraw(found, self._out)
         target = os.path.join(self._out, row.destination)
+        if self._settings.note_place is not None and not os.path.lexists(target):
+            self._settings.note_place(Place(found.path, row.destination))
         placed = place(
             found.path, target, self._settings.placing, row.stamp, found.part, self._settings.fetch
         )

@@ -213,7 +213,10 @@ class _Run:
         )  # fmt: skip
         if self.studies is not None:
             fetch = Again(self.files.remotes.store_for, Incoming(supply.incoming))
-            filing = replace(filing, scope=studies.STUDY, note=self.studies.spool.note_move, fetch=fetch)
+            spool = self.studies.spool
+            filing = replace(
+                filing, scope=studies.STUDY, note=spool.note_move, note_place=spool.note_place, fetch=fetch
+            )
         before = already_done.Before(self.history, out, settings.task)
         rows = file_all(decided, filing, self.manifest, self.decisions, spent, before)
         copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run

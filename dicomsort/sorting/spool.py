@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS told (
     path BLOB PRIMARY KEY, study TEXT NOT NULL, view TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS moves (path BLOB NOT NULL, old BLOB NOT NULL, new BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS places (path BLOB NOT NULL, place BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_place ON places (place);
 """
 _QUIETLY = ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL", "secure_delete = OFF")
 _TOGETHER = 256  # images a transaction: what a kill costs at most
@@ -74,6 +76,13 @@ class Move(NamedTuple):
     new: str
 
 
+class Place(NamedTuple):
+    """Where a file is about to be placed; relative to the output."""
+
+    path: str
+    place: str
+
+
 class Spool:
     """The images of studies that are not answered yet, in a file that only its owner may read.
 
@@ -95,6 +104,7 @@ class Spool:
             self._file = _opened(path)
             self._begin(about)
         self.has_left = bool(self._one("SELECT 1 FROM images LIMIT 1"))
+        (self._places,) = self._one("SELECT max(rowid) FROM places") or (None,)
 
     def _begin(self, about: str) -> None:
         with self._file:
@@ -283,6 +293,28 @@ class Spool:
         """Forget them: each has one place again."""
         self._write("DELETE FROM moves")
         self.keep()
+
+    @property
+    def has_places(self) -> bool:
+        """Whether a killed run has left places."""
+        return self._places is not None
+
+    def note_place(self, place: Place) -> None:
+        """Write down that a file is about to be placed; outlives a kill when this returns."""
+        self._write("INSERT INTO places VALUES (?, ?)", *map(os.fsencode, place))
+        self.keep()
+
+    def forget_place(self, place: str) -> None:
+        """Forget a place that a row tells of."""
+        self._write("DELETE FROM places WHERE place = ?", os.fsencode(place))
+
+    def places(self) -> Iterator[Place]:
+        """Yield the places that killed runs have noted and that are not forgotten."""
+        last = 0
+        query = "SELECT rowid, path, place FROM places WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
+        while rows := self._rows(query, last, self._places, _AT_A_TIME):
+            last = rows[-1][0]
+            yield from (Place(*map(os.fsdecode, names)) for _, *names in rows)
 
     def close(self) -> None:
         """Leave the file for the next run."""

@@ -24,7 +24,7 @@ from dicomsort.inputs.named import Shard
 from dicomsort.inputs.supply import Reading, Supply
 from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST, spool_of
-from dicomsort.manifest.rows import Row
+from dicomsort.manifest.rows import Record, Row
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predicted, ask_all
@@ -34,7 +34,7 @@ from dicomsort.model.studies import StudyRule
 from dicomsort.outcome import Failure, Header, Part, ReadImage, Reason, SourceFile, Status
 from dicomsort.sorting import accounts, roots
 from dicomsort.sorting.admission import Admission
-from dicomsort.sorting.anew import Earlier, Standing, earlier_images, end_moves
+from dicomsort.sorting.anew import Earlier, Standing, earlier_images, end_moves, end_places
 from dicomsort.sorting.filing import Decided, stamp_now
 from dicomsort.sorting.reading import share_key
 from dicomsort.sorting.shards import folder_of, name_of
@@ -225,16 +225,18 @@ class Studies:
     def _collect_earlier(self) -> None:
         """Read again what has its row, and is of a study with a new image."""
         self.spool.keep()
-        shard, folders = self._settings.shard, [self._out]
-        folders += [folder_of(self._out, name_of(shard))] if shard else []
-        manifests = [os.path.join(folder, MANIFEST) for folder in folders]
-        found = earlier_images(manifests, self._run.history, self.spool, self._out, self._roots)
+        found = earlier_images(self._manifests(), self._run.history, self.spool, self._out, self._roots)
         to_read = (one for one in found if not self.spool.take(one.found, one.stamp, one.role))
         read = partial(_read_again, canvases=self._canvases, read=self._settings.read)
         for one, reading in isolation.read_all(read, to_read, self._settings.pool):
             if isinstance(reading, ReadImage):
                 self._put(one.found, replace(reading, stamp=one.stamp), one.role)
         self.spool.keep()
+
+    def _manifests(self) -> list[str]:
+        shard, folders = self._settings.shard, [self._out]
+        folders += [folder_of(self._out, name_of(shard))] if shard else []
+        return [os.path.join(folder, MANIFEST) for folder in folders]
 
     def _pictures(self) -> Generator[tuple[_Study, ReadImage | Failure], None, None]:
         for key in self.spool.studies():
@@ -270,9 +272,18 @@ class Studies:
             self._tally.found -= others.files
             self._tally.inside -= others.inside
         self._tally.collected = 0
-        if next(self.spool.moves(), None) is not None:
-            now, before = self._run.manifest.history(), self._run.history
-            end_moves(self.spool, self._out, lambda path: now.row(path) or before.row(path))
+        if self.spool.has_places or next(self.spool.moves(), None) is not None:
+            self._end_seconds()
+
+    def _end_seconds(self) -> None:
+        now, before = self._run.manifest.history(), self._run.history
+
+        def row_of(path: str) -> Record | None:
+            return now.row(path) or before.row(path)
+
+        end_moves(self.spool, self._out, row_of)
+        if self.spool.has_places:
+            end_places(self.spool, self._out, self._manifests(), row_of)
 
 
 def shown_together(
@@ -357,7 +368,7 @@ def _tell_all(spool: Spool, table: StudyTable | None, rule: StudyRule) -> None:
     try:
         _tell(spool, table, rule)
     except UsageError:
-        if not spool.has_left:
+        if not (spool.has_left or spool.has_places):
             spool.end()
         raise
 

@@ -70,7 +70,7 @@ def _places(
     where = f"--studies '{escape(table.file)}'"
     files = next((name for name in _FILES if name in names), None)
     if files is None:
-        raise UsageError(f"{where} has no column 'file'")
+        raise UsageError(f"{where} has no column 'file': name columns in its first line, with commas between")
     if column not in names:
         raise UsageError(f"{where} has no column '{column}': name that of the studies (--study-column)")
     views = next((name for name in (view, _VIEW) if name in names), None)

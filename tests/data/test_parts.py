@@ -92,3 +92,14 @@ def test_what_is_neither_a_part_nor_a_column_is_refused(tmp_path: Path, capfd: S
     (tmp_path / "split.csv").write_text("sha256,part\n")
     ran = inside(capfd, "stats", data, *STATS, "--part", "train", "--split", tmp_path / "split.csv")
     assert (ran.code, "no file is in the train part" in ran.err) == (2, True)
+
+
+def test_a_class_too_rare_for_a_part_is_refused_by_what_this_command_takes(
+    tmp_path: Path, capfd: Said
+) -> None:
+    data = table(tmp_path / "data", 24)
+    rows = read_csv(data)
+    write_csv(data, [{**rows[0], "light": "odd"}, *rows[1:]])
+    ran = inside(capfd, "stats", data, *STATS, "--part", "train")
+    assert (ran.code, "class 'odd' in every part: give a --split" in ran.err) == (2, True), ran.err
+    assert "--rare" not in ran.err

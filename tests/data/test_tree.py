@@ -241,3 +241,11 @@ def test_a_tree_does_not_lie_among_its_sources_and_outputs_are_no_labelled_data(
 def test_a_folder_that_cannot_be_written_ends_with_5(data: Path, tmp_path: Path, capfd: Said) -> None:
     (tmp_path / "file").write_text("")
     assert exported(capfd, data, tmp_path / "file" / "tree").code == 5
+
+
+def test_an_image_of_two_classes_is_told(data: Path, tmp_path: Path, capfd: Said) -> None:
+    rows = read_csv(data)
+    other = {"dark": "bright", "bright": "dark"}[rows[0]["light"]]
+    write_csv(data, [*rows, {**rows[0], "light": other}])
+    ran = exported(capfd, data, tmp_path / "t")
+    assert (ran.code, "1 image has different labels in different rows" in ran.err) == (0, True), ran.err

@@ -1,5 +1,6 @@
 """Which images a figure is of, by which names, and from where they are read."""
 
+import csv
 import math
 import re
 from collections.abc import Sequence
@@ -81,9 +82,22 @@ def test_all_files_are_compared_on_with_a_warning_for_each_model(data: Path, sma
     found = measured(data, [one, two], part="all", baseline=False)
     assert found.evaluations[1].measured[0].figures.images == 30
     warned = [line for line in report.lines_of(found) if line.startswith("warning")]
-    assert len(warned) == 2
+    assert len(warned) == 3
     assert warned[0].startswith("warning: 8 of these files are in the train part of the split of one@")
     assert warned[1].startswith("warning: 3 of these files are in the validation part of the split of two@")
+    assert warned[2].startswith("warning: two@")
+    assert "has seen other files of the patients of 1 of these files" in warned[2]
+
+
+@pytest.mark.parametrize(("train", "count"), [(range(20), 0), (range(0, 20, 2), 10), ((29,), 1)])
+def test_files_of_patients_that_a_model_has_seen_are_told(
+    data: Path, small_bundle: Bundle, train: Sequence[int], count: int
+) -> None:
+    """Pictures 2n and 2n + 1 are of one patient; what is in no split counts for the test part."""
+    found = measured(data, [replace(small_bundle, split=parts(data, train=train))])
+    told = [line for line in report.lines_of(found) if "other files of the patients" in line]
+    assert len(told) == bool(count)
+    assert all(f"patients of {count} of these files" in line for line in told)
 
 
 def test_models_that_have_seen_every_file_between_them_are_not_compared(
@@ -139,6 +153,14 @@ def test_thresholds_chosen_on_the_images_measured_are_said_to_be_optimistic(data
     assert any("'ill'" in line and "optimistic" in line for line in report.lines_of(found))
 
 
+def test_a_label_that_all_images_have_is_said_to_have_no_threshold(data: Path, ill: Bundle) -> None:
+    rows = [row for row in csv.DictReader(data.read_text().splitlines()) if row["ill"] == "1"]
+    alone = write_csv(data.parent / "ill.csv", rows)
+    found = measured(alone, [ill], ("group", "ill"), at=(goal_of("sensitivity=0.95"),))
+    assert [point.name for point in found.evaluations[0].measured[1].points[0].points] == ["in use"]
+    assert any("'ill': no threshold can be chosen for ill" in line for line in report.lines_of(found))
+
+
 # --- groups
 
 
@@ -157,6 +179,12 @@ def test_a_group_without_some_classes_has_no_mean_over_classes(data: Path, small
     whole = found.as_dict()["heads"]["label"]
     assert whole["by"]["place"]["one"]["overall"]["recall_macro"]["value"] is None
     assert whole["overall"]["recall_macro"]["value"] == 1
+
+
+def test_of_many_absent_classes_the_number_is_told() -> None:
+    """A model of 24 labels filled the screen with those that each group lacks."""
+    assert report._few(("hand", "knee")) == "hand and knee"
+    assert report._few([f"label{n}" for n in range(12)]) == "12 classes"
 
 
 def test_a_group_with_every_class_keeps_its_means(data: Path, small_bundle: Bundle) -> None:

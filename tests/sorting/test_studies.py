@@ -184,6 +184,27 @@ def test_a_night_that_is_killed_leaves_no_image_in_two_places_and_no_study_with_
     assert not any(row["reviewed_label"] for row in rows(out).values())
 
 
+@pytest.mark.parametrize("action", [Action.COPY, Action.MOVE])
+def test_what_a_killed_run_has_placed_does_not_stay_where_a_larger_study_does_not_belong(
+    inbox: Path, tmp_path: Path, model: Brightness, action: Action
+) -> None:
+    """Killed once all is placed and before rows say so; then a study gets one image more."""
+    one, out, acting = tmp_path / "one", tmp_path / "out", PlacementSettings(action)
+    killed(inbox, out, action, "-", 15)
+    assert list(out.rglob("4.dcm"))
+    assert not rows(out)
+    strange = out / "dark" / "mine.dcm"
+    shutil.copy(inbox / "a" / "4.dcm", strange)
+    shade(inbox / "c" / "9.dcm", 4095, SECOND)
+    again = tmp_path / "again" / "in"
+    shutil.copytree(inbox, again)
+    sort(settings(again, one, placing=PlacementSettings()), model)
+    sort(settings(inbox, out, placing=acting), model)
+    assert told(out) == told(one)
+    strange.unlink()
+    assert set(tree(out)) == set(tree(one))
+
+
 def test_a_crash_in_one_share_has_its_row_once(inbox: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shade(inbox / "c" / "segfault.dcm", 1000, FIRST)

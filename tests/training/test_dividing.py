@@ -164,11 +164,19 @@ def test_folds_leave_rare_classes_out_too() -> None:
         ("leave-out", "rest", "--merge-rare and --rare leave-out exclude each other"),
         ("drop", None, "--rare 'drop' is unknown"),
         (None, "../x", "--merge-rare: "),
+        (None, "", "--merge-rare: "),
     ],
 )
 def test_a_rule_that_is_none_is_refused(how: str | None, name: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         RareRule.of(how, name)
+
+
+def test_rare_classes_are_not_merged_into_what_looks_like_another_class() -> None:
+    samples = samples_of(RARE)
+    how = SplitOptions(None, None, (), None, RareRule.of(None, "A"))
+    with pytest.raises(UsageError, match="a and A count as one"):
+        divide(samples, heads_of(samples, ()), how, seed=0)
 
 
 def test_two_renamings_are_one_after_the_other() -> None:
