@@ -58,13 +58,16 @@ def _best_threshold(truth: NDArray[np.bool_], scores: Values) -> float:
     return float(grid[(first[longest] + after[longest] - 1) // 2])
 
 
-def fitted_head(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
+def fitted_head(
+    head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32], coldest: float = 0.0
+) -> Head:
     """Give a head the temperature, and of several labels the thresholds, that suit (n, head.width) logits.
 
-    truth: what `targets.encode` gives, NaN where unknown.
+    truth: what `targets.encode` gives, NaN where unknown. coldest: the lowest temperature.
     """
     known = ~np.isnan(truth).any(axis=1)
-    fitted = replace(head, temperature=fit_temperature(head.kind, logits[known], truth[known]))
+    found = fit_temperature(head.kind, logits[known], truth[known])
+    fitted = replace(head, temperature=max(coldest, found))
     if head.kind != "multilabel" or not known.any():
         return fitted
     scores = fitted.scores(logits[known]).astype(np.float64)

@@ -317,8 +317,11 @@ def _occurring(head: Head, truth: NDArray[np.float32]) -> set[int]:
 
 
 def _fitted(head: Head, logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Head:
-    """Fit temperature and thresholds; a label that no image has keeps the logit from which it counts."""
-    fitted = fitted_head(head, logits, truth)
+    """Fit temperature and thresholds; a label that no image has keeps the logit from which it counts.
+
+    The temperature never falls: a few images that are all told apart would make a model sure of everything.
+    """
+    fitted = fitted_head(head, logits, truth, head.temperature)
     if head.kind != "multilabel":
         return fitted
     before = np.array(head.thresholds or [0.5] * head.width)
