@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from committed import ROOT
 from labelled import write_csv
+from numpy.typing import NDArray
 from outputs import rows
 from PIL import Image
 from program import inside
@@ -17,12 +18,13 @@ CLASSES = ("hand", "knee", "chest")
 EACH, ARCHIVED = 14, 4
 
 
-def drawn(kind: str, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def drawn(kind: str, seed: int) -> NDArray[np.float64]:
     """Return stripes, bars or a disk with noise: (64, 64), 0 to 1."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:64, :64] - generator.integers(24, 40, (2, 1, 1))
     shape = {"hand": np.sin(x / 2.5) > 0, "knee": np.sin(y / 6) > 0, "chest": x**2 + y**2 < 400}[kind]
-    return np.asarray(np.clip(0.2 + 0.6 * shape + generator.normal(0, 0.05, (64, 64)), 0, 1), np.float64)
+    gray = 0.2 + 0.6 * shape + generator.normal(0, 0.05, (64, 64))
+    return np.asarray(np.clip(gray, 0, 1), np.float64)
 
 
 def prepare(folder: Path) -> None:
@@ -69,4 +71,4 @@ def test_the_page_on_own_classes_leads_from_a_table_to_a_sorted_archive(
     for name, row in answers:
         assert row["label"] == name.partition("-")[0]
         assert Path(row["destination"]).parts[0] in {row["label"], "review"}
-        assert row["status"] == "review" or float(row["confidence"]) >= 0.95
+        assert row["status"] == "review" or float(row["confidence"]) >= 0.9
