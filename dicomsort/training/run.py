@@ -156,7 +156,12 @@ class TrainingRun:
         if unread and divided.made and divided.lacks_class(unread):
             bad = {sample.sha256 for sample, _ in unread}
             samples = [sample for sample in samples if sample.sha256 not in bad]
-            divided = self.ranks.on_main(lambda: self._split(samples, heads))
+            try:
+                divided = self.ranks.on_main(lambda: self._split(samples, heads))
+            except UsageError:
+                if self.ranks.is_main:
+                    self.reporter.unread(unread)  # else nobody knows why a class is rare
+                raise
             unread = self._fill(cache, divided.samples, divided.split, unread)
         self._tell_read(cache, divided.samples, divided.split, unread)
         self._tell_split(divided)

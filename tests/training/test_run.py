@@ -231,6 +231,20 @@ def test_a_class_whose_only_file_of_a_part_is_broken_is_split_again(
     assert len(unread) >= 2
 
 
+def test_a_class_that_is_rare_because_its_files_are_broken_is_refused_with_their_names(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = table(tmp_path / "data", 24)
+    with data.open("a", encoding="utf-8") as file:
+        for number in range(4):
+            (tmp_path / "data" / f"broken{number}.png").write_bytes(b"no picture %d" % number)
+            file.write(f"broken{number}.png,odd\n")
+    out = tmp_path / "m"
+    ran = inside(capfd, "train", data, "--target", "light", *SMALL, "--epochs", "1", "--out", out)
+    assert (ran.code, "not read: broken" in ran.err, "class 'odd'" in ran.err) == (2, True, True), ran.err
+    assert not out.exists()
+
+
 def test_the_same_image_with_two_labels_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = table(tmp_path / "data", 24)
     shutil.copy(tmp_path / "data" / "0.png", tmp_path / "data" / "1.png")
