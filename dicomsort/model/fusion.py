@@ -19,12 +19,14 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 }
 """oneDNN's names and numbers for what it can do to a convolution's output on the way."""
 
+_WHOLE = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+
 
 class _Tracer(fx.Tracer):
-    """Keeps every convolution and batch norm whole, timm's own kinds too."""
+    """Keeps convolutions, batch norms and linear layers whole, with their hooks; timm's own kinds too."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _WHOLE) or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold_batch_norm(body: nn.Module, example: Tensor) -> nn.Module:
