@@ -258,6 +258,8 @@ class Studies:
 
     def count(self, row: Row) -> bool:
         """Count a row; returns whether its file is one of this run, and not one that is answered anew."""
+        if row.status is Status.DUPLICATE:  # as before: only after the run it is known whether it still is
+            return False
         known = self._run.history.status(row.path, row.stamp) if row.label and row.stamp else None
         if known is None:
             self._tally.count(row)

@@ -429,6 +429,19 @@ def test_a_plan_is_carried_out_and_taken_back(inbox: Path, tmp_path: Path, model
     assert set(tree(out)) == {"manifest.csv", "run.json"}
 
 
+def test_an_archive_of_repeated_images_counts_once_after_an_undo(
+    inbox: Path, tmp_path: Path, model: Brightness
+) -> None:
+    with zipfile.ZipFile(inbox / "z.zip", "w") as archive:
+        archive.write(inbox / "a" / "4.dcm", "z4.dcm")
+    sort(settings(inbox, tmp_path / "out"), model)
+    before = told(tmp_path / "out")
+    plan.undo(str(tmp_path / "out" / "manifest.csv"))
+    tally = sort(settings(inbox, tmp_path / "out"), model)
+    assert tally.found == tally.ended == 10
+    assert told(tmp_path / "out") == before
+
+
 def test_members_of_archives_are_placed_without_waiting_in_the_output(
     inbox: Path, tmp_path: Path, model: Brightness
 ) -> None:
