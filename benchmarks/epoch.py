@@ -57,9 +57,10 @@ def epochs_of(checkout: Path, words: list[str], out: Path, epochs: int) -> list[
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     command = [sys.executable, "-c", _CHILD, str(epochs), "train", *words, "--out", str(out)]
     done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
-    if not done.stdout.startswith("["):
+    last = (done.stdout.splitlines() or [""])[-1]  # behind what train tells of the split
+    if not last.startswith("[{"):
         raise SystemExit(f"{checkout}: {done.stderr[-2000:]}")
-    found: list[dict[str, float]] = json.loads(done.stdout)
+    found: list[dict[str, float]] = json.loads(last)
     return found
 
 

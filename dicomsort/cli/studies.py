@@ -1,12 +1,14 @@
 """The options of `classify` for models that were trained on whole studies."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicomsort.cli.shown import DECISION
 from dicomsort.errors import UsageError
-from dicomsort.sorting.study_table import StudyTable
+
+if TYPE_CHECKING:
+    from dicomsort.sorting.study_table import StudyTable
 
 Studies = Annotated[
     str | None,
@@ -30,8 +32,10 @@ StudyColumn = Annotated[
 ]
 
 
-def table_of(file: str | None, column: str | None) -> StudyTable | None:
+def table_of(file: str | None, column: str | None) -> "StudyTable | None":
     """Return the table that is meant. Raises UsageError for a column of none."""
+    from dicomsort.sorting.study_table import StudyTable  # noqa: PLC0415
+
     if file is None and column is not None:
         raise UsageError("--study-column names a column of --studies FILE: give that too")
     return None if file is None else StudyTable(file, column or "")

@@ -266,12 +266,12 @@ def test_wrong_input_gets_a_clear_line_and_its_exit_code(
 def test_an_unexpected_error_tells_its_place_but_not_its_message(
     things: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from dicomsort.sorting import pipeline
+    from dicomsort.sorting import intake
 
     def fail(*_: object) -> None:
         raise RuntimeError("DOE^JOHN 1970")
 
-    monkeypatch.setattr(pipeline, "check", fail)
+    monkeypatch.setattr(intake, "check", fail)
     with pytest.raises(SystemExit) as ended:
         app(["classify", str(things), "--out", str(things / "o")], prog_name="dicomsort")
     said = capfd.readouterr()
