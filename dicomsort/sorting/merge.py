@@ -142,6 +142,8 @@ def merge(
             manifest.run_file.join_hosts(part)
             part_log.keep(out, name)
             shards.drop(out, name)
+        if names:
+            manifest.run_file.end(part_log.host(), 0, 0.0)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
         merged.removed = removal.end_of_latest(manifest, out)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from dicomsort import __version__
 from dicomsort.errors import DicomsortError, ExitCode, internal
 from dicomsort.manifest import counting
-from dicomsort.manifest.names import MANIFEST, PART_LOG, PARTS_LOG, STDERR_LOG
+from dicomsort.manifest.names import MANIFEST, OWN_FOLDER, PART_LOG, PARTS_LOG, STDERR_LOG
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting import shards
 from dicomsort.sorting.summary import SortSummary
+from dicomsort.system.atomic import replacing
 from dicomsort.system.batch_jobs import job_id
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _FACT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 _PLAIN = re.compile(r"[\w.:@/+-]+")
 _QUOTED = re.compile(r"'.*'")
 _READ_BACK = 8192
+_EVERY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,10 @@ class Noted:
     """A run that is noted. who: does it, where, since when, and how many rows there were then."""
 
     def __init__(self, settings: "SortSettings", run_file: RunFile, rows: int) -> None:
-        out, name = os.path.abspath(settings.out), settings.task
+        self._out, name = os.path.abspath(settings.out), settings.task
         name = shards.name_of(settings.shard) if settings.shard else name
-        self._name, self._folder = name, shards.folder_of(out, name) if name else ""
+        self._name, self._folder = name, shards.folder_of(self._out, name) if name else ""
+        self._total, self._told = -1, -_EVERY
         self._run_file = run_file
         self.who = {"host": host(), "job": job_id(), "pid": os.getpid(), "rows": rows}
 
@@ -90,17 +93,52 @@ class Noted:
 
     def end(self, how: Mapping[str, Any], tally: SortSummary, seconds: float) -> None:
         """Note how it ended. Raises TargetError."""
+        with suppress(OSError):
+            os.unlink(total_of(self._out))
+            os.rmdir(os.path.dirname(total_of(self._out)))
         self._run_file.end(host(), tally.ended - tally.already_done, round(seconds, 3))
         if self._folder:
             statuses = counting.count(os.path.join(self._folder, MANIFEST))
             counts = {status.value: count for status, count in sorted(statuses.items())}
             self.log(END, **how, seconds=round(seconds, 1), rows=statuses.total(), **counts)
 
+    def total(self, files: int | None) -> None:
+        """Note how many files there are, once that is known, for those who look on from outside."""
+        if self._folder or files is None or files == self._total:
+            return
+        if (now_ := time.monotonic()) - self._told > _EVERY:
+            self._total, self._told = files, now_
+            _write_json(total_of(self._out), {"files": files})
+
     def log(self, word: str, **facts: Any) -> None:
         """Write a line into the log of the part, if it is one."""
         if self._folder:
             with suppress(OSError), open(os.path.join(self._folder, PART_LOG), "a", encoding="utf-8") as file:
                 file.write(line(word, part=self._name, **facts))
+
+
+def total_of(out: str) -> str:
+    """Return where a run that has an output for itself notes how many files there are."""
+    return os.path.join(out, OWN_FOLDER, "total.json")
+
+
+def plan_of(out: str) -> str:
+    """Return where a driver notes how many files and tasks there are."""
+    return os.path.join(shards.folder_of(out), "plan.json")
+
+
+def note_plan(out: str, files: int, tasks: int) -> None:
+    """Note, as a driver, what is to be done, for those who look on from outside."""
+    who = {"time": now(), "host": host(), "job": job_id(), "pid": os.getpid()}
+    _write_json(plan_of(out), {**who, "files": files, "tasks": tasks})
+
+
+def _write_json(path: str, told: Mapping[str, Any]) -> None:
+    """Replace a file that nobody depends on."""
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(told) + "\n")
 
 
 def line(word: str, **facts: Any) -> str:

@@ -145,9 +145,9 @@ def sort_by(
                 studies.collecting(settings, rule, asked.canvases, state) as collected,
                 _supplied(settings, out, files, todo or iter(()), admit, collected) as supply,
             ):
-                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch, collected).sort(
-                    asked, supply
-                )
+                _Run(
+                    settings, files, manifest, held.history, decisions, tally, spent, watch, noted, collected
+                ).sort(asked, supply)
         _end(manifest, settings, tally, held)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
@@ -196,6 +196,7 @@ class _Run:
     tally: SortSummary
     spent: StageTimer
     watch: Watch | None
+    noted: part_log.Noted
     studies: Studies | None = None
 
     def sort(self, panel: ModelSet, supply: Supply) -> None:
@@ -243,6 +244,7 @@ class _Run:
         if self.studies is None or self.studies.count(row):
             removal.note_copied(self.settings.placing.action, row.action, row.path, tally.removed)
         tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
+        self.noted.total(tally.total)
         if self.watch is not None:
             self.watch(tally)
 
