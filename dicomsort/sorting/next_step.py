@@ -41,7 +41,7 @@ def of(told: "Progress", run: RunFile) -> tuple[str, ...]:
 
 
 def _missing(missing: Sequence[str], run: RunFile, out: str) -> tuple[str, ...]:
-    """Return how the shards are started that are still to be done: the command of one, and all their numbers."""
+    """Return how shards are started that are still to be done: the command of one, and all numbers."""
     first, *others = missing
     agreed = RunFile(shards.folder_of(out))
     command = command_of(agreed if agreed.runs else run, out) or "dicomsort classify ..."

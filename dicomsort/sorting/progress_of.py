@@ -1,4 +1,4 @@
-"""How far an output is, and what is to be done next: told from outside, without a lock, and without writing."""
+"""How far an output is, and what is to be done next: told from outside, without a lock or writing."""
 
 import os
 import time
@@ -130,7 +130,7 @@ class Looks:
         done = sum(part.state == DONE_PART for part in parts) + len(merged - {part.shard for part in parts})
         unfinished = sorted((part for part in parts if part.state != DONE_PART), key=_by_need)
         told = Progress(
-            self._out, state, doing, statuses, self._total(run, parts, plan, statuses), 0.0, worker,
+            self._out, state, doing, statuses, self._total(run, parts, plan, statuses, doing), 0.0, worker,
             tuple(unfinished), len(known), done, missing, run.hosts,
         )  # fmt: skip
         return _with(told, run, _rate(told, plan, parts))
@@ -171,7 +171,7 @@ class Looks:
         return DONE
 
     def _total(
-        self, run: RunFile, parts: list[Part], plan: Worker | None, statuses: Counter[Status]
+        self, run: RunFile, parts: list[Part], plan: Worker | None, statuses: Counter[Status], doing: str
     ) -> int | None:
         """Return how many files there are, as far as anybody knows."""
         found = read_json(part_log.total_of(self._out)).get("files") if run.begun else None
@@ -179,7 +179,7 @@ class Looks:
             return max(found, statuses.total())
         if plan is not None and plan.total is not None and parts:
             return max(self._rows.counts.total() + plan.total, statuses.total())
-        return None
+        return None if doing or parts or run.shards or run.begun else statuses.total()
 
 
 def _is_missing(part: Part) -> bool:

@@ -76,6 +76,7 @@ DOORS = {
     "typer": "cli/",
     "rich": "cli/console.py cli/progress.py cli/bars.py",
     "obstore": "inputs/buckets.py",
+    "prometheus_client": "sorting/metrics.py",
     "botocore": "inputs/s3.py",
     "urllib3": "inputs/web.py inputs/pacs_requests.py",
 }
