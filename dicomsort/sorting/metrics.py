@@ -162,13 +162,22 @@ class MetricsFile:
         with self._lock:
             tally, before = self._tally or SortSummary(), Counter(self._before)
         seconds = time.monotonic() - self._clock
-        divided = (tally.shards, tally.shards_done) if tally.shards else (None, None)
         is_first = not before
+        rate = max(0, tally.ended - tally.already_done) / max(seconds, 1.0)
         return Figures(
-            self._out, before + Counter(dict(tally.statuses)), tally.total if is_first else None,
-            max(0, tally.ended - tally.already_done) / max(seconds, 1.0) if is_first else None,
-            seconds, dict(tally.spent), *divided, exit_code is None, self._started, time.time(), exit_code,
-        )  # fmt: skip
+            self._out,
+            before + Counter(dict(tally.statuses)),
+            total=tally.total if is_first else None,
+            rate=rate if is_first else None,
+            seconds=seconds,
+            spent=dict(tally.spent),
+            shards=tally.shards or None,
+            shards_done=tally.shards_done if tally.shards else None,
+            is_running=exit_code is None,
+            started=self._started,
+            updated=time.time(),
+            exit_code=exit_code,
+        )
 
 
 Take = Callable[[SortSummary], None]
