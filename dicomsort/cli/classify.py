@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dicomsort import __version__
 from dicomsort.cli import console, progress
+from dicomsort.cli.metrics import both
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
@@ -21,14 +22,17 @@ from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import Models
 from dicomsort.sorting import pipeline, studies
 from dicomsort.sorting.pipeline import SortSettings
-from dicomsort.sorting.summary import SortSummary
+from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What a run is done with. models: names or folders; none for the default. workers: None for ours."""
+    """What a run is done with. models: names or folders; none for the default. workers: None for ours.
+
+    take: is given the tally, as what shows it is; see `metrics`.
+    """
 
     models: Sequence[str] | None
     device: str
@@ -37,6 +41,7 @@ class How:
     workers: int | None
     quiet: bool
     verbose: bool
+    take: Watch = lambda _: None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
 
     job = _job(settings, cluster, how)
     with progress.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, cluster, watch, console.info, files)
+        return tag, driver.sort(job, cluster, both(watch, how.take), console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
@@ -107,7 +112,9 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Fi
 
         named = {"engine": how.engine, "precision": how.precision}
         asked_for = {name: value for name, value in named.items() if value != "auto"}
-        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence, asked_for), watch, files)
+        return pipeline.sort_by(
+            settings, Models(bundles, load, settings.evidence, asked_for), both(watch, how.take), files
+        )
 
 
 @contextmanager

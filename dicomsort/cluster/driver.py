@@ -25,7 +25,7 @@ from dicomsort.errors import (
 from dicomsort.inputs.named import Files
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Reason, SourceFile, Status
-from dicomsort.sorting import accounts, pipeline, shards
+from dicomsort.sorting import accounts, part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.summary import SortSummary, Watch
@@ -69,6 +69,7 @@ def sort(
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
             accounts.check_found(tally, job.settings)
+            part_log.note_plan(out, tally.found - tally.already_done, len(tasks))
             with _Progress(out, tasks, tally, watch):
                 summaries = _done(tasks, hands, note)
     except BaseException:
