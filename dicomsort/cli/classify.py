@@ -6,10 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicomsort import __version__
 from dicomsort.cli import console, progress
 from dicomsort.cli.metrics import both
-from dicomsort.cluster.backends import Backend
+from dicomsort.cluster.backends import WAIT_SECONDS, Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
@@ -23,6 +22,7 @@ from dicomsort.model.model_set import Models
 from dicomsort.sorting import pipeline, studies
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.sorting.versions import installed
 from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
@@ -68,13 +68,20 @@ def shard_of(shard: str | None, restart: bool, cluster: Backend | None) -> Shard
 
 
 def cluster_of(
-    backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
+    backend: str | None,
+    address: str | None,
+    tasks: int | None,
+    shard_size: int | None,
+    device: str,
+    wait: float | None = None,
 ) -> Backend | None:
     """Return what runs the tasks of a distributed run; None for a run of this process alone."""
     if backend is not None:
-        return Backend(backend, address, tasks, shard_size, device)
-    if address or tasks or shard_size:
-        raise UsageError("--address, --tasks and --shard-size go with --backend dask, ray or loky")
+        return Backend(backend, address, tasks, shard_size, device, WAIT_SECONDS if wait is None else wait)
+    if address or tasks or shard_size or wait is not None:
+        raise UsageError(
+            "--address, --tasks, --shard-size and --wait-for-nodes go with --backend dask, ray or loky"
+        )
     return None
 
 
@@ -146,7 +153,7 @@ def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:
     workers = how.workers
     if workers is None and cluster.backend == "loky":
         workers = max(1, settings.pool.workers // (cluster.tasks or 1))
-    return Job(own, names, how.device, how.precision, how.engine, __version__, workers)
+    return Job(own, names, how.device, how.precision, how.engine, installed(), workers)
 
 
 def _bundles(names: Sequence[str]) -> list[Bundle]:

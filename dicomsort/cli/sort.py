@@ -124,6 +124,16 @@ def classify(
             min=1, help="Files a shard of --backend.", show_default="500 to 20000", rich_help_panel=NODES
         ),
     ] = None,
+    wait_for_nodes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long --backend waits for a first node.",
+            show_default="600",
+            rich_help_panel=NODES,
+            metavar="SECONDS",
+        ),
+    ] = None,
     action: Annotated[
         Action,
         typer.Option(
@@ -237,7 +247,7 @@ def classify(
         from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
-        cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
+        cluster = classify.cluster_of(backend, address, tasks, shard_size, device, wait_for_nodes)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
             shard=classify.shard_of(shard, restart, cluster),

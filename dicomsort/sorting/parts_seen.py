@@ -62,7 +62,7 @@ class SeenPart:
         self.rows = CountedRows(os.path.join(self._folder, MANIFEST), exact=True)
 
     def look(self, *, counting_all: bool) -> Part:
-        """Return how the part is. counting_all: whether to read its rows though its log counts them."""
+        """Return how the part is. counting_all: whether its rows are read though its log counts them."""
         logged = time_of(os.path.join(self._folder, PART_LOG))
         is_new = logged is None or logged != self._logged
         if is_new:

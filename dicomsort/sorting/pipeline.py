@@ -33,7 +33,16 @@ from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER
 from dicomsort.model.model_set import Models, ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile
-from dicomsort.sorting import accounts, already_done, part_log, removal, roots, shards, studies
+from dicomsort.sorting import (
+    accounts,
+    already_done,
+    one_walk,
+    part_log,
+    removal,
+    roots,
+    shards,
+    studies,
+)
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
 from dicomsort.sorting.deduplicate import SettleSettings, settle
@@ -132,6 +141,7 @@ def sort_by(
         closing(files.remotes),
         _output(settings, out, models, tally) as (manifest, held, decisions),
         part_log.noting(settings, manifest.run_file, held.rows.number, tally) as noted,
+        one_walk.of_shard(settings, files, tally, watch) as files,
     ):
         if not settings.retry_failed:
             tally.note_untold(held.rows.untold, held.rows.troubles)
@@ -230,7 +240,12 @@ class _Run:
         copies = settings.placing.action in (Action.COPY, Action.MOVE) and not settings.dry_run
         is_share = self.studies is not None and settings.shard is not None  # which of them is not known yet
         ahead = self.files.find() if self.files.repeats and not is_share else None
-        with Journal(self.manifest, out) as journal, closing(rows), Forecast(ahead, out, copies) as forecast:
+        number = None if is_share else self.files.number
+        with (
+            Journal(self.manifest, out) as journal,
+            closing(rows),
+            Forecast(ahead, out, copies, number) as forecast,
+        ):
             for row in supply.rows.in_order(rows, attrgetter("path")):
                 journal.write(row)
                 supply.ended(row.path)

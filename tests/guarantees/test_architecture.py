@@ -51,8 +51,8 @@ DOORS = {
     "highdicom": "dicom/structured_report.py",
     "imagecodecs": "dicom/codecs.py",
     "isal": "inputs/packed.py",
-    "backports": "inputs/packed.py",
-    "compression": "inputs/packed.py",
+    "backports": "system/zstd.py",
+    "compression": "system/zstd.py",
     "numpy": "outcome.py imaging/ dicom/ model/ manifest/counting.py manifest/history.py manifest/parquet.py"
     " sorting/by_hand.py data/ evaluation/ training/ library/ review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
