@@ -131,7 +131,7 @@ class Looks:
         unfinished = sorted((part for part in parts if part.state != DONE_PART), key=_by_need)
         told = Progress(
             self._out, state, doing, statuses, self._total(run, parts, plan, statuses, doing), 0.0, worker,
-            tuple(unfinished), len(known), done, missing, run.hosts,
+            tuple(unfinished), max(len(known), plan.tasks if plan and parts else 0), done, missing, run.hosts,
         )  # fmt: skip
         return _with(told, run, _rate(told, plan, parts))
 
