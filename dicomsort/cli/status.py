@@ -107,21 +107,29 @@ def _watch(looks: "Looks", every: float, file: str | None, json: bool) -> None:
 
         with bars.redrawn(screen) as draw:
             for told in found:
-                draw(lines(told, most=max(3, screen.height - 26)))
+                draw(lines(told, most=max(3, screen.height - len(lines(told, most=0)) - 1)))
     else:
         for told in found:
             console.lines([headline(told)])
 
 
 def _found(looks: "Looks", every: float, file: str | None) -> "Iterator[Progress]":
-    """Look again and again, at most a fifth of the time, until all is done."""
-    while True:
+    """Look again and again, at most a fifth of the time, until all is done; also before a run begins."""
+    from dicomsort.sorting.progress_of import NoOutputError  # noqa: PLC0415
+
+    told: Progress | None = None
+    is_waiting = False
+    while told is None or told.state != "done":
         began = time.monotonic()
-        told = _looked(looks, file)
-        yield told
-        if told.state == "done":
-            return
-        time.sleep(max(every, 4 * (time.monotonic() - began)))
+        try:
+            told = _looked(looks, file)
+            yield told
+        except NoOutputError as error:
+            if not is_waiting:
+                console.info(f"{error}; waiting for it")
+            is_waiting = True
+        if told is None or told.state != "done":
+            time.sleep(max(every, 4 * (time.monotonic() - began)))
 
 
 def headline(told: "Progress") -> str:

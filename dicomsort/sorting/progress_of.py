@@ -80,6 +80,10 @@ class Progress:
         }  # fmt: skip
 
 
+class NoOutputError(UsageError):
+    """There is no output, or no run has begun there yet."""
+
+
 def status(out: str) -> Progress:
     """Return how far an output is. Raises UsageError if there is none, or its run.json is damaged."""
     return Looks(out).look()
@@ -110,7 +114,7 @@ class Looks:
     def _check(self, run: RunFile, names: list[str]) -> None:
         there = run.runs or names or os.path.exists(os.path.join(self._out, MANIFEST))
         if not there and owner_of(self._out) is None:
-            raise UsageError(
+            raise NoOutputError(
                 f"there is no output in '{escape(self._out)}': name the --out folder of a run that has begun"
             )
 

@@ -179,8 +179,8 @@ def test_the_log_of_a_part_tells_each_start_and_how_it_ended(
     share(inbox, out, predictor, 1)
     share(inbox, out, predictor, 1)
     lines = part_log.read(str(shards_of(out, 1)))
-    assert [line.word for line in lines] == ["start", "model", "end", "start", "end"]  # nothing new: no model
-    start, model, end, _, again = lines
+    assert [line.word for line in lines] == ["start", "model", "end"] * 2
+    start, model, end, _, _, again = lines
     assert start.facts["host"] == HERE
     assert (start.facts["pid"], "4711" in start.facts["job"]) == (str(os.getpid()), True)
     assert (model.facts["engine"], model.facts["device"], model.facts["workers"]) == ("none", "cpu", "2")
