@@ -155,7 +155,8 @@ def lines(told: "Progress", most: int = _MOST) -> list[str]:
     """Return all that a person is told, a line each. most: rows of the table of shards."""
     who = told.worker
     by = f" on {who.host}" + (f", job {who.job}" if who.job else "") if who else ""
-    found = [f"{told.state}{by}: {headline(told)}" if told.doing else headline(told)]
+    head = headline(told).removeprefix("sorting: ")
+    found = [f"{told.state}{by}: {head}" if told.doing else head]
     statuses = [[status.value, str(count)] for status, count in told.statuses.items() if count]
     found += ["", *_table(["status", "files"], sorted(statuses), right=(1,))] if statuses else []
     if told.parts:
