@@ -31,7 +31,7 @@ from dicomsort.model import bundle
 from dicomsort.model.batching import Predictor
 from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
-from dicomsort.sorting import pipeline, shards
+from dicomsort.sorting import part_log, pipeline, shards
 from dicomsort.sorting.versions import installed
 from dicomsort.system import locks
 from dicomsort.system.worker_pool import pool_settings
@@ -53,7 +53,9 @@ def work() -> int:
         models: Sequence[Predictor] = ()
         task: Task | None = tasks.get()
         while task is not None:
-            summary, models = _done(task, models, stack)
+            with part_log.keeping_stderr(task.folder):
+                summary, models = _done(task, models, stack)
+            part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
             write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")
             task = _next(tasks, Driver.of(task.job))
