@@ -64,7 +64,8 @@ class HandingOut:
                 break
         if self._given_up:
             raise InternalError(
-                f"{len(self._given_up)} of {self.number} shards could not be done, the last one {self._given_up[-1]}: "
+                f"{len(self._given_up)} of {self.number} shards could not be done, "
+                f"the last one {self._given_up[-1]}: "
                 "look at the nodes' logs; the same command tries them again"
             )
 

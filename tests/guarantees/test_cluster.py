@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import begun, check_equal, parent, processes, start, wait_for
+from clusters import Words, begun, check_equal, parent, processes, start, wait_for
 from outputs import rows, settings
 from predictors import FixedPredictor
 from program import command
-from written import picture
 
 from dicomsort.cluster import driver, handing_out, on_dask, on_ray, programs, staying, task
 from dicomsort.cluster.backends import Backend
@@ -43,46 +42,6 @@ from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.versions import installed
-
-Write = Callable[..., Path]
-Words = tuple[str | Path, ...]
-
-
-@pytest.fixture(scope="module")
-def archive_(tmp_path_factory: pytest.TempPathFactory, write_dicom: Write) -> Path:
-    folder = tmp_path_factory.mktemp("cluster") / "in"
-    for number in range(30):
-        write_dicom(folder / f"s{number % 5}" / f"{number}.dcm", picture(number))
-    for number in range(6):
-        shutil.copy(folder / f"s{number % 5}" / f"{number}.dcm", folder / f"again{number}.dcm")
-    (folder / "s0" / "broken.dcm").write_bytes((folder / "s0" / "0.dcm").read_bytes()[:2000])
-    (folder / "notes.txt").write_text("no picture")
-    os.symlink("nowhere", folder / "dangling.dcm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def single(archive_: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of the archive."""
-    out = tmp_path_factory.mktemp("single") / "out"
-    done = command("classify", archive_, "--out", out, "--model", small_model, "-q")
-    assert done.code == ExitCode.SOME_FAILED, done.err
-    return out
-
-
-@pytest.fixture
-def words(archive_: Path, small_model: Path, tmp_path: Path) -> Words:
-    return (
-        "classify",
-        archive_,
-        "--out",
-        tmp_path / "out",
-        "--model",
-        small_model,
-        "--workers",
-        "1",
-        "--json",
-    )
 
 
 @pytest.mark.slow

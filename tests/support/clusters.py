@@ -17,6 +17,7 @@ from outputs import rows, tree
 from dicomsort.manifest.names import SHARDS
 
 Program = subprocess.Popen[str]
+Words = tuple[str | Path, ...]
 
 
 def start(*arguments: str | Path) -> Program:
@@ -119,6 +120,43 @@ def dask(folder: Path, workers: int) -> Iterator[Dask]:
         cluster.begin()
         for _ in range(workers):
             cluster.join()
+        yield cluster
+    finally:
+        cluster.end()
+
+
+class Ray:
+    """A head and nodes, of one program that is told what happens to them."""
+
+    def __init__(self) -> None:
+        """Start a head."""
+        self._program = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("ray_nodes.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        self.address = self._answer("address").split()[1]
+
+    def _answer(self, word: str) -> str:
+        assert self._program.stdout is not None
+        return next(line for line in self._program.stdout if line.startswith(word))
+
+    def let(self, happen: str) -> None:
+        """Let something happen: see `ray_nodes`."""
+        assert self._program.stdin is not None
+        self._program.stdin.write(f"{happen}\n")
+        self._program.stdin.flush()
+        self._answer("did")
+
+    def end(self) -> None:
+        """End all nodes."""
+        self._program.communicate()
+
+
+@contextmanager
+def ray() -> Iterator[Ray]:
+    """Yield a ray cluster of a head alone."""
+    cluster = Ray()
+    try:
         yield cluster
     finally:
         cluster.end()
