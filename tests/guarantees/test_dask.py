@@ -3,7 +3,6 @@
 import json
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,19 +101,16 @@ def test_whatever_is_killed_at_any_moment_the_same_command_ends_as_a_single_run(
     chance, out = random.Random(moment), tmp_path / "out"
     with dask(tmp_path, 2) as cluster:
         driver = running(words, cluster, *SMALL)
-        victims: dict[str, Callable[[], Program | None]] = {
-            "worker": lambda: cluster.workers[0], "scheduler": lambda: cluster.scheduler, "driver": lambda: driver
-        }  # fmt: skip
+        assert cluster.scheduler is not None
+        victims = {"worker": cluster.workers[0], "scheduler": cluster.scheduler, "driver": driver}
         victim, number = list(victims)[moment % 3], chance.randrange(9)
         wait_for(lambda: len(begun(out)) >= number or driver.poll() is not None)
         time.sleep(chance.random())
-        killed = victims[victim]()
-        assert killed is not None
-        kill(killed)
+        kill(victims[victim])
         _, err = driver.communicate(timeout=240)
         assert "Traceback" not in err
         if victim == "scheduler":
-            killed.communicate()
+            cluster.scheduler.communicate()
             cluster.begin()
             cluster.join()
         again = command(*words, "--backend", "dask", "--address", cluster.address, *SMALL)

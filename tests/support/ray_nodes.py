@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     joined = []
-    print("address", cluster.address, flush=True)
+    print("address", cluster.address, flush=True)  # noqa: T201
     try:
         for line in sys.stdin:
             if line == "join\n":
@@ -20,7 +20,7 @@ def main() -> None:
                 cluster.remove_node(joined.pop(0), allow_graceful=False)
             elif line == "head\n":
                 cluster.remove_node(cluster.head_node, allow_graceful=False)
-            print("did", line, end="", flush=True)
+            print("did", line, end="", flush=True)  # noqa: T201
     finally:
         cluster.shutdown()
 
