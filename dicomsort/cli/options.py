@@ -9,7 +9,7 @@ import typer
 
 from dicomsort.cli import console, settings
 from dicomsort.cli.completion import check_device, devices, models
-from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, OUTPUT, READING
+from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, NODES, OUTPUT, READING
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import (
     DicomsortError,
@@ -21,6 +21,7 @@ from dicomsort.errors import (
 )
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import output_of
+from dicomsort.system import notices
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
@@ -117,6 +118,26 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="End with 3 also for files in trouble since earlier runs.", rich_help_panel=MESSAGES
+    ),
+]
+OkWithTrouble = Annotated[
+    bool,
+    typer.Option(
+        "--ok-with-trouble",
+        help="End with 0 where files in trouble alone would make it 3, for batch systems.",
+        rich_help_panel=MESSAGES,
+    ),
+]
+LockWait = Annotated[
+    float | None,
+    typer.Option(
+        "--lock-wait",
+        min=0.0,
+        max=86400.0,
+        metavar="SECONDS",
+        help="How long to wait while another run has the output.",
+        show_default="0, of shards and nodes 120",
+        rich_help_panel=NODES,
     ),
 ]
 SecondaryCapture = Annotated[
@@ -256,7 +277,7 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     from dicomsort.system.worker_pool import working_folder_is_gone  # noqa: PLC0415
 
     try:
-        with names_missing_libraries():
+        with notices.heard(console.info), names_missing_libraries():
             yield
     except DicomsortError as error:
         console.info(f"{error}{settings.origins_in(str(error))}")
@@ -275,6 +296,17 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERNAL) from None
     finally:
         console.close_log()
+
+
+def check_strict(strict: bool, ok_with_trouble: bool) -> None:
+    """Raise UsageError if trouble is to count for more and for nothing."""
+    if strict and ok_with_trouble:
+        raise UsageError("--strict and --ok-with-trouble contradict each other: give one of them")
+
+
+def ending_of(code: int, ok_with_trouble: bool) -> int:
+    """Return the exit code; with `ok_with_trouble`, files in trouble make none."""
+    return ExitCode.DONE if ok_with_trouble and code == ExitCode.SOME_FAILED else code
 
 
 def make_folder(out: Path) -> None:

@@ -61,10 +61,12 @@ def sort(
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
     files, tally = files or pipeline.archive_of(job.settings), SortSummary()
+    wait = job.settings.lock_wait
     if shards.waiting(out):
-        merge(out, job.settings.pool)
+        merge(out, job.settings.pool, wait=wait)
+    shards.forget_empty(out, wait)
     try:
-        with engine.connected() as hands, _driving(out):
+        with engine.connected() as hands, _driving(out, wait):
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes)  # counts what there is
@@ -74,7 +76,7 @@ def sort(
     except BaseException:
         if shards.waiting(out):
             with suppress(DicomsortError):
-                merge(out, job.settings.pool)
+                merge(out, job.settings.pool, wait=wait)
         raise
     tally.statuses += total(summaries)
     for summary in summaries:
@@ -84,7 +86,7 @@ def sort(
         tally.found += summary.inside
     tally.note_folders(files.empty_folders)
     note_moved = partial(accounts.note_moved, tally=tally, history=history, given=job.settings.roots)
-    merged = merge(out, job.settings.pool, moved=note_moved)
+    merged = merge(out, job.settings.pool, moved=note_moved, wait=wait)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
     tally.spent, tally.seconds = _sum(summaries), time.monotonic() - started
@@ -93,12 +95,15 @@ def sort(
 
 
 @contextmanager
-def _driving(out: str) -> Iterator[None]:
+def _driving(out: str, wait: float) -> Iterator[None]:
     """Keep the output to this run and its tasks; when the block ends, they end."""
     driver = os.path.join(shards.folder_of(out), DRIVER)
     try:
         os.makedirs(shards.folder_of(out), exist_ok=True)
-        with locks.take(out, shared=True), locks.take(shards.folder_of(out)):
+        with (
+            locks.take(out, shared=True, wait=wait),
+            locks.take(shards.folder_of(out), wait=wait, beats=True),
+        ):
             _touch(driver)
             try:
                 yield

@@ -13,17 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-from dicomsort import __version__
 from dicomsort.cluster.task import Summary, Task, TaskFiles, write_summary
-from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal, names_missing_libraries
+from dicomsort.errors import DicomsortError, ExitCode, internal, names_missing_libraries
 from dicomsort.model import bundle
 from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
-from dicomsort.sorting import pipeline, shards
+from dicomsort.sorting import pipeline, shards, versions
 from dicomsort.system import locks, streams
 from dicomsort.system.worker_pool import pool_settings, warm_up
-
-_PATIENCE = 90.0
 
 
 def main() -> int:
@@ -54,11 +51,10 @@ def _end_with_parent() -> None:
 
 def _sorted(task: Task) -> Summary:
     job = task.job
-    if job.version != __version__:
-        raise UsageError(
-            f"a node has dicomsort {__version__} and the driver {job.version}: install the same on all"
-        )
-    shards.take(job.settings.out, task.name, _PATIENCE).close()
+    shards.check_versions(
+        versions.differences(job.versions, versions.installed(), job.engine), job.settings.any_versions
+    )
+    shards.take(job.settings.out, task.name, job.settings.lock_wait).close()
     own = replace(job.settings, task=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     warm_up()
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]

@@ -36,7 +36,8 @@ class Job:
     """What all tasks of a run have in common.
 
     settings: of the run, with absolute paths. workers: reading processes a task; None for as many as a node
-    has processors. models, device, precision and engine: as on the command line.
+    has processors. models, device, precision and engine: as on the command line. versions: those of the
+    driver, see `sorting.versions`.
     """
 
     settings: SortSettings
@@ -44,7 +45,7 @@ class Job:
     device: str
     precision: str
     engine: str
-    version: str
+    versions: dict[str, str]
     workers: int | None = None
 
 
