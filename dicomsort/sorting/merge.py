@@ -32,7 +32,6 @@ from dicomsort.sorting.summary import (
     note_trouble,
     radiographs_as_dict,
 )
-from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -119,7 +118,7 @@ def merge(
     step: Step = lambda: None,
     moved: Moved = lambda _before, _after: None,
     with_parquet: bool | None = None,
-    wait: float = locks.PATIENT_SECONDS,
+    wait: float = 0.0,
 ) -> MergeResult:
     """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
