@@ -120,12 +120,39 @@ Strict = Annotated[
         "--strict", help="End with 3 also for files in trouble since earlier runs.", rich_help_panel=MESSAGES
     ),
 ]
+ReviewBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Confidence under which a file goes to review.",
+        show_default="the model's",
+        rich_help_panel=DECISION,
+    ),
+]
 OkWithTrouble = Annotated[
     bool,
     typer.Option(
         "--ok-with-trouble",
         help="End with 0 where files in trouble alone would make it 3, for batch systems.",
         rich_help_panel=MESSAGES,
+    ),
+]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Sort shard I of N only; auto/N: that of this array task. `dicomsort merge` joins them.",
+        rich_help_panel=NODES,
+    ),
+]
+OtherVersions = Annotated[
+    bool,
+    typer.Option(
+        "--allow-other-versions",
+        help="Let nodes with other versions share a run; what differs is told.",
+        rich_help_panel=NODES,
     ),
 ]
 LockWait = Annotated[
@@ -304,9 +331,10 @@ def check_strict(strict: bool, ok_with_trouble: bool) -> None:
         raise UsageError("--strict and --ok-with-trouble contradict each other: give one of them")
 
 
-def ending_of(code: int, ok_with_trouble: bool) -> int:
-    """Return the exit code; with `ok_with_trouble`, files in trouble make none."""
-    return ExitCode.DONE if ok_with_trouble and code == ExitCode.SOME_FAILED else code
+def ending_of(ok_with_trouble: bool, *codes: int) -> int:
+    """Return the first exit code that tells of something; with `ok_with_trouble`, files in trouble do not."""
+    fine = (ExitCode.DONE, ExitCode.SOME_FAILED) if ok_with_trouble else (ExitCode.DONE,)
+    return next((code for code in codes if code not in fine), ExitCode.DONE)
 
 
 def make_folder(out: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, log_file, moving, pacs
+from dicomsort.cli import annotate, console, endings, log_file, metrics, moving, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import studies as study_options
@@ -25,11 +25,14 @@ from dicomsort.cli.options import (
     LockWait,
     MaxPixels,
     OkWithTrouble,
+    OtherVersions,
     Output,
     Pictures,
     Precision,
     Quiet,
+    ReviewBelow,
     SecondaryCapture,
+    Share,
     Strict,
     Timeout,
     Verify,
@@ -48,16 +51,6 @@ from dicomsort.outcome import Action, Status
 
 _RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
-ReviewBelow = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Confidence under which a file goes to review.",
-        show_default="the model's",
-        rich_help_panel=DECISION,
-    ),
-]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -100,14 +93,7 @@ def classify(
     ] = None,
     model: Models = None,
     from_list: FromList = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Sort shard I of N only; auto/N: that of this array task. `dicomsort merge` joins them.",
-            rich_help_panel=NODES,
-        ),
-    ] = None,
+    shard: Share = None,
     backend: Annotated[
         Literal["dask", "ray", "loky"] | None,
         typer.Option(help="Sort on many nodes; loky: on this machine.", rich_help_panel=NODES),
@@ -129,14 +115,17 @@ def classify(
         ),
     ] = None,
     lock_wait: LockWait = None,
-    allow_other_versions: Annotated[
-        bool,
+    allow_other_versions: OtherVersions = False,
+    wait_for_nodes: Annotated[
+        float | None,
         typer.Option(
-            "--allow-other-versions",
-            help="Let nodes with other versions share a run, and tell them.",
+            min=0,
+            help="How long --backend waits for a first node.",
+            show_default="600",
             rich_help_panel=NODES,
+            metavar="SECONDS",
         ),
-    ] = False,
+    ] = None,
     action: Annotated[
         Action,
         typer.Option(
@@ -206,6 +195,7 @@ def classify(
     ok_with_trouble: OkWithTrouble = False,
     json: Json = False,
     log: log_file.LogFile = None,
+    metrics_file: metrics.Metrics = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -239,7 +229,11 @@ def classify(
     from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE), progress.loading(quiet or json):
+    with (
+        exit_codes(_RESUMABLE),
+        progress.loading(quiet or json),
+        metrics.writing(metrics_file, inputs, out) as take,
+    ):
         if not (Path(out) / RUN).exists():  # else there may be nothing to do
             warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
@@ -247,7 +241,7 @@ def classify(
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
         check_strict(strict, ok_with_trouble)
-        cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
+        cluster = classify.cluster_of(backend, address, tasks, shard_size, device, wait_for_nodes)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
             shard=classify.shard_of(shard, restart, cluster, out),
@@ -267,13 +261,14 @@ def classify(
         moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
-        how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        how = classify.How(model, device, precision, engine, workers, quiet, verbose, take)
         timing = watching.timing_of(
             watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
         )
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
+        take(tally)
         tally.strict, tally.lenient = strict, ok_with_trouble
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
@@ -285,8 +280,9 @@ def classify(
         endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
-        marked = label_command.after(write_back, out, quiet or json)
-        raise typer.Exit(ending_of(tally.exit_code or marked, ok_with_trouble))
+        raise typer.Exit(
+            ending_of(ok_with_trouble, tally.exit_code, label_command.after(write_back, out, quiet or json))
+        )
 
 
 def apply(
