@@ -2,7 +2,7 @@
 
 import os
 
-from dicomsort.system.locks import LOCK
+from dicomsort.system.locks import LOCK, OWNER
 
 MANIFEST = "manifest.csv"
 PARQUET = "manifest.parquet"
@@ -41,7 +41,7 @@ _FILES = (
     *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
     *(SENT, WRITTEN_BACK, HEALTH, PARQUET, PARTS_LOG),
 )
-OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
+OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWNER, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 
 

@@ -30,6 +30,19 @@ class Told(NamedTuple):
 _NOTHING = Told()
 
 
+class Opening(NamedTuple):
+    """How to open a manifest. begins: whether the run begins at once; else it is only checked that it may.
+
+    wait: how many seconds to wait for another run that has the folder.
+    """
+
+    begins: bool = True
+    wait: float = 0.0
+
+
+_AT_ONCE = Opening()
+
+
 class Manifest:
     """The journal of an output folder. A file done again appends a row; the last row of a file counts.
 
@@ -63,20 +76,19 @@ class Manifest:
         model: str,
         run: RunFacts | None,
         told: Told = _NOTHING,
-        begins: bool = True,
+        opening: Opening = _AT_ONCE,
     ) -> Iterator["Manifest"]:
         """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
 
-        answers: see `columns`. model: the column of that name. begins: whether the run begins at once; else
-        it is only checked that it may.
+        answers: see `columns`. model: the column of that name.
         """
         with ExitStack() as stack:
             try:
                 os.makedirs(folder, exist_ok=True)
-                stack.callback(_close, locks.take(folder))
+                stack.callback(_close, locks.take(folder, wait=opening.wait, beats=True))
                 run_file = RunFile(folder)
                 if run is not None:
-                    run_file.add(run) if begins else run_file.check(run)
+                    run_file.add(run) if opening.begins else run_file.check(run)
                 manifest = cls(folder, answers, model, told, run_file)
                 stack.callback(lambda: _close(manifest._file))
                 manifest._begin()
@@ -87,8 +99,8 @@ class Manifest:
             parquet.renew(folder, run_file)
 
     @classmethod
-    def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
-        """Open the manifest at `path`, to work on its rows without a new run.
+    def open_existing(cls, path: str, wait: float = 0.0) -> AbstractContextManager["Manifest"]:
+        """Open the manifest at `path`, to work on its rows without a new run. wait: see `Opening`.
 
         Raises UsageError if there is none, or it is no manifest.
         """
@@ -98,22 +110,24 @@ class Manifest:
             raise UsageError(
                 f"there is no manifest at '{escape(path)}': name the --out folder of a run"
             ) from error
-        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None)
+        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None, wait)
 
     @classmethod
-    def open_like(cls, path: str, folder: str, run: RunFacts) -> AbstractContextManager["Manifest"]:
-        """Open a manifest in another folder, with the columns of the one at `path`."""
-        return cls._open_with(path, folder, renewed(_names_in(path)), run)
+    def open_like(
+        cls, path: str, folder: str, run: RunFacts, wait: float = 0.0
+    ) -> AbstractContextManager["Manifest"]:
+        """Open a manifest in another folder, with the columns of the one at `path`. wait: see `Opening`."""
+        return cls._open_with(path, folder, renewed(_names_in(path)), run, wait)
 
     @classmethod
     def _open_with(
-        cls, path: str, folder: str, names: list[str], run: RunFacts | None
+        cls, path: str, folder: str, names: list[str], run: RunFacts | None, wait: float
     ) -> AbstractContextManager["Manifest"]:
         told, answers = Told(REJECT in names, ROTATION in names, SCOPE in names), answers_of(names)
         check_separator(path, names)
         if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls.open(folder, answers, "", run, told)
+        return cls.open(folder, answers, "", run, told, Opening(wait=wait))
 
     def _mend(self) -> None:
         mend_line_ends(self._path)
@@ -253,7 +267,7 @@ class Manifest:
         self._file = self._for_appending()
 
 
-def _close(file: TextIO) -> None:
+def _close(file: TextIO | locks.Lock) -> None:
     with suppress(OSError):
         file.close()
 
