@@ -29,6 +29,7 @@ _OPTIONAL = {
     "urllib3": ("urllib3", _CLOUD),
     "requests": ("requests", _PACS),
     "pynetdicom": ("pynetdicom", _PACS),
+    "prometheus_client": ("prometheus-client", "prometheus-client"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them.
 

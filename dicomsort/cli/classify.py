@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicomsort import __version__
 from dicomsort.cli import console, progress
-from dicomsort.cluster.backends import Backend
+from dicomsort.cli.metrics import both
+from dicomsort.cluster.backends import WAIT_SECONDS, Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
@@ -21,14 +21,18 @@ from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import Models
 from dicomsort.sorting import pipeline, studies
 from dicomsort.sorting.pipeline import SortSettings
-from dicomsort.sorting.summary import SortSummary
+from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.sorting.versions import installed
 from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What a run is done with. models: names or folders; none for the default. workers: None for ours."""
+    """What a run is done with. models: names or folders; none for the default. workers: None for ours.
+
+    take: is given the tally, as what shows it is; see `metrics`.
+    """
 
     models: Sequence[str] | None
     device: str
@@ -37,6 +41,7 @@ class How:
     workers: int | None
     quiet: bool
     verbose: bool
+    take: Watch = lambda _: None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,13 +68,20 @@ def shard_of(shard: str | None, restart: bool, cluster: Backend | None) -> Shard
 
 
 def cluster_of(
-    backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
+    backend: str | None,
+    address: str | None,
+    tasks: int | None,
+    shard_size: int | None,
+    device: str,
+    wait: float | None = None,
 ) -> Backend | None:
     """Return what runs the tasks of a distributed run; None for a run of this process alone."""
     if backend is not None:
-        return Backend(backend, address, tasks, shard_size, device)
-    if address or tasks or shard_size:
-        raise UsageError("--address, --tasks and --shard-size go with --backend dask, ray or loky")
+        return Backend(backend, address, tasks, shard_size, device, WAIT_SECONDS if wait is None else wait)
+    if address or tasks or shard_size or wait is not None:
+        raise UsageError(
+            "--address, --tasks, --shard-size and --wait-for-nodes go with --backend dask, ray or loky"
+        )
     return None
 
 
@@ -92,7 +104,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
 
     job = _job(settings, cluster, how)
     with progress.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, cluster, watch, console.info, files)
+        return tag, driver.sort(job, cluster, both(watch, how.take), console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
@@ -107,7 +119,9 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Fi
 
         named = {"engine": how.engine, "precision": how.precision}
         asked_for = {name: value for name, value in named.items() if value != "auto"}
-        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence, asked_for), watch, files)
+        return pipeline.sort_by(
+            settings, Models(bundles, load, settings.evidence, asked_for), both(watch, how.take), files
+        )
 
 
 @contextmanager
@@ -139,7 +153,7 @@ def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:
     workers = how.workers
     if workers is None and cluster.backend == "loky":
         workers = max(1, settings.pool.workers // (cluster.tasks or 1))
-    return Job(own, names, how.device, how.precision, how.engine, __version__, workers)
+    return Job(own, names, how.device, how.precision, how.engine, installed(), workers)
 
 
 def _bundles(names: Sequence[str]) -> list[Bundle]:

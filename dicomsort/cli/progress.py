@@ -105,6 +105,7 @@ class _Sorting:
         self._quiet, self._warned = quiet, False
         self._progress: Progress | None = None
         self._started = self._said = time.monotonic()
+        self._waited = 0.0
         self._facts: Sequence[str] = ("looking for what is new",)
 
     def shown_by(self, progress: "Progress") -> None:
@@ -128,6 +129,7 @@ class _Sorting:
             console.info(
                 f"warning: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free"
             )
+        self._waits(tally.waiting, now)
         if self._progress is not None:
             if now - self._said > 0.1:
                 self._said = now
@@ -138,7 +140,18 @@ class _Sorting:
             line = ", ".join(self._told(tally, now))
             console.info(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {line}")
 
+    def _waits(self, what: str, now: float) -> None:
+        """Tell what is waited for: where there is no bar in one line, and every minute again."""
+        is_new = bool(what) and not self._waited
+        if self._progress is None and not self._quiet and what and (is_new or now - self._waited > 60):
+            console.info(what)
+            self._waited = now
+        if self._waited and not what:
+            self._waited, self._started = 0.0, now
+
     def _told(self, tally: "SortSummary", now: float) -> list[str]:
+        if tally.waiting:
+            return [tally.waiting]
         if tally.total and tally.ended >= tally.total:
             return ["finishing: duplicates and the manifest"]
         if tally.collected:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, log_file, moving, pacs
+from dicomsort.cli import annotate, console, endings, log_file, metrics, moving, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import studies as study_options
@@ -124,6 +124,16 @@ def classify(
             min=1, help="Files a shard of --backend.", show_default="500 to 20000", rich_help_panel=NODES
         ),
     ] = None,
+    wait_for_nodes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long --backend waits for a first node.",
+            show_default="600",
+            rich_help_panel=NODES,
+            metavar="SECONDS",
+        ),
+    ] = None,
     action: Annotated[
         Action,
         typer.Option(
@@ -192,6 +202,7 @@ def classify(
     strict: Strict = False,
     json: Json = False,
     log: log_file.LogFile = None,
+    metrics_file: metrics.Metrics = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -225,14 +236,18 @@ def classify(
     from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE), progress.loading(quiet or json):
+    with (
+        exit_codes(_RESUMABLE),
+        progress.loading(quiet or json),
+        metrics.writing(metrics_file, inputs, out) as take,
+    ):
         if not (Path(out) / RUN).exists():  # else there may be nothing to do
             warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
-        cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
+        cluster = classify.cluster_of(backend, address, tasks, shard_size, device, wait_for_nodes)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
             shard=classify.shard_of(shard, restart, cluster),
@@ -250,13 +265,14 @@ def classify(
         moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
-        how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        how = classify.How(model, device, precision, engine, workers, quiet, verbose, take)
         timing = watching.timing_of(
             watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
         )
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
+        take(tally)
         tally.strict = strict
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})

@@ -17,7 +17,7 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import removal, roots, shards
+from dicomsort.sorting import part_log, removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, SettleSettings, is_away, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings, is_untouched
@@ -137,8 +137,13 @@ def merge(
         manifest.compact()
         merged = MergeResult(shards=len(names), missing=_missing(manifest, out, names))
         for name in names:
-            manifest.run_file.add_time(RunFile(shards.folder_of(out, name)).took)
+            part = RunFile(shards.folder_of(out, name))
+            manifest.run_file.add_time(part.took)
+            manifest.run_file.join_hosts(part)
+            part_log.keep(out, name)
             shards.drop(out, name)
+        if names:
+            manifest.run_file.end(part_log.host(), 0, 0.0)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
         merged.removed = removal.end_of_latest(manifest, out)

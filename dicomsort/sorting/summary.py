@@ -59,6 +59,7 @@ class SortSummary:
     taken for a decision. astray: those in folders that are no classes, by folder. taken_back: decisions of
     persons that could not be carried out. honored: files that went where a person had said. removed: sources
     that are gone, or would be. collected: images that were read and wait until their studies are whole.
+    waiting: what is waited for before there are any files.
     """
 
     found: int = 0
@@ -81,6 +82,7 @@ class SortSummary:
     honored: int = 0
     removed: Removed = field(default_factory=Removed)
     collected: int = 0
+    waiting: str = ""
     shards: int = 0
     shards_done: int = 0
     seconds: float = 0.0
