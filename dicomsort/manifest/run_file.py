@@ -208,15 +208,15 @@ class RunFile:
         """Return whether this very decisions.csv has been carried out."""
         return size == self._decisions and self._digest in ("", digest)
 
-    def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
+    def merged(self, shards: Iterable[tuple[int, int]], forget: bool = True) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
-        Once a division into shards is whole, all are forgotten: the next one begins anew.
+        forget: once a division into shards is whole, all are forgotten, and the next one begins anew.
         """
         done = {int(of): set(numbers) for of, numbers in self.shards.items()}
         for number, of in shards:
             done.setdefault(of, set()).add(number)
-        if any(len(numbers) == of for of, numbers in done.items()):
+        if forget and any(len(numbers) == of for of, numbers in done.items()):
             done = {}
         self.shards = {str(of): sorted(numbers) for of, numbers in done.items()}
         self._write()

@@ -36,7 +36,7 @@ from dicomsort.outcome import Action, SourceFile
 from dicomsort.sorting import accounts, already_done, removal, roots, shards, studies
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
-from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -44,6 +44,7 @@ from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable

@@ -17,6 +17,9 @@ from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 
+PIXELS = "pixels-"
+"""How the names of files begin that hold digests of pixels, next to the shards' folders."""
+
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
 
@@ -159,6 +162,7 @@ def drop(out: str, name: str) -> None:
 
 
 def tidy(out: str) -> None:
-    """Remove the folder of all shards if there are none."""
-    if not waiting(out):
-        shutil.rmtree(folder_of(out), ignore_errors=True)
+    """Remove the folder of all shards if there are none, nor digests of pixels (see `pixel_shares`)."""
+    with suppress(FileNotFoundError):
+        if not waiting(out) and not any(name.startswith(PIXELS) for name in os.listdir(folder_of(out))):
+            shutil.rmtree(folder_of(out), ignore_errors=True)
