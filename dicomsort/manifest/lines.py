@@ -106,20 +106,34 @@ class Block:
         return np.flatnonzero((self._bytes == _COMMA) | (self._bytes == _END))
 
     @cached_property
-    def _is_end(self) -> NDArray[np.bool_]:
-        return np.asarray(self._bytes[self._marks] == _END, np.bool_)
-
-    @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        return self._marks[self._is_end]
+        marks = self._marks
+        return np.asarray(marks[self._bytes[marks] == _END], np.int64)
 
     @cached_property
-    def _is_even(self) -> bool:
-        """Whether no line is odd."""
-        width, rows = len(self._names), len(self._ends)
-        if b'"' in self.data or len(self._marks) != rows * width:
-            return False
-        return bool(self._is_end.reshape(rows, width)[:, -1].all())
+    def _quotes(self) -> NDArray[np.int64]:
+        found = b'"' in self.data
+        return np.flatnonzero(self._bytes == _QUOTE) if found else np.zeros(0, np.int64)
+
+    @cached_property
+    def _table(self) -> NDArray[np.int64] | None:
+        """Where each cell of each line ends: (lines, columns); None if that is not so plain."""
+        marks, shape = self._marks, (len(self), len(self._names))
+        if len(self._quotes):
+            marks = marks[~self._in_quotes()]
+        if len(marks) != shape[0] * shape[1]:
+            return None
+        table = marks.reshape(shape)
+        return table if shape[1] and np.array_equal(table[:, -1], self._ends) else None
+
+    def _in_quotes(self) -> NDArray[np.bool_]:
+        """Return for each mark whether it stands between a quote and the next one."""
+        if len(self._quotes) % 2:
+            return np.ones(len(self._marks), np.bool_)
+        steps = np.zeros(len(self._marks) + 1, np.int64)
+        np.add.at(steps, np.searchsorted(self._marks, self._quotes[0::2]), 1)
+        np.add.at(steps, np.searchsorted(self._marks, self._quotes[1::2]), -1)
+        return np.cumsum(steps[:-1]) > 0
 
     @cached_property
     def _begins(self) -> NDArray[np.int64]:
@@ -136,36 +150,15 @@ class Block:
 
     def some(self, which: NDArray[np.bool_]) -> bytes:
         """Return some of the lines, (rows,). Raises ValueError if one of them is no row."""
-        for row in np.flatnonzero(which & self._odd):
+        for row in np.flatnonzero(which).tolist() if self._table is None else ():
             self.record(row)
         if which.all():
             return self.data
-        return b"".join(self.line(row) for row in np.flatnonzero(which))
+        return b"".join(self.line(row) for row in np.flatnonzero(which).tolist())
 
     def record(self, row: int) -> Record:
         """Return one row. Raises ValueError if it is none."""
         return read(self.line(row), self._names)
-
-    @cached_property
-    def _odd(self) -> NDArray[np.bool_]:
-        """Whether each line has quotes, or not as many cells as there are columns: (rows,)."""
-        if self._is_even:
-            return np.zeros(len(self), np.bool_)
-        counts = np.diff(np.searchsorted(self._marks, self._ends, side="right"), prepend=0)
-        odd = counts != len(self._names)
-        if b'"' in self.data:
-            odd[np.searchsorted(self._ends, np.flatnonzero(self._bytes == _QUOTE))] = True
-        return np.asarray(odd, np.bool_)
-
-    @cached_property
-    def _table(self) -> NDArray[np.int64]:
-        """Where each cell of each line that is not odd ends: (lines, columns)."""
-        marks = self._marks
-        if not self._is_even:
-            marks = marks[~self._odd[np.searchsorted(self._ends, marks)]]
-        return (
-            marks.reshape(-1, len(self._names)) if len(marks) else np.zeros((0, len(self._names)), np.int64)
-        )
 
     def cells(self, column: str) -> Cells:
         """Return one column. Raises ValueError where a line has no such cell."""
@@ -180,16 +173,26 @@ class Block:
         return self.data + bytes(_WORD)
 
     def _cells(self, place: int) -> Cells:
-        if self._is_even:
-            starts = self._table[:, place - 1] + 1 if place else self._begins
-            return Cells(self._padded, starts, self._table[:, place] - starts)
-        even = ~self._odd
-        starts, lengths = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
-        if even.any():
-            starts[even] = self._table[:, place - 1] + 1 if place else self._begins[even]
-            lengths[even] = self._table[:, place] - starts[even]
-        more = _joined([_cell(self.line(row), place) for row in np.flatnonzero(~even)])
-        starts[~even], lengths[~even] = more.starts + len(self.data), more.lengths
+        if self._table is None:
+            return _joined([_cell(self.line(row), place) for row in range(len(self))])
+        starts = self._table[:, place - 1] + 1 if place else self._begins
+        cells = Cells(self._padded, starts, self._table[:, place] - starts)
+        return self._unquoted(cells) if len(self._quotes) else cells
+
+    def _unquoted(self, cells: Cells) -> Cells:
+        """Return cells without the quotes around them, and those in them once."""
+        rows = np.flatnonzero(self._bytes[cells.starts] == _QUOTE)
+        if not len(rows):
+            return cells
+        starts, lengths = cells.starts.copy(), cells.lengths.copy()
+        ends = starts[rows] + lengths[rows]
+        inner = np.searchsorted(self._quotes, ends) - np.searchsorted(self._quotes, starts[rows])
+        plain = (inner == 2) & (self._bytes[ends - 1] == _QUOTE)
+        odd = rows[~plain]
+        more = _joined([_cell(cells.text(row), 0) for row in odd])
+        starts[rows] += 1
+        lengths[rows] -= 2
+        starts[odd], lengths[odd] = more.starts + len(self.data), more.lengths
         return Cells(self.data + more.data, starts, lengths)
 
 

@@ -223,4 +223,4 @@ def _runs(keys: Keys) -> Keys:
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order, 0]
     same = ordered[1:] == ordered[:-1]
-    return keys[order[np.append(same, False) | np.append(False, same)]]
+    return np.asarray(keys[order[np.append(same, False) | np.append(False, same)]], np.uint64)

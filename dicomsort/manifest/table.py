@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import IO, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,15 +242,9 @@ class Manifest:
         parquet.drop(self._folder)
         self.changes += 1
         try:
-            with replacing(self._path) as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(self._columns)
-                if replace_row is None:
-                    file.flush()
-                    self._copy_lines(last, file.buffer)
-                else:
-                    rows = (row for counts, row in zip(last, self.records(), strict=True) if counts)
-                    writer.writerows(replace_row(row).values() for row in rows)
+            with replacing(self._path, "wb") as file:
+                file.write(_line(self._columns))
+                file.writelines(self._kept(last, replace_row))
                 before_rename()
             self._reopen()
             self._note_compact(last)
@@ -259,10 +253,17 @@ class Manifest:
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
 
-    def _copy_lines(self, which: NDArray[np.bool_], target: BinaryIO) -> None:
-        """Write some of the lines as they are. Raises ValueError if one of them is no row."""
-        for block in lines.blocks(self._path):
-            target.write(block.some(which[block.first : block.first + len(block)]))
+    def _kept(
+        self, which: NDArray[np.bool_], replace_row: Callable[[Record], Record] | None
+    ) -> Iterator[bytes]:
+        """Yield some of the rows; as they are, many at a time, if none is replaced. Raises one of DAMAGE."""
+        if replace_row is None:
+            for block in lines.blocks(self._path):
+                yield block.some(which[block.first : block.first + len(block)])
+            return
+        for counts, record in zip(which, self.records(), strict=True):
+            if counts:
+                yield self.line(replace_row(record))
 
     def _note_compact(self, last: NDArray[np.bool_]) -> None:
         self.is_compact, self.rows = True, int(last.sum())
@@ -289,9 +290,7 @@ class Manifest:
 
     def line(self, record: Record) -> bytes:
         """Return a row as it is written."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(record.values())
-        return text.getvalue().encode()
+        return _line(record.values())
 
     def append_lines(self, found: Iterable[bytes]) -> None:
         """Append rows that are lines already. Raises as `append` does."""
@@ -334,10 +333,16 @@ def _close(file: TextIO) -> None:
         file.close()
 
 
-def _copy(old: BinaryIO, new: BinaryIO, size: int) -> None:
+def _copy(old: BinaryIO, new: IO[bytes], size: int) -> None:
     while size > 0 and (data := old.read(min(size, _CHUNK))):
         new.write(data)
         size -= len(data)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
 
 
 def _names_in(path: str) -> list[str]:

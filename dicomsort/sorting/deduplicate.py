@@ -16,7 +16,7 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status
 from dicomsort.sorting import pixel_shares
 from dicomsort.sorting.place import is_still_there, is_untouched, place, remove, stands
-from dicomsort.sorting.repeats import Compared, Repeats, SettleSettings, find_repeats
+from dicomsort.sorting.repeats import Compared, Member, Repeats, SettleSettings, find_repeats
 from dicomsort.system import durable
 
 Moved = Callable[[Record, Status], None]
@@ -65,6 +65,8 @@ class _Ending:
         for members, repeats in compared.parts():
             firsts = set(repeats.first.values())
             for member in members:
+                if not _may_change(member, repeats, firsts):
+                    continue
                 record = read(member.line, self._names)
                 row = _judged(record, repeats, self._settings.out, self._moved)
                 if row != record:
@@ -105,7 +107,7 @@ class _Ending:
             if record.duplicate_of not in self._firsts:
                 wanted.add_text(record.duplicate_of)
         for block in self._manifest.blocks(self._end) if wanted else ():
-            for row in np.flatnonzero(wanted.hold(block.paths().hashes())):
+            for row in np.flatnonzero(wanted.hold(block.paths().hashes())).tolist():
                 if _stands(record := block.record(row), self._settings.out):
                     found.add_text(record.key)
         return found
@@ -138,6 +140,13 @@ class _Ending:
         """Put all rows that have changed in the places of what they were."""
         if self._changes:
             self._manifest.change(self._changes, self._end)
+
+
+def _may_change(member: Member, repeats: Repeats, firsts: set[str]) -> bool:
+    """Return whether there may be anything new to say of a row; most firsts stay as they are."""
+    path = member.path
+    found = path in repeats.first or path in repeats.namesakes
+    return found or member.is_duplicate or (member.refused and path in firsts)
 
 
 def _judged(record: Record, repeats: Repeats, out: str, moved: Moved) -> Record:

@@ -34,6 +34,10 @@ class SharedOut:
     read: int
     unread: int
 
+    def as_dict(self) -> dict[str, int]:
+        """Return it as JSON values."""
+        return {"read": self.read, "unread": self.unread}
+
 
 def known(out: str) -> Iterator[Block]:
     """Yield the digests that shares have left in an output; none if there are none."""

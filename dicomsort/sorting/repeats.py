@@ -5,7 +5,7 @@ import io
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -72,6 +72,7 @@ class Member(NamedTuple):
     counts: bool
     decided: bool
     away: bool
+    is_duplicate: bool
     digest: str = ""
 
     @classmethod
@@ -90,6 +91,7 @@ class Member(NamedTuple):
             and (record.status is not Status.IO_ERROR or record.is_refused),
             decided=bool(record.reviewed),
             away=is_away(record),
+            is_duplicate=record.is_duplicate,
             digest=record.get("pixel_digest", ""),
         )
 
@@ -249,7 +251,7 @@ def to_read(compared: Compared, folder: str, out: str) -> Iterator[Wanted]:
         yield from sorted((Wanted.of(at, line) for at, line in lines), key=attrgetter("turn"))
 
 
-def read_pixels(wanted: Iterable[Wanted], pool: PoolSettings) -> Iterator[tuple[Wanted, str]]:
+def read_pixels(wanted: Iterable[Wanted], pool: PoolSettings) -> Generator[tuple[Wanted, str], None, None]:
     """Yield the digest of each file's pixels, in the order in which they are read; empty if it cannot be."""
     for one, digest in worker_pool.run(_digest, wanted, pool, threading.Event()):
         yield one, "" if isinstance(digest, worker_pool.Lost) else digest
