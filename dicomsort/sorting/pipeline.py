@@ -45,7 +45,7 @@ from dicomsort.sorting import (
 )
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
-from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -53,6 +53,7 @@ from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable

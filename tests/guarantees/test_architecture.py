@@ -53,8 +53,9 @@ DOORS = {
     "isal": "inputs/packed.py",
     "backports": "system/zstd.py",
     "compression": "system/zstd.py",
-    "numpy": "outcome.py imaging/ dicom/ model/ manifest/counting.py manifest/history.py manifest/parquet.py"
-    " sorting/by_hand.py data/ evaluation/ training/ library/ review/",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/ sorting/by_hand.py sorting/deduplicate.py"
+    " sorting/repeats.py sorting/pixel_shares.py sorting/rivals.py data/ evaluation/ training/ library/"
+    " review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
     " evaluation/ training/random_transforms.py",
     "pyarrow": "manifest/parquet.py export/datasets/shards.py",
