@@ -58,8 +58,8 @@ class SortSummary:
     without a file that had been read. by_hand: files that somebody had moved within the output, which is
     taken for a decision. astray: those in folders that are no classes, by folder. taken_back: decisions of
     persons that could not be carried out. honored: files that went where a person had said. removed: sources
-    that are gone, or would be. collected: images that were read and wait until their studies are whole. waiting: what is
-    waited for before there are any files.
+    that are gone, or would be. collected: images that were read and wait until their studies are whole.
+    waiting: what is waited for before there are any files.
     """
 
     found: int = 0
