@@ -194,6 +194,14 @@ def classify(
     include_secondary_capture: SecondaryCapture = False,
     pictures: Pictures = False,
     max_pixels: MaxPixels = READ.max_pixels,
+    pixel_digest: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-digest",
+            help="Tell a digest of each radiograph's pixels, by which duplicates are told without reading.",
+            rich_help_panel=READING,
+        ),
+    ] = False,
     workers: Workers = None,
     batch_size: BatchSize = None,
     device: Devices = "auto",
@@ -262,7 +270,8 @@ def classify(
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
-            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
+            retry_failed=retry_failed,
+            read=ReadSettings(max_pixels, include_secondary_capture, pictures, pixel_digest),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
             parquet=is_wanted(manifest_format), studies=study_options.table_of(studies, study_column),
             remote=RemoteSettings(

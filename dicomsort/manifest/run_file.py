@@ -15,9 +15,15 @@ from dicomsort.model.anatomy import Region
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
-_BEFORE = {"engine": "torch", "evidence": "pixels", "archives": True, "pictures": False}
+_BEFORE = {
+    "engine": "torch",
+    "evidence": "pixels",
+    "archives": True,
+    "pictures": False,
+    "pixel_digest": False,
+}
 """What folders of earlier versions were filled with, which did not write it down."""
-_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures", "archives")
+_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures", "archives", "pixel_digest")
 _VALUES = ("review_below", "layout", "max_pixels")
 
 

@@ -16,7 +16,7 @@ from dicomsort.manifest import history, lines, parquet, spill
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, SCOPE, Record, Row, answers_of, columns, renewed
+from dicomsort.manifest.rows import FIRST, TOLD, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
@@ -24,11 +24,15 @@ from dicomsort.system.escaping import escape
 
 
 class Told(NamedTuple):
-    """Whether the models give a reject score, tell how pictures are turned, and answer whole studies."""
+    """Whether the models give a reject score, tell how pictures are turned, and answer whole studies.
+
+    digests: whether rows tell the digest of the pixels.
+    """
 
     rejects: bool = False
     rotates: bool = False
     studies: bool = False
+    digests: bool = False
 
 
 _NOTHING = Told()
@@ -132,7 +136,7 @@ class Manifest:
     def _open_with(
         cls, path: str, folder: str, names: list[str], run: RunFacts | None, wait: float
     ) -> AbstractContextManager["Manifest"]:
-        told, answers = Told(REJECT in names, ROTATION in names, SCOPE in names), answers_of(names)
+        told, answers = Told(*(name in names for name in TOLD)), answers_of(names)
         check_separator(path, names)
         if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
@@ -182,8 +186,8 @@ class Manifest:
     def _lines(self, row: Row) -> Iterator[Iterable[str]]:
         if row.kept is not None:
             yield row.kept.values()
-        rejects, rotates, studies = self._told
-        yield row.cells(len(self._answers), rejects, self._model, rotates, studies)
+        rejects, *others = self._told
+        yield row.cells(len(self._answers), rejects, self._model, *others)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""

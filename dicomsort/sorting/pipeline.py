@@ -314,7 +314,8 @@ def _output(
     if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
         models.ready()
     run, answers = facts_of(settings, models), columns_of(models.bundles)
-    told = Told(models.rejects, models.compass is not None, models.bundles[0].study is not None)
+    is_whole, digests = models.bundles[0].study is not None, settings.read.pixel_digest
+    told = Told(models.rejects, models.compass is not None, is_whole, digests)
     with (
         _journal_folder(settings, out) as folder,
         Manifest.open(folder, answers, models.tag, run, told, Opening(False, settings.lock_wait)) as manifest,
