@@ -99,7 +99,7 @@ class Looks:
 
     def look(self) -> Progress:
         """Return how far it is now. Raises UsageError if there is no output, or its run.json is damaged."""
-        names = shards.waiting(self._out)
+        names = shards.begun(self._out)
         run = RunFile(self._out)
         self._check(run, names)
         is_exact = not run.settled
@@ -112,7 +112,8 @@ class Looks:
         return self._told(run, parts, self._statuses(parts, pooled=merged))
 
     def _check(self, run: RunFile, names: list[str]) -> None:
-        there = run.runs or names or os.path.exists(os.path.join(self._out, MANIFEST))
+        begun = (os.path.join(self._out, MANIFEST), shards.folder_of(self._out))
+        there = run.runs or names or any(map(os.path.exists, begun))
         if not there and owner_of(self._out) is None:
             raise NoOutputError(
                 f"there is no output in '{escape(self._out)}': name the --out folder of a run that has begun"
