@@ -150,8 +150,9 @@ class Looks:
             return owner, MERGING if parts or self._has_merged(run) else SORTING
         if plan is not None and plan.is_alive(time_of(os.path.join(shards.folder_of(self._out), "driver"))):
             return plan, SORTING
-        if any(part.state == RUNNING for part in parts):
-            return None, SORTING
+        driver = owner_of(shards.folder_of(self._out))
+        if driver is not None or any(part.state == RUNNING for part in parts):
+            return driver, SORTING
         with suppress(DicomsortError):
             seen = health.read(self._out)
             if seen.state != health.STOPPED and seen.age < max(300.0, 10 * seen.every):

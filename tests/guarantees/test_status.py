@@ -160,7 +160,7 @@ def test_a_merge_that_was_cut_short_counts_no_file_twice(
     looks = Looks(str(out))
     assert looks.look().files == 14
     with monkeypatch.context() as patched:
-        patched.setattr(merging, "_missing", cut)
+        patched.setattr(merging.part_log, "keep", cut)
         with pytest.raises(KeyboardInterrupt):
             merge(str(out), POOL)
     assert len((out / "manifest.csv").read_text().splitlines()) == 15
