@@ -61,7 +61,7 @@ def status(
 
     For example:
       dicomsort status sorted
-      dicomsort status sorted --watch
+      dicomsort status sorted --watch 10
       dicomsort status sorted --json
     """
     with exit_codes():
