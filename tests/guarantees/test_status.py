@@ -26,7 +26,6 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, count, together
 from dicomsort.outcome import Status
-from dicomsort.sorting import merge as merging
 from dicomsort.sorting import part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.next_step import ranges
@@ -160,7 +159,7 @@ def test_a_merge_that_was_cut_short_counts_no_file_twice(
     looks = Looks(str(out))
     assert looks.look().files == 14
     with monkeypatch.context() as patched:
-        patched.setattr(merging.part_log, "keep", cut)
+        patched.setattr(part_log, "keep", cut)
         with pytest.raises(KeyboardInterrupt):
             merge(str(out), POOL)
     assert len((out / "manifest.csv").read_text().splitlines()) == 15
