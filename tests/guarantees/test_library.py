@@ -41,7 +41,8 @@ NAMES = [
     "MissingLibraryError", "Model", "ModelError", "NothingFoundError", "Preprocessing", "Progress",
     "ReadSettings",
     "Reason", "SortSummary", "Status", "TargetError", "TrainingResult", "UnreadableError", "UsageError",
-    "__version__", "evaluate", "export_dataset", "load_model", "read_image", "read_manifest", "sort", "status",
+    "__version__", "evaluate", "export_dataset", "load_model", "read_image", "read_manifest",
+    "sort", "status",
     "train",
 ]  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
