@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dicomsort.cli import console, progress
-from dicomsort.cli.metrics import both
+from dicomsort.cli.metrics import Nobody, Take, both
 from dicomsort.cluster.backends import WAIT_SECONDS, Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
@@ -21,7 +21,7 @@ from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import Models
 from dicomsort.sorting import array_shards, pipeline, studies, versions
 from dicomsort.sorting.pipeline import SortSettings
-from dicomsort.sorting.summary import SortSummary, Watch
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.system import locks
 from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
@@ -41,7 +41,7 @@ class How:
     workers: int | None
     quiet: bool
     verbose: bool
-    take: Watch = lambda _: None
+    take: Take = field(default_factory=Nobody)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The commands that sort and what follows at once: classify, apply, merge, undo."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,6 +48,10 @@ from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
+from dicomsort.system.telling import counted
+
+if TYPE_CHECKING:
+    from dicomsort.system.worker_pool import PoolSettings
 
 _RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
@@ -60,6 +64,14 @@ Models = Annotated[
         rich_help_panel=DECISION,
         metavar="MODEL",
         autocompletion=models,
+    ),
+]
+CompareShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only compare images, those of share I of N, on one of many nodes; then merge.",
     ),
 ]
 Plan = Annotated[str, typer.Argument(help="An output folder, or its manifest.csv.", metavar="OUT")]
@@ -182,6 +194,14 @@ def classify(
     include_secondary_capture: SecondaryCapture = False,
     pictures: Pictures = False,
     max_pixels: MaxPixels = READ.max_pixels,
+    pixel_digest: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-digest",
+            help="Tell a digest of each radiograph's pixels, by which duplicates are told without reading.",
+            rich_help_panel=READING,
+        ),
+    ] = False,
     workers: Workers = None,
     batch_size: BatchSize = None,
     device: Devices = "auto",
@@ -250,7 +270,8 @@ def classify(
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
-            retry_failed=retry_failed, read=ReadSettings(max_pixels, include_secondary_capture, pictures),
+            retry_failed=retry_failed,
+            read=ReadSettings(max_pixels, include_secondary_capture, pictures, pixel_digest),
             pool=pool_settings(workers, timeout), evidence=evidence, archives=not no_archives,
             parquet=is_wanted(manifest_format), studies=study_options.table_of(studies, study_column),
             remote=RemoteSettings(
@@ -326,6 +347,7 @@ def merge(
     workers: Workers = None,
     timeout: Timeout = 60.0,
     manifest_format: ManifestFormat = None,
+    shard: CompareShard = None,
     strict: Strict = False,
     ok_with_trouble: OkWithTrouble = False,
     lock_wait: LockWait = None,
@@ -335,8 +357,10 @@ def merge(
 ) -> None:
     """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
 
-    It may be run again. Exit codes: 0 all there, 3 some files that were joined could not be read (with
-    --strict: any files; 0 with --ok-with-trouble), 5 output not writable or full, 7 a shard is missing.
+    It may be run again. With --shard nothing is joined yet: many nodes compare images at once beforehand.
+
+    Exit codes: 0 all there, 3 some files that were joined could not be read (with --strict: any files; 0 with
+    --ok-with-trouble), 5 output not writable or full, 7 a shard is missing.
 
     For example:
       dicomsort merge sorted
@@ -352,6 +376,9 @@ def merge(
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        if shard is not None:
+            _compare_share(out, shard, pool_settings(workers, timeout), json, quiet)
+            return
         wanted = is_wanted(manifest_format)
         wait = classify.lock_wait_of(lock_wait, bool(shards.begun(out)))
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
@@ -363,6 +390,21 @@ def merge(
         endings.report_hints(merged.hints)
         endings.report_troubles(merged.troubles, merged.new_troubles, merged.older_troubles)
         raise typer.Exit(merged.exit_code)
+
+
+def _compare_share(out: str, shard: str, pool: "PoolSettings", json: bool, quiet: bool) -> None:
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.inputs.named import Shard  # noqa: PLC0415
+    from dicomsort.sorting import pixel_shares  # noqa: PLC0415
+
+    share = Shard.parse(shard)
+    with progress.counting("comparing", None, quiet) as count:
+        done = pixel_shares.compare(out, share, pool, count)
+    if json:
+        console.print_json({"out": console.plain(out), "shard": shard, **done.as_dict()})
+    elif not quiet:
+        read = counted(done.read, "file")
+        console.info(f"share {shard} is compared, {read} read; once all are: dicomsort merge {out}")
 
 
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:

@@ -31,7 +31,7 @@ from dicomsort.model import bundle
 from dicomsort.model.batching import Predictor
 from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
-from dicomsort.sorting import pipeline, shards, versions
+from dicomsort.sorting import part_log, pipeline, shards, versions
 from dicomsort.system import locks, notices
 from dicomsort.system.worker_pool import pool_settings
 
@@ -52,9 +52,10 @@ def work() -> int:
         task: Task | None = tasks.get()
         while task is not None:
             said: list[str] = []
-            with notices.heard(said.append):
+            with part_log.keeping_stderr(task.folder), notices.heard(said.append):
                 summary, models = _done(task, models, stack)
             summary = replace(summary, said=said)
+            part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
             write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")
             task = _next(tasks, Driver.of(task.job))

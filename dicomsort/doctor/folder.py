@@ -12,6 +12,7 @@ from dicomsort.doctor.finding import Finding, State, note, ok, problem, warning
 from dicomsort.sorting.copies import clone
 from dicomsort.system.escaping import escape
 from dicomsort.system.mounts import mount_of
+from dicomsort.system.telling import size_told
 
 _MARK = ".dicomsort-doctor-"
 _LEAST_FREE, _LEAST_INODES = 1 << 30, 10_000
@@ -188,7 +189,7 @@ def _longest(own: str) -> Finding:
 def _room(folder: str) -> Iterator[Finding]:
     facts = os.statvfs(folder)
     free = facts.f_bavail * facts.f_frsize
-    told = f"{free / 1e9:.1f} GB free"
+    told = f"{size_told(free)} free"
     advice = "copies need as much as the radiographs: free some, or use --action symlink"
     yield warning("space", told, advice) if free < _LEAST_FREE else ok("space", told)
     if facts.f_files == 0:

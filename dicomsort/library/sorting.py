@@ -10,10 +10,11 @@ from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_
 from dicomsort.manifest.parquet import is_wanted
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action
-from dicomsort.sorting import array_shards, pipeline
+from dicomsort.sorting import array_shards, pipeline, progress_of
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.progress_of import Progress
 from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks, notices
@@ -116,6 +117,14 @@ def sort(
         if first.bundle.study is not None:
             reporter.info(f"{first.bundle.tag} was trained on whole studies: each gets one answer")
         return pipeline.sort(settings, first, progress, further)
+
+
+def status(out: PathLike) -> Progress:
+    """Return how far an output folder is, also while others work on it: as `dicomsort status` tells.
+
+    It takes no lock and writes nothing. Raises UsageError if there is no output, or its run.json is damaged.
+    """
+    return progress_of.status(os.fspath(out))
 
 
 def _roots(inputs: Paths | None, from_list: PathLike | None) -> tuple[str, ...]:

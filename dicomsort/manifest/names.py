@@ -55,6 +55,11 @@ def spool_of(out: str, name: str = "") -> str:
     return os.path.join(out, OWN_FOLDER, "studies", f"{name or 'all'}.sqlite")
 
 
+def scratch_of(out: str) -> str:
+    """Return the folder for what a merge, or the end of a run, does not hold in memory."""
+    return os.path.join(out, OWN_FOLDER, "merge")
+
+
 def output_of(given: str) -> str:
     """Return the output folder that is meant: its manifest stands for it."""
     is_manifest = os.path.basename(given) == MANIFEST and os.path.isfile(given)

@@ -45,7 +45,7 @@ from dicomsort.sorting import (
 )
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
-from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -53,6 +53,7 @@ from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable
@@ -313,7 +314,8 @@ def _output(
     if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
         models.ready()
     run, answers = facts_of(settings, models), columns_of(models.bundles)
-    told = Told(models.rejects, models.compass is not None, models.bundles[0].study is not None)
+    is_whole, digests = models.bundles[0].study is not None, settings.read.pixel_digest
+    told = Told(models.rejects, models.compass is not None, is_whole, digests)
     with (
         _journal_folder(settings, out) as folder,
         Manifest.open(folder, answers, models.tag, run, told, Opening(False, settings.lock_wait)) as manifest,

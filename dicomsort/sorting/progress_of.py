@@ -13,7 +13,7 @@ from dicomsort.manifest.counting import CountedRows, together
 from dicomsort.manifest.names import MANIFEST, PARTS_LOG
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import TROUBLE, Status
-from dicomsort.sorting import health, next_step, part_log, shards
+from dicomsort.sorting import health, next_step, one_walk, part_log, shards
 from dicomsort.sorting.at_work import Worker, owner_of, read_json, time_of
 from dicomsort.sorting.parts_seen import DONE_PART, RUNNING, Part, SeenPart
 from dicomsort.system.escaping import escape
@@ -132,7 +132,7 @@ class Looks:
         unfinished = sorted((part for part in parts if part.state != DONE_PART), key=_by_need)
         told = Progress(
             self._out, state, doing, statuses, self._total(run, parts, plan, statuses, doing), 0.0, worker,
-            tuple(unfinished), len(known), done, missing, run.hosts,
+            tuple(unfinished), max(len(known), plan.tasks if plan and parts else 0), done, missing, run.hosts,
         )  # fmt: skip
         return _with(told, run, _rate(told, plan, parts))
 
@@ -180,6 +180,9 @@ class Looks:
             return max(found, statuses.total())
         if plan is not None and plan.total is not None and parts:
             return max(self._rows.counts.total() + plan.total, statuses.total())
+        if parts and (listed := one_walk.latest(self._out)) is not None:
+            listed.close()
+            return max(listed.about.files, statuses.total())
         return None if doing or parts or run.shards or run.begun else statuses.total()
 
 

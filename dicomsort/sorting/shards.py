@@ -19,6 +19,9 @@ from dicomsort.system.escaping import escape
 ARRAY = "array.json"
 """How the tasks of an array are numbered that began the shards: see `array_shards`."""
 
+PIXELS = "pixels-"
+"""How the names of files begin that hold digests of pixels, next to the shards' folders."""
+
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
 
@@ -242,6 +245,16 @@ def drop(out: str, name: str) -> None:
 
 
 def tidy(out: str) -> None:
-    """Remove the folder of all shards if there are none; not while it tells how missing ones are numbered."""
-    if not begun(out) and not (os.path.exists(os.path.join(folder_of(out), ARRAY)) and RunFile(out).shards):
-        shutil.rmtree(folder_of(out), ignore_errors=True)
+    """Remove the folder of all shards if there are none, and nothing in it is still needed.
+
+    Needed are how missing shards are numbered, and digests of pixels (see `pixel_shares`).
+    """
+    folder = folder_of(out)
+    is_numbered = os.path.exists(os.path.join(folder, ARRAY)) and RunFile(out).shards
+    with suppress(FileNotFoundError):
+        if not begun(out) and not is_numbered and not any(map(_holds_pixels, os.listdir(folder))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _holds_pixels(name: str) -> bool:
+    return name.startswith(PIXELS)

@@ -240,13 +240,16 @@ def place_of(record: Record) -> str:
     return planned.get(status_when_placed(record.reasons, record.reviewed), "")
 
 
-def count_radiograph(record: Record, found: Radiographs) -> None:
-    """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label."""
+def count_radiograph(record: Record, found: Radiographs, number: int = 1) -> None:
+    """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label.
+
+    number: of rows like this one.
+    """
     if not record["label"] and not record["reviewed_label"]:
         return
     label, place = record.final_label, place_of(record)
     if label and place:
-        found.setdefault(label, Counter())[place] += 1
+        found.setdefault(label, Counter())[place] += number
 
 
 def labels_of(found: Radiographs) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 
 from dicomsort import __version__
@@ -15,6 +16,12 @@ _PACKAGES = (
 
 def installed() -> dict[str, str]:
     """Name the versions of what can change a result, as far as it is installed."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Look once: that takes as long as reading some files, and a node asks for every shard."""
     versions = {"dicomsort": __version__}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):

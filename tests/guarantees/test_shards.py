@@ -105,7 +105,7 @@ def test_merging_again_changes_nothing(twins: Path, tmp_path: Path, predictor: F
 
 
 @pytest.mark.parametrize(
-    "cut", [f"dicomsort.sorting.merge.{name}" for name in ("shards.drop", "settle", "_missing")]
+    "cut", [f"dicomsort.sorting.merge.{name}" for name in ("shards.drop", "settle", "_expect", "census")]
 )
 def test_a_merge_that_was_cut_short_is_finished(
     cut: str, twins: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
