@@ -1,4 +1,4 @@
-"""Nodes of one run have the same versions of what can change a result, or a person has said that they need not."""
+"""Nodes of one run have the same versions of what can change a result, or a person has let them differ."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ POOL = PoolSettings(2, 20)
         ({"torch": None}, "auto", []),
         ({"torch": None}, "torch", ["torch none there, 2.8 here"]),
         ({"openvino": "2024.6"}, "openvino", ["openvino 2024.6 there, 2025.1 here"]),
-        ({"pyjpegls": None, "python-gdcm": "3.0"}, "torch", ["python-gdcm 3.0 there, none here", "pyjpegls none there, 1.5 here"]),
+        ({"pyjpegls": None, "python-gdcm": "3.0"}, "torch", [
+            "python-gdcm 3.0 there, none here", "pyjpegls none there, 1.5 here",
+        ]),
     ],
 )  # fmt: skip
 def test_what_differs_is_what_can_change_a_result(
