@@ -3,7 +3,7 @@
 import csv
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,14 @@ def table(folder: Path) -> list[Cells]:
 def files(folder: Path) -> dict[str, str]:
     found = (path for path in folder.rglob("*.dcm"))
     return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+
+
+def noting(spilling: Callable[..., None], spills: list[str]) -> Callable[..., None]:
+    def noted(*arguments: object) -> None:
+        spills.append("")
+        spilling(*arguments)
+
+    return noted
 
 
 def end(journal: Manifest, out: Path, dry_run: bool) -> None:
@@ -64,9 +72,13 @@ def test_any_manifest_ends_as_in_memory(
         return ((one, digests[one.path]) for one in wanted)
 
     monkeypatch.setattr(repeats, "read_pixels", read)
+    spills = list[str]()
+    for kind in (spill.KeySpill, spill.LineSpill):
+        monkeypatch.setattr(kind, "_spill", noting(kind._spill, spills))
     with Manifest.open_existing(str(out / "manifest.csv")) as journal:
         end(journal, out, dry_run)
     assert table(out) == expected
     assert files(out) == files(tmp_path / "plain")
     assert {row["status"] for row in expected} >= {"sorted", "duplicate", "planned", "io_error"}
+    assert bool(spills) == spilt
     assert not os.path.exists(spill.scratch_of(str(out)))

@@ -1,4 +1,4 @@
-"""What the end of a run makes of a manifest, in memory and as plainly as it can be said; and manifests for it."""
+"""What the end of a run makes of a manifest, said as plainly as it can be; and manifests for it."""
 
 import os
 import random
