@@ -198,7 +198,7 @@ class Block:
 
 
 def _cell(line: bytes, place: int, width: int = 0) -> bytes:
-    """Return a cell of a line. Raises ValueError if it has not so many; without a width any number will do."""
+    """Return a cell of a line. width: how many it must have, 0 for any number. Raises ValueError."""
     cells = next(csv.reader([line.decode("utf-8", "surrogateescape")]), [])
     if width and len(cells) != width:
         raise ValueError("a row has another number of cells")

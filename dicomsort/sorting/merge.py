@@ -36,6 +36,7 @@ from dicomsort.sorting.summary import (
     note_trouble,
     radiographs_as_dict,
 )
+from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -201,6 +202,7 @@ def _join(manifest: Manifest, out: str, name: str) -> None:
         manifest.run_file.add_time(run_file.took)
         if shard is not None and run_file.settled:
             manifest.run_file.merged([(shard.number, shard.of)], forget=False)
+    durable.sync((), [os.path.join(out, MANIFEST)], out)  # the shard goes next
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
