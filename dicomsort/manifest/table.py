@@ -16,7 +16,7 @@ from dicomsort.manifest import history, lines, parquet, spill
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import FIRST, REJECT, ROTATION, SCOPE, Record, Row, answers_of, columns, renewed
+from dicomsort.manifest.rows import FIRST, TOLD, Record, Row, answers_of, columns, renewed
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
@@ -24,15 +24,32 @@ from dicomsort.system.escaping import escape
 
 
 class Told(NamedTuple):
-    """Whether the models give a reject score, tell how pictures are turned, and answer whole studies."""
+    """Whether the models give a reject score, tell how pictures are turned, and answer whole studies.
+
+    digests: whether rows tell the digest of the pixels.
+    """
 
     rejects: bool = False
     rotates: bool = False
     studies: bool = False
+    digests: bool = False
 
 
 _NOTHING = Told()
 _CHUNK = 1 << 20
+
+
+class Opening(NamedTuple):
+    """How to open a manifest. begins: whether the run begins at once; else it is only checked that it may.
+
+    wait: how many seconds to wait for another run that has the folder.
+    """
+
+    begins: bool = True
+    wait: float = 0.0
+
+
+_AT_ONCE = Opening()
 
 
 class Manifest:
@@ -72,20 +89,19 @@ class Manifest:
         model: str,
         run: RunFacts | None,
         told: Told = _NOTHING,
-        begins: bool = True,
+        opening: Opening = _AT_ONCE,
     ) -> Iterator["Manifest"]:
         """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
 
-        answers: see `columns`. model: the column of that name. begins: whether the run begins at once; else
-        it is only checked that it may.
+        answers: see `columns`. model: the column of that name.
         """
         with ExitStack() as stack:
             try:
                 os.makedirs(folder, exist_ok=True)
-                stack.callback(_close, locks.take(folder))
+                stack.callback(_close, locks.take(folder, wait=opening.wait, beats=True))
                 run_file = RunFile(folder)
                 if run is not None:
-                    run_file.add(run) if begins else run_file.check(run)
+                    run_file.add(run) if opening.begins else run_file.check(run)
                 manifest = cls(folder, answers, model, told, run_file)
                 stack.callback(lambda: _close(manifest._file))
                 manifest._begin()
@@ -96,8 +112,8 @@ class Manifest:
             parquet.renew(folder, run_file)
 
     @classmethod
-    def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
-        """Open the manifest at `path`, to work on its rows without a new run.
+    def open_existing(cls, path: str, wait: float = 0.0) -> AbstractContextManager["Manifest"]:
+        """Open the manifest at `path`, to work on its rows without a new run. wait: see `Opening`.
 
         Raises UsageError if there is none, or it is no manifest.
         """
@@ -107,22 +123,24 @@ class Manifest:
             raise UsageError(
                 f"there is no manifest at '{escape(path)}': name the --out folder of a run"
             ) from error
-        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None)
+        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None, wait)
 
     @classmethod
-    def open_like(cls, path: str, folder: str, run: RunFacts) -> AbstractContextManager["Manifest"]:
-        """Open a manifest in another folder, with the columns of the one at `path`."""
-        return cls._open_with(path, folder, renewed(_names_in(path)), run)
+    def open_like(
+        cls, path: str, folder: str, run: RunFacts, wait: float = 0.0
+    ) -> AbstractContextManager["Manifest"]:
+        """Open a manifest in another folder, with the columns of the one at `path`. wait: see `Opening`."""
+        return cls._open_with(path, folder, renewed(_names_in(path)), run, wait)
 
     @classmethod
     def _open_with(
-        cls, path: str, folder: str, names: list[str], run: RunFacts | None
+        cls, path: str, folder: str, names: list[str], run: RunFacts | None, wait: float
     ) -> AbstractContextManager["Manifest"]:
-        told, answers = Told(REJECT in names, ROTATION in names, SCOPE in names), answers_of(names)
+        told, answers = Told(*(name in names for name in TOLD)), answers_of(names)
         check_separator(path, names)
         if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls.open(folder, answers, "", run, told)
+        return cls.open(folder, answers, "", run, told, Opening(wait=wait))
 
     def _mend(self) -> None:
         mend_line_ends(self._path)
@@ -168,8 +186,8 @@ class Manifest:
     def _lines(self, row: Row) -> Iterator[Iterable[str]]:
         if row.kept is not None:
             yield row.kept.values()
-        rejects, rotates, studies = self._told
-        yield row.cells(len(self._answers), rejects, self._model, rotates, studies)
+        rejects, *others = self._told
+        yield row.cells(len(self._answers), rejects, self._model, *others)
 
     def append_records(self, records: Iterable[Record]) -> None:
         """Append rows that have been read from here and changed. Raises as `append` does."""
@@ -328,7 +346,7 @@ class Manifest:
         self._file = self._for_appending()
 
 
-def _close(file: TextIO) -> None:
+def _close(file: TextIO | locks.Lock) -> None:
     with suppress(OSError):
         file.close()
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.errors import ExitCode, InternalError, MissingError, UsageError
 from dicomsort.manifest import parquet
 from dicomsort.manifest.census import census, first_with
 from dicomsort.manifest.decisions import Decisions
@@ -18,7 +18,7 @@ from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import pixel_shares, removal, roots, shards
+from dicomsort.sorting import part_log, pixel_shares, removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings
@@ -41,7 +41,9 @@ from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
 Step = Callable[[], None]
-_PATIENCE = 30.0
+
+_AT_ONCE = 64
+"""Shards that are joined between two times that run.json is written."""
 
 
 @dataclass(slots=True)
@@ -49,9 +51,9 @@ class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
     new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
-    whether trouble that was there before counts for the exit code. labels, radiographs: those that are in the
-    output, or would be. taken_back: decisions of persons that could not be carried out. removed: sources that
-    are gone now.
+    whether trouble that was there before counts for the exit code; lenient: whether none does. labels,
+    radiographs: those that are in the output, or would be. taken_back: decisions of persons that could not be
+    carried out. removed: sources that are gone now.
     """
 
     rows: int = 0
@@ -66,6 +68,7 @@ class MergeResult:
     new_troubles: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
+    lenient: bool = False
 
     @property
     def older_troubles(self) -> int:
@@ -106,12 +109,14 @@ class MergeResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a shard is missing, a decision taken back, or a file newly in trouble.
+        """MISSING if a shard is; else SOME_FAILED if a decision was taken back or a file is newly in trouble.
 
-        With `strict`, any file in trouble counts.
+        With `strict`, any file in trouble counts; with `lenient`, none, nor a decision.
         """
-        failed = self.missing or self.taken_back or self.new_troubles or (self.strict and self.older_troubles)
-        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+        if self.missing:
+            return ExitCode.MISSING
+        failed = self.taken_back or self.new_troubles or (self.strict and self.older_troubles)
+        return ExitCode.SOME_FAILED if failed and not self.lenient else ExitCode.DONE
 
 
 def merge(
@@ -120,27 +125,30 @@ def merge(
     step: Step = lambda: None,
     moved: Moved = lambda _before, _after: None,
     with_parquet: bool | None = None,
+    wait: float = 0.0,
 ) -> MergeResult:
     """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
     later. with_parquet: whether manifest.parquet is kept too from now on, None for as it was, or as a shard
-    was told. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
-    InternalError if a file does not stand once in the end.
+    was told. wait: how many seconds to wait for another run or a shard that is being written. Raises
+    UsageError if there is nothing to merge or a shard still is being written then, MissingError if no shard
+    has a row, TargetError, or InternalError if a file does not stand once in the end.
     """
     out = os.path.abspath(out)
-    names = shards.waiting(out)
-    with _opened(out, names) as manifest:
+    names, begun = shards.waiting(out), shards.begun(out)
+    with _opened(out, names, wait) as manifest:
         shards_want = any(RunFile(shards.folder_of(out, name)).parquet is not None for name in names)
         wanted = shards_want or None if with_parquet is None else with_parquet
         parquet.begin(out, manifest.run_file, wanted)
         merged = MergeResult(shards=len(names))
         manifest.fresh = manifest.rows
-        _expect(manifest, names)
-        for name in names:
-            _join(manifest, out, name)
-            shards.drop(out, name)
-            step()
+        _expect(manifest, begun)
+        for at in range(0, len(names), _AT_ONCE):
+            _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
+        shards.drop_empty(out, wait)
+        if names:
+            manifest.run_file.end(part_log.host(), 0, 0.0)
         merged.missing = manifest.run_file.merged(())
         manifest.compact()
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
@@ -167,7 +175,7 @@ def _count(manifest: Manifest, merged: MergeResult) -> None:
     manifest.run_file.told = merged.rows
 
 
-def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
+def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManager[Manifest]:
     """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
 
     One without a run is of a program that ended before it had begun.
@@ -176,10 +184,12 @@ def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if os.path.exists(path) and (first is None or RunFile(out).runs):
-        return Manifest.open_existing(path)
+        return Manifest.open_existing(path, wait)
+    if first is None and os.path.isdir(shards.folder_of(out)):
+        raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
-    return Manifest.open_like(first, out, shards.agreed_on(out))
+    return Manifest.open_like(first, out, shards.agreed_on(out), wait)
 
 
 def _expect(manifest: Manifest, names: Iterable[str]) -> None:
@@ -188,21 +198,33 @@ def _expect(manifest: Manifest, names: Iterable[str]) -> None:
         manifest.run_file.shards.setdefault(str(shard.of), [])
 
 
-def _join(manifest: Manifest, out: str, name: str) -> None:
-    """Append the rows of a shard, and write down that it is merged if it is whole.
+def _join_all(manifest: Manifest, out: str, names: Iterable[str], wait: float, step: Step) -> None:
+    """Join some shards, write down once that they are, and only then remove them."""
+    with manifest.run_file.at_once():
+        for name in names:
+            _join(manifest, out, name, wait)
+            step()
+    durable.sync((), [os.path.join(out, MANIFEST)], out)
+    for name in names:
+        part_log.keep(out, name)
+        shards.drop(out, name)
+
+
+def _join(manifest: Manifest, out: str, name: str, wait: float) -> None:
+    """Append the rows of a shard, and note that it is merged if it is whole.
 
     Rows that stand there already count once in the end: the shard of a merge that was killed is joined again.
     """
     folder = shards.folder_of(out, name)
-    with shards.take(out, name, _PATIENCE):
+    with shards.take(out, name, wait):
         run_file, shard = RunFile(folder), shards.shard_of(name)
         if os.path.exists(os.path.join(folder, MANIFEST)):
             manifest.append_manifest(os.path.join(folder, MANIFEST))
             manifest.run_file.join(run_file)
         manifest.run_file.add_time(run_file.took)
+        manifest.run_file.join_hosts(run_file)
         if shard is not None and run_file.settled:
             manifest.run_file.merged([(shard.number, shard.of)], forget=False)
-    durable.sync((), [os.path.join(out, MANIFEST)], out)  # the shard goes next
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
