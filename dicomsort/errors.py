@@ -47,6 +47,7 @@ class ExitCode(IntEnum):
     NOTHING_FOUND = 4
     TARGET = 5
     MODEL = 6
+    MISSING = 7
     INTERRUPTED = 130
 
 
@@ -90,6 +91,12 @@ class TargetError(DicomsortError):
     """The output folder is not writable, or it is full."""
 
     exit_code = ExitCode.TARGET
+
+
+class MissingError(DicomsortError):
+    """Shards that were begun have no rows yet: they are still to be done."""
+
+    exit_code = ExitCode.MISSING
 
 
 class ModelError(DicomsortError):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -23,7 +23,27 @@ Metrics = Annotated[
         help="Write figures for Prometheus there, every ten seconds and at the end.",
     ),
 ]
-Take = Callable[["SortSummary"], None]
+Watch = Callable[["SortSummary"], None]
+
+
+class Take(Protocol):
+    """Who is given the tally of a run, to write figures of it."""
+
+    def __call__(self, tally: "SortSummary") -> None:
+        """Take how far it is."""
+
+    def end_pass(self, tally: "SortSummary") -> None:
+        """Take how a pass ended, of a run that watches an inbox."""
+
+
+class Nobody:
+    """Takes nothing, where no figures are wanted."""
+
+    def __call__(self, tally: "SortSummary") -> None:
+        """Take nothing."""
+
+    def end_pass(self, tally: "SortSummary") -> None:
+        """Take nothing."""
 
 
 def check(file: str | None, inputs: Iterable[str] | None = None, out: str = "") -> None:
@@ -37,17 +57,13 @@ def check(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
 def writing(file: str | None, inputs: Iterable[str] | None, out: str) -> Iterator[Take]:
     """Keep the file while the block runs, if there is to be one; yields what takes the tally of the run."""
     if file is None:
-        yield _nobody
+        yield Nobody()
         return
     check(file, inputs, out)
     from dicomsort.sorting import metrics  # noqa: PLC0415
 
     with metrics.writing(str(Path(file).absolute()), out, _code_of) as take:
         yield take
-
-
-def _nobody(_: "SortSummary") -> None:
-    """Take a tally that nobody wants."""
 
 
 def _code_of(error: BaseException | None) -> int:
@@ -60,9 +76,9 @@ def _code_of(error: BaseException | None) -> int:
     return int(ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.INTERNAL)
 
 
-def both(watch: Take, take: Take) -> Take:
+def both(watch: Watch, take: Take) -> Watch:
     """Return what shows a tally, and gives it to the file of figures."""
-    if take is _nobody:
+    if isinstance(take, Nobody):
         return watch
 
     def told(tally: "SortSummary") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dicomsort.cli import console
 from dicomsort.outcome import TROUBLE
 from dicomsort.system import streams
+from dicomsort.system.telling import size_told
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -127,7 +128,7 @@ class _Sorting:
         if tally.missing_bytes and not self._warned:
             self._warned = True
             console.info(
-                f"warning: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free"
+                f"warning: the copies will probably need {size_told(tally.missing_bytes)} more than is free"
             )
         self._waits(tally.waiting, now)
         if self._progress is not None:

@@ -96,7 +96,7 @@ def watch(
 
         def sort(settings: "SortSettings", files: Any, watch: Any) -> "SortSummary":
             summary = pipeline.sort(settings, predictor, both(watch, how.take), further, files)
-            how.take(summary)
+            how.take.end_pass(summary)
             return summary
 
         told = _Told(settings.out, tag, json, how.quiet, verbose)

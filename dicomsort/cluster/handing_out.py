@@ -64,7 +64,8 @@ class HandingOut:
                 break
         if self._given_up:
             raise InternalError(
-                f"{len(self._given_up)} of {self.number} shards could not be done ({self._given_up[-1]}): "
+                f"{len(self._given_up)} of {self.number} shards could not be done, "
+                f"the last one {self._given_up[-1]}: "
                 "look at the nodes' logs; the same command tries them again"
             )
 
@@ -106,17 +107,18 @@ class HandingOut:
         name, summary = one.task.name, one.summary
         if summary is None or summary.exit_code == ExitCode.INTERRUPTED:
             self._losses[name] += 1
-            why = f"lost with a node: {one.why or 'it was stopped'}"
+            why = f"lost with a node ({one.why or 'it was stopped'})"
             return why, PAUSES[0] if self._losses[name] < _MOST_LOSSES else None
         self._failures[name] += 1
         failed = self._failures[name]
-        return f"failed: {summary.error}", PAUSES[failed - 1] if failed <= len(PAUSES) else None
+        return f"failed ({summary.error})", PAUSES[failed - 1] if failed <= len(PAUSES) else None
 
     def _tell(self, again: list[tuple[str, float]]) -> None:
         for (why, pause), some in groupby(sorted(again)):
             number = len(list(some))
-            what, be = (f"{number} shards", "are") if number > 1 else ("a shard", "is")
-            self._note(f"{what} of {self.number} {why}; {be} done again in {pause:.0f} s")
+            was, be = ("were ", "are") if number > 1 else ("was ", "is")
+            what = why if why.startswith("failed") else was + why
+            self._note(f"{number} of {self.number} shards {what} and {be} done again in {pause:.0f} s")
 
 
 class _Nobody:

@@ -67,7 +67,8 @@ class Task:
 class Summary:
     """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
 
-    stayed: sources of a move that were only copied, by `moving.Stays`.
+    stayed: sources of a move that were only copied, by `moving.Stays`. said: what a person must know, see
+    `system.notices`.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Summary:
     stayed: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
+    said: list[str] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:

@@ -3,7 +3,8 @@
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,15 @@ from dicomsort.model.anatomy import Region
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
-_BEFORE = {"engine": "torch", "evidence": "pixels", "archives": True, "pictures": False}
+_BEFORE = {
+    "engine": "torch",
+    "evidence": "pixels",
+    "archives": True,
+    "pictures": False,
+    "pixel_digest": False,
+}
 """What folders of earlier versions were filled with, which did not write it down."""
-_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures", "archives")
+_FLAGS = ("keep_duplicates", "include_secondary_capture", "pictures", "archives", "pixel_digest")
 _VALUES = ("review_below", "layout", "max_pixels")
 
 
@@ -57,6 +64,7 @@ class RunFile:
         self._parquet: list[int] | None = None
         self.roots: dict[str, str] | None = {}
         self._told: int | None = None
+        self._is_held = False
         self._read()
 
     def _read(self) -> None:
@@ -242,21 +250,33 @@ class RunFile:
         """Return whether this very decisions.csv has been carried out."""
         return size == self._decisions and self._digest in ("", digest)
 
-    def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
+    def merged(self, shards: Iterable[tuple[int, int]], forget: bool = True) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
-        Once a division into shards is whole, all are forgotten: the next one begins anew.
+        forget: once a division into shards is whole, all are forgotten, and the next one begins anew.
         """
         done = {int(of): set(numbers) for of, numbers in self.shards.items()}
         for number, of in shards:
             done.setdefault(of, set()).add(number)
-        if any(len(numbers) == of for of, numbers in done.items()):
+        if forget and any(len(numbers) == of for of, numbers in done.items()):
             done = {}
         self.shards = {str(of): sorted(numbers) for of, numbers in done.items()}
         self._write()
         return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Write what changes in a block when it ends, however that is, and not before."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._write()
+
     def _write(self) -> None:
+        if self._is_held:
+            return
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"roots": self.roots} if self.roots else {}
         held |= {"shares": self.shards} if self.shards else {}

@@ -19,7 +19,7 @@ _BEAT_SECONDS = 20.0
 class Worker:
     """Who began to work somewhere, alive or not. since: in seconds as by `time.time`; rows: there were then.
 
-    total: how many files there are to be, if that is known.
+    total, tasks: how many files there are to be, in how many parts, if that is known.
     """
 
     host: str
@@ -28,6 +28,7 @@ class Worker:
     since: float = 0.0
     rows: int = 0
     total: int | None = None
+    tasks: int = 0
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Worker | None":
@@ -36,7 +37,8 @@ class Worker:
             since = datetime.fromisoformat(str(told["time"])).timestamp()
             rows, total = int(told.get("rows", 0)), told.get("files")
             host, job, pid = str(told["host"]), str(told.get("job", "")), int(told["pid"])
-            return cls(host, job, pid, since, rows, None if total is None else int(total))
+            tasks = int(told.get("tasks", 0))
+            return cls(host, job, pid, since, rows, None if total is None else int(total), tasks)
         except (KeyError, ValueError, TypeError):
             return None
 

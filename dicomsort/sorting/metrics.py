@@ -129,6 +129,7 @@ class MetricsFile:
         self._started, self._clock = time.time(), time.monotonic()
         self._before: Counter[Status] = Counter()
         self._tally: SortSummary | None = None
+        self._passes = 0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
 
@@ -137,12 +138,15 @@ class MetricsFile:
         write(self._path, self._figures(None))
         self._thread.start()
 
-    def take(self, tally: SortSummary) -> None:
-        """Tell by this tally from now on; it may be of the next pass of a run that watches an inbox."""
-        if tally is not self._tally:
-            with self._lock:
-                self._before += self._tally.statuses if self._tally is not None else Counter()
-                self._tally = tally
+    def __call__(self, tally: SortSummary) -> None:
+        """Tell by this tally from now on."""
+        self._tally = tally
+
+    def end_pass(self, tally: SortSummary) -> None:
+        """Keep what a pass of a run that watches an inbox has counted; the next one counts anew."""
+        with self._lock:
+            self._before += tally.statuses
+            self._passes, self._tally = self._passes + 1, None
 
     def end(self, exit_code: int) -> None:
         """Write it for the last time."""
@@ -162,28 +166,34 @@ class MetricsFile:
         with self._lock:
             tally, before = self._tally or SortSummary(), Counter(self._before)
         seconds = time.monotonic() - self._clock
-        divided = (tally.shards, tally.shards_done) if tally.shards else (None, None)
-        is_first = not before
+        is_first = not self._passes
+        rate = max(0, tally.ended - tally.already_done) / max(seconds, 1.0)
         return Figures(
-            self._out, before + Counter(dict(tally.statuses)), tally.total if is_first else None,
-            max(0, tally.ended - tally.already_done) / max(seconds, 1.0) if is_first else None,
-            seconds, dict(tally.spent), *divided, exit_code is None, self._started, time.time(), exit_code,
-        )  # fmt: skip
-
-
-Take = Callable[[SortSummary], None]
+            self._out,
+            before + Counter(dict(tally.statuses)),
+            total=tally.total if is_first else None,
+            rate=rate if is_first else None,
+            seconds=seconds,
+            spent=dict(tally.spent),
+            shards=tally.shards or None,
+            shards_done=tally.shards_done if tally.shards else None,
+            is_running=exit_code is None,
+            started=self._started,
+            updated=time.time(),
+            exit_code=exit_code,
+        )
 
 
 @contextmanager
-def writing(path: str, out: str, code_of: Callable[[BaseException | None], int]) -> Iterator[Take]:
-    """Keep a file of figures while the block runs; yields what takes the tally. Raises TargetError.
+def writing(path: str, out: str, code_of: Callable[[BaseException | None], int]) -> Iterator[MetricsFile]:
+    """Keep a file of figures while the block runs; yields it, to be told the tally. Raises TargetError.
 
     code_of: which exit code an end means, None for one without an exception.
     """
     file = MetricsFile(path, out)
     file.begin()
     try:
-        yield file.take
+        yield file
     except BaseException as error:
         file.end(code_of(error))
         raise

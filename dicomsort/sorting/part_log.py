@@ -4,6 +4,7 @@ A line has a time in UTC, a word (`start`, `model`, `end`) and facts as `name=va
 nothing of a header, is ever written there.
 """
 
+import faulthandler
 import json
 import os
 import re
@@ -36,6 +37,7 @@ _PLAIN = re.compile(r"[\w.:@/+-]+")
 _QUOTED = re.compile(r"'.*'")
 _READ_BACK = 8192
 _EVERY = 5.0
+_STDERR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,37 @@ def _meant(value: str) -> str:
     with suppress(ValueError):
         return str(json.loads(value)) if value.startswith('"') else value
     return value
+
+
+@contextmanager
+def keeping_stderr(folder: str) -> Iterator[None]:
+    """Have what this process, and what it starts, writes to standard error kept in a part's folder meanwhile.
+
+    Also where native code ends the process, and where it was then. An empty file is not kept.
+    """
+    path, before = os.path.join(folder, STDERR_LOG), os.dup(_STDERR)
+    try:
+        with suppress(OSError), open(path, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), _STDERR)
+            faulthandler.enable(_STDERR)
+        yield
+    finally:
+        os.dup2(before, _STDERR)
+        os.close(before)
+        with suppress(OSError):
+            if not os.path.getsize(path):
+                os.unlink(path)
+
+
+def note_failed(folder: str, name: str, error: str, exit_code: int) -> None:
+    """Note that a part came to nothing, if its log does not say so yet: it ended before a run had begun."""
+    told = without_paths(error)
+    last = next(iter(read(folder)[::-1]), None)
+    is_told = last is not None and last.word == END and last.facts.get("how") != DONE
+    if error and not is_told:
+        with suppress(OSError), open(os.path.join(folder, PART_LOG), "a", encoding="utf-8") as file:
+            file.write(line(START, part=name, host=host(), job=job_id(), pid=os.getpid(), rows=0))
+            file.write(line(END, part=name, how=FAILED, exit_code=exit_code, error=told))
 
 
 def keep(out: str, name: str) -> None:

@@ -28,7 +28,7 @@ from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.names import RUN, incoming_of
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
-from dicomsort.manifest.table import Manifest, Told
+from dicomsort.manifest.table import Manifest, Opening, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER
 from dicomsort.model.model_set import Models, ModelSet, columns_of
@@ -45,7 +45,7 @@ from dicomsort.sorting import (
 )
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
-from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -53,6 +53,7 @@ from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable
@@ -77,7 +78,8 @@ class SortSettings:
     rest on, `header` (with the pixels) or `pixels` alone. archives: whether to look into ZIP, tar and packed
     files. remote: how stores and a PACS are asked. parquet: whether manifest.parquet is kept too from now on,
     None for as it was. studies: a table of them, for models that were trained on whole studies; without one,
-    and for files that it does not name, their Study Instance UID counts.
+    and for files that it does not name, their Study Instance UID counts. lock_wait: how many seconds to wait
+    for another run in the way. any_versions: whether a shard may be made with other versions than the others.
     """
 
     roots: tuple[str, ...]
@@ -100,6 +102,8 @@ class SortSettings:
     archives: bool = True
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     parquet: bool | None = None
+    lock_wait: float = 0.0
+    any_versions: bool = False
     studies: StudyTable | None = None
 
     @property
@@ -188,7 +192,7 @@ def _begin(
     asked = models.ready()
     run = facts_of(settings, models, asked)
     if settings.shard is not None or settings.task:
-        shards.agree(out, run)
+        shards.agree(out, run, settings.shard, settings.any_versions)
     manifest.run_file.add(run)
     noted.begin(run)
     return asked
@@ -310,10 +314,11 @@ def _output(
     if not os.path.exists(os.path.join(out, RUN)):  # what is wrong with them ends it before there is one
         models.ready()
     run, answers = facts_of(settings, models), columns_of(models.bundles)
-    told = Told(models.rejects, models.compass is not None, models.bundles[0].study is not None)
+    is_whole, digests = models.bundles[0].study is not None, settings.read.pixel_digest
+    told = Told(models.rejects, models.compass is not None, is_whole, digests)
     with (
         _journal_folder(settings, out) as folder,
-        Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
+        Manifest.open(folder, answers, models.tag, run, told, Opening(False, settings.lock_wait)) as manifest,
     ):
         parquet.begin(folder, manifest.run_file, settings.parquet)
         decisions = Decisions(out)
@@ -337,12 +342,13 @@ def _earlier(settings: SortSettings, out: str) -> History | None:
 def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
     """Yield the folder of the manifest that this run writes: the output's, or that of its shard."""
     if settings.shard is not None:
-        with shards.sharing(out, settings.shard) as folder:
+        with shards.sharing(out, settings.shard, settings.lock_wait) as folder:
             yield folder
     elif settings.task:
         yield shards.folder_of(out, settings.task)
     else:
         shards.check_merged(out)
+        shards.forget_empty(out, settings.lock_wait)
         yield out
 
 

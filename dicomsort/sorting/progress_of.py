@@ -13,7 +13,7 @@ from dicomsort.manifest.counting import CountedRows, together
 from dicomsort.manifest.names import MANIFEST, PARTS_LOG
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import TROUBLE, Status
-from dicomsort.sorting import health, next_step, part_log, shards
+from dicomsort.sorting import health, next_step, one_walk, part_log, shards
 from dicomsort.sorting.at_work import Worker, owner_of, read_json, time_of
 from dicomsort.sorting.parts_seen import DONE_PART, RUNNING, Part, SeenPart
 from dicomsort.system.escaping import escape
@@ -95,7 +95,7 @@ class Looks:
 
     def look(self) -> Progress:
         """Return how far it is now. Raises UsageError if there is no output, or its run.json is damaged."""
-        names = shards.waiting(self._out)
+        names = shards.begun(self._out)
         run = RunFile(self._out)
         self._check(run, names)
         is_exact = not run.settled
@@ -108,7 +108,8 @@ class Looks:
         return self._told(run, parts, self._statuses(parts, pooled=merged))
 
     def _check(self, run: RunFile, names: list[str]) -> None:
-        there = run.runs or names or os.path.exists(os.path.join(self._out, MANIFEST))
+        begun = (os.path.join(self._out, MANIFEST), shards.folder_of(self._out))
+        there = run.runs or names or any(map(os.path.exists, begun))
         if not there and owner_of(self._out) is None:
             raise UsageError(
                 f"there is no output in '{escape(self._out)}': name the --out folder of a run that has begun"
@@ -131,7 +132,7 @@ class Looks:
         unfinished = sorted((part for part in parts if part.state != DONE_PART), key=_by_need)
         told = Progress(
             self._out, state, doing, statuses, self._total(run, parts, plan, statuses, doing), 0.0, worker,
-            tuple(unfinished), len(known), done, missing, run.hosts,
+            tuple(unfinished), max(len(known), plan.tasks if plan and parts else 0), done, missing, run.hosts,
         )  # fmt: skip
         return _with(told, run, _rate(told, plan, parts))
 
@@ -179,6 +180,9 @@ class Looks:
             return max(found, statuses.total())
         if plan is not None and plan.total is not None and parts:
             return max(self._rows.counts.total() + plan.total, statuses.total())
+        if parts and (listed := one_walk.latest(self._out)) is not None:
+            listed.close()
+            return max(listed.about.files, statuses.total())
         return None if doing or parts or run.shards or run.begun else statuses.total()
 
 

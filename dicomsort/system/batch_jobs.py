@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Environment = Mapping[str, str]
 
@@ -11,8 +11,8 @@ Environment = Mapping[str, str]
 class ArrayTask:
     """A task of an array of jobs. system: whose. index: its own number, as the batch system counts.
 
-    first, last, step: of the array that was submitted last, which may be a part of an earlier one; None where
-    the batch system does not tell.
+    first, last, step, count: of the array that was submitted last, which may be a part of an earlier one;
+    None where the batch system does not tell.
     """
 
     system: str
@@ -20,13 +20,13 @@ class ArrayTask:
     first: int | None = None
     last: int | None = None
     step: int = 1
+    count: int | None = None
 
-    @property
-    def span(self) -> int | None:
-        """How many steps it is from the first task to the last, both counted; None where nobody tells."""
+    def span(self, step: int) -> int | None:
+        """Return how many steps it is from the first task to the last, both counted; None if nobody tells."""
         if self.first is None or self.last is None:
             return None
-        return (self.last - self.first) // self.step + 1
+        return (self.last - self.first) // step + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class _System:
     first: str = ""
     last: str = ""
     step: str = ""
+    count: str = ""
     absent: str = ""
     is_whole: bool = False
     is_known_by_task: bool = False
@@ -52,12 +53,13 @@ _SYSTEMS = (
     _System(
         "Slurm", ("SLURM_ARRAY_TASK_ID",), ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
         "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP",
+        "SLURM_ARRAY_TASK_COUNT",
     ),
     _System("LSF", ("LSB_JOBINDEX",), ("LSB_JOBID",), absent="0"),
     _System("PBS", ("PBS_ARRAY_INDEX", "PBS_ARRAYID"), ("PBS_JOBID",), is_whole=True),
     _System(
         "Grid Engine", ("SGE_TASK_ID",), ("JOB_ID",),
-        "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE", "undefined", is_known_by_task=True,
+        "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE", absent="undefined", is_known_by_task=True,
     ),
     _System("Kubernetes", ("JOB_COMPLETION_INDEX",), ("HOSTNAME",), is_whole=True, is_known_by_task=True),
 )  # fmt: skip
@@ -82,7 +84,8 @@ def array_task(environment: Environment | None = None) -> ArrayTask | None:
 def _task_of(system: _System, index: int, told: Environment) -> ArrayTask:
     first, last = _number(told.get(system.first, "")), _number(told.get(system.last, ""))
     step = _number(told.get(system.step, "")) or 1
-    return ArrayTask(system.name, index, first, last, step)
+    task = ArrayTask(system.name, index, first, last, step)
+    return replace(task, count=_number(told.get(system.count, "")) if system.count else task.span(step))
 
 
 def _number(text: str) -> int | None:

@@ -83,7 +83,9 @@ class Page:
             "auto/16": f"auto/{SHARES}",
             "sort.sh": str(self.script),
         }
-        script, self.both, *_ = (self._own(re.sub("^    ", "", block, flags=re.MULTILINE)) for block in blocks)
+        script, self.both, *_ = (
+            self._own(re.sub("^    ", "", block, flags=re.MULTILINE)) for block in blocks
+        )
         self.script.write_text(script)
 
     def _own(self, text: str) -> str:

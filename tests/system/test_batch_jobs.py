@@ -25,8 +25,8 @@ NO_ARRAY = {
 @pytest.mark.parametrize(
     ("environment", "task", "job"),
     [
-        (SLURM, ArrayTask("Slurm", 7, 3, 7, 4), "Slurm 100_7"),
-        (GRID_ENGINE, ArrayTask("Grid Engine", 4, 1, 16, 1), "Grid Engine 55_4"),
+        (SLURM, ArrayTask("Slurm", 7, 3, 7, 4, 2), "Slurm 100_7"),
+        (GRID_ENGINE, ArrayTask("Grid Engine", 4, 1, 16, 1, 16), "Grid Engine 55_4"),
         ({"LSB_JOBID": "9", "LSB_JOBINDEX": "3"}, ArrayTask("LSF", 3), "LSF 9_3"),
         ({"PBS_JOBID": "8[2].head", "PBS_ARRAY_INDEX": "2"}, ArrayTask("PBS", 2), "PBS 8[2].head"),
         ({"PBS_JOBID": "8-2.head", "PBS_ARRAYID": "2"}, ArrayTask("PBS", 2), "PBS 8-2.head"),
@@ -59,6 +59,6 @@ def test_a_variable_that_anybody_may_have_set_is_no_job() -> None:
 
 
 def test_the_span_of_an_array_counts_its_steps() -> None:
-    assert ArrayTask("Slurm", 2, 0, 30, 2).span == 16
-    assert ArrayTask("Slurm", 3, 3, 3).span == 1
-    assert ArrayTask("PBS", 3).span is None
+    assert ArrayTask("Slurm", 2, 0, 30).span(2) == 16
+    assert ArrayTask("Slurm", 3, 3, 3).span(1) == 1
+    assert ArrayTask("PBS", 3).span(1) is None
