@@ -1,26 +1,24 @@
-"""The page on Slurm, run on a real Slurm: arrays, single tasks again, merges behind them, and programs that are killed."""
+"""The page on Slurm, run on a real Slurm: arrays, tasks submitted again, merges, and programs that are killed."""
 
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clusters import check_equal, wait_for
 from committed import ROOT
-from outputs import rows, tree
 from program import command
 from slurm import CONTROLLER, NODES, Slurm, slurm
-from written import picture, write_dicom
 
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.names import OWN, SHARDS
+from dicomsort.manifest.names import SHARDS
 
 pytestmark = pytest.mark.slow
 
@@ -32,40 +30,6 @@ MOMENTS = 10
 def cluster() -> Iterator[Slurm]:
     with slurm() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def archive_(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 images, six of them twice, and two files with trouble."""
-    folder = tmp_path_factory.mktemp("slurm") / "in"
-    for number in range(120):
-        write_dicom(folder / f"s{number % 5}" / f"{number}.dcm", picture(number))
-    for number in range(6):
-        shutil.copy(folder / f"s{number % 5}" / f"{number}.dcm", folder / f"again{number}.dcm")
-    (folder / "s0" / "broken.dcm").write_bytes((folder / "s0" / "0.dcm").read_bytes()[:2000])
-    (folder / "notes.txt").write_text("no picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def single(archive_: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of the archive."""
-    out = tmp_path_factory.mktemp("single") / "out"
-    done = command("classify", archive_, "--out", out, "--model", small_model, "-q")
-    assert done.code == ExitCode.SOME_FAILED, done.err
-    return out
-
-
-def placed(out: Path) -> dict[str, bytes]:
-    """The files in the class folders."""
-    return {name: data for name, data in tree(out).items() if name.partition("/")[0] not in OWN}
-
-
-def check_equal(out: Path, single: Path) -> None:
-    """The manifest row for row, order aside, and every placed file."""
-    assert rows(out) == rows(single)
-    assert placed(out) == placed(single)
-    assert not (out / SHARDS).exists()
 
 
 class Page:
@@ -203,13 +167,6 @@ def programs(cluster: Slurm, word: str) -> list[int]:
             if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
 
 
 def begun(out: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A real Slurm of several nodes on this one machine, in a folder of its own, any of whose programs may be killed."""
+"""A real Slurm of several nodes on this machine, in a folder of its own; its programs may be killed."""
 
 import getpass
 import os
