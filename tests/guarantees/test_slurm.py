@@ -1,4 +1,4 @@
-"""The page on Slurm, run on a real Slurm: arrays, tasks submitted again, merges, and programs that are killed."""
+"""The page on Slurm, run on a real Slurm: arrays, tasks submitted again, merges, and programs killed."""
 
 import os
 import random
@@ -119,7 +119,7 @@ def test_a_requeued_task_goes_on(cluster: Slurm, page: Page, single: Path) -> No
     job = cluster.submit(page.script)
     wait_for(lambda: begun(page.out))
     cluster.ask("scontrol", "requeue", f"{job}_2")
-    assert hurried(cluster, job) == dict.fromkeys(("1", "2", "3", "4"), "COMPLETED"), cluster.said(job)
+    assert cluster.ended(job) == dict.fromkeys(("1", "2", "3", "4"), "COMPLETED"), cluster.said(job)
     merge(cluster, page.out)
     check_equal(page.out, single)
 
@@ -135,7 +135,7 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
         os.kill(pid, signal.SIGSTOP)
     (node,) = cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").split()
     cluster.kill(node)
-    wait_for(lambda: start_now(cluster, job) or set(programs(cluster, "classify")) - set(first))
+    wait_for(lambda: cluster.hurry(job) or set(programs(cluster, "classify")) - set(first))
     assert cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N") != node
     for pid in first:
         os.kill(pid, signal.SIGCONT)
@@ -144,19 +144,6 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
     assert set(cluster.ended(cluster.submit(page.script)).values()) == {"COMPLETED"}
     merge(cluster, page.out)
     check_equal(page.out, single)
-
-
-def start_now(cluster: Slurm, job: str) -> None:
-    """Let requeued tasks start: Slurm lets them wait for two minutes."""
-    for number, state in cluster.states(job).items():
-        if state == "PENDING":
-            cluster.ask("scontrol", "update", f"JobId={job}_{number}", "StartTime=now")
-
-
-def hurried(cluster: Slurm, job: str) -> dict[str, str]:
-    """Wait until a job is over, with its requeued tasks; returns the states of its tasks."""
-    wait_for(lambda: start_now(cluster, job) or set(cluster.states(job).values()) <= {"COMPLETED", "FAILED"})
-    return cluster.states(job)
 
 
 def programs(cluster: Slurm, word: str) -> list[int]:
