@@ -43,11 +43,12 @@ class Page:
             "/archive": str(archive),
             "/shared/sorted --shard": f"{out} --model {model} --workers 1 --shard",
             "/shared/sorted": str(out),
+            "3,7": "3",
             "16 --cpus": f"{SHARES} --cpus",
             "auto/16": f"auto/{SHARES}",
             "sort.sh": str(self.script),
         }
-        script, self.both, *_ = (
+        script, self.both, self.again, *_ = (
             self._own(re.sub("^    ", "", block, flags=re.MULTILINE)) for block in blocks
         )
         self.script.write_text(script)
@@ -94,8 +95,8 @@ def test_a_shard_that_is_missing_is_told_to_the_batch_system(
     assert cluster.ended(job) == {job: "FAILED"}
     assert f"3/{SHARES}" in cluster.said(job)
     assert command("merge", page.out, "--ok-with-trouble").code == ExitCode.MISSING
-    assert cluster.ended(cluster.submit("--array=3", page.script)) == {"3": "COMPLETED"}
-    merge(cluster, page.out)
+    merged = cluster.ask("bash", "-euc", page.again).split()[-1]
+    assert cluster.ended(merged) == {merged: "COMPLETED"}
     check_equal(page.out, single)
 
 
