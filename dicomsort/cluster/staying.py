@@ -34,7 +34,7 @@ from dicomsort.model.load import predictors_for
 from dicomsort.sorting import pipeline, shards
 from dicomsort.sorting.versions import installed
 from dicomsort.system import locks
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.worker_pool import keeping, pool_settings
 
 _PATIENCE = 90.0
 _LOOK_SECONDS = 2.0
@@ -49,7 +49,7 @@ def work() -> int:
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # what libraries print is no answer
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
-    with suppress(KeyboardInterrupt), ExitStack() as stack:
+    with suppress(KeyboardInterrupt), keeping(), ExitStack() as stack:
         models: Sequence[Predictor] = ()
         task: Task | None = tasks.get()
         while task is not None:
