@@ -318,7 +318,8 @@ class ReadImage(_Lean):
     """A file that was read. `image`: uint8, (size, size), the canvas the network sees.
 
     remarks: what a person should know of how it was read. further: the same frame on the canvases of other
-    models, where these see another one. facts: what the header says as evidence.
+    models, where these see another one. facts: what the header says as evidence. pixel_digest: see
+    `pixel_source.pixel_digest`; empty if it was not asked for.
     """
 
     image: "np.ndarray"
@@ -328,6 +329,7 @@ class ReadImage(_Lean):
     cost: Cost = field(default=_FREE, compare=False)
     further: "tuple[np.ndarray, ...]" = ()
     facts: Facts = ()
+    pixel_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dicomsort.cli.completion import models
 from dicomsort.cli.program import Group
 from dicomsort.cli.shown import DATA, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
-from dicomsort.system.telling import counted
+from dicomsort.system.telling import counted, size_told
 from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def export(
         if json:
             console.print_json({"model": exported.tag, "graph": str(folder / bundles.GRAPH), "bytes": size})
         elif not quiet:
-            console.info(f"wrote {folder / bundles.GRAPH} ({size / 1000:.0f} kB, {exported.tag})")
+            console.info(f"wrote {folder / bundles.GRAPH} ({size_told(size)}, {exported.tag})")
 
 
 def evidence(

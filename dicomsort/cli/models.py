@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dicomsort.cli import completion, console, options
-from dicomsort.system.telling import counted
+from dicomsort.system.telling import counted, size_told
 
 if TYPE_CHECKING:
     from dicomsort.model.bundle import Bundle
@@ -184,7 +184,7 @@ def _facts(told: _Told) -> list[list[str]]:
         ["note", card.caution],
         ["version", f"{bundle.tag}, trained by dicomsort {bundle.training.get('dicomsort', '?')}"],
         ["used", "by default" if told.is_default else f"by --model {_given(told)}"],
-        ["size", f"{told.bytes / 1e6:.1f} MB, {bundle.network.timm}, {side} x {side} pixels"],
+        ["size", f"{size_told(told.bytes)}, {bundle.network.timm}, {side} x {side} pixels"],
         [
             "runs on",
             "OpenVINO or PyTorch" if bundle.graph else "PyTorch; `dicomsort model export` adds OpenVINO",

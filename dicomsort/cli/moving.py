@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dicomsort.cli import console
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Action, Reason
+from dicomsort.system.telling import size_told
 
 if TYPE_CHECKING:
     from dicomsort.sorting.plan import PlanResult
@@ -32,7 +33,7 @@ def tell(removed: "Removed", planned: bool = False) -> None:
     if not removed:
         return
     sources = f"{removed.files} source{'s' * (removed.files != 1)}"
-    size = f"{removed.size / 1e9:.1f} GB" if removed.size >= 1e9 else f"{removed.size / 1e6:.1f} MB"
+    size = size_told(removed.size)
     line = f"apply would remove {sources}, {size}" if planned else f"removed {sources}, {size}"
     if stayed := removed.stayed.total():
         why = ", ".join(f"{count} {stays}" for stays, count in removed.stayed.most_common())

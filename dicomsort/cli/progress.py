@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dicomsort.cli import console
 from dicomsort.outcome import TROUBLE
 from dicomsort.system import streams
+from dicomsort.system.telling import size_told
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -105,6 +106,7 @@ class _Sorting:
         self._quiet, self._warned = quiet, False
         self._progress: Progress | None = None
         self._started = self._said = time.monotonic()
+        self._waited = 0.0
         self._facts: Sequence[str] = ("looking for what is new",)
 
     def shown_by(self, progress: "Progress") -> None:
@@ -126,8 +128,9 @@ class _Sorting:
         if tally.missing_bytes and not self._warned:
             self._warned = True
             console.info(
-                f"warning: the copies will probably need {tally.missing_bytes / 1e9:.1f} GB more than is free"
+                f"warning: the copies will probably need {size_told(tally.missing_bytes)} more than is free"
             )
+        self._waits(tally.waiting, now)
         if self._progress is not None:
             if now - self._said > 0.1:
                 self._said = now
@@ -138,7 +141,18 @@ class _Sorting:
             line = ", ".join(self._told(tally, now))
             console.info(f"{tally.ended} of {tally.total or 'an unknown number of'} files, {line}")
 
+    def _waits(self, what: str, now: float) -> None:
+        """Tell what is waited for: where there is no bar in one line, and every minute again."""
+        is_new = bool(what) and not self._waited
+        if self._progress is None and not self._quiet and what and (is_new or now - self._waited > 60):
+            console.info(what)
+            self._waited = now
+        if self._waited and not what:
+            self._waited, self._started = 0.0, now
+
     def _told(self, tally: "SortSummary", now: float) -> list[str]:
+        if tally.waiting:
+            return [tally.waiting]
         if tally.total and tally.ended >= tally.total:
             return ["finishing: duplicates and the manifest"]
         if tally.collected:

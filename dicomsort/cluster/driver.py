@@ -17,10 +17,10 @@ from dicomsort.cluster.task import DRIVER, Job, Task, write_files
 from dicomsort.errors import DicomsortError, TargetError
 from dicomsort.inputs.named import Files
 from dicomsort.outcome import SourceFile
-from dicomsort.sorting import accounts, pipeline, shards
+from dicomsort.sorting import accounts, part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.summary import SortSummary, Watch
-from dicomsort.system import locks
+from dicomsort.system import locks, notices
 from dicomsort.system.escaping import escape
 
 _FEWEST, _MOST, _SHARDS_A_NODE, _NODES_TO_COME = 500, 20_000, 16, 16
@@ -43,24 +43,27 @@ def sort(
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
     files, tally = files or pipeline.archive_of(job.settings), SortSummary()
+    wait = job.settings.lock_wait
     if shards.waiting(out):
-        merge(out, job.settings.pool)
+        merge(out, job.settings.pool, wait=wait)
+    shards.forget_empty(out, wait)
     try:
-        with engine.connected() as hands, _driving(out):
+        with engine.connected() as hands, _driving(out, wait):
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes())  # counts what there is
             accounts.check_found(tally, job.settings)
+            part_log.note_plan(out, tally.found - tally.already_done, len(tasks))
             ended = _done(HandingOut(tasks, hands, run, engine.wait, note), out, tally, watch)
     except BaseException:
         if shards.waiting(out):
             with suppress(DicomsortError):
-                merge(out, job.settings.pool)
+                merge(out, job.settings.pool, wait=wait)
         raise
     _add(ended, tally)
     tally.note_folders(files.empty_folders)
     note_moved = partial(accounts.note_moved, tally=tally, history=history, given=job.settings.roots)
-    merged = merge(out, job.settings.pool, moved=note_moved)
+    merged = merge(out, job.settings.pool, moved=note_moved, wait=wait)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
     tally.seconds = time.monotonic() - started
@@ -69,12 +72,15 @@ def sort(
 
 
 @contextmanager
-def _driving(out: str) -> Iterator[None]:
+def _driving(out: str, wait: float) -> Iterator[None]:
     """Keep the output to this run and its tasks; when the block ends, they end."""
     driver = os.path.join(shards.folder_of(out), DRIVER)
     try:
         os.makedirs(shards.folder_of(out), exist_ok=True)
-        with locks.take(out, shared=True), locks.take(shards.folder_of(out)):
+        with (
+            locks.take(out, shared=True, wait=wait),
+            locks.take(shards.folder_of(out), wait=wait, beats=True),
+        ):
             touch(driver)
             try:
                 yield
@@ -109,6 +115,8 @@ def _done(handing: HandingOut, out: str, tally: SortSummary, watch: Watch | None
     ended = SortSummary()
     with Progress(out, handing.number, handing.out, tally, watch) as progress:
         for summary in handing.summaries():
+            for line in summary.said:
+                notices.say(line)
             counted = summary.as_tally()
             progress.count(summary.name, counted.statuses)
             _add(counted, ended)

@@ -31,12 +31,10 @@ from dicomsort.model import bundle
 from dicomsort.model.batching import Predictor
 from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
-from dicomsort.sorting import pipeline, shards
-from dicomsort.sorting.versions import installed
-from dicomsort.system import locks
+from dicomsort.sorting import part_log, pipeline, shards, versions
+from dicomsort.system import locks, notices
 from dicomsort.system.worker_pool import keeping, pool_settings
 
-_PATIENCE = 90.0
 _LOOK_SECONDS = 2.0
 _GRACE_SECONDS = 60.0
 
@@ -53,7 +51,11 @@ def work() -> int:
         models: Sequence[Predictor] = ()
         task: Task | None = tasks.get()
         while task is not None:
-            summary, models = _done(task, models, stack)
+            said: list[str] = []
+            with part_log.keeping_stderr(task.folder), notices.heard(said.append):
+                summary, models = _done(task, models, stack)
+            summary = replace(summary, said=said)
+            part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
             write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")
             task = _next(tasks, Driver.of(task.job))
@@ -116,31 +118,22 @@ def _done(task: Task, models: Sequence[Predictor], stack: ExitStack) -> tuple[Su
 def _take(task: Task) -> None:
     """Wait for who may still be writing the shard, on a node that was taken for lost."""
     try:
-        shards.take(task.job.settings.out, task.name, _PATIENCE).close()
+        shards.take(task.job.settings.out, task.name, task.job.settings.lock_wait).close()
     except UsageError as error:  # no reason to end the run
         raise InternalError(str(error)) from error
 
 
 @contextmanager
 def _loaded(job: Job) -> Iterator[Sequence[Predictor]]:
-    """Load the models of a job. Raises UsageError where another dicomsort is installed, and ModelError."""
-    _check_versions(job)
+    """Load the models of a job. Raises UsageError where other versions are installed, and ModelError."""
+    found = versions.differences(job.versions, versions.installed(), job.engine)
+    shards.check_versions(found, job.settings.any_versions)
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]
     with (
         _own_device("cpu" if job.engine == "openvino" else job.device) as device,
         predictors_for(bundles, device, job.precision, job.engine) as predictors,
     ):
         yield predictors
-
-
-def _check_versions(job: Job) -> None:
-    ours = installed()
-    for name in sorted({*ours, *job.versions}):
-        if ours.get(name) != job.versions.get(name):
-            raise UsageError(
-                f"a node has {name} {ours.get(name, 'not installed')} and the driver "
-                f"{job.versions.get(name, 'none')}: install the same on all"
-            )
 
 
 def _sorted(task: Task, models: Sequence[Predictor]) -> Summary:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from dicomsort.errors import ExitCode
 from dicomsort.inputs import walk
+from dicomsort.inputs.opened import window
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
@@ -19,11 +21,12 @@ from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.atomic import replacing
+from dicomsort.system.zstd import zstd
 
 DRIVER = "driver"
 """The file that a living driver keeps touching; without it, tasks come to an end."""
 
-_FILES, _SUMMARY = "files.jsonl", "summary.json"
+_FILES, _SUMMARY = "files.jsonl.zst", "summary.json"
 _SILENCE_SECONDS = 120.0
 
 
@@ -64,7 +67,8 @@ class Task:
 class Summary:
     """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
 
-    stayed: sources of a move that were only copied, by `moving.Stays`.
+    stayed: sources of a move that were only copied, by `moving.Stays`. said: what a person must know, see
+    `system.notices`.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Summary:
     stayed: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
+    said: list[str] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
@@ -116,12 +121,20 @@ class TaskFiles:
         """None: the driver has counted them."""
         return 0
 
+    @property
+    def number(self) -> int | None:
+        """None: they are counted as they come."""
+        return None
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
-        with open(list_of(self.task.job.settings.out), "rb") as lines:
-            lines.seek(self.task.start)
-            while lines.tell() < self.task.end:
-                yield _found_of(json.loads(lines.readline()))
+        start, length = self.task.start, self.task.end - self.task.start
+        with (
+            window(list_of(self.task.job.settings.out), start, length) as packed,
+            zstd.ZstdFile(packed) as lines,
+        ):
+            for line in lines:
+                yield _found_of(json.loads(line))
 
 
 def list_of(out: str) -> str:
@@ -132,16 +145,13 @@ def list_of(out: str) -> str:
 def write_files(out: str, files: Iterable[SourceFile], every: int) -> Iterator[int]:
     """Write down files, one JSON object a line; yields where every so many lines, and the last, have ended.
 
-    Raises OSError.
+    As many are packed by themselves (Zstandard). Raises OSError.
     """
-    with open(list_of(out), "wb") as lines:
-        count = 0
-        for count, file in enumerate(files, 1):
-            lines.write(json.dumps(_as_json(file)).encode() + b"\n")
-            if count % every == 0:
-                yield lines.tell()
-        if count % every:
-            yield lines.tell()
+    with open(list_of(out), "wb") as packed:
+        rest = iter(files)
+        while lines := b"".join(json.dumps(_as_json(file)).encode() + b"\n" for file in islice(rest, every)):
+            packed.write(zstd.compress(lines))
+            yield packed.tell()
 
 
 def _as_json(file: SourceFile) -> dict[str, Any]:

@@ -154,8 +154,11 @@ class _Reading:
             self.trouble, self._known = Reason.PIXELS_DAMAGED, time.process_time()
             source = PixelSource(stream, dataset)
             source.open()
+            if settings.pixel_digest:
+                source.require()
             layout.check(settings.max_pixels)
             drawn = _first_good(layout, partial(_drawn, dataset, layout, source, canvases))
+            digest = source.told() if settings.pixel_digest else ""
         remarks = [*remarks_on(sop_class(dataset), self.header.modality), *layout.remarks, *drawn.remarks]
         image, *further = drawn.images
         return ReadImage(
@@ -165,6 +168,7 @@ class _Reading:
             tuple(dict.fromkeys(remarks)),
             further=tuple(further),
             facts=facts,
+            pixel_digest=digest,
         )
 
     @contextmanager

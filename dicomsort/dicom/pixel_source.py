@@ -140,6 +140,23 @@ class PixelSource:
             raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
         return found, at > size
 
+    def require(self) -> None:
+        """Raise `inputs.opened.MissingBytes` if not all of the value has been fetched, as far as is known."""
+        if not isinstance(self._stream, io.BufferedReader):  # what was unpacked is there
+            return
+        size = self._stream.seek(0, io.SEEK_END)
+        stop = min(size, self._start + self.length) if self.is_native else size
+        on_disk(self._stream, self._start, stop)
+
+    def told(self) -> str:
+        """Return what `pixel_digest` does."""
+        try:
+            return f"{getattr(self._dataset.file_meta, 'TransferSyntaxUID', '')} {self.digest()}"
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001  (whatever unpacking raises)
+            return ""
+
     def digest(self) -> str:
         """Return the hash (hex) of the Pixel Data value, all of it. Raises Rejected if it is cut off."""
         hasher = hashlib.blake2b(digest_size=16)
@@ -185,7 +202,7 @@ def pixel_digest(path: str) -> str:
             dataset, stream = read_header(file)
             source = PixelSource(stream, dataset)
             source.open()
-            return f"{getattr(dataset.file_meta, 'TransferSyntaxUID', '')} {source.digest()}"
+            return source.told()
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  (pydicom raises nearly everything there is)

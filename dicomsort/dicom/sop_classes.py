@@ -59,12 +59,14 @@ class ReadSettings:
 
     max_pixels: samples per frame; a frame that claims more is not decoded. secondary_capture: whether a
     Secondary Capture, or an object without SOP class, of modality OT or none is taken for a radiograph.
-    pictures: whether PNG, JPEG, WebP, TIFF and BMP files are taken for radiographs.
+    pictures: whether PNG, JPEG, WebP, TIFF and BMP files are taken for radiographs. pixel_digest: whether all
+    of a radiograph's Pixel Data is read, to tell its digest.
     """
 
     max_pixels: int = 200_000_000
     secondary_capture: bool = False
     pictures: bool = False
+    pixel_digest: bool = False
 
 
 def exclusion_reason(sop_class: str, modality: str, secondary_capture: bool = False) -> Reason:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from dicomsort.doctor.finding import Finding, note, ok, problem, warning
+from dicomsort.system.telling import size_told
 from dicomsort.system.threads import processors
 
 _SIMD = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
@@ -69,12 +70,12 @@ def _memory() -> Finding:
     if free is None:
         return note("memory", "the system does not tell how much is free")
     least = min(free, most) if most is not None else free
-    told = f"{free / 1e9:.1f} GB available" + (
-        "" if most is None else f", {most / 1e9:.1f} GB left to this cgroup"
+    told = f"{size_told(free)} available" + (
+        "" if most is None else f", {size_told(most)} left to this cgroup"
     )
     if least < _EACH_WORKER * processors():
         fit = max(1, int(least / _EACH_WORKER))
-        return warning("memory", told, f"use --workers {fit}: each may take {_EACH_WORKER >> 20} MB")
+        return warning("memory", told, f"use --workers {fit}: each may take {size_told(_EACH_WORKER)}")
     return ok("memory", told)
 
 
@@ -108,7 +109,7 @@ def _temporary() -> Finding:
         free = shutil.disk_usage(folder).free
     except OSError:
         return problem("temporary folder", "there is none that can be written", "set TMPDIR to one")
-    told = f"{folder}, {free / 1e9:.1f} GB free"
+    told = f"{folder}, {size_told(free)} free"
     if free < 1 << 30:
         return warning(
             "temporary folder", told, "members of archives are unpacked there: set TMPDIR to another"

@@ -43,6 +43,10 @@ class Files(Protocol):
     def empty_folders(self) -> int:
         """How many folders without anything in them were met, once `find` has come to its end."""
 
+    @property
+    def number(self) -> int | None:
+        """How many files there are, where that is known before all have been found."""
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
 
@@ -59,16 +63,33 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Read `3/16`. Raises UsageError."""
+        """Read `3/16`. Raises UsageError. See `sorting.array_shards` for `auto/16`."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UsageError(f"--shard '{text}' is no shard: give i/n, such as 3/16, with i from 1 to n")
+            raise UsageError(
+                f"--shard '{text}' is no shard: give i/n, such as 3/16, with i from 1 to n, or auto/n"
+            )
         return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        """Return it as it is given: `3/16`."""
+        return f"{self.number}/{self.of}"
 
     def holds(self, relpath: str) -> bool:
         """Return whether a file belongs to this shard."""
-        digest = hashlib.blake2b(os.fsencode(relpath), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.of == self.number - 1
+        return number_of(relpath, self.of) == self.number
+
+
+def number_of(relpath: str, of: int) -> int:
+    """Return which of so many shards holds a file, counted from 1."""
+    digest = hashlib.blake2b(os.fsencode(relpath), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % of + 1
+
+
+def shared_by(file: SourceFile) -> str:
+    """Return by what a file of `Archive.stated` falls to a shard: its relative path, if it has one."""
+    strays = file.failure is not None and file.failure.reason is Reason.NOT_UNDER
+    return file.path if strays else file.relpath
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +119,66 @@ class Archive:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once. Raises UsageError if the list cannot be read."""
-        return self._walked() if self.listed is None else self.remotes.stamped(self._listed(self.listed))
+        own, shard = self.stated(), self.shard
+        if shard is not None:
+            own = (file for file in own if shard.holds(shared_by(file)))
+        return self.looked_up(own)
+
+    def stated(self) -> Iterator[SourceFile]:
+        """Yield the files of all shards; those that a list names as they stand there, and as often.
+
+        Raises UsageError if the list cannot be read.
+        """
+        return self._walked() if self.listed is None else self._listed(self.listed)
+
+    def looked_up(self, files: Iterator[SourceFile]) -> Iterator[SourceFile]:
+        """Yield files of `stated`, each once, with what is known of them without reading."""
+        return files if self.listed is None else self.remotes.stamped(self._once(files))
 
     @property
     def empty_folders(self) -> int:
         """How many folders without anything in them were met, once `find` has come to its end."""
         return self._empty[0]
 
+    @property
+    def number(self) -> int | None:
+        """None: that is known only once all have been found."""
+        return None
+
     def _walked(self) -> Iterator[SourceFile]:
         steps = count()
         here = walk.find(self._local, self.avoid, self.follow_links, partial(next, steps))
-        yield from (file for file in chain(here, self.remotes.find()) if self._holds(file.relpath))
+        yield from chain(here, self.remotes.find())
         self._empty[0] = next(steps)
 
-    def _holds(self, relpath: str) -> bool:
-        return self.shard is None or self.shard.holds(relpath)
-
     def _listed(self, source: str) -> Iterator[SourceFile]:
-        """Yield what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
-        forbidden, seen = os.path.realpath(self.avoid), set[int]()
         for path in map(_absolute, listed_paths(source)):
             relpath = relative_to(self.roots, path)
-            if not self._holds(relpath or path):
-                continue
-            key = hash(path)
+            if relpath is None:
+                stray = Failure(Status.IO_ERROR, Reason.NOT_UNDER)
+                yield SourceFile(path, path.lstrip(os.sep), stray)
+            else:
+                yield SourceFile(path, relpath)
+
+    def _once(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        """Look up what is listed; only 8 bytes of a path, and Python's own of a set, are kept of each."""
+        forbidden, seen = os.path.realpath(self.avoid), set[int]()
+        for file in files:
+            key = hash(file.path)
             if key not in seen:
                 seen.add(key)
-                yield self._found(path, relpath, forbidden)
+                yield _found(file, forbidden)
 
-    def _found(self, path: str, relpath: str | None, forbidden: str) -> SourceFile:
-        if relpath is None:
-            return SourceFile(path, path.lstrip(os.sep), Failure(Status.IO_ERROR, Reason.NOT_UNDER))
-        if is_remote(path):
-            return SourceFile(path, relpath)
-        if walk.lies_under(os.path.realpath(path), forbidden):
-            return SourceFile(path, relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
-        if not is_plain(path) and not os.path.lexists(path):
-            return _member(path, relpath)
-        return walk.found(path, relpath, missing=Reason.NO_SUCH_FILE)
+
+def _found(file: SourceFile, forbidden: str) -> SourceFile:
+    path = file.path
+    if file.failure is not None or is_remote(path):
+        return file
+    if walk.lies_under(os.path.realpath(path), forbidden):
+        return SourceFile(path, file.relpath, Failure(Status.IO_ERROR, Reason.IN_OUTPUT))
+    if not is_plain(path) and not os.path.lexists(path):
+        return _member(path, file.relpath)
+    return walk.found(path, file.relpath, missing=Reason.NO_SUCH_FILE)
 
 
 def _member(path: str, relpath: str) -> SourceFile:

@@ -25,6 +25,11 @@ class Once:
         """How many folders without anything in them were met."""
         return self._source.empty_folders
 
+    @property
+    def number(self) -> int | None:
+        """None: that is known only once all have come."""
+        return None
+
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
         return self._files

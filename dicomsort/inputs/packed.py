@@ -7,7 +7,6 @@ import mmap
 import os
 import re
 import struct
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -25,11 +24,7 @@ from dicomsort.inputs.members import (
 )
 from dicomsort.inputs.opened import read_part, window
 from dicomsort.outcome import Part, Reason
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from dicomsort.system.zstd import zstd
 
 _CHUNK = 1 << 17
 _PIECE = 1 << 20

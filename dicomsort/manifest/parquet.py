@@ -14,8 +14,9 @@ from dicomsort.errors import MissingLibraryError, TargetError, UsageError, check
 from dicomsort.manifest.history import DAMAGE, damaged, last_rows
 from dicomsort.manifest.names import MANIFEST, PARQUET, SHARDS
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import REJECT, ROTATION, answers_of
+from dicomsort.manifest.rows import DIGEST, REJECT, ROTATION, answers_of
 from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.spill import scratch
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
@@ -26,7 +27,7 @@ _BLOCK = 1 << 20
 _ROW_GROUP = 122_880
 _WHOLE = {"rows": 32, "columns": 32, "frames": 32, ROTATION: 16, "size": 64, "mtime_ns": 64}
 _NUMBERS = ("confidence", "pixel_confidence", REJECT)
-_TEXTS = ("path", "destination", "duplicate_of", "etag", "sha256", "reviewed_at")
+_TEXTS = ("path", "destination", "duplicate_of", "etag", "sha256", "reviewed_at", DIGEST)
 _UIDS = ("sop_instance_uid", "study_instance_uid", "series_instance_uid")
 _BETWEEN, _GUARD, _TIME = "; ", "'", "%Y-%m-%dT%H:%M:%SZ"
 
@@ -98,7 +99,8 @@ def write(manifest: str, target: str) -> None:
     """
     check_installed(PARQUET, "pyarrow")
     try:
-        last = last_rows(manifest)
+        with scratch(os.path.dirname(target)) as spilt:
+            last = last_rows(manifest, spilt)
         counts = None if last.all() else last
         try:
             with replacing(target, "wb") as file:
@@ -119,7 +121,9 @@ def _write(manifest: str, file: Any, last: NDArray[np.bool_] | None, is_wild: bo
 
     names = _names(manifest)
     kinds, schema = _kinds(names), schema_of(names)
-    encodings = {name: "DELTA_BYTE_ARRAY" for name in (*_TEXTS, *_UIDS) if name != "reviewed_at"}
+    encodings = {
+        name: "DELTA_BYTE_ARRAY" for name in (*_TEXTS, *_UIDS) if name != "reviewed_at" and name in names
+    }
     encodings |= {"size": "DELTA_BINARY_PACKED", "mtime": "DELTA_BINARY_PACKED"}
     with parquet.ParquetWriter(
         file, schema, compression="zstd", write_page_index=True,

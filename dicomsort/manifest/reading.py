@@ -13,9 +13,11 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.manifest.rows import (
+    DIGEST,
     REJECT,
     ROTATION,
     SCOPE,
+    TOLD,
     Record,
     answers_of,
     columns,
@@ -55,6 +57,8 @@ class ManifestRow:
     `head`, `model` or `model.head`. reject_score: how unlike its training data the image is to the model.
     rotation: by how many degrees, clockwise, the picture is seen turned; None if no model is sure.
     scope: `study` where the image's whole study was answered; empty of a model that answers single images.
+    pixel_digest: equal for two files only if Transfer Syntax UID and Pixel Data value are; empty where it was
+    not asked for, or there are no pixels that can be read to their end.
     pixel_label, pixel_confidence: what the pixels alone say. evidence: the facts of the header that were
     weighed. region_code, region_meaning: the region of the body that the image shows, in SNOMED CT; empty if
     its label names none; in a manifest of an earlier version by the labels' names. action: copy, symlink,
@@ -73,6 +77,7 @@ class ManifestRow:
     reject_score: float | None = None
     rotation: int | None = None
     scope: str = ""
+    pixel_digest: str = ""
     pixel_label: str = ""
     pixel_confidence: float | None = None
     evidence: Facts = ()
@@ -115,7 +120,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     except ValueError:
         start, end = 0, 0
     answers = wanted[start:end]
-    if not end or wanted != columns(answers, REJECT in names, ROTATION in names, SCOPE in names):
+    if not end or wanted != columns(answers, *(name in names for name in TOLD)):
         raise UsageError(f"'{escape(name)}' is no {MANIFEST} of this version")
     return _rows(name, names, _heads(answers))
 
@@ -225,6 +230,7 @@ def _row(texts: Mapping[str, str], heads: Mapping[str, Sequence[str]]) -> Manife
         reject_score=_number(texts.get(REJECT, "")),
         rotation=int(texts[ROTATION]) if texts.get(ROTATION) else None,
         scope=texts.get(SCOPE, ""),
+        pixel_digest=texts.get(DIGEST, ""),
         pixel_label=texts["pixel_label"],
         pixel_confidence=_number(texts["pixel_confidence"]),
         evidence=split_reasons(texts["evidence"]),

@@ -24,7 +24,10 @@ from dicomsort.outcome import (
 )
 from dicomsort.system.escaping import cell, escape, uncell, unescape
 
-REJECT, ROTATION, SCOPE = "reject_score", "rotation", "scope"
+REJECT, ROTATION, SCOPE, DIGEST = "reject_score", "rotation", "scope", "pixel_digest"
+TOLD = (REJECT, ROTATION, SCOPE, DIGEST)
+"""Columns that are there only where a run tells of them, in their order."""
+
 FIRST = "path"
 
 _NUMBERS = ("rows", "columns", "frames")
@@ -40,20 +43,24 @@ _LABEL = ".label"
 
 
 def columns(
-    answers: Sequence[str], rejects: bool = False, rotates: bool = False, studies: bool = False
+    answers: Sequence[str],
+    rejects: bool = False,
+    rotates: bool = False,
+    studies: bool = False,
+    digests: bool = False,
 ) -> list[str]:
     """Return the manifest's columns, with those of the models' answers (`model_set.columns_of`) inside.
 
     rejects: whether there is a reject score. rotates: whether a model tells how pictures are turned. studies:
-    whether whole studies are answered.
+    whether whole studies are answered. digests: whether digests of the pixels are wanted.
     """
-    told = [*([REJECT] * rejects), *([ROTATION] * rotates), *([SCOPE] * studies)]
+    told = [name for name, is_told in zip(TOLD, (rejects, rotates, studies, digests), strict=True) if is_told]
     return [*_LEADING, *told, *_EVIDENCE, *_REGION, *_PLACES, *_HEADER_COLUMNS, *answers, *_TRAILING]
 
 
 def answers_of(names: Sequence[str]) -> list[str]:
     """Return the columns of the models' answers among all of a manifest's; the inverse of `columns`."""
-    told = (REJECT in names, ROTATION in names, SCOPE in names)
+    told = (name in names for name in TOLD)
     return list(names[len(columns((), *told)) - len(_TRAILING) : -len(_TRAILING)])
 
 
@@ -71,7 +78,7 @@ def renewed(names: Sequence[str]) -> list[str]:
     """Return the columns of a manifest with those that an earlier version did not write, in their places."""
     found = list(names)
     for new, before in _NEW.items():
-        told = [name for name in (REJECT, ROTATION, SCOPE) if name in found]
+        told = [name for name in TOLD if name in found]
         place = told[-1] if before == "confidence" and told else before
         if new not in found and place in found:
             found.insert(found.index(place) + 1, new)
@@ -108,6 +115,7 @@ class Row:
     say, and other models. rotation: by how many degrees, clockwise, it is seen turned. pixel_label,
     pixel_confidence: what the pixels alone say. evidence: the facts of the header that were weighed.
     region: of the body, that the image shows. scope: `study` where the whole study was answered.
+    pixel_digest: see `pixel_source.pixel_digest`.
     sha256: of the bytes that were placed and read again, in hex. reviewed: what a person decided. kept: the
     row of an earlier file of this name, which was moved and stays in the output.
     """
@@ -134,14 +142,21 @@ class Row:
     reviewed: Reviewed | None = None
     kept: "Record | None" = None
     scope: str = ""
+    pixel_digest: str = ""
 
     def cells(
-        self, answers: int, rejects: bool, model: str, rotates: bool = False, studies: bool = False
+        self,
+        answers: int,
+        rejects: bool,
+        model: str,
+        rotates: bool = False,
+        studies: bool = False,
+        digests: bool = False,
     ) -> list[str]:
         """Return the line as text, in the order of `columns`.
 
-        answers: how many columns of answers there are. rejects, rotates, studies: whether there is one of a
-        reject score, of the rotation, and of the scope.
+        answers: how many columns of answers there are. rejects, rotates, studies, digests: whether there is
+        one of a reject score, of the rotation, of the scope, and of the pixels' digest.
         """
         values = (getattr(self.header, name) for name in _HEADER_COLUMNS)
         header = ["" if value is None else str(value) for value in values]
@@ -151,7 +166,7 @@ class Row:
         places += _reviewed_cells(self.reviewed).values()
         numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
-        numbers += [self.scope] * studies
+        numbers += [self.scope] * studies + [cell(self.pixel_digest)] * digests
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
         pixels += map(cell, region_cells(self.region).values())
         stamp = _stamp_cells(self.stamp)

@@ -21,6 +21,7 @@ from dicomsort.report.pictures import SIDE, fair_share
 from dicomsort.report.tables import Table, clipped
 from dicomsort.sorting.by_hand import BY_HAND
 from dicomsort.system.escaping import escape, uncell, unescape
+from dicomsort.system.telling import size_told
 
 MARK = '<meta name="generator" content="dicomsort report">'
 """What stands near the top of every report, by which a later one knows that it may take its place."""
@@ -105,7 +106,7 @@ def _environment(folder: Path = _TEMPLATES) -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["bytes"] = readable_size
+    environment.filters["bytes"] = size_told
     environment.filters["path"] = lambda text: clipped(uncell(text), _LONGEST_PATH)
     environment.filters["clipped"] = clipped
     environment.filters["sure"] = sure
@@ -122,19 +123,10 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def readable_size(size: float) -> str:
-    """Return a number of bytes as a person reads it, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
-
-
 def _tiles(figures: Figures) -> Iterator[tuple[str, str, str, str]]:
     """Yield the figures at the top: number, words, a remark, kind."""
     groups = figures.groups
-    yield f"{figures.files:,}", "files found", readable_size(figures.size), ""
+    yield f"{figures.files:,}", "files found", size_told(figures.size), ""
     yield f"{figures.radiographs:,}", "radiographs", share(figures.radiographs, figures.files), ""
     for group, words, of in (
         (Group.SORTED, "sorted", figures.radiographs),

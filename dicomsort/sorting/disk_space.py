@@ -18,15 +18,19 @@ class Forecast:
 
     Used as a context manager around the run. files: how many there are, None until all are counted.
     missing_bytes: how much more space the copies will probably need than there is. found: None if they cannot
-    be gone through twice; then nothing is forecast.
+    be gone through twice; then nothing is forecast. number: of files, if it is known beforehand.
     """
 
-    def __init__(self, found: Iterable[SourceFile] | None, out: str, copies: bool) -> None:
+    def __init__(
+        self, found: Iterable[SourceFile] | None, out: str, copies: bool, number: int | None = None
+    ) -> None:
         self._found, self._out, self._copies = found, out, copies
+        self._is_known = number is not None and not copies
         self._stop = threading.Event()
         self._bytes, self._seen, self._placed, self._rows = 0, 0, 0, 0
         self._thread = threading.Thread(target=self._count, name="forecast", daemon=True)
-        self.files: int | None = None
+        self.files = number
+        self._has_all = False
         self.missing_bytes = 0
 
     def __enter__(self) -> "Forecast":
@@ -40,19 +44,16 @@ class Forecast:
         self._thread.join()
 
     def _count(self) -> None:
-        if self._found is None:
+        if self._found is None or self._is_known:
             return
         with suppress(DicomsortError, FileNotFoundError):  # the run itself meets it too, and tells
-            self.files = self._counted(self._found)
-
-    def _counted(self, found: Iterable[SourceFile]) -> int | None:
-        files = 0
-        for files, file in enumerate(found, start=1):  # noqa: B007
-            if self._stop.is_set():
-                return None
-            if self._copies:
-                self._bytes += _size(file.path)
-        return files
+            files = 0
+            for files, file in enumerate(self._found, start=1):  # noqa: B007
+                if self._stop.is_set():
+                    return
+                if self._copies:
+                    self._bytes += file.stamp.size if file.stamp else _size(file.path)
+            self.files, self._has_all = files, True
 
     def look_at(self, row: Row) -> None:
         """Take a row into account; compare, every now and then, what the rest will need with what is free."""
@@ -60,7 +61,7 @@ class Forecast:
         self._seen += size
         self._placed += size if _takes_space(row, self._out) else 0
         self._rows += 1
-        if self._copies and self.files is not None and self._rows % _LOOK_EVERY == 0:
+        if self._copies and self._has_all and self._rows % _LOOK_EVERY == 0:
             needed = self._placed / max(self._seen, 1) * (self._bytes - self._seen)
             self.missing_bytes = max(0, int(needed) - shutil.disk_usage(self._out).free)
 

@@ -33,6 +33,7 @@ def facts_of(settings: "SortSettings", models: Models, loaded: ModelSet | None =
             "max_pixels": settings.read.max_pixels,
             "include_secondary_capture": settings.read.secondary_capture,
             "pictures": settings.read.pictures,
+            "pixel_digest": settings.read.pixel_digest,
             "archives": settings.archives,
         },
         facts={

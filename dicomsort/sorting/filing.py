@@ -190,6 +190,7 @@ class _Placer:
             stamp=stamp,
             reviewed=reviewed,
             scope=self._settings.scope,
+            pixel_digest=reading.pixel_digest,
         )
 
     def _region(self, decision: Decision, reviewed: Reviewed | None) -> Region | None:

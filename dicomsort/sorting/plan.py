@@ -23,6 +23,7 @@ from dicomsort.sorting.removal import Removed
 from dicomsort.sorting.reviewing import finish
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
+from dicomsort.system.telling import size_told
 
 _SECONDS = 1.0
 _PLACED = (Status.SORTED, Status.REVIEW, Status.EXCLUDED)
@@ -127,8 +128,8 @@ def _check_space(manifest: Manifest, out: str, action: Action) -> None:
     free = shutil.disk_usage(out).free
     if action in COPIES and size > free:
         raise TargetError(
-            f"the plan needs {size / 1e9:.3f} GB, and '{escape(out)}' has {free / 1e9:.3f} GB free: "
-            "free some, or link with --action"
+            f"the plan needs {size_told(size)}, and '{escape(out)}' has {size_told(free)} free, "
+            f"{size_told(size - free)} too few: free some, or link with --action"
         )
 
 

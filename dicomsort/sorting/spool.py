@@ -152,6 +152,7 @@ class Spool:
             "header": asdict(reading.header),
             "remarks": reading.remarks,
             "facts": reading.facts,
+            "pixel_digest": reading.pixel_digest,
         }
         stamp = found.stamp or reading.stamp
         told["stamp"] = None if stamp is None else asdict(stamp)
@@ -388,7 +389,7 @@ def _image(found: str, reading: str, role: int) -> Image:
     told = json.loads(reading)
     stamp = told["stamp"] and FileStamp(**told["stamp"])
     header = Header(**told["header"])
-    read = ReadImage(
-        NOTHING, header, stamp, tuple(told["remarks"]), facts=tuple(told["facts"])
-    )  # fmt: skip
+    remarks, facts = tuple(told["remarks"]), tuple(told["facts"])
+    digest = told.get("pixel_digest", "")
+    read = ReadImage(NOTHING, header, stamp, remarks, facts=facts, pixel_digest=digest)
     return Image(_found(found), read, Role(role))

@@ -634,11 +634,19 @@ def test_a_person_is_told_before_and_after(
     words = ("classify", inbox, "--out", "out", "--model", small_model, "--workers", "2", "--action", "move")
     planned = inside(capfd, *words, "--dry-run")
     assert "sources are removed" not in planned.err
-    assert "apply would remove 11 sources, 0.0 MB; 1 would stay where it is: 1 with other" in planned.err
+    linked = str(inbox / "s1" / "1.dcm")
+    sizes = [
+        int(row["size"]) for path, row in rows(tmp_path / "out").items() if row["label"] and path != linked
+    ]
+    size = f"{sum(sizes) / 1000:.1f} kB"
+    assert (
+        f"apply would remove {len(sizes)} sources, {size}; 1 would stay where it is: 1 with other"
+        in planned.err
+    )
     assert "--action move does not go with --follow-links" in inside(capfd, *words, "--follow-links").err
     done = inside(capfd, "apply", "out")
     assert "--action move: sources are removed in the end" in done.err
-    assert "removed 11 sources, 0.0 MB; 1 stays where it is: 1 with other hard links" in done.err
+    assert f"removed 11 sources, {size}; 1 stays where it is: 1 with other hard links" in done.err
     assert "1 removed, 11 moved back to where they came from" in inside(capfd, "undo", "out").err
     sorted_ = inside(capfd, *words)
     assert sorted_.err.index("sources are removed") < sorted_.err.index("removed 11 sources")

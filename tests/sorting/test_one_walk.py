@@ -1,0 +1,203 @@
+"""One walk for all shards: who writes the list, who waits, who takes over, and when there is a newer one."""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from outputs import rows, settings
+from predictors import FixedPredictor
+
+from dicomsort.inputs import walk
+from dicomsort.inputs.named import Archive, Shard
+from dicomsort.inputs.walk import roots_of
+from dicomsort.manifest.names import SHARDS
+from dicomsort.sorting import claims, one_walk
+from dicomsort.sorting.merge import merge
+from dicomsort.sorting.pipeline import sort
+from dicomsort.system.worker_pool import PoolSettings
+
+POOL = PoolSettings(2, 20)
+Tell = Callable[[str], None]
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that are listed, each time."""
+    seen: list[str] = []
+    entries = walk._entries
+
+    def noted(folder: str) -> "list[os.DirEntry[str]]":
+        seen.append(folder)
+        return entries(folder)
+
+    monkeypatch.setattr(walk, "_entries", noted)
+    return seen
+
+
+def found(inbox: Path, out: Path, number: int, of: int, tell: Tell = lambda _: None) -> set[str]:
+    """What a shard that comes to its end is to sort."""
+    shard = Shard(number, of)
+    with one_walk.shared(archive_of(inbox, out, shard), shard, str(out), tell) as listed:
+        names = {file.relpath for file in listed.find()}
+        assert listed.number == len(names)
+    return names
+
+
+def archive_of(inbox: Path, out: Path, shard: Shard) -> Archive:
+    return Archive(roots_of([str(inbox)]), str(out), shard=shard)
+
+
+def test_shards_walk_once_and_make_what_a_single_run_makes(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor, walks: list[str]
+) -> None:
+    sort(settings(inbox, tmp_path / "one"), predictor)
+    once = len(set(walks))
+    walks.clear()
+    totals = [
+        sort(settings(inbox, tmp_path / "out", shard=Shard(number, 4)), predictor).total
+        for number in range(1, 5)
+    ]
+    assert len(walks) == once
+    assert merge(str(tmp_path / "out"), POOL).missing == []
+    assert rows(tmp_path / "out") == rows(tmp_path / "one")
+    assert sum(total or 0 for total in totals) == len(rows(tmp_path / "one"))
+    assert not (tmp_path / "out" / SHARDS).exists()
+
+
+def test_a_shard_that_is_done_and_started_again_finds_new_files(
+    inbox: Path, tmp_path: Path, walks: list[str]
+) -> None:
+    out = tmp_path / "out"
+    before = [found(inbox, out, number, 2) for number in (1, 2)]
+    once = len(walks)
+    for number in range(20):
+        shutil.copy(inbox / "s0" / "0.dcm", inbox / f"new{number}.dcm")
+    after = [found(inbox, out, number, 2) for number in (1, 2)]
+    assert len(walks) == 2 * once
+    assert len(after[0] | after[1]) == len(before[0] | before[1]) + 20
+    assert all(Shard(1, 2).holds(name) for name in after[0])
+
+
+def test_a_shard_that_was_cut_short_goes_on_with_the_same_list(
+    inbox: Path, tmp_path: Path, walks: list[str]
+) -> None:
+    out, shard = tmp_path / "out", Shard(1, 2)
+    shared = one_walk.shared(archive_of(inbox, out, shard), shard, str(out), lambda _: None)
+    first = {file.relpath for file in shared.__enter__().find()}
+    assert not shared.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    once = len(walks)
+    assert found(inbox, out, 1, 2) == first
+    assert len(walks) == once
+
+
+def test_another_division_or_other_folders_have_a_list_of_their_own(inbox: Path, tmp_path: Path) -> None:
+    shutil.copytree(inbox, tmp_path / "other" / "deeper")
+    whole = found(inbox, tmp_path / "out", 1, 1)
+    assert found(inbox, tmp_path / "out", 1, 2) < whole
+    assert found(tmp_path / "other", tmp_path / "out", 1, 1) == {f"deeper/{name}" for name in whole}
+
+
+def test_of_many_that_come_at_once_one_walks(
+    inbox: Path, tmp_path: Path, walks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = Archive.stated
+
+    def slow(archive: Archive) -> object:
+        time.sleep(0.5)
+        return stated(archive)
+
+    monkeypatch.setattr(Archive, "stated", slow)
+    told: list[str] = []
+    names: dict[int, set[str]] = {}
+
+    def work(number: int) -> None:
+        names[number] = found(inbox, tmp_path / "out", number, 6, told.append)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(walks) == len(set(walks))
+    assert sum(map(len, names.values())) == len(set().union(*names.values()))
+    assert sum(one.startswith("writing the list") for one in told) == 1
+    assert sum(one.startswith("waiting for the list of all files, which ") for one in told) >= 5
+
+
+def claimed(inbox: Path, out: Path, **changes: object) -> Path:
+    """The claim of somebody who is to write the first list."""
+    archive = archive_of(inbox, out, Shard(1, 2))
+    folder = out / SHARDS / one_walk._FOLDER
+    folder.mkdir(parents=True)
+    path = folder / f"{one_walk._series(archive, 2)}-000001.claim-000000"
+    path.write_text(json.dumps({"host": "far", "boot": claims._boot(), "steps": 3, "beat": 0, **changes}))
+    return path
+
+
+def test_a_writer_of_this_machine_that_died_is_taken_over_at_once(inbox: Path, tmp_path: Path) -> None:
+    claim = claimed(inbox, tmp_path / "out")
+    began = time.monotonic()
+    assert found(inbox, tmp_path / "out", 1, 2)
+    assert time.monotonic() - began < 2
+    assert not claim.exists()
+
+
+def test_a_writer_elsewhere_is_taken_over_once_it_is_silent(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SILENCE_SECONDS", 0.6)
+    claimed(inbox, tmp_path / "out", boot="of another machine")
+    told: list[str] = []
+    began = time.monotonic()
+    assert found(inbox, tmp_path / "out", 1, 2, told.append)
+    assert time.monotonic() - began >= 0.6
+    assert told[0] == "waiting for the list of all files, which far writes: 3 files so far"
+
+
+@pytest.mark.parametrize("how", ["lock", "beat"])
+def test_a_writer_that_lives_is_waited_for_without_limit(
+    how: str, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of this machine by its lock, one elsewhere by what it keeps writing."""
+    monkeypatch.setattr(claims, "SILENCE_SECONDS", 0.4)
+    out = tmp_path / "out"
+    claim = claimed(inbox, out, boot=claims._boot() if how == "lock" else "of another machine")
+    ready: list[set[str]] = []
+    waiting = threading.Thread(target=lambda: ready.append(found(inbox, out, 1, 2)))
+    with claim.open("r+") as held:
+        if how == "lock":
+            fcntl.flock(held, fcntl.LOCK_EX)
+        waiting.start()
+        for beat in range(15):
+            time.sleep(0.1)
+            if how == "beat":
+                claim.write_text(json.dumps({"host": "far", "boot": "other", "steps": beat, "beat": beat}))
+        assert not ready
+    waiting.join()
+    assert ready[0]
+
+
+def test_a_list_of_paths_is_cut_too(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
+    names = sorted(str(path) for path in inbox.rglob("*") if path.is_file())
+    paths = tmp_path / "paths.txt"
+    paths.write_text("\n".join([*names, names[0], str(inbox / "gone.dcm"), "/elsewhere/x.dcm"]))
+    for out, shards in (("one", [None]), ("out", [Shard(1, 3), Shard(2, 3), Shard(3, 3)])):
+        for shard in shards:
+            sort(settings(inbox, tmp_path / out, shard=shard, from_list=str(paths)), predictor)
+    assert merge(str(tmp_path / "out"), POOL).missing == []
+    assert rows(tmp_path / "out") == rows(tmp_path / "one")
+
+
+def test_the_newest_list_tells_how_many_files_each_shard_has(inbox: Path, tmp_path: Path) -> None:
+    assert one_walk.latest(str(tmp_path / "out")) is None
+    sizes = [len(found(inbox, tmp_path / "out", number, 3)) for number in (1, 2, 3)]
+    latest = one_walk.latest(str(tmp_path / "out"))
+    assert latest is not None
+    assert list(latest.about.shards) == sizes
+    latest.close()
