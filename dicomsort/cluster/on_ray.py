@@ -40,7 +40,9 @@ def connected(engine: Backend) -> Iterator["Ray"]:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise UsageError("--address of ray is HOST:PORT, as `ray start` takes it; ray:// does not work here")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise _silent(address)
     return host.strip("[]"), int(port)
@@ -84,7 +86,7 @@ def _begin(ray: Any, address: str | None) -> None:
             trouble.append(error)
 
     thread = threading.Thread(target=begin, name="connect", daemon=True)
-    if address.startswith("ray://") or _is_maybe_node():
+    if _is_maybe_node():
         thread.start()
         thread.join(_INIT_SECONDS)
         if trouble:

@@ -3,7 +3,10 @@
 `join` starts a node, `kill` kills the one that joined first, `head` the head; its end ends all.
 """
 
+import os
 import sys
+
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # before ray looks
 
 from ray.cluster_utils import Cluster
 
