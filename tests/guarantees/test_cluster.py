@@ -61,7 +61,8 @@ def test_an_interrupted_run_is_merged_and_goes_on_elsewhere(
     assert before < 39
     again = command(*words, "--backend", "loky", "--shard-size", "7", "--tasks", "2")
     assert again.code == ExitCode.SOME_FAILED, again.err
-    assert (again.json["found"], again.json["already_done"]) == (39, before)
+    assert again.json["found"] == 39
+    assert again.json["already_done"] in (before - 1, before)  # the dangling link is looked at again
     check_equal(out, single)
 
 

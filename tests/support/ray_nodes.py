@@ -34,7 +34,7 @@ def patiently(start: Callable[[], Any]) -> Any:
     for _ in range(3):
         try:
             return start()
-        except Exception:  # noqa: BLE001  (ray raises plain ones)
+        except Exception:  # noqa: BLE001, S112  (ray raises plain ones)
             continue
     return start()
 
