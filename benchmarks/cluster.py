@@ -1,16 +1,20 @@
 """What dividing a run costs, and what follows from it for very many files.
 
-    python benchmarks/cluster.py [--radiographs 2000] [--rows 200000] [--nodes 100] [--folder FOLDER]
+    python benchmarks/cluster.py [--radiographs 2000] [--rounds 2] [--small 40] [--against FOLDER]
+                                 [--rows 200000] [--nodes 100] [--folder FOLDER]
 
 Sorts `--radiographs` synthetic radiographs (1200 x 1000, 12 bit, uncompressed) as a user would: in one plain
-run, in shards one after the other (loky), and on a dask cluster of one and of two worker processes, then each
-again when all is done. Then a tree of `--rows` lines of text and a few headers: the walk, a plain run, four
-`--shard` and their merge. From these it computes, on paper, a run on `--nodes` such machines. Ratios are of
-one run.
+run, in four shards one after the other (loky), and on a dask cluster of one and of two worker processes; then
+a tenth of them in one shard and in `--small` shards, which tells what a further shard costs. All that
+`--rounds` times, each time beside the same by another build, if `--against` names its checkout. Then a tree
+of `--rows` lines of text and a few headers: the walk, a plain run, four `--shard` and their merge. From these
+it computes, on paper, a run on `--nodes` such machines. Ratios are of one round.
 """
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +33,7 @@ from pydicom.uid import UID
 from dicomsort.inputs import walk
 
 SHARDS = 4
-FEWEST, LARGEST, A_NODE = 500, 20_000, 4  # files a shard, and shards a node, as the driver chooses
+FEWEST, LARGEST, A_NODE = 500, 20_000, 16  # files a shard, and shards a node, as the driver chooses
 
 
 @dataclass(frozen=True)
@@ -66,35 +70,43 @@ def radiographs(folder: Path, number: int) -> None:
         pydicom.dcmwrite(path, dataset, enforce_file_format=True)
 
 
-def timed(*words: str | Path) -> float:
-    """Run the program as a user would; return the seconds."""
+def timed(*words: str | Path, build: Path | None = None) -> float:
+    """Run the program as a user would, or that of another build; return the seconds."""
     started = time.monotonic()
     command = [sys.executable, "-m", "dicomsort", *map(str, words), "--quiet"]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment(build), check=False)
     if done.returncode not in (0, 3):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}")
     return time.monotonic() - started
 
 
-def started(*words: str) -> "subprocess.Popen[bytes]":
+def environment(build: Path | None) -> dict[str, str]:
+    """Return the environment in which Python finds a build: ours by default."""
+    return {**os.environ, "PYTHONPATH": str(build or Path(__file__).resolve().parents[1])}
+
+
+def started(*words: str, build: Path | None) -> "subprocess.Popen[bytes]":
     """Start a module as a program that says nothing."""
     command = [sys.executable, "-m", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=environment(build), **silent)
 
 
 @contextmanager
-def dask(folder: Path, workers: int) -> Iterator[str]:
+def dask(folder: Path, workers: int, build: Path | None) -> Iterator[str]:
     """Start a scheduler and workers, processes of their own over TCP; yield the address."""
-    found = folder / f"scheduler{workers}.json"
-    head = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(found)]
-    running = [started("distributed.cli.dask_scheduler", *head)]
+    folder.mkdir(exist_ok=True)
+    found = folder / "scheduler.json"
+    found.unlink(missing_ok=True)
+    head = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)]
+    running = [started("distributed.cli.dask_scheduler", *head, build=build)]
     try:
-        while not found.exists():
+        while not found.exists() or not found.read_text():
             time.sleep(0.1)
         address = json.loads(found.read_text())["address"]
         for _ in range(workers):
-            words = [address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder / "dask")]
-            running.append(started("distributed.cli.dask_worker", *words))
+            words = [address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]
+            running.append(started("distributed.cli.dask_worker", *words, build=build))
         time.sleep(5)
         yield str(address)
     finally:
@@ -104,32 +116,70 @@ def dask(folder: Path, workers: int) -> Iterator[str]:
             program.wait()
 
 
-def divided(folder: Path, number: int) -> tuple[float, float, float, float]:
+class Divided:
+    """Radiographs sorted plain and divided, by one build or another; seconds by what was run."""
+
+    def __init__(self, folder: Path, number: int, small: int) -> None:
+        """Write the radiographs: all, and the tenth that is cut into small shards."""
+        self.folder, self.number, self.small = folder, number, small
+        radiographs(folder / "radiographs", number)
+        radiographs(folder / "few", number // 10)
+        self.seconds: dict[str, list[float]] = {}
+        self.again = 0.0
+
+    def run(
+        self, name: str, *words: str | Path, source: str = "radiographs", build: Path | None = None
+    ) -> float:
+        """Sort, and print how long that took."""
+        out = self.folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        sort = ("classify", self.folder / source, "--out", out, "--action", "symlink")
+        took = timed(*sort, *words, build=build)
+        self.seconds.setdefault(name, []).append(took)
+        if name == "here plain" and not self.again:
+            self.again = timed(*sort, *words, build=build)
+        return took
+
+    def round(self, which: str, build: Path | None) -> None:
+        """Sort in every way once."""
+        size = ("--shard-size", str(-(-self.number // SHARDS)))
+        plain = self.run(f"{which} plain", build=build)
+        took = {"loky": self.run(f"{which} loky", "--backend", "loky", *size, build=build)}
+        for workers, each in ((1, 2), (2, 1)):
+            with dask(self.folder / "dask", workers, build) as address:
+                engine = ("--backend", "dask", "--address", address, "--workers", str(each))
+                name = f"dask {workers} worker"
+                took[name] = self.run(f"{which} {name}", *engine, *size, build=build)
+        few = self.number // 10
+        whole, cut = (
+            self.run(f"{which} {few} in {count}", "--backend", "loky", "--shard-size", str(-(-few // count)),
+                     source="few", build=build)
+            for count in (1, self.small)
+        )  # fmt: skip
+        told = ", ".join(f"{name} {seconds:.1f} s ({seconds / plain:.2f})" for name, seconds in took.items())
+        each_costs = (cut - whole) / (self.small - 1)
+        print(f"{which}: plain {plain:.1f} s, {told}; a further shard {each_costs:.2f} s", flush=True)
+
+    def best(self, name: str) -> float:
+        """Return the least seconds that something took."""
+        return min(self.seconds[name])
+
+
+def divided(given: argparse.Namespace, folder: Path) -> tuple[float, float, float, float]:
     """Time radiographs plain and divided.
 
     Returns seconds of a plain run, of a resumed one and of a shard, and bytes of a row.
     """
-    source = folder / "radiographs"
-    radiographs(source, number)
-    size = ("--shard-size", str(-(-number // SHARDS)))
-    seconds: dict[str, tuple[float, float]] = {}
-
-    def both(name: str, *words: str | Path) -> None:
-        out = ("classify", source, "--out", folder / name.replace(" ", ""), "--action", "symlink")
-        seconds[name] = timed(*out, *words), timed(*out, *words)
-        first, again = seconds[name]
-        ratio = first / seconds["plain"][0]
-        print(f"{name:16} {first:7.1f} s  {ratio:5.2f} of plain, all done already {again:5.1f} s", flush=True)
-
-    both("plain")
-    both("loky", "--backend", "loky", *size)
-    for workers, each in ((1, 2), (2, 1)):
-        with dask(folder, workers) as address:
-            engine = ("--backend", "dask", "--address", address, "--workers", str(each))
-            both(f"dask {workers} worker", *engine, *size)
-    plain, resumed = seconds["plain"]
-    row_bytes = (folder / "plain" / "manifest.csv").stat().st_size / number
-    return plain, resumed, (seconds["loky"][0] - plain) / SHARDS, row_bytes
+    runs = Divided(folder, given.radiographs, given.small)
+    for _ in range(given.rounds):
+        runs.round("here", None)
+        if given.against:
+            runs.round("there", given.against.resolve())
+    few = given.radiographs // 10
+    whole, cut = (runs.best(f"here {few} in {count}") for count in (1, given.small))
+    runs.run("here plain")
+    row_bytes = (folder / "out" / "manifest.csv").stat().st_size / given.radiographs
+    return runs.best("here plain"), runs.again, max(0.0, cut - whole) / (given.small - 1), row_bytes
 
 
 def many(folder: Path, rows: int) -> tuple[float, float]:
@@ -174,17 +224,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--radiographs", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--small", type=int, default=40)
+    parser.add_argument("--against", type=Path)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        plain, start, shard, row_bytes = divided(Path(folder), given.radiographs)
+        plain, start, shard, row_bytes = divided(given, Path(folder))
         walked, merged = many(Path(folder), given.rows)
     file = (plain - start) / given.radiographs
     costs = Costs(file, shard, walked / given.rows, merged / given.rows, row_bytes, start)
     print(
-        f"a file {1e3 * file:.2f} ms, a shard {shard:.1f} s, start {start:.1f} s, a row {row_bytes:.0f} bytes"
+        f"a file {1e3 * file:.2f} ms, a shard {shard:.2f} s, start {start:.1f} s, a row {row_bytes:.0f} bytes"
     )
     for files in (10**6, 10**9):
         on_paper(costs, files, given.nodes)

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from dicomsort.library.datasets import export_dataset
     from dicomsort.library.evaluation import EvaluationResult, evaluate
     from dicomsort.library.models import Model, load_model
-    from dicomsort.library.sorting import sort
+    from dicomsort.library.sorting import sort, status
     from dicomsort.library.training import TrainingResult, train
     from dicomsort.manifest.reading import ManifestRow, read_manifest
     from dicomsort.model.heads import Decision
     from dicomsort.outcome import Action, Reason, Status
+    from dicomsort.sorting.progress_of import Progress
     from dicomsort.sorting.summary import SortSummary
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "ModelError",
     "NothingFoundError",
     "Preprocessing",
+    "Progress",
     "ReadSettings",
     "Reason",
     "SortSummary",
@@ -66,6 +68,7 @@ __all__ = [
     "read_image",
     "read_manifest",
     "sort",
+    "status",
     "train",
 ]
 __version__ = "0.2.0"
@@ -80,7 +83,8 @@ _HOMES = {
     "library.datasets": "export_dataset",
     "library.evaluation": "EvaluationResult evaluate",
     "library.models": "Model load_model",
-    "library.sorting": "sort",
+    "library.sorting": "sort status",
+    "sorting.progress_of": "Progress",
     "library.training": "TrainingResult train",
     "manifest.reading": "ManifestRow read_manifest",
     "model.heads": "Decision",

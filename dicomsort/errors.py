@@ -29,6 +29,7 @@ _OPTIONAL = {
     "urllib3": ("urllib3", _CLOUD),
     "requests": ("requests", _PACS),
     "pynetdicom": ("pynetdicom", _PACS),
+    "prometheus_client": ("prometheus-client", "prometheus-client"),
 }
 """By module: libraries that a machine that only sorts need not have, and the packages that bring them.
 
@@ -46,6 +47,7 @@ class ExitCode(IntEnum):
     NOTHING_FOUND = 4
     TARGET = 5
     MODEL = 6
+    MISSING = 7
     INTERRUPTED = 130
 
 
@@ -89,6 +91,12 @@ class TargetError(DicomsortError):
     """The output folder is not writable, or it is full."""
 
     exit_code = ExitCode.TARGET
+
+
+class MissingError(DicomsortError):
+    """Shards that were begun have no rows yet: they are still to be done."""
+
+    exit_code = ExitCode.MISSING
 
 
 class ModelError(DicomsortError):

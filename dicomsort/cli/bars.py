@@ -1,12 +1,16 @@
 """What moves on a terminal while a command works; all of it fits the terminal's width."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.status import Status
 from rich.table import Column
 from rich.text import Text
+
+from dicomsort.cli.console import plain
 
 _WIDEST, _NARROWEST = 20, 6
 
@@ -66,6 +70,17 @@ def sorting(screen: Console, facts: Callable[[], Sequence[str]]) -> Progress:
 
     columns = (BarColumn(width), MofNCompleteColumn(), _Left(), _Facts(facts, room))
     return Progress(*columns, console=screen, transient=True, expand=True)
+
+
+@contextmanager
+def redrawn(screen: Console) -> Iterator[Callable[[Sequence[str]], None]]:
+    """Yield what draws lines in place of those that it has drawn before; the last ones stay."""
+    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
+
+        def draw(lines: Sequence[str]) -> None:
+            live.update(Text("\n".join(map(plain, lines))), refresh=True)
+
+        yield draw
 
 
 def _bar_width(screen: Console) -> int:

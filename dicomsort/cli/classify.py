@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dicomsort import __version__
 from dicomsort.cli import console, progress
-from dicomsort.cluster.backends import Backend
+from dicomsort.cli.metrics import Nobody, Take, both
+from dicomsort.cluster.backends import WAIT_SECONDS, Backend
 from dicomsort.cluster.task import Job
 from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
@@ -19,16 +19,20 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import Models
-from dicomsort.sorting import pipeline, studies
+from dicomsort.sorting import array_shards, pipeline, studies, versions
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
+from dicomsort.system import locks
 from dicomsort.system.telling import listed
 from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What a run is done with. models: names or folders; none for the default. workers: None for ours."""
+    """What a run is done with. models: names or folders; none for the default. workers: None for ours.
+
+    take: is given the tally, as what shows it is; see `metrics`.
+    """
 
     models: Sequence[str] | None
     device: str
@@ -37,6 +41,7 @@ class How:
     workers: int | None
     quiet: bool
     verbose: bool
+    take: Take = field(default_factory=Nobody)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,7 +56,7 @@ def roots_of(inputs: Sequence[str] | None, from_list: str | None) -> tuple[str, 
     return tuple(inputs or [os.sep])
 
 
-def shard_of(shard: str | None, restart: bool, cluster: Backend | None) -> Shard | None:
+def shard_of(shard: str | None, restart: bool, cluster: Backend | None, out: str) -> Shard | None:
     """Return the shard to sort. Raises UsageError if it is none, or goes with what contradicts it."""
     if shard is None:
         return None
@@ -59,17 +64,29 @@ def shard_of(shard: str | None, restart: bool, cluster: Backend | None) -> Shard
         raise UsageError("--restart does not go with --shard: the shards fill one output together")
     if cluster is not None:
         raise UsageError("--shard does not go with --backend, which divides the files itself")
-    return Shard.parse(shard)
+    return array_shards.parse(shard, out)
+
+
+def lock_wait_of(wanted: float | None, is_divided: bool) -> float:
+    """Return how many seconds to wait for another run: a node longer than a dead one keeps its lock."""
+    return wanted if wanted is not None else locks.PATIENT_SECONDS if is_divided else 0.0
 
 
 def cluster_of(
-    backend: str | None, address: str | None, tasks: int | None, shard_size: int | None, device: str
+    backend: str | None,
+    address: str | None,
+    tasks: int | None,
+    shard_size: int | None,
+    device: str,
+    wait: float | None = None,
 ) -> Backend | None:
     """Return what runs the tasks of a distributed run; None for a run of this process alone."""
     if backend is not None:
-        return Backend(backend, address, tasks, shard_size, device)
-    if address or tasks or shard_size:
-        raise UsageError("--address, --tasks and --shard-size go with --backend dask, ray or loky")
+        return Backend(backend, address, tasks, shard_size, device, WAIT_SECONDS if wait is None else wait)
+    if address or tasks or shard_size or wait is not None:
+        raise UsageError(
+            "--address, --tasks, --shard-size and --wait-for-nodes go with --backend dask, ray or loky"
+        )
     return None
 
 
@@ -92,7 +109,7 @@ def run(settings: SortSettings, how: How, cluster: Backend | None) -> tuple[str,
 
     job = _job(settings, cluster, how)
     with progress.sorting(how.quiet) as watch:
-        return tag, driver.sort(job, cluster, watch, console.info, files)
+        return tag, driver.sort(job, cluster, both(watch, how.take), console.info, files)
 
 
 def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Files) -> SortSummary:
@@ -107,7 +124,9 @@ def _here(settings: SortSettings, bundles: Sequence[Bundle], how: How, files: Fi
 
         named = {"engine": how.engine, "precision": how.precision}
         asked_for = {name: value for name, value in named.items() if value != "auto"}
-        return pipeline.sort_by(settings, Models(bundles, load, settings.evidence, asked_for), watch, files)
+        return pipeline.sort_by(
+            settings, Models(bundles, load, settings.evidence, asked_for), both(watch, how.take), files
+        )
 
 
 @contextmanager
@@ -139,7 +158,7 @@ def _job(settings: SortSettings, cluster: Backend, how: How) -> Job:
     workers = how.workers
     if workers is None and cluster.backend == "loky":
         workers = max(1, settings.pool.workers // (cluster.tasks or 1))
-    return Job(own, names, how.device, how.precision, how.engine, __version__, workers)
+    return Job(own, names, how.device, how.precision, how.engine, versions.installed(), workers)
 
 
 def _bundles(names: Sequence[str]) -> list[Bundle]:

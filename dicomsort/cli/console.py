@@ -126,6 +126,23 @@ def table(
         raise no_stdout(error) from error
 
 
+def lines(texts: Iterable[str]) -> None:
+    """Print lines to stdout. Raises TargetError if they cannot be written."""
+    streams.end_announcement()
+    try:
+        print("\n".join(map(plain, texts)), flush=True)  # noqa: T201
+    except OSError as error:
+        raise no_stdout(error) from error
+
+
+def clipped(text: str, width: int) -> str:
+    """Return as much of a text as fits into so many columns."""
+    shown = plain(text)
+    while cells(shown) > width:
+        shown = shown[:-2] + "…"
+    return shown
+
+
 def report_done(done: str, left: Mapping[str, int], quiet: bool) -> None:
     """Report what a command has done, and what it has left."""
     if not quiet:

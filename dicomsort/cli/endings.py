@@ -9,6 +9,7 @@ from dicomsort.outcome import Action, Reason, Status
 from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
+    from dicomsort.inputs.named import Shard
     from dicomsort.sorting.merge import MergeResult
     from dicomsort.sorting.summary import Radiographs, SortSummary, Trouble
 
@@ -28,7 +29,7 @@ def taken_back(count: int) -> str:
     return f"decisions on {console.files(count)} could not be carried out: decide on them again"
 
 
-def report_summary(tally: "SortSummary", out: str, shard: str | None = None) -> None:
+def report_summary(tally: "SortSummary", out: str, shard: "Shard | None" = None) -> None:
     """Print what a run did and where it is. shard: which one this was, if it was one."""
     if tally.already_done and tally.already_done == tally.found:
         console.info(f"nothing new: {_all_done(tally.found)} already")

@@ -49,8 +49,7 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
     """
     if file is None:
         return
-    real = Path(os.path.realpath(file))  # earlier logs stay beside what a link leads to
-    _check(file, real, inputs or (), out)
+    real = check_place("--log-file", file, inputs or (), out)  # earlier logs stay beside what a link leads to
     try:
         _check_what_is_there(file, real)
         handler = _Handler(str(real))
@@ -61,15 +60,20 @@ def begin(file: str | None, inputs: Iterable[str] | None = None, out: str = "") 
     console.LOG.info("dicomsort %s (version %s)", shlex.join(map(_told, sys.argv[1:])), __version__)
 
 
-def _check(file: str, real: Path, inputs: Iterable[str], out: str) -> None:
-    whole = os.path.realpath(out)
+def check_place(option: str, file: str, inputs: Iterable[str], out: str) -> Path:
+    """Return where a file really is that an option names.
+
+    Raises UsageError if the next run would take it for a file to sort, or it is one of the output's own.
+    """
+    real, whole = Path(os.path.realpath(file)), os.path.realpath(out)
     if out and str(real.parent) == whole and real.name in OWN:
-        raise UsageError(f"--log-file '{escape(file)}' is the name of a file of the output: choose another")
+        raise UsageError(f"{option} '{escape(file)}' is the name of a file of the output: choose another")
     for root in (each for each in inputs if not is_remote(each)):
         if lies_under(str(real), os.path.realpath(root)) and not lies_under(str(real), whole):
             raise UsageError(
-                f"--log-file '{escape(file)}' lies in what is sorted: choose a place outside '{escape(root)}'"
+                f"{option} '{escape(file)}' lies in what is sorted: choose a place outside '{escape(root)}'"
             )
+    return real
 
 
 def _check_what_is_there(file: str, real: Path) -> None:

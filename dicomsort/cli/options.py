@@ -9,7 +9,7 @@ import typer
 
 from dicomsort.cli import console, settings
 from dicomsort.cli.completion import check_device, devices, models
-from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, OUTPUT, READING
+from dicomsort.cli.shown import DATA, DECISION, INPUT, MACHINE, MESSAGES, NODES, OUTPUT, READING
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import (
     DicomsortError,
@@ -21,6 +21,7 @@ from dicomsort.errors import (
 )
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import output_of
+from dicomsort.system import notices
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
@@ -117,6 +118,53 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="End with 3 also for files in trouble since earlier runs.", rich_help_panel=MESSAGES
+    ),
+]
+ReviewBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Confidence under which a file goes to review.",
+        show_default="the model's",
+        rich_help_panel=DECISION,
+    ),
+]
+OkWithTrouble = Annotated[
+    bool,
+    typer.Option(
+        "--ok-with-trouble",
+        help="End with 0 where files in trouble alone would make it 3, for batch systems.",
+        rich_help_panel=MESSAGES,
+    ),
+]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Sort shard I of N only; auto/N: that of this array task. `dicomsort merge` joins them.",
+        rich_help_panel=NODES,
+    ),
+]
+OtherVersions = Annotated[
+    bool,
+    typer.Option(
+        "--allow-other-versions",
+        help="Let nodes with other versions share a run; what differs is told.",
+        rich_help_panel=NODES,
+    ),
+]
+LockWait = Annotated[
+    float | None,
+    typer.Option(
+        "--lock-wait",
+        min=0.0,
+        max=86400.0,
+        metavar="SECONDS",
+        help="How long to wait while another run has the output.",
+        show_default="0, of shards and nodes 120",
+        rich_help_panel=NODES,
     ),
 ]
 SecondaryCapture = Annotated[
@@ -256,7 +304,7 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     from dicomsort.system.worker_pool import working_folder_is_gone  # noqa: PLC0415
 
     try:
-        with names_missing_libraries():
+        with notices.heard(console.info), names_missing_libraries():
             yield
     except DicomsortError as error:
         console.info(f"{error}{settings.origins_in(str(error))}")
@@ -275,6 +323,18 @@ def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERNAL) from None
     finally:
         console.close_log()
+
+
+def check_strict(strict: bool, ok_with_trouble: bool) -> None:
+    """Raise UsageError if trouble is to count for more and for nothing."""
+    if strict and ok_with_trouble:
+        raise UsageError("--strict and --ok-with-trouble contradict each other: give one of them")
+
+
+def ending_of(ok_with_trouble: bool, *codes: int) -> int:
+    """Return the first exit code that tells of something; with `ok_with_trouble`, files in trouble do not."""
+    fine = (ExitCode.DONE, ExitCode.SOME_FAILED) if ok_with_trouble else (ExitCode.DONE,)
+    return next((code for code in codes if code not in fine), ExitCode.DONE)
 
 
 def make_folder(out: Path) -> None:

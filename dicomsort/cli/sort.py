@@ -1,11 +1,11 @@
 """The commands that sort and what follows at once: classify, apply, merge, undo."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dicomsort.cli import annotate, console, endings, log_file, moving, pacs
+from dicomsort.cli import annotate, console, endings, log_file, metrics, moving, pacs
 from dicomsort.cli import label as label_command
 from dicomsort.cli import report as report_commands
 from dicomsort.cli import studies as study_options
@@ -22,16 +22,23 @@ from dicomsort.cli.options import (
     Evidence,
     FromList,
     Json,
+    LockWait,
     MaxPixels,
+    OkWithTrouble,
+    OtherVersions,
     Output,
     Pictures,
     Precision,
     Quiet,
+    ReviewBelow,
     SecondaryCapture,
+    Share,
     Strict,
     Timeout,
     Verify,
     Workers,
+    check_strict,
+    ending_of,
     exit_codes,
 )
 from dicomsort.cli.shown import DECISION, INPUT, MESSAGES, NODES, OUTPUT, READING
@@ -41,19 +48,13 @@ from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
+from dicomsort.system.telling import counted
+
+if TYPE_CHECKING:
+    from dicomsort.system.worker_pool import PoolSettings
 
 _RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
-ReviewBelow = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Confidence under which a file goes to review.",
-        show_default="the model's",
-        rich_help_panel=DECISION,
-    ),
-]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +64,14 @@ Models = Annotated[
         rich_help_panel=DECISION,
         metavar="MODEL",
         autocompletion=models,
+    ),
+]
+CompareShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only compare images, those of share I of N, on one of many nodes; then merge.",
     ),
 ]
 Plan = Annotated[str, typer.Argument(help="An output folder, or its manifest.csv.", metavar="OUT")]
@@ -96,14 +105,7 @@ def classify(
     ] = None,
     model: Models = None,
     from_list: FromList = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Sort shard I of N only; `dicomsort merge` joins the shards.",
-            rich_help_panel=NODES,
-        ),
-    ] = None,
+    shard: Share = None,
     backend: Annotated[
         Literal["dask", "ray", "loky"] | None,
         typer.Option(help="Sort on many nodes; loky: on this machine.", rich_help_panel=NODES),
@@ -122,6 +124,18 @@ def classify(
         int | None,
         typer.Option(
             min=1, help="Files a shard of --backend.", show_default="500 to 20000", rich_help_panel=NODES
+        ),
+    ] = None,
+    lock_wait: LockWait = None,
+    allow_other_versions: OtherVersions = False,
+    wait_for_nodes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long --backend waits for a first node.",
+            show_default="600",
+            rich_help_panel=NODES,
+            metavar="SECONDS",
         ),
     ] = None,
     action: Annotated[
@@ -198,8 +212,10 @@ def classify(
     quiet_for: QuietFor = None,
     manifest_format: ManifestFormat = None,
     strict: Strict = False,
+    ok_with_trouble: OkWithTrouble = False,
     json: Json = False,
     log: log_file.LogFile = None,
+    metrics_file: metrics.Metrics = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -219,8 +235,8 @@ def classify(
     """Sort DICOM files into a folder per class, with a manifest row for every file.
 
     The same command again does only what is missing. Exit codes: 0 all done, or a --watch was stopped by
-    SIGTERM, 3 some files of this run could not be read (with --strict: of any run), 4 no file found, 5 output
-    not writable or full, 6 model unusable, 130 interrupted.
+    SIGTERM, 3 some files of this run could not be read (with --strict: of any run; 0 with --ok-with-trouble),
+    4 no file found, 5 output not writable or full, 6 model unusable, 130 interrupted.
 
     For example:
       dicomsort classify /archive --out sorted
@@ -233,17 +249,24 @@ def classify(
     from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE), progress.loading(quiet or json):
+    with (
+        exit_codes(_RESUMABLE),
+        progress.loading(quiet or json),
+        metrics.writing(metrics_file, inputs, out) as take,
+    ):
         if not (Path(out) / RUN).exists():  # else there may be nothing to do
             warm_up()
         from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting.pipeline import SortSettings  # noqa: PLC0415
 
-        cluster = classify.cluster_of(backend, address, tasks, shard_size, device)
+        check_strict(strict, ok_with_trouble)
+        cluster = classify.cluster_of(backend, address, tasks, shard_size, device, wait_for_nodes)
         settings = SortSettings(
             roots=classify.roots_of(inputs, from_list), out=out, from_list=from_list,
-            shard=classify.shard_of(shard, restart, cluster),
+            shard=classify.shard_of(shard, restart, cluster, out),
+            lock_wait=classify.lock_wait_of(lock_wait, bool(shard or cluster)),
+            any_versions=allow_other_versions,
             placing=PlacementSettings(action, verify, relative),
             layout=layout, restart=restart, keep_duplicates=keep_duplicates, dry_run=dry_run,
             batch_size=batch_size, review_below=review_below, follow_links=follow_links,
@@ -259,26 +282,28 @@ def classify(
         moving.announce(action, dry_run, quiet or json)
         report_commands.check(report, shard)
         label_command.check(write_back, inputs, shard)
-        how = classify.How(model, device, precision, engine, workers, quiet, verbose)
+        how = classify.How(model, device, precision, engine, workers, quiet, verbose, take)
         timing = watching.timing_of(
             watch, quiet_for, shard=shard, backend=backend, from_list=from_list, report=report
         )
         if timing is not None:
             raise typer.Exit(watching.watch(settings, how, timing, json, verbose))
         tag, tally = classify.run(settings, how, cluster)
-        tally.strict = strict
+        take(tally)
+        tally.strict, tally.lenient = strict, ok_with_trouble
         if json:
             console.print_json({**tally.as_dict(), "model": tag, "out": console.plain(out)})
         elif not quiet:
-            endings.report_summary(tally, out, shard)
+            endings.report_summary(tally, out, settings.shard)
         if verbose:
             endings.report_spent(tally)
         endings.report_news(tally, action, quiet)
         endings.log_end(tally)
         if report:
             report_commands.write(out, settings.pool, quiet or json)
-        marked = label_command.after(write_back, out, quiet or json)
-        raise typer.Exit(tally.exit_code or marked)
+        raise typer.Exit(
+            ending_of(ok_with_trouble, tally.exit_code, label_command.after(write_back, out, quiet or json))
+        )
 
 
 def apply(
@@ -322,15 +347,20 @@ def merge(
     workers: Workers = None,
     timeout: Timeout = 60.0,
     manifest_format: ManifestFormat = None,
+    shard: CompareShard = None,
     strict: Strict = False,
+    ok_with_trouble: OkWithTrouble = False,
+    lock_wait: LockWait = None,
     log: log_file.LogFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Join the shards of an output folder into one manifest.csv; of an image that came twice the first stays.
 
-    It may be run again. Exit codes: 0 all there, 3 a shard is missing or some files that were joined could
-    not be read (with --strict: any files), 5 output not writable or full.
+    It may be run again. With --shard nothing is joined yet: many nodes compare images at once beforehand.
+
+    Exit codes: 0 all there, 3 some files that were joined could not be read (with --strict: any files; 0 with
+    --ok-with-trouble), 5 output not writable or full, 7 a shard is missing.
 
     For example:
       dicomsort merge sorted
@@ -339,21 +369,42 @@ def merge(
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
 
     with exit_codes(_RESUMABLE):
+        check_strict(strict, ok_with_trouble)
         log_file.begin(log, out=out)
+        from dicomsort.cli import classify  # noqa: PLC0415
         from dicomsort.manifest.parquet import is_wanted  # noqa: PLC0415
         from dicomsort.sorting import shards  # noqa: PLC0415
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
+        if shard is not None:
+            _compare_share(out, shard, pool_settings(workers, timeout), json, quiet)
+            return
         wanted = is_wanted(manifest_format)
+        wait = classify.lock_wait_of(lock_wait, bool(shards.begun(out)))
         with progress.counting("joining", len(shards.waiting(out)), quiet) as count:
-            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted)
-        merged.strict = strict
+            merged = merge_shards(out, pool_settings(workers, timeout), count, with_parquet=wanted, wait=wait)
+        merged.strict, merged.lenient = strict, ok_with_trouble
         if json:
             console.print_json({**merged.as_dict(), "out": console.plain(out)})
         endings.report_merged(merged, out, quiet or json)
         endings.report_hints(merged.hints)
         endings.report_troubles(merged.troubles, merged.new_troubles, merged.older_troubles)
         raise typer.Exit(merged.exit_code)
+
+
+def _compare_share(out: str, shard: str, pool: "PoolSettings", json: bool, quiet: bool) -> None:
+    from dicomsort.cli import progress  # noqa: PLC0415
+    from dicomsort.inputs.named import Shard  # noqa: PLC0415
+    from dicomsort.sorting import pixel_shares  # noqa: PLC0415
+
+    share = Shard.parse(shard)
+    with progress.counting("comparing", None, quiet) as count:
+        done = pixel_shares.compare(out, share, pool, count)
+    if json:
+        console.print_json({"out": console.plain(out), "shard": shard, **done.as_dict()})
+    elif not quiet:
+        read = counted(done.read, "file")
+        console.info(f"share {shard} is compared, {read} read; once all are: dicomsort merge {out}")
 
 
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:

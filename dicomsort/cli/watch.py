@@ -49,10 +49,13 @@ class WatchCommand(Command):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give --watch its seconds if what follows is no number."""
-        at = args.index(_FLAG) + 1 if _FLAG in args else 0
-        if at and not _is_number(args[at : at + 1]):
-            args = [*args[:at], str(EVERY), *args[at:]]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, with_seconds(args, EVERY))
+
+
+def with_seconds(args: list[str], every: float) -> list[str]:
+    """Return the words of a command line with seconds behind a --watch that has none."""
+    at = args.index(_FLAG) + 1 if _FLAG in args else 0
+    return [*args[:at], str(every), *args[at:]] if at and not _is_number(args[at : at + 1]) else args
 
 
 def _is_number(words: Sequence[str]) -> bool:
@@ -83,6 +86,7 @@ def watch(
 
     from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.cli.classify import ready  # noqa: PLC0415
+    from dicomsort.cli.metrics import both  # noqa: PLC0415
     from dicomsort.sorting import pipeline, watching  # noqa: PLC0415
     from dicomsort.system.stopping import noting_signals  # noqa: PLC0415
 
@@ -91,7 +95,9 @@ def watch(
         progress.loading.done()
 
         def sort(settings: "SortSettings", files: Any, watch: Any) -> "SortSummary":
-            return pipeline.sort(settings, predictor, watch, further, files)
+            summary = pipeline.sort(settings, predictor, both(watch, how.take), further, files)
+            how.take.end_pass(summary)
+            return summary
 
         told = _Told(settings.out, tag, json, how.quiet, verbose)
         told.line(

@@ -1,94 +1,22 @@
-"""The program that does one task on a node: `python -m dicomsort.cluster.node`, told what by its stdin.
+"""The program on a node: `python -m dicomsort.cluster.node`, told its tasks by its stdin.
 
-It ends as by Ctrl-C when that is closed, so that it never outlives who has started it.
+It holds next to nothing, for every reading process loads it anew; `staying` does the work.
 """
 
-import os
-import pickle
-import signal
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-
-from dicomsort import __version__
-from dicomsort.cluster.task import Summary, Task, TaskFiles, write_summary
-from dicomsort.errors import DicomsortError, ExitCode, UsageError, internal, names_missing_libraries
-from dicomsort.model import bundle
-from dicomsort.model.engines.selection import visible_gpus
-from dicomsort.model.load import predictors_for
-from dicomsort.sorting import pipeline, shards
-from dicomsort.system import locks, streams
-from dicomsort.system.worker_pool import pool_settings, warm_up
-
-_PATIENCE = 90.0
 
 
 def main() -> int:
-    """Do the task that standard input tells, and write its summary; returns the exit code."""
+    """Do tasks until there are no more; returns the exit code."""
+    from dicomsort.system import streams  # noqa: PLC0415  (see above)
+
     streams.prepare()
-    task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301  (from the process that has started this one)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with names_missing_libraries():
-            summary = _sorted(task)
-    except DicomsortError as error:
-        summary = Summary(task.name, error=str(error), exit_code=int(error.exit_code))
-    except KeyboardInterrupt:
-        summary = Summary(task.name, error="the run was stopped", exit_code=int(ExitCode.INTERRUPTED))
-    except Exception as error:  # noqa: BLE001  (its message may quote a header: tell the place only)
-        summary = Summary(task.name, error=internal(error), exit_code=int(ExitCode.INTERNAL))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    write_summary(task, summary)
-    return summary.exit_code
+    from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
 
-
-def _end_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # not through the buffer: the interpreter could not end then
-        pass
-    with suppress(OSError):
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def _sorted(task: Task) -> Summary:
-    job = task.job
-    if job.version != __version__:
-        raise UsageError(
-            f"a node has dicomsort {__version__} and the driver {job.version}: install the same on all"
-        )
-    shards.take(job.settings.out, task.name, _PATIENCE).close()
-    own = replace(job.settings, task=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     warm_up()
-    bundles = [bundle.load(bundle.locate(name)) for name in job.models]
-    with (
-        _own_device("cpu" if job.engine == "openvino" else job.device) as device,
-        predictors_for(bundles, device, job.precision, job.engine) as predictors,
-    ):
-        first, *further = predictors
-        tally = pipeline.sort(own, first, None, further, TaskFiles.of(task))
-    statuses, hints, stayed = (
-        {one.value: count for one, count in counts.items()}
-        for counts in (tally.statuses, tally.hints, tally.removed.stayed)
-    )
-    return Summary(
-        task.name, tally.found, statuses, tally.spent, round(tally.seconds, 3), hints, tally.inside, stayed
-    )
+    from dicomsort.cluster import staying  # noqa: PLC0415
 
-
-@contextmanager
-def _own_device(wanted: str) -> Iterator[str]:
-    """Yield the device to use: of several GPUs one that no other task on this machine has."""
-    gpus = visible_gpus() if wanted in ("auto", "cuda") else []
-    with ExitStack() as stack:
-        for index, gpu in enumerate(gpus):
-            claim = locks.claim(os.path.join(tempfile.gettempdir(), f"dicomsort-{os.getuid()}-{gpu}.lock"))
-            if claim is not None:
-                stack.enter_context(claim)
-                yield f"cuda:{index}"
-                return
-        yield wanted
+    return staying.work()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
-"""One task of a distributed run: a list of files, sorted by a program of its own on some node."""
+"""One task of a distributed run: a list of files, sorted by a program on some node."""
 
 import json
 import os
-import pickle
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,18 +17,17 @@ from dicomsort.inputs.remotes import Remotes
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting import roots, shards
+from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.pipeline import SortSettings
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.atomic import replacing
-from dicomsort.system.worker_pool import working_folder_is_gone
 from dicomsort.system.zstd import zstd
 
 DRIVER = "driver"
 """The file that a living driver keeps touching; without it, tasks come to an end."""
 
 _FILES, _SUMMARY = "files.jsonl.zst", "summary.json"
-_POLL_SECONDS = 0.5
 _SILENCE_SECONDS = 120.0
-_GRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,8 @@ class Job:
     """What all tasks of a run have in common.
 
     settings: of the run, with absolute paths. workers: reading processes a task; None for as many as a node
-    has processors. models, device, precision and engine: as on the command line.
+    has processors. models, device, precision and engine: as on the command line. versions: of what can change
+    a result, which must be the same on all nodes; see `versions.installed`.
     """
 
     settings: SortSettings
@@ -47,7 +44,7 @@ class Job:
     device: str
     precision: str
     engine: str
-    version: str
+    versions: dict[str, str]
     workers: int | None = None
 
 
@@ -70,7 +67,8 @@ class Task:
 class Summary:
     """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
 
-    stayed: sources of a move that were only copied, by `moving.Stays`.
+    stayed: sources of a move that were only copied, by `moving.Stays`. said: what a person must know, see
+    `system.notices`.
     """
 
     name: str
@@ -83,11 +81,20 @@ class Summary:
     stayed: dict[str, int] = field(default_factory=dict)
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
+    said: list[str] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
         """Whether every file of the task has its row."""
         return not self.error
+
+    def as_tally(self) -> SortSummary:
+        """Return what the task has counted, as far as it adds to that of the run."""
+        tally = SortSummary(inside=self.inside, spent=self.spent)
+        tally.statuses += Counter({Status(name): count for name, count in self.statuses.items()})
+        tally.hints += Counter({Reason(name): count for name, count in self.hints.items()})
+        tally.removed.stayed += Counter({Stays(name): count for name, count in self.stayed.items()})
+        return tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,76 +191,31 @@ def summary_of(task: Task) -> Summary | None:
         return None
 
 
-def run(task: Task) -> Summary:
-    """Do a task on this node, in a program of its own; never raises.
-
-    A program of its own, because engines run tasks in threads and in processes that may have no children,
-    and so that a network that dies takes nothing with it. It ends as by Ctrl-C once the driver is gone.
-    """
-    try:
-        return _run(task)
-    except Exception as error:  # noqa: BLE001  (its message may quote a header)
-        return Summary(task.name, error=f"{type(error).__name__} on a node", exit_code=int(ExitCode.INTERNAL))
-
-
-def _run(task: Task) -> Summary:
-    alive = _Driver(os.path.join(shards.folder_of(os.path.abspath(task.job.settings.out)), DRIVER))
-    if (before := summary_of(task)) is not None and before.is_done:
-        return before
-    if not alive.is_there():
-        return Summary(task.name, error="the run was stopped", exit_code=int(ExitCode.INTERRUPTED))
-    os.makedirs(task.folder, exist_ok=True)
+def forget_summary(task: Task) -> None:
+    """Remove how a task ended before. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(task.folder, _SUMMARY))
-    words = [sys.executable, "-m", "dicomsort.cluster.node"]
-    program = subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd=os.sep if working_folder_is_gone() else None,
-    )
-    assert program.stdin is not None  # noqa: S101
-    with program, program.stdin:
-        with suppress(BrokenPipeError):
-            pickle.dump(task, program.stdin)
-            program.stdin.flush()
-        while not _has_ended(program, _POLL_SECONDS) and alive.is_there():
-            pass
-        with suppress(BrokenPipeError):
-            program.stdin.close()
-        _end(program)
-    died = Summary(
-        task.name,
-        error=f"a node's program ended with {program.returncode}",
-        exit_code=int(ExitCode.INTERNAL),
-    )
-    return summary_of(task) or died
 
 
-def _has_ended(program: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    """Wait so long at most for a program; return whether it has ended."""
-    with suppress(subprocess.TimeoutExpired):
-        program.wait(seconds)
-    return program.returncode is not None
+def stopped(task: Task) -> Summary:
+    """Return how a task ended that was stopped, or never begun because the driver is gone."""
+    return Summary(task.name, error="the run was stopped", exit_code=int(ExitCode.INTERRUPTED))
 
 
-def _end(program: "subprocess.Popen[bytes]") -> None:
-    try:
-        program.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        program.kill()
-        program.wait()
-
-
-class _Driver:
+class Driver:
     """Knows whether the driver lives: its file is there, and was touched within two minutes of our clock."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._touched, self._seen = 0, time.monotonic()
 
+    @classmethod
+    def of(cls, job: Job) -> "Driver":
+        """Return that of a job."""
+        return cls(os.path.join(shards.folder_of(os.path.abspath(job.settings.out)), DRIVER))
+
     def is_there(self) -> bool:
+        """Return whether it lives."""
         try:
             touched = os.stat(self._path).st_mtime_ns
         except FileNotFoundError:
@@ -263,11 +225,3 @@ class _Driver:
         if touched != self._touched:
             self._touched, self._seen = touched, time.monotonic()
         return time.monotonic() - self._seen < _SILENCE_SECONDS
-
-
-def total(summaries: Iterable[Summary]) -> Counter[Status]:
-    """Add up the statuses of tasks."""
-    statuses: Counter[Status] = Counter()
-    for summary in summaries:
-        statuses.update({Status(status): count for status, count in summary.statuses.items()})
-    return statuses

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dicomsort.doctor.finding import Finding, State, note, ok, problem, warning
 from dicomsort.sorting.copies import clone
 from dicomsort.system.escaping import escape
+from dicomsort.system.mounts import mount_of
 from dicomsort.system.telling import size_told
 
 _MARK = ".dicomsort-doctor-"
@@ -51,15 +52,11 @@ def _nearest(folder: str) -> str:
 
 def _kind(folder: str) -> Finding:
     """Name the file system, by the longest mount point above the folder (Linux)."""
-    best, kind = "", ""
-    real = os.path.realpath(folder)
-    with suppress(OSError), open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
-        for line in mounts:
-            _, point, name, *_ = line.split(" ")
-            point = point.replace("\\040", " ")
-            if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-                best, kind = point, name
-    return note("file system", kind or "unknown")
+    mount = mount_of(folder)
+    if mount.lonely:
+        advice = "other machines do not see locks here: never begin two runs into one output at once"
+        return Finding("file system", State.WARNING, mount.lonely, advice)
+    return note("file system", mount.kind or "unknown")
 
 
 def _tried(own: str) -> Iterator[Finding]:

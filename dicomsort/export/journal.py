@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.export.kinds import ANNOTATIONS
@@ -103,7 +102,7 @@ def journal(folder: str) -> Iterator[Journal]:
             writing.write()
 
 
-def _locked(folder: str) -> TextIO:
+def _locked(folder: str) -> locks.Lock:
     try:
         return locks.take(folder)
     except OSError as error:

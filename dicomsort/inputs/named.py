@@ -63,11 +63,17 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Read `3/16`. Raises UsageError."""
+        """Read `3/16`. Raises UsageError. See `sorting.array_shards` for `auto/16`."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UsageError(f"--shard '{text}' is no shard: give i/n, such as 3/16, with i from 1 to n")
+            raise UsageError(
+                f"--shard '{text}' is no shard: give i/n, such as 3/16, with i from 1 to n, or auto/n"
+            )
         return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        """Return it as it is given: `3/16`."""
+        return f"{self.number}/{self.of}"
 
     def holds(self, relpath: str) -> bool:
         """Return whether a file belongs to this shard."""

@@ -2,7 +2,7 @@
 
 import os
 
-from dicomsort.system.locks import LOCK
+from dicomsort.system.locks import LOCK, OWNER
 
 MANIFEST = "manifest.csv"
 PARQUET = "manifest.parquet"
@@ -26,6 +26,11 @@ SENT = "sent.csv"
 HEALTH = "health.json"
 """How a run with --watch is: see `sorting.health`."""
 
+PART_LOG, PARTS_LOG = "part.log", "parts.log"
+"""Who worked on a part of the manifest and how it ended, in its folder; of all merged ones, in the output."""
+STDERR_LOG = "stderr.log"
+"""What the program that worked on a part has written to standard error, in its folder; if it is anything."""
+
 WRITTEN_BACK = "labeled.csv"
 """What `dicomsort label` has put into an Orthanc: see `transfer.write_back`."""
 
@@ -34,9 +39,9 @@ OWN_FOLDER = ".dicomsort"
 
 _FILES = (
     *(MANIFEST, RUN, DECISIONS, SPOT_CHECK, REPORT, REGISTRY, AUDIT, STUDIES, AUDIT_PAGE),
-    *(SENT, WRITTEN_BACK, HEALTH, PARQUET),
+    *(SENT, WRITTEN_BACK, HEALTH, PARQUET, PARTS_LOG),
 )
-OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWN_FOLDER)
+OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWNER, OWN_FOLDER)
 """All of them; no source's destination may begin with one."""
 
 
@@ -48,6 +53,11 @@ def incoming_of(out: str) -> str:
 def spool_of(out: str, name: str = "") -> str:
     """Return the file for images whose studies are not answered yet. name: of the shard that is done."""
     return os.path.join(out, OWN_FOLDER, "studies", f"{name or 'all'}.sqlite")
+
+
+def scratch_of(out: str) -> str:
+    """Return the folder for what a merge, or the end of a run, does not hold in memory."""
+    return os.path.join(out, OWN_FOLDER, "merge")
 
 
 def output_of(given: str) -> str:

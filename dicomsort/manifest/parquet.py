@@ -16,6 +16,7 @@ from dicomsort.manifest.names import MANIFEST, PARQUET, SHARDS
 from dicomsort.manifest.reading import labels_by_head
 from dicomsort.manifest.rows import DIGEST, REJECT, ROTATION, answers_of
 from dicomsort.manifest.run_file import RunFile
+from dicomsort.manifest.spill import scratch
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 
@@ -98,7 +99,8 @@ def write(manifest: str, target: str) -> None:
     """
     check_installed(PARQUET, "pyarrow")
     try:
-        last = last_rows(manifest)
+        with scratch(os.path.dirname(target)) as spilt:
+            last = last_rows(manifest, spilt)
         counts = None if last.all() else last
         try:
             with replacing(target, "wb") as file:

@@ -3,7 +3,8 @@
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,9 @@ class RunFile:
 
     shards: of a division into n shards, by n as text, which have been merged; empty if none or all have.
     took: what the runs that came to their end took, all together; see `add_time`. roots: see `RunFacts`; None
-    for the names of an earlier version, which follow from the paths.
+    for the names of an earlier version, which follow from the paths. hosts: by machine, how many `runs` got
+    rows there, `files` and `seconds`, runs that were interrupted included. begun: who is at work since when,
+    see `begin`; empty once that run has ended, but not if it was killed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -56,9 +59,12 @@ class RunFile:
         self._decisions, self._digest = 0, ""
         self.shards: dict[str, list[int]] = {}
         self.took: dict[str, Any] = {}
+        self.hosts: dict[str, dict[str, float]] = {}
+        self.begun: dict[str, Any] = {}
         self._parquet: list[int] | None = None
         self.roots: dict[str, str] | None = {}
         self._told: int | None = None
+        self._is_held = False
         self._read()
 
     def _read(self) -> None:
@@ -73,6 +79,7 @@ class RunFile:
             ):
                 self.fixed, self.runs, self._settled = fixed, runs, found.get("settled") is True
                 self.shards, self.took = dict(found.get("shares", {})), dict(found.get("took", {}))
+                self.hosts, self.begun = dict(found.get("hosts", {})), dict(found.get("begun", {}))
                 self._decisions = int(found.get("decisions", 0))
                 self._digest = str(found.get("decisions_sha256", ""))
                 self._parquet = list(found["parquet"]) if "parquet" in found else None
@@ -111,7 +118,10 @@ class RunFile:
             )
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Write down that a run begins; the latest stands last."""
+        """Write down that a run begins; the latest stands last.
+
+        Who does it is no part of what it is: see `begun_by`.
+        """
         self.runs = [*(run for run in self.runs if run != facts), facts]
         self._write()
 
@@ -134,6 +144,32 @@ class RunFile:
         sums["seconds"] = round(sums["seconds"], 3)
         self.took = {**sums, "spent": spent | {key: round(spent.get(key, 0) + more[key], 3) for key in more}}
         self._write()
+
+    def begun_by(self, who: Mapping[str, Any]) -> None:
+        """Write down who is at work from now on: host, job, pid, time, and how many rows there were."""
+        self.begun = dict(who)
+        self._write()
+
+    def end(self, host: str, files: int, seconds: float) -> None:
+        """Write down that whoever was at work no longer is, and how many files got their row meanwhile."""
+        if files:
+            self._add_hosts({host: {"runs": 1, "files": files, "seconds": seconds}})
+        if files or self.begun:
+            self.begun = {}
+            self._write()
+
+    def join_hosts(self, other: "RunFile") -> None:
+        """Write down on which machines the runs of another one, that of a shard, were."""
+        if other.hosts:
+            self._add_hosts(other.hosts)
+            self._write()
+
+    def _add_hosts(self, hosts: Mapping[str, Mapping[str, float]]) -> None:
+        for host, more in hosts.items():
+            was = self.hosts.get(host, {})
+            self.hosts[host] = {
+                name: round(was.get(name, 0) + more.get(name, 0), 3) for name in ("runs", "files", "seconds")
+            }
 
     @property
     def last_run(self) -> dict[str, Any]:
@@ -214,25 +250,39 @@ class RunFile:
         """Return whether this very decisions.csv has been carried out."""
         return size == self._decisions and self._digest in ("", digest)
 
-    def merged(self, shards: Iterable[tuple[int, int]]) -> list[str]:
+    def merged(self, shards: Iterable[tuple[int, int]], forget: bool = True) -> list[str]:
         """Note shards (number, of) that have been merged; return those still to be done, as `3/16`.
 
-        Once a division into shards is whole, all are forgotten: the next one begins anew.
+        forget: once a division into shards is whole, all are forgotten, and the next one begins anew.
         """
         done = {int(of): set(numbers) for of, numbers in self.shards.items()}
         for number, of in shards:
             done.setdefault(of, set()).add(number)
-        if any(len(numbers) == of for of, numbers in done.items()):
+        if forget and any(len(numbers) == of for of, numbers in done.items()):
             done = {}
         self.shards = {str(of): sorted(numbers) for of, numbers in done.items()}
         self._write()
         return [f"{left}/{of}" for of in done for left in range(1, of + 1) if left not in done[of]]
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Write what changes in a block when it ends, however that is, and not before."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._write()
+
     def _write(self) -> None:
+        if self._is_held:
+            return
         held = {"fixed": self.fixed, "settled": self._settled, "runs": self.runs}
         held |= {"roots": self.roots} if self.roots else {}
         held |= {"shares": self.shards} if self.shards else {}
         held |= {"took": self.took} if self.took else {}
+        held |= {"hosts": self.hosts} if self.hosts else {}
+        held |= {"begun": self.begun} if self.begun else {}
         held |= {"decisions": self._decisions} if self._decisions else {}
         held |= {"decisions_sha256": self._digest} if self._digest else {}
         held |= {"told": self._told} if self._told is not None else {}

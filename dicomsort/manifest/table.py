@@ -1,14 +1,18 @@
 """The CSV: one line, one file; append, resume, compact."""
 
 import csv
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import NamedTuple, TextIO
+from typing import IO, BinaryIO, NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dicomsort.errors import TargetError, UsageError
-from dicomsort.manifest import history, parquet
+from dicomsort.manifest import history, lines, parquet, spill
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
@@ -32,6 +36,20 @@ class Told(NamedTuple):
 
 
 _NOTHING = Told()
+_CHUNK = 1 << 20
+
+
+class Opening(NamedTuple):
+    """How to open a manifest. begins: whether the run begins at once; else it is only checked that it may.
+
+    wait: how many seconds to wait for another run that has the folder.
+    """
+
+    begins: bool = True
+    wait: float = 0.0
+
+
+_AT_ONCE = Opening()
 
 
 class Manifest:
@@ -44,7 +62,9 @@ class Manifest:
     settings that change results. Rows that change take manifest.parquet away; a block that ends well writes
     it again, if it is wanted: see `parquet`.
 
-    is_compact: whether each file is known to have one row. changes: how often rows were added or changed.
+    is_compact: whether each file is known to have one row; then rows: how many there are. changes: how often
+    rows were added or changed. fresh: the number of a row, which stays that of the same one when rows in
+    front of it go.
     """
 
     def __init__(
@@ -55,6 +75,8 @@ class Manifest:
         self._columns = columns(answers, *told)
         self._path = os.path.join(folder, MANIFEST)
         self.is_compact, self.changes = False, 0
+        self.rows = 0
+        self.fresh: int | None = None
         self._mend()
         self._file = self._for_appending()
 
@@ -67,20 +89,19 @@ class Manifest:
         model: str,
         run: RunFacts | None,
         told: Told = _NOTHING,
-        begins: bool = True,
+        opening: Opening = _AT_ONCE,
     ) -> Iterator["Manifest"]:
         """Yield the manifest of a folder, for a new run or, without one, to work on its rows.
 
-        answers: see `columns`. model: the column of that name. begins: whether the run begins at once; else
-        it is only checked that it may.
+        answers: see `columns`. model: the column of that name.
         """
         with ExitStack() as stack:
             try:
                 os.makedirs(folder, exist_ok=True)
-                stack.callback(_close, locks.take(folder))
+                stack.callback(_close, locks.take(folder, wait=opening.wait, beats=True))
                 run_file = RunFile(folder)
                 if run is not None:
-                    run_file.add(run) if begins else run_file.check(run)
+                    run_file.add(run) if opening.begins else run_file.check(run)
                 manifest = cls(folder, answers, model, told, run_file)
                 stack.callback(lambda: _close(manifest._file))
                 manifest._begin()
@@ -91,8 +112,8 @@ class Manifest:
             parquet.renew(folder, run_file)
 
     @classmethod
-    def open_existing(cls, path: str) -> AbstractContextManager["Manifest"]:
-        """Open the manifest at `path`, to work on its rows without a new run.
+    def open_existing(cls, path: str, wait: float = 0.0) -> AbstractContextManager["Manifest"]:
+        """Open the manifest at `path`, to work on its rows without a new run. wait: see `Opening`.
 
         Raises UsageError if there is none, or it is no manifest.
         """
@@ -102,22 +123,24 @@ class Manifest:
             raise UsageError(
                 f"there is no manifest at '{escape(path)}': name the --out folder of a run"
             ) from error
-        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None)
+        return cls._open_with(path, os.path.dirname(os.path.realpath(path)), renewed(names), None, wait)
 
     @classmethod
-    def open_like(cls, path: str, folder: str, run: RunFacts) -> AbstractContextManager["Manifest"]:
-        """Open a manifest in another folder, with the columns of the one at `path`."""
-        return cls._open_with(path, folder, renewed(_names_in(path)), run)
+    def open_like(
+        cls, path: str, folder: str, run: RunFacts, wait: float = 0.0
+    ) -> AbstractContextManager["Manifest"]:
+        """Open a manifest in another folder, with the columns of the one at `path`. wait: see `Opening`."""
+        return cls._open_with(path, folder, renewed(_names_in(path)), run, wait)
 
     @classmethod
     def _open_with(
-        cls, path: str, folder: str, names: list[str], run: RunFacts | None
+        cls, path: str, folder: str, names: list[str], run: RunFacts | None, wait: float
     ) -> AbstractContextManager["Manifest"]:
         told, answers = Told(*(name in names for name in TOLD)), answers_of(names)
         check_separator(path, names)
         if names != columns(answers, *told) or os.path.basename(path) != MANIFEST:
             raise UsageError(f"'{escape(path)}' is no {MANIFEST} of this version")
-        return cls.open(folder, answers, "", run, told)
+        return cls.open(folder, answers, "", run, told, Opening(wait=wait))
 
     def _mend(self) -> None:
         mend_line_ends(self._path)
@@ -183,7 +206,7 @@ class Manifest:
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
                 self._file.flush()
-                shutil.copyfileobj(file, self._file.buffer)
+                shutil.copyfileobj(file, self._file.buffer, _CHUNK)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -229,26 +252,92 @@ class Manifest:
         """
         if replace_row is None and self.is_compact:
             return
-        last = history.last_rows(self._path)
+        with spill.scratch(self._folder) as scratch:
+            last = history.last_rows(self._path, scratch)
         if replace_row is None and last.all():
-            self.is_compact = True
+            self.is_compact, self.rows = True, len(last)
             return
         parquet.drop(self._folder)
         self.changes += 1
         try:
-            with replacing(self._path) as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(self._columns)
-                for counts, record in zip(last, self.records(), strict=True):
-                    if counts:
-                        writer.writerow((replace_row(record) if replace_row else record).values())
+            with replacing(self._path, "wb") as file:
+                file.write(_line(self._columns))
+                file.writelines(self._kept(last, replace_row))
                 before_rename()
             self._reopen()
-            self.is_compact = True
-            if self.run_file.told is not None:
-                self.run_file.told = int(last[: self.run_file.told].sum())
+            self._note_compact(last)
         except DAMAGE as error:
             raise history.damaged(self._path) from error
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
+
+    def _kept(
+        self, which: NDArray[np.bool_], replace_row: Callable[[Record], Record] | None
+    ) -> Iterator[bytes]:
+        """Yield some of the rows; as they are, many at a time, if none is replaced. Raises one of DAMAGE."""
+        if replace_row is None:
+            for block in lines.blocks(self._path):
+                yield block.some(which[block.first : block.first + len(block)])
+            return
+        for counts, record in zip(which, self.records(), strict=True):
+            if counts:
+                yield self.line(replace_row(record))
+
+    def _note_compact(self, last: NDArray[np.bool_]) -> None:
+        self.is_compact, self.rows = True, int(last.sum())
+        if self.run_file.told is not None:
+            self.run_file.told = int(last[: self.run_file.told].sum())
+        if self.fresh is not None:
+            self.fresh = int(last[: self.fresh].sum())
+
+    def scratch(self) -> AbstractContextManager[str]:
+        """Yield the name of a temporary folder, see `spill.scratch`."""
+        return spill.scratch(self._folder)
+
+    @property
+    def size(self) -> int:
+        """How long the file is, in bytes: where the next line will begin."""
+        return os.path.getsize(self._path)
+
+    def blocks(self, end: int | None = None) -> Iterator[lines.Block]:
+        """Yield all lines, see `lines.blocks`. Raises UsageError at one that is none."""
+        try:
+            yield from lines.blocks(self._path, end)
+        except DAMAGE as error:
+            raise history.damaged(self._path) from error
+
+    def line(self, record: Record) -> bytes:
+        """Return a row as it is written."""
+        return _line(record.values())
+
+    def append_lines(self, found: Iterable[bytes]) -> None:
+        """Append rows that are lines already. Raises as `append` does."""
+        self._will_change()
+        try:
+            self._file.flush()
+            self._file.buffer.writelines(found)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+
+    def change(self, found: Iterable[tuple[int, bytes]], end: int) -> None:
+        """Put lines in the place of others, by atomic rename; all that is between them is copied as bytes.
+
+        found: where in the file a line begins, in ascending order, and what stands there then. end: what
+        begins there or behind is left out: it has been appended to say the same until now. Raises
+        TargetError.
+        """
+        self._will_change()
+        try:
+            with open(self._path, "rb") as old, replacing(self._path, "wb") as new:
+                for at, line in found:
+                    _copy(old, new, at - old.tell())
+                    old.readline()
+                    new.write(line)
+                _copy(old, new, end - old.tell())
+            self._reopen()
+            self.is_compact = True
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
 
@@ -257,9 +346,21 @@ class Manifest:
         self._file = self._for_appending()
 
 
-def _close(file: TextIO) -> None:
+def _close(file: TextIO | locks.Lock) -> None:
     with suppress(OSError):
         file.close()
+
+
+def _copy(old: BinaryIO, new: IO[bytes], size: int) -> None:
+    while size > 0 and (data := old.read(min(size, _CHUNK))):
+        new.write(data)
+        size -= len(data)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
 
 
 def _names_in(path: str) -> list[str]:

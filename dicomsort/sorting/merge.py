@@ -2,28 +2,32 @@
 
 import os
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomsort.errors import ExitCode, InternalError, UsageError
+from dicomsort.errors import ExitCode, InternalError, MissingError, UsageError
 from dicomsort.manifest import parquet
+from dicomsort.manifest.census import census, first_with
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.history import cells, last_rows
+from dicomsort.manifest.history import last_rows
 from dicomsort.manifest.names import MANIFEST, RUN, incoming_of, spool_of
 from dicomsort.manifest.rows import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import removal, roots, shards
-from dicomsort.sorting.deduplicate import Moved, SettleSettings, is_away, settle
+from dicomsort.sorting import part_log, pixel_shares, removal, roots, shards
+from dicomsort.sorting.deduplicate import Moved, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
-from dicomsort.sorting.place import PlacementSettings, is_untouched
+from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.removal import Removed
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
+from dicomsort.sorting.rivals import give_to_one
 from dicomsort.sorting.summary import (
+    MOST_NAMED,
     Radiographs,
     Trouble,
     count_radiograph,
@@ -36,7 +40,9 @@ from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
 Step = Callable[[], None]
-_PATIENCE = 30.0
+
+_AT_ONCE = 64
+"""Shards that are joined between two times that run.json is written."""
 
 
 @dataclass(slots=True)
@@ -44,9 +50,9 @@ class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
     new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
-    whether trouble that was there before counts for the exit code. labels, radiographs: those that are in the
-    output, or would be. taken_back: decisions of persons that could not be carried out. removed: sources that
-    are gone now.
+    whether trouble that was there before counts for the exit code; lenient: whether none does. labels,
+    radiographs: those that are in the output, or would be. taken_back: decisions of persons that could not be
+    carried out. removed: sources that are gone now.
     """
 
     rows: int = 0
@@ -61,6 +67,7 @@ class MergeResult:
     new_troubles: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
+    lenient: bool = False
 
     @property
     def older_troubles(self) -> int:
@@ -72,16 +79,15 @@ class MergeResult:
         """Files that hold others, and were not opened."""
         return self.hints[Reason.ARCHIVE]
 
-    def count(self, record: Record, joined: frozenset[int]) -> None:
-        """Count a row. joined: hashes of the paths that were in trouble in the shards that are joined now."""
-        self.rows += 1
-        if record.status in TROUBLE and hash(record.key) in joined:
-            self.new_troubles += 1
-            note_trouble(self.troubles, record.path, record.status, record.reasons)
-        self.statuses[record.status] += 1
+    def count(self, record: Record, is_new: bool, number: int) -> None:
+        """Count rows that are like this one. is_new: whether they are of the shards that are joined now."""
+        self.rows += number
+        if record.status in TROUBLE and is_new:
+            self.new_troubles += number
+        self.statuses[record.status] += number
         if record.hint:
-            self.hints[record.hint] += 1
-        count_radiograph(record, self.radiographs)
+            self.hints[record.hint] += number
+        count_radiograph(record, self.radiographs, number)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -102,12 +108,14 @@ class MergeResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a shard is missing, a decision taken back, or a file newly in trouble.
+        """MISSING if a shard is; else SOME_FAILED if a decision was taken back or a file is newly in trouble.
 
-        With `strict`, any file in trouble counts.
+        With `strict`, any file in trouble counts; with `lenient`, none, nor a decision.
         """
-        failed = self.missing or self.taken_back or self.new_troubles or (self.strict and self.older_troubles)
-        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+        if self.missing:
+            return ExitCode.MISSING
+        failed = self.taken_back or self.new_troubles or (self.strict and self.older_troubles)
+        return ExitCode.SOME_FAILED if failed and not self.lenient else ExitCode.DONE
 
 
 def merge(
@@ -116,44 +124,57 @@ def merge(
     step: Step = lambda: None,
     moved: Moved = lambda _before, _after: None,
     with_parquet: bool | None = None,
+    wait: float = 0.0,
 ) -> MergeResult:
     """Join the shards of an output folder into its manifest.csv, and judge duplicates over all rows.
 
     May be run again, also after it was cut short, and while shards are missing: what is done later is joined
     later. with_parquet: whether manifest.parquet is kept too from now on, None for as it was, or as a shard
-    was told. Raises UsageError if there is nothing to merge or a shard is being written, TargetError, or
-    InternalError if a file does not stand once in the end.
+    was told. wait: how many seconds to wait for another run or a shard that is being written. Raises
+    UsageError if there is nothing to merge or a shard still is being written then, MissingError if no shard
+    has a row, TargetError, or InternalError if a file does not stand once in the end.
     """
     out = os.path.abspath(out)
-    names = shards.waiting(out)
-    troubled: set[int] = set()
-    with _opened(out, names) as manifest:
+    names, begun = shards.waiting(out), shards.begun(out)
+    with _opened(out, names, wait) as manifest:
         shards_want = any(RunFile(shards.folder_of(out, name)).parquet is not None for name in names)
         wanted = shards_want or None if with_parquet is None else with_parquet
         parquet.begin(out, manifest.run_file, wanted)
-        for name in names:
-            troubled |= _join(manifest, out, name)
-            step()
+        merged = MergeResult(shards=len(names))
+        manifest.fresh = manifest.rows
+        _expect(manifest, begun)
+        for at in range(0, len(names), _AT_ONCE):
+            _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
+        shards.drop_empty(out, wait)
+        if names:
+            manifest.run_file.end(part_log.host(), 0, 0.0)
+        merged.missing = manifest.run_file.merged(())
         manifest.compact()
-        merged = MergeResult(shards=len(names), missing=_missing(manifest, out, names))
-        for name in names:
-            manifest.run_file.add_time(RunFile(shards.folder_of(out, name)).took)
-            shards.drop(out, name)
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
         _conclude(manifest, out, pool, moved)
         merged.removed = removal.end_of_latest(manifest, out)
         for left in (incoming_of(out), os.path.dirname(spool_of(out))):  # what killed nodes have left
             shutil.rmtree(left, ignore_errors=True)
-        joined = frozenset(troubled)
-        for record in manifest.records():
-            merged.count(record, joined)
-        merged.labels = labels_of(merged.radiographs)
-        manifest.run_file.told = merged.rows
-        _check(out)
+        _count(manifest, merged)
+        _check(manifest, out)
+        if not merged.missing:
+            pixel_shares.drop(out)
     return merged
 
 
-def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
+def _count(manifest: Manifest, merged: MergeResult) -> None:
+    """Count all rows, and name the first new ones in trouble."""
+    fresh = manifest.fresh or 0
+    for record, is_new, number in census(manifest.blocks(), fresh):
+        merged.count(record, is_new, number)
+    if merged.new_troubles:
+        for record in first_with(manifest.blocks(), TROUBLE, fresh, MOST_NAMED):
+            note_trouble(merged.troubles, record.path, record.status, record.reasons)
+    merged.labels = labels_of(merged.radiographs)
+    manifest.run_file.told = merged.rows
+
+
+def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManager[Manifest]:
     """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
 
     One without a run is of a program that ended before it had begun.
@@ -162,34 +183,46 @@ def _opened(out: str, names: Iterable[str]) -> AbstractContextManager[Manifest]:
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if os.path.exists(path) and (first is None or RunFile(out).runs):
-        return Manifest.open_existing(path)
+        return Manifest.open_existing(path, wait)
+    if first is None and os.path.isdir(shards.folder_of(out)):
+        raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
-    return Manifest.open_like(first, out, shards.agreed_on(out))
+    return Manifest.open_like(first, out, shards.agreed_on(out), wait)
 
 
-def _join(manifest: Manifest, out: str, name: str) -> set[int]:
-    """Append the rows of a shard; those that stand there already count once in the end.
+def _expect(manifest: Manifest, names: Iterable[str]) -> None:
+    """Note into how many shards the output is divided, so that all that are still to be done are known."""
+    for shard in filter(None, map(shards.shard_of, names)):
+        manifest.run_file.shards.setdefault(str(shard.of), [])
 
-    Returns the hashes of the paths that are in trouble there.
+
+def _join_all(manifest: Manifest, out: str, names: Iterable[str], wait: float, step: Step) -> None:
+    """Join some shards, write down once that they are, and only then remove them."""
+    with manifest.run_file.at_once():
+        for name in names:
+            _join(manifest, out, name, wait)
+            step()
+    for name in names:
+        part_log.keep(out, name)
+        shards.drop(out, name)
+
+
+def _join(manifest: Manifest, out: str, name: str, wait: float) -> None:
+    """Append the rows of a shard, and note that it is merged if it is whole.
+
+    Rows that stand there already count once in the end: the shard of a merge that was killed is joined again.
     """
     folder = shards.folder_of(out, name)
-    with shards.take(out, name, _PATIENCE):
+    with shards.take(out, name, wait):
+        run_file, shard = RunFile(folder), shards.shard_of(name)
         if os.path.exists(os.path.join(folder, MANIFEST)):
             manifest.append_manifest(os.path.join(folder, MANIFEST))
-            manifest.run_file.join(RunFile(folder))
-            rows = cells(os.path.join(folder, MANIFEST), "path", "status")
-            return {hash(path) for path, status in rows if status in TROUBLE}
-    return set()
-
-
-def _missing(manifest: Manifest, out: str, names: Iterable[str]) -> list[str]:
-    """Name the shards that are still to be done: not begun, or cut short."""
-    numbered = {name: shard for name in names if (shard := shards.shard_of(name))}
-    for shard in numbered.values():
-        manifest.run_file.shards.setdefault(str(shard.of), [])
-    whole = [shard for name, shard in numbered.items() if RunFile(shards.folder_of(out, name)).settled]
-    return manifest.run_file.merged((shard.number, shard.of) for shard in whole)
+            manifest.run_file.join(run_file)
+        manifest.run_file.add_time(run_file.took)
+        manifest.run_file.join_hosts(run_file)
+        if shard is not None and run_file.settled:
+            manifest.run_file.merged([(shard.number, shard.of)], forget=False)
 
 
 def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) -> None:
@@ -197,7 +230,7 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     may_meet = roots.may_meet(roots.known(manifest.run_file))
     if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
-        _give_to_one(manifest, out)
+        give_to_one(manifest, out)
     if fixed.get("keep_duplicates"):
         return
     try:
@@ -208,37 +241,9 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     settle(manifest, ending, moved)
 
 
-def _give_to_one(manifest: Manifest, out: str) -> None:
-    """Leave each destination to one row: two nodes may have placed the same bytes under one name.
-
-    It stays with one that was moved, for there is no other place where its bytes are, else with the first by
-    path of those whose copy it still is; others have found it taken.
-    """
-    counts = Counter(hash(record.destination) for record in manifest.records() if record.action)
-    twice = {destination for destination, count in counts.items() if count > 1}
-    if not twice:
-        return
-    rivals: dict[str, list[Record]] = defaultdict(list)
-    for record in manifest.records():
-        if record.action and hash(record.destination) in twice:
-            rivals[record.destination].append(record)
-    losers = {record.key for group in rivals.values() for record in _losers(group, out)}
-    manifest.compact(lambda record: record.refused() if record.key in losers else record)
-
-
-def _losers(group: list[Record], out: str) -> list[Record]:
-    _, *others = sorted(
-        group, key=lambda record: (not is_away(record), not _is_its_own(record, out), record.key)
-    )
-    return others
-
-
-def _is_its_own(record: Record, out: str) -> bool:
-    placement = record.placement
-    return is_untouched(record.path, os.path.join(out, placement.destination), placement)
-
-
-def _check(out: str) -> None:
+def _check(manifest: Manifest, out: str) -> None:
     """Raise InternalError unless every file stands once."""
-    if not last_rows(os.path.join(out, MANIFEST)).all():
+    with manifest.scratch() as scratch:
+        stands = last_rows(os.path.join(out, MANIFEST), scratch)
+    if not stands.all():
         raise InternalError(f"a file stands twice in '{escape(out)}/{MANIFEST}'; please report this")

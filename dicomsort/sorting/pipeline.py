@@ -28,15 +28,24 @@ from dicomsort.manifest.journal import Journal
 from dicomsort.manifest.names import RUN, incoming_of
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
-from dicomsort.manifest.table import Manifest, Told
+from dicomsort.manifest.table import Manifest, Opening, Told
 from dicomsort.model.batching import Predictor, ask_all
 from dicomsort.model.evidence import HEADER
 from dicomsort.model.model_set import Models, ModelSet, columns_of
 from dicomsort.outcome import Action, SourceFile
-from dicomsort.sorting import accounts, already_done, one_walk, removal, roots, shards, studies
+from dicomsort.sorting import (
+    accounts,
+    already_done,
+    one_walk,
+    part_log,
+    removal,
+    roots,
+    shards,
+    studies,
+)
 from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.already_done import Held, Rows
-from dicomsort.sorting.deduplicate import SettleSettings, settle
+from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.disk_space import Forecast
 from dicomsort.sorting.facts import facts_of
 from dicomsort.sorting.filing import FilingSettings, file_all
@@ -44,6 +53,7 @@ from dicomsort.sorting.intake import archive_of, check, unshared
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead, do
+from dicomsort.sorting.repeats import SettleSettings
 from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable
@@ -68,7 +78,8 @@ class SortSettings:
     rest on, `header` (with the pixels) or `pixels` alone. archives: whether to look into ZIP, tar and packed
     files. remote: how stores and a PACS are asked. parquet: whether manifest.parquet is kept too from now on,
     None for as it was. studies: a table of them, for models that were trained on whole studies; without one,
-    and for files that it does not name, their Study Instance UID counts.
+    and for files that it does not name, their Study Instance UID counts. lock_wait: how many seconds to wait
+    for another run in the way. any_versions: whether a shard may be made with other versions than the others.
     """
 
     roots: tuple[str, ...]
@@ -91,6 +102,8 @@ class SortSettings:
     archives: bool = True
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     parquet: bool | None = None
+    lock_wait: float = 0.0
+    any_versions: bool = False
     studies: StudyTable | None = None
 
     @property
@@ -131,6 +144,7 @@ def sort_by(
     with (
         closing(files.remotes),
         _output(settings, out, models, tally) as (manifest, held, decisions),
+        part_log.noting(settings, manifest.run_file, held.rows.number, tally) as noted,
         one_walk.of_shard(settings, files, tally, watch) as files,
     ):
         if not settings.retry_failed:
@@ -139,15 +153,15 @@ def sort_by(
         todo = _after_done(admit, spent.making("walk", files.find()), files, tally, watch)
         left = rule is not None and os.path.exists(studies.spool_path(out, settings.shard))
         if models.are_loaded or todo is not None or left or not manifest.run_file.runs:
-            asked = _begin(settings, out, manifest, models)
+            asked = _begin(settings, out, manifest, models, noted)
             state = studies.RunState(manifest, held.history, admit, tally, watch)
             with (
                 studies.collecting(settings, rule, asked.canvases, state) as collected,
                 _supplied(settings, out, files, todo or iter(()), admit, collected) as supply,
             ):
-                _Run(settings, files, manifest, held.history, decisions, tally, spent, watch, collected).sort(
-                    asked, supply
-                )
+                _Run(
+                    settings, files, manifest, held.history, decisions, tally, spent, watch, noted, collected
+                ).sort(asked, supply)
         _end(manifest, settings, tally, held)
         tally.note_folders(files.empty_folders)
         tally.seconds, tally.spent = time.monotonic() - started, spent.as_dict()
@@ -171,13 +185,16 @@ def _after_done(
     return None if first is None else chain([first], todo)
 
 
-def _begin(settings: SortSettings, out: str, manifest: Manifest, models: Models) -> ModelSet:
+def _begin(
+    settings: SortSettings, out: str, manifest: Manifest, models: Models, noted: part_log.Noted
+) -> ModelSet:
     """Load the models, and write down that a run begins. Raises UsageError where it may not, ModelError."""
     asked = models.ready()
     run = facts_of(settings, models, asked)
     if settings.shard is not None or settings.task:
-        shards.agree(out, run)
+        shards.agree(out, run, settings.shard, settings.any_versions)
     manifest.run_file.add(run)
+    noted.begin(run)
     return asked
 
 
@@ -193,6 +210,7 @@ class _Run:
     tally: SortSummary
     spent: StageTimer
     watch: Watch | None
+    noted: part_log.Noted
     studies: Studies | None = None
 
     def sort(self, panel: ModelSet, supply: Supply) -> None:
@@ -245,6 +263,7 @@ class _Run:
         if self.studies is None or self.studies.count(row):
             removal.note_copied(self.settings.placing.action, row.action, row.path, tally.removed)
         tally.total, tally.missing_bytes = tally.of_all(forecast.files), forecast.missing_bytes
+        self.noted.total(tally.total)
         if self.watch is not None:
             self.watch(tally)
 
@@ -299,7 +318,7 @@ def _output(
     told = Told(models.rejects, models.compass is not None, is_whole, digests)
     with (
         _journal_folder(settings, out) as folder,
-        Manifest.open(folder, answers, models.tag, run, told, begins=False) as manifest,
+        Manifest.open(folder, answers, models.tag, run, told, Opening(False, settings.lock_wait)) as manifest,
     ):
         parquet.begin(folder, manifest.run_file, settings.parquet)
         decisions = Decisions(out)
@@ -323,12 +342,13 @@ def _earlier(settings: SortSettings, out: str) -> History | None:
 def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
     """Yield the folder of the manifest that this run writes: the output's, or that of its shard."""
     if settings.shard is not None:
-        with shards.sharing(out, settings.shard) as folder:
+        with shards.sharing(out, settings.shard, settings.lock_wait) as folder:
             yield folder
     elif settings.task:
         yield shards.folder_of(out, settings.task)
     else:
         shards.check_merged(out)
+        shards.forget_empty(out, settings.lock_wait)
         yield out
 
 

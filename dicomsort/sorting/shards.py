@@ -3,19 +3,24 @@
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import History, IsThere, held
 from dicomsort.manifest.names import MANIFEST, RUN, SHARDS
 from dicomsort.manifest.run_file import RunFacts, RunFile
-from dicomsort.system import locks
+from dicomsort.sorting import versions
+from dicomsort.system import locks, notices
 from dicomsort.system.escaping import escape
+
+ARRAY = "array.json"
+"""How the tasks of an array are numbered that began the shards: see `array_shards`."""
+
+PIXELS = "pixels-"
+"""How the names of files begin that hold digests of pixels, next to the shards' folders."""
 
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
@@ -37,8 +42,8 @@ def folder_of(out: str, name: str = "") -> str:
     return os.path.join(out, SHARDS, name) if name else os.path.join(out, SHARDS)
 
 
-def waiting(out: str) -> list[str]:
-    """Name the shards that wait to be merged, those that were killed at once included."""
+def begun(out: str) -> list[str]:
+    """Name the shards that have a folder, those that were killed before their first row included."""
     try:
         with os.scandir(folder_of(out)) as listing:
             return sorted(
@@ -50,6 +55,23 @@ def waiting(out: str) -> list[str]:
         raise TargetError(f"'{escape(folder_of(out))}' cannot be read: {error.strerror}") from error
 
 
+def waiting(out: str) -> list[str]:
+    """Name the shards that wait to be merged; one without a row is missing, unless there is none to write."""
+    return [name for name in begun(out) if not _is_empty(folder_of(out, name))]
+
+
+def _is_empty(folder: str) -> bool:
+    """Return whether a shard has no row and has not come to its end."""
+    try:
+        with open(os.path.join(folder, MANIFEST), "rb") as file:
+            has_rows = bool(file.readline() and file.read(1))
+    except FileNotFoundError:
+        has_rows = False
+    except OSError:
+        has_rows = True
+    return not has_rows and not RunFile(folder).settled
+
+
 def check_merged(out: str) -> None:
     """Raise UsageError if shards wait: what goes over all rows must not miss theirs."""
     if waiting(out):
@@ -58,49 +80,117 @@ def check_merged(out: str) -> None:
         )
 
 
+def forget_empty(out: str, wait: float = 0.0) -> None:
+    """Remove what shards have left that were killed before their first row.
+
+    wait: how many seconds to wait for one that is at work. Raises UsageError if it still is then.
+    """
+    if not os.path.isdir(folder_of(out)):
+        return
+    try:
+        with locks.take(out, wait=wait):
+            drop_empty(out, wait)
+    except OSError as error:
+        raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
+
+
+def drop_empty(out: str, wait: float = 0.0) -> None:
+    """Do as `forget_empty` does, in an output that this process has for itself."""
+    for name in sorted(set(begun(out)) - set(waiting(out))):
+        take(out, name, wait).close()
+        drop(out, name)
+    tidy(out)
+
+
 @contextmanager
-def sharing(out: str, shard: Shard) -> Iterator[str]:
+def sharing(out: str, shard: Shard, wait: float = 0.0) -> Iterator[str]:
     """Lock the output for one shard, together with the nodes of the others; yields the shard's folder.
 
-    Raises UsageError if another run has the output for itself, or another division waits to be merged;
-    TargetError if it cannot be written.
+    wait: how many seconds to wait for a run that has the output for itself. Raises UsageError if it still has
+    it then, or another division waits to be merged; TargetError if it cannot be written.
     """
-    name = name_of(shard)
+    _make_way(out, shard, wait)
     try:
-        os.makedirs(folder_of(out, name), exist_ok=True)
-        lock = locks.take(out, shared=True)
+        os.makedirs(folder_of(out, name_of(shard)), exist_ok=True)
+        lock = locks.take(out, shared=True, wait=wait)
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
     with lock:
-        other = next((one for one in waiting(out) if not _is_of_same_division(one, shard)), None)
-        if other is not None:
+        try:
+            _check_division(_strangers(begun(out), shard), out, shard)
+        except UsageError:
             with suppress(OSError):
-                os.rmdir(folder_of(out, name))
-            raise UsageError(
-                f"'{escape(out)}' holds {other}: run `dicomsort merge` on it before another division"
-            )
-        yield folder_of(out, name)
+                os.rmdir(folder_of(out, name_of(shard)))
+            raise
+        yield folder_of(out, name_of(shard))
 
 
-def _is_of_same_division(name: str, shard: Shard) -> bool:
-    other = shard_of(name)
-    return other is not None and other.of == shard.of
+def _make_way(out: str, shard: Shard, wait: float) -> None:
+    """Ensure that no other division is here, before anything is written. Raises UsageError."""
+    _check_division(_strangers(waiting(out), shard), out, shard)
+    if _strangers(begun(out), shard):
+        forget_empty(out, wait)
 
 
-def agree(out: str, run: RunFacts) -> None:
-    """Ensure that all shards are made with the same model and settings: those of the node that came first.
+def _check_division(others: list[str], out: str, shard: Shard) -> None:
+    if not others:
+        return
+    other = shard_of(others[0])
+    if other is None:
+        raise UsageError(
+            f"'{escape(out)}' holds {others[0]} of a run with --backend: "
+            "give that command again, or run `dicomsort merge` on it before --shard"
+        )
+    raise UsageError(
+        f"'{escape(out)}' is divided into {other.of} shards ({others[0]}), not {shard.of}: "
+        f"give --shard I/{other.of} or auto/{other.of}, or run `dicomsort merge` on it first"
+    )
 
-    Raises UsageError with advice if this run's differ.
+
+def _strangers(names: list[str], shard: Shard) -> list[str]:
+    """Return those that belong to another division than a shard does."""
+    return [name for name in names if (other := shard_of(name)) is None or other.of != shard.of]
+
+
+def agree(out: str, run: RunFacts, shard: Shard | None = None, any_versions: bool = False) -> None:
+    """Ensure that all shards are made with the same model, settings and versions: those of the first node.
+
+    shard: which one this is, if it is one. any_versions: whether other versions are only told. Raises
+    UsageError with advice if this run's differ.
     """
-    RunFile(out).check(run)
+    merged = RunFile(out)
+    merged.check(run)
+    if shard is not None and str(shard.of) in merged.shards:  # some of this division are merged already
+        agree_versions(merged, run, any_versions)
     _write_once(folder_of(out), run)
     agreed = RunFile(folder_of(out))
     agreed.check(run)
+    agree_versions(agreed, run, any_versions)
     was = agreed.last_run.get("roots", agreed.fixed.get("roots", ()))  # an earlier version held them there
     if sorted(was) != sorted(run.facts["roots"]):
         raise UsageError(
             f"the shards of '{escape(out)}' do not sort the same folders: give each of them the same ones"
         )
+
+
+def agree_versions(agreed: RunFile, run: RunFacts, any_versions: bool) -> None:
+    """Compare a run's versions with those of the latest run that is written down. Raises UsageError."""
+    theirs, engine = agreed.last_run.get("versions"), str(run.fixed.get("engine", "auto"))
+    if theirs:
+        check_versions(versions.differences(theirs, run.facts["versions"], engine), any_versions)
+
+
+def check_versions(found: list[str], any_versions: bool) -> None:
+    """Raise UsageError if versions differ, or only say so. found: see `versions.differences`."""
+    if not found:
+        return
+    if any_versions:
+        notices.say(f"goes on with other versions than the first node of this run: {'; '.join(found)}")
+        return
+    raise UsageError(
+        f"the first node of this run had other versions: {'; '.join(found)}; install the same on all, "
+        "or give --allow-other-versions"
+    )
 
 
 def agreed_on(out: str) -> RunFacts:
@@ -138,18 +228,14 @@ def earlier(out: str, retry_failed: bool, is_there: IsThere) -> History | None:
     return held(path, retry_failed, is_there) if os.path.exists(path) else None
 
 
-def take(out: str, name: str, patience: float = 0.0) -> TextIO:
-    """Lock a shard that may still be being written; waits at most `patience` seconds. Raises UsageError."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            return locks.take(folder_of(out, name))
-        except UsageError:
-            if time.monotonic() > until:
-                raise UsageError(
-                    f"{name} of '{escape(out)}' is still being written: wait for it, or stop that node"
-                ) from None
-        time.sleep(0.5)
+def take(out: str, name: str, wait: float = 0.0) -> locks.Lock:
+    """Lock a shard that may still be being written; waits so many seconds at most. Raises UsageError."""
+    try:
+        return locks.take(folder_of(out, name), wait=wait)
+    except locks.BusyError as error:
+        raise UsageError(
+            f"{name} of '{escape(out)}' is still being written: wait for it, or stop that node"
+        ) from error
 
 
 def drop(out: str, name: str) -> None:
@@ -159,6 +245,16 @@ def drop(out: str, name: str) -> None:
 
 
 def tidy(out: str) -> None:
-    """Remove the folder of all shards if there are none."""
-    if not waiting(out):
-        shutil.rmtree(folder_of(out), ignore_errors=True)
+    """Remove the folder of all shards if there are none, and nothing in it is still needed.
+
+    Needed are how missing shards are numbered, and digests of pixels (see `pixel_shares`).
+    """
+    folder = folder_of(out)
+    is_numbered = os.path.exists(os.path.join(folder, ARRAY)) and RunFile(out).shards
+    with suppress(FileNotFoundError):
+        if not begun(out) and not is_numbered and not any(map(_holds_pixels, os.listdir(folder))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _holds_pixels(name: str) -> bool:
+    return name.startswith(PIXELS)

@@ -49,9 +49,9 @@ class SortSummary:
 
     before: the statuses of these alone. untold: of those in trouble, what a killed run could not tell of, and
     which counts as of this run. troubles: the first files of this run that ended in trouble. strict: whether
-    trouble of earlier runs counts for the exit code. total: files, once all are counted. missing_bytes: how
-    much more space the copies will probably need than there is. inside: how many of the
-    files found are members of archives. hints: what may hold radiographs and was not read, see
+    trouble of earlier runs counts for the exit code; lenient: whether none does. total: files, once all
+    are counted. missing_bytes: how much more space the copies will probably need than there is. inside: how
+    many of the files found are members of archives. hints: what may hold radiographs and was not read, see
     `outcome.HINTS`, and folders without any file. older_hints: those of files done before alone. shards,
     shards_done: where a run is divided among nodes. labels, radiographs: in the end those of the whole
     output. spent: processor seconds by stage, and by the clock `network`, of all its lanes, and `wait`,
@@ -70,6 +70,7 @@ class SortSummary:
     untold: Counter[Status] = field(default_factory=Counter)
     troubles: list[Trouble] = field(default_factory=list)
     strict: bool = False
+    lenient: bool = False
     labels: Counter[str] = field(default_factory=Counter)
     radiographs: Radiographs = field(default_factory=dict)
     total: int | None = None
@@ -114,9 +115,12 @@ class SortSummary:
 
     @property
     def exit_code(self) -> ExitCode:
-        """DONE, or SOME_FAILED if a file of this run ended in trouble; with `strict`, any file found."""
+        """DONE, or SOME_FAILED if a file of this run ended in trouble; with `strict`, any file found.
+
+        With `lenient`, DONE all the same.
+        """
         failed = self.new_troubles + (self.older_troubles if self.strict else 0)
-        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+        return ExitCode.SOME_FAILED if failed and not self.lenient else ExitCode.DONE
 
     def note_untold(self, statuses: Counter[Status], troubles: Iterable[Trouble]) -> None:
         """Count files in trouble of a run that was killed before it could tell of them as of this one."""
@@ -236,13 +240,16 @@ def place_of(record: Record) -> str:
     return planned.get(status_when_placed(record.reasons, record.reviewed), "")
 
 
-def count_radiograph(record: Record, found: Radiographs) -> None:
-    """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label."""
+def count_radiograph(record: Record, found: Radiographs, number: int = 1) -> None:
+    """Count a row, if it is of a radiograph: by what a person has decided, else by the model's label.
+
+    number: of rows like this one.
+    """
     if not record["label"] and not record["reviewed_label"]:
         return
     label, place = record.final_label, place_of(record)
     if label and place:
-        found.setdefault(label, Counter())[place] += 1
+        found.setdefault(label, Counter())[place] += number
 
 
 def labels_of(found: Radiographs) -> Counter[str]:

@@ -46,7 +46,7 @@ def test_every_option_says_what_it_is_for_and_belongs_to_a_group(name: str) -> N
     options = [one for one in ALL[name].params if is_option(one)]
     assert not [one.opts for one in options if not one.help]
     ungrouped = {one.name for one in options if one.rich_help_panel in (None, MESSAGES)}
-    assert ungrouped <= {"config", "json", "quiet", "verbose", "log", "strict"}
+    assert ungrouped <= {*("config", "json", "quiet", "verbose", "log", "metrics_file", "strict", "watch")}
 
 
 @pytest.mark.parametrize("name", ALL)

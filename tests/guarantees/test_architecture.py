@@ -53,8 +53,9 @@ DOORS = {
     "isal": "inputs/packed.py",
     "backports": "system/zstd.py",
     "compression": "system/zstd.py",
-    "numpy": "outcome.py imaging/ dicom/ model/ manifest/history.py manifest/parquet.py sorting/by_hand.py"
-    " data/ evaluation/ training/ library/ review/",
+    "numpy": "outcome.py imaging/ dicom/ model/ manifest/ sorting/by_hand.py sorting/deduplicate.py"
+    " sorting/repeats.py sorting/pixel_shares.py sorting/rivals.py data/ evaluation/ training/ library/"
+    " review/",
     "PIL": "imaging/ dicom/codecs.py dicom/plain_pictures.py dicom/render.py report/pictures.py data/"
     " evaluation/ training/random_transforms.py",
     "pyarrow": "manifest/parquet.py export/datasets/shards.py",
@@ -68,7 +69,7 @@ DOORS = {
     "sklearn": "evaluation/ data/splits.py",
     "matplotlib": "evaluation/plots.py training/log.py",
     "jinja2": "report/page.py",
-    "joblib": "cluster/backends.py",
+    "joblib": "cluster/on_loky.py",
     "pynetdicom": "transfer/c_store.py",
     "requests": "inputs/pacs_requests.py",
     "starlette": "review/app.py",
@@ -76,6 +77,7 @@ DOORS = {
     "typer": "cli/",
     "rich": "cli/console.py cli/progress.py cli/bars.py",
     "obstore": "inputs/buckets.py",
+    "prometheus_client": "sorting/metrics.py",
     "botocore": "inputs/s3.py",
     "urllib3": "inputs/web.py inputs/pacs_requests.py",
 }
@@ -157,11 +159,11 @@ def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(fi
     tree = ast.parse((PACKAGE / file).read_text())
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    program = file in ("system/worker.py", "cluster/node.py")
+    program = file in ("system/worker.py", "cluster/node.py", "cluster/staying.py")
     assert not calls & (set(SPEAKS) - ({"os._exit", "sys.exit"} if program else set()))
     streams = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
-    assert not names & streams or file in ("system/streams.py", "cluster/backends.py")  # what ray prints
-    assert "os.environ" not in names
+    assert not names & streams or file in ("system/streams.py", "cluster/on_ray.py")  # what ray prints
+    assert "os.environ" not in names or file == "system/batch_jobs.py"
     assert not calls & {"warnings.warn", "traceback.print_exc", "logging.info", "logging.warning"}
 
 

@@ -1,12 +1,17 @@
-"""Engines that run shards on many nodes: real workers, some of which die, and one manifest in the end."""
+"""The driver, its tasks and its node programs on this machine: fake hands, loky, and what may be killed.
+
+Real clusters: test_dask.py and test_ray.py.
+"""
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outputs import rows, settings, tree
+from clusters import Words, begun, check_equal, parent, processes, start, wait_for
+from outputs import rows, settings
 from predictors import FixedPredictor
-from program import command, inside
-from written import picture
+from program import command
 
-from dicomsort import __version__
-from dicomsort.cluster import driver, node, task
-from dicomsort.cluster.backends import Backend, Cluster
+from dicomsort.cluster import driver, handing_out, on_dask, on_ray, programs, staying, task
+from dicomsort.cluster.backends import Backend
+from dicomsort.cluster.hands import ClusterLostError, Ended, Run
 from dicomsort.errors import (
     ExitCode,
     InternalError,
@@ -36,116 +41,7 @@ from dicomsort.outcome import Action, Failure, FileStamp, Placement, Reason, Sou
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
-
-Write = Callable[..., Path]
-Words = tuple[str | Path, ...]
-
-
-@pytest.fixture(scope="module")
-def archive_(tmp_path_factory: pytest.TempPathFactory, write_dicom: Write) -> Path:
-    folder = tmp_path_factory.mktemp("cluster") / "in"
-    for number in range(30):
-        write_dicom(folder / f"s{number % 5}" / f"{number}.dcm", picture(number))
-    for number in range(6):
-        shutil.copy(folder / f"s{number % 5}" / f"{number}.dcm", folder / f"again{number}.dcm")
-    (folder / "s0" / "broken.dcm").write_bytes((folder / "s0" / "0.dcm").read_bytes()[:2000])
-    (folder / "notes.txt").write_text("no picture")
-    os.symlink("nowhere", folder / "dangling.dcm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def single(archive_: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of the archive."""
-    out = tmp_path_factory.mktemp("single") / "out"
-    done = command("classify", archive_, "--out", out, "--model", small_model, "-q")
-    assert done.code == ExitCode.SOME_FAILED, done.err
-    return out
-
-
-@pytest.fixture
-def words(archive_: Path, small_model: Path, tmp_path: Path) -> Words:
-    return (
-        "classify",
-        archive_,
-        "--out",
-        tmp_path / "out",
-        "--model",
-        small_model,
-        "--workers",
-        "1",
-        "--json",
-    )
-
-
-def check_equal(out: Path, single: Path) -> None:
-    """The manifest row for row, order aside, and every placed file."""
-    assert rows(out) == rows(single)
-    assert {name: data for name, data in tree(out).items() if name not in ("manifest.csv", "run.json")} == {
-        name: data for name, data in tree(single).items() if name not in ("manifest.csv", "run.json")
-    }
-    assert not (out / SHARDS).exists()
-
-
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 120) -> Any:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := happened():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
-
-
-def begun(out: Path) -> list[Path]:
-    return list((out / SHARDS).glob("task-*/manifest.csv"))
-
-
-@contextmanager
-def dask(folder: Path) -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
-    """A scheduler and two workers, each a process of its own, over TCP."""
-    found = folder / "scheduler.json"
-    scheduler = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", found)
-    running = [start("distributed.cli.dask_scheduler", *scheduler)]
-    try:
-        wait_for(found.exists)
-        address = json.loads(found.read_text())["address"]
-        common = (address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
-        for number in range(2):
-            local = folder / f"worker{number}"
-            running.append(start("distributed.cli.dask_worker", *common, "--local-directory", local))
-        yield address, running[1:]
-    finally:
-        for program in running:
-            with suppress(ProcessLookupError):
-                os.killpg(program.pid, signal.SIGKILL)
-            program.communicate()
-
-
-@pytest.mark.slow
-def test_a_dask_worker_that_is_killed_costs_nothing(
-    words: Words, single: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    with dask(tmp_path) as (address, workers):
-        driver = start("dicomsort", *words, "--backend", "dask", "--address", address, "--shard-size", "10")
-        wait_for(lambda: begun(out))
-        os.killpg(workers[0].pid, signal.SIGKILL)
-        said, err = driver.communicate(timeout=240)
-    assert driver.returncode == ExitCode.SOME_FAILED, err
-    check_equal(out, single)
-    tally = json.loads(said)
-    assert (tally["found"], tally["already_done"]) == (39, 0)
-    assert {status: count for status, count in tally["statuses"].items() if count} == {
-        "sorted": 30, "duplicate": 6, "decode_error": 1, "not_dicom": 1, "io_error": 1
-    }  # fmt: skip
-    assert tally["labels"] == inside(capfd, "merge", single, "--json").json["labels"]
+from dicomsort.sorting.versions import installed
 
 
 @pytest.mark.slow
@@ -185,62 +81,114 @@ def test_a_killed_driver_leaves_no_task_behind(words: Words, single: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_ray_worker_that_is_killed_costs_its_shard(words: Words, single: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+def test_a_node_program_that_is_killed_costs_one_shard_and_the_next_one_stays(
+    words: Words, single: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    driver = start("dicomsort", *words, "--backend", "ray", "--tasks", "2", "--shard-size", "10")
-    wait_for(lambda: begun(out))
-    task_program = wait_for(lambda: _children("dicomsort.cluster.node"))[0]
-    os.kill(_parent(task_program), signal.SIGKILL)
-    said, err = driver.communicate(timeout=400)
+    driver = start("dicomsort", *words, "--backend", "loky", "--shard-size", "3")
+    wait_for(lambda: len(begun(out)) > 2)
+    (killed,) = ours(driver.pid)
+    os.kill(killed, signal.SIGKILL)
+    (after,) = wait_for(lambda: [one for one in ours(driver.pid) if one != killed])
+    seen = len(begun(out))
+    wait_for(lambda: len(begun(out)) > seen + 2 or driver.poll() is not None)
+    assert ours(driver.pid) in ([after], [])
+    said, err = driver.communicate(timeout=120)
     assert driver.returncode == ExitCode.SOME_FAILED, err
+    assert "1 of 13 shards failed (a node's program ended with -9) and is done again in 1 s" in err
     assert json.loads(said)["found"] == 39
     check_equal(out, single)
 
 
-def _children(name: str) -> list[int]:
-    """Processes with a word in their command line."""
+def ours(driver: int) -> list[int]:
+    """The node programs of a driver on this machine."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for program in processes("dicomsort.cluster.node"):
         with suppress(OSError):
-            if name.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            if driver in (parent(program), parent(parent(program))):
+                found.append(program)
     return found
-
-
-def _parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture
 def job(archive_: Path, small_model: Path, tmp_path: Path) -> task.Job:
     run = settings(archive_, tmp_path / "out")
-    return task.Job(run, (str(small_model),), "cpu", "float32", "auto", __version__, 1)
+    return task.Job(run, (str(small_model),), "cpu", "float32", "auto", installed(), 1)
 
 
 class Nodes:
-    """Stands for the nodes: does a task in this process, but fails the first `losses` times."""
+    """Stands for the nodes: does a task in this process, but loses the first `losses` of them."""
 
     def __init__(self, predictor: FixedPredictor, losses: int = 0, **ends: Any) -> None:
         self.predictor, self.losses, self.ends = predictor, losses, ends
         self.done: list[str] = []
 
-    def __call__(self, one: task.Task) -> None:
+    def __call__(self, one: task.Task) -> task.Summary:
         self.done.append(one.name)
         if self.losses:
             self.losses -= 1
             raise ConnectionError
-        os.makedirs(one.folder, exist_ok=True)
         if self.ends:
-            task.write_summary(one, task.Summary(one.name, **self.ends))
-            return
+            return task.Summary(one.name, **self.ends)
+        os.makedirs(one.folder, exist_ok=True)
         run = replace(one.job.settings, task=one.name)
         tally = sort(run, self.predictor, files=task.TaskFiles(one))
         statuses = {status.value: count for status, count in tally.statuses.items()}
-        task.write_summary(one, task.Summary(one.name, tally.found, statuses, tally.spent))
+        return task.Summary(one.name, tally.found, statuses, tally.spent)
+
+
+class Hands:
+    """Stands for an engine whose nodes come and go: `there` says how many are there, look by look."""
+
+    who = "the engine"
+
+    def __init__(self, *there: int) -> None:
+        self.there, self.waiting = list(there or (1,)), list[Ended]()
+        self.most = 0
+
+    def nodes(self) -> int:
+        return self.there.pop(0) if len(self.there) > 1 else self.there[0]
+
+    def room(self) -> int:
+        return self.there[0]
+
+    def hand_out(self, run: Run, one: task.Task) -> None:
+        try:
+            self.waiting.append(Ended(one, run(one)))
+        except ConnectionError as error:
+            self.waiting.append(Ended(one, None, type(error).__name__))
+        self.most = max(self.most, len(self.waiting))
+
+    def ended(self, seconds: float) -> list[Ended]:
+        if not self.waiting:
+            time.sleep(min(seconds, 0.01))
+        ended, self.waiting = self.waiting, []
+        return ended
 
 
 HERE = Backend("loky", shard_size=10)
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hands]:
+    """Put fake hands and short pauses in the place of real ones."""
+
+    def put(*there: int) -> Hands:
+        fake = Hands(*there)
+
+        @contextmanager
+        def connected(_: Backend) -> Iterator[Hands]:
+            yield fake
+
+        monkeypatch.setattr(Backend, "connected", connected)
+        return fake
+
+    monkeypatch.setattr(handing_out, "PAUSES", (0.01, 0.02, 0.03))
+    put()
+    return put
+
+
+pytestmark = pytest.mark.usefixtures("hands")
 
 
 def test_lost_shards_are_done_again(
@@ -250,10 +198,64 @@ def test_lost_shards_are_done_again(
     monkeypatch.setattr(driver, "run", nodes)
     tally = driver.sort(job, HERE, None, notes.append)
     assert (tally.found, tally.statuses[Status.SORTED], tally.statuses[Status.DUPLICATE]) == (39, 30, 6)
-    assert nodes.done == ["task-000001"] * 2 + [f"task-{number:06}" for number in (1, 2, 3, 4)]
-    assert notes == ["4 of 4 shards were lost (ConnectionError) and are done again"] * 2
+    assert sorted(nodes.done) == sorted([f"task-{number:06}" for number in (1, 1, 2, 2, 3, 4)])
+    assert notes == ["1 of 4 shards was lost with a node (ConnectionError) and is done again in 0 s"] * 2
     sort(settings(Path(job.settings.roots[0]), tmp_path / "one"), predictor)
     check_equal(tmp_path / "out", tmp_path / "one")
+
+
+def test_nodes_that_come_later_get_work_and_none_gets_more_than_there_is_room(
+    job: task.Job,
+    predictor: FixedPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+    hands: Callable[..., Hands],
+) -> None:
+    nodes, notes, engine = Nodes(predictor), list[str](), hands(0, 0, 0, 1, 0, 3)
+    monkeypatch.setattr(driver, "run", nodes)
+    tally = driver.sort(job, replace(HERE, shard_size=5), None, notes.append)
+    assert (tally.found, len(nodes.done), engine.most) == (39, 8, 3)
+    assert notes == ["the engine has no workers: waiting for one, 600 s more at most"] * 2
+
+
+@pytest.mark.parametrize("there", [(0,), (0, 2, 2, 0)])
+def test_without_nodes_a_run_ends_in_time_and_goes_on_later(
+    there: tuple[int, ...],
+    job: task.Job,
+    predictor: FixedPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+    hands: Callable[..., Hands],
+) -> None:
+    monkeypatch.setattr(driver, "run", Nodes(predictor))
+    hands(*there)
+    raised, said = (ClusterLostError, "lost all its") if any(there) else (UsageError, "no")
+    with pytest.raises(raised, match=f"the engine has {said} workers, and none came in 0 s"):
+        driver.sort(job, replace(HERE, wait=0.05, shard_size=5))
+    assert not os.path.exists(shards.folder_of(job.settings.out))
+    hands(1)
+    assert driver.sort(job, HERE).found == 39
+
+
+def test_a_lost_engine_ends_the_run_and_what_is_done_is_kept(
+    job: task.Job,
+    tmp_path: Path,
+    predictor: FixedPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+    hands: Callable[..., Hands],
+) -> None:
+    nodes, engine = Nodes(predictor), hands(1)
+
+    def lost(_: float) -> list[Ended]:
+        if len(nodes.done) > 2:
+            raise ClusterLostError("the engine is gone")
+        return Hands.ended(engine, 0)
+
+    monkeypatch.setattr(driver, "run", nodes)
+    monkeypatch.setattr(engine, "ended", lost)
+    with pytest.raises(ClusterLostError, match="the engine is gone"):
+        driver.sort(job, HERE)
+    assert len(rows(tmp_path / "out")) == 30
+    hands(1)
+    assert driver.sort(job, HERE).already_done >= 29
 
 
 def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
@@ -300,26 +302,32 @@ def test_nodes_move_together_and_a_name_that_comes_again_costs_no_row(
 def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
     job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nodes = Nodes(predictor)
+    nodes, notes, tried = Nodes(predictor), list[str](), list[str]()
 
-    def half(one: task.Task) -> None:
+    def half(one: task.Task) -> task.Summary:
+        tried.append(one.name)
         if one.name in ("task-000002", "task-000004"):
-            raise ConnectionError
-        nodes(one)
+            return task.Summary(one.name, error="out of luck", exit_code=int(ExitCode.INTERNAL))
+        return nodes(one)
 
     monkeypatch.setattr(driver, "run", half)
-    monkeypatch.setattr(Cluster, "do", _do_what_can_be_done)
-    with pytest.raises(InternalError, match="2 of 4 shards could not be done"):
-        driver.sort(job, HERE)
+    with pytest.raises(InternalError, match="2 of 4 shards could not be done, the last one failed"):
+        driver.sort(job, HERE, None, notes.append)
+    assert (tried.count("task-000001"), tried.count("task-000002"), tried.count("task-000004")) == (1, 4, 4)
+    assert len(notes) == 6
     assert len(rows(tmp_path / "out")) == 20
     monkeypatch.setattr(driver, "run", nodes)
     assert driver.sort(job, HERE).already_done >= 18
 
 
-def _do_what_can_be_done(_: Cluster, function: Callable[[Any], None], items: list[Any]) -> None:
-    for item in items:
-        with suppress(ConnectionError):
-            function(item)
+def test_a_task_that_was_stopped_counts_as_lost_with_its_node_and_not_without_end(
+    job: task.Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes(predictor, error="the run was stopped", exit_code=int(ExitCode.INTERRUPTED))
+    monkeypatch.setattr(driver, "run", nodes)
+    with pytest.raises(InternalError, match="4 of 4 shards could not be done, the last one lost"):
+        driver.sort(job, HERE)
+    assert len(nodes.done) == 4 * 20
 
 
 @pytest.mark.parametrize(
@@ -338,7 +346,7 @@ def test_what_would_meet_every_task_ends_the_run(
     monkeypatch.setattr(driver, "run", nodes)
     with pytest.raises(raised, match="this cannot be"):
         driver.sort(job, HERE)
-    assert len(nodes.done) == 4
+    assert len(nodes.done) == 1
 
 
 def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
@@ -355,7 +363,8 @@ def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
         (40, 10, 3, [10] * 4),
         (39, None, 2, [39]),
         (5000, None, 2, [500] * 10),
-        (9300, None, 1, [2000] * 4 + [1300]),
+        (23_100, None, 1, [1000] * 23 + [100]),
+        (40_000, None, 0, [500] * 80),
     ],
 )
 def test_shards_are_neither_tiny_nor_endless(
@@ -383,62 +392,114 @@ def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> N
 
 def test_without_a_driver_nothing_is_begun(job: task.Job) -> None:
     one = task.Task(job, "task-000001", 0, 0)
-    summary = task.run(one)
+    summary = programs.run(one)
     assert (summary.is_done, summary.exit_code) == (False, ExitCode.INTERRUPTED)
     assert not Path(one.folder).exists()
 
 
 def test_a_task_never_raises(job: task.Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: task.Task) -> task.Summary:
+    def broken(*_: Any) -> task.Summary:
         raise ValueError("CANARY^NAME")
 
-    monkeypatch.setattr(task, "_run", broken)
-    summary = task.run(task.Task(job, "task-000001", 0, 0))
+    monkeypatch.setattr(programs, "_run", broken)
+    summary = programs.run(task.Task(job, "task-000001", 0, 0))
     assert summary.exit_code == ExitCode.INTERNAL
     assert "CANARY" not in summary.error
 
 
-def test_a_node_with_another_version_says_so(job: task.Job) -> None:
-    folder = Path(shards.folder_of(job.settings.out))
-    folder.mkdir(parents=True)
-    (folder / task.DRIVER).write_text("x")
-    summary = task.run(task.Task(replace(job, version="9.9"), "task-000001", 0, 0))
+@pytest.fixture
+def driven(job: task.Job) -> Path:
+    """The file of a living driver."""
+    file = Path(shards.folder_of(job.settings.out)) / task.DRIVER
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    return file
+
+
+@pytest.fixture
+def no_programs() -> Iterator[None]:
+    yield
+    while programs._idle:
+        programs._idle.pop().end()
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_a_node_with_another_version_says_so(job: task.Job, driven: Path) -> None:
+    other = replace(job, versions={**job.versions, "dicomsort": "9.9"})
+    summary = programs.run(task.Task(other, "task-000001", 0, 0))
+    assert driven.exists()
     assert summary.exit_code == ExitCode.USAGE
     assert "9.9" in summary.error
 
 
-def test_tasks_of_one_machine_take_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(node, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
-    with node._own_device("auto") as first, node._own_device("cuda") as second:
-        assert (first, second) == ("cuda:0", "cuda:1")
-        with (
-            node._own_device("auto") as third,
-            node._own_device("cpu") as other,
-            node._own_device("cuda:1") as named,
-        ):
-            assert (third, other, named) == ("auto", "cpu", "cuda:1")
-    with node._own_device("auto") as again:
-        assert again == "cuda:0"
-    monkeypatch.setattr(node, "visible_gpus", list)
-    with node._own_device("auto") as none:
-        assert none == "auto"
-
-
-@pytest.mark.parametrize("name", ["dask", "ray"])
-def test_an_engine_that_is_not_installed_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed" if name == "dask" else "ray", None)
-    with (
-        pytest.raises(UsageError, match=f"pip install {'distributed' if name == 'dask' else 'ray'}$"),
-        Backend(name, "tcp://x:1").connected(),
-    ):
-        pass
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_programs")
+def test_one_program_does_task_after_task_until_the_driver_is_gone(job: task.Job, driven: Path) -> None:
+    found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
+    first, second = driver._planned(job, iter(found), 2, 1)
+    assert programs.run(first).is_done
+    (program,) = programs._idle
+    assert programs.run(second).found == 2
+    assert programs._idle == [program]
+    assert programs.run(second).found == 2  # it was done already
+    driven.unlink()
+    wait_for(lambda: not program.is_fresh, 10)
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_does_not_answer_is_told(words: Words) -> None:
-    done = command(*words, "--backend", "dask", "--address", "tcp://127.0.0.1:9")
-    assert done.code == ExitCode.USAGE
-    assert done.err.splitlines()[-1] == (
-        "dicomsort: no dask scheduler answers at 'tcp://127.0.0.1:9': check --address"
+@pytest.mark.usefixtures("no_programs")
+def test_a_task_ends_once_the_driver_is_gone(job: task.Job, driven: Path) -> None:
+    found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
+    (one,) = driver._planned(job, iter(found), 4, 1)
+    threading.Timer(1.0, driven.unlink).start()
+    assert programs.run(one).exit_code == ExitCode.INTERRUPTED
+    assert programs._idle == []
+
+
+@pytest.mark.slow
+def test_a_program_never_outlives_who_has_started_it(job: task.Job, driven: Path, tmp_path: Path) -> None:
+    (tmp_path / "job").write_bytes(pickle.dumps(task.Task(job, "task-000001", 0, 0)))
+    code = (
+        "import pickle, sys, time; from dicomsort.cluster import programs; "
+        "print(programs.run(pickle.load(open(sys.argv[1], 'rb'))).is_done, flush=True); "
+        "print(programs._idle[0]._process.pid, flush=True); time.sleep(100)"
     )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "job")], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        program = int(holder.stdout.readline())
+        assert Path(f"/proc/{program}").exists()
+        holder.kill()
+    wait_for(lambda: not Path(f"/proc/{program}").exists(), 10)
+    assert driven.exists()
+
+
+def test_tasks_of_one_machine_take_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(staying, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
+    with staying._own_device("auto") as first, staying._own_device("cuda") as second:
+        assert (first, second) == ("cuda:0", "cuda:1")
+        with (
+            staying._own_device("auto") as third,
+            staying._own_device("cpu") as other,
+            staying._own_device("cuda:1") as named,
+        ):
+            assert (third, other, named) == ("auto", "cpu", "cuda:1")
+    with staying._own_device("auto") as again:
+        assert again == "cuda:0"
+    monkeypatch.setattr(staying, "visible_gpus", list)
+    with staying._own_device("auto") as none:
+        assert none == "auto"
+
+
+@pytest.mark.parametrize(("engine", "name"), [("dask", "distributed"), ("ray", "ray")])
+def test_an_engine_that_is_not_installed_is_told(
+    engine: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    door = {"dask": on_dask.connected, "ray": on_ray.connected}[engine]
+    with pytest.raises(UsageError, match=f"pip install {name}$"), door(Backend(engine, "tcp://x:1")):
+        pass

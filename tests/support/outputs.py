@@ -11,11 +11,11 @@ from dicomsort.system.worker_pool import PoolSettings
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file under a folder by its relative name, but for the lock."""
+    """Every file under a folder by its relative name, but for the lock and the log of parts."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".dicomsort.lock"
+        if path.is_file() and path.name not in (".dicomsort.lock", "parts.log")
     }
 
 

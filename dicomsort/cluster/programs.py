@@ -1,0 +1,148 @@
+"""Node programs, seen from who starts them: each does task after task, and is kept for the next one."""
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import connection
+from typing import IO
+
+from dicomsort.cluster.task import Driver, Summary, Task, forget_summary, stopped, summary_of
+from dicomsort.errors import ExitCode
+from dicomsort.system.worker_pool import working_folder_is_gone
+
+IDLE_SECONDS = 300.0
+"""How long a node program waits for its next task before it ends."""
+
+_KEPT_SECONDS = IDLE_SECONDS - 60
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 60.0
+_ENDS_WITH = (ExitCode.INTERNAL, ExitCode.INTERRUPTED)
+"""After these a program is not kept: what went wrong might stay in it."""
+
+
+def run(task: Task, where: str = "") -> Summary:
+    """Do a task on this node, in a program beside this one; never raises.
+
+    Beside it, because engines run tasks in threads and in processes that may have no children, and so that a
+    network that dies takes nothing with it. The program stays for the next task of the same job, and of the
+    same place if there is a name for it; it ends with this process, and as by Ctrl-C once the driver is gone.
+    """
+    try:
+        return _run(task, where)
+    except Exception as error:  # noqa: BLE001  (its message may quote a header)
+        return Summary(task.name, error=f"{type(error).__name__} on a node", exit_code=int(ExitCode.INTERNAL))
+
+
+def _run(task: Task, where: str) -> Summary:
+    driver = Driver.of(task.job)
+    if (before := summary_of(task)) is not None and before.is_done:
+        return before
+    if not driver.is_there():
+        return stopped(task)
+    os.makedirs(task.folder, exist_ok=True)
+    forget_summary(task)
+    with _program(_kind_of(task, where)) as program:
+        return program.do(task, driver)
+
+
+def _kind_of(task: Task, where: str) -> str:
+    return hashlib.sha256(pickle.dumps((task.job, where))).hexdigest()
+
+
+class _Program:
+    """A node program that runs, and the pipes to it. used: when it last had a task."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.used, self.is_good = kind, time.monotonic(), True
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dicomsort.cluster.node"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            cwd=os.sep if working_folder_is_gone() else None,
+        )
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is there still, and will be for long enough to be given a task."""
+        return self._process.poll() is None and time.monotonic() - self.used < _KEPT_SECONDS
+
+    def do(self, task: Task, driver: Driver) -> Summary:
+        """Have a task done; if the driver goes meanwhile, end the program."""
+        self.is_good = False
+        with suppress(BrokenPipeError):
+            send(self._stdin, task)
+        while not connection.wait([self._stdout.fileno()], _POLL_SECONDS):
+            if not driver.is_there():
+                self.end()
+                return summary_of(task) or stopped(task)
+        answer = self._stdout.readline()
+        if not answer.endswith(b"\n"):
+            self.end()
+            return summary_of(task) or self._died(task)
+        summary = Summary(**json.loads(answer))
+        self.is_good, self.used = summary.exit_code not in _ENDS_WITH, time.monotonic()
+        return summary
+
+    def _died(self, task: Task) -> Summary:
+        why = f"a node's program ended with {self._process.returncode}"
+        return Summary(task.name, error=why, exit_code=int(ExitCode.INTERNAL))
+
+    def end(self) -> None:
+        """Tell the program to end; returns once it has."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101
+        return self._process.stdout
+
+
+def send(pipe: IO[bytes], task: Task) -> None:
+    """Write a task to a node program: the number of bytes in eight, and a pickle. Raises OSError."""
+    message = pickle.dumps(task)
+    pipe.write(len(message).to_bytes(8, "big") + message)
+    pipe.flush()
+
+
+_idle: list[_Program] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def _program(kind: str) -> Iterator[_Program]:
+    """Yield an idle program of a kind, or a new one; those of other kinds, which have had their time, end."""
+    with _lock:
+        found = [_idle.pop()] if _idle and _idle[-1].kind == kind and _idle[-1].is_fresh else []
+        others = [one for one in _idle if one.kind != kind or not one.is_fresh]
+        _idle[:] = [one for one in _idle if one not in others]
+    for other in others:
+        other.end()
+    program = found[0] if found else _Program(kind)
+    try:
+        yield program
+    finally:
+        if program.is_good:
+            with _lock:
+                _idle.append(program)
+        else:
+            program.end()

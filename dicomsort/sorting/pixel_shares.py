@@ -1,0 +1,133 @@
+"""The pixels of files whose UID repeats, compared in shares on many nodes before the shards are merged."""
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomsort.errors import TargetError, UsageError
+from dicomsort.inputs.named import Shard
+from dicomsort.manifest.history import DAMAGE, damaged
+from dicomsort.manifest.lines import STABLE, Block, Hashes, blocks, names_of
+from dicomsort.manifest.mending import cut_torn_line
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.spill import scratch
+from dicomsort.sorting import repeats, shards
+from dicomsort.sorting.repeats import KNOWN, Wanted
+from dicomsort.system import locks
+from dicomsort.system.escaping import escape
+from dicomsort.system.worker_pool import PoolSettings
+
+_NAME = re.compile(rf"{shards.PIXELS}[0-9]+-of-[0-9]+\.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOut:
+    """What a share of the comparison came to: files that were read now, and those that could not be."""
+
+    read: int
+    unread: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return it as JSON values."""
+        return {"read": self.read, "unread": self.unread}
+
+
+def known(out: str) -> Iterator[Block]:
+    """Yield the digests that shares have left in an output; none if there are none."""
+    folder = shards.folder_of(out)
+    with suppress(FileNotFoundError):
+        for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
+            try:
+                yield from blocks(os.path.join(folder, name))
+            except DAMAGE as error:
+                raise damaged(os.path.join(folder, name)) from error
+
+
+def drop(out: str) -> None:
+    """Remove what shares have left, once a merge has used it."""
+    folder = shards.folder_of(out)
+    with suppress(FileNotFoundError):
+        for name in filter(_NAME.fullmatch, os.listdir(folder)):
+            os.unlink(os.path.join(folder, name))
+        shards.tidy(out)
+
+
+def compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None] = lambda: None) -> SharedOut:
+    """Read the pixels of files whose SOP Instance UID repeats and is of this share, and leave their digests.
+
+    All shards must have been sorted, and none be merged meanwhile; shares may be compared at once. What was
+    cut short goes on when it is called again. step: called after each file. Raises UsageError if another
+    program merges, or there is nothing to merge; TargetError if it cannot be written.
+    """
+    out = os.path.abspath(out)
+    with locks.take(out, shared=True):
+        manifests = _manifests(out)
+        facts = shards.agreed_on(out)
+        if facts.fixed.get("keep_duplicates"):
+            return SharedOut(0, 0)
+        name = f"{shards.PIXELS}{share.number:03d}-of-{share.of:03d}"
+        folder = os.path.join(shards.folder_of(out), f".{name}")
+        keys = partial(_of_share, share=share, dry_run=bool(facts.facts.get("dry_run")))
+        with scratch(folder) as spilt:
+            compared = repeats.candidates(
+                partial(_lines, manifests), names_of(manifests[0]), spilt, keys, known(out)
+            )
+            wanted = repeats.to_read(compared, spilt, out)
+            return _leave(os.path.join(shards.folder_of(out), f"{name}.csv"), wanted, pool, step)
+
+
+def _manifests(out: str) -> list[str]:
+    folders = [out, *(shards.folder_of(out, name) for name in shards.waiting(out))]
+    found = [path for folder in folders if os.path.exists(path := os.path.join(folder, MANIFEST))]
+    if not found:
+        raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
+    if len({tuple(names_of(path)) for path in found}) > 1:
+        raise UsageError(f"the shards of '{escape(out)}' have different columns: merge them first")
+    return found
+
+
+def _lines(manifests: list[str]) -> Iterator[Block]:
+    """Yield the lines of several manifests as if they were one."""
+    before = 0
+    for path in manifests:
+        try:
+            for block in blocks(path):
+                yield block.moved(before)
+        except DAMAGE as error:
+            raise damaged(path) from error
+        before += os.path.getsize(path)
+
+
+def _of_share(block: Block, share: Shard, dry_run: bool) -> tuple[Hashes, NDArray[np.bool_]]:
+    hashes, counts = repeats.judgeable(block, dry_run)
+    stable = block.cells("sop_instance_uid").hashes(STABLE)
+    return hashes, counts & (stable % np.uint64(share.of) == np.uint64(share.number - 1))
+
+
+def _leave(path: str, wanted: Iterator[Wanted], pool: PoolSettings, step: Callable[[], None]) -> SharedOut:
+    """Write the digests of files as they are read."""
+    done = unread = 0
+    try:
+        cut_torn_line(path)
+        with open(path, "a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(KNOWN)
+            with closing(repeats.read_pixels(wanted, pool)) as results:
+                for one, digest in results:
+                    done, unread = done + 1, unread + (not digest)
+                    if digest:
+                        writer.writerow([one.path, *one.stamp, one.uid, digest])
+                        file.flush()
+                    step()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TargetError(f"'{escape(path)}' cannot be written: {error.strerror}") from error
+    return SharedOut(done, unread)

@@ -1,0 +1,116 @@
+"""A real ray cluster: nodes that come and go, and what is killed at any moment."""
+
+import json
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from clusters import (
+    Program,
+    Ray,
+    Words,
+    begun,
+    check_equal,
+    done,
+    kill,
+    parent,
+    processes,
+    ray,
+    start,
+    wait_for,
+)
+from outputs import rows
+from program import command
+
+from dicomsort.errors import ExitCode
+
+pytest.importorskip("ray")
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--shard-size", "4")
+MOMENTS = 10
+
+
+def running(words: Words, cluster: Ray, *more: str) -> Program:
+    """Start the driver, for small shards."""
+    return start("dicomsort", *words, "--backend", "ray", "--address", cluster.address, *more)
+
+
+def test_a_ray_that_is_started_here_loses_a_worker(words: Words, single: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    driver = start("dicomsort", *words, "--backend", "ray", "--tasks", "2", "--shard-size", "10")
+    wait_for(lambda: begun(out))
+    program = wait_for(lambda: processes("dicomsort.cluster.node"))[0]
+    os.kill(parent(program), signal.SIGKILL)
+    said, err = driver.communicate(timeout=400)
+    assert driver.returncode == ExitCode.SOME_FAILED, err
+    assert json.loads(said)["found"] == 39
+    check_equal(out, single)
+
+
+def test_nodes_may_come_late_and_go(words: Words, single: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with ray() as cluster:
+        driver = running(words, cluster, "--shard-size", "2")
+        wait_for(lambda: begun(out))
+        cluster.let("join")
+        wait_for(lambda: len(processes("dicomsort.cluster.node")) == 2)
+        cluster.let("kill")
+        said, err = driver.communicate(timeout=400)
+    assert driver.returncode == ExitCode.SOME_FAILED, err
+    assert json.loads(said)["found"] == 39
+    check_equal(out, single)
+
+
+def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: Words) -> None:
+    began = time.monotonic()
+    nothing = command(*words, "--backend", "ray", "--address", "127.0.0.1:9")
+    assert time.monotonic() - began < 15
+    assert nothing.code == ExitCode.USAGE
+    assert nothing.err.splitlines()[-1] == (
+        "dicomsort: no ray cluster answers at '127.0.0.1:9': check --address"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        began = time.monotonic()
+        other = command(*words, "--backend", "ray", "--address", address)
+        assert time.monotonic() - began < 20
+    assert other.code == ExitCode.USAGE
+    assert other.err.splitlines()[-1] == (
+        f"dicomsort: this machine is no node of the ray cluster at '{address}': "
+        f"run `ray start --address {address}` on it first"
+    )
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_whatever_is_killed_at_any_moment_the_same_command_ends_as_a_single_run(
+    moment: int, words: Words, single: Path, tmp_path: Path
+) -> None:
+    """The moment is some fraction of a second after so many shards have begun."""
+    chance, out = random.Random(moment), tmp_path / "out"
+    with ray() as cluster:
+        cluster.let("join")
+        driver = running(words, cluster, *SMALL)
+        victim, number = ("node", "driver", "head")[moment % 3], chance.randrange(9)
+        wait_for(lambda: len(begun(out)) >= number or driver.poll() is not None)
+        time.sleep(chance.random())
+        if victim == "driver":
+            kill(driver)
+        else:
+            cluster.let("kill" if victim == "node" else "head")
+        _, err = driver.communicate(timeout=240)
+        assert "Traceback" not in err
+        if victim != "head":
+            again = command(*words, "--backend", "ray", "--address", cluster.address, *SMALL)
+    if victim == "head":
+        assert driver.returncode == ExitCode.SOME_FAILED or "is gone: what was done is kept" in err
+        again = command(*words, "--backend", "loky")
+    assert again.code in (ExitCode.DONE, ExitCode.SOME_FAILED), again.err
+    assert len(rows(out)) == 39
+    check_equal(out, single)
+    assert done(out) == []
