@@ -3,7 +3,7 @@
 import hashlib
 import io
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +22,7 @@ _FLOAT_PIXEL_DATA = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
 _ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _VRS = frozenset({b"OB", b"OW", b"UN"})
 _MOST_FRAGMENTS = 1 << 20
+_DIGITS = 32
 
 
 class PixelSource:
@@ -158,25 +159,28 @@ class PixelSource:
             return ""
 
     def digest(self) -> str:
-        """Return the hash (hex) of the Pixel Data value, all of it. Raises Rejected if it is cut off."""
-        hasher = hashlib.blake2b(digest_size=16)
+        """Return the hash (hex) of the Pixel Data value, all of it. Raises Rejected if it is cut off.
+
+        Half a SHA-256, for which processors have instructions: twice as quick as others there.
+        """
+        hasher = hashlib.sha256(usedforsecurity=False)
         self._stream.seek(self._start)
         if self.is_native:
-            self._hash(hasher, self.length)
+            self._hash(hasher.update, self.length)
         else:
             while (item := self._stream.read(8)) not in (_SEQUENCE_DELIMITER, b""):
                 if len(item) < 8 or item[:4] != _ITEM:
                     raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
                 hasher.update(item)
-                self._hash(hasher, int.from_bytes(item[4:], "little"))
-        return hasher.hexdigest()
+                self._hash(hasher.update, int.from_bytes(item[4:], "little"))
+        return hasher.hexdigest()[:_DIGITS]
 
-    def _hash(self, hasher: "hashlib.blake2b", length: int) -> None:
+    def _hash(self, update: Callable[[bytes], None], length: int) -> None:
         while length > 0:
             chunk = self._stream.read(min(length, 1 << 20))
             if not chunk:
                 raise Rejected(Status.DECODE_ERROR, Reason.PIXELS_MISSING)
-            hasher.update(chunk)
+            update(chunk)
             length -= len(chunk)
 
 

@@ -39,6 +39,7 @@ _REVIEWED = ("reviewed_label", "reviewed_by", "reviewed_at")
 _PLACES = ("action", "destination", "duplicate_of", *_REVIEWED)
 _TRAILING = ("model", "size", "mtime_ns", "etag", "sha256", "dicomsort_version")
 _BETWEEN = "; "
+_REJECT_DIGITS = 4  # of a float32 beyond 10, whose last bits depend on the batch and the threads
 _LABEL = ".label"
 
 
@@ -164,7 +165,10 @@ class Row:
         leading = [escape(self.path), self.status.value, join_reasons(self.reasons), self.label]
         places = [self.action, escape(self.destination), escape(self.duplicate_of)]
         places += _reviewed_cells(self.reviewed).values()
-        numbers = [_number(self.confidence), *([_number(self.reject_score)] if rejects else [])]
+        numbers = [
+            _number(self.confidence),
+            *([_number(self.reject_score, _REJECT_DIGITS)] if rejects else []),
+        ]
         numbers += ["" if self.rotation is None else str(self.rotation)] * rotates
         numbers += [self.scope] * studies + [cell(self.pixel_digest)] * digests
         pixels = [cell(self.pixel_label), _number(self.pixel_confidence), cell(_BETWEEN.join(self.evidence))]
@@ -180,8 +184,8 @@ class Row:
         return cells
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
+def _number(value: float | None, digits: int = 6) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _stamp_cells(stamp: FileStamp | None) -> list[str]:

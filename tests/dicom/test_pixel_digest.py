@@ -1,6 +1,7 @@
 """The digest that comes with the reading is that of a reading of its own, whatever the file."""
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -108,3 +109,9 @@ def test_an_output_is_with_or_without(inbox: Path, tmp_path: Path, predictor: Fi
     sort(settings(inbox, tmp_path / "plain"), predictor)
     with pytest.raises(UsageError, match="made without --pixel-digest; use another --out, or leave it out"):
         sort(settings(inbox, tmp_path / "plain", read=WANTED), predictor)
+
+
+def test_the_digest_is_what_it_says(tmp_path: Path, write_dicom: Write) -> None:
+    native = write_dicom(tmp_path / "x.dcm", SMOOTH)
+    wanted = hashlib.sha256(SMOOTH.astype("<u2").tobytes()).hexdigest()[:32]
+    assert told(native) == f"1.2.840.10008.1.2.1 {wanted}"

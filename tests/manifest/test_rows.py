@@ -70,3 +70,10 @@ def test_a_row_that_was_changed_is_told_of(column: str, text: str) -> None:
 def test_the_other_name_of_a_moved_file_is_one_that_a_file_system_takes(name: str, renamed: str) -> None:
     row = record(path=f"/in/{name}", sha256="123456789a").renamed()
     assert row.path == f"/in/{renamed}"
+
+
+def test_a_reject_score_has_the_digits_that_are_the_same_in_every_run() -> None:
+    names = columns(("score_a", "score_b"), rejects=True)
+    row = Row("/in/a", Status.SORTED, confidence=0.98765432, reject_score=10.123449, stamp=STAMP)
+    told = Record(zip(names, row.cells(2, True, "m@1"), strict=True))
+    assert (told["confidence"], told["reject_score"]) == ("0.987654", "10.1234")

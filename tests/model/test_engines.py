@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,22 @@ def test_an_answer_does_not_depend_on_its_batch(
     for some in (noise[3:4], noise[2:7], noise[:8]):
         start = int(np.flatnonzero((noise == some[0]).all(axis=(1, 2)))[0])
         assert np.array_equal(classifier.logits(some), whole[start : start + len(some)])
+
+
+def test_pytorch_computes_the_last_few_images_as_it_does_more(
+    small_bundle: Bundle, noise: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = TorchClassifier(small_bundle, "cpu", "float32")
+    whole, network, seen = classifier.logits(noise[:4]), classifier._network, list[int]()
+
+    def noted(batch: Any) -> Any:
+        seen.append(len(batch))
+        return network(batch)
+
+    monkeypatch.setattr(classifier, "_network", noted)
+    for count in (1, 2, 3):
+        assert np.array_equal(classifier.logits(noise[:count]), whole[:count])
+    assert seen == [4, 4, 4]
 
 
 def test_many_threads_may_ask_at_a_time(small_bundle: Bundle, noise: NDArray[np.uint8]) -> None:

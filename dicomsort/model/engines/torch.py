@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dicomsort.errors import InternalError, ModelError
 from dicomsort.model import networks
@@ -20,6 +21,7 @@ Logits = NDArray[np.float32]
 
 _MOST_LANES = 8
 _CPU_BATCH = 8  # larger ones do not fit the caches of a processor
+_CPU_LEAST = 4  # smaller ones are computed by other kernels, whose last bits differ
 _GPU_BATCH = 256
 _TRIAL = 8
 _MEMORY_SHARE = 0.5
@@ -30,7 +32,8 @@ class TorchClassifier:
     """A bundle's network, ready on a device; `logits` may be called by `concurrency` threads at a time.
 
     On a processor each lane has its share of the threads, which costs less than to share out every
-    convolution; on a GPU one batch is copied while another is computed.
+    convolution, and a batch of one, two or three images is computed as one of four, so that an answer does
+    not depend on what else is in its batch; on a GPU one batch is copied while another is computed.
 
     name: the device. precision: float32, bfloat16 or float16. batch_size: images at a time that suit the
     device. Raises UsageError for a device or precision that there is not, ModelError as `check` does.
@@ -110,6 +113,8 @@ class TorchClassifier:
     def _run(self, network: nn.Module, images: Images) -> Logits:
         torch.get_num_threads()  # in a new thread, the number counts only once it has been asked for
         batch = torch.from_numpy(images)
+        if self.device.type == "cpu" and (count := len(images)) < _CPU_LEAST:
+            return _on_host(network(functional.pad(batch, (0, 0, 0, 0, 0, _CPU_LEAST - count))))[:count]
         if self.device.type != "cuda":
             return _on_host(network(batch.to(self.device)))
         with torch.cuda.stream(self._stream()):
