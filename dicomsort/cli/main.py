@@ -18,7 +18,7 @@ COMMANDS = {
     "classify": Entry("sort", _SORT, "Sort DICOM files into a folder per class."),
     "apply": Entry("sort", _SORT, "Place the files that a dry run has planned."),
     "undo": Entry("sort", _SORT, "Take back what a run has placed."),
-    "merge": Entry("sort", _SORT, "Join the shards of an output into one manifest."),
+    "merge": Entry("merge", _SORT, "Join the shards of an output into one manifest."),
     "status": Entry("status", _SORT, "Tell how far an output is, and what is next."),
     "health": Entry("watch", _SORT, "Tell whether a run with --watch is well."),
     "review": Entry("review", _LOOK, "Look at what was sorted, and decide."),
