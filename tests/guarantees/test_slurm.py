@@ -1,26 +1,24 @@
-"""The page on Slurm, run on a real Slurm: arrays, single tasks again, merges behind them, and programs that are killed."""
+"""The page on Slurm, run on a real Slurm: arrays, tasks submitted again, merges, and programs killed."""
 
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clusters import check_equal, wait_for
 from committed import ROOT
-from outputs import rows, tree
 from program import command
 from slurm import CONTROLLER, NODES, Slurm, slurm
-from written import picture, write_dicom
 
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.names import OWN, SHARDS
+from dicomsort.manifest.names import SHARDS
 
 pytestmark = pytest.mark.slow
 
@@ -34,40 +32,6 @@ def cluster() -> Iterator[Slurm]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def archive_(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 images, six of them twice, and two files with trouble."""
-    folder = tmp_path_factory.mktemp("slurm") / "in"
-    for number in range(120):
-        write_dicom(folder / f"s{number % 5}" / f"{number}.dcm", picture(number))
-    for number in range(6):
-        shutil.copy(folder / f"s{number % 5}" / f"{number}.dcm", folder / f"again{number}.dcm")
-    (folder / "s0" / "broken.dcm").write_bytes((folder / "s0" / "0.dcm").read_bytes()[:2000])
-    (folder / "notes.txt").write_text("no picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def single(archive_: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of the archive."""
-    out = tmp_path_factory.mktemp("single") / "out"
-    done = command("classify", archive_, "--out", out, "--model", small_model, "-q")
-    assert done.code == ExitCode.SOME_FAILED, done.err
-    return out
-
-
-def placed(out: Path) -> dict[str, bytes]:
-    """The files in the class folders."""
-    return {name: data for name, data in tree(out).items() if name.partition("/")[0] not in OWN}
-
-
-def check_equal(out: Path, single: Path) -> None:
-    """The manifest row for row, order aside, and every placed file."""
-    assert rows(out) == rows(single)
-    assert placed(out) == placed(single)
-    assert not (out / SHARDS).exists()
-
-
 class Page:
     """The commands of the page, with the paths, the number of shares and the options of a test."""
 
@@ -79,11 +43,12 @@ class Page:
             "/archive": str(archive),
             "/shared/sorted --shard": f"{out} --model {model} --workers 1 --shard",
             "/shared/sorted": str(out),
+            "3,7": "3",
             "16 --cpus": f"{SHARES} --cpus",
             "auto/16": f"auto/{SHARES}",
             "sort.sh": str(self.script),
         }
-        script, self.both, *_ = (
+        script, self.both, self.again, *_ = (
             self._own(re.sub("^    ", "", block, flags=re.MULTILINE)) for block in blocks
         )
         self.script.write_text(script)
@@ -130,8 +95,8 @@ def test_a_shard_that_is_missing_is_told_to_the_batch_system(
     assert cluster.ended(job) == {job: "FAILED"}
     assert f"3/{SHARES}" in cluster.said(job)
     assert command("merge", page.out, "--ok-with-trouble").code == ExitCode.MISSING
-    assert cluster.ended(cluster.submit("--array=3", page.script)) == {"3": "COMPLETED"}
-    merge(cluster, page.out)
+    merged = cluster.ask("bash", "-euc", page.again).split()[-1]
+    assert cluster.ended(merged) == {merged: "COMPLETED"}
     check_equal(page.out, single)
 
 
@@ -155,7 +120,7 @@ def test_a_requeued_task_goes_on(cluster: Slurm, page: Page, single: Path) -> No
     job = cluster.submit(page.script)
     wait_for(lambda: begun(page.out))
     cluster.ask("scontrol", "requeue", f"{job}_2")
-    assert hurried(cluster, job) == dict.fromkeys(("1", "2", "3", "4"), "COMPLETED"), cluster.said(job)
+    assert cluster.ended(job) == dict.fromkeys(("1", "2", "3", "4"), "COMPLETED"), cluster.said(job)
     merge(cluster, page.out)
     check_equal(page.out, single)
 
@@ -171,7 +136,7 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
         os.kill(pid, signal.SIGSTOP)
     (node,) = cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").split()
     cluster.kill(node)
-    wait_for(lambda: start_now(cluster, job) or set(programs(cluster, "classify")) - set(first))
+    wait_for(lambda: cluster.hurry(job) or set(programs(cluster, "classify")) - set(first))
     assert cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N") != node
     for pid in first:
         os.kill(pid, signal.SIGCONT)
@@ -182,19 +147,6 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
     check_equal(page.out, single)
 
 
-def start_now(cluster: Slurm, job: str) -> None:
-    """Let requeued tasks start: Slurm lets them wait for two minutes."""
-    for number, state in cluster.states(job).items():
-        if state == "PENDING":
-            cluster.ask("scontrol", "update", f"JobId={job}_{number}", "StartTime=now")
-
-
-def hurried(cluster: Slurm, job: str) -> dict[str, str]:
-    """Wait until a job is over, with its requeued tasks; returns the states of its tasks."""
-    wait_for(lambda: start_now(cluster, job) or set(cluster.states(job).values()) <= {"COMPLETED", "FAILED"})
-    return cluster.states(job)
-
-
 def programs(cluster: Slurm, word: str) -> list[int]:
     """The programs of jobs that have a word in their command lines."""
     found = []
@@ -203,13 +155,6 @@ def programs(cluster: Slurm, word: str) -> list[int]:
             if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
 
 
 def begun(out: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A real Slurm of several nodes on this one machine, in a folder of its own, any of whose programs may be killed."""
+"""A real Slurm of several nodes on this machine, in a folder of its own; its programs may be killed."""
 
 import getpass
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -45,8 +45,8 @@ SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/log/slurmctld
 SlurmdLogFile={folder}/log/%n
 SlurmctldTimeout=5
-SlurmdTimeout=6
-MessageTimeout=5
+SlurmdTimeout=10
+MessageTimeout=8
 BatchStartTimeout=5
 KillWait=3
 MinJobAge=600
@@ -129,20 +129,20 @@ class Slurm:
         process.kill()
         process.wait(30)
 
-    def ask(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
+    def ask(self, *words: str | Path) -> str:
         """Return what a command says, such as squeue; it is asked again while no controller answers."""
         until = time.monotonic() + _SECONDS
-        while True:
-            done = subprocess.run(
-                [program(str(words[0])), *map(str, words[1:])],
-                capture_output=True, text=True, check=False, timeout=_SECONDS,
-                env={**self.environment, **(env or {})}, cwd=self.folder,
-            )  # fmt: skip
-            if done.returncode == 0:
-                return done.stdout.strip()
-            if time.monotonic() > until:
-                raise AssertionError(f"{words}: {done.stderr}")
+        while (done := self._run(*words)).returncode:
+            assert time.monotonic() < until, (words, done.stderr)
             time.sleep(0.2)
+        return done.stdout.strip()
+
+    def _run(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [program(str(words[0])), *map(str, words[1:])],
+            capture_output=True, text=True, check=False, timeout=_SECONDS,
+            env=self.environment, cwd=self.folder,
+        )  # fmt: skip
 
     def submit(self, *words: str | Path) -> str:
         """Submit a job, or an array; returns its number."""
@@ -154,13 +154,21 @@ class Slurm:
         found = [line.replace("_", " ").split() for line in said.splitlines()]
         return {words[-2]: words[-1] for words in found if words[0] == job}
 
-    def ended(self, job: str, seconds: float = 120) -> dict[str, str]:
+    def ended(self, job: str, seconds: float = 300) -> dict[str, str]:
         """Wait until a job is over, and return the states of its tasks."""
         until = time.monotonic() + seconds
         while not set((states := self.states(job)).values()) <= _OVER:
             assert time.monotonic() < until, (states, self.said(job))
+            self.hurry(job)
             time.sleep(0.2)
         return states
+
+    def hurry(self, job: str) -> None:
+        """Let requeued tasks start now: Slurm lets them wait for two minutes."""
+        waiting = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
+        for task, why in map(str.split, waiting.splitlines()):
+            if task.partition("_")[0] == job and why == "BeginTime":
+                self._run("scontrol", "update", f"JobId={task}", "StartTime=now")
 
     def said(self, job: str) -> str:
         """Return what the tasks of a job have written."""
