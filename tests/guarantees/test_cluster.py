@@ -461,7 +461,9 @@ def test_a_task_ends_once_the_driver_is_gone(job: task.Job, driven: Path) -> Non
 
 @pytest.mark.slow
 def test_a_program_never_outlives_who_has_started_it(job: task.Job, driven: Path, tmp_path: Path) -> None:
-    (tmp_path / "job").write_bytes(pickle.dumps(task.Task(job, "task-000001", 0, 0)))
+    found = [SourceFile(job.settings.roots[0] + "/s0/0.dcm", "s0/0.dcm")]
+    (one,) = driver._planned(job, iter(found), 1, 1)
+    (tmp_path / "job").write_bytes(pickle.dumps(one))
     code = (
         "import pickle, sys, time; from dicomsort.cluster import programs; "
         "print(programs.run(pickle.load(open(sys.argv[1], 'rb'))).is_done, flush=True); "

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 def main() -> None:
     """Do what is said, and say when it is done."""
-    cluster = Cluster()
+    cluster: Any = Cluster()
     head = patiently(lambda: cluster.add_node(num_cpus=1, include_dashboard=False))
     joined = []
     tell("address", cluster.address)
