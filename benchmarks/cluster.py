@@ -88,8 +88,8 @@ def environment(build: Path | None) -> dict[str, str]:
 def started(*words: str, build: Path | None) -> "subprocess.Popen[bytes]":
     """Start a module as a program that says nothing."""
     command = [sys.executable, "-m", *words]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=environment(build), **silent)
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment(build), stdout=nowhere, stderr=nowhere)
 
 
 @contextmanager

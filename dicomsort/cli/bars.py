@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 
 from rich.console import Console
 from rich.live import Live
@@ -78,7 +79,12 @@ def redrawn(screen: Console) -> Iterator[Callable[[Sequence[str]], None]]:
     with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
 
         def draw(lines: Sequence[str]) -> None:
-            live.update(Text("\n".join(map(plain, lines))), refresh=True)
+            whole = [
+                part
+                for line in lines
+                for part in wrap(plain(line), screen.width, drop_whitespace=False) or [""]
+            ]
+            live.update(Text("\n".join(whole)), refresh=True)
 
         yield draw
 

@@ -377,7 +377,8 @@ def merge(
         from dicomsort.sorting.merge import merge as merge_shards  # noqa: PLC0415
 
         if shard is not None:
-            _compare_share(out, shard, pool_settings(workers, timeout), json, quiet)
+            wait = classify.lock_wait_of(lock_wait, is_divided=True)
+            _compare_share(out, shard, pool_settings(workers, timeout), wait, json=json, quiet=quiet)
             return
         wanted = is_wanted(manifest_format)
         wait = classify.lock_wait_of(lock_wait, bool(shards.begun(out)))
@@ -392,19 +393,20 @@ def merge(
         raise typer.Exit(merged.exit_code)
 
 
-def _compare_share(out: str, shard: str, pool: "PoolSettings", json: bool, quiet: bool) -> None:
+def _compare_share(
+    out: str, shard: str, pool: "PoolSettings", wait: float, *, json: bool, quiet: bool
+) -> None:
     from dicomsort.cli import progress  # noqa: PLC0415
-    from dicomsort.inputs.named import Shard  # noqa: PLC0415
-    from dicomsort.sorting import pixel_shares  # noqa: PLC0415
+    from dicomsort.sorting import array_shards, pixel_shares  # noqa: PLC0415
 
-    share = Shard.parse(shard)
+    share = array_shards.parse(shard, out)
     with progress.counting("comparing", None, quiet) as count:
-        done = pixel_shares.compare(out, share, pool, count)
+        done = pixel_shares.compare(out, share, pool, count, wait)
     if json:
-        console.print_json({"out": console.plain(out), "shard": shard, **done.as_dict()})
+        console.print_json({"out": console.plain(out), "shard": str(share), **done.as_dict()})
     elif not quiet:
         read = counted(done.read, "file")
-        console.info(f"share {shard} is compared, {read} read; once all are: dicomsort merge {out}")
+        console.info(f"share {share} is compared, {read} read; once all are: dicomsort merge {out}")
 
 
 def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:

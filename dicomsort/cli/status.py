@@ -61,7 +61,7 @@ def status(
 
     For example:
       dicomsort status sorted
-      dicomsort status sorted --watch
+      dicomsort status sorted --watch 10
       dicomsort status sorted --json
     """
     with exit_codes():
@@ -107,21 +107,29 @@ def _watch(looks: "Looks", every: float, file: str | None, json: bool) -> None:
 
         with bars.redrawn(screen) as draw:
             for told in found:
-                draw(lines(told, most=max(3, screen.height - 26)))
+                draw(lines(told, most=max(3, screen.height - len(lines(told, most=0)) - 1)))
     else:
         for told in found:
             console.lines([headline(told)])
 
 
 def _found(looks: "Looks", every: float, file: str | None) -> "Iterator[Progress]":
-    """Look again and again, at most a fifth of the time, until all is done."""
-    while True:
+    """Look again and again, at most a fifth of the time, until all is done; also before a run begins."""
+    from dicomsort.sorting.progress_of import NoOutputError  # noqa: PLC0415
+
+    told: Progress | None = None
+    is_waiting = False
+    while told is None or told.state != "done":
         began = time.monotonic()
-        told = _looked(looks, file)
-        yield told
-        if told.state == "done":
-            return
-        time.sleep(max(every, 4 * (time.monotonic() - began)))
+        try:
+            told = _looked(looks, file)
+            yield told
+        except NoOutputError as error:
+            if not is_waiting:
+                console.info(f"{error}; waiting for it")
+            is_waiting = True
+        if told is None or told.state != "done":
+            time.sleep(max(every, 4 * (time.monotonic() - began)))
 
 
 def headline(told: "Progress") -> str:
@@ -147,7 +155,8 @@ def lines(told: "Progress", most: int = _MOST) -> list[str]:
     """Return all that a person is told, a line each. most: rows of the table of shards."""
     who = told.worker
     by = f" on {who.host}" + (f", job {who.job}" if who.job else "") if who else ""
-    found = [f"{told.state}{by}: {headline(told)}" if told.doing else headline(told)]
+    head = headline(told).removeprefix("sorting: ")
+    found = [f"{told.state}{by}: {head}" if told.doing else head]
     statuses = [[status.value, str(count)] for status, count in told.statuses.items() if count]
     found += ["", *_table(["status", "files"], sorted(statuses), right=(1,))] if statuses else []
     if told.parts:

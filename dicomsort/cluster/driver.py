@@ -2,18 +2,20 @@
 
 import os
 import time
+import uuid
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.handing_out import HandingOut, Note
 from dicomsort.cluster.programs import run
-from dicomsort.cluster.progress import Progress, touch
-from dicomsort.cluster.task import DRIVER, Job, Task, write_files
+from dicomsort.cluster.progress import Progress
+from dicomsort.cluster.task import DRIVER, Job, Task, touch, write_files
 from dicomsort.errors import DicomsortError, TargetError
 from dicomsort.inputs.named import Files
 from dicomsort.outcome import SourceFile
@@ -43,22 +45,19 @@ def sort(
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
     files, tally = files or pipeline.archive_of(job.settings), SortSummary()
-    wait = job.settings.lock_wait
-    if shards.waiting(out):
-        merge(out, job.settings.pool, wait=wait)
-    shards.forget_empty(out, wait)
+    wait, job = job.settings.lock_wait, replace(job, run=uuid.uuid4().hex)
+    _take_in(out, job)
     try:
-        with engine.connected() as hands, _driving(out, wait):
+        with engine.connected() as hands, _driving(out, job.run, wait):
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes())  # counts what there is
             accounts.check_found(tally, job.settings)
             part_log.note_plan(out, tally.found - tally.already_done, len(tasks))
-            ended = _done(HandingOut(tasks, hands, run, engine.wait, note), out, tally, watch)
+            ended = _done(HandingOut(tasks, hands, run, engine.wait, note), job, tally, watch)
     except BaseException:
-        if shards.waiting(out):
-            with suppress(DicomsortError):
-                merge(out, job.settings.pool, wait=wait)
+        with suppress(DicomsortError):
+            _take_in(out, job)
         raise
     _add(ended, tally)
     tally.note_folders(files.empty_folders)
@@ -71,8 +70,15 @@ def sort(
     return tally
 
 
+def _take_in(out: str, job: Job) -> None:
+    """Merge what an earlier run has left, or this one before it was ended. Raises as `merge` does."""
+    if shards.waiting(out):
+        merge(out, job.settings.pool, wait=job.settings.lock_wait)
+    shards.forget_empty(out, job.settings.lock_wait)
+
+
 @contextmanager
-def _driving(out: str, wait: float) -> Iterator[None]:
+def _driving(out: str, run: str, wait: float) -> Iterator[None]:
     """Keep the output to this run and its tasks; when the block ends, they end."""
     driver = os.path.join(shards.folder_of(out), DRIVER)
     try:
@@ -81,7 +87,7 @@ def _driving(out: str, wait: float) -> Iterator[None]:
             locks.take(out, shared=True, wait=wait),
             locks.take(shards.folder_of(out), wait=wait, beats=True),
         ):
-            touch(driver)
+            touch(driver, run)
             try:
                 yield
             finally:
@@ -110,10 +116,10 @@ def _planned(job: Job, todo: Iterator[SourceFile], shard_size: int | None, nodes
     return [Task(job, f"task-{at:06}", *cut) for at, cut in enumerate(pairwise(cuts), 1)]
 
 
-def _done(handing: HandingOut, out: str, tally: SortSummary, watch: Watch | None) -> SortSummary:
+def _done(handing: HandingOut, job: Job, tally: SortSummary, watch: Watch | None) -> SortSummary:
     """Have all tasks done; returns what they counted, all together. Raises as `HandingOut.summaries`."""
     ended = SortSummary()
-    with Progress(out, handing.number, handing.out, tally, watch) as progress:
+    with Progress(job, handing.number, handing.out, tally, watch) as progress:
         for summary in handing.summaries():
             for line in summary.said:
                 notices.say(line)

@@ -1,6 +1,10 @@
 """Tasks in processes of this machine, by the loky that joblib brings."""
 
+import os
 import queue
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +15,7 @@ from dicomsort.cluster.hands import Ended, Run, drain
 from dicomsort.cluster.task import Task
 
 _IDLE_SECONDS = 3600
+_LOOK_SECONDS = 0.5
 
 
 @contextmanager
@@ -52,7 +57,9 @@ class Here:
         """Return the processes, or new ones in place of broken ones."""
         from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415  (only for such a run)
 
-        return get_reusable_executor(max_workers=self._tasks, timeout=_IDLE_SECONDS)
+        return get_reusable_executor(
+            max_workers=self._tasks, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)
+        )
 
     def ended(self, seconds: float) -> list[Ended]:
         """Return the tasks that have ended since; waits so long at most for the first."""
@@ -61,6 +68,17 @@ class Here:
     def close(self) -> None:
         """End the processes, once they have let go of their tasks."""
         self._executor().shutdown(wait=True)
+
+
+def _end_with(driver: int) -> None:
+    """Let a process end soon after the driver that has started it; its tasks end with it."""
+    threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+
+
+def _follow(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _ended(task: Task, future: Any) -> Ended:

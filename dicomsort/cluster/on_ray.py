@@ -1,12 +1,13 @@
 """Tasks on the nodes of a ray cluster, as its own remote tasks."""
 
+import glob
 import importlib
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, NoReturn
 
 from dicomsort.cluster.backends import Backend
@@ -15,10 +16,10 @@ from dicomsort.cluster.task import Summary, Task
 from dicomsort.errors import UsageError
 from dicomsort.system.escaping import escape
 
-_ANSWER_SECONDS, _INIT_SECONDS = 3.0, 11.0
+_ANSWER_SECONDS, _INIT_SECONDS = 3.0, 12.0
 _LOOK_SECONDS = 1.0
 _RETRIES = 3
-_MOST_SILENT = 3
+_MOST_SILENT = 10
 
 
 @contextmanager
@@ -39,7 +40,9 @@ def connected(engine: Backend) -> Iterator["Ray"]:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise UsageError("--address of ray is HOST:PORT, as `ray start` takes it; ray:// does not work here")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise _silent(address)
     return host.strip("[]"), int(port)
@@ -57,8 +60,23 @@ def _silent(address: str | None) -> UsageError:
     return UsageError(f"no ray cluster answers at '{escape(address or '')}': check --address")
 
 
+def _is_maybe_node() -> bool:
+    """Return whether a node's program of ray, a raylet, may run on this machine."""
+    names = glob.glob("/proc/[0-9]*/comm")
+    return not names or any(map(_is_raylet, names))
+
+
+def _is_raylet(path: str) -> bool:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read() == b"raylet\n"
+    return False
+
+
 def _begin(ray: Any, address: str | None) -> None:
     """Connect; on a machine that is no node of the cluster, ray waits for it to become one."""
+    if address is None:
+        ray.init(log_to_driver=False, logging_level="ERROR")
+        return
     trouble: list[BaseException] = []
 
     def begin() -> None:
@@ -67,21 +85,18 @@ def _begin(ray: Any, address: str | None) -> None:
         except BaseException as error:  # noqa: BLE001  (ray ends programs by SystemExit too)
             trouble.append(error)
 
-    if address is None:
-        begin()
-    else:
-        thread = threading.Thread(target=begin, name="connect", daemon=True)
+    thread = threading.Thread(target=begin, name="connect", daemon=True)
+    if _is_maybe_node():
         thread.start()
         thread.join(_INIT_SECONDS)
-        if thread.is_alive():
-            raise UsageError(
-                f"this machine is no node of the ray cluster at '{escape(address)}': "
-                f"run `ray start --address {escape(address)}` on it first"
-            )
-    if trouble:
-        if isinstance(trouble[0], KeyboardInterrupt):
-            raise trouble[0]
-        raise _silent(address) from trouble[0]
+        if trouble:
+            raise _silent(address) from trouble[0]
+        if not thread.is_alive():
+            return
+    raise UsageError(
+        f"this machine is no node of the ray cluster at '{escape(address)}': "
+        f"run `ray start --address {escape(address)}` on it first"
+    )
 
 
 class Ray:

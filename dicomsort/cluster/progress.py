@@ -3,25 +3,18 @@
 import csv
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from dicomsort.cluster.task import DRIVER, Task
+from dicomsort.cluster.task import DRIVER, Job, Task, touch
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Status
 from dicomsort.sorting import shards
 from dicomsort.sorting.summary import SortSummary, Watch
 
 _SECONDS = 1.0
-
-
-def touch(path: str) -> None:
-    """Tell the tasks that the driver lives. Raises OSError."""
-    with open(path, "wb") as file:
-        file.write(b"%d" % time.time_ns())
 
 
 class Progress:
@@ -31,10 +24,11 @@ class Progress:
     """
 
     def __init__(
-        self, out: str, number: int, now_out: Mapping[str, Task], tally: SortSummary, watch: Watch | None
+        self, job: Job, number: int, now_out: Mapping[str, Task], tally: SortSummary, watch: Watch | None
     ) -> None:
         """Prepare to look. number: of all shards. now_out: those that are handed out, by name."""
-        self._driver = os.path.join(shards.folder_of(out), DRIVER)
+        self._driver = os.path.join(shards.folder_of(os.path.abspath(job.settings.out)), DRIVER)
+        self._run = job.run
         self._out, self._live = now_out, dict[str, _Shard]()
         self._tally, self._watch, self._shards = tally, watch, number
         self._lock = threading.Lock()
@@ -63,7 +57,7 @@ class Progress:
         while not self._stop.wait(_SECONDS):
             if os.path.exists(self._driver):
                 with suppress(OSError):
-                    touch(self._driver)
+                    touch(self._driver, self._run)
                 if self._watch is not None:
                     self._watch(self._look())
 

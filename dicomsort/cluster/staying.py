@@ -33,7 +33,7 @@ from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import part_log, pipeline, shards, versions
 from dicomsort.system import locks, notices
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.worker_pool import keeping, pool_settings
 
 _LOOK_SECONDS = 2.0
 _GRACE_SECONDS = 60.0
@@ -47,7 +47,7 @@ def work() -> int:
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # what libraries print is no answer
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
-    with suppress(KeyboardInterrupt), ExitStack() as stack:
+    with suppress(KeyboardInterrupt), keeping(), ExitStack() as stack:
         models: Sequence[Predictor] = ()
         task: Task | None = tasks.get()
         while task is not None:

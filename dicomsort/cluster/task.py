@@ -36,7 +36,7 @@ class Job:
 
     settings: of the run, with absolute paths. workers: reading processes a task; None for as many as a node
     has processors. models, device, precision and engine: as on the command line. versions: of what can change
-    a result, which must be the same on all nodes; see `versions.installed`.
+    a result, which must be the same on all nodes; see `versions.installed`. run: a name of its own.
     """
 
     settings: SortSettings
@@ -46,6 +46,7 @@ class Job:
     engine: str
     versions: dict[str, str]
     workers: int | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +204,36 @@ def stopped(task: Task) -> Summary:
 
 
 class Driver:
-    """Knows whether the driver lives: its file is there, and was touched within two minutes of our clock."""
+    """Knows whether the driver of a run lives: its file is there, and was written within two minutes.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._touched, self._seen = 0, time.monotonic()
+    By our clock. A later run into the same output has another driver.
+    """
+
+    def __init__(self, path: str, run: str) -> None:
+        self._path, self._run = path, run.encode()
+        self._told, self._seen = b"", time.monotonic()
 
     @classmethod
     def of(cls, job: Job) -> "Driver":
         """Return that of a job."""
-        return cls(os.path.join(shards.folder_of(os.path.abspath(job.settings.out)), DRIVER))
+        return cls(os.path.join(shards.folder_of(os.path.abspath(job.settings.out)), DRIVER), job.run)
 
     def is_there(self) -> bool:
         """Return whether it lives."""
         try:
-            touched = os.stat(self._path).st_mtime_ns
+            with open(self._path, "rb") as file:
+                told = file.read() or self._told  # nothing while it is being written
         except FileNotFoundError:
             return False
         except OSError:
-            touched = self._touched
-        if touched != self._touched:
-            self._touched, self._seen = touched, time.monotonic()
-        return time.monotonic() - self._seen < _SILENCE_SECONDS
+            told = self._told
+        if told != self._told:
+            self._told, self._seen = told, time.monotonic()
+        is_ours = not told or told.split(b" ")[0] == self._run
+        return is_ours and time.monotonic() - self._seen < _SILENCE_SECONDS
+
+
+def touch(path: str, run: str) -> None:
+    """Tell the tasks of a run that its driver lives. Raises OSError."""
+    with open(path, "wb") as file:
+        file.write(b"%s %d" % (run.encode(), time.time_ns()))

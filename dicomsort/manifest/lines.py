@@ -74,7 +74,7 @@ def _mixed(values: Hashes, seed: Seed) -> Hashes:
 
 def hash_of(text: bytes, seed: Seed = _SEED) -> np.uint64:
     """Return the hash of one text, as `Cells.hashes` gives it."""
-    return hashes_of([text], seed)[0]
+    return np.uint64(hashes_of([text], seed)[0])
 
 
 def hashes_of(texts: Iterable[bytes], seed: Seed = _SEED) -> Hashes:
@@ -161,7 +161,7 @@ class Block:
         return read(self.line(row), self._names)
 
     def cells(self, column: str) -> Cells:
-        """Return one column. Raises ValueError where a line has no such cell."""
+        """Return one column that is not the first. Raises ValueError at a line that is no row."""
         return self._cells(self._names.index(column))
 
     def paths(self) -> Cells:
@@ -174,7 +174,8 @@ class Block:
 
     def _cells(self, place: int) -> Cells:
         if self._table is None:
-            return _joined([_cell(self.line(row), place) for row in range(len(self))])
+            width = len(self._names) if place else 0
+            return _joined([_cell(self.line(row), place, width) for row in range(len(self))])
         starts = self._table[:, place - 1] + 1 if place else self._begins
         cells = Cells(self._padded, starts, self._table[:, place] - starts)
         return self._unquoted(cells) if len(self._quotes) else cells
@@ -196,14 +197,12 @@ class Block:
         return Cells(self.data + more.data, starts, lengths)
 
 
-def _cell(line: bytes, place: int) -> bytes:
-    """Return a cell of a line. Raises ValueError if it has none there."""
+def _cell(line: bytes, place: int, width: int = 0) -> bytes:
+    """Return a cell of a line. width: how many it must have, 0 for any number. Raises ValueError."""
     cells = next(csv.reader([line.decode("utf-8", "surrogateescape")]), [])
-    if place >= len(cells):
-        if place:
-            raise ValueError("a row has too few cells")
-        return b""
-    return cells[place].encode("utf-8", "surrogateescape")
+    if width and len(cells) != width:
+        raise ValueError("a row has another number of cells")
+    return cells[place].encode("utf-8", "surrogateescape") if cells else b""
 
 
 def read(line: bytes, names: list[str]) -> Record:

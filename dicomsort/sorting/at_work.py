@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-OWNER = ".dicomsort.owner"
+from dicomsort.system.locks import OWNER
+
 FRESH_SECONDS = 60.0
 _BEAT_SECONDS = 20.0
 

@@ -36,6 +36,7 @@ from dicomsort.sorting.summary import (
     note_trouble,
     radiographs_as_dict,
 )
+from dicomsort.system import durable
 from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import PoolSettings
 
@@ -203,6 +204,7 @@ def _join_all(manifest: Manifest, out: str, names: Iterable[str], wait: float, s
         for name in names:
             _join(manifest, out, name, wait)
             step()
+    durable.sync((), [os.path.join(out, MANIFEST)], out)
     for name in names:
         part_log.keep(out, name)
         shards.drop(out, name)

@@ -130,6 +130,7 @@ class MetricsFile:
         self._before: Counter[Status] = Counter()
         self._tally: SortSummary | None = None
         self._passes = 0
+        self._shards: tuple[int | None, int | None] = (None, None)
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
 
@@ -141,6 +142,8 @@ class MetricsFile:
     def __call__(self, tally: SortSummary) -> None:
         """Tell by this tally from now on."""
         self._tally = tally
+        if tally.shards:  # what a driver returns in the end tells of none
+            self._shards = (tally.shards, tally.shards_done)
 
     def end_pass(self, tally: SortSummary) -> None:
         """Keep what a pass of a run that watches an inbox has counted; the next one counts anew."""
@@ -175,8 +178,8 @@ class MetricsFile:
             rate=rate if is_first else None,
             seconds=seconds,
             spent=dict(tally.spent),
-            shards=tally.shards or None,
-            shards_done=tally.shards_done if tally.shards else None,
+            shards=self._shards[0],
+            shards_done=self._shards[1],
             is_running=exit_code is None,
             started=self._started,
             updated=time.time(),

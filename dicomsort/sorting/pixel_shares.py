@@ -59,15 +59,18 @@ def drop(out: str) -> None:
         shards.tidy(out)
 
 
-def compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None] = lambda: None) -> SharedOut:
+def compare(
+    out: str, share: Shard, pool: PoolSettings, step: Callable[[], None] = lambda: None, wait: float = 0.0
+) -> SharedOut:
     """Read the pixels of files whose SOP Instance UID repeats and is of this share, and leave their digests.
 
     All shards must have been sorted, and none be merged meanwhile; shares may be compared at once. What was
-    cut short goes on when it is called again. step: called after each file. Raises UsageError if another
+    cut short goes on when it is called again. step: called after each file. wait: how many seconds to wait
+    for a program that merges. Raises UsageError if another
     program merges, or there is nothing to merge; TargetError if it cannot be written.
     """
     out = os.path.abspath(out)
-    with locks.take(out, shared=True):
+    with locks.take(out, shared=True, wait=wait):
         manifests = _manifests(out)
         facts = shards.agreed_on(out)
         if facts.fixed.get("keep_duplicates"):

@@ -80,6 +80,10 @@ class Progress:
         }  # fmt: skip
 
 
+class NoOutputError(UsageError):
+    """There is no output, or no run has begun there yet."""
+
+
 def status(out: str) -> Progress:
     """Return how far an output is. Raises UsageError if there is none, or its run.json is damaged."""
     return Looks(out).look()
@@ -111,7 +115,7 @@ class Looks:
         begun = (os.path.join(self._out, MANIFEST), shards.folder_of(self._out))
         there = run.runs or names or any(map(os.path.exists, begun))
         if not there and owner_of(self._out) is None:
-            raise UsageError(
+            raise NoOutputError(
                 f"there is no output in '{escape(self._out)}': name the --out folder of a run that has begun"
             )
 
@@ -146,8 +150,9 @@ class Looks:
             return owner, MERGING if parts or self._has_merged(run) else SORTING
         if plan is not None and plan.is_alive(time_of(os.path.join(shards.folder_of(self._out), "driver"))):
             return plan, SORTING
-        if any(part.state == RUNNING for part in parts):
-            return None, SORTING
+        driver = owner_of(shards.folder_of(self._out))
+        if driver is not None or any(part.state == RUNNING for part in parts):
+            return driver, SORTING
         with suppress(DicomsortError):
             seen = health.read(self._out)
             if seen.state != health.STOPPED and seen.age < max(300.0, 10 * seen.every):

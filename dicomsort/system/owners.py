@@ -98,8 +98,8 @@ def alive(folder: str, has_lock: bool) -> Owner | None:
     if first is None or (has_lock and first.owner.boot == boot_id()):
         return None
     notices.say(
-        f"a run of {first.owner.name} has left its {OWNER} in '{escape(folder)}': "
-        f"looking for {WATCH_SECONDS:.0f} s whether it is still at work"
+        f"'{escape(folder)}' holds a {OWNER} of {first.owner.name}: "
+        f"looking for up to {WATCH_SECONDS:.0f} s whether that is still at work"
     )
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:

@@ -41,6 +41,12 @@ class OneOf(NamedTuple):
     result: Any
 
 
+class NewFunction(NamedTuple):
+    """Sent in place of items: what to do with those that follow."""
+
+    function: Callable[[Any], Any]
+
+
 def work(
     pipe: Any, gauge: Any, function: Callable[[Any], Any], timeout: float, memory_bytes: int | None
 ) -> None:
@@ -90,7 +96,10 @@ class _Work:
             items = inbox.get()
             if items is None:
                 return
-            self._answer(items)
+            if isinstance(items, NewFunction):
+                self._function = items.function
+            else:
+                self._answer(items)
 
     def _answer(self, items: Sequence[Any]) -> None:
         for item in items:

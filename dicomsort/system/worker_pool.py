@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from dicomsort.errors import InternalError
 from dicomsort.system.inbox import NOTHING_NOW, NothingNow, RingingItems
 from dicomsort.system.threads import processors
-from dicomsort.system.worker import ENDED, STARTED, OneOf, work
+from dicomsort.system.worker import ENDED, STARTED, NewFunction, OneOf, work
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -128,6 +128,10 @@ class _Worker(Generic[Item]):
     overdue_at: int = 0
     seen: tuple[float, float] = (0.0, 0.0)
 
+    def may_stay(self, settings: PoolSettings) -> bool:
+        """Return whether the process can go on with another function: it has nothing to do, and is young."""
+        return self.ready and not self.tasks and not self.overdue and self.done < settings.recycle_after
+
     def room(self, settings: PoolSettings) -> int:
         """Return how many more tasks to send; none until half of the last ones are done, for few messages."""
         if not self.ready or self.is_alone():
@@ -205,6 +209,25 @@ def run(
         yield from pool.results(chain(first, source), stop or threading.Event())
     finally:
         pool.close()
+
+
+_kept: "list[tuple[PoolSettings, _Worker[Any]]] | None" = None
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Keep the processes of a run that has ended for the next one within the block, one run at a time.
+
+    Their start takes longer than reading some files.
+    """
+    global _kept  # noqa: PLW0603
+    _kept = []
+    try:
+        yield
+    finally:
+        kept, _kept = _kept, None
+        for _, worker in kept:
+            _forget(worker)
 
 
 def warm_up() -> Any:
@@ -291,10 +314,14 @@ class _Pool(Generic[Item, Result]):
                     worker.process.kill()
 
     def close(self) -> None:
+        if _kept is not None:
+            stay = [worker for worker in self._workers if worker.may_stay(self._settings)]
+            self._workers = [worker for worker in self._workers if worker not in stay]
+            _kept.extend((self._settings, worker) for worker in stay)
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            self._forget(worker)
+            _forget(worker)
 
     def _count_time(self) -> None:
         """Count the time in which the pool was awake: no item is charged for a Ctrl-Z."""
@@ -380,11 +407,11 @@ class _Pool(Generic[Item, Result]):
         yield from worker.take(*message)
         if not worker.tasks and (worker.done >= self._settings.recycle_after or self._suspects):
             self._workers.remove(worker)
-            self._forget(worker)
+            _forget(worker)
 
     def _bury(self, worker: _Worker[Item]) -> Iterator[tuple[Item, Result | Lost]]:
         self._workers.remove(worker)
-        self._forget(worker)
+        _forget(worker)
         if not worker.ready:
             self._count_start_failure()
         touched = worker.touched()
@@ -429,6 +456,14 @@ class _Pool(Generic[Item, Result]):
             )
 
     def _start(self) -> _Worker[Item]:
+        """Start a process, or go on with one of the run before: not for suspects, which get a fresh one."""
+        while _kept and not self._suspects:
+            settings, kept = _kept.pop()
+            with suppress(OSError):  # it has died meanwhile
+                if settings == self._settings:
+                    kept.pipe.send(NewFunction(self._function))
+                    return kept
+            _forget(kept)
         ours, theirs = self._context.Pipe()
         gauge = self._context.RawArray("d", 2)
         arguments = (theirs, gauge, self._function, self._settings.timeout, self._settings.memory_bytes)
@@ -438,8 +473,9 @@ class _Pool(Generic[Item, Result]):
         theirs.close()
         return _Worker(process, ours, gauge)
 
-    def _forget(self, worker: _Worker[Item]) -> None:
-        worker.pipe.close()
-        worker.process.kill()
-        worker.process.join()
-        worker.process.close()
+
+def _forget(worker: _Worker[Any]) -> None:
+    worker.pipe.close()
+    worker.process.kill()
+    worker.process.join()
+    worker.process.close()

@@ -32,7 +32,9 @@ def test_workers_may_come_late_and_go(
     out = tmp_path / "out"
     with dask(tmp_path, 0) as cluster:
         driver = running(words, cluster, *SMALL)
-        time.sleep(3)
+        assert driver.stderr is not None
+        waiting = f"the dask scheduler at {cluster.address} has no workers: waiting for one"
+        assert next(line for line in driver.stderr if waiting in line)
         cluster.join()
         wait_for(lambda: begun(out))
         cluster.join()
@@ -40,7 +42,6 @@ def test_workers_may_come_late_and_go(
         kill(cluster.workers[0])
         said, err = driver.communicate(timeout=240)
     assert driver.returncode == ExitCode.SOME_FAILED, err
-    assert f"the dask scheduler at {cluster.address} has no workers: waiting for one" in err
     check_equal(out, single)
     tally = json.loads(said)
     assert (tally["found"], tally["already_done"]) == (39, 0)

@@ -38,9 +38,12 @@ Write = Callable[..., Path]
 NAMES = [
     "Action", "Decision", "DicomsortError", "EvaluationResult", "ExitCode", "Exported", "InternalError",
     "ManifestRow",
-    "MissingLibraryError", "Model", "ModelError", "NothingFoundError", "Preprocessing", "ReadSettings",
+    "MissingLibraryError", "Model", "ModelError", "NothingFoundError", "Preprocessing", "Progress",
+    "ReadSettings",
     "Reason", "SortSummary", "Status", "TargetError", "TrainingResult", "UnreadableError", "UsageError",
-    "__version__", "evaluate", "export_dataset", "load_model", "read_image", "read_manifest", "sort", "train",
+    "__version__", "evaluate", "export_dataset", "load_model", "read_image", "read_manifest",
+    "sort", "status",
+    "train",
 ]  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

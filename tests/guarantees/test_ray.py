@@ -70,7 +70,7 @@ def test_nodes_may_come_late_and_go(words: Words, single: Path, tmp_path: Path) 
 def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: Words) -> None:
     began = time.monotonic()
     nothing = command(*words, "--backend", "ray", "--address", "127.0.0.1:9")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert nothing.code == ExitCode.USAGE
     assert nothing.err.splitlines()[-1] == (
         "dicomsort: no ray cluster answers at '127.0.0.1:9': check --address"
@@ -79,7 +79,7 @@ def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: W
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         began = time.monotonic()
         other = command(*words, "--backend", "ray", "--address", address)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 30
     assert other.code == ExitCode.USAGE
     assert other.err.splitlines()[-1] == (
         f"dicomsort: this machine is no node of the ray cluster at '{address}': "

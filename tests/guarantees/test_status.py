@@ -26,7 +26,6 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, count, together
 from dicomsort.outcome import Status
-from dicomsort.sorting import merge as merging
 from dicomsort.sorting import part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.next_step import ranges
@@ -160,7 +159,7 @@ def test_a_merge_that_was_cut_short_counts_no_file_twice(
     looks = Looks(str(out))
     assert looks.look().files == 14
     with monkeypatch.context() as patched:
-        patched.setattr(merging, "_missing", cut)
+        patched.setattr(part_log, "keep", cut)
         with pytest.raises(KeyboardInterrupt):
             merge(str(out), POOL)
     assert len((out / "manifest.csv").read_text().splitlines()) == 15
@@ -179,8 +178,8 @@ def test_the_log_of_a_part_tells_each_start_and_how_it_ended(
     share(inbox, out, predictor, 1)
     share(inbox, out, predictor, 1)
     lines = part_log.read(str(shards_of(out, 1)))
-    assert [line.word for line in lines] == ["start", "model", "end", "start", "end"]  # nothing new: no model
-    start, model, end, _, again = lines
+    assert [line.word for line in lines] == ["start", "model", "end"] * 2
+    start, model, end, _, _, again = lines
     assert start.facts["host"] == HERE
     assert (start.facts["pid"], "4711" in start.facts["job"]) == (str(os.getpid()), True)
     assert (model.facts["engine"], model.facts["device"], model.facts["workers"]) == ("none", "cpu", "2")

@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jobs import behave, corrupting, large, pid_after_a_while, process_id, unsen
 
 from dicomsort.errors import InternalError
 from dicomsort.system import worker, worker_pool
-from dicomsort.system.worker_pool import Lost, PoolSettings, run
+from dicomsort.system.worker_pool import Lost, PoolSettings, keeping, run
 
 
 def outcomes(items: list[str], **settings: float) -> dict[str, str | Lost]:
@@ -74,6 +75,39 @@ def test_a_slow_consumer_is_not_the_items_fault() -> None:
 def test_workers_are_recycled() -> None:
     results = run(process_id, range(30), PoolSettings(workers=1, recycle_after=10))
     assert sorted(Counter(result for _, result in results).values()) == [10, 10, 10]
+
+
+def test_processes_stay_for_the_next_run_and_end_with_the_block() -> None:
+    settings = PoolSettings(workers=2, timeout=5.0)
+    with keeping():
+        first = {result for _, result in run(pid_after_a_while, range(60), settings)}
+        again = {result for _, result in run(pid_after_a_while, range(60), settings)}
+        assert again == first
+        found = dict(run(behave, ["fine:1", "abort:2", "fine:3"], settings))  # one of another function
+        assert found == {"fine:1": "done fine:1", "abort:2": Lost.CRASH, "fine:3": "done fine:3"}
+        third = {result for _, result in run(pid_after_a_while, range(60), settings)}
+        assert not first <= third
+        for process in third:
+            os.kill(process, signal.SIGKILL)  # while they have nothing to do
+        fourth = {result for _, result in run(pid_after_a_while, range(60), settings)}
+        assert not fourth & third
+        other = {result for _, result in run(pid_after_a_while, range(60), replace(settings, timeout=6.0))}
+        assert not other & fourth
+    for process in other | fourth:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+    assert not {result for _, result in run(pid_after_a_while, range(60), settings)} & other
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_crash_in_a_process_that_stayed_is_no_deadlock(workers: int) -> None:
+    settings = PoolSettings(workers=workers, timeout=5.0)
+    with keeping():
+        assert len(list(run(process_id, range(20), settings))) == 20
+        items = [*(f"slow:{number}" for number in range(4)), "abort:a", "segfault:b"]
+        found = dict(run(behave, items, settings))
+    assert {item for item, result in found.items() if result is Lost.CRASH} == {"abort:a", "segfault:b"}
+    assert len(found) == 6
 
 
 def test_items_are_taken_only_as_there_is_room() -> None:
