@@ -166,7 +166,7 @@ class Slurm:
     def hurry(self, job: str) -> None:
         """Let requeued tasks start now: Slurm lets them wait for two minutes."""
         waiting = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
-        for task, why in map(str.split, waiting.splitlines()):
+        for task, why in (line.split(maxsplit=1) for line in waiting.splitlines()):
             if task.partition("_")[0] == job and why == "BeginTime":
                 self._run("scontrol", "update", f"JobId={task}", "StartTime=now")
 
