@@ -31,7 +31,7 @@ CompareShard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Join nothing yet: compare images that came twice, those of share I of N; auto/N as for classify.",
+        help="Join nothing yet: compare the images of share I of N that came twice; auto/N as in classify.",
         rich_help_panel=NODES,
     ),
 ]
