@@ -65,6 +65,7 @@ def sort(
     merged = merge(out, job.settings.pool, moved=note_moved, wait=wait)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
+    tally.total, tally.shards, tally.shards_done = tally.found, len(tasks), len(tasks)
     tally.seconds = time.monotonic() - started
     accounts.check_ended(tally)
     return tally

@@ -201,6 +201,7 @@ def test_lost_shards_are_done_again(
     monkeypatch.setattr(driver, "run", nodes)
     tally = driver.sort(job, HERE, None, notes.append)
     assert (tally.found, tally.statuses[Status.SORTED], tally.statuses[Status.DUPLICATE]) == (39, 30, 6)
+    assert (tally.total, tally.shards, tally.shards_done) == (39, 4, 4)
     assert sorted(nodes.done) == sorted([f"task-{number:06}" for number in (1, 1, 2, 2, 3, 4)])
     assert notes == ["1 of 4 shards was lost with a node (ConnectionError) and is done again in 0 s"] * 2
     sort(settings(Path(job.settings.roots[0]), tmp_path / "one"), predictor)

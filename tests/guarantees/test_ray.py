@@ -82,8 +82,8 @@ def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: W
         assert time.monotonic() - began < 30
     assert other.code == ExitCode.USAGE
     assert other.err.splitlines()[-1] == (
-        f"dicomsort: this machine is no node of the ray cluster at '{address}': "
-        f"run `ray start --address {address}` on it first"
+        f"dicomsort: this machine is no node of the ray cluster at '{address}', or lacks its token: run "
+        f"`ray start --address {address}` on it first, and set RAY_AUTH_MODE=token if ray has tokens"
     )
 
 
