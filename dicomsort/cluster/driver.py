@@ -15,7 +15,7 @@ from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.handing_out import HandingOut, Note
 from dicomsort.cluster.programs import run
 from dicomsort.cluster.progress import Progress
-from dicomsort.cluster.task import DRIVER, Job, Task, touch, write_files
+from dicomsort.cluster.task import DRIVER, Job, Task, told_of, touch, write_files
 from dicomsort.errors import DicomsortError, TargetError
 from dicomsort.inputs.named import Files
 from dicomsort.outcome import SourceFile
@@ -78,7 +78,7 @@ def _take_in(out: str, job: Job) -> None:
     _dismiss(out)
     if shards.waiting(out):
         merge(out, job.settings.pool, wait=job.settings.lock_wait)
-    shards.forget_empty(out, job.settings.lock_wait)
+    shards.forget_empty(out, job.settings.lock_wait, part_log.keep)
 
 
 def _dismiss(out: str) -> None:
@@ -143,7 +143,7 @@ def _done(handing: HandingOut, job: Job, tally: SortSummary, watch: Watch | None
     with Progress(job, handing.number, handing.out, tally, watch) as progress:
         for summary in handing.summaries():
             for line in summary.said:
-                notices.say(line)
+                notices.say(told_of(summary, line))
             counted = summary.as_tally()
             progress.count(summary.name, counted.statuses)
             _add(counted, ended)

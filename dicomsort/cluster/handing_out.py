@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from dicomsort.cluster.hands import ClusterLostError, Ended, Hands, Run
-from dicomsort.cluster.task import Summary, Task
+from dicomsort.cluster.task import Summary, Task, told_of
 from dicomsort.errors import (
     DicomsortError,
     ExitCode,
@@ -16,6 +16,7 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
+from dicomsort.manifest.names import PARTS_LOG
 
 Note = Callable[[str], None]
 
@@ -66,7 +67,7 @@ class HandingOut:
             raise InternalError(
                 f"{len(self._given_up)} of {self.number} shards could not be done, "
                 f"the last one {self._given_up[-1]}: "
-                "look at the nodes' logs; the same command tries them again"
+                f"see {PARTS_LOG} in the output; the same command tries them again"
             )
 
     def _hand_out(self, task: Task) -> None:
@@ -90,7 +91,7 @@ class HandingOut:
                 yield one.summary
                 continue
             if one.summary is not None and one.summary.exit_code in _FATAL:
-                raise _FATAL[one.summary.exit_code](one.summary.error)
+                raise _FATAL[one.summary.exit_code](told_of(one.summary, one.summary.error))
             why, pause = self._judged(one)
             if pause is None:
                 self._given_up.append(why)
@@ -111,7 +112,8 @@ class HandingOut:
             return why, PAUSES[0] if self._losses[name] < _MOST_LOSSES else None
         self._failures[name] += 1
         failed = self._failures[name]
-        return f"failed ({summary.error})", PAUSES[failed - 1] if failed <= len(PAUSES) else None
+        why = told_of(summary, f"failed ({summary.error})")
+        return why, PAUSES[failed - 1] if failed <= len(PAUSES) else None
 
     def _tell(self, again: list[tuple[str, float]]) -> None:
         for (why, pause), some in groupby(sorted(again)):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from typing import IO
 
 from dicomsort.cluster.task import Driver, Summary, Task, forget_summary, stopped, summary_of
 from dicomsort.errors import ExitCode
+from dicomsort.sorting import part_log
+from dicomsort.system.escaping import escape
 from dicomsort.system.worker_pool import working_folder_is_gone
 
 IDLE_SECONDS = 300.0
@@ -45,11 +48,19 @@ def _run(task: Task, where: str) -> Summary:
     if (before := summary_of(task)) is not None and before.is_done:
         return before
     if not driver.is_there():
-        return stopped(task)
+        return _unseen(task)
     os.makedirs(task.folder, exist_ok=True)
     forget_summary(task)
     with _program(_kind_of(task, where)) as program:
         return program.do(task, driver)
+
+
+def _unseen(task: Task) -> Summary:
+    """Return how a task ended that sees no driver: who is told of it lives, unless it was killed."""
+    why = (
+        f"it does not see this run in '{escape(task.job.settings.out)}': that must be one folder on all nodes"
+    )
+    return Summary(task.name, error=why, exit_code=int(ExitCode.INTERNAL), host=part_log.host())
 
 
 def _kind_of(task: Task, where: str) -> str:
@@ -92,8 +103,11 @@ class _Program:
         return summary
 
     def _died(self, task: Task) -> Summary:
-        why = f"a node's program ended with {self._process.returncode}"
-        return Summary(task.name, error=why, exit_code=int(ExitCode.INTERNAL))
+        why = f"a node's program {_how(self._process.returncode)}"
+        if where := part_log.crash_in(task.folder):
+            why = f"{why}: {where}"
+        part_log.note_failed(task.folder, task.name, why, int(ExitCode.INTERNAL))
+        return Summary(task.name, error=why, exit_code=int(ExitCode.INTERNAL), host=part_log.host())
 
     def end(self) -> None:
         """Tell the program to end; returns once it has."""
@@ -115,6 +129,14 @@ class _Program:
     def _stdout(self) -> IO[bytes]:
         assert self._process.stdout is not None  # noqa: S101
         return self._process.stdout
+
+
+def _how(code: int) -> str:
+    """Say how a program ended."""
+    if code >= 0:
+        return f"ended with {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}, maybe for want of memory" if name == "SIGKILL" else f"crashed with {name}"
 
 
 def send(pipe: IO[bytes], task: Task) -> None:

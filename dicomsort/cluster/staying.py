@@ -54,7 +54,7 @@ def work() -> int:
             said: list[str] = []
             with part_log.keeping_stderr(task.folder), notices.heard(said.append):
                 summary, models = _done(task, models, stack)
-            summary = replace(summary, said=said)
+            summary = replace(summary, said=said, host=part_log.host())
             part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
             write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")

@@ -16,7 +16,7 @@ from dicomsort.inputs.opened import window
 from dicomsort.inputs.remotes import Remotes
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Failure, FileStamp, Placement, Reason, SourceFile, Status
-from dicomsort.sorting import roots, shards
+from dicomsort.sorting import part_log, roots, shards
 from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
@@ -69,7 +69,7 @@ class Summary:
     """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
 
     stayed: sources of a move that were only copied, by `moving.Stays`. said: what a person must know, see
-    `system.notices`.
+    `system.notices`. host: where.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Summary:
     error: str = ""
     exit_code: int = int(ExitCode.DONE)
     said: list[str] = field(default_factory=list)
+    host: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -197,6 +198,11 @@ def forget_summary(task: Task) -> None:
     """Remove how a task ended before. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(task.folder, _SUMMARY))
+
+
+def told_of(summary: Summary, what: str) -> str:
+    """Return a line of a node as the driver tells it: named, unless it is this machine."""
+    return f"{what} (node {summary.host})" if summary.host not in ("", part_log.host()) else what
 
 
 def stopped(task: Task) -> Summary:

@@ -146,7 +146,7 @@ def merge(
         _expect(manifest, begun)
         for at in range(0, len(names), _AT_ONCE):
             _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
-        shards.drop_empty(out, wait)
+        shards.drop_empty(out, wait, part_log.keep)
         if names:
             manifest.run_file.end(part_log.host(), 0, 0.0)
         merged.missing = manifest.run_file.merged(())

@@ -35,7 +35,11 @@ DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _FACT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 _PLAIN = re.compile(r"[\w.:@/+-]+")
 _QUOTED = re.compile(r"'.*'")
-_READ_BACK = 8192
+_READ_BACK, _CRASH_BACK = 8192, 1 << 18
+_CRASH = re.compile(
+    r"Fatal Python error: ([\w ]+)\n(?:(?!Fatal Python error).*\n)*?"
+    r'Current thread .*\n  File "(?:[^"\n]*/)?([\w.-]+)", line (\d+) in ([\w<>]+)'
+)
 _EVERY = 5.0
 _STDERR = 2
 
@@ -210,6 +214,19 @@ def keeping_stderr(folder: str) -> Iterator[None]:
         with suppress(OSError):
             if not os.path.getsize(path):
                 os.unlink(path)
+
+
+def crash_in(folder: str) -> str:
+    """Say how and where native code has ended the program of a part; empty if none has.
+
+    That is what Python itself writes; whatever else stands there may quote a header.
+    """
+    with suppress(OSError), open(os.path.join(folder, STDERR_LOG), "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _CRASH_BACK))
+        if found := _CRASH.findall(file.read().decode("utf-8", "replace")):
+            what, module, number, function = found[-1]
+            return f"{what} in {function} ({module}:{number})"
+    return ""
 
 
 def note_failed(folder: str, name: str, error: str, exit_code: int) -> None:

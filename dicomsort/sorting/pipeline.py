@@ -348,7 +348,7 @@ def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
         yield shards.folder_of(out, settings.task)
     else:
         shards.check_merged(out)
-        shards.forget_empty(out, settings.lock_wait)
+        shards.forget_empty(out, settings.lock_wait, part_log.keep)
         yield out
 
 

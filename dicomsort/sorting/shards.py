@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from dicomsort.errors import TargetError, UsageError
@@ -21,6 +21,8 @@ ARRAY = "array.json"
 
 PIXELS = "pixels-"
 """How the names of files begin that hold digests of pixels, next to the shards' folders."""
+
+Keep = Callable[[str, str], None]
 
 _SHARD = re.compile(r"shard-([0-9]+)-of-([0-9]+)")
 
@@ -80,24 +82,26 @@ def check_merged(out: str) -> None:
         )
 
 
-def forget_empty(out: str, wait: float = 0.0) -> None:
+def forget_empty(out: str, wait: float = 0.0, keep: Keep = lambda _out, _name: None) -> None:
     """Remove what shards have left that were killed before their first row.
 
-    wait: how many seconds to wait for one that is at work. Raises UsageError if it still is then.
+    wait: how many seconds to wait for one that is at work. keep: is given each before it goes, for its log.
+    Raises UsageError if one still is at work then.
     """
     if not os.path.isdir(folder_of(out)):
         return
     try:
         with locks.take(out, wait=wait):
-            drop_empty(out, wait)
+            drop_empty(out, wait, keep)
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
 
 
-def drop_empty(out: str, wait: float = 0.0) -> None:
+def drop_empty(out: str, wait: float = 0.0, keep: Keep = lambda _out, _name: None) -> None:
     """Do as `forget_empty` does, in an output that this process has for itself."""
     for name in sorted(set(begun(out)) - set(waiting(out))):
         take(out, name, wait).close()
+        keep(out, name)
         drop(out, name)
     tidy(out)
 

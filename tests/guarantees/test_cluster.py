@@ -6,8 +6,10 @@ Real clusters: test_dask.py and test_ray.py.
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,9 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
-from dicomsort.manifest.names import SHARDS
+from dicomsort.manifest.names import PARTS_LOG, SHARDS, STDERR_LOG
 from dicomsort.outcome import Action, Failure, FileStamp, Placement, Reason, SourceFile, Status
-from dicomsort.sorting import shards
+from dicomsort.sorting import part_log, shards
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
@@ -100,7 +103,8 @@ def test_a_node_program_that_is_killed_costs_one_shard_and_the_next_one_stays(
     assert ours(driver.pid) in ([after], [])
     said, err = driver.communicate(timeout=120)
     assert driver.returncode == ExitCode.SOME_FAILED, err
-    assert "1 of 13 shards failed (a node's program ended with -9) and is done again in 1 s" in err
+    why = "a node's program was killed by SIGKILL, maybe for want of memory"
+    assert f"1 of 13 shards failed ({why}) and is done again in 1 s" in err
     assert json.loads(said)["found"] == 39
     check_equal(out, single)
 
@@ -416,6 +420,49 @@ def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
     assert driver.sort(job, HERE).already_done >= 18
 
 
+def test_it_is_told_which_node_has_failed(
+    job: task.Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = list[str]()
+    elsewhere = Nodes(predictor, error="bad luck", exit_code=int(ExitCode.INTERNAL), host="n7")
+    monkeypatch.setattr(driver, "run", elsewhere)
+    with pytest.raises(InternalError, match=r"failed \(bad luck\) \(node n7\): see parts.log in the output;"):
+        driver.sort(job, HERE, None, notes.append)
+    assert notes[0] == "1 of 4 shards failed (bad luck) (node n7) and is done again in 0 s"
+    elsewhere.ends.update(exit_code=int(ExitCode.USAGE), error="other versions")
+    with pytest.raises(UsageError, match=r"^other versions \(node n7\)$"):
+        driver.sort(job, HERE)
+
+
+def test_the_logs_of_shards_without_a_row_are_kept(
+    job: task.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(one: task.Task) -> task.Summary:
+        os.makedirs(one.folder, exist_ok=True)
+        (Path(one.folder) / STDERR_LOG).write_text("CANARY\n" + _crashed())
+        why = part_log.crash_in(one.folder)
+        part_log.note_failed(one.folder, one.name, why, int(ExitCode.INTERNAL))
+        return task.Summary(one.name, error=why, exit_code=int(ExitCode.INTERNAL))
+
+    monkeypatch.setattr(driver, "run", crash)
+    where = r"Segmentation fault in string_at \(__init__.py:\d+\)"
+    with pytest.raises(InternalError, match=rf"4 of 4 shards .* failed \({where}\): see parts.log"):
+        driver.sort(job, HERE)
+    assert not (tmp_path / "out" / SHARDS).exists()
+    told = (tmp_path / "out" / PARTS_LOG).read_text()
+    assert len(re.findall(rf'end part=task-00000\d how=failed exit_code=1 error="{where}"', told)) == 4
+    assert "CANARY" not in told
+
+
+@cache
+def _crashed() -> str:
+    """What Python writes when native code ends it."""
+    code = "import ctypes, faulthandler; faulthandler.enable(); print(ctypes.string_at(0))"
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == -signal.SIGSEGV
+    return ended.stderr
+
+
 def test_a_task_that_was_stopped_counts_as_lost_with_its_node_and_not_without_end(
     job: task.Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -487,9 +534,14 @@ def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> N
 
 
 def test_without_a_driver_nothing_is_begun(job: task.Job) -> None:
+    """So it is also on a node that has no such folder, and there it must be told."""
     one = task.Task(job, "task-000001", 0, 0)
     summary = programs.run(one)
-    assert (summary.is_done, summary.exit_code) == (False, ExitCode.INTERRUPTED)
+    assert (summary.is_done, summary.exit_code) == (False, ExitCode.INTERNAL)
+    assert summary.error == (
+        f"it does not see this run in '{job.settings.out}': that must be one folder on all nodes"
+    )
+    assert summary.host == socket.gethostname()
     assert not Path(one.folder).exists()
 
 
@@ -627,5 +679,5 @@ def test_a_task_of_an_earlier_run_finds_another_driver(job: task.Job, driven: Pa
     assert task.Driver.of(job).is_there()
     task.touch(str(driven), "later")
     one = task.Task(job, "task-000001", 0, 0)
-    assert programs.run(one).exit_code == ExitCode.INTERRUPTED
+    assert "does not see this run" in programs.run(one).error
     assert not Path(one.folder).exists()
