@@ -167,11 +167,11 @@ def _waits() -> Iterator[float]:
 
 
 def _write(path: Path, archive: Archive, of: int, claim: Claim) -> None:
-    """Write a list and publish it whole, unless another process has been quicker. Raises OSError."""
+    """Write a list and publish it whole, unless another process has taken over meanwhile. Raises OSError."""
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         write(str(temporary), archive, of, claim.step)
-        with suppress(FileExistsError):
+        with suppress(FileExistsError, FileNotFoundError):  # theirs is there, or ours was taken for a dead one's
             atomic.publish(str(temporary), str(path))
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outputs import rows, settings
@@ -181,6 +182,26 @@ def test_a_writer_that_lives_is_waited_for_without_limit(
         assert not ready
     waiting.join()
     assert ready[0]
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+def test_a_writer_that_was_held_up_and_taken_over_goes_on(
+    is_published: bool, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is taken for that of a dead one: there is another list by then, or there soon will be."""
+    write, turns = one_walk.write, []
+
+    def held_up(path: str, *args: Any) -> None:
+        write(path, *args)
+        turns.append(path)
+        if len(turns) == 1:
+            name, _, _ = path.removesuffix(".part").rpartition(".")
+            os.replace(path, f"{name}.list" if is_published else f"{path}.gone")
+
+    monkeypatch.setattr(one_walk, "write", held_up)
+    files = {name for number in (1, 2) for name in found(inbox, tmp_path / "out", number, 2)}
+    assert len(files) == sum(path.is_file() for path in inbox.rglob("*"))
+    assert len(turns) == (1 if is_published else 2)
 
 
 def test_a_list_of_paths_is_cut_too(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
