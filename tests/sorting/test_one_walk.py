@@ -18,9 +18,10 @@ from dicomsort.inputs import walk
 from dicomsort.inputs.named import Archive, Shard
 from dicomsort.inputs.walk import roots_of
 from dicomsort.manifest.names import SHARDS
-from dicomsort.sorting import claims, one_walk
+from dicomsort.sorting import one_walk
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
+from dicomsort.system import claims
 from dicomsort.system.worker_pool import PoolSettings
 
 POOL = PoolSettings(2, 20)
@@ -137,7 +138,7 @@ def claimed(inbox: Path, out: Path, **changes: object) -> Path:
     folder = out / SHARDS / one_walk._FOLDER
     folder.mkdir(parents=True)
     path = folder / f"{one_walk._series(archive, 2)}-000001.claim-000000"
-    path.write_text(json.dumps({"host": "far", "boot": claims._boot(), "steps": 3, "beat": 0, **changes}))
+    path.write_text(json.dumps({"host": "far", "boot": claims.boot_id(), "steps": 3, "beat": 0, **changes}))
     return path
 
 
@@ -168,7 +169,7 @@ def test_a_writer_that_lives_is_waited_for_without_limit(
     """One of this machine by its lock, one elsewhere by what it keeps writing."""
     monkeypatch.setattr(claims, "SILENCE_SECONDS", 0.4)
     out = tmp_path / "out"
-    claim = claimed(inbox, out, boot=claims._boot() if how == "lock" else "of another machine")
+    claim = claimed(inbox, out, boot=claims.boot_id() if how == "lock" else "of another machine")
     ready: list[set[str]] = []
     waiting = threading.Thread(target=lambda: ready.append(found(inbox, out, 1, 2)))
     with claim.open("r+") as held:
