@@ -222,5 +222,6 @@ def _runs(keys: Keys) -> Keys:
     """Return those whose first number another one has."""
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order, 0]
-    same = ordered[1:] == ordered[:-1]
-    return np.asarray(keys[order[np.append(same, False) | np.append(False, same)]], np.uint64)
+    begins = np.ones(len(keys) + 1, np.bool_)
+    begins[1:-1] = ordered[1:] != ordered[:-1]
+    return np.asarray(keys[order[~(begins[1:] & begins[:-1])]], np.uint64)

@@ -40,7 +40,7 @@ class _Steps:
         """Write it down. Raises TargetError."""
         try:
             os.makedirs(shards.folder_of(out), exist_ok=True)
-            with replacing(_record(out)) as file:
+            with replacing(_record(out), shared=True) as file:
                 json.dump(asdict(self), file)
         except OSError as error:
             raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error

@@ -6,11 +6,11 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from dicomsort.system.locks import OWNER
+from dicomsort.system import owners
 
 FRESH_SECONDS = 60.0
 _BEAT_SECONDS = 20.0
@@ -87,9 +87,8 @@ def time_of(path: str) -> float | None:
 
 def owner_of(folder: str) -> Worker | None:
     """Return who has a folder for itself just now; see `system.owners`."""
-    path = os.path.join(folder, OWNER)
-    found, beat = read_json(path), time_of(path)
-    owner = Worker.of({**found, "time": found.get("started")})
+    beat, found = time_of(os.path.join(folder, owners.OWNER)), owners.of(folder)
+    owner = Worker.of({**asdict(found), "time": found.started}) if found is not None else None
     if owner is None:
         return None
     alive = owner.is_alive(beat) if owner.is_here else is_fresh(beat, _BEAT_SECONDS)

@@ -103,7 +103,7 @@ def text_of(figures: Figures) -> bytes:
 def write(path: str, figures: Figures) -> None:
     """Replace a file of figures, whole. Raises TargetError."""
     try:
-        with replacing(path, "wb") as file:
+        with replacing(path, "wb", shared=True) as file:
             file.write(text_of(figures))
     except OSError as error:
         raise TargetError(f"--metrics '{escape(path)}' cannot be written: {error.strerror}") from error

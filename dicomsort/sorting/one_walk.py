@@ -21,9 +21,9 @@ from dicomsort.errors import TargetError
 from dicomsort.inputs.file_list import DamagedListError, FileList, Listed, write
 from dicomsort.inputs.named import Archive, Files, Shard
 from dicomsort.sorting import shards
-from dicomsort.sorting.claims import Claim, Owner
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import atomic
+from dicomsort.system.claims import Claim, Owner
 from dicomsort.system.escaping import escape
 
 if TYPE_CHECKING:
@@ -167,11 +167,13 @@ def _waits() -> Iterator[float]:
 
 
 def _write(path: Path, archive: Archive, of: int, claim: Claim) -> None:
-    """Write a list and publish it whole, unless another process has been quicker. Raises OSError."""
+    """Write a list and publish it whole, unless another process has taken over meanwhile. Raises OSError."""
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         write(str(temporary), archive, of, claim.step)
-        with suppress(FileExistsError):
+        with suppress(
+            FileExistsError, FileNotFoundError
+        ):  # theirs is there, or ours was taken for a dead one's
             atomic.publish(str(temporary), str(path))
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
@@ -14,13 +15,14 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLIN
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+def replacing(path: str | os.PathLike[str], mode: str = "w", shared: bool = False) -> Iterator[IO[Any]]:
     """Yield a file that takes the place of `path` once it is whole and on the disk.
 
-    mode: `w` for text (UTF-8, line ends as they are written) or `wb`. If the block ends with an exception,
-    `path` is as it was. Raises OSError.
+    mode: `w` for text (UTF-8, line ends as they are written) or `wb`. shared: whether others may write it at
+    the same moment, of whom the last one counts. If the block ends with an exception, `path` is as it was.
+    Raises OSError.
     """
-    temporary = f"{os.fspath(path)}.part"
+    temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.part" if shared else f"{os.fspath(path)}.part"
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with open(temporary, mode, **text) as file:  # type: ignore[call-overload]

@@ -54,6 +54,17 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: data for name, data in tree(out).items() if name not in ("manifest.csv", "run.json")}
 
 
+def test_an_archive_without_a_radiograph_is_sorted_and_merged_too(
+    tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "letter.txt").write_text("no picture")
+    assert sort(settings(tmp_path / "in", tmp_path / "one"), predictor).exit_code == ExitCode.DONE
+    in_shards(tmp_path / "in", tmp_path / "out", predictor, of=2)
+    assert joined(tmp_path / "out").statuses == {Status.NOT_DICOM: 1}
+    assert rows(tmp_path / "out") == rows(tmp_path / "one")
+
+
 @pytest.mark.parametrize(
     "text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/4", "a/b", "1.0/4", "1/1000000000"]
 )

@@ -1,7 +1,9 @@
 """A task of an array does the shard of its number, whatever part of the array is submitted."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from outputs import rows, settings
@@ -9,7 +11,7 @@ from predictors import FixedPredictor
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs.named import Shard
-from dicomsort.sorting import array_shards
+from dicomsort.sorting import array_shards, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.worker_pool import PoolSettings
@@ -51,6 +53,22 @@ def test_so_does_one_of_an_array_with_steps(ids: range, tmp_path: Path) -> None:
             assert numbers(16, tmp_path, part, step) == [whole[index] for index in part]
     with pytest.raises(UsageError, match=f"went by {ids.step}: submit tasks of that again"):
         numbers(16, tmp_path, [ids[3] + 1])
+
+
+def test_tasks_of_an_array_with_steps_may_begin_at_the_same_moment(tmp_path: Path) -> None:
+    ids, together = [*range(10, 81, 10)], Barrier(8, timeout=20)
+
+    def begin(index: int) -> list[int]:
+        found = []
+        for turn in range(20):
+            together.wait()
+            out = str(tmp_path / str(turn))
+            found.append(array_shards.parse("auto/8", out, slurm(index, ids, 10)).number)
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(begin, ids)] == [[number] * 20 for number in range(1, 9)]
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {shards.ARRAY}
 
 
 def test_a_whole_array_without_steps_ends_those(tmp_path: Path) -> None:

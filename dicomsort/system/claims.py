@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from dicomsort.system.owners import boot_id
+
 BEAT_SECONDS, SILENCE_SECONDS = 2.0, 30.0
 _SIZE = 512
 
@@ -42,7 +44,7 @@ class Owner:
             self.host, self.steps, boot = str(known["host"]), int(known["steps"]), known["boot"]
         if free is not None and not free:
             return False
-        is_ours = free is True and boot != "" and boot == _boot()
+        is_ours = free is True and boot == boot_id()
         return is_ours or time.monotonic() - self._since > SILENCE_SECONDS
 
 
@@ -55,13 +57,6 @@ def _is_free(descriptor: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def _boot() -> str:
-    """Return what tells this run of this machine from all others; empty if nothing does."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""
 
 
 class Claim:
@@ -127,7 +122,7 @@ class Claim:
 
     def _tell(self, beat: int) -> None:
         """Write what others are to see: always as many bytes, so that none sees half of it."""
-        told = {"host": socket.gethostname()[:200], "boot": _boot(), "steps": self._steps, "beat": beat}
+        told = {"host": socket.gethostname()[:200], "boot": boot_id(), "steps": self._steps, "beat": beat}
         os.pwrite(self._descriptor, json.dumps(told).encode().ljust(_SIZE), 0)
         os.fsync(self._descriptor)
 
