@@ -179,18 +179,28 @@ def _count(manifest: Manifest, merged: MergeResult) -> None:
 def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManager[Manifest]:
     """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
 
-    One without a run is of a program that ended before it had begun.
+    One without a run, or without a row where shards have some, is of a program that was cut short as it
+    began.
     """
     path = os.path.join(out, MANIFEST)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
-    if os.path.exists(path) and (first is None or RunFile(out).runs):
+    if os.path.exists(path) and (first is None or (RunFile(out).runs and _has_rows(path))):
         return Manifest.open_existing(path, wait)
     if first is None and os.path.isdir(shards.folder_of(out)):
         raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.open_like(first, out, shards.agreed_on(out), wait)
+
+
+def _has_rows(path: str) -> bool:
+    """Return whether a manifest has more than the names of its columns, as far as it can be read."""
+    try:
+        with open(path, "rb") as file:
+            return bool(file.readline() and file.read(1))
+    except OSError:
+        return True
 
 
 def _expect(manifest: Manifest, names: Iterable[str]) -> None:

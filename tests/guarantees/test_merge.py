@@ -294,3 +294,20 @@ def test_digests_that_are_damaged_are_found_again(out: Path) -> None:
     assert pixel_shares.compare(str(out), Shard(2, 2), POOL).unread == 0
     assert merge(str(out), POOL).missing == []
     check_as_one(out)
+
+
+@pytest.mark.parametrize("left", [b"", b"path,stat"])
+def test_a_merge_that_ended_before_its_first_row_goes_on(
+    left: bytes, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: run.json is there, and of manifest.csv nothing, or half of its first line."""
+    from dicomsort.manifest.table import Manifest
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "_begin", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            merge(str(out), POOL)
+    assert (out / "manifest.csv").read_bytes() == b""
+    (out / "manifest.csv").write_bytes(left)
+    assert merge(str(out), POOL).missing == []
+    check_as_one(out)
