@@ -301,10 +301,12 @@ def last_rows(path: str, scratch: str | None = None) -> NDArray[np.bool_]:
     """Return for each row of a manifest whether it is the last of its file: bool, (rows,).
 
     Half a line at the end is no row. scratch: a folder for what memory does not hold; None to hold all, in
-    24 bytes a row. Two paths are one if 128 bits of their hashes are.
+    24 bytes a row. Two paths are one if 128 bits of their hashes are. Raises one of DAMAGE at a line that is
+    no row.
     """
     found, rows = KeySpill(scratch and os.path.join(scratch, "paths")), 0
     for block in blocks(path):
+        block.check()
         paths, numbers = block.paths(), np.arange(rows, rows + len(block), dtype=np.uint64)
         found.add(np.column_stack([paths.hashes(), paths.hashes(_SECOND), numbers]))
         rows += len(block)

@@ -149,12 +149,18 @@ class Block:
         return self.data[int(self._begins[row]) : int(self._ends[row]) + 1]
 
     def some(self, which: NDArray[np.bool_]) -> bytes:
-        """Return some of the lines, (rows,). Raises ValueError if one of them is no row."""
-        for row in np.flatnonzero(which).tolist() if self._table is None else ():
-            self.record(row)
+        """Return some of the lines, (rows,)."""
         if which.all():
             return self.data
         return b"".join(self.line(row) for row in np.flatnonzero(which).tolist())
+
+    def check(self) -> None:
+        """Raise ValueError unless every line is a row, as text."""
+        if self._table is not None:
+            self.data.decode()
+            return
+        for row in range(len(self)):
+            self.record(row)
 
     def record(self, row: int) -> Record:
         """Return one row. Raises ValueError if it is none."""

@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.errors import TargetError
 from dicomsort.manifest.lines import hashes_of
 from dicomsort.manifest.names import scratch_of
+from dicomsort.system.escaping import escape
 
 _IN_MEMORY = 64 << 20
 """So many bytes of keys or of lines are held; what is more goes to the disk."""
@@ -40,6 +42,15 @@ def scratch(folder: str) -> Iterator[str]:
             os.rmdir(os.path.dirname(name))
 
 
+@contextmanager
+def _on_disk(folder: str) -> Iterator[None]:
+    """Raise TargetError where a temporary folder cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(f"the temporary folder '{escape(folder)}' fails: {error.strerror}") from error
+
+
 class KeySpill:
     """Keys by their first number, a hash: equal ones are in one part, in the order in which they came.
 
@@ -56,7 +67,8 @@ class KeySpill:
         self._held.append(keys)
         self._bytes += keys.nbytes
         if self._folder is not None and self._bytes > _IN_MEMORY:
-            self._spill(self._folder)
+            with _on_disk(self._folder):
+                self._spill(self._folder)
 
     def _spill(self, folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
@@ -82,11 +94,18 @@ class KeySpill:
                 yield np.concatenate(self._held)
             return
         if self._held:
-            self._spill(self._folder)
+            with _on_disk(self._folder):
+                self._spill(self._folder)
         for part in range(_PARTS):
-            name = self._name(self._folder, part)
-            yield np.fromfile(name, np.uint64).reshape(-1, self._width)
-            os.unlink(name)
+            with _on_disk(self._folder):
+                keys = self._taken(self._folder, part)
+            yield keys
+
+    def _taken(self, folder: str, part: int) -> Keys:
+        name = self._name(folder, part)
+        keys = np.fromfile(name, np.uint64).reshape(-1, self._width)
+        os.unlink(name)
+        return keys
 
 
 class LineSpill:
@@ -110,7 +129,8 @@ class LineSpill:
         self._bytes += len(entry)
         self.number, self.largest = self.number + 1, max(self.largest, number)
         if self._bytes > _IN_MEMORY:
-            self._spill()
+            with _on_disk(self._folder):
+                self._spill()
 
     def _spill(self) -> None:
         os.makedirs(self._folder, exist_ok=True)
@@ -220,6 +240,8 @@ def last(spill: KeySpill, rows: int) -> NDArray[np.bool_]:
 
 def _runs(keys: Keys) -> Keys:
     """Return those whose first number another one has."""
+    if not len(keys):  # all of a manifest may have one UID, and most parts none
+        return keys
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order, 0]
     begins = np.ones(len(keys) + 1, np.bool_)

@@ -196,7 +196,7 @@ class Manifest:
     def append_manifest(self, path: str) -> None:
         """Append all rows of another one with the same columns; half a line at its end is cut off.
 
-        Raises UsageError if the columns differ, TargetError.
+        Raises UsageError if the columns differ or a line is no row, before any is appended; TargetError.
         """
         self._will_change()
         try:
@@ -205,6 +205,7 @@ class Manifest:
             _add_columns(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
+                _check_rows(path)
                 self._file.flush()
                 shutil.copyfileobj(file, self._file.buffer, _CHUNK)
             self._file.flush()
@@ -252,8 +253,7 @@ class Manifest:
         """
         if replace_row is None and self.is_compact:
             return
-        with spill.scratch(self._folder) as scratch:
-            last = history.last_rows(self._path, scratch)
+        last = self._last_rows()
         if replace_row is None and last.all():
             self.is_compact, self.rows = True, len(last)
             return
@@ -270,6 +270,13 @@ class Manifest:
             raise history.damaged(self._path) from error
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be rewritten: {error.strerror}") from error
+
+    def _last_rows(self) -> NDArray[np.bool_]:
+        try:
+            with spill.scratch(self._folder) as scratch:
+                return history.last_rows(self._path, scratch)
+        except DAMAGE as error:
+            raise history.damaged(self._path) from error
 
     def _kept(
         self, which: NDArray[np.bool_], replace_row: Callable[[Record], Record] | None
@@ -344,6 +351,15 @@ class Manifest:
     def _reopen(self) -> None:
         self._file.close()
         self._file = self._for_appending()
+
+
+def _check_rows(path: str) -> None:
+    """Raise UsageError if a line of a manifest is no row."""
+    try:
+        for block in lines.blocks(path):
+            block.check()
+    except DAMAGE as error:
+        raise history.damaged(path) from error
 
 
 def _close(file: TextIO | locks.Lock) -> None:

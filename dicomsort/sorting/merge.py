@@ -50,10 +50,10 @@ _AT_ONCE = 64
 class MergeResult:
     """What a merged manifest holds. shards: how many were joined now. missing: those still to be done.
 
-    new_troubles: files in trouble in the shards that were joined now. troubles: the first of these. strict:
-    whether trouble that was there before counts for the exit code; lenient: whether none does. labels,
-    radiographs: those that are in the output, or would be. taken_back: decisions of persons that could not be
-    carried out. removed: sources that are gone now.
+    new_troubles: files in trouble of which no run and no merge has told yet. troubles: the first of these.
+    strict: whether trouble that was there before counts for the exit code; lenient: whether none does.
+    labels, radiographs: those that are in the output, or would be. taken_back: decisions of persons that
+    could not be carried out. removed: sources that are gone now.
     """
 
     rows: int = 0
@@ -81,7 +81,7 @@ class MergeResult:
         return self.hints[Reason.ARCHIVE]
 
     def count(self, record: Record, is_new: bool, number: int) -> None:
-        """Count rows that are like this one. is_new: whether they are of the shards that are joined now."""
+        """Count rows that are like this one. is_new: whether nobody was told of them."""
         self.rows += number
         if record.status in TROUBLE and is_new:
             self.new_troubles += number
@@ -142,7 +142,8 @@ def merge(
         wanted = shards_want or None if with_parquet is None else with_parquet
         parquet.begin(out, manifest.run_file, wanted)
         merged = MergeResult(shards=len(names))
-        manifest.fresh = manifest.rows
+        told = manifest.run_file.told  # what stands behind is of a run or a merge that was killed
+        manifest.fresh = manifest.rows if told is None else min(told, manifest.rows)
         _expect(manifest, begun)
         for at in range(0, len(names), _AT_ONCE):
             _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
@@ -178,18 +179,28 @@ def _count(manifest: Manifest, merged: MergeResult) -> None:
 def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManager[Manifest]:
     """Open the manifest of all: the one that is there, or a new one with the columns of the shards.
 
-    One without a run is of a program that ended before it had begun.
+    One without a run, or without a row where shards have some, is of a program that was cut short as it
+    began.
     """
     path = os.path.join(out, MANIFEST)
     begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
-    if os.path.exists(path) and (first is None or RunFile(out).runs):
+    if os.path.exists(path) and (first is None or (RunFile(out).runs and _has_rows(path))):
         return Manifest.open_existing(path, wait)
     if first is None and os.path.isdir(shards.folder_of(out)):
         raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.open_like(first, out, shards.agreed_on(out), wait)
+
+
+def _has_rows(path: str) -> bool:
+    """Return whether a manifest has more than the names of its columns, as far as it can be read."""
+    try:
+        with open(path, "rb") as file:
+            return bool(file.readline() and file.read(1))
+    except OSError:
+        return True
 
 
 def _expect(manifest: Manifest, names: Iterable[str]) -> None:

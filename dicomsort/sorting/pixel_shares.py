@@ -40,14 +40,31 @@ class SharedOut:
 
 
 def known(out: str) -> Iterator[Block]:
-    """Yield the digests that shares have left in an output; none if there are none."""
+    """Yield the digests that shares have left in an output; none if there are none.
+
+    What is damaged is left out: its files are read again.
+    """
     folder = shards.folder_of(out)
     with suppress(FileNotFoundError):
         for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
-            try:
-                yield from blocks(os.path.join(folder, name))
-            except DAMAGE as error:
-                raise damaged(os.path.join(folder, name)) from error
+            path = os.path.join(folder, name)
+            if _names_digests(path):
+                yield from filter(_is_whole, blocks(path))
+
+
+def _names_digests(path: str) -> bool:
+    try:
+        return names_of(path) == KNOWN
+    except DAMAGE:
+        return False
+
+
+def _is_whole(block: Block) -> bool:
+    try:
+        block.check()
+    except DAMAGE:
+        return False
+    return True
 
 
 def drop(out: str) -> None:
@@ -66,28 +83,32 @@ def compare(
 
     All shards must have been sorted, and none be merged meanwhile; shares may be compared at once. What was
     cut short goes on when it is called again. step: called after each file. wait: how many seconds to wait
-    for a program that merges. Raises UsageError if another
-    program merges, or there is nothing to merge; TargetError if it cannot be written.
+    for a program that merges, or compares this share. Raises UsageError if one still does then, or there is
+    nothing to merge; TargetError if it cannot be written.
     """
     out = os.path.abspath(out)
-    with locks.take(out, shared=True, wait=wait):
-        manifests = _manifests(out)
-        if not shards.waiting(out):
-            raise UsageError(
-                f"'{escape(out)}' has no shards that wait to be merged: there is nothing to compare"
-            )
-        facts = shards.agreed_on(out)
-        if facts.fixed.get("keep_duplicates"):
-            return SharedOut(0, 0)
-        name = f"{shards.PIXELS}{share.number:03d}-of-{share.of:03d}"
-        folder = os.path.join(shards.folder_of(out), f".{name}")
-        keys = partial(_of_share, share=share, dry_run=bool(facts.facts.get("dry_run")))
-        with scratch(folder) as spilt:
-            compared = repeats.candidates(
-                partial(_lines, manifests), names_of(manifests[0]), spilt, keys, known(out)
-            )
-            wanted = repeats.to_read(compared, spilt, out)
-            return _leave(os.path.join(shards.folder_of(out), f"{name}.csv"), wanted, pool, step)
+    _manifests(out)
+    try:
+        with locks.take(out, shared=True, wait=wait):
+            return _compare(out, share, pool, step, wait)
+    except OSError as error:
+        raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
+
+
+def _compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None], wait: float) -> SharedOut:
+    manifests, facts = _manifests(out), shards.agreed_on(out)
+    if facts.fixed.get("keep_duplicates"):
+        return SharedOut(0, 0)
+    name = f"{shards.PIXELS}{share.number:03d}-of-{share.of:03d}"
+    folder = os.path.join(shards.folder_of(out), f".{name}")
+    keys = partial(_of_share, share=share, dry_run=bool(facts.facts.get("dry_run")))
+    os.makedirs(folder, exist_ok=True)
+    with locks.take(folder, doing=f"comparison of share {share}", wait=wait), scratch(folder) as spilt:
+        compared = repeats.candidates(
+            partial(_lines, manifests), names_of(manifests[0]), spilt, keys, known(out)
+        )
+        wanted = repeats.to_read(compared, spilt, out)
+        return _leave(os.path.join(shards.folder_of(out), f"{name}.csv"), wanted, pool, step)
 
 
 def _manifests(out: str) -> list[str]:
@@ -95,6 +116,8 @@ def _manifests(out: str) -> list[str]:
     found = [path for folder in folders if os.path.exists(path := os.path.join(folder, MANIFEST))]
     if not found:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
+    if not shards.waiting(out):
+        raise UsageError(f"'{escape(out)}' has no shards that wait to be merged: there is nothing to compare")
     if len({tuple(names_of(path)) for path in found}) > 1:
         raise UsageError(f"the shards of '{escape(out)}' have different columns: merge them first")
     return found
@@ -106,6 +129,7 @@ def _lines(manifests: list[str]) -> Iterator[Block]:
     for path in manifests:
         try:
             for block in blocks(path):
+                block.check()
                 yield block.moved(before)
         except DAMAGE as error:
             raise damaged(path) from error
@@ -123,6 +147,8 @@ def _leave(path: str, wanted: Iterator[Wanted], pool: PoolSettings, step: Callab
     done = unread = 0
     try:
         cut_torn_line(path)
+        if os.path.exists(path) and not _names_digests(path):
+            os.unlink(path)
         with open(path, "a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:

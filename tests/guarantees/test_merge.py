@@ -1,5 +1,6 @@
 """Shards to one manifest: killed at any moment, compared on many nodes beforehand, with next to no memory."""
 
+import errno
 import os
 import random
 import shutil
@@ -187,4 +188,129 @@ def test_words_of_a_share(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert told["read"] + int(said.err.split(" read")[0].split(", ")[-1].split()[0]) == 12
     assert inside(capfd, "merge", out, "--shard", "3/2").code == ExitCode.USAGE
     assert inside(capfd, "merge", out, "-q").code == ExitCode.DONE
+    check_as_one(out)
+
+
+@pytest.mark.parametrize("words", [(), ("--shard", "1/2")])
+@pytest.mark.parametrize("kind", [spill.KeySpill, spill.LineSpill])
+def test_no_space_for_the_temporary_folder(
+    kind: type, words: tuple[str, ...], out: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It ends with 5 and one line; with space again it goes on."""
+    with monkeypatch.context() as patched:
+        patched.setattr(spill, "_IN_MEMORY", 10)
+        patched.setattr(kind, "_spill", full(kind))
+        said = inside(capfd, "merge", out, *words, "--workers", "1")
+    assert said.code == ExitCode.TARGET, said.err
+    assert said.err.count("\n") == 1
+    assert "No space left" in said.err
+    assert "manifest.csv" in {path.name for path in out.rglob("*")}
+    assert inside(capfd, "merge", out, "-q", "--workers", "1").code == ExitCode.DONE
+    check_as_one(out)
+
+
+def full(kind: type) -> Callable[..., None]:
+    """Return how a spill writes to a disk that is full after some bytes."""
+    really: Callable[..., None] = kind._spill  # type: ignore[attr-defined]
+
+    def cut_off(*arguments: object) -> None:
+        def write(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(spill.os, "makedirs", write)
+            really(*arguments)
+
+    return cut_off
+
+
+def test_trouble_of_a_merge_that_was_killed_is_told_by_the_next(
+    out: Path, inbox: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end with 0 otherwise, though nobody has heard of the file."""
+    path = inbox / "s0" / "broken.dcm"
+    path.write_bytes((inbox / "s0" / "0.dcm").read_bytes()[:2000])
+    for number in range(1, 5):
+        sort(settings(inbox, out, shard=Shard(number, 4)), predictor)
+    with monkeypatch.context() as patched:
+        patched.setattr("dicomsort.sorting.merge.finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            merge(str(out), POOL)
+    merged = merge(str(out), POOL)
+    assert (merged.new_troubles, merged.exit_code) == (1, ExitCode.SOME_FAILED)
+    assert [trouble.path for trouble in merged.troubles] == [str(path)]
+    again = merge(str(out), POOL)
+    assert (again.new_troubles, again.older_troubles, again.exit_code) == (0, 1, ExitCode.DONE)
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("damage", [b"half,a,row\n", b"\0" * 4096 + b"\n", b"\xff\xfe,\n", b"\n", None])
+def test_a_damaged_shard_is_named_and_its_rows_stay_out(
+    damage: bytes | None, out: Path, inbox: Path, predictor: FixedPredictor
+) -> None:
+    """Once it has been done again, all is well: what was merged before is not spoilt."""
+    part = out / SHARDS / "shard-003-of-004"
+    lines_ = (part / "manifest.csv").read_bytes().splitlines(keepends=True)
+    bad = lines_[1].replace(b",", b"\xff,", 1) if damage is None else damage
+    (part / "manifest.csv").write_bytes(b"".join([*lines_[:2], bad, *lines_[2:]]))
+    with pytest.raises(UsageError, match=r"shard-003-of-004/manifest\.csv' is damaged"):
+        merge(str(out), POOL)
+    shutil.rmtree(part)
+    sort(settings(inbox, out, shard=Shard(3, 4)), predictor)
+    assert merge(str(out), POOL).missing == []
+    check_as_one(out)
+
+
+def test_a_share_is_compared_by_one_program_at_a_time(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that was submitted again while the first still runs waits for it, and finds all done."""
+    first = pixel_shares.compare
+    met = list[str]()
+    really = repeats.read_pixels
+
+    def again(wanted: Iterable[Wanted], pool: PoolSettings) -> Iterator[tuple[Wanted, str]]:
+        monkeypatch.setattr(repeats, "read_pixels", really)
+        with pytest.raises(UsageError, match="another comparison of share 1/2") as error:
+            first(str(out), Shard(1, 2), pool)
+        met.append(str(error.value))
+        return really(wanted, pool)
+
+    monkeypatch.setattr(repeats, "read_pixels", again)
+    done = pixel_shares.compare(str(out), Shard(1, 2), POOL)
+    assert met
+    assert pixel_shares.compare(str(out), Shard(1, 2), POOL).read == 0
+    assert done.read + pixel_shares.compare(str(out), Shard(2, 2), POOL).read == 12
+    merge(str(out), POOL)
+    check_as_one(out)
+
+
+def test_digests_that_are_damaged_are_found_again(out: Path) -> None:
+    """Whatever stands there can be read from the files once more: nothing is lost, and nothing refused."""
+    for number in (1, 2):
+        pixel_shares.compare(str(out), Shard(number, 2), POOL)
+    first, second = sorted((out / SHARDS).glob("pixels-*"))
+    first.write_bytes(b"\0" * 5000 + b"\n" + first.read_bytes())
+    second.write_bytes(second.read_bytes().replace(b"\n", b",more\n") + b"\xff\xff,,,,,\n")
+    assert pixel_shares.compare(str(out), Shard(2, 2), POOL).unread == 0
+    assert merge(str(out), POOL).missing == []
+    check_as_one(out)
+
+
+@pytest.mark.parametrize("left", [b"", b"path,stat"])
+def test_a_merge_that_ended_before_its_first_row_goes_on(
+    left: bytes, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: run.json is there, and of manifest.csv nothing, or half of its first line."""
+    from dicomsort.manifest.table import Manifest
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "_begin", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            merge(str(out), POOL)
+    assert (out / "manifest.csv").read_bytes() == b""
+    (out / "manifest.csv").write_bytes(left)
+    assert merge(str(out), POOL).missing == []
     check_as_one(out)
