@@ -25,6 +25,7 @@ from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks, notices
 from dicomsort.system.escaping import escape
 
+_ROUNDS = 3
 _FEWEST, _MOST, _SHARDS_A_NODE, _NODES_TO_COME = 500, 20_000, 16, 16
 
 
@@ -76,9 +77,12 @@ def sort(
 def _take_in(out: str, job: Job) -> None:
     """Merge what an earlier run has left, or this one before it was ended. Raises as `merge` does."""
     _dismiss(out)
-    if shards.waiting(out):
-        merge(out, job.settings.pool, wait=job.settings.lock_wait)
-    shards.forget_empty(out, job.settings.lock_wait, part_log.keep)
+    for _ in range(_ROUNDS):  # a task may write its first row as it ends
+        if shards.waiting(out):
+            merge(out, job.settings.pool, wait=job.settings.lock_wait)
+        shards.forget_empty(out, job.settings.lock_wait, part_log.keep)
+        if not shards.waiting(out):
+            return
 
 
 def _dismiss(out: str) -> None:

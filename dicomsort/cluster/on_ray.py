@@ -2,6 +2,7 @@
 
 import glob
 import importlib
+import os
 import socket
 import sys
 import threading
@@ -30,9 +31,10 @@ def connected(engine: Backend) -> Iterator["Ray"]:
     """
     with redirect_stdout(sys.stderr):  # ray prints its troubles to the stdout of whoever called it
         ray = library("ray", "ray")
-        if engine.address is not None and engine.address != "auto":
-            _check_answers(engine.address)
-        _begin(ray, engine.address)
+        address = engine.address or os.environ.get("RAY_ADDRESS", "local")  # ray itself takes that, too
+        if address not in ("auto", "local"):
+            _check_answers(address)
+        _begin(ray, address)
         try:
             yield Ray(ray, engine.tasks, engine.device)
         finally:
@@ -56,8 +58,8 @@ def _check_answers(address: str) -> None:
         raise _silent(address) from error
 
 
-def _silent(address: str | None) -> UsageError:
-    return UsageError(f"no ray cluster answers at '{escape(address or '')}': check --address")
+def _silent(address: str) -> UsageError:
+    return UsageError(f"no ray cluster answers at '{escape(address)}': check --address, or RAY_ADDRESS")
 
 
 def _is_maybe_node() -> bool:
@@ -72,10 +74,10 @@ def _is_raylet(path: str) -> bool:
     return False
 
 
-def _begin(ray: Any, address: str | None) -> None:
+def _begin(ray: Any, address: str) -> None:
     """Connect; on a machine that is no node of the cluster, ray waits for it to become one."""
-    if address is None:
-        ray.init(log_to_driver=False, logging_level="ERROR")
+    if address == "local":
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         return
     trouble: list[BaseException] = []
 

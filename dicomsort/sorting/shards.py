@@ -101,8 +101,9 @@ def drop_empty(out: str, wait: float = 0.0, keep: Keep = lambda _out, _name: Non
     """Do as `forget_empty` does, in an output that this process has for itself."""
     for name in sorted(set(begun(out)) - set(waiting(out))):
         take(out, name, wait).close()
-        keep(out, name)
-        drop(out, name)
+        if _is_empty(folder_of(out, name)):  # still, after the wait
+            keep(out, name)
+            drop(out, name)
     tidy(out)
 
 

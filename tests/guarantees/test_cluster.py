@@ -350,6 +350,26 @@ def test_tasks_of_a_killed_driver_end_as_soon_as_the_next_one_comes(job: task.Jo
     assert not old.is_there()
 
 
+def test_a_task_that_writes_its_first_row_as_it_ends_is_merged_too(
+    job: task.Job, tmp_path: Path, predictor: FixedPredictor, driven: Path
+) -> None:
+    found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
+    one = driver._planned(job, iter(found), 4, 1)[0]
+    Nodes(predictor)(one)
+    written = shutil.move(one.folder, tmp_path / "written")
+    os.makedirs(one.folder)
+    lock = locks.take(one.folder)
+
+    def end(_: str) -> None:
+        shutil.copytree(written, one.folder, dirs_exist_ok=True, ignore=lambda *_: [locks.LOCK])
+        lock.close()
+
+    with notices.heard(end):
+        driver._take_in(job.settings.out, replace(job, settings=replace(job.settings, lock_wait=30.0)))
+    assert len(rows(tmp_path / "out")) == 4
+    assert not (tmp_path / "out" / SHARDS).exists()
+
+
 def test_an_answer_of_an_earlier_run_is_none(job: task.Job, driven: Path) -> None:
     old, new = task.Task(job, "task-000001", 0, 9), task.Task(replace(job, run="later"), "task-000001", 0, 9)
     os.makedirs(old.folder)
@@ -670,6 +690,18 @@ def test_what_cannot_be_the_address_of_a_dask_scheduler_is_told_at_once(address:
     with pytest.raises(UsageError, match=told), on_dask.connected(Backend("dask", address)):
         pass
     assert time.monotonic() - began < 10
+
+
+def test_where_ray_itself_would_look_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    began = time.monotonic()
+    with (
+        pytest.raises(UsageError, match=r"answers at '127.0.0.1:9': check --address, or RAY_ADDRESS"),
+        on_ray.connected(Backend("ray")),
+    ):
+        pass
+    assert time.monotonic() - began < 15
 
 
 def test_a_task_of_an_earlier_run_finds_another_driver(job: task.Job, driven: Path) -> None:

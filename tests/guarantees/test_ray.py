@@ -73,7 +73,7 @@ def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: W
     assert time.monotonic() - began < 30
     assert nothing.code == ExitCode.USAGE
     assert nothing.err.splitlines()[-1] == (
-        "dicomsort: no ray cluster answers at '127.0.0.1:9': check --address"
+        "dicomsort: no ray cluster answers at '127.0.0.1:9': check --address, or RAY_ADDRESS"
     )
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
