@@ -18,6 +18,7 @@ from dicomsort.cli.options import (
     check_strict,
     exit_codes,
 )
+from dicomsort.cli.shown import NODES
 from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ CompareShard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Only compare images, those of share I of N, on one of many nodes; then merge.",
+        help="Join nothing yet: compare the images of share I of N that came twice; auto/N as in classify.",
+        rich_help_panel=NODES,
     ),
 ]
 

@@ -163,7 +163,7 @@ LockWait = Annotated[
         max=86400.0,
         metavar="SECONDS",
         help="How long to wait while another run has the output.",
-        show_default="0, of shards and nodes 120",
+        show_default="120 where shards or nodes share it, else 0",
         rich_help_panel=NODES,
     ),
 ]

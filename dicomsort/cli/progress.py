@@ -157,8 +157,8 @@ class _Sorting:
             return ["finishing: duplicates and the manifest"]
         if tally.collected:
             return [f"{tally.collected} images read, whose studies wait for their answer"]
-        if tally.ended == tally.already_done:
-            return ["done before, looking for what is new"]
+        if tally.ended == tally.already_done and not tally.shards:
+            return [f"{'done before, ' * bool(tally.already_done)}looking for what is new"]
         rate = (tally.ended - tally.already_done) / max(now - self._started, 1e-3)
         parts = [f"shards {tally.shards_done}/{tally.shards}"] if tally.shards else []
         parts += [f"{rate:.1f} files/s"]

@@ -52,7 +52,15 @@ def status(
             rich_help_panel=MESSAGES,
         ),
     ] = None,
-    metrics_file: metrics.Metrics = None,
+    metrics_file: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="FILE",
+            help="Write figures for Prometheus there, at each look.",
+            rich_help_panel=MESSAGES,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Tell how far an output is, and what to do next; also while runs, shards, nodes and merges work on it.

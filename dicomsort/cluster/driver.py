@@ -6,7 +6,7 @@ import uuid
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -45,16 +45,18 @@ def sort(
     """
     started, out = time.monotonic(), os.path.abspath(job.settings.out)
     files, tally = files or pipeline.archive_of(job.settings), SortSummary()
-    wait, job = job.settings.lock_wait, replace(job, run=uuid.uuid4().hex)
+    job = replace(job, run=uuid.uuid4().hex)
     _take_in(out, job)
     try:
-        with engine.connected() as hands, _driving(out, job.run, wait):
+        with engine.connected() as hands, _driving(out, job):
             history = pipeline.earlier_of(job.settings)
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes())  # counts what there is
             accounts.check_found(tally, job.settings)
             part_log.note_plan(out, tally.found - tally.already_done, len(tasks))
             ended = _done(HandingOut(tasks, hands, run, engine.wait, note), job, tally, watch)
+    except locks.BusyError:  # what is there is another driver's
+        raise
     except BaseException:
         with suppress(DicomsortError):
             _take_in(out, job)
@@ -62,9 +64,10 @@ def sort(
     _add(ended, tally)
     tally.note_folders(files.empty_folders)
     note_moved = partial(accounts.note_moved, tally=tally, history=history, given=job.settings.roots)
-    merged = merge(out, job.settings.pool, moved=note_moved, wait=wait)
+    merged = merge(out, job.settings.pool, moved=note_moved, wait=job.settings.lock_wait)
     tally.labels, tally.radiographs = merged.labels, merged.radiographs
     tally.removed.add(merged.removed)
+    tally.total, tally.shards, tally.shards_done = tally.found, len(tasks), len(tasks)
     tally.seconds = time.monotonic() - started
     accounts.check_ended(tally)
     return tally
@@ -72,31 +75,49 @@ def sort(
 
 def _take_in(out: str, job: Job) -> None:
     """Merge what an earlier run has left, or this one before it was ended. Raises as `merge` does."""
+    _dismiss(out)
     if shards.waiting(out):
         merge(out, job.settings.pool, wait=job.settings.lock_wait)
     shards.forget_empty(out, job.settings.lock_wait)
 
 
+def _dismiss(out: str) -> None:
+    """Let the tasks of a driver that was killed end now: they would wait for two minutes for a sign of it."""
+    with suppress(OSError, locks.BusyError), locks.take(shards.folder_of(out)):
+        os.unlink(_driver_of(out))
+
+
+def _driver_of(out: str) -> str:
+    return os.path.join(shards.folder_of(out), DRIVER)
+
+
 @contextmanager
-def _driving(out: str, run: str, wait: float) -> Iterator[None]:
+def _driving(out: str, job: Job) -> Iterator[None]:
     """Keep the output to this run and its tasks; when the block ends, they end."""
-    driver = os.path.join(shards.folder_of(out), DRIVER)
     try:
-        os.makedirs(shards.folder_of(out), exist_ok=True)
-        with (
-            locks.take(out, shared=True, wait=wait),
-            locks.take(shards.folder_of(out), wait=wait, beats=True),
-        ):
-            touch(driver, run)
+        with _held(out, job):
+            touch(_driver_of(out), job.run)
             try:
                 yield
             finally:
                 with suppress(OSError):
-                    os.unlink(driver)
+                    os.unlink(_driver_of(out))
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
-    finally:
-        shards.tidy(out)
+
+
+def _held(out: str, job: Job) -> ExitStack:
+    """Take the locks of a driver; waits for another one, and takes in what that has left."""
+    wait, folder = job.settings.lock_wait, shards.folder_of(out)
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        with suppress(FileNotFoundError), ExitStack() as stack:  # the other one removes it as it ends
+            stack.enter_context(locks.take(folder, wait=wait, beats=True))
+            stack.callback(shards.tidy, out)
+            stack.enter_context(locks.take(out, shared=True, wait=wait))
+            if os.path.exists(os.path.join(folder, locks.LOCK)) and not shards.waiting(out):
+                return stack.pop_all()
+        _take_in(out, job)
 
 
 def _planned(job: Job, todo: Iterator[SourceFile], shard_size: int | None, nodes: int) -> list[Task]:

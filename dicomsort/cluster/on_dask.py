@@ -24,6 +24,7 @@ _AHEAD = 16
 def connected(engine: Backend) -> Iterator["Dask"]:
     """Yield the workers of a scheduler, however many there are. Raises UsageError if it does not answer."""
     distributed = library("distributed", "dask")
+    _check_address(distributed, engine.address or "")
     with distributed.utils.silence_logging_cmgr(logging.CRITICAL):  # it is told in our own words
         try:
             client = distributed.Client(engine.address, set_as_default=False, timeout=_CONNECT_SECONDS)
@@ -36,6 +37,22 @@ def connected(engine: Backend) -> Iterator["Dask"]:
         finally:
             with suppress(OSError, TimeoutError):
                 client.close(timeout=_CONNECT_SECONDS)
+
+
+def _check_address(distributed: Any, address: str) -> None:
+    """Raise UsageError for what no address can be; a client would fail later, and not tidily."""
+    try:
+        distributed.comm.get_address_host_port(address)
+    except ValueError as error:
+        raise UsageError(
+            f"--address '{escape(address)}' is none of a dask scheduler: give one such as tcp://head:8786"
+        ) from error
+    secret = distributed.security.Security().get_connection_args("client")["ssl_context"]
+    if address.startswith(("tls:", "wss:")) and secret is None:
+        raise UsageError(
+            f"--address '{escape(address)}' needs certificates: name them in dask's configuration, "
+            "as distributed.comm.tls"
+        )
 
 
 class Dask:

@@ -94,8 +94,8 @@ def _begin(ray: Any, address: str | None) -> None:
         if not thread.is_alive():
             return
     raise UsageError(
-        f"this machine is no node of the ray cluster at '{escape(address)}': "
-        f"run `ray start --address {escape(address)}` on it first"
+        f"this machine is no node of the ray cluster at '{escape(address)}', or lacks its token: run "
+        f"`ray start --address {escape(address)}` on it first, and set RAY_AUTH_MODE=token if ray has tokens"
     )
 
 

@@ -180,15 +180,16 @@ def _found_of(known: dict[str, Any]) -> SourceFile:
 def write_summary(task: Task, summary: Summary) -> None:
     """Write how a task ended, whole or not at all. Raises OSError."""
     with replacing(os.path.join(task.folder, _SUMMARY)) as file:
-        json.dump(asdict(summary), file)
+        json.dump({"run": task.job.run, "summary": asdict(summary)}, file)
 
 
 def summary_of(task: Task) -> Summary | None:
-    """Return how a task ended; None if it has not."""
+    """Return how a task ended; None if it has not, or only one of the same name of an earlier run."""
     try:
         with open(os.path.join(task.folder, _SUMMARY), encoding="utf-8") as file:
-            return Summary(**json.load(file))
-    except (OSError, ValueError, TypeError):
+            told = json.load(file)
+            return Summary(**told["summary"]) if told["run"] == task.job.run else None
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

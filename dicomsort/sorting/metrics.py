@@ -142,7 +142,7 @@ class MetricsFile:
     def __call__(self, tally: SortSummary) -> None:
         """Tell by this tally from now on."""
         self._tally = tally
-        if tally.shards:  # what a driver returns in the end tells of none
+        if tally.shards:  # a driver knows of none before all files are found
             self._shards = (tally.shards, tally.shards_done)
 
     def end_pass(self, tally: SortSummary) -> None:

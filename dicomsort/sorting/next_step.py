@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FLAGS = {
     "relative": "--relative", "verify": "--verify", "dry_run": "--dry-run", "follow_links": "--follow-links",
     "keep_duplicates": "--keep-duplicates", "include_secondary_capture": "--include-secondary-capture",
-    "pictures": "--pictures",
+    "pictures": "--pictures", "pixel_digest": "--pixel-digest",
 }  # fmt: skip
 _USUAL = {
     "action": "copy", "layout": DEFAULT_LAYOUT, "evidence": "header", "max_pixels": ReadSettings().max_pixels,

@@ -72,6 +72,10 @@ def compare(
     out = os.path.abspath(out)
     with locks.take(out, shared=True, wait=wait):
         manifests = _manifests(out)
+        if not shards.waiting(out):
+            raise UsageError(
+                f"'{escape(out)}' has no shards that wait to be merged: there is nothing to compare"
+            )
         facts = shards.agreed_on(out)
         if facts.fixed.get("keep_duplicates"):
             return SharedOut(0, 0)

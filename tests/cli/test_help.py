@@ -24,6 +24,9 @@ from dicomsort.model.evidence import SOURCES
 from dicomsort.training.recipe import NORMALISING, OPTIMIZERS, RECIPES, SCHEDULES
 
 ALL = commands()
+ABOUT_MESSAGES = {
+    *("config", "json", "quiet", "verbose", "log", "metrics_file", "strict", "ok_with_trouble", "watch")
+}
 LOADS_NOTHING = {"rich", "pydantic", "numpy", "multiprocessing", "torch", "pydicom"}
 
 
@@ -46,7 +49,7 @@ def test_every_option_says_what_it_is_for_and_belongs_to_a_group(name: str) -> N
     options = [one for one in ALL[name].params if is_option(one)]
     assert not [one.opts for one in options if not one.help]
     ungrouped = {one.name for one in options if one.rich_help_panel in (None, MESSAGES)}
-    assert ungrouped <= {*("config", "json", "quiet", "verbose", "log", "metrics_file", "strict", "watch")}
+    assert ungrouped <= ABOUT_MESSAGES
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ from dicomsort.outcome import Action, Failure, FileStamp, Placement, Reason, Sou
 from dicomsort.sorting import shards
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
+from dicomsort.sorting.summary import SortSummary
 from dicomsort.sorting.versions import installed
+from dicomsort.system import locks, notices
 
 
 @pytest.mark.slow
@@ -201,6 +203,7 @@ def test_lost_shards_are_done_again(
     monkeypatch.setattr(driver, "run", nodes)
     tally = driver.sort(job, HERE, None, notes.append)
     assert (tally.found, tally.statuses[Status.SORTED], tally.statuses[Status.DUPLICATE]) == (39, 30, 6)
+    assert (tally.total, tally.shards, tally.shards_done) == (39, 4, 4)
     assert sorted(nodes.done) == sorted([f"task-{number:06}" for number in (1, 1, 2, 2, 3, 4)])
     assert notes == ["1 of 4 shards was lost with a node (ConnectionError) and is done again in 0 s"] * 2
     sort(settings(Path(job.settings.roots[0]), tmp_path / "one"), predictor)
@@ -259,6 +262,96 @@ def test_a_lost_engine_ends_the_run_and_what_is_done_is_kept(
     assert len(rows(tmp_path / "out")) == 30
     hands(1)
     assert driver.sort(job, HERE).already_done >= 29
+
+
+def test_a_second_driver_that_comes_at_the_same_moment_harms_not_the_first(
+    job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is still without a node, and so without a shard, when the second one gives up."""
+    given_up, seen = threading.Event(), threading.Event()
+
+    class Waiting(Hands):
+        def nodes(self) -> int:
+            seen.set()
+            assert given_up.wait(30)
+            return 1
+
+    @contextmanager
+    def second(_: Backend) -> Iterator[Hands]:
+        monkeypatch.setattr(Backend, "connected", lambda _: nullcontext(Waiting()))
+        first.start()
+        assert seen.wait(30)
+        yield Hands()
+
+    counted = list[SortSummary]()
+    first = threading.Thread(target=lambda: counted.append(driver.sort(job, HERE)), daemon=True)
+    monkeypatch.setattr(driver, "run", Nodes(predictor))
+    monkeypatch.setattr(Backend, "connected", second)
+    impatient = replace(job, settings=replace(job.settings, lock_wait=0.1))
+    with pytest.raises(UsageError, match="is writing into"):
+        driver.sort(impatient, HERE)
+    given_up.set()
+    first.join(60)
+    assert [tally.found for tally in counted] == [39]
+    sort(settings(Path(job.settings.roots[0]), tmp_path / "one"), predictor)
+    check_equal(tmp_path / "out", tmp_path / "one")
+
+
+def test_a_second_driver_waits_for_the_first_and_does_what_is_left(
+    job: task.Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one ends, and removes the folder of its lock, while the second one waits for that."""
+    waits = threading.Event()
+    few = replace(job, settings=replace(job.settings, roots=(str(archive_ / "s1"),)))
+    patient = replace(job, settings=replace(job.settings, lock_wait=30.0))
+
+    class Waiting(Hands):
+        def nodes(self) -> int:
+            second_begun.set()
+            assert waits.wait(30)
+            return 1
+
+    @contextmanager
+    def second(_: Backend) -> Iterator[Hands]:
+        monkeypatch.setattr(Backend, "connected", lambda _: nullcontext(Waiting()))
+        first.start()
+        assert second_begun.wait(30)
+        yield Hands()
+
+    second_begun = threading.Event()
+    first = threading.Thread(target=lambda: driver.sort(few, HERE), daemon=True)
+    monkeypatch.setattr(driver, "run", Nodes(predictor))
+    monkeypatch.setattr(Backend, "connected", second)
+    with notices.heard(lambda _: waits.set()):
+        tally = driver.sort(patient, HERE)
+    first.join(60)
+    assert (tally.found, tally.already_done) == (39, 6)
+    assert len(rows(tmp_path / "out")) == 39
+    assert not (tmp_path / "out" / SHARDS).exists()
+
+
+def test_a_driver_beside_a_plain_run_leaves_nothing_there(job: task.Job) -> None:
+    os.makedirs(job.settings.out)
+    with locks.take(job.settings.out), pytest.raises(UsageError, match="is writing into"):
+        driver.sort(job, HERE)
+    assert os.listdir(job.settings.out) == [locks.LOCK]
+
+
+def test_tasks_of_a_killed_driver_end_as_soon_as_the_next_one_comes(job: task.Job, driven: Path) -> None:
+    old, lock = task.Driver.of(job), shards.folder_of(job.settings.out, "task-000001")
+    os.makedirs(lock)
+    assert old.is_there()
+    with locks.take(lock), pytest.raises(UsageError, match="is still being written"):
+        driver._take_in(job.settings.out, replace(job, run="later"))
+    assert not old.is_there()
+
+
+def test_an_answer_of_an_earlier_run_is_none(job: task.Job, driven: Path) -> None:
+    old, new = task.Task(job, "task-000001", 0, 9), task.Task(replace(job, run="later"), "task-000001", 0, 9)
+    os.makedirs(old.folder)
+    task.write_summary(old, task.Summary(old.name, 3))
+    assert task.summary_of(old) == task.Summary(old.name, 3)
+    assert task.summary_of(new) is None
 
 
 def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
@@ -508,6 +601,23 @@ def test_an_engine_that_is_not_installed_is_told(
     door = {"dask": on_dask.connected, "ray": on_ray.connected}[engine]
     with pytest.raises(UsageError, match=f"pip install {name}$"), door(Backend(engine, "tcp://x:1")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("head", "none of a dask scheduler: give one such as tcp://head:8786"),
+        ("tcp://head:abc", "none of a dask scheduler"),
+        ("http://head:8786", "none of a dask scheduler"),
+        ("inproc://head", "none of a dask scheduler"),
+        ("tls://127.0.0.1:9", "needs certificates: name them in dask's configuration"),
+    ],
+)
+def test_what_cannot_be_the_address_of_a_dask_scheduler_is_told_at_once(address: str, told: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=told), on_dask.connected(Backend("dask", address)):
+        pass
+    assert time.monotonic() - began < 10
 
 
 def test_a_task_of_an_earlier_run_finds_another_driver(job: task.Job, driven: Path) -> None:

@@ -152,7 +152,7 @@ def cells(page: str, heading: str) -> list[list[str]]:
 def test_every_column_of_the_manifest_is_explained() -> None:
     named = {name for row in cells("docs/reference/manifest.md", "# Manifest")
              for name in re.findall(r"`(\w+)`", row[0])}  # fmt: skip
-    assert named == set(columns((), rejects=True, rotates=True, studies=True))
+    assert named == set(columns((), rejects=True, rotates=True, studies=True, digests=True))
 
 
 def test_every_status_is_explained_with_whether_it_is_trouble() -> None:

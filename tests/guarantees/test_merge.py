@@ -104,6 +104,9 @@ def test_shares_are_not_compared_while_another_program_merges(out: Path) -> None
         pixel_shares.compare(str(out), Shard(1, 2), POOL)
     with pytest.raises(UsageError, match="name an --out folder"):
         pixel_shares.compare(str(out.parent / "in"), Shard(1, 2), POOL)
+    merge(str(out), POOL)
+    with pytest.raises(UsageError, match="has no shards that wait to be merged: there is nothing to compare"):
+        pixel_shares.compare(str(out), Shard(1, 2), POOL)
 
 
 def test_with_next_to_no_memory_it_is_the_same(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

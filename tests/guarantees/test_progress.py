@@ -101,6 +101,25 @@ def test_between_its_bar_and_its_figures_an_evaluation_shows_that_it_is_at_work(
     assert progress.loading._spinner is None, "a command that shows none from the start gets none"
 
 
+@pytest.mark.parametrize(("before", "shards", "line"), [
+    (0, 0, "looking for what is new"),
+    (12, 0, "done before, looking for what is new"),
+    (0, 4, "shards 0/4, 0.0 files/s"),
+    (12, 4, "shards 0/4, 0.0 files/s"),
+])  # fmt: skip
+def test_before_its_first_file_a_run_says_what_it_is_at(
+    before: int, shards: int, line: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal, where a line stands for itself: nothing was done before unless it says so."""
+    found = SortSummary(total=40, shards=shards)
+    found.count_all_done(Counter({Status.SORTED: before}), Counter())
+    times = iter(range(0, 1000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    with progress.sorting(quiet=False) as watch:
+        watch(found)
+    assert capfd.readouterr().err == f"dicomsort: {before} of 40 files, {line}\n"
+
+
 def test_the_end_of_a_run_is_told_while_it_is_still_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     found = tally(total=71_399)
     assert "finishing: duplicates and the manifest" in sorting_line(100, found, monkeypatch)

@@ -82,8 +82,8 @@ def test_what_is_no_cluster_or_not_of_this_machine_is_refused_in_a_line(words: W
         assert time.monotonic() - began < 30
     assert other.code == ExitCode.USAGE
     assert other.err.splitlines()[-1] == (
-        f"dicomsort: this machine is no node of the ray cluster at '{address}': "
-        f"run `ray start --address {address}` on it first"
+        f"dicomsort: this machine is no node of the ray cluster at '{address}', or lacks its token: run "
+        f"`ray start --address {address}` on it first, and set RAY_AUTH_MODE=token if ray has tokens"
     )
 
 
@@ -108,7 +108,8 @@ def test_whatever_is_killed_at_any_moment_the_same_command_ends_as_a_single_run(
         if victim != "head":
             again = command(*words, "--backend", "ray", "--address", cluster.address, *SMALL)
     if victim == "head":
-        assert driver.returncode == ExitCode.SOME_FAILED or "is gone: what was done is kept" in err
+        told = ("is gone: what was done is kept", "no ray cluster answers at")  # it may not have been reached
+        assert driver.returncode == ExitCode.SOME_FAILED or any(line in err for line in told)
         again = command(*words, "--backend", "loky")
     assert again.code in (ExitCode.DONE, ExitCode.SOME_FAILED), again.err
     assert len(rows(out)) == 39

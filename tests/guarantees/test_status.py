@@ -22,6 +22,7 @@ from program import command, inside, without
 from prometheus_client.parser import text_string_to_metric_families
 
 import dicomsort
+from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, count, together
@@ -145,6 +146,21 @@ def test_a_merge_without_all_shards_leaves_some_to_be_done(
     share(inbox, out, predictor, 2)
     merge(str(out), POOL)
     assert looked(out, monkeypatch).state == "done"
+
+
+def test_the_command_of_a_missing_shard_has_all_that_shards_must_agree_on(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    read = ReadSettings(1000, secondary_capture=True, pictures=True, pixel_digest=True)
+    given = settings(
+        inbox, tmp_path / "out", shard=Shard(1, 2), read=read, keep_duplicates=True, archives=False
+    )
+    sort(given, predictor)
+    words = shlex.split(status(str(tmp_path / "out")).next[0])
+    assert {
+        *("--include-secondary-capture", "--pictures", "--pixel-digest", "--keep-duplicates", "--no-archives")
+    } <= {*words}
+    assert words[words.index("--max-pixels") + 1] == "1000"
 
 
 def test_a_merge_that_was_cut_short_counts_no_file_twice(
