@@ -42,7 +42,7 @@ def radiograph(path: Path, syntax: str, seed: int) -> None:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(f"2.25.{10**20 + seed}")
     dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "DX", "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns, dataset.PixelRepresentation = *pixels.shape, 0
+    (dataset.Rows, dataset.Columns), dataset.PixelRepresentation = down.shape, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     dataset.PixelData = pixels.tobytes() if syntax == _NATIVE else encapsulate([_coded(pixels, syntax)])
     dataset["PixelData"].VR = "OW" if syntax == _NATIVE else "OB"

@@ -219,7 +219,7 @@ def full(kind: type) -> Callable[..., None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(spill.os, "makedirs", write)
+            patched.setattr(os, "makedirs", write)
             really(*arguments)
 
     return cut_off

@@ -136,7 +136,7 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
         os.kill(pid, signal.SIGSTOP)
     (node,) = cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").split()
     cluster.kill(node)
-    wait_for(lambda: cluster.hurry(job) or set(programs(cluster, "classify")) - set(first))
+    wait_for(lambda: started_again(cluster, job, first))
     assert cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N") != node
     for pid in first:
         os.kill(pid, signal.SIGCONT)
@@ -145,6 +145,12 @@ def test_a_node_that_was_given_up_and_works_on_harms_nothing(
     assert set(cluster.ended(cluster.submit(page.script)).values()) == {"COMPLETED"}
     merge(cluster, page.out)
     check_equal(page.out, single)
+
+
+def started_again(cluster: Slurm, job: str, first: list[int]) -> set[int]:
+    """Let requeued tasks start now; return the programs that were not there before."""
+    cluster.hurry(job)
+    return set(programs(cluster, "classify")) - set(first)
 
 
 def programs(cluster: Slurm, word: str) -> list[int]:

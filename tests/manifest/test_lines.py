@@ -4,6 +4,7 @@ import csv
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def rows_of(seed: int, number: int = 200) -> list[list[str]]:
     return [[f"/{draw.randrange(120)}{draw.choice(texts)}", *draw.choices(texts, k=5)] for _ in range(number)]
 
 
-def written(folder: Path, rows: list[list[str]], quoting: int = csv.QUOTE_MINIMAL) -> str:
+def written(folder: Path, rows: list[list[str]], quoting: Literal[0, 1] = csv.QUOTE_MINIMAL) -> str:
     path = folder / "manifest.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n", quoting=quoting).writerows([NAMES, *rows])

@@ -10,7 +10,7 @@ import pytest
 from manifests import manifest
 from settled import Cells, made, settled
 
-from dicomsort.manifest import lines, spill
+from dicomsort.manifest import lines, names, spill
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action
 from dicomsort.sorting import repeats
@@ -81,4 +81,4 @@ def test_any_manifest_ends_as_in_memory(
     assert files(out) == files(tmp_path / "plain")
     assert {row["status"] for row in expected} >= {"sorted", "duplicate", "planned", "io_error"}
     assert bool(spills) == spilt
-    assert not os.path.exists(spill.scratch_of(str(out)))
+    assert not os.path.exists(names.scratch_of(str(out)))

@@ -73,7 +73,7 @@ def _row(draw: random.Random, out: Path, source: Path, uid: str, before: list[Ro
 
 
 def _with(row: Row, **changes: object) -> Row:
-    return Row(**{**{name: getattr(row, name) for name in row.__slots__}, **changes})  # type: ignore[arg-type]
+    return Row(**{**{name: getattr(row, name) for name in row.__slots__}, **changes})
 
 
 def settled(rows: list[Cells], digests: dict[str, str], out: Path, dry_run: bool) -> list[Cells]:
