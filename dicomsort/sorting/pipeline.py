@@ -245,11 +245,8 @@ class _Run:
         is_share = self.studies is not None and settings.shard is not None  # which of them is not known yet
         ahead = self.files.find() if self.files.repeats and not is_share else None
         number = None if is_share else self.files.number
-        with (
-            Journal(self.manifest, out) as journal,
-            closing(rows),
-            Forecast(ahead, out, copies, number) as forecast,
-        ):
+        forecast = Forecast(ahead, out, copies, number)
+        with Journal(self.manifest, out) as journal, closing(rows), forecast:
             for row in supply.rows.in_order(rows, attrgetter("path")):
                 journal.write(row)
                 supply.ended(row.path)
