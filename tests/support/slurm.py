@@ -158,17 +158,21 @@ class Slurm:
         """Wait until a job is over, and return the states of its tasks."""
         until = time.monotonic() + seconds
         while not set((states := self.states(job)).values()) <= _OVER:
-            assert time.monotonic() < until, (states, self.said(job))
+            assert time.monotonic() < until, (states, self.ask("squeue", "--format=%i %T %r"), self.said(job))
             self.hurry(job)
             time.sleep(0.2)
         return states
 
     def hurry(self, job: str) -> None:
-        """Let requeued tasks start now: Slurm lets them wait for two minutes."""
+        """Let requeued tasks start now: they wait for two minutes, or are held where a node did not start them."""
         waiting = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
         for task, why in (line.split(maxsplit=1) for line in waiting.splitlines()):
-            if task.partition("_")[0] == job and why == "BeginTime":
+            if task.partition("_")[0] != job:
+                continue
+            if why == "BeginTime":
                 self._run("scontrol", "update", f"JobId={task}", "StartTime=now")
+            elif "held" in why.casefold():
+                self._run("scontrol", "release", task)
 
     def said(self, job: str) -> str:
         """Return what the tasks of a job have written."""
