@@ -164,7 +164,7 @@ class Slurm:
         return states
 
     def hurry(self, job: str) -> None:
-        """Let requeued tasks start now: they wait for two minutes, or are held where a node did not start them."""
+        """Let requeued tasks start now: they wait for two minutes, or are held after a failed start."""
         waiting = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
         for task, why in (line.split(maxsplit=1) for line in waiting.splitlines()):
             if task.partition("_")[0] != job:
