@@ -74,22 +74,29 @@ def timed(*words: str | Path, build: Path | None = None) -> float:
     """Run the program as a user would, or that of another build; return the seconds."""
     started = time.monotonic()
     command = [sys.executable, "-m", "dicomsort", *map(str, words), "--quiet"]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment(build), check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, env=environment(build), cwd=home(build), check=False
+    )
     if done.returncode not in (0, 3):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}")
     return time.monotonic() - started
 
 
+def home(build: Path | None) -> Path:
+    """Return the checkout of a build, ours by default: `python -m` looks into the current folder first."""
+    return (build or Path(__file__).parents[1]).resolve()
+
+
 def environment(build: Path | None) -> dict[str, str]:
-    """Return the environment in which Python finds a build: ours by default."""
-    return {**os.environ, "PYTHONPATH": str(build or Path(__file__).resolve().parents[1])}
+    """Return the environment in which Python finds a build."""
+    return {**os.environ, "PYTHONPATH": str(home(build))}
 
 
 def started(*words: str, build: Path | None) -> "subprocess.Popen[bytes]":
     """Start a module as a program that says nothing."""
     command = [sys.executable, "-m", *words]
     nowhere = subprocess.DEVNULL
-    return subprocess.Popen(command, env=environment(build), stdout=nowhere, stderr=nowhere)
+    return subprocess.Popen(command, env=environment(build), cwd=home(build), stdout=nowhere, stderr=nowhere)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def made(out: Path, **changes: Any) -> tuple[Registry, list[dict[str, str]]]:
 
 
 def test_shards_that_wait_must_be_merged_first(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (out / "manifest.parts" / "2-of-2").mkdir(parents=True)
+    (out / "manifest.parts" / "shard-002-of-002").mkdir(parents=True)
+    shutil.copy(out / "manifest.csv", out / "manifest.parts" / "shard-002-of-002")
     ran = inside(capfd, "registry", out, "--workers", "1")
     assert (ran.code, len(ran.err.splitlines())) == (2, 1)
     assert "not merged yet" in ran.err

@@ -105,7 +105,8 @@ def test_what_is_no_row_is_told(line: str, tmp_path: Path) -> None:
     path = written(tmp_path, rows_of(1, 5))
     with Path(path).open("a") as file:
         file.write(line)
-    assert len(last_rows(path)) == 6
+    with pytest.raises((ValueError, csv.Error)):
+        last_rows(path)
     with pytest.raises((ValueError, csv.Error)):
         _ = [block.cells("uid") for block in blocks(path)]
 
