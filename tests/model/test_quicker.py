@@ -73,33 +73,27 @@ def test_other_convolutions_are_left_alone(conv: nn.Conv2d) -> None:
     assert not _is_strided(conv)
 
 
-def _far(found: nn.Parameter, truth: nn.Parameter) -> float:
-    """How far a gradient is from the true one, as a share of that."""
-    assert found.grad is not None
-    assert truth.grad is not None
-    return float((found.grad - truth.grad).norm() / truth.grad.norm().clamp(min=1e-6))
-
-
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "efficientnet_b0"])
 def test_a_network_learns_the_same_the_cheaper_way(name: str) -> None:
-    """Its gradients are as near those in float32 as PyTorch's own in bfloat16, which vary by processor."""
     torch.manual_seed(0)
     plain = networks.Network(networks.spec_for(name), 3).to(memory_format=torch.channels_last).train()
-    quick, exact = deepcopy(plain), deepcopy(plain)
+    quick = deepcopy(plain)
     quicken(quick)
     assert not [one for one in quick.modules() if isinstance(one, nn.Hardtanh | nn.SiLU) and one.inplace]
     images = torch.randint(0, 256, (4, 64, 64), dtype=torch.uint8)
     losses = []
-    for network in (plain, quick, exact):
+    for network in (plain, quick):
         torch.manual_seed(1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=network is not exact):
+        with torch.autocast("cpu", torch.bfloat16):
             logits = network(images).float()
         loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
     assert losses[0] == losses[1]
-    each = zip(exact.named_parameters(), plain.parameters(), quick.parameters(), strict=True)
-    for (where, truth), own, cheap in each:
-        assert _far(cheap, truth) < 1.05 * _far(own, truth) + 0.05, where
+    for (where, wanted), found in zip(plain.named_parameters(), quick.parameters(), strict=True):
+        assert wanted.grad is not None
+        assert found.grad is not None
+        far = float((wanted.grad - found.grad).norm() / wanted.grad.norm().clamp(min=1e-6))
+        assert far < 0.05, where
     with torch.inference_mode():
         assert torch.equal(plain.eval()(images), quick.eval()(images))
