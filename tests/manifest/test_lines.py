@@ -42,7 +42,7 @@ def written(folder: Path, rows: list[list[str]], quoting: Literal[0, 1] = csv.QU
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 @pytest.mark.parametrize("seed", range(4))
-def test_cells_are_those_that_were_written(seed: int, quoting: int, tmp_path: Path) -> None:
+def test_cells_are_those_that_were_written(seed: int, quoting: Literal[0, 1], tmp_path: Path) -> None:
     rows = rows_of(seed)
     path = written(tmp_path, rows, quoting)
     for column, name in enumerate(NAMES):
