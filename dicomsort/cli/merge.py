@@ -7,6 +7,7 @@ import typer
 from dicomsort.cli import console, endings, log_file
 from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
+    RESUMABLE,
     Json,
     LockWait,
     OkWithTrouble,
@@ -23,8 +24,6 @@ from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
     from dicomsort.system.worker_pool import PoolSettings
-
-_RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
 CompareShard = Annotated[
     str | None,
@@ -68,7 +67,7 @@ def merge(
     from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE):
+    with exit_codes(RESUMABLE):
         check_strict(strict, ok_with_trouble)
         log_file.begin(log, out=out)
         from dicomsort.cli import classify  # noqa: PLC0415

@@ -25,6 +25,7 @@ from dicomsort.system import notices
 
 READ = ReadSettings()
 REMOTE = RemoteSettings()
+RESUMABLE = "interrupted; the same command goes on where this one stopped"
 _NOWHERE = "the current folder has been removed: change to another one, or give absolute paths"
 
 AnyPrecision = Literal["auto", "float32", "bfloat16", "float16"]

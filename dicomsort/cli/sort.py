@@ -15,6 +15,7 @@ from dicomsort.cli.formats import ManifestFormat
 from dicomsort.cli.options import (
     READ,
     REMOTE,
+    RESUMABLE,
     BatchSize,
     Connections,
     Devices,
@@ -50,8 +51,6 @@ from dicomsort.outcome import Action, Status
 
 if TYPE_CHECKING:
     pass
-
-_RESUMABLE = "interrupted; the same command goes on where this one stopped"
 
 Models = Annotated[
     list[str] | None,
@@ -239,7 +238,7 @@ def classify(
     from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
 
     with (
-        exit_codes(_RESUMABLE),
+        exit_codes(RESUMABLE),
         progress.loading(quiet or json),
         metrics.writing(metrics_file, inputs, out) as take,
     ):
@@ -316,7 +315,7 @@ def apply(
     """
     from dicomsort.cli import progress  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE):
+    with exit_codes(RESUMABLE):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
@@ -344,7 +343,7 @@ def undo(manifest: Plan, verify: Verify = False, quiet: Quiet = False) -> None:
     """
     from dicomsort.cli import progress  # noqa: PLC0415
 
-    with exit_codes(_RESUMABLE):
+    with exit_codes(RESUMABLE):
         from dicomsort.manifest.history import rows_with  # noqa: PLC0415
         from dicomsort.sorting import plan  # noqa: PLC0415
 
