@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from dicomsort.errors import TargetError
 from dicomsort.inputs.file_list import DamagedListError, FileList, Listed, write
 from dicomsort.inputs.named import Archive, Files, Shard
-from dicomsort.sorting import shards
+from dicomsort.sorting import accounts, shards
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import atomic
 from dicomsort.system.claims import Claim, Owner
@@ -43,7 +43,8 @@ def of_shard(
 ) -> Iterator[Files]:
     """Yield what a run is to sort: of a shard by the list that all shards have in common.
 
-    A pipe gives each shard its own. Raises as `shared` does.
+    A pipe gives each shard its own. Raises as `shared` does, and NothingFoundError at the end of a block if no
+    shard has a file.
     """
     is_pipe = isinstance(files, Archive) and files.listed is not None and not os.path.isfile(files.listed)
     if settings.shard is None or not isinstance(files, Archive) or is_pipe:
@@ -57,6 +58,8 @@ def of_shard(
 
     with shared(files, settings.shard, os.path.abspath(settings.out), tell) as listed:
         yield listed
+        if not listed.files.about.files:
+            accounts.check_found(tally, settings)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def waiting(out: str) -> list[str]:
 
 
 def _is_empty(folder: str) -> bool:
-    """Return whether a shard has no row and has not come to its end."""
+    """Return whether a shard has no row and is not done: it did not come to its end, or has lost its rows."""
     try:
         with open(os.path.join(folder, MANIFEST), "rb") as file:
             has_rows = bool(file.readline() and file.read(1))
@@ -71,7 +71,10 @@ def _is_empty(folder: str) -> bool:
         has_rows = False
     except OSError:
         has_rows = True
-    return not has_rows and not RunFile(folder).settled
+    if has_rows:
+        return False
+    run_file = RunFile(folder)
+    return not run_file.settled or bool(run_file.took)
 
 
 def check_merged(out: str) -> None:

@@ -95,6 +95,24 @@ def test_an_empty_shard_beside_a_whole_one_is_missing(
     assert len(rows(out)) == 14
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_one_that_has_lost_its_rows_is_missing(
+    is_there: bool, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """It came to its end: joined as one without files, its files would be in no row."""
+    out = tmp_path / "out"
+    for number in (1, 2):
+        sort(settings(inbox, out, shard=Shard(number, 2)), predictor)
+    lost = out / SHARDS / "shard-001-of-002" / "manifest.csv"
+    lost.write_text("") if is_there else lost.unlink()
+    merged = merge(str(out), POOL)
+    assert (merged.missing, merged.exit_code) == (["1/2"], ExitCode.MISSING)
+    sort(settings(inbox, out, shard=Shard(1, 2)), predictor)
+    assert merge(str(out), POOL).missing == []
+    assert len(rows(out)) == 14
+    check_places(inbox, out)
+
+
 def test_one_that_is_at_work_is_not_taken_for_dead(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:

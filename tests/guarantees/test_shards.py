@@ -17,7 +17,7 @@ from predictors import FixedPredictor
 from program import command, inside
 from written import picture
 
-from dicomsort.errors import ExitCode, UsageError
+from dicomsort.errors import ExitCode, NothingFoundError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.names import SHARDS
 from dicomsort.outcome import Reason, Status
@@ -269,6 +269,13 @@ def test_a_share_may_be_empty(tmp_path: Path, predictor: FixedPredictor, write_d
     assert sorted(tally.found for tally in tallies) == [0] * 8 + [1]
     merged = joined(tmp_path / "out")
     assert (merged.rows, merged.missing) == (1, [])
+
+
+def test_shards_of_an_archive_without_a_file_say_so(tmp_path: Path, predictor: FixedPredictor) -> None:
+    (tmp_path / "in").mkdir()
+    for number in (1, 2, 1):
+        with pytest.raises(NothingFoundError, match="no file found under the given folders"):
+            sort(settings(tmp_path / "in", tmp_path / "out", shard=Shard(number, 2)), predictor)
 
 
 def test_a_plan_in_shards_is_a_plan(twins: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
