@@ -43,7 +43,7 @@ def of_shard(
 ) -> Iterator[Files]:
     """Yield what a run is to sort: of a shard by the list that all shards have in common.
 
-    A pipe gives each shard its own. Raises as `shared` does, and NothingFoundError at the end of a block if no
+    A pipe gives each shard its own. Raises as `shared` does; NothingFoundError at the end of a block if no
     shard has a file.
     """
     is_pipe = isinstance(files, Archive) and files.listed is not None and not os.path.isfile(files.listed)

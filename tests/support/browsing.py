@@ -1,8 +1,6 @@
 """A real Chromium on the review page, and the program that serves it."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
+import needed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
@@ -21,24 +19,14 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=\S+")
 _NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
-def _missing(what: str) -> NoReturn:
-    """Skip where a person tests without it; in CI these tests must run."""
-    line = f"{what} is missing: the review page cannot be tested in a browser"
-    if os.environ.get("CI"):
-        pytest.fail(line)
-    pytest.skip(line)
-
-
 @contextmanager
 def chromium() -> Iterator["Browser"]:
     """Start the system's Chromium, which can resolve no name."""
-    program = shutil.which("chromium")
-    if program is None:
-        _missing("chromium")
+    program = needed.program("chromium", "chromium")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("playwright")
+        needed.missing("playwright", "pip install '.[test]'")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", _NO_NETWORK])
         yield browser

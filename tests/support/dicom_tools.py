@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import needed
 import pytest
 
 _PROPOSED = {
@@ -37,14 +37,8 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 def tool(name: str) -> str:
-    """Return where a program is; skip where a person tests without it, but in CI these tests must run."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        line = f"{name} is missing (Debian: dcmtk, dicom3tools, orthanc)"
-        if os.environ.get("CI"):
-            pytest.fail(line)
-        pytest.skip(line)
-    return found
+    """Return where a program of DICOM is; skips, or in CI fails, without it."""
+    return needed.program(name, "dcmtk, dicom3tools, orthanc")
 
 
 def errors_in(path: Path) -> Counter[str]:
@@ -129,7 +123,7 @@ _DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 def orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
     """Run an Orthanc on free ports of this machine while the block runs. dicomweb: with that plug-in."""
     if dicomweb and not os.path.exists(_DICOMWEB):
-        tool("Orthanc's plug-in for DICOMweb (Debian: orthanc-dicomweb)")
+        needed.missing("Orthanc's plug-in for DICOMweb", "Debian: orthanc-dicomweb")
     server = Orthanc(_free_port(), _free_port(), folder)
     settings = {
         "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),

@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import pytest
+import needed
 
 NODES = ("n1", "n2", "n3", "n4")
 CONTROLLER = "slurmctld"
@@ -59,14 +58,8 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def program(name: str) -> str:
-    """Return where a program is; skip where a person tests without it, but in CI these tests must run."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        line = f"{name} is missing (Debian: slurm-wlm, munge)"
-        if os.environ.get("CI"):
-            pytest.fail(line)
-        pytest.skip(line)
-    return found
+    """Return where a program of Slurm is; skips, or in CI fails, without it."""
+    return needed.program(name, "slurm-wlm, munge")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,27 +4,20 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+import needed
 
 _CODES = re.compile(r"\x1b(\[[0-9;?<>=]*[A-Za-z]|\][^\x07\x1b]*(\x07|\x1b\\)|[()][0-9A-Z]|[=>])|[\x07\r]")
 
 
 def found(name: str) -> str:
-    """Return where a program is; skip where a person tests without it, but in CI these tests must run."""
-    path = shutil.which(name)
-    if path is None:
-        line = f"{name} is missing (Debian: zsh, fish, mandoc, man-db, groff)"
-        if os.environ.get("CI"):
-            pytest.fail(line)
-        pytest.skip(line)
-    return path
+    """Return where a shell or a reader of manual pages is; skips, or in CI fails, without it."""
+    return needed.program(name, "zsh, fish, mandoc, man-db, groff")
 
 
 class Terminal:
