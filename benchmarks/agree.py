@@ -44,7 +44,7 @@ from pydicom.uid import UID
 
 from dicomsort.dicom import codecs, isolation
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from dicomsort.dicom import isolation, reader
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Failure
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 CANARY = "CANARY"

@@ -24,7 +24,7 @@ from dicomsort.audit.terms import Terms
 from dicomsort.dicom import isolation, stated
 from dicomsort.dicom.stated import Asked
 from dicomsort.outcome import Failure
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "tests" / "archive"
 PIXELS = 4096

@@ -24,7 +24,7 @@ from dicomsort.model.load import predictors_for
 from dicomsort.outcome import SourceFile
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.pipeline import SortSettings
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ROUNDS = 3
 MOST_LINKS = 30_000

@@ -28,7 +28,7 @@ from dicomsort.evaluation.predictions import patients_of, predictions_of
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.training import head_shift
 from dicomsort.training.loader import images_of
 from dicomsort.training.trainer import features_of

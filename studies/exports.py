@@ -24,7 +24,7 @@ from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.heads import Head
 from dicomsort.model.load import classifier_for
 from dicomsort.outcome import Failure
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 SIZE, CLASSES, SEEN = 224, "abcde", 32
 

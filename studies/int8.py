@@ -37,8 +37,8 @@ from dicomsort.model import bundle as bundles
 from dicomsort.model.bundle import WEIGHTS, Bundle, Reject
 from dicomsort.model.graph import FEATURES, IMAGES, OUTPUTS, resolved
 from dicomsort.outcome import Failure, Reason
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.threads import processors
-from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.finish import FALSE_REJECTIONS
 
 Images = NDArray[np.uint8]

@@ -27,7 +27,7 @@ from dicomsort.model import networks
 from dicomsort.model.bundle import CONFIG, Bundle
 from dicomsort.model.engines.devices import PRECISIONS, choose_device, choose_precision
 from dicomsort.model.heads import Head
-from dicomsort.system.worker_pool import PoolSettings, pool_settings
+from dicomsort.system.pool_settings import PoolSettings, pool_settings
 from dicomsort.training import cross_validation, finish, train
 from dicomsort.training.cross_validation import FoldResult
 from dicomsort.training.distributed import ProcessGroup

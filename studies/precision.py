@@ -25,7 +25,7 @@ from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.load import predictor_for
 from dicomsort.outcome import Failure
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Logits = NDArray[np.float32]
 

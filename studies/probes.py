@@ -29,7 +29,7 @@ from dicomsort.data.cache import Cache
 from dicomsort.data.dataset import TEST, TRAIN, Columns
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.networks import spec_for
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.training.pretrained import create_for_training
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

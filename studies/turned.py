@@ -25,8 +25,8 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.load import predictors_for
 from dicomsort.model.model_set import ModelSet
 from dicomsort.outcome import ReadImage
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import pool_settings
 
 BATCH = 32
 

@@ -18,7 +18,7 @@ from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.heads import Head
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 @pytest.fixture(scope="session")

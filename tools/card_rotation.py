@@ -18,7 +18,7 @@ from dicomsort.model.batching import Predictor
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.model.rotation import DEGREES, ROTATION
 from dicomsort.outcome import ReadImage
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 BATCH = 32
 FIGURES = {"accuracy": "accuracy", "ece": "expected calibration error", "log_loss": "log loss"}

@@ -42,7 +42,8 @@ from dicomsort.model import load
 from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.rotation import ROTATION
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 from dicomsort.training.label_tree import LEAST
 
 BLOCKS = ("figures", "data")

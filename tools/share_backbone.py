@@ -26,7 +26,7 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.export import with_graph
 from dicomsort.model.ood import PREFIX
 from dicomsort.model.rotation import ROTATION
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.training.finish import Seen, with_reject_score
 from dicomsort.training.loader import images_of
 from dicomsort.training.trainer import features_of

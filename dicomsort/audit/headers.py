@@ -10,8 +10,8 @@ from operator import attrgetter
 from dicomsort.dicom import isolation
 from dicomsort.dicom.stated import Asked, Stated
 from dicomsort.outcome import Failure, Reason, Status
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 _NOT_READ, _LEFT = -1, -2
 _OWN = ("sop_instance_uid", "accession")

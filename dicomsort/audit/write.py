@@ -28,8 +28,8 @@ from dicomsort.system import locks
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 from dicomsort.system.own_files import check_replaceable
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Reporter, Silent
-from dicomsort.system.worker_pool import PoolSettings
 
 _SILENT = Silent()
 _MARKS = {AUDIT: ",".join(tables.IMAGES[:3]), STUDIES: ",".join(tables.STUDIES[:3]), AUDIT_PAGE: page.MARK}

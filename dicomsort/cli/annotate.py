@@ -89,7 +89,8 @@ def annotate(
       dicomsort annotate sorted --as sr --out reports
     """
     from dicomsort.cli import progress  # noqa: PLC0415
-    from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
+    from dicomsort.system.pool_settings import pool_settings  # noqa: PLC0415
+    from dicomsort.system.starting import warm_up  # noqa: PLC0415
 
     with exit_codes("interrupted; the same command goes on where this one stopped"):
         warm_up()

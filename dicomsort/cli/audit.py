@@ -11,7 +11,7 @@ from dicomsort.cli import console, progress, reporter
 from dicomsort.cli.options import Json, Output, Quiet, Timeout, Workers, exit_codes
 from dicomsort.cli.shown import DECISION, OUTPUT, READING
 from dicomsort.errors import UsageError
-from dicomsort.system.worker_pool import pool_settings
+from dicomsort.system.pool_settings import pool_settings
 
 if TYPE_CHECKING:
     from dicomsort.audit.figures import Figures, Limits

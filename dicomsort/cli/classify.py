@@ -23,8 +23,8 @@ from dicomsort.sorting import array_shards, pipeline, studies, versions
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system import locks
+from dicomsort.system.starting import warm_up, working_folder_is_gone
 from dicomsort.system.telling import listed
-from dicomsort.system.worker_pool import warm_up, working_folder_is_gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from dicomsort.cli import console, figures, options, progress, reporter
 from dicomsort.cli.completion import models
 from dicomsort.cli.shown import DECISION, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 
 if TYPE_CHECKING:
     from dicomsort.evaluation.calibrate import HeadCalibration

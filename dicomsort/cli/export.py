@@ -24,8 +24,9 @@ from dicomsort.export.datasets.settings import (
 )
 from dicomsort.manifest.names import output_of
 from dicomsort.system.escaping import escape
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,8 +24,8 @@ from dicomsort.cli.options import (
 from dicomsort.cli.shown import DATA, OUTPUT, SHEET
 from dicomsort.cli.views import ViewColumn
 from dicomsort.errors import ExitCode, UsageError
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dicomsort.data.dataset import Sample, Unread
     from dicomsort.data.statistics import Range, Stats, TargetStats
     from dicomsort.imaging.canvas import Canvas, Preprocessing
-    from dicomsort.system.worker_pool import PoolSettings
+    from dicomsort.system.pool_settings import PoolSettings
 
 _LARGEST_TILE = 256
 

@@ -13,7 +13,8 @@ from dicomsort.cli.shown import INPUT, OUTPUT
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Action
 from dicomsort.sorting.place import PlacementSettings
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 
 if TYPE_CHECKING:
     from dicomsort.export.mercure import ModuleSettings

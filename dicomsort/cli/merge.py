@@ -23,7 +23,7 @@ from dicomsort.cli.shown import NODES
 from dicomsort.system.telling import counted
 
 if TYPE_CHECKING:
-    from dicomsort.system.worker_pool import PoolSettings
+    from dicomsort.system.pool_settings import PoolSettings
 
 CompareShard = Annotated[
     str | None,
@@ -65,7 +65,7 @@ def merge(
       dicomsort merge sorted
     """
     from dicomsort.cli import progress  # noqa: PLC0415
-    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+    from dicomsort.system.pool_settings import pool_settings  # noqa: PLC0415
 
     with exit_codes(RESUMABLE):
         check_strict(strict, ok_with_trouble)

@@ -14,8 +14,9 @@ from dicomsort.cli.completion import models
 from dicomsort.cli.program import Group
 from dicomsort.cli.shown import DATA, OUTPUT
 from dicomsort.errors import ExitCode, UsageError, check_installed
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 from dicomsort.system.telling import counted, size_told
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.model.bundle import Bundle

@@ -302,7 +302,7 @@ Smooth = Annotated[AnySmooth, typer.Option(help="Filter of the canvas.", rich_he
 @contextmanager
 def exit_codes(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what ends a command into one line and its exit code."""
-    from dicomsort.system.worker_pool import working_folder_is_gone  # noqa: PLC0415
+    from dicomsort.system.starting import working_folder_is_gone  # noqa: PLC0415
 
     try:
         with notices.heard(console.info), names_missing_libraries():

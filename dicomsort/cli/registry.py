@@ -12,8 +12,8 @@ from dicomsort.errors import ExitCode
 from dicomsort.manifest.names import manifest_in
 from dicomsort.outcome import Status
 from dicomsort.system.escaping import escape
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings
 
 if TYPE_CHECKING:
     from dicomsort.export.registry import Registry

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dicomsort.outcome import Failure
     from dicomsort.report.folders import Source
     from dicomsort.report.gallery import Chosen
-    from dicomsort.system.worker_pool import PoolSettings
+    from dicomsort.system.pool_settings import PoolSettings
 
     Results = Iterable[tuple[Wanted, Written | Failure]]
 
@@ -85,7 +85,7 @@ def report(
       dicomsort report sorted --out page.html --no-thumbnails
     """
     from dicomsort.cli import progress  # noqa: PLC0415
-    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+    from dicomsort.system.pool_settings import pool_settings  # noqa: PLC0415
 
     with exit_codes(), progress.loading(quiet or json):
         from dicomsort.report import write as writing  # noqa: PLC0415
@@ -191,7 +191,7 @@ def render(
       dicomsort render /archive/2019 --out pictures
       dicomsort render --from sorted --status review --out pictures
     """
-    from dicomsort.system.worker_pool import pool_settings  # noqa: PLC0415
+    from dicomsort.system.pool_settings import pool_settings  # noqa: PLC0415
 
     with exit_codes():
         from dicomsort.dicom.render import PictureSettings, write_all, write_each  # noqa: PLC0415

@@ -12,14 +12,15 @@ from dicomsort.cli.options import By, FurtherLabels, Output, Quiet, Seed, Timeou
 from dicomsort.cli.shown import DECISION, PAGE, TABLE
 from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.system.people import user_name
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from dicomsort.system.worker_pool import PoolSettings
+    from dicomsort.system.pool_settings import PoolSettings
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,8 @@ from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import output_of
 from dicomsort.outcome import Status
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 
 if TYPE_CHECKING:
     from dicomsort.transfer.sending import Sent

@@ -48,6 +48,7 @@ from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.names import RUN, manifest_in
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.outcome import Action, Status
+from dicomsort.system.pool_settings import pool_settings
 
 if TYPE_CHECKING:
     pass
@@ -235,7 +236,7 @@ def classify(
     """
     from dicomsort.cli import progress  # noqa: PLC0415
     from dicomsort.sorting.place import PlacementSettings  # noqa: PLC0415
-    from dicomsort.system.worker_pool import pool_settings, warm_up  # noqa: PLC0415
+    from dicomsort.system.starting import warm_up  # noqa: PLC0415
 
     with (
         exit_codes(RESUMABLE),

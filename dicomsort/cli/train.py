@@ -150,7 +150,7 @@ def train(
       dicomsort train sorted --adapt router5 --out runs/here
     """
     from dicomsort.cli import reporter  # noqa: PLC0415
-    from dicomsort.system.worker_pool import somewhere  # noqa: PLC0415
+    from dicomsort.system.starting import somewhere  # noqa: PLC0415
 
     with exit_codes(_INTERRUPTED if adapt is None else INTERRUPTED), ExitStack() as stack:
         from dicomsort.training import run_folder  # noqa: PLC0415

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from dicomsort.cli import console, progress
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.export.datasets.settings import Picture
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.starting import warm_up
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import PoolSettings, warm_up
 
 if TYPE_CHECKING:
     from dicomsort.data.dataset import Data

@@ -11,7 +11,7 @@ def main() -> int:
     from dicomsort.system import streams  # noqa: PLC0415  (see above)
 
     streams.prepare()
-    from dicomsort.system.worker_pool import warm_up  # noqa: PLC0415
+    from dicomsort.system.starting import warm_up  # noqa: PLC0415
 
     warm_up()
     from dicomsort.cluster import staying  # noqa: PLC0415

@@ -18,7 +18,7 @@ from dicomsort.cluster.task import Driver, Summary, Task, forget_summary, stoppe
 from dicomsort.errors import ExitCode
 from dicomsort.sorting import part_log
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import working_folder_is_gone
+from dicomsort.system.starting import working_folder_is_gone
 
 IDLE_SECONDS = 300.0
 """How long a node program waits for its next task before it ends."""

@@ -33,7 +33,8 @@ from dicomsort.model.engines.selection import visible_gpus
 from dicomsort.model.load import predictors_for
 from dicomsort.sorting import part_log, pipeline, shards, versions
 from dicomsort.system import locks, notices
-from dicomsort.system.worker_pool import keeping, pool_settings
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.worker_pool import keeping
 
 _LOOK_SECONDS = 2.0
 _GRACE_SECONDS = 60.0

@@ -16,8 +16,8 @@ from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.outcome import Facts, Failure, ReadImage
 from dicomsort.system.escaping import escape
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 NAME = "pixels.sqlite"
 

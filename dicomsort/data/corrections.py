@@ -10,7 +10,7 @@ from dicomsort.data.dataset import Columns, Data, Sample, content_hash
 from dicomsort.data.reviewed import Decided, Image
 from dicomsort.data.table import as_whole, check_width, opened, tidy
 from dicomsort.errors import UsageError
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 COLUMNS = ["sha256", "column", "was", "becomes", "reason"]
 EVERY = "*"

@@ -21,7 +21,7 @@ from dicomsort.model.bundle import read_split
 from dicomsort.model.studies import StudyRule, View
 from dicomsort.outcome import Facts, Failure, ReadImage, Reason, Status
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 __all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "Columns", "names_people"]
 # Part of what a data set is asked for, wherever they live.

@@ -23,7 +23,7 @@ from dicomsort.outcome import COPIES, Failure, Placement, Reason, Status
 from dicomsort.sorting.place import is_untouched
 from dicomsort.sorting.roots import known as known_roots
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LABEL, SEEN = "label", "seen_in"
 COLUMNS = ("file", LABEL, "patient", "source", "model_label", "model_confidence", SEEN)

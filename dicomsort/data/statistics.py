@@ -20,8 +20,8 @@ from dicomsort.dicom.plain_pictures import PICTURE_FORMATS
 from dicomsort.errors import TargetError
 from dicomsort.imaging.canvas import Preprocessing, picture_on
 from dicomsort.outcome import Failure, ReadImage
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 _SHOWN, _EXAMPLES = 5, 8
 _NO_PART = "none"

@@ -22,8 +22,8 @@ from dicomsort.model.heads import Head
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system.atomic import replacing, write_new
 from dicomsort.system.escaping import escape
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 TABLE, SETTINGS = "labels.csv", ".dicomsort-tree.json"
 SIZE = 512

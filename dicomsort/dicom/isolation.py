@@ -7,20 +7,22 @@ from typing import TypeVar
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.system import worker_pool
 from dicomsort.system.inbox import RingingItems
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.pool_worker import Lost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOST = {
-    worker_pool.Lost.CRASH: Failure(Status.CRASH, Reason.WORKER_DIED),
-    worker_pool.Lost.TIMEOUT: Failure(Status.TIMEOUT, Reason.TOO_SLOW),
+    Lost.CRASH: Failure(Status.CRASH, Reason.WORKER_DIED),
+    Lost.TIMEOUT: Failure(Status.TIMEOUT, Reason.TOO_SLOW),
 }
 
 
 def read_all(
     read: Callable[[Item], Result | Failure],
     items: Iterable[Item] | RingingItems[Item],
-    settings: worker_pool.PoolSettings,
+    settings: PoolSettings,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:
     """Read many files in worker processes, in the order of completion; a lost worker is a Failure too.
@@ -28,4 +30,4 @@ def read_all(
     read: picklable; what to do with an item. See `worker_pool.run`.
     """
     for item, result in worker_pool.run(read, items, settings, stop):
-        yield item, _LOST[result] if isinstance(result, worker_pool.Lost) else result
+        yield item, _LOST[result] if isinstance(result, Lost) else result

@@ -18,7 +18,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.imaging.canvas import Canvas, Fitted, Preprocessing
 from dicomsort.outcome import Failure, FileStamp, Reason, Status
 from dicomsort.system.atomic import write_new
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 _TARGET_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
 _MARKED = "Source mark"

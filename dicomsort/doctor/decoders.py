@@ -6,7 +6,7 @@ from dicomsort.dicom import isolation, trial
 from dicomsort.doctor.finding import Finding, ok, problem
 from dicomsort.errors import InternalError
 from dicomsort.outcome import Failure
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 _SETTINGS = PoolSettings(workers=1, timeout=30.0)
 _AGAIN = "pip install --force-reinstall imagecodecs pillow pydicom"

@@ -24,10 +24,10 @@ from dicomsort.model.bundle import CONFIG, Bundle, check_name
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.outcome import Failure
 from dicomsort.system.atomic import replacing
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
 from dicomsort.system.telling import counted
 from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import PoolSettings
 
 
 @dataclass(frozen=True, slots=True)

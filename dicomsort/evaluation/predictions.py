@@ -22,9 +22,9 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.evidence import HEADER, weigh
 from dicomsort.model.heads import Decision, Head, decide_all
 from dicomsort.outcome import Facts, Failure, Header, ReadImage, Reason, age_group_of
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
 from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import PoolSettings
 
 HEADER_FACTS = (
     "modality", "body_part_examined", "view_position", "photometric_interpretation", "transfer_syntax",

@@ -27,7 +27,7 @@ from dicomsort.sorting import shards
 from dicomsort.sorting.place import copy_or_source
 from dicomsort.sorting.roots import known as known_roots
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Item = TypeVar("Item")
 _Reading = Generator[tuple[Item, Outcome | Failure], None, None]

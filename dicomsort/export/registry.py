@@ -21,8 +21,8 @@ from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import cell, escape
 from dicomsort.system.keys import salt_in
 from dicomsort.system.own_files import check_replaceable
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 FINDINGS = {"implant": "hardware", "fracture": "fracture"}
 """What a registry tells of a patient, and the label of a yes-or-no head that tells it."""

@@ -52,7 +52,7 @@ class SupplySettings:
 
 
 class Supply:
-    """A source of work for the pool that grows by what the pool answers; see `worker_pool.RingingItems`.
+    """A source of work for the pool that grows by what the pool answers; see `inbox.RingingItems`.
 
     Used by the thread that reads ahead, but for `ended`, which is called where rows are written. bell: rings
     when something was fetched.

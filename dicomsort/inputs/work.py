@@ -7,8 +7,8 @@ from typing import TypeVar
 from dicomsort.inputs import names
 from dicomsort.inputs.archive_file import Listing, Member
 from dicomsort.outcome import Failure, FileStamp, Part, ReadImage, Reason, SourceFile, Status
+from dicomsort.system.pool_worker import Lost
 from dicomsort.system.worker import Tick
-from dicomsort.system.worker_pool import Lost
 
 Result = TypeVar("Result")
 
@@ -45,7 +45,7 @@ class ToGoThrough:
     lost: tuple[int, Lost] | None = None
 
     def after(self, given: int, lost: Lost | None) -> "ToGoThrough | None":
-        """Return what is left to do; see `worker_pool.ManyResults`."""
+        """Return what is left to do; see `pool_worker.ManyResults`."""
         at = self.skip + given
         if lost is not None and self.lost is not None and self.lost[0] == at:
             return None

@@ -18,7 +18,8 @@ from dicomsort.export.datasets.settings import (
     shares_of,
 )
 from dicomsort.library.arguments import PathLike, check_all, check_is_no_worker
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.pool_settings import pool_settings
+from dicomsort.system.starting import warm_up
 
 _RANGES = {
     "seed": (0, float("inf")),

@@ -17,8 +17,9 @@ from dicomsort.evaluation.run import evaluate_models
 from dicomsort.library.arguments import PathLike, Paths, check_all, check_is_no_worker, texts
 from dicomsort.library.models import Model, Models, bundles_of, predictor_of
 from dicomsort.model.batching import Predictor
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.reporting import Reporter, Silent
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.starting import warm_up
 
 _SILENT = Silent()
 _RANGES = {

@@ -18,8 +18,9 @@ from dicomsort.sorting.progress_of import Progress
 from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks, notices
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.reporting import Reporter, Silent
-from dicomsort.system.worker_pool import pool_settings, warm_up
+from dicomsort.system.starting import warm_up
 
 if TYPE_CHECKING:
     from dicomsort.library.models import Models

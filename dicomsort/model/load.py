@@ -10,7 +10,7 @@ from dicomsort.model.batching import Predictor
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.selection import Choice, choose_engine
 from dicomsort.system.malloc import keep_freed_memory
-from dicomsort.system.worker_pool import somewhere
+from dicomsort.system.starting import somewhere
 
 if TYPE_CHECKING:
     from dicomsort.model.engines.openvino import OpenVinoClassifier

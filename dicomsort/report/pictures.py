@@ -16,7 +16,7 @@ from dicomsort.outcome import Failure
 from dicomsort.report.counts import Shown
 from dicomsort.sorting.place import copy_or_source
 from dicomsort.system.escaping import uncell, unescape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 SIDE = 144
 """Pixels a side."""

@@ -18,7 +18,7 @@ from dicomsort.sorting import shards
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
 from dicomsort.system.own_files import check_replaceable
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 _LARGEST_SAMPLE = 8 << 20
 _ENDING = ".html"

@@ -12,7 +12,7 @@ from dicomsort.data.reviewed import COLUMNS, Decided, Image
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.system.atomic import replacing
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dicomsort.inputs.sources import stamp_of
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.review.picture_cache import Answer, RecentPictures, ThumbnailFolder
 from dicomsort.system.inbox import Inbox
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 SIDE, QUALITY = 256, 85
 """Pixels of a thumbnail's longer side, and quality of its JPEG."""

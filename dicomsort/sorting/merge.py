@@ -38,7 +38,7 @@ from dicomsort.sorting.summary import (
 )
 from dicomsort.system import durable
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Step = Callable[[], None]
 

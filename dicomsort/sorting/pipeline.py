@@ -58,9 +58,9 @@ from dicomsort.sorting.reviewing import finish
 from dicomsort.sorting.studies import Studies
 from dicomsort.sorting.study_table import StudyTable
 from dicomsort.sorting.summary import SortSummary, Watch, labels_of
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.threads import prefetch
 from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import PoolSettings
 
 __all__ = ["archive_of", "check"]  # part of what a run is asked for, wherever they live
 

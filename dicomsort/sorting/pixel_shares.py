@@ -22,7 +22,7 @@ from dicomsort.sorting import repeats, shards
 from dicomsort.sorting.repeats import KNOWN, Wanted
 from dicomsort.system import locks
 from dicomsort.system.escaping import escape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 _NAME = re.compile(rf"{shards.PIXELS}[0-9]+-of-[0-9]+\.csv")
 

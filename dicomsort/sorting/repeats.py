@@ -25,7 +25,8 @@ from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.system import worker_pool
 from dicomsort.system.escaping import escape, unescape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.pool_worker import Lost
 
 _PLACED = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.DUPLICATE)
 
@@ -254,7 +255,7 @@ def to_read(compared: Compared, folder: str, out: str) -> Iterator[Wanted]:
 def read_pixels(wanted: Iterable[Wanted], pool: PoolSettings) -> Generator[tuple[Wanted, str], None, None]:
     """Yield the digest of each file's pixels, in the order in which they are read; empty if it cannot be."""
     for one, digest in worker_pool.run(_digest, wanted, pool, threading.Event()):
-        yield one, "" if isinstance(digest, worker_pool.Lost) else digest
+        yield one, "" if isinstance(digest, Lost) else digest
 
 
 def _compare(groups: Iterable[list[Member]], unread: HashSet) -> Repeats:

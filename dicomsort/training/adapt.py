@@ -28,8 +28,8 @@ from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head, split_columns
 from dicomsort.model.networks import Network
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import head_shift, run_folder
 from dicomsort.training.head_shift import Shift
 from dicomsort.training.loader import CachedImages, images_of

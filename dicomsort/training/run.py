@@ -23,9 +23,9 @@ from dicomsort.imaging.contact_sheet import Tile, save, sheet_of
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.export import with_graph
 from dicomsort.model.heads import Head
+from dicomsort.system.pool_settings import pool_settings
 from dicomsort.system.reporting import Reporter, Silent
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import pool_settings
 from dicomsort.training import cross_validation as validation
 from dicomsort.training import finish, label_tree, run_folder
 from dicomsort.training import label_audit as auditing

@@ -25,8 +25,8 @@ from dicomsort.model.engines.devices import PRECISIONS, choose_precision
 from dicomsort.model.heads import Head
 from dicomsort.model.networks import Network
 from dicomsort.model.quicker import quicken
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.telling import counted
-from dicomsort.system.worker_pool import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.checkpoint import Checkpoint, fingerprint
 from dicomsort.training.distributed import ProcessGroup

@@ -11,7 +11,7 @@ from dicomsort.dicom import isolation
 from dicomsort.dicom.whole import Whole, whole
 from dicomsort.errors import ExitCode
 from dicomsort.outcome import Failure, Reason, Status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.transfer.answers import Answer, Left
 from dicomsort.transfer.candidates import Candidate, Chosen, candidates
 from dicomsort.transfer.journal import STORED, Entry, Journal, journal

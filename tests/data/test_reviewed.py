@@ -22,7 +22,7 @@ from dicomsort.review.export import export
 from dicomsort.review.index import Filter
 from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(1, 20)
 PATIENTS = 9

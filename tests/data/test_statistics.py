@@ -18,7 +18,7 @@ from dicomsort.errors import TargetError
 from dicomsort.imaging import contact_sheet
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.contact_sheet import Tile
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 CANVAS = Preprocessing(size=64)
 

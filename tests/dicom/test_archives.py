@@ -23,7 +23,7 @@ from dicomsort.inputs.named import Shard
 from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 CONTENT = b"not much, but something" * 50

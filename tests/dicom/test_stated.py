@@ -21,7 +21,7 @@ from dicomsort.dicom.reader import read_dicom
 from dicomsort.dicom.stated import Asked, Stated, read_stated
 from dicomsort.dicom.wording import Wording
 from dicomsort.outcome import Failure, ReadImage, Reason, Status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 CHEST, PELVIS = "816094009", "816092008"
 TERMS = Wording.of(

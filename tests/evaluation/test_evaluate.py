@@ -26,8 +26,8 @@ from dicomsort.model.bundle import Bundle
 from dicomsort.model.bundle import load as load_bundle
 from dicomsort.model.heads import Head
 from dicomsort.outcome import Reason
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
-from dicomsort.system.worker_pool import PoolSettings
 
 POOL = PoolSettings(workers=1, timeout=30.0)
 

@@ -39,7 +39,7 @@ from dicomsort.manifest.table import Manifest
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FileStamp, Header, Reason, Reviewed, Status
 from dicomsort.system import atomic
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(2, 20)
 ANSWERS = (

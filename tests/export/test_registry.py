@@ -23,7 +23,7 @@ from dicomsort.model.anatomy import region_of
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FileStamp, Header, Reason, Status
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(1, 20)
 ANSWERS = [

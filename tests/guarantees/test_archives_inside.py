@@ -28,7 +28,7 @@ from dicomsort.sorting import plan
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 SOURCE_ONLY = {"path", "destination", "duplicate_of", "mtime_ns"}
 """Columns that say where a file comes from."""

@@ -22,7 +22,7 @@ from dicomsort.sorting import shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(2, 20)
 Write = Callable[..., Path]

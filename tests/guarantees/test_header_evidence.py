@@ -25,7 +25,7 @@ from dicomsort.model.model_set import ModelSet
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 AGAINST = math.log(1 / 40)

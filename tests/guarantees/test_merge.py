@@ -23,7 +23,7 @@ from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.repeats import Wanted
 from dicomsort.system import locks
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(1, 20)
 

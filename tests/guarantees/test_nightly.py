@@ -22,7 +22,7 @@ from dicomsort.sorting import pipeline
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import check, sort
 from dicomsort.sorting.summary import SortSummary
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Capture = pytest.CaptureFixture[str]
 

@@ -25,7 +25,7 @@ from dicomsort.sorting import plan, shards
 from dicomsort.sorting.merge import MergeResult, merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 PROGRAM = [sys.executable, str(SORT_ONCE)]

@@ -32,7 +32,7 @@ from dicomsort.sorting.merge import merge
 from dicomsort.sorting.next_step import ranges
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.progress_of import Looks, Progress, status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(2, 20)
 HERE = socket.gethostname()

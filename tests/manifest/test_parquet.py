@@ -26,7 +26,7 @@ from dicomsort.outcome import FileStamp, Header, Reason, Reviewed, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ODD = os.fsdecode(b"/in/caf\xe9\\x.dcm")
 STAMP = FileStamp(12_345, 1_700_000_000_123_456_789)

@@ -21,7 +21,7 @@ from dicomsort.sorting import plan
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.escaping import cell, escape, uncell, unescape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ODD_NAMES = [b"caf\xe9", b"a\nb", b"a\rb\tc", b"back\\slash", b"\\x41", b"\xff\xfe", "Röntgen №1".encode(),
              "line\u2028sep".encode(), b"'=1", b"\x7f\x1b[31m"]  # fmt: skip

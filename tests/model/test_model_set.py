@@ -32,7 +32,7 @@ from dicomsort.model.model_set import ModelSet, columns_of
 from dicomsort.outcome import FOR_REVIEW, Failure, ReadImage, Reason
 from dicomsort.sorting import plan
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ONE_BY_ONE = PoolSettings(workers=1, timeout=30)
 SIGNS = Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.5, 0.99))

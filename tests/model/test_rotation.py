@@ -26,8 +26,8 @@ from dicomsort.outcome import Header, ReadImage
 from dicomsort.sorting import plan
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.timing import StageTimer
-from dicomsort.system.worker_pool import PoolSettings
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]

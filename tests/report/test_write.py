@@ -25,7 +25,7 @@ from dicomsort.report.pictures import SIDE
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import locks
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Capture = pytest.CaptureFixture[str]
 

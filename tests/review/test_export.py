@@ -20,7 +20,7 @@ from dicomsort.review.export import Trained, export
 from dicomsort.review.index import Filter
 from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 POOL = PoolSettings(1, 20)
 PATIENTS = {"0": "A", "1": "A", "2": "B", "3": "B "}

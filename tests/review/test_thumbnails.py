@@ -20,7 +20,7 @@ from dicomsort.outcome import Failure, Reason, Status
 from dicomsort.review import thumbnails
 from dicomsort.review.picture_cache import Answer, RecentPictures, ThumbnailFolder
 from dicomsort.review.thumbnails import Pictures, Subject
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 GRAYS = np.add.outer(np.sin(np.arange(600) / 40), np.cos(np.arange(450) / 30)) * 900 + 2000
 

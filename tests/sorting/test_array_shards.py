@@ -14,7 +14,7 @@ from dicomsort.inputs.named import Shard
 from dicomsort.sorting import array_shards, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 def slurm(index: int, ids: list[int], step: int = 1) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dicomsort.sorting import repeats
 from dicomsort.sorting.deduplicate import settle
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.repeats import SettleSettings, Wanted
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 def table(folder: Path) -> list[Cells]:

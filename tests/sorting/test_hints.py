@@ -16,7 +16,7 @@ from dicomsort.inputs.named import Shard
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 VIDEO = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41" + bytes(100)
 WITH_PICTURES = {"read": ReadSettings(pictures=True)}

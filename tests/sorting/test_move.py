@@ -28,7 +28,7 @@ from dicomsort.sorting.moving import Stays
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 OURS = ("manifest.csv", "run.json", "decisions.csv", "health.json")

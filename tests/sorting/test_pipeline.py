@@ -23,7 +23,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.escaping import unescape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 

@@ -24,7 +24,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.rearranging import move
 from dicomsort.sorting.reviewing import CarriedOut, Carrier, Places, Refused
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 ACTIONS = [Action.COPY, Action.SYMLINK, Action.HARDLINK]
 AT = "2026-11-29T03:15:02Z"

@@ -13,7 +13,7 @@ from dicomsort.sorting import facts, versions
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system import notices
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 OURS = {"dicomsort": "1.0", "numpy": "2.0", "openvino": "2025.1", "torch": "2.8", "pyjpegls": "1.5"}
 POOL = PoolSettings(2, 20)

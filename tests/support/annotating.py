@@ -16,7 +16,7 @@ from dicomsort.manifest.run_file import RunFacts
 from dicomsort.manifest.table import Manifest, Told
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import Header, Reviewed, Status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LABELS = ("chest", "hand", "lumbar_spine", "others")
 VIEWS = ("frontal", "lateral", "oblique")

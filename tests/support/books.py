@@ -6,8 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dicomsort.system.pool_worker import Lost
 from dicomsort.system.worker import TICK
-from dicomsort.system.worker_pool import Lost
 
 
 @dataclass(frozen=True)

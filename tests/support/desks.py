@@ -25,7 +25,7 @@ from dicomsort.review.index import Filter
 from dicomsort.review.items import Item, Refusal
 from dicomsort.review.picture_cache import ThumbnailFolder
 from dicomsort.review.thumbnails import Pictures
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 def item(number: int, path: str, **changes: Any) -> Item:

@@ -12,7 +12,7 @@ from predictors import ROUTER_LABELS, FixedPredictor
 
 from dicomsort.data.dataset import Columns, Sample, load
 from dicomsort.evaluation.predictions import EvalSettings
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LEVELS = np.linspace(20, 200, len(ROUTER_LABELS))
 POOL = PoolSettings(workers=1, timeout=30.0)

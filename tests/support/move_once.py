@@ -18,7 +18,7 @@ from dicomsort.outcome import Action
 from dicomsort.sorting import moving, plan
 from dicomsort.sorting.pipeline import SortSettings, sort
 from dicomsort.sorting.place import PlacementSettings
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 CALLS = ("link", "unlink", "fsync", "replace", "utime")
 

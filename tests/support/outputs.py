@@ -7,7 +7,7 @@ from typing import Any
 
 from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.system.escaping import unescape
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 
 def tree(folder: Path) -> dict[str, bytes]:

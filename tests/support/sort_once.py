@@ -27,7 +27,7 @@ from dicomsort.outcome import Action, Failure, Part, ReadImage, SourceFile
 from dicomsort.sorting import pipeline, reading
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.reading import HowToRead
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LABELS = ("abdominal", "adult_chest", "others", "pediatric_chest", "spine")
 _as_it_is = reading._reading

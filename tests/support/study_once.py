@@ -25,7 +25,7 @@ from dicomsort.outcome import Action
 from dicomsort.sorting import pipeline
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LABELS = ("dark", "gray", "bright")
 BUNDLE = Bundle(

@@ -14,7 +14,7 @@ from dicomsort.data.targets import heads_of
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model.engines.devices import choose_device
 from dicomsort.model.heads import Head
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.training import train
 from dicomsort.training.distributed import ProcessGroup
 from dicomsort.training.recipe import Recipe

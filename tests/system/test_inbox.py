@@ -6,7 +6,9 @@ import time
 from jobs import behave
 
 from dicomsort.system.inbox import NOTHING_NOW, Inbox
-from dicomsort.system.worker_pool import Lost, PoolSettings, run
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.pool_worker import Lost
+from dicomsort.system.worker_pool import run
 
 
 def taken(inbox: Inbox[str]) -> list[str]:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from books import Book, dies_at_once, read
 
-from dicomsort.system.worker_pool import Lost, PoolSettings, run
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.pool_worker import Lost
+from dicomsort.system.worker_pool import run
 
 QUICK = PoolSettings(workers=2, timeout=1.0)
 

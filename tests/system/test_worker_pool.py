@@ -18,7 +18,9 @@ from jobs import behave, corrupting, large, pid_after_a_while, process_id, unsen
 
 from dicomsort.errors import InternalError
 from dicomsort.system import worker, worker_pool
-from dicomsort.system.worker_pool import Lost, PoolSettings, keeping, run
+from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.pool_worker import Lost, Task, Worker
+from dicomsort.system.worker_pool import keeping, run
 
 
 def outcomes(items: list[str], **settings: float) -> dict[str, str | Lost]:
@@ -146,7 +148,8 @@ def test_no_worker_survives_a_killed_main_process(tmp_path: Path) -> None:
         textwrap.dedent("""
         import os, sys, time
         from pathlib import Path
-        from dicomsort.system.worker_pool import PoolSettings, run
+        from dicomsort.system.pool_settings import PoolSettings
+        from dicomsort.system.worker_pool import run
 
         def hang(item):
             Path(sys.argv[1], str(os.getpid())).touch()
@@ -264,12 +267,12 @@ def test_a_time_out_is_not_put_on_the_next_item() -> None:
                 self[worker.ENDED] = 1
             return value
 
-    tasks = deque([worker_pool._Task(1), worker_pool._Task(2)])
+    tasks = deque([Task(1), Task(2)])
     ours, _theirs = multiprocessing.Pipe()
     pool = PoolSettings(timeout=5)
-    process = worker_pool._Worker(None, ours, Gauge([7.0, 0]), ready=True, tasks=tasks, seen=(7.0, 0.0))
+    process = Worker(None, ours, Gauge([7.0, 0]), ready=True, tasks=tasks, seen=(7.0, 0.0))
     assert process.over_time(pool, 100.0) is None
-    process = worker_pool._Worker(None, ours, [7.0, 1], ready=True, tasks=tasks)
+    process = Worker(None, ours, [7.0, 1], ready=True, tasks=tasks)
     assert process.over_time(pool, 100.0) is None, "its time begins when the pool sees it"
     assert process.over_time(pool, 104.0) is None
     assert process.over_time(pool, 106.0) is tasks[1]
@@ -280,7 +283,8 @@ def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         import time
-        from dicomsort.system.worker_pool import PoolSettings, run
+        from dicomsort.system.pool_settings import PoolSettings
+        from dicomsort.system.worker_pool import run
 
         def nap(item):
             time.sleep(0.3)
@@ -311,16 +315,16 @@ def test_only_what_was_begun_is_blamed() -> None:
         def join(self) -> None: ...
         def close(self) -> None: ...
 
-    def bury(task: worker_pool._Task[int], gauge: list[float]) -> list[tuple[int, int | Lost]]:
+    def bury(task: Task[int], gauge: list[float]) -> list[tuple[int, int | Lost]]:
         ours, _theirs = multiprocessing.Pipe()
-        process = worker_pool._Worker(Dead(), ours, gauge, ready=True, tasks=deque([task]))
+        process = Worker(Dead(), ours, gauge, ready=True, tasks=deque([task]))
         pool._workers.append(process)
         return list(pool._bury(process))
 
-    idle = worker_pool._Task(1)
+    idle = Task(1)
     assert bury(idle, [0.0, 0]) == []
     assert list(pool._again) == [idle]
-    begun = worker_pool._Task(2)
+    begun = Task(2)
     assert bury(begun, [5.0, 0]) == []
     assert list(pool._suspects) == [begun]
     assert bury(begun, [0.0, 0]) == [], "it was not even begun"

@@ -18,7 +18,7 @@ from dicomsort.evaluation.predictions import Prediction, Question
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.heads import Head
 from dicomsort.outcome import Header
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 VIEW = Head("view", ("frontal", "lateral"))
 ROTATION = Head("rotation", ("90", "0", "270", "180"), review_below=0.8)

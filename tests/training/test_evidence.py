@@ -12,7 +12,7 @@ from dicomsort.data.dataset import Columns, load
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.model import bundle as bundles
 from dicomsort.model.evidence import Rule
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 LABELS = ("adult_chest", "pediatric_chest")
 

@@ -14,7 +14,7 @@ from dicomsort.data.dataset import Sample
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.imaging.montage import ROW, laid_out
 from dicomsort.model.heads import Head
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.training.augment import Augmentation
 from dicomsort.training.loader import ROTATION, AugmentedImages, images_of, sampling_weights, turning_of
 

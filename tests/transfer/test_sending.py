@@ -25,7 +25,7 @@ from dicomsort.errors import UsageError
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.model.bundle import Bundle
 from dicomsort.sorting.pipeline import sort
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.transfer.answers import Left
 from dicomsort.transfer.candidates import Chosen
 from dicomsort.transfer.peer import PeerLostError, entity_of, peer_of

@@ -7,7 +7,7 @@ from typing import Any
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import UsageError
 from dicomsort.outcome import Status
-from dicomsort.system.worker_pool import PoolSettings
+from dicomsort.system.pool_settings import PoolSettings
 
 PARTS = ("train", "validation", "test")
 SIZE, SHARD_MB = 256, 256

@@ -15,7 +15,7 @@ from dicomsort.errors import DicomsortError, InternalError
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.engines.devices import choose_precision
 from dicomsort.model.engines.torch import Images, Logits, TorchClassifier
-from dicomsort.system.worker_pool import somewhere
+from dicomsort.system.starting import somewhere
 
 _LANES = 2  # of a device: one batch travels while another is computed
 
