@@ -39,7 +39,7 @@ from pydicom.uid import generate_uid
 from report import rows as manifest_rows
 from scale import peak
 
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.model import bundle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))

@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomsort.manifest.columns import columns
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import columns
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting.repeats import KNOWN
 

@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from dicomsort.manifest.rows import Row, columns
+from dicomsort.manifest.columns import columns
+from dicomsort.manifest.rows import Row
 from dicomsort.model.anatomy import Region
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import FileStamp, Header, Reason, Status

@@ -25,7 +25,7 @@ from pathlib import Path
 from decode import radiograph, write
 from scale import peak
 
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.outcome import TROUBLE, Reason
 
 COPIES = 8

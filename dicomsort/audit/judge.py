@@ -13,8 +13,8 @@ from dicomsort.audit.tags import Cells, Tags
 from dicomsort.audit.terms import Terms
 from dicomsort.audit.verdicts import Check, Finding, Severity, Verdict, Why, not_judged, overall
 from dicomsort.dicom.stated import Stated
+from dicomsort.manifest.columns import answers_of, renewed, split_reasons
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import answers_of, renewed, split_reasons
 from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.outcome import EXCLUDED, UNSURE, Reason, Status
 from dicomsort.system.escaping import uncell

@@ -13,9 +13,9 @@ from dicomsort.errors import ModelError, UsageError
 from dicomsort.inputs import names, walk
 from dicomsort.inputs.sources import stamp_of
 from dicomsort.manifest import reading
+from dicomsort.manifest.columns import FIRST
 from dicomsort.manifest.names import MANIFEST, SHARDS, output_of
 from dicomsort.manifest.reading import ManifestRow
-from dicomsort.manifest.rows import FIRST
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.salt import salt_of
 from dicomsort.model import bundle as bundles

@@ -12,7 +12,7 @@ from dicomsort.dicom import isolation, patient
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.names import OWN, REGISTRY, manifest_in
 from dicomsort.manifest.reading import ManifestRow, answers_in, read_manifest
-from dicomsort.manifest.rows import status_when_placed
+from dicomsort.manifest.records import status_when_placed
 from dicomsort.manifest.salt import salt_of
 from dicomsort.model.anatomy import chain
 from dicomsort.outcome import Failure, Reviewed, Status

@@ -8,7 +8,7 @@ import numpy as np
 
 from dicomsort.manifest.groups import is_one_of
 from dicomsort.manifest.lines import Block
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 
 _TOLD = ("status", "reason", "label", "reviewed_label")
 _EMPTY = {"reviewed_by": "", "reviewed_at": ""}

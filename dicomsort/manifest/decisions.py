@@ -15,7 +15,7 @@ from typing import BinaryIO
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest.mending import check_separator, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import DECISIONS
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import EXCLUDED, UNSURE, FileStamp, Reviewed
 from dicomsort.system.escaping import cell, escape, uncell

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.manifest.lines import Seed, blocks
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import KeySpill, last
 from dicomsort.outcome import HINTS, TROUBLE, FileStamp, Placement, Reason, Status
 from dicomsort.system.escaping import escape, uncell

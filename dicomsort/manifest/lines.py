@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 
 _BLOCK = 1 << 20
 _COMMA, _END, _QUOTE = ord(","), ord("\n"), ord('"')

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from dicomsort import __version__
 from dicomsort.errors import MissingLibraryError, TargetError, UsageError, check_installed, is_installed
+from dicomsort.manifest.columns import DIGEST, REJECT, ROTATION, answers_of
 from dicomsort.manifest.history import DAMAGE, damaged, last_rows
 from dicomsort.manifest.names import MANIFEST, PARQUET, SHARDS
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import DIGEST, REJECT, ROTATION, answers_of
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.spill import scratch
 from dicomsort.system.atomic import replacing

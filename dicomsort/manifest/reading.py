@@ -10,20 +10,20 @@ from itertools import islice, pairwise
 from typing import Any
 
 from dicomsort.errors import UsageError
-from dicomsort.manifest.history import DAMAGE, damaged
-from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import (
+from dicomsort.manifest.columns import (
     DIGEST,
     REJECT,
     ROTATION,
     SCOPE,
     TOLD,
-    Record,
     answers_of,
     columns,
     renewed,
     split_reasons,
 )
+from dicomsort.manifest.history import DAMAGE, damaged
+from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.records import Record
 from dicomsort.model.anatomy import agreed
 from dicomsort.outcome import EXCLUDED, UNSURE, Facts, FileStamp, Header, Status
 from dicomsort.system.escaping import escape, uncell, unescape

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import BinaryIO
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest.columns import FIRST
 from dicomsort.manifest.history import DAMAGE, damaged, last_of
-from dicomsort.manifest.rows import FIRST
 from dicomsort.system.escaping import SEPARATORS, escape
 
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.manifest import history, lines, parquet, spill
+from dicomsort.manifest.columns import FIRST, TOLD, answers_of, columns, renewed
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import FIRST, TOLD, Record, Row, answers_of, columns, renewed
+from dicomsort.manifest.records import Record
+from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
 from dicomsort.system.atomic import replacing

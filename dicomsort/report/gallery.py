@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from dicomsort.errors import NothingFoundError, TargetError, UsageError
+from dicomsort.manifest.columns import join_reasons
 from dicomsort.manifest.reading import ManifestRow, read_manifest
-from dicomsort.manifest.rows import join_reasons
 from dicomsort.outcome import Status
 from dicomsort.report import page
 from dicomsort.sorting.place import copy_or_source

@@ -7,7 +7,8 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import Any
 
-from dicomsort.manifest.rows import split_reasons, status_when_placed
+from dicomsort.manifest.columns import split_reasons
+from dicomsort.manifest.records import status_when_placed
 from dicomsort.manifest.standing import standing
 from dicomsort.outcome import EXCLUDED, TROUBLE, UNSURE, Reason, Reviewed, Status
 from dicomsort.report.counts import Best, Cross, Examples, Shown, Spread

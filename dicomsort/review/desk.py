@@ -13,7 +13,7 @@ from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.errors import DicomsortError, InternalError, UsageError, internal
 from dicomsort.manifest.decisions import Appending, Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, UNSURE, Reviewed

@@ -11,7 +11,7 @@ from dicomsort.errors import ExitCode, UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.decisions import Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import EXCLUDED, UNSURE, Reason, Reviewed
 from dicomsort.sorting import by_hand, shards

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest.columns import REJECT, renewed, split_reasons
 from dicomsort.manifest.history import DAMAGE, damaged, last_rows
-from dicomsort.manifest.rows import REJECT, Record, renewed, split_reasons
+from dicomsort.manifest.records import Record
 from dicomsort.outcome import FOR_REVIEW, Reviewed, Status
 from dicomsort.system.escaping import escape, uncell
 

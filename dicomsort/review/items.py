@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from dicomsort.manifest.reading import read_row
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.system.escaping import escape
 
 

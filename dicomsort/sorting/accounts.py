@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dicomsort.errors import InternalError, NothingFoundError
 from dicomsort.inputs import names, walk
 from dicomsort.manifest.history import History
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.outcome import Status
 from dicomsort.sorting import removal
 from dicomsort.sorting.summary import SortSummary

@@ -10,7 +10,7 @@ from dicomsort.manifest import reading
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Placement, Status
 from dicomsort.sorting import by_hand, shards

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from dicomsort.inputs import walk
 from dicomsort.inputs.named import relative_to
 from dicomsort.manifest.history import History, cells
-from dicomsort.manifest.rows import Record, Row, status_when_placed
+from dicomsort.manifest.records import Record, status_when_placed
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import COPIES, Action, FileStamp, Placement, Reason, SourceFile, Status
 from dicomsort.sorting.layout import Destinations
 from dicomsort.sorting.place import is_untouched

@@ -11,7 +11,7 @@ import numpy as np
 from dicomsort.manifest import history
 from dicomsort.manifest.decisions import Decision, Decisions, now
 from dicomsort.manifest.names import MANIFEST, OWN
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy
 from dicomsort.outcome import EXCLUDED, REVIEW, UNSURE, Action, Reviewed

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from dicomsort.manifest.lines import read
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import HashSet, Ordered
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Reason, Status

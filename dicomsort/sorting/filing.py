@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from dicomsort.inputs.sources import Fetch
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.rows import Record, Row, counts_as, status_when_placed
+from dicomsort.manifest.records import Record, counts_as, status_when_placed
+from dicomsort.manifest.rows import Row
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy, Region, agreed
 from dicomsort.model.batching import Predicted

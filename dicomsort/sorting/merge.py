@@ -14,7 +14,7 @@ from dicomsort.manifest.census import census, first_with
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import last_rows
 from dicomsort.manifest.names import MANIFEST, RUN, incoming_of, spool_of
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status

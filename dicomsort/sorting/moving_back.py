@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.outcome import Action, Placement, Reason
 from dicomsort.sorting.copies import digest
 from dicomsort.sorting.moving import put

@@ -13,7 +13,7 @@ from typing import Any
 from dicomsort.errors import ExitCode, TargetError, UsageError
 from dicomsort.inputs import sources
 from dicomsort.manifest.decisions import Decisions
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import COPIES, Action, Reason, Status
 from dicomsort.sorting import moving_back, removal, shards

@@ -11,7 +11,7 @@ from dicomsort.errors import UsageError
 from dicomsort.manifest import history
 from dicomsort.manifest.history import rows_with
 from dicomsort.manifest.names import MANIFEST
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Placement, Status
 from dicomsort.sorting.copies import digest

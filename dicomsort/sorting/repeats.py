@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dicomsort.inputs.names import is_plain
 from dicomsort.manifest.groups import Blocks, Keys, grouped, is_one_of
 from dicomsort.manifest.lines import Block, Hashes, hashes_of, read
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import HashSet, LineSpill, Ordered
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import Action, Status

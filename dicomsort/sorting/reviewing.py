@@ -12,7 +12,7 @@ from dicomsort.inputs import walk
 from dicomsort.inputs.named import relative_to
 from dicomsort.manifest.decisions import Appending, Decision, Decisions
 from dicomsort.manifest.reading import labels_in
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.anatomy import Anatomy
@@ -246,7 +246,7 @@ def in_groups(items: Iterable[Item], size: int = GROUP) -> Iterator[list[Item]]:
 def choices(answers: Sequence[str], decisions: Decisions, further: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the classes that a person may choose: the model's, those chosen before, and further ones.
 
-    answers: columns of the manifest, see `rows.columns`. Raises UsageError if a further class is impossible.
+    answers: columns of the manifest, see `columns.columns`. Raises UsageError if a further class is impossible.
     """
     for label in further:
         try:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dicomsort.manifest.groups import grouped
 from dicomsort.manifest.lines import Block, Hashes, read
-from dicomsort.manifest.rows import Record
+from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import LineSpill, Ordered
 from dicomsort.manifest.table import Manifest
 from dicomsort.sorting.place import is_untouched

@@ -24,7 +24,8 @@ from dicomsort.inputs.named import Shard
 from dicomsort.inputs.supply import Reading, Supply
 from dicomsort.manifest.history import History
 from dicomsort.manifest.names import MANIFEST, spool_of
-from dicomsort.manifest.rows import Record, Row
+from dicomsort.manifest.records import Record
+from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.batching import Predicted, ask_all

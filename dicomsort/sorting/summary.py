@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.rows import Record, Row, join_reasons, status_when_placed
+from dicomsort.manifest.columns import join_reasons
+from dicomsort.manifest.records import Record, status_when_placed
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import HINTS, TROUBLE, Reason, Status
 from dicomsort.sorting.removal import Removed
 from dicomsort.system.escaping import escape

@@ -7,7 +7,8 @@ import pytest
 
 from dicomsort.errors import UsageError
 from dicomsort.export.datasets.where import compiled
-from dicomsort.manifest.rows import Row, columns
+from dicomsort.manifest.columns import columns
+from dicomsort.manifest.rows import Row
 from dicomsort.model.heads import Decision
 from dicomsort.outcome import Action, FileStamp, Header, Reviewed, Status
 

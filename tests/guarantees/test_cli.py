@@ -27,7 +27,7 @@ from dicomsort import Preprocessing, ReadSettings, read_image
 from dicomsort.cli.main import app
 from dicomsort.dicom import render
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.model.bundle import load, locate
 from dicomsort.model.defaults import DEFAULT_MODELS
 from dicomsort.model.model_set import columns_of

@@ -21,7 +21,7 @@ from committed import ROOT, TESTS
 from dicomsort import __version__
 from dicomsort.cli.main import app
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.outcome import TROUBLE, Reason, Status
 from dicomsort.sorting.layout import FIELDS
 

@@ -16,8 +16,8 @@ from program import command, inside
 from dicomsort import load_model
 from dicomsort.errors import ExitCode, UsageError
 from dicomsort.inputs.named import Shard
+from dicomsort.manifest.columns import columns
 from dicomsort.manifest.reading import read_manifest
-from dicomsort.manifest.rows import columns
 from dicomsort.manifest.table import Manifest
 from dicomsort.model.bundle import Bundle
 from dicomsort.model.evidence import Evidence, Rule

@@ -3,7 +3,9 @@
 import pytest
 
 from dicomsort.errors import UsageError
-from dicomsort.manifest.rows import Record, Row, columns, join_reasons, split_reasons
+from dicomsort.manifest.columns import columns, join_reasons, split_reasons
+from dicomsort.manifest.records import Record
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import Action, FileStamp, Placement, Reason, Status
 
 STAMP = FileStamp(9, 8)

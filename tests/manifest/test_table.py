@@ -15,7 +15,8 @@ from predictors import FixedPredictor
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest import history
-from dicomsort.manifest.rows import Row, columns
+from dicomsort.manifest.columns import columns
+from dicomsort.manifest.rows import Row
 from dicomsort.outcome import FileStamp, Header, Placement, Reason, Status
 from dicomsort.sorting import plan
 from dicomsort.sorting.merge import merge

@@ -22,7 +22,7 @@ from dicomsort.errors import ExitCode, ModelError, UsageError
 from dicomsort.evaluation.calibrate import CalibrationSettings, calibrate, logits_of, store
 from dicomsort.evaluation.predictions import EvalSettings, predict_samples
 from dicomsort.imaging.canvas import Preprocessing
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.model import bundle as bundles
 from dicomsort.model import networks
 from dicomsort.model.bundle import Bundle, Reject

@@ -16,7 +16,7 @@ from dicomsort import Model, read_manifest
 from dicomsort.errors import ExitCode
 from dicomsort.imaging.canvas import Preprocessing
 from dicomsort.inputs.named import Shard
-from dicomsort.manifest.rows import columns
+from dicomsort.manifest.columns import columns
 from dicomsort.model.bundle import Bundle, Reject
 from dicomsort.model.graph import widened
 from dicomsort.model.heads import Decision, Head

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from dicomsort.errors import UsageError
 from dicomsort.export.datasets.settings import PARTS, DatasetSettings
 from dicomsort.export.datasets.where import Cells, compiled, final_label, hint
+from dicomsort.manifest.columns import answers_of, renewed, split_reasons
 from dicomsort.manifest.history import DAMAGE
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import answers_of, renewed, split_reasons
 from dicomsort.manifest.standing import Standing, standing
 from dicomsort.model.heads import check_label
 from dicomsort.outcome import FileStamp, Reason

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dicomsort.errors import UsageError
+from dicomsort.manifest.columns import REJECT, ROTATION, answers_of
 from dicomsort.manifest.reading import labels_by_head
-from dicomsort.manifest.rows import REJECT, ROTATION, answers_of
 from dicomsort.outcome import Status
 from dicomsort.system.escaping import escape, uncell
 
