@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, count, together
 from dicomsort.outcome import Status
-from dicomsort.sorting import part_log, pipeline, shards
+from dicomsort.sorting import health, part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.next_step import ranges
 from dicomsort.sorting.pipeline import sort
@@ -368,6 +369,29 @@ def test_figures_for_prometheus(
     }
     assert inside(capfd, "classify", tmp_path / "nowhere", "--out", tmp_path / "o", *words).code != 0
     assert figures(file)["dicomsort_exit_code", ""] != 0
+
+
+def test_figures_of_an_inbox_that_is_watched_count_each_file_once(
+    inbox: Path, small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "dicomsort.prom"
+
+    def stop() -> None:
+        for files in (14, 15, 16):
+            while not (out / "health.json").exists() or health.read(str(out)).files < files:
+                time.sleep(0.05)
+            shutil.copy(inbox / "notes.txt", inbox / f"{files}.dcm") if files < 16 else None
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    words = ("--model", small_model, "--device", "cpu", "--quiet-for", "0.1", "--metrics", file)
+    assert inside(capfd, "classify", inbox, "--out", out, *words, "--watch", "0.2", "-q").code == 0
+    found = figures(file)
+    told = {status: number for (name, status), number in found.items() if name == "dicomsort_files_total"}
+    written = counted(out)
+    assert {status: number for status, number in told.items() if number} == written
+    assert sum(written.values()) == 16
+    assert (found["dicomsort_running", ""], found["dicomsort_exit_code", ""]) == (0, 0)
 
 
 def test_figures_lie_neither_among_what_is_sorted_nor_over_what_the_output_holds(
