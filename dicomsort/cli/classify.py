@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomsort.cli import console, progress
 from dicomsort.cli.metrics import Nobody, Take, both
 from dicomsort.cluster.backends import WAIT_SECONDS, Backend
-from dicomsort.cluster.task import Job
+from dicomsort.cluster.job import Job
 from dicomsort.errors import UsageError
 from dicomsort.inputs import walk
 from dicomsort.inputs.named import Files, Shard

@@ -13,13 +13,15 @@ from itertools import pairwise
 
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.handing_out import HandingOut, Note
+from dicomsort.cluster.job import Job, tally_of, write_files
 from dicomsort.cluster.programs import run
 from dicomsort.cluster.progress import Progress
-from dicomsort.cluster.task import DRIVER, Job, Task, told_of, touch, write_files
+from dicomsort.cluster.task import Task, driver_of, told_of, touch
 from dicomsort.errors import DicomsortError, TargetError
 from dicomsort.inputs.named import Files
+from dicomsort.manifest.names import shard_folder
 from dicomsort.outcome import SourceFile
-from dicomsort.sorting import accounts, part_log, pipeline, shards
+from dicomsort.sorting import accounts, noting, part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import locks, notices
@@ -44,7 +46,7 @@ def sort(
     name.
     Raises as `pipeline.sort` does, InternalError if shards fail always, ClusterLostError.
     """
-    started, out = time.monotonic(), os.path.abspath(job.settings.out)
+    started, out = time.monotonic(), job.out
     files, tally = files or pipeline.archive_of(job.settings), SortSummary()
     job = replace(job, run=uuid.uuid4().hex)
     _take_in(out, job)
@@ -54,7 +56,7 @@ def sort(
             todo = pipeline.to_do(job.settings, files, tally, history)
             tasks = _planned(job, todo, engine.shard_size, hands.nodes())  # counts what there is
             accounts.check_found(tally, job.settings)
-            part_log.note_plan(out, tally.found - tally.already_done, len(tasks))
+            noting.note_plan(out, tally.found - tally.already_done, len(tasks))
             ended = _done(HandingOut(tasks, hands, run, engine.wait, note), job, tally, watch)
     except locks.BusyError:  # what is there is another driver's
         raise
@@ -87,12 +89,8 @@ def _take_in(out: str, job: Job) -> None:
 
 def _dismiss(out: str) -> None:
     """Let the tasks of a driver that was killed end now: they would wait for two minutes for a sign of it."""
-    with suppress(OSError, locks.BusyError), locks.take(shards.folder_of(out)):
-        os.unlink(_driver_of(out))
-
-
-def _driver_of(out: str) -> str:
-    return os.path.join(shards.folder_of(out), DRIVER)
+    with suppress(OSError, locks.BusyError), locks.take(shard_folder(out)):
+        os.unlink(driver_of(out))
 
 
 @contextmanager
@@ -100,19 +98,19 @@ def _driving(out: str, job: Job) -> Iterator[None]:
     """Keep the output to this run and its tasks; when the block ends, they end."""
     try:
         with _held(out, job):
-            touch(_driver_of(out), job.run)
+            touch(driver_of(out), job.run)
             try:
                 yield
             finally:
                 with suppress(OSError):
-                    os.unlink(_driver_of(out))
+                    os.unlink(driver_of(out))
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
 
 
 def _held(out: str, job: Job) -> ExitStack:
     """Take the locks of a driver; waits for another one, and takes in what that has left."""
-    wait, folder = job.settings.lock_wait, shards.folder_of(out)
+    wait, folder = job.settings.lock_wait, shard_folder(out)
     while True:
         os.makedirs(folder, exist_ok=True)
         with suppress(FileNotFoundError), ExitStack() as stack:  # the other one removes it as it ends
@@ -130,15 +128,15 @@ def _planned(job: Job, todo: Iterator[SourceFile], shard_size: int | None, nodes
     nodes: those that are there; if there are none yet, some are expected.
     """
     step = shard_size or _FEWEST
-    ends = array("Q", write_files(job.settings.out, todo, step))
+    ends = array("Q", write_files(job.out, todo, step))
     each = (
         1
         if shard_size
         else min(max(1, len(ends) // (_SHARDS_A_NODE * (nodes or _NODES_TO_COME))), _MOST // step)
     )
-    cuts = [0, *ends[each - 1 :: each]]
+    packed, cuts = job.packed(), [0, *ends[each - 1 :: each]]
     cuts += [ends[-1]] if ends and ends[-1] != cuts[-1] else []
-    return [Task(job, f"task-{at:06}", *cut) for at, cut in enumerate(pairwise(cuts), 1)]
+    return [Task(job.out, job.run, packed, f"task-{at:06}", *cut) for at, cut in enumerate(pairwise(cuts), 1)]
 
 
 def _done(handing: HandingOut, job: Job, tally: SortSummary, watch: Watch | None) -> SortSummary:
@@ -148,7 +146,7 @@ def _done(handing: HandingOut, job: Job, tally: SortSummary, watch: Watch | None
         for summary in handing.summaries():
             for line in summary.said:
                 notices.say(told_of(summary, line))
-            counted = summary.as_tally()
+            counted = tally_of(summary)
             progress.count(summary.name, counted.statuses)
             _add(counted, ended)
     return ended

@@ -44,7 +44,7 @@ def run(task: Task, where: str = "") -> Summary:
 
 
 def _run(task: Task, where: str) -> Summary:
-    driver = Driver.of(task.job)
+    driver = Driver.of(task)
     if (before := summary_of(task)) is not None and before.is_done:
         return before
     if not driver.is_there():
@@ -57,14 +57,12 @@ def _run(task: Task, where: str) -> Summary:
 
 def _unseen(task: Task) -> Summary:
     """Return how a task ended that sees no driver: who is told of it lives, unless it was killed."""
-    why = (
-        f"it does not see this run in '{escape(task.job.settings.out)}': that must be one folder on all nodes"
-    )
+    why = f"it does not see this run in '{escape(task.out)}': that must be one folder on all nodes"
     return Summary(task.name, error=why, exit_code=int(ExitCode.INTERNAL), host=part_log.host())
 
 
 def _kind_of(task: Task, where: str) -> str:
-    return hashlib.sha256(pickle.dumps((task.job, where))).hexdigest()
+    return hashlib.sha256(task.job + where.encode()).hexdigest()
 
 
 class _Program:

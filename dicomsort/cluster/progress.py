@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from dicomsort.cluster.task import DRIVER, Job, Task, touch
+from dicomsort.cluster.job import Job
+from dicomsort.cluster.task import Task, driver_of, touch
 from dicomsort.manifest.names import MANIFEST
 from dicomsort.outcome import Status
-from dicomsort.sorting import shards
 from dicomsort.sorting.summary import SortSummary, Watch
 
 _SECONDS = 1.0
@@ -27,7 +27,7 @@ class Progress:
         self, job: Job, number: int, now_out: Mapping[str, Task], tally: SortSummary, watch: Watch | None
     ) -> None:
         """Prepare to look. number: of all shards. now_out: those that are handed out, by name."""
-        self._driver = os.path.join(shards.folder_of(os.path.abspath(job.settings.out)), DRIVER)
+        self._driver = driver_of(job.out)
         self._run = job.run
         self._out, self._live = now_out, dict[str, _Shard]()
         self._tally, self._watch, self._shards = tally, watch, number

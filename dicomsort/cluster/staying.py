@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 
+from dicomsort.cluster.job import Job, TaskFiles
 from dicomsort.cluster.programs import IDLE_SECONDS
-from dicomsort.cluster.task import Driver, Job, Summary, Task, TaskFiles, stopped, write_summary
+from dicomsort.cluster.task import Driver, Summary, Task, stopped, write_summary
 from dicomsort.errors import (
     DicomsortError,
     ExitCode,
@@ -59,7 +60,7 @@ def work() -> int:
             part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
             write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")
-            task = _next(tasks, Driver.of(task.job))
+            task = _next(tasks, Driver.of(task))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return int(ExitCode.DONE)
 
@@ -105,9 +106,10 @@ def _done(task: Task, models: Sequence[Predictor], stack: ExitStack) -> tuple[Su
     """Do a task; returns how it ended, and the models for the next."""
     try:
         with names_missing_libraries():
-            _take(task)
-            models = models or stack.enter_context(_loaded(task.job))
-            return _sorted(task, models), models
+            job = Job.of(task)
+            _take(task, job)
+            models = models or stack.enter_context(_loaded(job))
+            return _sorted(task, job, models), models
     except DicomsortError as error:
         return Summary(task.name, error=str(error), exit_code=int(error.exit_code)), models
     except KeyboardInterrupt:
@@ -116,10 +118,10 @@ def _done(task: Task, models: Sequence[Predictor], stack: ExitStack) -> tuple[Su
         return Summary(task.name, error=internal(error), exit_code=int(ExitCode.INTERNAL)), models
 
 
-def _take(task: Task) -> None:
+def _take(task: Task, job: Job) -> None:
     """Wait for who may still be writing the shard, on a node that was taken for lost."""
     try:
-        shards.take(task.job.settings.out, task.name, task.job.settings.lock_wait).close()
+        shards.take(task.out, task.name, job.settings.lock_wait).close()
     except UsageError as error:  # no reason to end the run
         raise InternalError(str(error)) from error
 
@@ -137,11 +139,10 @@ def _loaded(job: Job) -> Iterator[Sequence[Predictor]]:
         yield predictors
 
 
-def _sorted(task: Task, models: Sequence[Predictor]) -> Summary:
-    job = task.job
+def _sorted(task: Task, job: Job, models: Sequence[Predictor]) -> Summary:
     own = replace(job.settings, task=task.name, pool=pool_settings(job.workers, job.settings.pool.timeout))
     first, *further = models
-    tally = pipeline.sort(own, first, None, further, TaskFiles.of(task))
+    tally = pipeline.sort(own, first, None, further, TaskFiles.of(task, job))
     statuses, hints, stayed = (
         {one.value: count for one, count in counts.items()}
         for counts in (tally.statuses, tally.hints, tally.removed.stayed)

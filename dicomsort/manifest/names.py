@@ -45,6 +45,11 @@ OWN = (*_FILES, *(f"{name}.part" for name in _FILES), SHARDS, LOCK, OWNER, OWN_F
 """All of them; no source's destination may begin with one."""
 
 
+def shard_folder(out: str, name: str = "") -> str:
+    """Return the folder of one shard of the manifest, or of all."""
+    return os.path.join(out, SHARDS, name) if name else os.path.join(out, SHARDS)
+
+
 def incoming_of(out: str) -> str:
     """Return the folder for what has to be unpacked or fetched on its way into an output."""
     return os.path.join(out, OWN_FOLDER, "incoming")

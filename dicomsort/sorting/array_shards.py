@@ -8,6 +8,7 @@ from typing import Self
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
+from dicomsort.manifest.names import shard_folder
 from dicomsort.sorting import shards
 from dicomsort.system.atomic import replacing
 from dicomsort.system.batch_jobs import ArrayTask, Environment, array_task
@@ -39,7 +40,7 @@ class _Steps:
     def write(self, out: str) -> None:
         """Write it down. Raises TargetError."""
         try:
-            os.makedirs(shards.folder_of(out), exist_ok=True)
+            os.makedirs(shard_folder(out), exist_ok=True)
             with replacing(_record(out), shared=True) as file:
                 json.dump(asdict(self), file)
         except OSError as error:
@@ -47,7 +48,7 @@ class _Steps:
 
 
 def _record(out: str) -> str:
-    return os.path.join(shards.folder_of(out), shards.ARRAY)
+    return os.path.join(shard_folder(out), shards.ARRAY)
 
 
 def parse(text: str, out: str, environment: Environment | None = None) -> Shard:

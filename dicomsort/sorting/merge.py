@@ -13,7 +13,7 @@ from dicomsort.manifest import parquet
 from dicomsort.manifest.census import census, first_with
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import last_rows
-from dicomsort.manifest.names import MANIFEST, RUN, incoming_of, spool_of
+from dicomsort.manifest.names import MANIFEST, RUN, incoming_of, shard_folder, spool_of
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
@@ -138,7 +138,7 @@ def merge(
     out = os.path.abspath(out)
     names, begun = shards.waiting(out), shards.begun(out)
     with _opened(out, names, wait) as manifest:
-        shards_want = any(RunFile(shards.folder_of(out, name)).parquet is not None for name in names)
+        shards_want = any(RunFile(shard_folder(out, name)).parquet is not None for name in names)
         wanted = shards_want or None if with_parquet is None else with_parquet
         parquet.begin(out, manifest.run_file, wanted)
         merged = MergeResult(shards=len(names))
@@ -183,11 +183,11 @@ def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManag
     began.
     """
     path = os.path.join(out, MANIFEST)
-    begun = (os.path.join(shards.folder_of(out, name), MANIFEST) for name in names)
+    begun = (os.path.join(shard_folder(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
     if os.path.exists(path) and (first is None or (RunFile(out).runs and _has_rows(path))):
         return Manifest.open_existing(path, wait)
-    if first is None and os.path.isdir(shards.folder_of(out)):
+    if first is None and os.path.isdir(shard_folder(out)):
         raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
@@ -226,7 +226,7 @@ def _join(manifest: Manifest, out: str, name: str, wait: float) -> None:
 
     Rows that stand there already count once in the end: the shard of a merge that was killed is joined again.
     """
-    folder = shards.folder_of(out, name)
+    folder = shard_folder(out, name)
     with shards.take(out, name, wait):
         run_file, shard = RunFile(folder), shards.shard_of(name)
         if os.path.exists(os.path.join(folder, MANIFEST)):

@@ -7,9 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from dicomsort.dicom.sop_classes import ReadSettings
+from dicomsort.manifest.names import shard_folder
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.model.defaults import DEFAULT_MODELS
-from dicomsort.sorting import shards
 from dicomsort.sorting.layout import DEFAULT as DEFAULT_LAYOUT
 from dicomsort.system.telling import counted
 
@@ -43,7 +43,7 @@ def of(told: "Progress", run: RunFile) -> tuple[str, ...]:
 def _missing(missing: Sequence[str], run: RunFile, out: str) -> tuple[str, ...]:
     """Return how shards are started that are still to be done: the command of one, and all numbers."""
     first, *others = missing
-    agreed = RunFile(shards.folder_of(out))
+    agreed = RunFile(shard_folder(out))
     command = command_of(agreed if agreed.runs else run, out) or "dicomsort classify ..."
     lines = [f"{command} --shard {first}"]
     if others:

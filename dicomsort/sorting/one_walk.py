@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from dicomsort.errors import TargetError
 from dicomsort.inputs.file_list import DamagedListError, FileList, Listed, write
 from dicomsort.inputs.named import Archive, Files, Shard
-from dicomsort.sorting import accounts, shards
+from dicomsort.manifest.names import shard_folder
+from dicomsort.sorting import accounts
 from dicomsort.sorting.summary import SortSummary, Watch
 from dicomsort.system import atomic
 from dicomsort.system.claims import Claim, Owner
@@ -70,7 +71,7 @@ def shared(archive: Archive, shard: Shard, out: str, tell: Tell) -> Iterator[Lis
     each is to get all files. tell: called with a line when waiting begins, and now and then; empty at its
     end. Raises TargetError, and what `Archive.find` does.
     """
-    folder = Path(shards.folder_of(out), _FOLDER)
+    folder = Path(shard_folder(out), _FOLDER)
     own = archive.shard or Shard(1, 1)
     series = _series(archive, own.of)
     try:
@@ -91,9 +92,7 @@ def shared(archive: Archive, shard: Shard, out: str, tell: Tell) -> Iterator[Lis
 def latest(out: str) -> FileList | None:
     """Return the newest list of an output; None if there is none."""
     try:
-        found = [
-            path for path in Path(shards.folder_of(out), _FOLDER).iterdir() if _LIST.fullmatch(path.name)
-        ]
+        found = [path for path in Path(shard_folder(out), _FOLDER).iterdir() if _LIST.fullmatch(path.name)]
         return FileList(str(max(found, key=lambda path: path.stat().st_mtime_ns))) if found else None
     except (OSError, DamagedListError):
         return None

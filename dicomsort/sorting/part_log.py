@@ -9,25 +9,14 @@ import json
 import os
 import re
 import socket
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dicomsort import __version__
-from dicomsort.errors import DicomsortError, ExitCode, internal
-from dicomsort.manifest import counting
-from dicomsort.manifest.names import MANIFEST, OWN_FOLDER, PART_LOG, PARTS_LOG, STDERR_LOG
-from dicomsort.manifest.run_file import RunFacts, RunFile
-from dicomsort.sorting import shards
-from dicomsort.sorting.summary import SortSummary
-from dicomsort.system.atomic import replacing
+from dicomsort.manifest.names import PART_LOG, PARTS_LOG, STDERR_LOG, shard_folder
 from dicomsort.system.batch_jobs import job_id
-
-if TYPE_CHECKING:
-    from dicomsort.sorting.pipeline import SortSettings
 
 START, MODEL, END = "start", "model", "end"
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
@@ -40,7 +29,6 @@ _CRASH = re.compile(
     r"Fatal Python error: ([\w ]+)\n(?:(?!Fatal Python error).*\n)*?"
     r'Current thread .*\n  File "(?:[^"\n]*/)?([\w.-]+)", line (\d+) in ([\w<>]+)'
 )
-_EVERY = 5.0
 _STDERR = 2
 
 
@@ -63,90 +51,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@contextmanager
-def noting(settings: "SortSettings", run_file: RunFile, rows: int, tally: SortSummary) -> Iterator["Noted"]:
-    """Note in run.json, and of a part in its log, that a run begins here, and when the block ends how.
-
-    rows: how many there were before. Trouble with the log itself ends nothing.
-    """
-    noted, started = Noted(settings, run_file, rows), time.monotonic()
-    noted.log(START, **noted.who, version=__version__)
-    try:
-        yield noted
-    except BaseException as error:
-        with suppress(DicomsortError):  # what ends the run is told, not that its end cannot be written
-            noted.end(_how(error), tally, time.monotonic() - started)
-        raise
-    noted.end({"how": DONE, "exit_code": int(tally.exit_code)}, tally, time.monotonic() - started)
-
-
-class Noted:
-    """A run that is noted. who: does it, where, since when, and how many rows there were then."""
-
-    def __init__(self, settings: "SortSettings", run_file: RunFile, rows: int) -> None:
-        self._out, name = os.path.abspath(settings.out), settings.task
-        name = shards.name_of(settings.shard) if settings.shard else name
-        self._name, self._folder = name, shards.folder_of(self._out, name) if name else ""
-        self._total, self._told = -1, -_EVERY
-        self._run_file = run_file
-        self.who = {"host": host(), "job": job_id(), "pid": os.getpid(), "rows": rows}
-
-    def begin(self, run: RunFacts) -> None:
-        """Note that there is something to do, and by which engine it is done."""
-        self._run_file.begun_by({"time": now(), **self.who})
-        engine = {name: run.fixed.get(name, "") for name in ("model", "engine", "precision")}
-        self.log(MODEL, **engine, **{name: run.facts.get(name, "") for name in ("device", "workers")})
-
-    def end(self, how: Mapping[str, Any], tally: SortSummary, seconds: float) -> None:
-        """Note how it ended. Raises TargetError."""
-        with suppress(OSError):
-            os.unlink(total_of(self._out))
-            os.rmdir(os.path.dirname(total_of(self._out)))
-        self._run_file.end(host(), tally.ended - tally.already_done, round(seconds, 3))
-        if self._folder:
-            statuses = counting.count(os.path.join(self._folder, MANIFEST))
-            counts = {status.value: count for status, count in sorted(statuses.items())}
-            self.log(END, **how, seconds=round(seconds, 1), rows=statuses.total(), **counts)
-
-    def total(self, files: int | None) -> None:
-        """Note how many files there are, once that is known, for those who look on from outside."""
-        if self._folder or files is None or files == self._total:
-            return
-        if (now_ := time.monotonic()) - self._told > _EVERY:
-            self._total, self._told = files, now_
-            _write_json(total_of(self._out), {"files": files})
-
-    def log(self, word: str, **facts: Any) -> None:
-        """Write a line into the log of the part, if it is one."""
-        if self._folder:
-            with suppress(OSError), open(os.path.join(self._folder, PART_LOG), "a", encoding="utf-8") as file:
-                file.write(line(word, part=self._name, **facts))
-
-
-def total_of(out: str) -> str:
-    """Return where a run that has an output for itself notes how many files there are."""
-    return os.path.join(out, OWN_FOLDER, "total.json")
-
-
-def plan_of(out: str) -> str:
-    """Return where a driver notes how many files and tasks there are."""
-    return os.path.join(shards.folder_of(out), "plan.json")
-
-
-def note_plan(out: str, files: int, tasks: int) -> None:
-    """Note, as a driver, what is to be done, for those who look on from outside."""
-    who = {"time": now(), "host": host(), "job": job_id(), "pid": os.getpid()}
-    _write_json(plan_of(out), {**who, "files": files, "tasks": tasks})
-
-
-def _write_json(path: str, told: Mapping[str, Any]) -> None:
-    """Replace a file that nobody depends on."""
-    with suppress(OSError):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with replacing(path) as file:
-            file.write(json.dumps(told) + "\n")
-
-
 def line(word: str, **facts: Any) -> str:
     """Return a line of a log, of now."""
     told = (f"{name}={_written(str(value))}" for name, value in facts.items() if value != "")
@@ -155,14 +59,6 @@ def line(word: str, **facts: Any) -> str:
 
 def _written(value: str) -> str:
     return value if _PLAIN.fullmatch(value) else json.dumps(value)
-
-
-def _how(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, DicomsortError):
-        return {"how": FAILED, "exit_code": int(error.exit_code), "error": without_paths(str(error))}
-    if isinstance(error, Exception):
-        return {"how": FAILED, "exit_code": int(ExitCode.INTERNAL), "error": internal(error)}
-    return {"how": INTERRUPTED, "exit_code": int(ExitCode.INTERRUPTED)}
 
 
 def without_paths(message: str) -> str:
@@ -242,7 +138,7 @@ def note_failed(folder: str, name: str, error: str, exit_code: int) -> None:
 
 def keep(out: str, name: str) -> None:
     """Append the log of a part that is merged to that of the output; what cannot be written is let go."""
-    folder = shards.folder_of(out, name)
+    folder = shard_folder(out, name)
     with suppress(OSError), open(os.path.join(out, PARTS_LOG), "ab") as file:
         for found in (PART_LOG, STDERR_LOG):
             with suppress(FileNotFoundError), open(os.path.join(folder, found), "rb") as log:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dicomsort.manifest.counting import CountedRows, together
-from dicomsort.manifest.names import MANIFEST, PART_LOG
+from dicomsort.manifest.names import MANIFEST, PART_LOG, shard_folder
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Status
 from dicomsort.sorting import part_log, shards
@@ -53,7 +53,7 @@ class SeenPart:
     """A part that is looked at every now and then; only what is new is read."""
 
     def __init__(self, out: str, name: str) -> None:
-        self._folder, self._name = shards.folder_of(out, name), name
+        self._folder, self._name = shard_folder(out, name), name
         shard = shards.shard_of(name)
         self._shard = f"{shard.number}/{shard.of}" if shard else ""
         self._logged: float | None = None

@@ -25,7 +25,7 @@ from dicomsort.manifest import parquet
 from dicomsort.manifest.decisions import Decisions
 from dicomsort.manifest.history import History
 from dicomsort.manifest.journal import Journal
-from dicomsort.manifest.names import RUN, incoming_of
+from dicomsort.manifest.names import RUN, incoming_of, shard_folder
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest, Opening, Told
@@ -36,6 +36,7 @@ from dicomsort.outcome import Action, SourceFile
 from dicomsort.sorting import (
     accounts,
     already_done,
+    noting,
     one_walk,
     part_log,
     removal,
@@ -144,7 +145,7 @@ def sort_by(
     with (
         closing(files.remotes),
         _output(settings, out, models, tally) as (manifest, held, decisions),
-        part_log.noting(settings, manifest.run_file, held.rows.number, tally) as noted,
+        noting.noting(settings, manifest.run_file, held.rows.number, tally) as noted,
         one_walk.of_shard(settings, files, tally, watch) as files,
     ):
         if not settings.retry_failed:
@@ -186,7 +187,7 @@ def _after_done(
 
 
 def _begin(
-    settings: SortSettings, out: str, manifest: Manifest, models: Models, noted: part_log.Noted
+    settings: SortSettings, out: str, manifest: Manifest, models: Models, noted: noting.Noted
 ) -> ModelSet:
     """Load the models, and write down that a run begins. Raises UsageError where it may not, ModelError."""
     asked = models.ready()
@@ -210,7 +211,7 @@ class _Run:
     tally: SortSummary
     spent: StageTimer
     watch: Watch | None
-    noted: part_log.Noted
+    noted: noting.Noted
     studies: Studies | None = None
 
     def sort(self, panel: ModelSet, supply: Supply) -> None:
@@ -342,7 +343,7 @@ def _journal_folder(settings: SortSettings, out: str) -> Iterator[str]:
         with shards.sharing(out, settings.shard, settings.lock_wait) as folder:
             yield folder
     elif settings.task:
-        yield shards.folder_of(out, settings.task)
+        yield shard_folder(out, settings.task)
     else:
         shards.check_merged(out)
         shards.forget_empty(out, settings.lock_wait, part_log.keep)

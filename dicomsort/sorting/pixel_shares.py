@@ -16,7 +16,7 @@ from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.lines import STABLE, Block, Hashes, blocks, names_of
 from dicomsort.manifest.mending import cut_torn_line
-from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.names import MANIFEST, shard_folder
 from dicomsort.manifest.spill import scratch
 from dicomsort.sorting import repeats, shards
 from dicomsort.sorting.repeats import KNOWN, Wanted
@@ -44,7 +44,7 @@ def known(out: str) -> Iterator[Block]:
 
     What is damaged is left out: its files are read again.
     """
-    folder = shards.folder_of(out)
+    folder = shard_folder(out)
     with suppress(FileNotFoundError):
         for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
             path = os.path.join(folder, name)
@@ -69,7 +69,7 @@ def _is_whole(block: Block) -> bool:
 
 def drop(out: str) -> None:
     """Remove what shares have left, once a merge has used it."""
-    folder = shards.folder_of(out)
+    folder = shard_folder(out)
     with suppress(FileNotFoundError):
         for name in filter(_NAME.fullmatch, os.listdir(folder)):
             os.unlink(os.path.join(folder, name))
@@ -100,7 +100,7 @@ def _compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None
     if facts.fixed.get("keep_duplicates"):
         return SharedOut(0, 0)
     name = f"{shards.PIXELS}{share.number:03d}-of-{share.of:03d}"
-    folder = os.path.join(shards.folder_of(out), f".{name}")
+    folder = os.path.join(shard_folder(out), f".{name}")
     keys = partial(_of_share, share=share, dry_run=bool(facts.facts.get("dry_run")))
     os.makedirs(folder, exist_ok=True)
     with locks.take(folder, doing=f"comparison of share {share}", wait=wait), scratch(folder) as spilt:
@@ -108,11 +108,11 @@ def _compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None
             partial(_lines, manifests), names_of(manifests[0]), spilt, keys, known(out)
         )
         wanted = repeats.to_read(compared, spilt, out)
-        return _leave(os.path.join(shards.folder_of(out), f"{name}.csv"), wanted, pool, step)
+        return _leave(os.path.join(shard_folder(out), f"{name}.csv"), wanted, pool, step)
 
 
 def _manifests(out: str) -> list[str]:
-    folders = [out, *(shards.folder_of(out, name) for name in shards.waiting(out))]
+    folders = [out, *(shard_folder(out, name) for name in shards.waiting(out))]
     found = [path for folder in folders if os.path.exists(path := os.path.join(folder, MANIFEST))]
     if not found:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")

@@ -10,10 +10,10 @@ from typing import Any
 from dicomsort.errors import DicomsortError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, together
-from dicomsort.manifest.names import MANIFEST, PARTS_LOG
+from dicomsort.manifest.names import MANIFEST, PARTS_LOG, shard_folder
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import TROUBLE, Status
-from dicomsort.sorting import health, next_step, one_walk, part_log, shards
+from dicomsort.sorting import health, next_step, noting, one_walk, part_log, shards
 from dicomsort.sorting.at_work import Worker, owner_of, read_json, time_of
 from dicomsort.sorting.parts_seen import DONE_PART, RUNNING, Part, SeenPart
 from dicomsort.system.escaping import escape
@@ -112,7 +112,7 @@ class Looks:
         return self._told(run, parts, self._statuses(parts, pooled=merged))
 
     def _check(self, run: RunFile, names: list[str]) -> None:
-        begun = (os.path.join(self._out, MANIFEST), shards.folder_of(self._out))
+        begun = (os.path.join(self._out, MANIFEST), shard_folder(self._out))
         there = run.runs or names or any(map(os.path.exists, begun))
         if not there and owner_of(self._out) is None:
             raise NoOutputError(
@@ -126,7 +126,7 @@ class Looks:
         return sum((part.statuses for part in parts), Counter(self._rows.counts))
 
     def _told(self, run: RunFile, parts: list[Part], statuses: Counter[Status]) -> Progress:
-        plan = Worker.of(read_json(part_log.plan_of(self._out)))
+        plan = Worker.of(read_json(noting.plan_of(self._out)))
         worker, doing = self._worker(run, parts, plan)
         missing = _missing(run, parts)
         state = RUNNING if doing else self._rest(run, parts, missing, statuses)
@@ -148,9 +148,9 @@ class Looks:
             return begun, SORTING
         if owner is not None:
             return owner, MERGING if parts or self._has_merged(run) else SORTING
-        if plan is not None and plan.is_alive(time_of(os.path.join(shards.folder_of(self._out), "driver"))):
+        if plan is not None and plan.is_alive(time_of(os.path.join(shard_folder(self._out), "driver"))):
             return plan, SORTING
-        driver = owner_of(shards.folder_of(self._out))
+        driver = owner_of(shard_folder(self._out))
         if driver is not None or any(part.state == RUNNING for part in parts):
             return driver, SORTING
         with suppress(DicomsortError):
@@ -180,7 +180,7 @@ class Looks:
         self, run: RunFile, parts: list[Part], plan: Worker | None, statuses: Counter[Status], doing: str
     ) -> int | None:
         """Return how many files there are, as far as anybody knows."""
-        found = read_json(part_log.total_of(self._out)).get("files") if run.begun else None
+        found = read_json(noting.total_of(self._out)).get("files") if run.begun else None
         if isinstance(found, int):
             return max(found, statuses.total())
         if plan is not None and plan.total is not None and parts:

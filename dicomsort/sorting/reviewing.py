@@ -246,7 +246,7 @@ def in_groups(items: Iterable[Item], size: int = GROUP) -> Iterator[list[Item]]:
 def choices(answers: Sequence[str], decisions: Decisions, further: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the classes that a person may choose: the model's, those chosen before, and further ones.
 
-    answers: columns of the manifest, see `columns.columns`. Raises UsageError if a further class is impossible.
+    answers: columns of the manifest, see `columns`. Raises UsageError if a further class is impossible.
     """
     for label in further:
         try:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import History, IsThere, held
-from dicomsort.manifest.names import MANIFEST, RUN, SHARDS
+from dicomsort.manifest.names import MANIFEST, RUN, shard_folder
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting import versions
 from dicomsort.system import locks, notices
@@ -39,27 +39,22 @@ def shard_of(name: str) -> Shard | None:
     return Shard(int(found[1]), int(found[2])) if found else None
 
 
-def folder_of(out: str, name: str = "") -> str:
-    """Return the folder of one shard, or of all."""
-    return os.path.join(out, SHARDS, name) if name else os.path.join(out, SHARDS)
-
-
 def begun(out: str) -> list[str]:
     """Name the shards that have a folder, those that were killed before their first row included."""
     try:
-        with os.scandir(folder_of(out)) as listing:
+        with os.scandir(shard_folder(out)) as listing:
             return sorted(
                 entry.name for entry in listing if entry.is_dir() and not entry.name.startswith(".")
             )
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise TargetError(f"'{escape(folder_of(out))}' cannot be read: {error.strerror}") from error
+        raise TargetError(f"'{escape(shard_folder(out))}' cannot be read: {error.strerror}") from error
 
 
 def waiting(out: str) -> list[str]:
     """Name the shards that wait to be merged; one without a row is missing, unless there is none to write."""
-    return [name for name in begun(out) if not _is_empty(folder_of(out, name))]
+    return [name for name in begun(out) if not _is_empty(shard_folder(out, name))]
 
 
 def _is_empty(folder: str) -> bool:
@@ -91,7 +86,7 @@ def forget_empty(out: str, wait: float = 0.0, keep: Keep = lambda _out, _name: N
     wait: how many seconds to wait for one that is at work. keep: is given each before it goes, for its log.
     Raises UsageError if one still is at work then.
     """
-    if not os.path.isdir(folder_of(out)):
+    if not os.path.isdir(shard_folder(out)):
         return
     try:
         with locks.take(out, wait=wait):
@@ -104,7 +99,7 @@ def drop_empty(out: str, wait: float = 0.0, keep: Keep = lambda _out, _name: Non
     """Do as `forget_empty` does, in an output that this process has for itself."""
     for name in sorted(set(begun(out)) - set(waiting(out))):
         take(out, name, wait).close()
-        if _is_empty(folder_of(out, name)):  # still, after the wait
+        if _is_empty(shard_folder(out, name)):  # still, after the wait
             keep(out, name)
             drop(out, name)
     tidy(out)
@@ -119,7 +114,7 @@ def sharing(out: str, shard: Shard, wait: float = 0.0) -> Iterator[str]:
     """
     _make_way(out, shard, wait)
     try:
-        os.makedirs(folder_of(out, name_of(shard)), exist_ok=True)
+        os.makedirs(shard_folder(out, name_of(shard)), exist_ok=True)
         lock = locks.take(out, shared=True, wait=wait)
     except OSError as error:
         raise TargetError(f"'{escape(out)}' cannot be written: {error.strerror}") from error
@@ -128,9 +123,9 @@ def sharing(out: str, shard: Shard, wait: float = 0.0) -> Iterator[str]:
             _check_division(_strangers(begun(out), shard), out, shard)
         except UsageError:
             with suppress(OSError):
-                os.rmdir(folder_of(out, name_of(shard)))
+                os.rmdir(shard_folder(out, name_of(shard)))
             raise
-        yield folder_of(out, name_of(shard))
+        yield shard_folder(out, name_of(shard))
 
 
 def _make_way(out: str, shard: Shard, wait: float) -> None:
@@ -170,8 +165,8 @@ def agree(out: str, run: RunFacts, shard: Shard | None = None, any_versions: boo
     merged.check(run)
     if shard is not None and str(shard.of) in merged.shards:  # some of this division are merged already
         agree_versions(merged, run, any_versions)
-    _write_once(folder_of(out), run)
-    agreed = RunFile(folder_of(out))
+    _write_once(shard_folder(out), run)
+    agreed = RunFile(shard_folder(out))
     agreed.check(run)
     agree_versions(agreed, run, any_versions)
     was = agreed.last_run.get("roots", agreed.fixed.get("roots", ()))  # an earlier version held them there
@@ -203,10 +198,10 @@ def check_versions(found: list[str], any_versions: bool) -> None:
 
 def agreed_on(out: str) -> RunFacts:
     """Return what the shards of an output were made with. Raises UsageError if that is lost."""
-    for agreed in (RunFile(out), RunFile(folder_of(out))):
+    for agreed in (RunFile(out), RunFile(shard_folder(out))):
         if agreed.runs:
             return RunFacts(agreed.fixed, agreed.last_run, agreed.roots or {})
-    raise UsageError(f"'{escape(folder_of(out))}' has lost its {RUN}; do its shards again")
+    raise UsageError(f"'{escape(shard_folder(out))}' has lost its {RUN}; do its shards again")
 
 
 def _write_once(folder: str, run: RunFacts) -> None:
@@ -239,7 +234,7 @@ def earlier(out: str, retry_failed: bool, is_there: IsThere) -> History | None:
 def take(out: str, name: str, wait: float = 0.0) -> locks.Lock:
     """Lock a shard that may still be being written; waits so many seconds at most. Raises UsageError."""
     try:
-        return locks.take(folder_of(out, name), wait=wait)
+        return locks.take(shard_folder(out, name), wait=wait)
     except locks.BusyError as error:
         raise UsageError(
             f"{name} of '{escape(out)}' is still being written: wait for it, or stop that node"
@@ -248,7 +243,7 @@ def take(out: str, name: str, wait: float = 0.0) -> locks.Lock:
 
 def drop(out: str, name: str) -> None:
     """Remove a shard whose rows are in the merged manifest, and with the last one the folder of all."""
-    shutil.rmtree(folder_of(out, name), ignore_errors=True)
+    shutil.rmtree(shard_folder(out, name), ignore_errors=True)
     tidy(out)
 
 
@@ -257,7 +252,7 @@ def tidy(out: str) -> None:
 
     Needed are how missing shards are numbered, and digests of pixels (see `pixel_shares`).
     """
-    folder = folder_of(out)
+    folder = shard_folder(out)
     is_numbered = os.path.exists(os.path.join(folder, ARRAY)) and RunFile(out).shards
     with suppress(FileNotFoundError):
         if not begun(out) and not is_numbered and not any(map(_holds_pixels, os.listdir(folder))):

@@ -23,7 +23,7 @@ from dicomsort.inputs import names, walk
 from dicomsort.inputs.named import Shard
 from dicomsort.inputs.supply import Reading, Supply
 from dicomsort.manifest.history import History
-from dicomsort.manifest.names import MANIFEST, spool_of
+from dicomsort.manifest.names import MANIFEST, shard_folder, spool_of
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFile
@@ -38,7 +38,7 @@ from dicomsort.sorting.admission import Admission
 from dicomsort.sorting.anew import Earlier, Standing, earlier_images, end_moves, end_places
 from dicomsort.sorting.filing import Decided, stamp_now
 from dicomsort.sorting.reading import share_key
-from dicomsort.sorting.shards import folder_of, name_of
+from dicomsort.sorting.shards import name_of
 from dicomsort.sorting.spool import Image, Role, Spool
 from dicomsort.sorting.study_table import StudyTable, check, told_by
 from dicomsort.sorting.summary import SortSummary, Watch
@@ -236,7 +236,7 @@ class Studies:
 
     def _manifests(self) -> list[str]:
         shard, folders = self._settings.shard, [self._out]
-        folders += [folder_of(self._out, name_of(shard))] if shard else []
+        folders += [shard_folder(self._out, name_of(shard))] if shard else []
         return [os.path.join(folder, MANIFEST) for folder in folders]
 
     def _pictures(self) -> Generator[tuple[_Study, ReadImage | Failure], None, None]:

@@ -31,6 +31,7 @@ from program import command
 from dicomsort.cluster import driver, handing_out, on_dask, on_ray, programs, staying, task
 from dicomsort.cluster.backends import Backend
 from dicomsort.cluster.hands import ClusterLostError, Ended, Run
+from dicomsort.cluster.job import Job, TaskFiles
 from dicomsort.errors import (
     ExitCode,
     InternalError,
@@ -39,9 +40,9 @@ from dicomsort.errors import (
     TargetError,
     UsageError,
 )
-from dicomsort.manifest.names import PARTS_LOG, SHARDS, STDERR_LOG
+from dicomsort.manifest.names import PARTS_LOG, SHARDS, STDERR_LOG, shard_folder
 from dicomsort.outcome import Action, Failure, FileStamp, Placement, Reason, SourceFile, Status
-from dicomsort.sorting import part_log, shards
+from dicomsort.sorting import part_log
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
 from dicomsort.sorting.summary import SortSummary
@@ -120,9 +121,9 @@ def ours(driver: int) -> list[int]:
 
 
 @pytest.fixture
-def job(archive_: Path, small_model: Path, tmp_path: Path) -> task.Job:
+def job(archive_: Path, small_model: Path, tmp_path: Path) -> Job:
     run = settings(archive_, tmp_path / "out")
-    return task.Job(run, (str(small_model),), "cpu", "float32", "auto", installed(), 1)
+    return Job(run, (str(small_model),), "cpu", "float32", "auto", installed(), 1)
 
 
 class Nodes:
@@ -140,8 +141,8 @@ class Nodes:
         if self.ends:
             return task.Summary(one.name, **self.ends)
         os.makedirs(one.folder, exist_ok=True)
-        run = replace(one.job.settings, task=one.name)
-        tally = sort(run, self.predictor, files=task.TaskFiles(one))
+        run = replace(Job.of(one).settings, task=one.name)
+        tally = sort(run, self.predictor, files=TaskFiles(one))
         statuses = {status.value: count for status, count in tally.statuses.items()}
         return task.Summary(one.name, tally.found, statuses, tally.spent)
 
@@ -201,7 +202,7 @@ pytestmark = pytest.mark.usefixtures("hands")
 
 
 def test_lost_shards_are_done_again(
-    job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes, notes = Nodes(predictor, losses=2), list[str]()
     monkeypatch.setattr(driver, "run", nodes)
@@ -215,7 +216,7 @@ def test_lost_shards_are_done_again(
 
 
 def test_nodes_that_come_later_get_work_and_none_gets_more_than_there_is_room(
-    job: task.Job,
+    job: Job,
     predictor: FixedPredictor,
     monkeypatch: pytest.MonkeyPatch,
     hands: Callable[..., Hands],
@@ -230,7 +231,7 @@ def test_nodes_that_come_later_get_work_and_none_gets_more_than_there_is_room(
 @pytest.mark.parametrize("there", [(0,), (0, 2, 2, 0)])
 def test_without_nodes_a_run_ends_in_time_and_goes_on_later(
     there: tuple[int, ...],
-    job: task.Job,
+    job: Job,
     predictor: FixedPredictor,
     monkeypatch: pytest.MonkeyPatch,
     hands: Callable[..., Hands],
@@ -240,13 +241,13 @@ def test_without_nodes_a_run_ends_in_time_and_goes_on_later(
     raised, said = (ClusterLostError, "lost all its") if any(there) else (UsageError, "no")
     with pytest.raises(raised, match=f"the engine has {said} workers, and none came in 0 s"):
         driver.sort(job, replace(HERE, wait=0.05, shard_size=5))
-    assert not os.path.exists(shards.folder_of(job.settings.out))
+    assert not os.path.exists(shard_folder(job.settings.out))
     hands(1)
     assert driver.sort(job, HERE).found == 39
 
 
 def test_a_lost_engine_ends_the_run_and_what_is_done_is_kept(
-    job: task.Job,
+    job: Job,
     tmp_path: Path,
     predictor: FixedPredictor,
     monkeypatch: pytest.MonkeyPatch,
@@ -269,7 +270,7 @@ def test_a_lost_engine_ends_the_run_and_what_is_done_is_kept(
 
 
 def test_a_second_driver_that_comes_at_the_same_moment_harms_not_the_first(
-    job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is still without a node, and so without a shard, when the second one gives up."""
     given_up, seen = threading.Event(), threading.Event()
@@ -302,7 +303,7 @@ def test_a_second_driver_that_comes_at_the_same_moment_harms_not_the_first(
 
 
 def test_a_second_driver_waits_for_the_first_and_does_what_is_left(
-    job: task.Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one ends, and removes the folder of its lock, while the second one waits for that."""
     waits = threading.Event()
@@ -334,15 +335,15 @@ def test_a_second_driver_waits_for_the_first_and_does_what_is_left(
     assert not (tmp_path / "out" / SHARDS).exists()
 
 
-def test_a_driver_beside_a_plain_run_leaves_nothing_there(job: task.Job) -> None:
+def test_a_driver_beside_a_plain_run_leaves_nothing_there(job: Job) -> None:
     os.makedirs(job.settings.out)
     with locks.take(job.settings.out), pytest.raises(UsageError, match="is writing into"):
         driver.sort(job, HERE)
     assert os.listdir(job.settings.out) == [locks.LOCK]
 
 
-def test_tasks_of_a_killed_driver_end_as_soon_as_the_next_one_comes(job: task.Job, driven: Path) -> None:
-    old, lock = task.Driver.of(job), shards.folder_of(job.settings.out, "task-000001")
+def test_tasks_of_a_killed_driver_end_as_soon_as_the_next_one_comes(job: Job, driven: Path) -> None:
+    old, lock = task.Driver.of(of_job(job)), shard_folder(job.settings.out, "task-000001")
     os.makedirs(lock)
     assert old.is_there()
     with locks.take(lock), pytest.raises(UsageError, match="is still being written"):
@@ -351,7 +352,7 @@ def test_tasks_of_a_killed_driver_end_as_soon_as_the_next_one_comes(job: task.Jo
 
 
 def test_a_task_that_writes_its_first_row_as_it_ends_is_merged_too(
-    job: task.Job, tmp_path: Path, predictor: FixedPredictor, driven: Path
+    job: Job, tmp_path: Path, predictor: FixedPredictor, driven: Path
 ) -> None:
     found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
     one = driver._planned(job, iter(found), 4, 1)[0]
@@ -370,8 +371,8 @@ def test_a_task_that_writes_its_first_row_as_it_ends_is_merged_too(
     assert not (tmp_path / "out" / SHARDS).exists()
 
 
-def test_an_answer_of_an_earlier_run_is_none(job: task.Job, driven: Path) -> None:
-    old, new = task.Task(job, "task-000001", 0, 9), task.Task(replace(job, run="later"), "task-000001", 0, 9)
+def test_an_answer_of_an_earlier_run_is_none(job: Job, driven: Path) -> None:
+    old, new = of_job(job, "task-000001", 0, 9), of_job(replace(job, run="later"), "task-000001", 0, 9)
     os.makedirs(old.folder)
     task.write_summary(old, task.Summary(old.name, 3))
     assert task.summary_of(old) == task.Summary(old.name, 3)
@@ -379,7 +380,7 @@ def test_an_answer_of_an_earlier_run_is_none(job: task.Job, driven: Path) -> Non
 
 
 def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
-    job: task.Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = shutil.copytree(archive_, tmp_path / "in", symlinks=True)
     job = replace(job, settings=replace(job.settings, roots=(str(own),)))
@@ -398,7 +399,7 @@ def test_a_changed_file_takes_its_copy_along_and_the_rest_is_done(
 
 
 def test_nodes_move_together_and_a_name_that_comes_again_costs_no_row(
-    job: task.Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, placing = shutil.copytree(archive_, tmp_path / "in", symlinks=True), PlacementSettings(Action.MOVE)
     layout = "{label}/{sop_instance_uid}.dcm"
@@ -420,7 +421,7 @@ def test_nodes_move_together_and_a_name_that_comes_again_costs_no_row(
 
 
 def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
-    job: task.Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes, notes, tried = Nodes(predictor), list[str](), list[str]()
 
@@ -441,7 +442,7 @@ def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
 
 
 def test_it_is_told_which_node_has_failed(
-    job: task.Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = list[str]()
     elsewhere = Nodes(predictor, error="bad luck", exit_code=int(ExitCode.INTERNAL), host="n7")
@@ -455,7 +456,7 @@ def test_it_is_told_which_node_has_failed(
 
 
 def test_the_logs_of_shards_without_a_row_are_kept(
-    job: task.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(one: task.Task) -> task.Summary:
         os.makedirs(one.folder, exist_ok=True)
@@ -484,7 +485,7 @@ def _crashed() -> str:
 
 
 def test_a_task_that_was_stopped_counts_as_lost_with_its_node_and_not_without_end(
-    job: task.Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+    job: Job, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = Nodes(predictor, error="the run was stopped", exit_code=int(ExitCode.INTERRUPTED))
     monkeypatch.setattr(driver, "run", nodes)
@@ -500,7 +501,7 @@ def test_a_task_that_was_stopped_counts_as_lost_with_its_node_and_not_without_en
 def test_what_would_meet_every_task_ends_the_run(
     code: ExitCode,
     raised: type[Exception],
-    job: task.Job,
+    job: Job,
     tmp_path: Path,
     predictor: FixedPredictor,
     monkeypatch: pytest.MonkeyPatch,
@@ -512,7 +513,7 @@ def test_what_would_meet_every_task_ends_the_run(
     assert len(nodes.done) == 1
 
 
-def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
+def test_an_empty_archive_is_told(job: Job, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingFoundError):
         driver.sort(replace(job, settings=replace(job.settings, roots=(str(tmp_path / "empty"),))), HERE)
@@ -531,18 +532,18 @@ def test_an_empty_archive_is_told(job: task.Job, tmp_path: Path) -> None:
     ],
 )
 def test_shards_are_neither_tiny_nor_endless(
-    files: int, size: int | None, nodes: int, expected: list[int], job: task.Job, tmp_path: Path
+    files: int, size: int | None, nodes: int, expected: list[int], job: Job, tmp_path: Path
 ) -> None:
-    os.makedirs(shards.folder_of(job.settings.out))
+    os.makedirs(shard_folder(job.settings.out))
     found = [SourceFile(f"/in/{number}", str(number)) for number in range(files)]
     tasks = driver._planned(job, iter(found), size, nodes)
-    listed = [list(task.TaskFiles(one).find()) for one in tasks]
+    listed = [list(TaskFiles(one).find()) for one in tasks]
     assert [file for files in listed for file in files] == found
     assert list(map(len, listed)) == expected
 
 
-def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> None:
-    os.makedirs(shards.folder_of(job.settings.out))
+def test_everything_that_is_known_of_a_file_reaches_its_task(job: Job) -> None:
+    os.makedirs(shard_folder(job.settings.out))
     found = [
         SourceFile("/in/plain", "plain"),
         SourceFile("/in/\udcff\n\u2028", "\udcff\n\u2028"),
@@ -550,12 +551,12 @@ def test_everything_that_is_known_of_a_file_reaches_its_task(job: task.Job) -> N
         SourceFile("/in/y", "y", previous=Placement("spine/y", "copy", FileStamp(1, -(10**18)), "ab")),
     ]
     (one,) = driver._planned(job, iter(found), None, 1)
-    assert list(task.TaskFiles(one).find()) == found
+    assert list(TaskFiles(one).find()) == found
 
 
-def test_without_a_driver_nothing_is_begun(job: task.Job) -> None:
+def test_without_a_driver_nothing_is_begun(job: Job) -> None:
     """So it is also on a node that has no such folder, and there it must be told."""
-    one = task.Task(job, "task-000001", 0, 0)
+    one = of_job(job)
     summary = programs.run(one)
     assert (summary.is_done, summary.exit_code) == (False, ExitCode.INTERNAL)
     assert summary.error == (
@@ -565,20 +566,24 @@ def test_without_a_driver_nothing_is_begun(job: task.Job) -> None:
     assert not Path(one.folder).exists()
 
 
-def test_a_task_never_raises(job: task.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_never_raises(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> task.Summary:
         raise ValueError("CANARY^NAME")
 
     monkeypatch.setattr(programs, "_run", broken)
-    summary = programs.run(task.Task(job, "task-000001", 0, 0))
+    summary = programs.run(of_job(job))
     assert summary.exit_code == ExitCode.INTERNAL
     assert "CANARY" not in summary.error
 
 
+def of_job(job: Job, name: str = "task-000001", start: int = 0, end: int = 0) -> task.Task:
+    return task.Task(job.out, job.run, job.packed(), name, start, end)
+
+
 @pytest.fixture
-def driven(job: task.Job) -> Path:
+def driven(job: Job) -> Path:
     """The file of a living driver."""
-    file = Path(shards.folder_of(job.settings.out)) / task.DRIVER
+    file = Path(shard_folder(job.settings.out)) / task.DRIVER
     file.parent.mkdir(parents=True)
     task.touch(str(file), job.run)
     return file
@@ -592,9 +597,9 @@ def no_programs() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_programs")
-def test_a_node_with_another_version_says_so(job: task.Job, driven: Path) -> None:
+def test_a_node_with_another_version_says_so(job: Job, driven: Path) -> None:
     other = replace(job, versions={**job.versions, "dicomsort": "9.9"})
-    summary = programs.run(task.Task(other, "task-000001", 0, 0))
+    summary = programs.run(of_job(other))
     assert driven.exists()
     assert summary.exit_code == ExitCode.USAGE
     assert "9.9" in summary.error
@@ -602,7 +607,7 @@ def test_a_node_with_another_version_says_so(job: task.Job, driven: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_programs")
-def test_one_program_does_task_after_task_until_the_driver_is_gone(job: task.Job, driven: Path) -> None:
+def test_one_program_does_task_after_task_until_the_driver_is_gone(job: Job, driven: Path) -> None:
     found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
     first, second = driver._planned(job, iter(found), 2, 1)
     assert programs.run(first).is_done
@@ -616,7 +621,7 @@ def test_one_program_does_task_after_task_until_the_driver_is_gone(job: task.Job
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_programs")
-def test_a_task_ends_once_the_driver_is_gone(job: task.Job, driven: Path) -> None:
+def test_a_task_ends_once_the_driver_is_gone(job: Job, driven: Path) -> None:
     found = [SourceFile(job.settings.roots[0] + f"/s{at}/{at}.dcm", f"s{at}/{at}.dcm") for at in range(4)]
     (one,) = driver._planned(job, iter(found), 4, 1)
     threading.Timer(1.0, driven.unlink).start()
@@ -625,7 +630,7 @@ def test_a_task_ends_once_the_driver_is_gone(job: task.Job, driven: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_program_never_outlives_who_has_started_it(job: task.Job, driven: Path, tmp_path: Path) -> None:
+def test_a_program_never_outlives_who_has_started_it(job: Job, driven: Path, tmp_path: Path) -> None:
     found = [SourceFile(job.settings.roots[0] + "/s0/0.dcm", "s0/0.dcm")]
     (one,) = driver._planned(job, iter(found), 1, 1)
     (tmp_path / "job").write_bytes(pickle.dumps(one))
@@ -704,12 +709,12 @@ def test_where_ray_itself_would_look_is_looked_at_too(monkeypatch: pytest.Monkey
     assert time.monotonic() - began < 15
 
 
-def test_a_task_of_an_earlier_run_finds_another_driver(job: task.Job, driven: Path) -> None:
-    assert task.Driver.of(job).is_there()
-    assert not task.Driver.of(replace(job, run="later")).is_there()
+def test_a_task_of_an_earlier_run_finds_another_driver(job: Job, driven: Path) -> None:
+    assert task.Driver.of(of_job(job)).is_there()
+    assert not task.Driver.of(of_job(replace(job, run="later"))).is_there()
     driven.write_bytes(b"")  # while it is written
-    assert task.Driver.of(job).is_there()
+    assert task.Driver.of(of_job(job)).is_there()
     task.touch(str(driven), "later")
-    one = task.Task(job, "task-000001", 0, 0)
+    one = of_job(job)
     assert "does not see this run" in programs.run(one).error
     assert not Path(one.folder).exists()

@@ -19,7 +19,7 @@ from written import picture
 
 from dicomsort.errors import ExitCode, NothingFoundError, UsageError
 from dicomsort.inputs.named import Shard
-from dicomsort.manifest.names import SHARDS
+from dicomsort.manifest.names import SHARDS, shard_folder
 from dicomsort.outcome import Reason, Status
 from dicomsort.sorting import plan, shards
 from dicomsort.sorting.merge import MergeResult, merge
@@ -314,7 +314,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
     program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    part = Path(shards.folder_of(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
+    part = Path(shard_folder(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -335,7 +335,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
 def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(shards.folder_of(str(out), shards.name_of(Shard(1, 2)))) / "manifest.csv"
+    part = Path(shard_folder(str(out), shards.name_of(Shard(1, 2)))) / "manifest.csv"
     part.write_bytes(part.read_bytes()[:-30])
     assert joined(out).rows == 13
     in_shards(inbox, out, predictor, 2)
@@ -346,7 +346,7 @@ def test_half_a_line_of_a_part_is_done_again(inbox: Path, tmp_path: Path, predic
 def test_a_part_of_another_program_is_refused(inbox: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
     out = tmp_path / "out"
     in_shards(inbox, out, predictor, 2)
-    part = Path(shards.folder_of(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
+    part = Path(shard_folder(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     part.write_text("path,other\n/a,b\n")
     with pytest.raises(UsageError, match="other columns"):
         joined(out)
