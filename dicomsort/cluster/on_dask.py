@@ -98,7 +98,7 @@ class Dask:
         self._count += 1
         key = f"dicomsort-{task.name}-{self._count}-{self._client.id}"
         try:
-            future = self._client.submit(run, task, key=key, pure=False)
+            future = self._client.submit(run, task, is_limited=True, key=key, pure=False)
         except Exception as error:  # noqa: BLE001  (whatever a closed connection raises)
             self._lost(error)
         self._open[task.name] = future  # the scheduler forgets what nobody holds

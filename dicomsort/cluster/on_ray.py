@@ -186,4 +186,4 @@ class Ray:
 def _do(run: Run, task: Task) -> Summary:
     """Do a task on a node, beside others that were given other GPUs."""
     ray = importlib.import_module("ray")
-    return run(task, ",".join(map(str, ray.get_gpu_ids())))
+    return run(task, ",".join(map(str, ray.get_gpu_ids())), is_limited=True)

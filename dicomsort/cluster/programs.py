@@ -26,24 +26,27 @@ IDLE_SECONDS = 300.0
 _KEPT_SECONDS = IDLE_SECONDS - 60
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 60.0
+_ONE_THREAD = [(f"{name}_NUM_THREADS", "1") for name in ("OMP", "MKL", "OPENBLAS")]
 _ENDS_WITH = (ExitCode.INTERNAL, ExitCode.INTERRUPTED)
 """After these a program is not kept: what went wrong might stay in it."""
 
 
-def run(task: Task, where: str = "") -> Summary:
+def run(task: Task, where: str = "", is_limited: bool = False) -> Summary:
     """Do a task on this node, in a program beside this one; never raises.
 
     Beside it, because engines run tasks in threads and in processes that may have no children, and so that a
     network that dies takes nothing with it. The program stays for the next task of the same job, and of the
     same place if there is a name for it; it ends with this process, and as by Ctrl-C once the driver is gone.
+    is_limited: whether the engine has told what runs in its own workers to use one thread, as dask's nanny
+    and ray do by variables. The program may use all processors that it is allowed to.
     """
     try:
-        return _run(task, where)
+        return _run(task, where, is_limited)
     except Exception as error:  # noqa: BLE001  (its message may quote a header)
         return Summary(task.name, error=f"{type(error).__name__} on a node", exit_code=int(ExitCode.INTERNAL))
 
 
-def _run(task: Task, where: str) -> Summary:
+def _run(task: Task, where: str, is_limited: bool) -> Summary:
     driver = Driver.of(task)
     if (before := summary_of(task)) is not None and before.is_done:
         return before
@@ -51,7 +54,7 @@ def _run(task: Task, where: str) -> Summary:
         return _unseen(task)
     os.makedirs(task.folder, exist_ok=True)
     forget_summary(task)
-    with _program(_kind_of(task, where)) as program:
+    with _program(_kind_of(task, where), is_limited) as program:
         return program.do(task, driver)
 
 
@@ -68,7 +71,7 @@ def _kind_of(task: Task, where: str) -> str:
 class _Program:
     """A node program that runs, and the pipes to it. used: when it last had a task."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, is_limited: bool) -> None:
         self.kind, self.used, self.is_good = kind, time.monotonic(), True
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dicomsort.cluster.node"],
@@ -76,6 +79,7 @@ class _Program:
             stdout=subprocess.PIPE,
             start_new_session=True,
             cwd=os.sep if working_folder_is_gone() else None,
+            env=_unlimited() if is_limited else None,
         )
 
     @property
@@ -129,6 +133,11 @@ class _Program:
         return self._process.stdout
 
 
+def _unlimited() -> dict[str, str]:
+    """Return the environment of this process without what limits its libraries to one thread each."""
+    return {name: value for name, value in os.environ.items() if (name, value) not in _ONE_THREAD}
+
+
 def _how(code: int) -> str:
     """Say how a program ended."""
     if code >= 0:
@@ -149,7 +158,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def _program(kind: str) -> Iterator[_Program]:
+def _program(kind: str, is_limited: bool) -> Iterator[_Program]:
     """Yield an idle program of a kind, or a new one; those of other kinds, which have had their time, end."""
     with _lock:
         found = [_idle.pop()] if _idle and _idle[-1].kind == kind and _idle[-1].is_fresh else []
@@ -157,7 +166,7 @@ def _program(kind: str) -> Iterator[_Program]:
         _idle[:] = [one for one in _idle if one not in others]
     for other in others:
         other.end()
-    program = found[0] if found else _Program(kind)
+    program = found[0] if found else _Program(kind, is_limited)
     try:
         yield program
     finally:

@@ -6,7 +6,21 @@ import time
 from pathlib import Path
 
 import pytest
-from clusters import Dask, Program, Words, begun, check_equal, dask, done, kill, start, wait_for
+from clusters import (
+    Dask,
+    Program,
+    Words,
+    begun,
+    check_equal,
+    dask,
+    done,
+    kill,
+    parent,
+    processes,
+    start,
+    told,
+    wait_for,
+)
 from outputs import rows
 from program import command, inside
 
@@ -49,6 +63,19 @@ def test_workers_may_come_late_and_go(
         "sorted": 30, "duplicate": 6, "decode_error": 1, "not_dicom": 1, "io_error": 1
     }  # fmt: skip
     assert tally["labels"] == inside(capfd, "merge", single, "--json").json["labels"]
+
+
+def test_a_nanny_does_not_keep_the_program_to_one_thread(words: Words, single: Path, tmp_path: Path) -> None:
+    """It sets OMP_NUM_THREADS=1 for its worker, which may run many threads (distributed 2026.8, nanny)."""
+    with dask(tmp_path, 0) as cluster:
+        cluster.join("--nanny")
+        driver = running(words, cluster, *SMALL)
+        (program,) = wait_for(lambda: processes("dicomsort.cluster.node"))
+        worker = parent(program)
+        assert (told(worker, "OMP_NUM_THREADS"), told(program, "OMP_NUM_THREADS")) == ("1", None)
+        driver.communicate(timeout=240)
+    assert driver.returncode == ExitCode.SOME_FAILED
+    check_equal(tmp_path / "out", single)
 
 
 def test_without_workers_it_ends_in_time(words: Words, tmp_path: Path) -> None:

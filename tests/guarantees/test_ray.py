@@ -21,6 +21,7 @@ from clusters import (
     processes,
     ray,
     start,
+    told,
     wait_for,
 )
 from outputs import rows
@@ -58,8 +59,12 @@ def test_nodes_may_come_late_and_go(words: Words, single: Path, tmp_path: Path) 
     with ray() as cluster:
         driver = running(words, cluster, "--shard-size", "2")
         wait_for(lambda: begun(out))
+        (first,) = processes("dicomsort.cluster.node")
+        os.kill(first, signal.SIGSTOP)  # it would have done all before the next one is there
         cluster.let("join")
-        wait_for(lambda: len(processes("dicomsort.cluster.node")) == 2)
+        programs = wait_for(lambda: len(found := processes("dicomsort.cluster.node")) == 2 and found)
+        assert [told(program, "OMP_NUM_THREADS") for program in programs] == [None, None]  # ray sets it to 1
+        os.kill(first, signal.SIGCONT)
         cluster.let("kill")
         said, err = driver.communicate(timeout=400)
     assert driver.returncode == ExitCode.SOME_FAILED, err

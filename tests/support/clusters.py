@@ -78,6 +78,14 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def told(process: int, name: str) -> str | None:
+    """Return a variable of the environment with which a process was started."""
+    for pair in Path(f"/proc/{process}/environ").read_text().split("\0"):
+        if pair.startswith(f"{name}="):
+            return pair.partition("=")[2]
+    return None
+
+
 @dataclass
 class Dask:
     """A scheduler and workers, each a process of its own, over TCP."""
@@ -97,10 +105,10 @@ class Dask:
         wait_for(lambda: found.exists() and found.read_text())
         self.address = json.loads(found.read_text())["address"]
 
-    def join(self) -> Program:
-        """Start a worker."""
+    def join(self, nanny: str = "--no-nanny") -> Program:
+        """Start a worker, with a nanny or without one."""
         local = self.folder / f"worker{len(self.workers)}"
-        words = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", local)
+        words = ("--nthreads", "1", "--no-dashboard", nanny, "--local-directory", local)
         self.workers.append(start("distributed.cli.dask_worker", self.address, *words))
         return self.workers[-1]
 
