@@ -2,6 +2,7 @@
 
     python benchmarks/cluster.py [--radiographs 2000] [--rounds 2] [--small 40] [--against FOLDER]
                                  [--rows 200000] [--nodes 100] [--folder FOLDER]
+    python benchmarks/cluster.py --shards 10000 [--folder FOLDER]
 
 Sorts `--radiographs` synthetic radiographs (1200 x 1000, 12 bit, uncompressed) as a user would: in one plain
 run, in four shards one after the other (loky), and on a dask cluster of one and of two worker processes; then
@@ -9,9 +10,12 @@ a tenth of them in one shard and in `--small` shards, which tells what a further
 `--rounds` times, each time beside the same by another build, if `--against` names its checkout. Then a tree
 of `--rows` lines of text and a few headers: the walk, a plain run, four `--shard` and their merge. From these
 it computes, on paper, a run on `--nodes` such machines. Ratios are of one round.
+
+With `--shards` nothing of that, but so many shards of 100 tiny files each, for real, beside a plain run.
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -207,6 +211,24 @@ def many(folder: Path, rows: int) -> tuple[float, float]:
     return walked, merged
 
 
+def very_many(folder: Path, shards: int, files: int = 100) -> None:
+    """Time so many shards of so many tiny files, of which a few are headers, beside a plain run."""
+    scale.build(folder / "many", shards * files, shards)
+    words = ("classify", folder / "many", "--action", "symlink")
+    for name, more in (("plain", ()), ("loky", ("--backend", "loky", "--shard-size", files))):
+        print(f"{name}: {timed(*words, '--out', folder / name, *map(str, more)):.0f} s", flush=True)
+    plain, divided = (sorted(read(folder / name / "manifest.csv")) for name in ("plain", "loky"))
+    same = [row for row, other in zip(plain, divided, strict=True) if row == other]
+    print(f"{shards} shards, {len(divided)} rows, {len(same)} of them those of the plain run")
+
+
+def read(manifest: Path) -> Iterator[tuple[str, ...]]:
+    """Yield path, status and reason of each row."""
+    with manifest.open(newline="") as file:
+        for row in csv.DictReader(file):
+            yield row["path"], row["status"], row["reason"]
+
+
 def on_paper(costs: Costs, files: int, nodes: int) -> None:
     """Print how long a run would take if nothing but these costs counted."""
     size = min(LARGEST, max(FEWEST, files // (A_NODE * nodes)))
@@ -237,7 +259,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--shards", type=int)
     given = parser.parse_args()
+    if given.shards:
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            very_many(Path(folder), given.shards)
+        return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         plain, start, shard, row_bytes = divided(given, Path(folder))
         walked, merged = many(Path(folder), given.rows)

@@ -185,22 +185,13 @@ def _opened(out: str, names: Iterable[str], wait: float) -> AbstractContextManag
     path = os.path.join(out, MANIFEST)
     begun = (os.path.join(shard_folder(out, name), MANIFEST) for name in names)
     first = next(filter(os.path.exists, begun), None)
-    if os.path.exists(path) and (first is None or (RunFile(out).runs and _has_rows(path))):
+    if os.path.exists(path) and (first is None or (RunFile(out).runs and shards.has_rows(path))):
         return Manifest.open_existing(path, wait)
     if first is None and os.path.isdir(shard_folder(out)):
         raise MissingError(f"no shard of '{escape(out)}' has a row yet: give its command again, then merge")
     if first is None:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     return Manifest.open_like(first, out, shards.agreed_on(out), wait)
-
-
-def _has_rows(path: str) -> bool:
-    """Return whether a manifest has more than the names of its columns, as far as it can be read."""
-    try:
-        with open(path, "rb") as file:
-            return bool(file.readline() and file.read(1))
-    except OSError:
-        return True
 
 
 def _expect(manifest: Manifest, names: Iterable[str]) -> None:

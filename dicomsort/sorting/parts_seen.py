@@ -22,9 +22,9 @@ DONE_PART = DONE
 class Part:
     """A part. name: of its folder; shard: as `3/16`, empty for that of a driver's task.
 
-    state: `running`, `done`, `failed`, `interrupted`, `lost` (it stopped without a word) or `not begun`.
-    host, job: where it was last worked on. rows: that it has; rate: of them, a second, while it runs. age:
-    seconds since the last row. error: in one line, if it failed.
+    state: `running`, `done`, `failed`, `interrupted`, `lost` (it stopped without a word, or has lost its
+    rows) or `not begun`. host, job: where it was last worked on. rows: that it has; rate: of them, a second,
+    while it runs. age: seconds since the last row. error: in one line, if it failed.
     """
 
     name: str
@@ -86,6 +86,8 @@ class SeenPart:
         statuses = Counter(
             {one: int(facts[one.value]) for one in Status if facts.get(one.value, "").isdigit()}
         )
+        if statuses and not shards.has_rows(os.path.join(self._folder, MANIFEST)):
+            return Part(self._name, self._shard, LOST)
         return Part(
             self._name, self._shard, DONE, worker.host if worker else "", worker.job if worker else "",
             statuses.total(), exit_code=_number(facts.get("exit_code")), statuses=statuses,

@@ -59,17 +59,21 @@ def waiting(out: str) -> list[str]:
 
 def _is_empty(folder: str) -> bool:
     """Return whether a shard has no row and is not done: it did not come to its end, or has lost its rows."""
-    try:
-        with open(os.path.join(folder, MANIFEST), "rb") as file:
-            has_rows = bool(file.readline() and file.read(1))
-    except FileNotFoundError:
-        has_rows = False
-    except OSError:
-        has_rows = True
-    if has_rows:
+    if has_rows(os.path.join(folder, MANIFEST)):
         return False
     run_file = RunFile(folder)
     return not run_file.settled or bool(run_file.took)
+
+
+def has_rows(path: str) -> bool:
+    """Return whether a manifest has more than the names of its columns; True if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return bool(file.readline() and file.read(1))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def check_merged(out: str) -> None:

@@ -21,6 +21,7 @@ from dicomsort.manifest.names import SHARDS
 from dicomsort.sorting import shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
+from dicomsort.sorting.progress_of import status
 from dicomsort.system import locks
 from dicomsort.system.pool_settings import PoolSettings
 
@@ -105,6 +106,7 @@ def test_one_that_has_lost_its_rows_is_missing(
         sort(settings(inbox, out, shard=Shard(number, 2)), predictor)
     lost = out / SHARDS / "shard-001-of-002" / "manifest.csv"
     lost.write_text("") if is_there else lost.unlink()
+    assert status(str(out)).missing == ("1/2",)
     merged = merge(str(out), POOL)
     assert (merged.missing, merged.exit_code) == (["1/2"], ExitCode.MISSING)
     sort(settings(inbox, out, shard=Shard(1, 2)), predictor)
