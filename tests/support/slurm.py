@@ -17,7 +17,7 @@ import needed
 NODES = ("n1", "n2", "n3", "n4")
 CONTROLLER = "slurmctld"
 _MUNGE = "munged"
-_SECONDS = 60.0
+_SECONDS, _REVOKED_SECONDS = 60.0, 2.5
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT", "BOOT_FAIL", "OUT_OF_MEMORY", "DEADLINE"}
 
 _CONFIGURATION = """
@@ -76,6 +76,7 @@ class Slurm:
     def __init__(self, folder: Path, cores: int) -> None:
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._waiting = dict[str, float]()
         for name in ("state", "spool", "log"):
             (folder / name).mkdir()
         self._write(cores)
@@ -157,10 +158,15 @@ class Slurm:
         return states
 
     def hurry(self, job: str) -> None:
-        """Let requeued tasks start now: they wait for two minutes, or are held after a failed start."""
-        waiting = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
-        for task, why in (line.split(maxsplit=1) for line in waiting.splitlines()):
-            if task.partition("_")[0] != job:
+        """Let requeued tasks start soon: they wait for two minutes, or are held after a failed start.
+
+        Not at once: a node refuses a task whose credential was revoked in the same second, and it is FAILED.
+        """
+        said = self.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i %r")
+        waiting, now = dict(line.split(maxsplit=1) for line in said.splitlines()), time.monotonic()
+        self._waiting = {task: self._waiting.get(task, now) for task in waiting}
+        for task, why in waiting.items():
+            if task.partition("_")[0] != job or now - self._waiting[task] < _REVOKED_SECONDS:
                 continue
             if why == "BeginTime":
                 self._run("scontrol", "update", f"JobId={task}", "StartTime=now")
