@@ -59,7 +59,7 @@ def test_nodes_may_come_late_and_go(words: Words, single: Path, tmp_path: Path) 
     with ray() as cluster:
         driver = running(words, cluster, "--shard-size", "2")
         wait_for(lambda: begun(out))
-        (first,) = processes("dicomsort.cluster.node")
+        (first,) = wait_for(lambda: len(found := processes("dicomsort.cluster.node")) == 1 and found)
         os.kill(first, signal.SIGSTOP)  # it would have done all before the next one is there
         cluster.let("join")
         programs = wait_for(lambda: len(found := processes("dicomsort.cluster.node")) == 2 and found)
