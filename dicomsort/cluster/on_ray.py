@@ -118,8 +118,12 @@ class Ray:
         return len(self._alive())
 
     def room(self) -> int:
-        """Return how many tasks may be out: one a GPU or, without any, a node; one if none is there yet."""
-        return self._tasks or self._gpus() or max(1, len(self._alive()))
+        """Return how many tasks may be out: one a GPU or, without any, a node; one if none is there yet.
+
+        None while the head does not answer: what asks it then waits for a minute, and ray ends this program.
+        """
+        most = self._tasks or self._gpus() or max(1, len(self._alive()))
+        return 0 if self._silent else most
 
     def _gpus(self) -> int:
         return int(sum(self._alive().values())) if self._uses_gpus else 0
@@ -128,11 +132,15 @@ class Ray:
         """Return the GPUs of each living node that has a processor, by the node's id."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._check()
-            nodes = [node for node in self._ray.nodes() if node["Alive"]]
-            has = {node["NodeID"]: node["Resources"] for node in nodes}
-            self._known = {node: of.get("GPU", 0) for node, of in has.items() if of.get("CPU", 0) >= 1}
+            if not self._silent:
+                self._known = self._counted()
             self._looked = time.monotonic()
         return self._known
+
+    def _counted(self) -> dict[str, float]:
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        has = {node["NodeID"]: node["Resources"] for node in nodes}
+        return {node: of.get("GPU", 0) for node, of in has.items() if of.get("CPU", 0) >= 1}
 
     def _check(self) -> None:
         """Raise ClusterLostError once the head does not answer: ray would end this program, later."""
@@ -152,7 +160,7 @@ class Ray:
         if node:
             affinity = importlib.import_module("ray.util.scheduling_strategies")
             where = affinity.NodeAffinitySchedulingStrategy(node, soft=True)
-        ask = self._do.options(num_gpus=int(gpus >= tasks), scheduling_strategy=where, name=task.name)
+        ask = self._do.options(num_gpus=int(0 < tasks <= gpus), scheduling_strategy=where, name=task.name)
         self._open[ask.remote(run, task)] = (task, node)
 
     def _free_node(self) -> str:
