@@ -59,7 +59,7 @@ def merge(
     It may be run again. With --shard nothing is joined yet: many nodes compare images at once beforehand.
 
     Exit codes: 0 all there, 3 some files that were joined could not be read (with --strict: any files; 0 with
-    --ok-with-trouble), 5 output not writable or full, 7 a shard is missing.
+    --ok-with-trouble), 4 no file, 5 output not writable or full, 7 a shard is missing.
 
     For example:
       dicomsort merge sorted

@@ -9,14 +9,13 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from operator import itemgetter
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.errors import DicomsortError, UsageError
-from dicomsort.manifest.lines import Seed, blocks
+from dicomsort.manifest.lines import Picked, Seed, blocks
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import KeySpill, last
 from dicomsort.outcome import HINTS, TROUBLE, FileStamp, Placement, Reason, Status
@@ -274,13 +273,9 @@ def _last_records(path: str, is_compact: bool) -> Iterator[tuple[int, Record]]:
 def _records_with_offsets(path: str) -> Iterator[tuple[int, Record]]:
     with open(path, "rb") as file:
         names = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
-        needed = [name for name in _NEEDED if name in names]
-        pick, width = itemgetter(*map(names.index, needed)), len(names)
-        lines = _Lines(file)
+        needed, lines = Picked(names, _NEEDED), _Lines(file)
         for values in csv.reader(lines):
-            if len(values) != width:
-                raise ValueError("a row has another number of cells")
-            yield lines.start, Record(zip(needed, pick(values), strict=True))
+            yield lines.start, needed.of(values)
 
 
 class _Lines:

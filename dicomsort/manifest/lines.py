@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,6 +215,27 @@ def _cell(line: bytes, place: int, width: int = 0) -> bytes:
 def read(line: bytes, names: list[str]) -> Record:
     """Return the row that a line holds. Raises ValueError if it is none."""
     return Record(zip(names, next(csv.reader([line.decode()]), []), strict=True))
+
+
+class Picked:
+    """Reads some columns of rows, several times quicker than all of them.
+
+    names: of all columns. wanted: two or more; those that are not there are left out.
+    """
+
+    def __init__(self, names: list[str], wanted: Iterable[str]) -> None:
+        self._wanted, self._width = [name for name in wanted if name in names], len(names)
+        self._pick = itemgetter(*map(names.index, self._wanted))
+
+    def of(self, cells: list[str]) -> Record:
+        """Return these columns of a row. Raises ValueError if it is none."""
+        if len(cells) != self._width:
+            raise ValueError("a row has another number of cells")
+        return Record(zip(self._wanted, self._pick(cells), strict=True))
+
+    def read(self, line: bytes) -> Record:
+        """Return these columns of the row that a line holds. Raises ValueError if it is none."""
+        return self.of(next(csv.reader([line.decode()]), []))
 
 
 def names_of(path: str) -> list[str]:

@@ -195,8 +195,8 @@ class Manifest:
         """Append rows that have been read from here and changed. Raises as `append` does."""
         self._append(record.values() for record in records)
 
-    def append_manifest(self, path: str) -> None:
-        """Append all rows of another one with the same columns; half a line at its end is cut off.
+    def append_manifest(self, path: str) -> int:
+        """Append all rows of another one with the same columns; returns how many. Half a line is cut off.
 
         Raises UsageError if the columns differ or a line is no row, before any is appended; TargetError.
         """
@@ -207,13 +207,14 @@ class Manifest:
             _add_columns(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
-                _check_rows(path)
+                rows = _check_rows(path)
                 self._file.flush()
                 shutil.copyfileobj(file, self._file.buffer, _CHUNK)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise TargetError(f"'{escape(self._path)}' cannot be written: {error.strerror}") from error
+        return rows
 
     def _will_change(self) -> None:
         self.run_file.settled = self.is_compact = False
@@ -355,13 +356,16 @@ class Manifest:
         self._file = self._for_appending()
 
 
-def _check_rows(path: str) -> None:
-    """Raise UsageError if a line of a manifest is no row."""
+def _check_rows(path: str) -> int:
+    """Count the rows of a manifest. Raises UsageError if a line is none."""
+    rows = 0
     try:
         for block in lines.blocks(path):
             block.check()
+            rows += len(block)
     except DAMAGE as error:
         raise history.damaged(path) from error
+    return rows
 
 
 def _close(file: TextIO | locks.Lock) -> None:

@@ -85,6 +85,14 @@ def time_of(path: str) -> float | None:
         return None
 
 
+def size_of(path: str) -> int:
+    """Return how many bytes a file has; 0 if it is not there."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
 def owner_of(folder: str) -> Worker | None:
     """Return who has a folder for itself just now; see `system.owners`."""
     beat, found = time_of(os.path.join(folder, owners.OWNER)), owners.of(folder)

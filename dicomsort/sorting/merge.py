@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomsort.errors import ExitCode, InternalError, MissingError, UsageError
+from dicomsort.errors import ExitCode, InternalError, MissingError, NothingFoundError, UsageError
 from dicomsort.manifest import parquet
 from dicomsort.manifest.census import census, first_with
 from dicomsort.manifest.decisions import Decisions
@@ -133,7 +133,8 @@ def merge(
     later. with_parquet: whether manifest.parquet is kept too from now on, None for as it was, or as a shard
     was told. wait: how many seconds to wait for another run or a shard that is being written. Raises
     UsageError if there is nothing to merge or a shard still is being written then, MissingError if no shard
-    has a row, TargetError, or InternalError if a file does not stand once in the end.
+    has a row, NothingFoundError if all are done and had no file, TargetError, or InternalError if a file does
+    not stand once in the end.
     """
     out = os.path.abspath(out)
     names, begun = shards.waiting(out), shards.begun(out)
@@ -161,6 +162,8 @@ def merge(
         _check(manifest, out)
         if not merged.missing:
             pixel_shares.drop(out)
+    if not merged.rows and not merged.missing:
+        raise NothingFoundError(f"no shard of '{escape(out)}' has found a file under the given folders")
     return merged
 
 
@@ -213,19 +216,20 @@ def _join_all(manifest: Manifest, out: str, names: Iterable[str], wait: float, s
 
 
 def _join(manifest: Manifest, out: str, name: str, wait: float) -> None:
-    """Append the rows of a shard, and note that it is merged if it is whole.
+    """Append the rows of a shard, and note that it is merged if it is whole and has lost none of them.
 
     Rows that stand there already count once in the end: the shard of a merge that was killed is joined again.
     """
     folder = shard_folder(out, name)
     with shards.take(out, name, wait):
         run_file, shard = RunFile(folder), shards.shard_of(name)
+        rows = 0
         if os.path.exists(os.path.join(folder, MANIFEST)):
-            manifest.append_manifest(os.path.join(folder, MANIFEST))
+            rows = manifest.append_manifest(os.path.join(folder, MANIFEST))
             manifest.run_file.join(run_file)
         manifest.run_file.add_time(run_file.took)
         manifest.run_file.join_hosts(run_file)
-        if shard is not None and run_file.settled:
+        if shard is not None and run_file.settled and rows >= (run_file.told or 0):
             manifest.run_file.merged([(shard.number, shard.of)], forget=False)
 
 

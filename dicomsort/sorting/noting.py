@@ -13,6 +13,7 @@ from dicomsort.manifest import counting
 from dicomsort.manifest.names import MANIFEST, OWN_FOLDER, PART_LOG, shard_folder
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting import shards
+from dicomsort.sorting.at_work import size_of
 from dicomsort.sorting.part_log import (
     DONE,
     END,
@@ -76,9 +77,12 @@ class Noted:
             os.rmdir(os.path.dirname(total_of(self._out)))
         self._run_file.end(host(), tally.ended - tally.already_done, round(seconds, 3))
         if self._folder:
-            statuses = counting.count(os.path.join(self._folder, MANIFEST))
+            manifest = os.path.join(self._folder, MANIFEST)
+            statuses, size = counting.count(manifest), size_of(manifest)
             counts = {status.value: count for status, count in sorted(statuses.items())}
-            self.log(END, **how, seconds=round(seconds, 1), rows=statuses.total(), **counts)
+            self.log(
+                END, **how, seconds=round(seconds, 1), rows=statuses.total(), **counts, manifest_bytes=size
+            )
 
     def total(self, files: int | None) -> None:
         """Note how many files there are, once that is known, for those who look on from outside."""

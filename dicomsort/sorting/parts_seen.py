@@ -11,7 +11,7 @@ from dicomsort.manifest.names import MANIFEST, PART_LOG, shard_folder
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.outcome import Status
 from dicomsort.sorting import part_log, shards
-from dicomsort.sorting.at_work import Worker, owner_of, time_of
+from dicomsort.sorting.at_work import Worker, owner_of, size_of, time_of
 from dicomsort.sorting.part_log import DONE, END, FAILED, INTERRUPTED, START, Line
 
 RUNNING, LOST, NOT_BEGUN = "running", "lost", "not begun"
@@ -22,7 +22,7 @@ DONE_PART = DONE
 class Part:
     """A part. name: of its folder; shard: as `3/16`, empty for that of a driver's task.
 
-    state: `running`, `done`, `failed`, `interrupted`, `lost` (it stopped without a word, or has lost its
+    state: `running`, `done`, `failed`, `interrupted`, `lost` (it stopped without a word, or has lost
     rows) or `not begun`. host, job: where it was last worked on. rows: that it has; rate: of them, a second,
     while it runs. age: seconds since the last row. error: in one line, if it failed.
     """
@@ -86,12 +86,16 @@ class SeenPart:
         statuses = Counter(
             {one: int(facts[one.value]) for one in Status if facts.get(one.value, "").isdigit()}
         )
-        if statuses and not shards.has_rows(os.path.join(self._folder, MANIFEST)):
+        if statuses and self._has_lost_rows(_number(facts.get("manifest_bytes")) or 0):
             return Part(self._name, self._shard, LOST)
         return Part(
             self._name, self._shard, DONE, worker.host if worker else "", worker.job if worker else "",
             statuses.total(), exit_code=_number(facts.get("exit_code")), statuses=statuses,
         )  # fmt: skip
+
+    def _has_lost_rows(self, size: int) -> bool:
+        path = os.path.join(self._folder, MANIFEST)
+        return not shards.has_rows(path) or size_of(path) < size
 
     def _unfinished(self, last: Line | None) -> Part:
         self.rows.look()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dicomsort.inputs.names import is_plain
 from dicomsort.manifest.groups import Blocks, Keys, grouped, is_one_of
-from dicomsort.manifest.lines import Block, Hashes, hashes_of, read
+from dicomsort.manifest.lines import Block, Hashes, Picked, hashes_of
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import HashSet, LineSpill, Ordered
 from dicomsort.manifest.table import Manifest
@@ -29,6 +29,12 @@ from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.pool_worker import Lost
 
 _PLACED = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.DUPLICATE)
+
+_NEEDED = (
+    *("path", "status", "reason", "action", "destination", "sop_instance_uid", "size", "mtime_ns", "etag"),
+    *("reviewed_label", "reviewed_by", "reviewed_at", "pixel_digest"),
+)
+"""The columns that tell what a file is among those of its UID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,8 @@ class Member(NamedTuple):
 
     @classmethod
     def of(cls, at: int, line: bytes, record: Record) -> "Member":
-        """Return the member of a row."""
+        """Return the member of a row, of which _NEEDED is read."""
+        is_refused = record.is_refused
         return cls(
             at=at,
             line=line,
@@ -87,9 +94,8 @@ class Member(NamedTuple):
             stamp=stamp_cells(record),
             destination=record.destination,
             placed=bool(record.action),
-            refused=record.is_refused,
-            counts=bool(record.sop_instance_uid)
-            and (record.status is not Status.IO_ERROR or record.is_refused),
+            refused=is_refused,
+            counts=bool(record.sop_instance_uid) and (record["status"] != Status.IO_ERROR or is_refused),
             decided=bool(record.reviewed),
             away=is_away(record),
             is_duplicate=record.is_duplicate,
@@ -114,7 +120,7 @@ class Compared:
     """
 
     def __init__(self, lines: LineSpill, names: list[str], folder: str) -> None:
-        self._lines, self._names = lines, names
+        self._lines, self._needed = lines, Picked(names, _NEEDED)
         self._digests, self._known = (
             LineSpill(os.path.join(folder, name), 0, lines.parts) for name in ("digests", "known")
         )
@@ -140,11 +146,13 @@ class Compared:
         """Yield the members of each part, with the digests that are known."""
         for part in range(self._lines.parts):
             if members := [
-                Member.of(at, line, read(line, self._names)) for at, line in self._lines.part(part)
+                Member.of(at, line, self._needed.read(line)) for at, line in self._lines.part(part)
             ]:
                 yield self._with_digests(part, members)
 
     def _with_digests(self, part: int, members: list[Member]) -> list[Member]:
+        if all(one.digest for one in members):
+            return members
         read_now = {at: line.decode().rstrip("\n") for at, line in self._digests.part(part)}
         read_before = dict(_digest_of(line) for _, line in self._known.part(part))
         found = (
@@ -304,8 +312,8 @@ def _digest(wanted: Wanted) -> str:
 
 
 def _digest_of(line: bytes) -> tuple[tuple[str, str, str, str], str]:
-    record = read(line, KNOWN)
-    return (record.key, *stamp_cells(record)), record["pixel_digest"]
+    path, size, mtime, etag, _, digest = next(csv.reader([line.decode()]))
+    return (path, size, mtime, etag), digest
 
 
 KNOWN = ["path", "size", "mtime_ns", "etag", "sop_instance_uid", "pixel_digest"]

@@ -276,6 +276,9 @@ def test_shards_of_an_archive_without_a_file_say_so(tmp_path: Path, predictor: F
     for number in (1, 2, 1):
         with pytest.raises(NothingFoundError, match="no file found under the given folders"):
             sort(settings(tmp_path / "in", tmp_path / "out", shard=Shard(number, 2)), predictor)
+    for _ in range(2):
+        with pytest.raises(NothingFoundError, match=r"no shard of .* has found a file"):
+            joined(tmp_path / "out")
 
 
 def test_a_plan_in_shards_is_a_plan(twins: Path, tmp_path: Path, predictor: FixedPredictor) -> None:
