@@ -29,7 +29,7 @@ from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 PROGRAM = [sys.executable, str(SORT_ONCE)]
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_shards_that_an_earlier_version_has_begun_go_on(
         del run["roots"], run["runs"][0]["roots"]
         file.write_text(json.dumps(run))
     sort(settings(inbox, out, roots=given, shard=Shard(2, 2)), predictor)
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     sort(settings(inbox, tmp_path / "single", roots=given), predictor)
     single = {path: row["destination"] for path, row in rows(tmp_path / "single").items()}
     assert {path: row["destination"] for path, row in rows(out).items()} == single

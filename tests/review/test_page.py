@@ -93,7 +93,7 @@ def shown(page: "Page") -> None:
 def opened(browser: "Browser", server: Served) -> Iterator[tuple["Page", Watched]]:
     """Open the page in a window of its own, with the images on screen."""
     with browser.new_context(viewport={"width": 1000, "height": 640}) as context:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         seen = watch(page, server.port)
         page.goto(server.address)

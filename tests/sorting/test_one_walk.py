@@ -26,7 +26,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.system import claims, owners
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 Tell = Callable[[str], None]
 
 

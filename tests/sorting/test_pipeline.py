@@ -243,7 +243,7 @@ class TestDuplicates:
         self, twins: Path, tmp_path: Path, predictor: FixedPredictor, workers: int, dry_run: bool
     ) -> None:
         out = tmp_path / "out"
-        changes = {"pool": PoolSettings(workers, 20), "dry_run": dry_run}
+        changes = {"pool": PoolSettings(workers), "dry_run": dry_run}
         tally = sort(settings(twins, out, **changes), predictor)
         found = {Path(path).relative_to(twins).as_posix(): row for path, row in rows(out).items()}
         first = str(twins / "a/9")
@@ -415,7 +415,7 @@ def test_workers_and_batches_do_not_change_the_answers(
     answers = []
     for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
         out = tmp_path / f"out{number}"
-        changes = {"pool": PoolSettings(workers, 20), "batch_size": batch}
+        changes = {"pool": PoolSettings(workers), "batch_size": batch}
         sort(settings(inbox, out, **changes), TorchClassifier(small_bundle, "cpu", "float32"))
         answers.append(rows(out))
     for path, row in answers[0].items():

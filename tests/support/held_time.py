@@ -1,5 +1,6 @@
 """Clocks of a worker pool that the machine's speed does not move: its time passes by what its workers do."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,16 @@ def hang() -> None:
     """Hang, and say so by the name of this process; for worker processes."""
     Path("/proc/self/comm").write_text(_HANGS)
     time.sleep(600)
+
+
+def hold() -> None:
+    """Let nothing but hangs be over time in this program, nor them with HANGS_LAST in the environment."""
+    lasting = "HANGS_LAST" in os.environ
+    _Pool._count_time = _no_time_passes if lasting else only_hangs_take_time  # type: ignore[method-assign]
+
+
+def _no_time_passes(pool: "_Pool[Any, Any]") -> None:
+    """Stand still; in place of `_count_time`."""
 
 
 def only_hangs_take_time(pool: "_Pool[Any, Any]") -> None:

@@ -55,7 +55,7 @@ def out(tmp_path: Path, small_bundle: Bundle) -> Path:
 def sent_to(to: str, out: Path, asked: RemoteSettings = QUICK, **changes: Any) -> Sent:
     peer = peer_of(to, asked, "TESTER")
     try:
-        return send(peer, SendSettings(str(out), connections=2, pool=PoolSettings(1, 20), **changes))
+        return send(peer, SendSettings(str(out), connections=2, pool=PoolSettings(1), **changes))
     finally:
         peer.close()
 
