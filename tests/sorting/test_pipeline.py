@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -515,11 +515,18 @@ def test_copies_that_will_not_fit_are_told_early(
 ) -> None:
     monkeypatch.setattr(disk_space, "_LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
-    missing: list[int] = []
+    counted, missing = threading.Event(), list[int]()
+    count = disk_space.Forecast._count
+
+    def counting(forecast: disk_space.Forecast) -> None:
+        count(forecast)
+        counted.set()
 
     def watch(tally: SortSummary) -> None:
-        time.sleep(0.05)  # time to count a dozen files
+        assert counted.wait(60)
         missing.append(tally.missing_bytes)
+
+    monkeypatch.setattr(disk_space.Forecast, "_count", counting)
 
     sort(settings(inbox, tmp_path / "out"), predictor, watch)
     assert max(missing) > 100
