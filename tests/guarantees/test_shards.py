@@ -313,13 +313,16 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
         write_dicom(source / f"s{number % 7}" / f"{number}.dcm", picture(number))
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
-    program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    holding = {**os.environ, "HOLDS_AT_ROW": "5"}
+    program = subprocess.Popen(
+        [*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=holding
+    )
     part = Path(shard_folder(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:
         time.sleep(0.01)
     program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=30)
+    program.communicate(timeout=120)
     merged = joined(out)
     assert merged.missing == ["2/2"]
     assert merged.rows < 60

@@ -3,7 +3,7 @@
     python tests/support/sort_once.py IN OUT [ACTION [SHARE]]
 
 Files named after a disaster meet it while they are read; what hangs is over time at once, and nothing else
-ever is, but with HANGS_LAST in the environment that is neither. Prints the tally as JSON; exit codes are the
+ever is, but with HANGS_LAST in the environment that is neither. With HOLDS_AT_ROW it waits for ever at that row. Prints the tally as JSON; exit codes are the
 program's.
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import held_program
 import held_time
 import numpy as np
 
@@ -70,6 +71,8 @@ def main() -> int:
     """Sort, and return the exit code."""
     vars(pipeline)["do"] = do
     held_time.hold()
+    if row := os.environ.get("HOLDS_AT_ROW"):
+        held_program.hold(int(row))
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
     shard = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
     pool = PoolSettings(2)
