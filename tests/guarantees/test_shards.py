@@ -314,9 +314,7 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
     holding = {**os.environ, "HOLDS_AT_ROW": "5"}
-    program = subprocess.Popen(
-        [*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=holding
-    )
+    program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=holding)
     part = Path(shard_folder(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:

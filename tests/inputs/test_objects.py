@@ -270,9 +270,9 @@ def test_a_store_that_cannot_be_listed_ends_with_one_line_without_secrets(
 ) -> None:
     with Proxy(server, faults=in_turn(faults)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        hasty = RemoteSettings(timeout=0.25 if "hanging" in faults else 60, tries=2)
         with pytest.raises(UsageError) as error:
-            limit = 0.25 if "hanging" in faults else 60
-            list(ObjectStore(url, RemoteSettings(timeout=limit, tries=2)).find())
+            list(ObjectStore(url, hasty).find())
     assert str(error.value).startswith(says)
     assert "\n" not in str(error.value)
     assert not any(secret in lines_of(error.value) for secret in (CANARY, SECRET))

@@ -371,7 +371,7 @@ def test_an_empty_list_says_nothing_is_left_only_where_it_is_true(browser: "Brow
 
 
 def test_what_is_taken_back_stays_though_a_list_from_before_comes_late(browser: "Browser", out: Path) -> None:
-    held: "list[tuple[Route, APIResponse]]" = []
+    held: list[tuple[Route, APIResponse]] = []
 
     def hold_the_first(route: "Route") -> None:
         held.append((route, route.fetch())) if not held else route.continue_()

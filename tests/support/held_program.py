@@ -1,6 +1,6 @@
-"""The program, but it waits for ever at one of its rows: a test finds it in the middle, however late it looks.
+"""The program, but it waits for ever at one of its rows: a test finds it there, however late it looks.
 
-    python tests/support/held_program.py ROW WORDS…
+python tests/support/held_program.py ROW WORDS…
 """
 
 import sys
@@ -21,7 +21,7 @@ def hold(row: int) -> None:
             time.sleep(600)
         write(journal, *one)
 
-    Journal.write = held  # type: ignore[method-assign]
+    Journal.write = held  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def hang() -> None:
 def hold() -> None:
     """Let nothing but hangs be over time in this program, nor them with HANGS_LAST in the environment."""
     lasting = "HANGS_LAST" in os.environ
-    _Pool._count_time = _no_time_passes if lasting else only_hangs_take_time  # type: ignore[method-assign]
+    _Pool._count_time = _no_time_passes if lasting else only_hangs_take_time  # type: ignore[assignment, method-assign]
 
 
 def _no_time_passes(pool: "_Pool[Any, Any]") -> None:

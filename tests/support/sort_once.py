@@ -2,9 +2,9 @@
 
     python tests/support/sort_once.py IN OUT [ACTION [SHARE]]
 
-Files named after a disaster meet it while they are read; what hangs is over time at once, and nothing else
-ever is, but with HANGS_LAST in the environment that is neither. With HOLDS_AT_ROW it waits for ever at that row. Prints the tally as JSON; exit codes are the
-program's.
+Files named after a disaster meet it while they are read. What hangs is over time at once, and nothing else
+ever is; with HANGS_LAST in the environment nothing is. With HOLDS_AT_ROW it waits for ever at that row.
+Prints the tally as JSON; exit codes are the program's.
 """
 
 import json
