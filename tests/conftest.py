@@ -38,7 +38,7 @@ def expected() -> list[dict[str, str]]:
 
 @pytest.fixture
 def pool() -> PoolSettings:
-    return PoolSettings(workers=2, timeout=30.0)
+    return PoolSettings(workers=2)
 
 
 @pytest.fixture(scope="session")

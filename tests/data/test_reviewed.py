@@ -24,7 +24,7 @@ from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(1, 20)
+POOL = PoolSettings(1)
 PATIENTS = 9
 IMAGES = 2 * PATIENTS
 

@@ -141,7 +141,7 @@ def test_archives_of_all_shards_are_counted_by_the_merge(
     runs = [settings(packed, out, shard=Shard(number, 2), archives=False) for number in (1, 2)]
     shares = [sort(run, predictor).archives for run in runs]
     assert sum(shares) == 3
-    assert merge(str(out), PoolSettings(2, 20)).archives == 3
+    assert merge(str(out), PoolSettings(2)).archives == 3
     merged = sort(runs[0], predictor)
     assert merged.archives == shares[0], "known from the merged manifest, too"
 

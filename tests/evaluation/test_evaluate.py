@@ -29,7 +29,7 @@ from dicomsort.outcome import Reason
 from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.reporting import Count
 
-POOL = PoolSettings(workers=1, timeout=30.0)
+POOL = PoolSettings(workers=1)
 
 
 @pytest.fixture(scope="module")

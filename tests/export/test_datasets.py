@@ -41,7 +41,7 @@ from dicomsort.outcome import FileStamp, Header, Reason, Reviewed, Status
 from dicomsort.system import atomic
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 ANSWERS = (
     "score_hand",
     "score_knee",

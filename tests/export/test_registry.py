@@ -25,7 +25,7 @@ from dicomsort.outcome import FileStamp, Header, Reason, Status
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(1, 20)
+POOL = PoolSettings(1)
 ANSWERS = [
     *(
         "score_knee",

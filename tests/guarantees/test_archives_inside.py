@@ -229,7 +229,7 @@ def test_shards_divide_archives_as_wholes(packed: Path, tmp_path: Path, predicto
     out = tmp_path / "out"
     for number in (1, 2, 3):
         sort(settings(packed.parent, out, shard=Shard(number, 3), keep_duplicates=True), predictor)
-    assert merge(str(out), PoolSettings(2, 20)).rows == 26
+    assert merge(str(out), PoolSettings(2)).rows == 26
 
 
 @pytest.mark.parametrize("packed", ["stored.zip", "packed.tar.gz"], indirect=True)

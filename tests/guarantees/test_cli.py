@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from committed import ARCHIVE, BROKEN, committed, name_of
+from committed import ARCHIVE, BROKEN, TESTS, committed, name_of
 from labelled import draw_pictures
 from outputs import tree
 from PIL import Image
@@ -435,14 +435,12 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
         shutil.copytree(ARCHIVE / "2020" / "PAED", inbox / str(copy))
     words = ["classify", str(inbox), "--out", str(out), "--model", str(small_model), "--workers", "1"]
     options = ["--batch-size", "1"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "dicomsort", *words, *options], stderr=subprocess.PIPE, text=True
-    )
+    running = subprocess.Popen([*HELD, "20", *words, *options], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not has_rows(out / "manifest.csv"):
         time.sleep(0.02)
     running.send_signal(number)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=120)
     assert running.returncode == ExitCode.INTERRUPTED, err
     assert "Traceback" not in err
     assert (out / "manifest.csv").read_bytes().endswith(b"\n")
@@ -450,6 +448,10 @@ def test_an_interrupted_program_ends_with_130_and_goes_on(
     assert last.code == 0, last.err
     assert last.json["already_done"] > 0
     assert last.json["found"] == 180
+
+
+HELD = [sys.executable, str(TESTS / "support" / "held_program.py")]
+"""The program, that waits at the row whose number follows."""
 
 
 def has_rows(manifest: Path) -> bool:
@@ -473,13 +475,13 @@ def test_ctrl_c_while_the_program_is_loading_is_one_line(tmp_path: Path, small_m
     """A terminal sends it to all processes: also to the one from which workers will be forked."""
     words = ["classify", str(ARCHIVE), "--out", str(tmp_path / "out"), "--model", str(small_model), "--quiet"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "dicomsort", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*HELD, "1", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not any(is_forkserver(one) for one in children(running.pid)):
         time.sleep(0.005)
     os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=120)
     assert running.returncode == ExitCode.INTERRUPTED, err
     assert err == "dicomsort: interrupted; the same command goes on where this one stopped\n"
 

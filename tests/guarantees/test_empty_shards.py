@@ -25,7 +25,7 @@ from dicomsort.sorting.progress_of import status
 from dicomsort.system import locks
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 Write = Callable[..., Path]
 
 HALF = ["nothing", "no manifest", "empty manifest", "only names", "no run.json", "driver's list", "driver's"]

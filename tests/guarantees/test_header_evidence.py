@@ -153,7 +153,7 @@ def test_shards_and_a_plan_keep_the_columns(told: Path, tmp_path: Path, flat: Fl
     sort(settings(told, whole, dry_run=True), flat)
     for number in (1, 2, 3):
         sort(settings(told, out, shard=Shard(number, 3), dry_run=True), flat)
-    merge(str(out), PoolSettings(1, 20))
+    merge(str(out), PoolSettings(1))
     names = ("label", "reason", "pixel_label", "pixel_confidence", "evidence", "age_group")
     assert [[row[name] for name in names] for _, row in sorted(rows(out).items())] == [
         [row[name] for name in names] for _, row in sorted(rows(whole).items())

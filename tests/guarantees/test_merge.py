@@ -25,7 +25,7 @@ from dicomsort.sorting.repeats import Wanted
 from dicomsort.system import locks
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(1, 20)
+POOL = PoolSettings(1)
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_the_first_ten_in_trouble_are_named_and_the_others_counted(
 
 
 def test_a_merge_speaks_of_what_it_joins(inbox: Path, tmp_path: Path, small_bundle: Bundle) -> None:
-    out, pool = tmp_path / "out", PoolSettings(1, 20)
+    out, pool = tmp_path / "out", PoolSettings(1)
     for number in (1, 2):
         sort(settings(inbox, out, shard=Shard(number, 2)), FixedPredictor(small_bundle))
     first = merge(str(out), pool)
@@ -397,7 +397,7 @@ def test_a_run_that_ends_before_it_has_begun_leaves_nothing_that_counts(
     for number in shards:
         sort(settings(inbox, out, shard=Shard(number, 2)), one, further=[other])
     if shards:
-        merge(str(out), PoolSettings(1, 20))
+        merge(str(out), PoolSettings(1))
     assert sort(settings(inbox, out), one, further=[other]).already_done == 2 * len(shards)
     assert len(rows(out)) == 4
 

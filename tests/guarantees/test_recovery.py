@@ -67,7 +67,7 @@ def killed_and_resumed(source: Path, out: Path, seed: int, action: str) -> None:
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 1.5))
     program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=30)
+    program.communicate(timeout=120)
     before = len((out / "manifest.csv").read_bytes().splitlines()) - 1
     tally = finish(source, out, action)
     assert tally["found"] == 61
@@ -125,7 +125,7 @@ def test_an_interrupted_run_keeps_whole_rows(number: int, archive_: Path, tmp_pa
         time.sleep(0.01)
     time.sleep(1.2)
     program.send_signal(number)
-    _, err = program.communicate(timeout=30)
+    _, err = program.communicate(timeout=120)
     assert program.returncode in (0, 130), err
     with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
@@ -214,13 +214,16 @@ def test_a_read_only_target_ends_with_5(archive_: Path, tmp_path: Path) -> None:
     assert "cannot be written: Read-only file system" in done.stderr
 
 
-def test_no_worker_outlives_a_killed_run(archive_: Path, tmp_path: Path) -> None:
+def test_no_worker_outlives_a_killed_run(
+    archive_: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(archive_ / "s1" / "1.dcm", archive_ / "s0" / "hang.dcm")
+    monkeypatch.setenv("HANGS_LAST", "1")
     program = start(archive_, tmp_path / "out")
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "manifest.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(1)
     program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=10)  # waits until nobody holds the pipes any more
+    program.communicate(timeout=60)  # waits until nobody holds the pipes any more
     assert Counter(program.poll() for _ in range(1)) == {-signal.SIGKILL: 1}

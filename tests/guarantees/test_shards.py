@@ -29,7 +29,7 @@ from dicomsort.system.pool_settings import PoolSettings
 
 Write = Callable[..., Path]
 PROGRAM = [sys.executable, str(SORT_ONCE)]
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_shards_that_an_earlier_version_has_begun_go_on(
         del run["roots"], run["runs"][0]["roots"]
         file.write_text(json.dumps(run))
     sort(settings(inbox, out, roots=given, shard=Shard(2, 2)), predictor)
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     sort(settings(inbox, tmp_path / "single", roots=given), predictor)
     single = {path: row["destination"] for path, row in rows(tmp_path / "single").items()}
     assert {path: row["destination"] for path, row in rows(out).items()} == single
@@ -316,13 +316,14 @@ def test_a_killed_shard_is_named_by_the_merge_and_goes_on(tmp_path: Path, write_
         write_dicom(source / f"s{number % 7}" / f"{number}.dcm", picture(number))
     words = [*PROGRAM, str(source), str(out), "copy"]
     assert subprocess.run([*words, "1/2"], check=False, capture_output=True).returncode == 0
-    program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    holding = {**os.environ, "HOLDS_AT_ROW": "5"}
+    program = subprocess.Popen([*words, "2/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=holding)
     part = Path(shard_folder(str(out), shards.name_of(Shard(2, 2)))) / "manifest.csv"
     until = time.monotonic() + 60
     while not part.exists() and time.monotonic() < until:
         time.sleep(0.01)
     program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=30)
+    program.communicate(timeout=120)
     merged = joined(out)
     assert merged.missing == ["2/2"]
     assert merged.rows < 60

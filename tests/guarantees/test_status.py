@@ -35,7 +35,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.progress_of import Looks, Progress, status
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 HERE = socket.gethostname()
 
 
@@ -257,7 +257,8 @@ def test_a_run_is_seen_at_work_and_once_killed_as_cut_short(
     out = tmp_path / "out"
     shutil.copy(inbox / "s0" / "0.dcm", inbox / "hang.dcm")
     words = [sys.executable, str(SORT_ONCE), str(inbox), str(out), "copy", *([shard] if shard else [])]
-    run = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+    lasting = {**os.environ, "HANGS_LAST": "1"}
+    run = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, env=lasting)
     try:
         wait_for(lambda: state_of(out) == "running" and status(str(out)).files > 0)
         told = status(str(out))
@@ -359,7 +360,7 @@ def test_figures_for_prometheus(
     assert found["dicomsort_files_total", "not_xray"] == 1
     placed = found["dicomsort_files_total", "sorted"] + found["dicomsort_files_total", "review"]
     assert (placed, found["dicomsort_exit_code", ""], found["dicomsort_running", ""]) == (12, 0, 0)
-    assert abs(found["dicomsort_last_update_timestamp_seconds", ""] - time.time()) < 60
+    assert abs(found["dicomsort_last_update_timestamp_seconds", ""] - time.time()) < 600
     assert found["dicomsort_run_seconds", ""] > 0
     assert [path.name for path in tmp_path.glob("*.prom*")] == ["dicomsort.prom"]
     assert inside(capfd, "status", out, "--metrics", tmp_path / "seen.prom").code == 0

@@ -17,7 +17,7 @@ from dicomsort.inputs.store import FetchError, RemoteSettings, Stoppable
 from dicomsort.inputs.stores import store_of
 from dicomsort.outcome import FileStamp, Reason, SourceFile, Status
 
-QUICK = RemoteSettings(connections=4, timeout=2.0, tries=3)
+QUICK = RemoteSettings(connections=4, timeout=60.0, tries=3)
 
 
 @pytest.fixture(autouse=True)
@@ -149,10 +149,10 @@ class TestFaultsOfLists:
         assert "\n" not in str(raised.value)
 
     def test_a_server_that_hangs_is_waited_for_twice_and_no_longer(self) -> None:
-        begun = time.monotonic()
+        pacs = StubPacs(some(1), fault=lambda path, time: "hang")
         with pytest.raises(UsageError, match=r"within 0\.3 seconds"):
-            found(StubPacs(some(1), fault=lambda path, time: "hang"), RemoteSettings(timeout=0.3, tries=9))
-        assert time.monotonic() - begun < 3
+            found(pacs, RemoteSettings(timeout=0.3, tries=9))
+        assert len(pacs.asked) <= 2
 
     def test_nobody_there(self) -> None:
         with pytest.raises(UsageError, match="does not answer"):
@@ -223,7 +223,7 @@ class TestFetching:
             fetched(
                 StubPacs([held], fault=lambda path, time: fault), held, RemoteSettings(timeout=0.2, tries=2)
             )
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 60, "it would hang for two minutes"
 
     def test_nothing_is_asked_of_another_server(self) -> None:
         held = some(1)[0]
@@ -241,15 +241,23 @@ class TestStopping:
         held = some(1)[0]
         pacs = StubPacs([held], fault=lambda path, time: "hang")
         with running(pacs):
-            store = DicomWeb(pacs.url, RemoteSettings(timeout=15.0, tries=3))
+            store = DicomWeb(pacs.url, RemoteSettings(timeout=300.0, tries=3))
             assert isinstance(store, Stoppable)
-            threading.Timer(0.2, store.stop).start()
+
+            def stop_once_asked() -> None:
+                until = time.monotonic() + 60
+                while not pacs.asked and time.monotonic() < until:
+                    time.sleep(0.01)
+                time.sleep(0.1)  # so that it waits for the answer, most likely
+                store.stop()
+
+            threading.Thread(target=stop_once_asked).start()
             begun = time.monotonic()
             fetch = partial(store.fetch, name_of(pacs, held), 0, None, io.BytesIO())
             ask: Callable[[], object] = fetch if what == "instance" else lambda: list(store.find())
             with pytest.raises((FetchError, UsageError)):
                 ask()
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 100
             assert len(pacs.asked) == 1
             with pytest.raises(FetchError):
                 store.fetch(name_of(pacs, held), 0, None, io.BytesIO())

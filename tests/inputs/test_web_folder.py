@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +24,8 @@ from dicomsort.inputs.walk import Root, roots_of
 from dicomsort.inputs.web_folder import WebFolder
 from dicomsort.outcome import Failure, Reason, SourceFile, Status
 
-QUICK = RemoteSettings(connections=4, timeout=10, tries=3)
-HASTY = RemoteSettings(connections=4, timeout=0.4, tries=9)
+QUICK = RemoteSettings(connections=4, timeout=60, tries=3)
+HASTY = RemoteSettings(connections=4, timeout=0.5, tries=60)
 NGINX = """<html><head><title>Index of /x/</title></head><body>
 <h1>Index of /x/</h1><hr><pre><a href="../">../</a>
 <a href="sub/">sub/</a>          29-Nov-2026 09:00       -
@@ -392,12 +394,19 @@ def _without_end(chunk: bytes, pause: float = 0.0) -> type[http.server.BaseHTTPR
 
 
 @pytest.mark.parametrize(
-    "endless", [_without_end(b"x" * 5000), _without_end(b'x">a</a><a href="' * 99), _without_end(b" ", 0.05)]
+    ("endless", "tick"),
+    [
+        (_without_end(b"x" * 5000), 0.0),
+        (_without_end(b'x">a</a><a href="' * 99), 0.0),
+        (_without_end(b" ", 0.05), 20.0),
+    ],
 )
 def test_a_page_without_end_is_a_folder_that_cannot_be_listed(
-    endless: type[http.server.BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
+    endless: type[http.server.BaseHTTPRequestHandler], tick: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_folder, "_MOST_PAGE", 1 << 21)
+    """tick: seconds that pass, by the clock of this test, between one piece of it and the next."""
+    monkeypatch.setattr(web_folder, "_MOST_PAGE", 1 << 18)
+    monkeypatch.setattr(web_folder, "time", SimpleNamespace(monotonic=count(0.0, tick).__next__))
     with serving(endless) as address:
-        (file,) = WebFolder(address, RemoteSettings(connections=4, timeout=0.4, tries=1)).find()
+        (file,) = WebFolder(address, RemoteSettings(connections=4, timeout=60, tries=1)).find()
     assert file.failure == Failure(Status.IO_ERROR, Reason.UNREADABLE_FOLDER)

@@ -62,7 +62,7 @@ def test_rows_are_written_within_a_second_or_so(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(table, "append", noting)
         with Journal(table, str(tmp_path)) as journal:
             journal.write(row(0, action=""))
-            assert written.wait(10), "without another row or an end"
+            assert written.wait(60), "without another row or an end"
 
 
 def test_a_row_and_the_one_that_it_keeps_are_written_together(

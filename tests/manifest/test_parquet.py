@@ -173,7 +173,7 @@ def test_runs_plans_undo_and_merge_keep_it(small_bundle: Bundle, tmp_path: Path)
         shard = settings(tmp_path / "in", tmp_path / "shards", shard=Shard(number, 2), parquet=True)
         sort(shard, predictor)
     assert not list((tmp_path / "shards").rglob("*.parquet"))
-    merge(str(tmp_path / "shards"), PoolSettings(1, 20))
+    merge(str(tmp_path / "shards"), PoolSettings(1))
     assert len(read(tmp_path / "shards")) == 3
 
 

@@ -327,7 +327,7 @@ def test_a_saved_plan_is_applied_gone_on_with_and_undone(
     shutil.copy(inbox / "s0" / "0.dcm", inbox / "new.dcm")
     for number in (1, 2):
         sort(settings(inbox, out, shard=Shard(number, 2)), predictor)
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     assert rows(out).keys() == {*before, str(inbox / "new.dcm")}
     save()
     assert plan.undo(str(path)).done == 12

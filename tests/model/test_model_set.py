@@ -34,7 +34,7 @@ from dicomsort.sorting import plan
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.pool_settings import PoolSettings
 
-ONE_BY_ONE = PoolSettings(workers=1, timeout=30)
+ONE_BY_ONE = PoolSettings(workers=1)
 SIGNS = Head("signs", ("x", "y"), kind="multilabel", thresholds=(0.5, 0.99))
 METAL = Head("metal", ("no_metal", "metal"), kind="binary")
 

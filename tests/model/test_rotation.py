@@ -228,7 +228,7 @@ def test_shards_keep_the_column(films: Path, tmp_path: Path, router: Bundle, vie
     sort(settings(films, tmp_path / "out"), first, further=further)
     for number in (1, 2):
         sort(settings(films, tmp_path / "shards", shard=Shard(number, 2)), first, further=further)
-    merge(str(tmp_path / "shards"), PoolSettings(1, 20))
+    merge(str(tmp_path / "shards"), PoolSettings(1))
     assert rows(tmp_path / "shards") == rows(tmp_path / "out")
     assert {row["rotation"] for row in rows(tmp_path / "out").values()} == {"", *map(str, DEGREES)}
 

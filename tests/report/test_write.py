@@ -137,7 +137,7 @@ def test_shards_that_wait_are_told_and_merged_ones_reported(
     ran = inside(capfd, "report", out)
     assert ran.code == ExitCode.USAGE
     assert "dicomsort merge" in ran.err
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     assert inside(capfd, "report", out, "--quiet").code == 0
     words = words_of((out / "report.html").read_text())
     assert "8 files found" in words

@@ -24,7 +24,7 @@ from dicomsort.sorting.pipeline import sort
 
 def settled(desk: Desk, out: Path, decided: int) -> None:
     """Wait until so many rows of the manifest on the disk say what a person decided."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
             last = {row["path"]: row["reviewed_label"] for row in csv.DictReader(file)}
@@ -125,7 +125,7 @@ def test_a_file_may_be_decided_on_again_before_and_after_it_has_moved(out: Path,
         assert desk.decide([first], label) == ()
     settled(desk, out, 1)
     assert desk.decide([first], "others") == ()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not (out / desk.items([first])[0].destination).exists() and time.monotonic() < until:
         time.sleep(0.05)
     [item] = desk.items([first])
@@ -172,7 +172,7 @@ def test_what_fails_only_when_it_is_carried_out_is_told_and_taken_back(out: Path
     desk.decide([first], "spine")
     (out / desk.items([first])[0].destination).parent.mkdir(parents=True, exist_ok=True)
     (out / desk.items([first])[0].destination).write_bytes(b"somebody's")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     notices: list[str] = []
     while not notices and time.monotonic() < until:
         notices = desk.notices()

@@ -22,7 +22,7 @@ from dicomsort.review.opening import opened
 from dicomsort.sorting.pipeline import sort
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(1, 20)
+POOL = PoolSettings(1)
 PATIENTS = {"0": "A", "1": "A", "2": "B", "3": "B "}
 
 

@@ -20,7 +20,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.system.escaping import unescape
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import APIResponse, Browser, Page, Route
 
 PAGE = Path(dicomsort.__file__).parent / "review" / "page"
 HOSTILE = "<img src=x onerror=alert(1)>.dcm"
@@ -93,7 +93,7 @@ def shown(page: "Page") -> None:
 def opened(browser: "Browser", server: Served) -> Iterator[tuple["Page", Watched]]:
     """Open the page in a window of its own, with the images on screen."""
     with browser.new_context(viewport={"width": 1000, "height": 640}) as context:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         seen = watch(page, server.port)
         page.goto(server.address)
@@ -127,9 +127,13 @@ def study_of(page: "Page", number: int) -> str:
 
 
 def says(page: "Page", where: str, text: str) -> None:
-    """Wait until the page says something."""
+    """Wait until the page says something where it can be seen."""
     page.wait_for_function(
-        "([where, text]) => document.querySelector(where)?.innerText.includes(text)", arg=[where, text]
+        """([where, text]) => {
+            const found = document.querySelector(where);
+            return found?.checkVisibility() && found.innerText.includes(text);
+        }""",
+        arg=[where, text],
     )
 
 
@@ -363,6 +367,30 @@ def test_an_empty_list_says_nothing_is_left_only_where_it_is_true(browser: "Brow
         page.context.set_offline(False)
         page.wait_for_selector("#banner", state="hidden")
         page.wait_for_function("() => document.querySelector('#message').innerText === ''")
+        assert seen.errors == []
+
+
+def test_what_is_taken_back_stays_though_a_list_from_before_comes_late(browser: "Browser", out: Path) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: "Route") -> None:
+        held.append((route, route.fetch())) if not held else route.continue_()
+
+    with served(out) as server, opened(browser, server) as (page, seen):
+        press(page, ["Control+a", "x"])
+        says(page, "#progress", f"{IMAGES} decided")
+        page.route("**/api/ids?*", hold_the_first)
+        press(page, ["f"])
+        while not held:
+            page.wait_for_timeout(20)
+        press(page, ["u"])
+        says(page, "#progress", "0 decided")
+        [(route, answer)] = held
+        route.fulfill(response=answer)
+        page.wait_for_timeout(200)  # for it to do harm
+        says(page, "#place", f"{IMAGES} selected · 1 of {IMAGES}")
+        press(page, ["q"])
+        says(page, "#progress", f"{IMAGES} decided")
         assert seen.errors == []
 
 

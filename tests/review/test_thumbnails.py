@@ -11,6 +11,7 @@ from pathlib import Path
 import drawings
 import numpy as np
 import pytest
+from held_time import only_hangs_take_time
 from PIL import Image
 from pydicom import dcmread
 from written import write_dicom
@@ -21,6 +22,7 @@ from dicomsort.review import thumbnails
 from dicomsort.review.picture_cache import Answer, RecentPictures, ThumbnailFolder
 from dicomsort.review.thumbnails import Pictures, Subject
 from dicomsort.system.pool_settings import PoolSettings
+from dicomsort.system.worker_pool import _Pool
 
 GRAYS = np.add.outer(np.sin(np.arange(600) / 40), np.cos(np.arange(450) / 30)) * 900 + 2000
 
@@ -45,7 +47,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setattr(thumbnails, "_draw", drawings.misbehaving)
     made = []
 
-    def start(folder: Path | None = None, timeout: float = 20, workers: int = 1) -> Pictures:
+    def start(folder: Path | None = None, timeout: float = 60, workers: int = 1) -> Pictures:
         held = None if folder is None else ThumbnailFolder(str(folder / thumbnails.FOLDER))
         made.append(Pictures(ReadSettings(), PoolSettings(workers, timeout), held))
         return made[-1]
@@ -145,11 +147,14 @@ def test_a_link_in_place_of_the_folder_is_not_followed(files: Path, make: Make, 
     assert drawn(files) == ["film.dcm"]
 
 
-def test_a_file_that_crashes_or_hangs_its_decoder_costs_its_own_tile(files: Path, make: Make) -> None:
+def test_a_file_that_crashes_or_hangs_its_decoder_costs_its_own_tile(
+    files: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("segfault.dcm", "hang.dcm"):
         shutil.copy(files / "film.dcm", files / name)
     (files / "text.dcm").write_text("no picture")
-    pictures = make(timeout=2, workers=2)
+    monkeypatch.setattr(_Pool, "_count_time", only_hangs_take_time)
+    pictures = make(workers=2)
     names = ("segfault.dcm", "hang.dcm", "text.dcm", "gone.dcm", "film.dcm")
     coming = {name: pictures.thumbnail(subject(files / name)) for name in names}
     assert got(coming.pop("film.dcm"))
@@ -161,7 +166,7 @@ def test_a_file_that_crashes_or_hangs_its_decoder_costs_its_own_tile(files: Path
         "gone.dcm": (Status.IO_ERROR, Reason.VANISHED),
     }
     before = len(drawn(files))
-    assert pictures.thumbnail(subject(files / "segfault.dcm")).result(1) == ends["segfault.dcm"]
+    assert pictures.thumbnail(subject(files / "segfault.dcm")).result(60) == ends["segfault.dcm"]
     assert len(drawn(files)) == before, "its fault is remembered"
 
 

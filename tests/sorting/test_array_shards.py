@@ -56,7 +56,7 @@ def test_so_does_one_of_an_array_with_steps(ids: range, tmp_path: Path) -> None:
 
 
 def test_tasks_of_an_array_with_steps_may_begin_at_the_same_moment(tmp_path: Path) -> None:
-    ids, together = [*range(10, 81, 10)], Barrier(8, timeout=20)
+    ids, together = [*range(10, 81, 10)], Barrier(8, timeout=60)
 
     def begin(index: int) -> list[int]:
         found = []
@@ -140,11 +140,11 @@ def test_the_steps_outlive_a_merge_while_shards_are_missing(
     for index in ids[:2]:
         shard = array_shards.parse("auto/3", str(out), slurm(index, ids, 2))
         sort(settings(inbox, out, shard=shard), predictor)
-    assert merge(str(out), PoolSettings(2, 20)).missing == ["2/3"]
+    assert merge(str(out), PoolSettings(2)).missing == ["2/3"]
     assert json.loads((out / "manifest.parts" / "array.json").read_text())["step"] == 2
     shard = array_shards.parse("auto/3", str(out), slurm(4, [4]))
     assert shard == Shard(2, 3)
     sort(settings(inbox, out, shard=shard), predictor)
-    assert merge(str(out), PoolSettings(2, 20)).missing == []
+    assert merge(str(out), PoolSettings(2)).missing == []
     assert len(rows(out)) == 14
     assert not (out / "manifest.parts").exists()

@@ -40,9 +40,7 @@ def noting(spilling: Callable[..., None], spills: list[str]) -> Callable[..., No
 
 def end(journal: Manifest, out: Path, dry_run: bool) -> None:
     placing = PlacementSettings(Action.COPY, False, True)
-    settle(
-        journal, SettleSettings(str(out), dry_run, placing, PoolSettings(1, 20)), lambda _row, _status: None
-    )
+    settle(journal, SettleSettings(str(out), dry_run, placing, PoolSettings(1)), lambda _row, _status: None)
 
 
 @pytest.fixture(params=[False, True], ids=["in memory", "on the disk"])

@@ -15,7 +15,7 @@ from dicomsort.outcome import Action
 from dicomsort.sorting.pipeline import SortSettings, sort
 from dicomsort.sorting.place import PlacementSettings
 
-QUICK = RemoteSettings(connections=3, timeout=5.0, tries=2, authorization="Bearer CANARY-TOKEN")
+QUICK = RemoteSettings(connections=3, timeout=60.0, tries=2, authorization="Bearer CANARY-TOKEN")
 
 
 @pytest.fixture

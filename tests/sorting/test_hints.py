@@ -72,7 +72,7 @@ def test_shards_are_counted_together(mixed: Path, tmp_path: Path, predictor: Fix
     out = tmp_path / "out"
     shares = [sort(settings(mixed, out, shard=Shard(number, 2)), predictor).hints for number in (1, 2)]
     assert shares[0][Reason.PICTURE] + shares[1][Reason.PICTURE] == 3
-    merged = merge(str(out), PoolSettings(2, 20))
+    merged = merge(str(out), PoolSettings(2))
     assert +merged.hints == {Reason.PICTURE: 3, Reason.VIDEO: 1}
 
 

@@ -530,14 +530,14 @@ def test_shards_are_moved_by_the_merge(
     for number in (1, 2, 3):
         move(inbox, out, predictor, shard=Shard(number, 3))
     assert tree(inbox) == before
-    merged = merge(str(out), PoolSettings(2, 20))
+    merged = merge(str(out), PoolSettings(2))
     assert merged.removed.files == 12
     assert merged.as_dict()["sources_removed"] == 12
     assert set(tree(inbox)) == {"ct.dcm", "notes.txt", "s1/again.dcm"}
     assert everything(inbox, out) == Counter(before.values()), way
     for number in (1, 2, 3):
         assert move(inbox, out, predictor, shard=Shard(number, 3)).already_done in (0, 1, 2, 3)
-    assert merge(str(out), PoolSettings(2, 20)).rows == 15
+    assert merge(str(out), PoolSettings(2)).rows == 15
 
 
 @pytest.mark.parametrize("keeps_time", [True, False])
@@ -554,7 +554,7 @@ def test_shards_leave_a_moved_file_its_place(
     old = rows(out)[str(first)]
     for number in (1, 2):
         move(again.parent, out, predictor, layout=layout, shard=Shard(number, 2))
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     assert rows(out)[str(first)] == old, way
     assert (rows(out)[str(again)]["status"], rows(out)[str(again)]["duplicate_of"]) == (
         "duplicate",
@@ -573,7 +573,7 @@ def test_where_duplicates_are_kept_shards_give_a_place_to_one_file_only(
         shutil.copy2(inbox / "s0" / "0.dcm", inbox / f"again{number}.dcm")
     for number in (1, 2):
         move(inbox, out, predictor, layout=layout, keep_duplicates=True, shard=Shard(number, 2))
-    merge(str(out), PoolSettings(2, 20))
+    merge(str(out), PoolSettings(2))
     places = Counter(row["destination"] for row in rows(out).values() if row["action"])
     assert set(places) == set(placed(out))
     assert set(places.values()) == {1}

@@ -51,8 +51,10 @@ def user(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.001)
 
 
-def run(root: str, out: Path, predictor: FixedPredictor, timeout: float = 10, **changes: Any) -> SortSummary:
-    remote = RemoteSettings(connections=8, timeout=timeout, tries=4)
+def run(
+    root: str, out: Path, predictor: FixedPredictor, timeout: float = 60, tries: int = 4, **changes: Any
+) -> SortSummary:
+    remote = RemoteSettings(connections=8, timeout=timeout, tries=tries)
     changed = replace(settings(Path(), out, remote=remote), roots=(root,))
     return sort(replace(changed, **changes), predictor)
 
@@ -169,11 +171,12 @@ def test_every_object_has_one_row_though_requests_fail_and_objects_vanish(
     for number in range(12):
         write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number))
     put(server, "faulty", tree(tmp_path / "in"))
-    plan = {"/0.dcm": ["500", "reset"], "/1.dcm": ["cut", "503"], "/2.dcm": ["hang"], "/3.dcm": ["404"] * 9}
-    plan |= {"/4.dcm": ["403"] * 9, "/5.dcm": ["500"] * 9}
+    monkeypatch.setattr(transfer, "_LONGEST_PAUSE", 0.01)
+    plan = {"/0.dcm": ["500", "reset"], "/1.dcm": ["cut", "503"], "/2.dcm": ["hang"], "/3.dcm": ["404"] * 99}
+    plan |= {"/4.dcm": ["403"] * 99, "/5.dcm": ["500"] * 99}
     with Proxy(server, faults=in_turn(plan)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        summary = run("s3://faulty", tmp_path / "out", predictor, timeout=1)
+        summary = run("s3://faulty", tmp_path / "out", predictor, timeout=1, tries=30)
         assert summary.exit_code == 3
         failed = {
             path[-5:]: row["reason"] for path, row in rows(tmp_path / "out").items() if "io_" in row["status"]

@@ -7,7 +7,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.system import claims, owners
 from dicomsort.system.pool_settings import PoolSettings
 
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 Tell = Callable[[str], None]
 
 
@@ -111,15 +113,23 @@ def test_of_many_that_come_at_once_one_walks(
     stated = Archive.stated
 
     def slow(archive: Archive) -> object:
-        time.sleep(0.5)
+        until = time.monotonic() + 60
+        while len(waiting) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
         return stated(archive)
 
     monkeypatch.setattr(Archive, "stated", slow)
     told: list[str] = []
+    waiting: set[int] = set()
     names: dict[int, set[str]] = {}
 
     def work(number: int) -> None:
-        names[number] = found(inbox, tmp_path / "out", number, 6, told.append)
+        def tell(line: str) -> None:
+            told.append(line)
+            if line.startswith("waiting for the list of all files, which "):
+                waiting.add(number)
+
+        names[number] = found(inbox, tmp_path / "out", number, 6, tell)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 7)]
     for thread in threads:
@@ -129,7 +139,7 @@ def test_of_many_that_come_at_once_one_walks(
     assert len(walks) == len(set(walks))
     assert sum(map(len, names.values())) == len(set().union(*names.values()))
     assert sum(one.startswith("writing the list") for one in told) == 1
-    assert sum(one.startswith("waiting for the list of all files, which ") for one in told) >= 5
+    assert len(waiting) == 5
 
 
 def claimed(inbox: Path, out: Path, **changes: object) -> Path:
@@ -144,9 +154,9 @@ def claimed(inbox: Path, out: Path, **changes: object) -> Path:
 
 def test_a_writer_of_this_machine_that_died_is_taken_over_at_once(inbox: Path, tmp_path: Path) -> None:
     claim = claimed(inbox, tmp_path / "out")
-    began = time.monotonic()
-    assert found(inbox, tmp_path / "out", 1, 2)
-    assert time.monotonic() - began < 2
+    told: list[str] = []
+    assert found(inbox, tmp_path / "out", 1, 2, told.append)
+    assert told == ["writing the list of all files, for all shards", ""], "nobody waited"
     assert not claim.exists()
 
 
@@ -166,21 +176,35 @@ def test_a_writer_elsewhere_is_taken_over_once_it_is_silent(
 def test_a_writer_that_lives_is_waited_for_without_limit(
     how: str, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of this machine by its lock, one elsewhere by what it keeps writing."""
-    monkeypatch.setattr(claims, "SILENCE_SECONDS", 0.4)
+    """One of this machine by its lock, one elsewhere by what it keeps writing; the clock is the test's."""
+    now, looks = [0.0], list[str]()
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(one_walk, "_waits", lambda: repeat(0.01))
     out = tmp_path / "out"
     claim = claimed(inbox, out, boot=owners.boot_id() if how == "lock" else "of another machine")
     ready: list[set[str]] = []
-    waiting = threading.Thread(target=lambda: ready.append(found(inbox, out, 1, 2)))
+    waiting = threading.Thread(target=lambda: ready.append(found(inbox, out, 1, 2, looks.append)))
+
+    def look(wanted: str) -> None:
+        """Wait until a look has found this, and then for another one."""
+        looks.clear()
+        until = time.monotonic() + 60
+        while not any(wanted in line for line in looks[:-1]) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert waiting.is_alive()
+
     with claim.open("r+") as held:
         if how == "lock":
             fcntl.flock(held, fcntl.LOCK_EX)
         waiting.start()
-        for beat in range(15):
-            time.sleep(0.1)
+        for beat in range(3, 10):
             if how == "beat":
                 claim.write_text(json.dumps({"host": "far", "boot": "other", "steps": beat, "beat": beat}))
+            look(f"{beat if how == 'beat' else 3} files so far")
+            now[0] += 0.9 * claims.SILENCE_SECONDS
+            look("files so far")
         assert not ready
+    now[0] += claims.SILENCE_SECONDS
     waiting.join()
     assert ready[0]
 

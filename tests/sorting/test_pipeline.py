@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,7 +243,7 @@ class TestDuplicates:
         self, twins: Path, tmp_path: Path, predictor: FixedPredictor, workers: int, dry_run: bool
     ) -> None:
         out = tmp_path / "out"
-        changes = {"pool": PoolSettings(workers, 20), "dry_run": dry_run}
+        changes = {"pool": PoolSettings(workers), "dry_run": dry_run}
         tally = sort(settings(twins, out, **changes), predictor)
         found = {Path(path).relative_to(twins).as_posix(): row for path, row in rows(out).items()}
         first = str(twins / "a/9")
@@ -415,7 +415,7 @@ def test_workers_and_batches_do_not_change_the_answers(
     answers = []
     for number, (workers, batch) in enumerate([(1, 1), (3, 64)]):
         out = tmp_path / f"out{number}"
-        changes = {"pool": PoolSettings(workers, 20), "batch_size": batch}
+        changes = {"pool": PoolSettings(workers), "batch_size": batch}
         sort(settings(inbox, out, **changes), TorchClassifier(small_bundle, "cpu", "float32"))
         answers.append(rows(out))
     for path, row in answers[0].items():
@@ -515,11 +515,18 @@ def test_copies_that_will_not_fit_are_told_early(
 ) -> None:
     monkeypatch.setattr(disk_space, "_LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
-    missing: list[int] = []
+    counted, missing = threading.Event(), list[int]()
+    count = disk_space.Forecast._count
+
+    def counting(forecast: disk_space.Forecast) -> None:
+        count(forecast)
+        counted.set()
 
     def watch(tally: SortSummary) -> None:
-        time.sleep(0.05)  # time to count a dozen files
+        assert counted.wait(60)
         missing.append(tally.missing_bytes)
+
+    monkeypatch.setattr(disk_space.Forecast, "_count", counting)
 
     sort(settings(inbox, tmp_path / "out"), predictor, watch)
     assert max(missing) > 100

@@ -219,7 +219,7 @@ def test_shards_and_their_merge_honor_decisions(inbox: Path, out: Path, predicto
     plan.undo(str(out / "manifest.csv"))
     for number in (1, 2):
         sort(settings(inbox, out, review_below=1.0, shard=Shard(number, 2)), predictor)
-    merge(str(out), PoolSettings(1, 20))
+    merge(str(out), PoolSettings(1))
     assert rows(out) == held
     agree(inbox, out)
 
@@ -400,7 +400,7 @@ def test_shards_place_nothing_twice_that_was_moved_by_hand(
     shutil.move(out / "review" / "s0" / "0.dcm", out / "spine" / "0.dcm")
     for number in (1, 2):
         sort(settings(inbox, out, review_below=1.0, shard=Shard(number, 2)), predictor)
-    merge(str(out), PoolSettings(1, 20))
+    merge(str(out), PoolSettings(1))
     assert not (out / "review" / "s0" / "0.dcm").exists()
     assert sort(settings(inbox, out, review_below=1.0), predictor).by_hand == 1
     assert row(out, "s0/0.dcm")["reviewed_label"] == "spine"
@@ -554,7 +554,7 @@ def test_whoever_takes_a_decision_back_says_so(
     (other / "spine" / "s0" / "0.dcm").write_bytes(b"somebody's")
     again = [shutil.copytree(other, tmp_path / name) for name in ("merged", "undone")]
     sort(settings(inbox, again[0], review_below=1.0, shard=Shard(1, 1)), predictor)
-    merged = merge(str(again[0]), PoolSettings(1, 20))
+    merged = merge(str(again[0]), PoolSettings(1))
     assert (merged.taken_back, merged.exit_code) == (1, 3)
     assert plan.undo(str(again[1] / "manifest.csv")).left == {Refused.TAKEN.value: 1}
     assert all(not len(Decisions(str(one))) for one in (again[0], again[1]))

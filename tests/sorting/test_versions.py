@@ -16,7 +16,7 @@ from dicomsort.system import notices
 from dicomsort.system.pool_settings import PoolSettings
 
 OURS = {"dicomsort": "1.0", "numpy": "2.0", "openvino": "2025.1", "torch": "2.8", "pyjpegls": "1.5"}
-POOL = PoolSettings(2, 20)
+POOL = PoolSettings(2)
 
 
 @pytest.mark.parametrize(

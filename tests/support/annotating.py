@@ -76,7 +76,7 @@ def four_files(folder: Path) -> Path:
 
 def run(out: Path, kind: Kind = Kind.INSTANCES, **changes: Any) -> Annotated:
     """Annotate an output into `copies` beside it, with one worker."""
-    settings = {"folder": str(out.parent / "copies"), "pool": PoolSettings(1, 30), **changes}
+    settings = {"folder": str(out.parent / "copies"), "pool": PoolSettings(1), **changes}
     return annotate(str(out), AnnotateSettings(kind, **settings))
 
 

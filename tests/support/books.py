@@ -6,6 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import held_time
+
 from dicomsort.system.pool_worker import Lost
 from dicomsort.system.worker import TICK
 
@@ -39,7 +41,7 @@ def _pages(book: Book) -> Generator[Any, None, str]:
             if page == "crash":
                 os._exit(9)
             if page == "hang":
-                time.sleep(60)
+                held_time.hang()
             if page == "long":
                 for _ in range(5):
                     time.sleep(0.4)

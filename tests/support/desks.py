@@ -156,7 +156,7 @@ class Served:
 @contextmanager
 def served(desk: MemoryDesk, folder: ThumbnailFolder | None = None) -> Iterator[Served]:
     """Serve a page in this process."""
-    pictures = Pictures(desk.reading, PoolSettings(1, 20), folder)
+    pictures = Pictures(desk.reading, PoolSettings(1), folder)
     app = ReviewApp(cast(Desk, desk), pictures, page_files())
     with serve._listening(0) as listener:
         port = int(listener.getsockname()[1])
@@ -170,7 +170,7 @@ def served(desk: MemoryDesk, folder: ThumbnailFolder | None = None) -> Iterator[
         finally:
             browser.close()
             server.should_exit = True
-            running.join(10)
+            running.join(60)
             pictures.close()
     assert not running.is_alive()
 

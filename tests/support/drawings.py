@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import held_time
+
 from dicomsort.dicom.sop_classes import ReadSettings
 from dicomsort.review import thumbnails
 from dicomsort.review.picture_cache import Answer
@@ -23,7 +25,7 @@ def misbehaving(wanted: _Wanted, settings: ReadSettings) -> Answer:
     if name == "segfault.dcm":
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "hang.dcm":
-        time.sleep(600)
+        held_time.hang()
     while name == "gate.dcm" and not os.path.exists(os.path.join(folder, "go")):
         time.sleep(0.01)
     return _draw(wanted, settings)

@@ -1,17 +1,16 @@
-"""Holds the lock of a folder for some seconds as a process of its own, as if on a machine of its own.
+"""Holds the lock of a folder until its input ends, as a process of its own, as if on a machine of its own.
 
-    python tests/support/hold_lock.py FOLDER SECONDS [BOOT [alone | none] [slow]]
+    python tests/support/hold_lock.py FOLDER [BOOT [alone | none] [slow]]
 
 Prints `held` once it has it. BOOT: the id of the machine's start that it gives itself. alone: locks are seen
 by this process only, as on a file system that does not share them; none: there are none. slow: with the real
-heartbeat instead of a quick one. Exits with 2 and a line if it is refused.
+heartbeat instead of a quick one, and watched for as long as that. Exits with 2 and a line if it is refused.
 """
 
 import errno
 import fcntl
 import socket
 import sys
-import time
 from typing import Any
 
 from dicomsort.errors import UsageError
@@ -41,11 +40,11 @@ def elsewhere(boot: str) -> None:
 
 def main() -> int:
     """Take the lock, wait, and let it go."""
-    folder, seconds, *more = sys.argv[1:]
+    folder, *more = sys.argv[1:]
     if more:
         elsewhere(more[0])
     if "slow" not in more:
-        owners.BEAT_SECONDS = 0.3
+        owners.BEAT_SECONDS, owners.WATCH_SECONDS = 0.3, 60.0
     if "alone" in more:
         vars(fcntl)["flock"] = no_lock
     if "none" in more:
@@ -53,7 +52,7 @@ def main() -> int:
     try:
         with notices.heard(say), locks.take(folder, beats=True):
             say("held")
-            time.sleep(float(seconds))
+            sys.stdin.read()
     except UsageError as error:
         say(error)
         return 2

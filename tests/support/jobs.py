@@ -3,6 +3,9 @@
 import os
 import signal
 import time
+from pathlib import Path
+
+import held_time
 
 
 def behave(item: str) -> str:
@@ -13,7 +16,7 @@ def behave(item: str) -> str:
     elif kind == "abort":
         os.abort()
     elif kind == "hang":
-        time.sleep(600)
+        held_time.hang()
     elif kind == "hog":
         return str(len(bytearray(64 << 30)))
     elif kind == "raise":
@@ -24,6 +27,15 @@ def behave(item: str) -> str:
 
 
 def process_id(item: int) -> int:
+    return os.getpid()
+
+
+def met(folder: str) -> int:
+    """Return this process once another one is here as well, so that none does all the work."""
+    Path(folder, str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(os.listdir(folder)) < 2 and time.monotonic() < until:
+        time.sleep(0.005)
     return os.getpid()
 
 

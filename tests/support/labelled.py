@@ -15,7 +15,7 @@ from dicomsort.evaluation.predictions import EvalSettings
 from dicomsort.system.pool_settings import PoolSettings
 
 LEVELS = np.linspace(20, 200, len(ROUTER_LABELS))
-POOL = PoolSettings(workers=1, timeout=30.0)
+POOL = PoolSettings(workers=1)
 FAST = EvalSettings(bootstrap=50, pool=POOL)
 
 

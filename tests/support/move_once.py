@@ -47,7 +47,7 @@ def main() -> None:
     elif what == "apply":
         plan.apply(str(Path(out, "manifest.csv")))
     else:
-        placing, pool = PlacementSettings(Action.MOVE), PoolSettings(2, timeout=20.0)
+        placing, pool = PlacementSettings(Action.MOVE), PoolSettings(2)
         settings = SortSettings((source,), out, placing, batch_size=3, pool=pool, dry_run=what == "plan")
         sort(settings, Predictor())
 

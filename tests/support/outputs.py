@@ -20,7 +20,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def settings(inbox: Path, out: Path, **changes: Any) -> SortSettings:
-    return replace(SortSettings((str(inbox),), str(out), batch_size=5, pool=PoolSettings(2, 20)), **changes)
+    return replace(SortSettings((str(inbox),), str(out), batch_size=5, pool=PoolSettings(2)), **changes)
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:

@@ -2,18 +2,20 @@
 
     python tests/support/sort_once.py IN OUT [ACTION [SHARE]]
 
-Files named after a disaster meet it while they are read. Prints the tally as JSON; exit codes are the
-program's.
+Files named after a disaster meet it while they are read. What hangs is over time at once, and nothing else
+ever is; with HANGS_LAST in the environment nothing is. With HOLDS_AT_ROW it waits for ever at that row.
+Prints the tally as JSON; exit codes are the program's.
 """
 
 import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import held_program
+import held_time
 import numpy as np
 
 from dicomsort.errors import DicomsortError
@@ -59,7 +61,7 @@ def meet_disaster(found: SourceFile, how: HowToRead, held: Part | BinaryIO | Non
     elif kind == "abort":
         os.abort()
     elif kind == "hang":
-        time.sleep(600)
+        held_time.hang()
     elif kind == "hog":
         np.ones(8 << 30, np.uint8)
     return _as_it_is(found, how, held)
@@ -68,9 +70,12 @@ def meet_disaster(found: SourceFile, how: HowToRead, held: Part | BinaryIO | Non
 def main() -> int:
     """Sort, and return the exit code."""
     vars(pipeline)["do"] = do
+    held_time.hold()
+    if row := os.environ.get("HOLDS_AT_ROW"):
+        held_program.hold(int(row))
     action = Action(sys.argv[3]) if len(sys.argv) > 3 else Action.COPY
     shard = Shard.parse(sys.argv[4]) if len(sys.argv) > 4 else None
-    pool = PoolSettings(2, timeout=3.0)
+    pool = PoolSettings(2)
     settings = pipeline.SortSettings(
         (sys.argv[1],), sys.argv[2], PlacementSettings(action), batch_size=3, pool=pool, shard=shard
     )

@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, "text/plain", b"CANARY^NAME")
         elif fault == "hang":
-            self.pacs.over.wait(20)
+            self.pacs.over.wait(120)
             self.close_connection = True
         elif fault == "reset":
             self.close_connection = True

@@ -70,7 +70,7 @@ def main() -> int:
     if call:  # how far a slow machine gets within a second is not what is tested
         vars(journal)["_SECONDS"] = 600.0
     settings = pipeline.SortSettings(
-        (source,), out, PlacementSettings(Action(action)), batch_size=1, pool=PoolSettings(2, timeout=10.0)
+        (source,), out, PlacementSettings(Action(action)), batch_size=1, pool=PoolSettings(2)
     )
     shard = None if share == "-" else Shard.parse(share)
     tally = pipeline.sort(replace(settings, shard=shard), Brightness(), watch)

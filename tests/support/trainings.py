@@ -65,13 +65,13 @@ def prepared_from(data: Path, cache: Path, targets: tuple[str, ...] = ("light",)
     store = Cache(cache, preprocessing)
     found = dataset.load(data, Columns(targets), store.hash_of)
     heads = heads_of(found.samples, targets)
-    unread = store.fill(found.samples, PoolSettings(1, 30))
+    unread = store.fill(found.samples, PoolSettings(1))
     return train.prepare(found.samples, heads, splits.make_split(found.samples, heads), store, unread)
 
 
 def place(folder: Path, resume: bool = False) -> RunContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return RunContext(folder, ProcessGroup(0, 1, choose_device("cpu")), PoolSettings(1, 30), resume)
+    return RunContext(folder, ProcessGroup(0, 1, choose_device("cpu")), PoolSettings(1), resume)
 
 
 HEADS = (

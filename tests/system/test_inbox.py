@@ -3,8 +3,10 @@
 import threading
 import time
 
+import pytest
 from jobs import behave
 
+from dicomsort.system import worker_pool
 from dicomsort.system.inbox import NOTHING_NOW, Inbox
 from dicomsort.system.pool_settings import PoolSettings
 from dicomsort.system.pool_worker import Lost
@@ -53,10 +55,11 @@ def test_the_bell_rings_for_what_comes_after_there_was_nothing() -> None:
     assert list(inbox) == []
 
 
-def test_workers_wait_for_an_inbox_and_take_an_item_at_once() -> None:
+def test_workers_wait_for_an_inbox_and_take_an_item_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "_POLL_SECONDS", 300.0)
     inbox: Inbox[str] = Inbox(100)
-    results = run(behave, inbox, PoolSettings(workers=2, timeout=5, ahead=1))
-    began, waited = 0.0, []
+    results = run(behave, inbox, PoolSettings(workers=2, ahead=1))
+    began, waited = time.monotonic(), []
     inbox.want("fine:0")
     for number, (item, result) in enumerate(results):
         assert result == f"done {item}"
@@ -67,14 +70,14 @@ def test_workers_wait_for_an_inbox_and_take_an_item_at_once() -> None:
         began = time.monotonic()
         threading.Timer(0.02, inbox.want, [f"fine:{number + 1}"]).start()
     assert len(waited) == 11
-    assert sorted(waited)[5] < 0.2, "none waits for the pool's next look around, every 0.25 s"
+    assert max(waited) < 150, "none waits for the pool's next look around"
 
 
 def test_a_pool_that_waits_costs_next_to_nothing() -> None:
     inbox: Inbox[str] = Inbox(100)
     for item in ("slow:0", "slow:1", "slow:2"):
         inbox.want(item)
-    results = run(behave, inbox, PoolSettings(workers=1, timeout=5, ahead=1))
+    results = run(behave, inbox, PoolSettings(workers=1, ahead=1))
     next(results)
     began = time.thread_time()
     next(results)  # busy for 0.3 s, with another item in the inbox
@@ -85,7 +88,7 @@ def test_a_pool_that_waits_costs_next_to_nothing() -> None:
 
 def test_a_crash_costs_its_item_and_the_inbox_goes_on() -> None:
     inbox: Inbox[str] = Inbox(100)
-    results = run(behave, inbox, PoolSettings(workers=2, timeout=5, ahead=1))
+    results = run(behave, inbox, PoolSettings(workers=2, ahead=1))
     inbox.want("segfault:a")
     inbox.want("fine:1")
     found = dict(next(results) for _ in range(2))
@@ -104,5 +107,5 @@ def test_a_stop_ends_a_pool_that_waits() -> None:
     waiting.start()
     time.sleep(0.2)
     stop.set()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()

@@ -59,7 +59,7 @@ def test_the_cache_keeps_what_headers_say(tmp_path: Path) -> None:
     samples = load(tmp_path / "labels.csv", Columns(("group",))).samples
     cache = Cache(tmp_path / "cache", Preprocessing(size=32))
     for _ in range(2):
-        assert cache.fill(samples, PoolSettings(1, 30)) == []
+        assert cache.fill(samples, PoolSettings(1)) == []
         told = [cache.facts(sample.sha256) for sample in samples]
         assert told == [("age=child", "modality=PX"), (), ()]
     assert b"006Y" not in (tmp_path / "cache" / "pixels.sqlite").read_bytes()

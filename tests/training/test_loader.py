@@ -62,7 +62,7 @@ def test_a_turned_picture_says_by_how_much_it_is_turned_clockwise(tmp_path: Path
     gray[:8, :8] = 200  # a mark in the upper left corner
     Image.fromarray(gray).save(tmp_path / "mark.png")
     sample = Sample(str(tmp_path / "mark.png"), "mark.png", ("a", "0"), "p", "k" * 16)
-    assert not cache.fill([sample], PoolSettings(1, 30))
+    assert not cache.fill([sample], PoolSettings(1))
     head = Head("part", ("a", "b"))
     images = images_of([sample], (head, ROTATION), cache)
     turning = turning_of((head, ROTATION), share=1.0)

@@ -18,7 +18,7 @@ from dicomsort.sorting.pipeline import sort
 from dicomsort.transfer.orthanc import Level, Orthanc, mark_of
 from dicomsort.transfer.write_back import NotMarked, WriteBackSettings, undo, write_back
 
-QUICK = RemoteSettings(connections=2, timeout=2.0, tries=2)
+QUICK = RemoteSettings(connections=2, timeout=60.0, tries=2)
 
 
 @pytest.fixture

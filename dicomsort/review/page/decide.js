@@ -1,7 +1,7 @@
 // Decisions: of one image or a batch, marked at once and sent in order, and taken back by undo.
 
 import * as api from "./api.js";
-import { advance, goTo, load, select } from "./list.js";
+import { advance, goTo, holds, load, select } from "./list.js";
 import { itemsOf, numbersOf } from "./items.js";
 import { askSoon, lost } from "./connection.js";
 import { count } from "./pace.js";
@@ -67,8 +67,7 @@ export function undo() {
 
 /** Show what was taken back, a batch selected to be decided otherwise; what has left the list comes back to it. */
 async function lookAgain(ids, { at, guest }) {
-  const listed = new Set(store.ids);
-  if (!guest && !ids.every((id) => listed.has(id))) await load(at);
+  if (!guest && !holds(ids)) await load(at);
   else goTo(at);
   if (store.view === "grid" && ids.length > 1) select(ids);
 }

@@ -9,14 +9,18 @@ import { changed, currentId, decisionOf, say, store } from "./store.js";
 let range = null; // { anchor, base }: where shift began, and what was selected then
 const WAITS = "The list stays as it was until the server is back";
 let newest = 0; // a later filter wins over an earlier one whose answer is late
+let asked = false; // whether the newest has not been answered
 
 /** Apply the filter anew; the cursor goes to the image `at` if that is in the list, else stays at its image. */
 export async function load(at) {
   const turn = (newest += 1);
+  asked = true;
   if (store.offline) say(WAITS);
   await settled(); // what was decided just before counts
   const found = await listed(turn);
-  if (turn !== newest || found === null) return;
+  if (turn !== newest) return;
+  asked = false;
+  if (found === null) return;
   if (store.message === WAITS) say("");
   const { ids } = found.reply;
   const place = [at, currentId()].map((id) => ids.indexOf(id)).find((where) => where >= 0);
@@ -27,6 +31,12 @@ export async function load(at) {
   range = null;
   setCursor(place ?? 0);
   if (!ids.length) store.view = "grid";
+}
+
+/** Return whether every one of the images is listed, and will be once the list that was asked for has come. */
+export function holds(ids) {
+  const listed = new Set(store.ids);
+  return !asked && ids.every((id) => listed.has(id));
 }
 
 async function listed(turn) {
