@@ -313,8 +313,8 @@ def test_a_time_out_is_not_put_on_the_next_item() -> None:
     assert process.over_time(pool, 106.0) is tasks[1]
 
 
-def test_a_stop_of_the_whole_program_is_no_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After one the clock is far ahead: here by an hour whenever a result has come, with the next begun."""
+def test_a_clock_that_leaps_is_no_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a stop of the whole program: by an hour whenever a result has come, with the next begun."""
     clock = Clock()
     monkeypatch.setattr(worker_pool, "time", clock)
     pool = PoolSettings(workers=1, timeout=1.1, ahead=3)
@@ -322,6 +322,35 @@ def test_a_stop_of_the_whole_program_is_no_time_out(monkeypatch: pytest.MonkeyPa
     for item, result in run(behave, items, pool):
         clock.now += 3600
         assert result == f"done {item}"
+
+
+def test_a_stop_of_the_whole_program_is_no_time_out(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent("""
+        import time
+        from dicomsort.system.pool_settings import PoolSettings
+        from dicomsort.system.worker_pool import run
+
+        def nap(item):
+            time.sleep(0.3)
+            return item
+
+        if __name__ == "__main__":
+            for item, result in run(nap, range(12), PoolSettings(workers=2, timeout=5.0)):
+                print(item, result, flush=True)
+        """)
+    )
+    words = [sys.executable, str(script)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as main:
+        assert main.stdout is not None
+        lines = [main.stdout.readline()]
+        os.killpg(main.pid, signal.SIGSTOP)
+        time.sleep(6)
+        os.killpg(main.pid, signal.SIGCONT)
+        lines += main.stdout.readlines()
+    assert main.returncode == 0
+    assert sorted(lines) == sorted(f"{item} {item}\n" for item in range(12))
 
 
 def test_only_what_was_begun_is_blamed() -> None:
