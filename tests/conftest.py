@@ -5,6 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the processors, before torch looks
+for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):  # words are compared
+    os.environ.pop(name, None)
+for name in ("no_proxy", "NO_PROXY"):  # the servers of tests are here, whatever proxy this machine has
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
 
 import pytest
 import torch

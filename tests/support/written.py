@@ -1,5 +1,7 @@
 """Small DICOM files, written as a test wants them."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **ele
     dataset.file_meta, dataset.preamble = meta, b"\0" * 128
     defaults: dict[str, Any] = {
         "SOPClassUID": sop_class,
-        "SOPInstanceUID": f"2.25.{abs(hash(path.name)) % 10**12}",
+        "SOPInstanceUID": uid_of(path.name),
         "Modality": "DX",
         "PatientName": "CANARY^NAME",
         "PatientID": "CANARY-ID",
@@ -47,6 +49,12 @@ def write_dicom(path: Path, pixels: Any = None, syntax: str | None = None, **ele
     encoding = {"implicit_vr": uid.is_implicit_VR, "little_endian": uid.is_little_endian}
     dcmwrite(path, dataset, enforce_file_format=sop_class is not None, **encoding)
     return path
+
+
+def uid_of(name: str) -> str:
+    """Return a UID for a name, the same in every process, of the same length for all names."""
+    digest = hashlib.sha256(os.fsencode(name)).digest()
+    return f"2.25.{10**11 + int.from_bytes(digest[:8]) % (9 * 10**11)}"
 
 
 def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
