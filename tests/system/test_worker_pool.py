@@ -101,10 +101,10 @@ def test_workers_are_recycled() -> None:
 
 
 def test_processes_stay_for_the_next_run_and_end_with_the_block(tmp_path: Path) -> None:
-    settings, folders = PoolSettings(workers=2), (tmp_path / str(number) for number in count())
+    settings, folders = PoolSettings(workers=2, ahead=3), (tmp_path / str(number) for number in count())
 
     def pids(settings: PoolSettings) -> set[int]:
-        """Both processes: each waits for the other one."""
+        """Both processes: each waits for the other one, and neither can have been sent all items."""
         (folder := next(folders)).mkdir()
         return {pid for _, pid in run(met, [str(folder)] * 60, settings) if isinstance(pid, int)}
 
