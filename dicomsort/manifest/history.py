@@ -308,6 +308,18 @@ def last_rows(path: str, scratch: str | None = None) -> NDArray[np.bool_]:
     return last(found, rows)
 
 
+def count_rows(path: str) -> int:
+    """Count the rows of a manifest. Raises UsageError if a line is none."""
+    rows = 0
+    try:
+        for block in blocks(path):
+            block.check()
+            rows += len(block)
+    except DAMAGE as error:
+        raise damaged(path) from error
+    return rows
+
+
 def last_of(lines: Iterable[bytes]) -> NDArray[np.bool_]:
     """Return for each line of a manifest, but for its first, whether it is the last of its file: (lines,)."""
     hashes = np.fromiter((hash(_first_cell(line)) for line in lines), np.int64)

@@ -207,7 +207,7 @@ class Manifest:
             _add_columns(path)
             with open(path, "rb") as file:
                 self._check_columns(path, file.readline())
-                rows = _check_rows(path)
+                rows = history.count_rows(path)
                 self._file.flush()
                 shutil.copyfileobj(file, self._file.buffer, _CHUNK)
             self._file.flush()
@@ -354,18 +354,6 @@ class Manifest:
     def _reopen(self) -> None:
         self._file.close()
         self._file = self._for_appending()
-
-
-def _check_rows(path: str) -> int:
-    """Count the rows of a manifest. Raises UsageError if a line is none."""
-    rows = 0
-    try:
-        for block in lines.blocks(path):
-            block.check()
-            rows += len(block)
-    except DAMAGE as error:
-        raise history.damaged(path) from error
-    return rows
 
 
 def _close(file: TextIO | locks.Lock) -> None:
