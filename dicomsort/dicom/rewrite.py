@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, default_encoding
@@ -32,12 +32,12 @@ from pydicom.uid import (
 from dicomsort import __version__
 from dicomsort.dicom.copying import Hashing, Writable, copy_to, deflated
 from dicomsort.dicom.deflate import Inflated
+from dicomsort.dicom.elements import SOFTWARE, Note, Tags, Value, equipment, new_element
 from dicomsort.dicom.header import DEFLATED, PIXEL_TAGS, plain_text, read_meta, sop_class, text
 from dicomsort.inputs.sources import local
 from dicomsort.outcome import FileStamp
 from dicomsort.system.atomic import publish, temporary_for
 
-SOFTWARE = "dicomsort"
 IMPLEMENTATION = "2.25.209174437842271354389270935180716241853"
 """Implementation Class UID of the files that are written here (PS3.7 D.3.3.2)."""
 
@@ -46,55 +46,6 @@ _BLANK = " \0"
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{0,16}")
 _MAC_PARAMETERS, _SIGNATURES = 0x4FFE0001, 0xFFFAFFFA
 _LENGTH_TO_END = 0x00080001
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A coded concept (PS3.3 8.8), by default of SNOMED CT."""
-
-    value: str
-    meaning: str
-    scheme: str = "SCT"
-
-
-Value = str | Code | None
-"""What an element is to hold: a text, or a code in the only item of a sequence; None if it is to go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tags:
-    """What a header says of anatomy and view, as it stands there; for the eyes of worker processes alone.
-
-    region_codes, view_codes: (scheme, value) of each item of Anatomic Region and View Code Sequence.
-    laterality: None where the element is missing, not only empty. positioner: whether there is a Positioner
-    Type, empty or not.
-    """
-
-    sop_class: str = ""
-    body_part: str = ""
-    region_codes: tuple[tuple[str, str], ...] = ()
-    view_position: str = ""
-    view_codes: tuple[tuple[str, str], ...] = ()
-    laterality: str | None = None
-    image_laterality: str = ""
-    positioner: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Who has changed a file, and when.
-
-    at: with a time zone. what: one line of at most 1024 ASCII characters for the Contribution
-    Description.
-    """
-
-    at: datetime
-    what: str
-
-    @property
-    def utc(self) -> str:
-        """When, as a DT in UTC."""
-        return self.at.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +197,10 @@ class Original:
         here = note.at.astimezone(_zone(plain_text(self._dataset, "TimezoneOffsetFromUTC")))
         created = {"InstanceCreationDate": f"{here:%Y%m%d}", "InstanceCreationTime": f"{here:%H%M%S}"}
         changes = {**created, **changes}
-        made = [_element(key, value) for key, value in changes.items() if value is not None]
+        made = [new_element(key, value) for key, value in changes.items() if value is not None]
         if UID(self.uid("SOPInstanceUID")).is_valid:
             made.append(self._appended("SourceImageSequence", self._source()))
-        made.append(self._appended("ContributingEquipmentSequence", _equipment(note)))
+        made.append(self._appended("ContributingEquipmentSequence", equipment(note)))
         made.append(self._appended("OriginalAttributesSequence", self._originals(changes, note)))
         return {int(element.tag): element for element in made}
 
@@ -404,27 +355,3 @@ def _names_vr(element: bytes) -> bool:
 def _is_length(tag: int, groups: set[int]) -> bool:
     """Return whether an element only says how long a changed group is, or all of it; both are retired."""
     return (tag & 0xFFFF == 0 and tag >> 16 in groups) or tag == _LENGTH_TO_END
-
-
-def _element(keyword: str, value: str | Code) -> DataElement:
-    tag = Tag(keyword)
-    if isinstance(value, str):
-        return DataElement(tag, dictionary_VR(tag), value)
-    return DataElement(tag, "SQ", Sequence([_coded(value)]))
-
-
-def _coded(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme, code.meaning
-    return item
-
-
-def _equipment(note: Note) -> Dataset:
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Sequence([_coded(Code("109103", "Modifying Equipment", "DCM"))])
-    item.Manufacturer = SOFTWARE
-    item.ManufacturerModelName = SOFTWARE
-    item.SoftwareVersions = __version__
-    item.ContributionDateTime = note.utc
-    item.ContributionDescription = note.what
-    return item

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from dicomsort import __version__
-from dicomsort.dicom.rewrite import SOFTWARE, Code, telling_damage
+from dicomsort.dicom.elements import SOFTWARE, Code
+from dicomsort.dicom.rewrite import telling_damage
 
 _HEADER_TAGS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),

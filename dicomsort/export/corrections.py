@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dicomsort.audit.compatible import is_compatible
 from dicomsort.audit.compatible import named as regions_with
 from dicomsort.audit.terms import FRONTAL, LATERAL, OBLIQUE, Terms, regions_of_code, view_of, view_of_code
-from dicomsort.dicom.rewrite import Code, Tags, Value
+from dicomsort.dicom.elements import Code, Tags, Value
 from dicomsort.export.answers import Answer
 from dicomsort.export.kinds import Flaw
 from dicomsort.model import anatomy

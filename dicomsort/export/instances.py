@@ -7,7 +7,8 @@ from datetime import datetime
 
 from dicomsort.audit.terms import Terms
 from dicomsort.dicom import rewrite
-from dicomsort.dicom.rewrite import Note, Original, Value
+from dicomsort.dicom.elements import Note, Value
+from dicomsort.dicom.rewrite import Original
 from dicomsort.export.answers import Answer
 from dicomsort.export.corrections import Corrections, corrections
 from dicomsort.export.kinds import Flaw

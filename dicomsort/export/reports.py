@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dicomsort.dicom.rewrite import Code
+from dicomsort.dicom.elements import Code
 from dicomsort.dicom.structured_report import (
     Evaluated,
     Evaluation,

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
+from dicomsort.inputs.held import Held
 from dicomsort.inputs.members import (
     BETWEEN_TICKS,
     DAMAGED,
@@ -29,7 +30,7 @@ from dicomsort.inputs.members import (
     name_of,
 )
 from dicomsort.inputs.opened import MissingBytes
-from dicomsort.inputs.packed import Held, Unpacking, is_whole, unpacked
+from dicomsort.inputs.packed import Unpacking, is_whole, unpacked
 from dicomsort.inputs.tar_file import BLOCK, Entry, Stream, Walk, is_tar, list_tar
 from dicomsort.inputs.zip_file import ends_as_zip, list_zip
 from dicomsort.outcome import Reason

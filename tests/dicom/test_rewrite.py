@@ -17,15 +17,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from written import write_dicom
 
-from dicomsort.dicom.rewrite import (
-    IMPLEMENTATION,
-    ChangedError,
-    Code,
-    Note,
-    Value,
-    opened,
-    sop_instance_uid_in,
-)
+from dicomsort.dicom.elements import Code, Note, Value
+from dicomsort.dicom.rewrite import IMPLEMENTATION, ChangedError, opened, sop_instance_uid_in
 
 CHEST = Code("816094009", "Chest")
 WHEN = datetime(2026, 1, 2, 23, 4, 5, tzinfo=UTC)

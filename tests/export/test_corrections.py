@@ -3,7 +3,7 @@
 import pytest
 
 from dicomsort.audit.terms import Terms
-from dicomsort.dicom.rewrite import Code, Tags, Value
+from dicomsort.dicom.elements import Code, Tags, Value
 from dicomsort.export.answers import Answer
 from dicomsort.export.corrections import corrections
 from dicomsort.export.kinds import Flaw

@@ -12,7 +12,7 @@ from program import command, without
 from pydicom.dataset import Dataset
 from written import write_dicom
 
-from dicomsort.dicom.rewrite import Code
+from dicomsort.dicom.elements import Code
 from dicomsort.dicom.structured_report import Evaluated, Evaluation, Identity, read_for_report, report
 from dicomsort.export.journal import undo
 from dicomsort.export.kinds import Kind

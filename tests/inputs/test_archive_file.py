@@ -9,7 +9,7 @@ import pytest
 from dicom_tools import tool
 from packs import MAKERS, PACKERS, damaged, judged, kind_in, ours, some_files, tarred, zipped
 
-from dicomsort.inputs import members, packed
+from dicomsort.inputs import held, members
 from dicomsort.inputs.archive_file import (
     Ended,
     MemberDamagedError,
@@ -151,7 +151,7 @@ def test_a_deflated_member_is_inflated_no_further_than_a_member_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the archive says it is small."""
-    monkeypatch.setattr(packed, "MOST_OF_A_MEMBER", 4 << 20)
+    monkeypatch.setattr(held, "MOST_OF_A_MEMBER", 4 << 20)
     data = zipped({"a": bytes(16 << 20)})
     path = written(
         tmp_path, "a.zip", data.replace((16 << 20).to_bytes(4, "little"), (9).to_bytes(4, "little"))
