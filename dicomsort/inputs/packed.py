@@ -26,7 +26,6 @@ from dicomsort.outcome import Part, Reason
 from dicomsort.system.zstd import zstd
 
 _CHUNK = 1 << 17
-_PIECE = 1 << 20
 _AT_ONCE = 1 << 20
 _XZ_MEMORY = 1 << 30
 _STEP = 1 << 16

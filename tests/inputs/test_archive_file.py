@@ -9,7 +9,7 @@ import pytest
 from dicom_tools import tool
 from packs import MAKERS, PACKERS, damaged, judged, kind_in, ours, some_files, tarred, zipped
 
-from dicomsort.inputs import held, members
+from dicomsort.inputs import held, members, packed
 from dicomsort.inputs.archive_file import (
     Ended,
     MemberDamagedError,
@@ -185,6 +185,7 @@ def test_a_large_member_lies_in_a_file_without_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(held, "IN_MEMORY", 1 << 20)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     data = random.Random(1).randbytes(1000) * 5000
