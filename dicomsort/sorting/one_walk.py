@@ -90,10 +90,12 @@ def shared(archive: Archive, shard: Shard, out: str, tell: Tell) -> Iterator[Lis
 
 
 def latest(out: str) -> FileList | None:
-    """Return the newest list of an output; None if there is none."""
+    """Return the newest list of an output, in its series by number, not by time; None if there is none."""
+    folder = os.path.join(shard_folder(out), _FOLDER)
     try:
-        found = [path for path in Path(shard_folder(out), _FOLDER).iterdir() if _LIST.fullmatch(path.name)]
-        return FileList(str(max(found, key=lambda path: path.stat().st_mtime_ns))) if found else None
+        names = sorted(filter(_LIST.fullmatch, os.listdir(folder)))
+        last = {name.partition("-")[0]: os.path.join(folder, name) for name in names}.values()
+        return FileList(max(last, key=lambda path: os.stat(path).st_mtime_ns)) if last else None
     except (OSError, DamagedListError):
         return None
 

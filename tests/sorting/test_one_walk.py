@@ -247,3 +247,26 @@ def test_the_newest_list_tells_how_many_files_each_shard_has(inbox: Path, tmp_pa
     assert latest is not None
     assert list(latest.about.shards) == sizes
     latest.close()
+
+
+@pytest.mark.parametrize("late", [0, -5])
+def test_of_two_lists_the_later_number_is_the_newest_whatever_the_clock_says(
+    inbox: Path, tmp_path: Path, late: int
+) -> None:
+    """Both within one tick of a file system's clock, or after the clock was set back."""
+    for _ in range(2):
+        sizes = [len(found(inbox, tmp_path / "out", 1, 1))]
+        (inbox / "new.dcm").write_bytes(b"new")
+    first, second = sorted((tmp_path / "out").rglob("*.list"))
+    for path, at in ((first, 10), (second, 10 + late)):
+        os.utime(path, (at, at))
+    for name in (
+        "0" * 16,
+        "f" * 16,
+    ):  # of an earlier division: an older list, wherever it stands in the folder
+        shutil.copy(first, first.with_name(f"{name}-000001.list"))
+        os.utime(first.with_name(f"{name}-000001.list"), (1, 1))
+    latest = one_walk.latest(str(tmp_path / "out"))
+    assert latest is not None
+    assert list(latest.about.shards) == sizes
+    latest.close()
