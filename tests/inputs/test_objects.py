@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
+import ports
 import pytest
 from botocore.exceptions import CredentialRetrievalError
-from object_server import CANARY, SECRET, Proxy, be_user, free_port, in_turn, s3_server, wait_for
+from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server, wait_for
 from object_server import put as put_all
 from obstore.store import AzureStore
 
@@ -482,15 +483,15 @@ AZURE_KEY = (  # the emulator's, which everybody knows
 
 @contextmanager
 def azure(folder: Path) -> Iterator[str]:
-    port = free_port()
-    words = ["azurite-blob", "--silent", "--location", str(folder), "--blobPort", str(port)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with ports.reserved() as (port,):
+        words = ["azurite-blob", "--silent", "--location", str(folder), "--blobPort", str(port)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def make_container(endpoint: str, objects: dict[str, bytes]) -> None:
