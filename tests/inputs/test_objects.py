@@ -22,6 +22,7 @@ from botocore.exceptions import CredentialRetrievalError
 from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server, wait_for
 from object_server import put as put_all
 from obstore.store import AzureStore
+from web_server import serving
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import s3, transfer
@@ -342,11 +343,8 @@ def answering(page: str) -> Iterator[str]:
 
         def log_message(self, *words: object) -> None: ...
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Same)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving(Same) as address:
+        yield address
 
 
 def test_credentials_lie_in_a_profile_or_nobody_signs(
