@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
+import ports
 import pytest
 from botocore.exceptions import CredentialRetrievalError
-from object_server import CANARY, SECRET, Proxy, be_user, free_port, in_turn, s3_server, wait_for
+from object_server import CANARY, SECRET, Proxy, be_user, in_turn, s3_server, wait_for
 from object_server import put as put_all
 from obstore.store import AzureStore
+from web_server import serving
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import s3, transfer
@@ -341,11 +343,8 @@ def answering(page: str) -> Iterator[str]:
 
         def log_message(self, *words: object) -> None: ...
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Same)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving(Same) as address:
+        yield address
 
 
 def test_credentials_lie_in_a_profile_or_nobody_signs(
@@ -482,15 +481,15 @@ AZURE_KEY = (  # the emulator's, which everybody knows
 
 @contextmanager
 def azure(folder: Path) -> Iterator[str]:
-    port = free_port()
-    words = ["azurite-blob", "--silent", "--location", str(folder), "--blobPort", str(port)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with ports.reserved() as (port,):
+        words = ["azurite-blob", "--silent", "--location", str(folder), "--blobPort", str(port)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def make_container(endpoint: str, objects: dict[str, bytes]) -> None:

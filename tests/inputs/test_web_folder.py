@@ -3,18 +3,17 @@
 import http.server
 import io
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from object_server import Proxy, in_turn
+from web_server import serving
 
 from dicomsort.errors import UsageError
 from dicomsort.inputs import transfer, web_folder
@@ -89,15 +88,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "www").mkdir()
     with serving(partial(request.param, directory=str(tmp_path / "www"))) as address:
         yield address
-
-
-@contextmanager
-def serving(handler: Callable[..., Any]) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(autouse=True)

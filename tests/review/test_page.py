@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ports
 import pytest
 from browsing import Served, Watched, chromium, press, served, watch
 from outputs import rows, settings
@@ -302,7 +303,11 @@ def test_a_second_person_may_look_and_is_told_why_not_more(browser: "Browser", s
 def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
     browser: "Browser", out: Path
 ) -> None:
-    with served(out) as server, opened(browser, server) as (page, _):
+    with (
+        ports.reserved() as (port,),
+        served(out, "--port", str(port)) as server,
+        opened(browser, server) as (page, _),
+    ):
         order = paths(page, listed(page))
         press(page, ["1"])
         says(page, "#progress", "1 decided")
@@ -313,9 +318,9 @@ def test_decisions_made_while_the_server_is_gone_are_sent_when_it_is_back(
         says(page, "#progress", "3 decided")
         server.kill()
         press(page, ["2", "3", "x"])
-        says(page, "#banner", f"Run `dicomsort review {out} --port {server.port}` and open")
+        says(page, "#banner", f"Run `dicomsort review {out} --port {port}` and open")
         are(page, ".tile.waiting", 3)
-        with served(out, "--port", str(server.port)) as again:
+        with served(out, "--port", str(port)) as again:
             page.context.new_page().goto(again.address)  # the new program lets this browser in
             page.wait_for_selector("#banner", state="hidden")
             says(page, "#progress", "6 decided")

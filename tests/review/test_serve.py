@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ports
 import pytest
 from desks import begin_review, reviewing
 from outputs import rows, settings
@@ -136,17 +137,18 @@ def test_what_cannot_be_served_ends_with_one_line(
 
 
 def test_the_page_is_on_this_machine_alone_at_the_port_that_was_asked_for(out: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    running = begin_review(out, "--port", str(port))
-    assert running.browser.port == port
-    if sys.platform == "linux":
-        lines = (
-            Path("/proc/net/tcp").read_text().splitlines() + Path("/proc/net/tcp6").read_text().splitlines()
-        )
-        places = [line.split()[1] for line in lines if line.split()[3] == "0A"]
-        assert [place for place in places if place.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
-    assert running.end()[0] == ExitCode.DONE
+    with ports.reserved() as (port,):
+        running = begin_review(out, "--port", str(port))
+        assert running.browser.port == port
+        if sys.platform == "linux":
+            lines = [
+                line.split()
+                for name in ("tcp", "tcp6")
+                for line in Path("/proc/net", name).read_text().splitlines()
+            ]
+            places = [line[1] for line in lines if line[3] == "0A"]
+            assert [place for place in places if place.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+        assert running.end()[0] == ExitCode.DONE
 
 
 def test_a_browser_that_would_take_the_terminal_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:

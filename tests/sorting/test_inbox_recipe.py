@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import ports
 import pytest
 from committed import ROOT
-from dicom_tools import _free_port, tool
+from dicom_tools import tool
 from outputs import rows
 from written import picture
 
@@ -69,7 +70,7 @@ def test_what_a_device_sends_is_sorted_study_by_study(
     tmp_path: Path, small_model: Path, write_dicom: Write
 ) -> None:
     """The very words of the units, on folders and a port of this test, and with a shorter time."""
-    spool, inbox, out, port = tmp_path / "spool", tmp_path / "inbox", tmp_path / "out", str(_free_port())
+    spool, inbox, out = tmp_path / "spool", tmp_path / "inbox", tmp_path / "out"
     for folder in (spool, inbox):
         folder.mkdir()
     sent = []
@@ -78,26 +79,33 @@ def test_what_a_device_sends_is_sorted_study_by_study(
             uids = {"StudyInstanceUID": f"2.25.{study + 1}", "SOPInstanceUID": f"2.25.{study}{number}"}
             path = tmp_path / "device" / f"{study}-{number}.dcm"
             sent.append(write_dicom(path, picture(10 * study + number), **uids))
-    changes = {"/srv/spool": str(spool), "/srv/inbox": str(inbox), "/srv/sorted": str(out), "11112": port}
-    receiver = [_replaced(word, changes) for word in started_by("dicom-receiver.service")]
-    receiver[receiver.index("--eostudy-timeout") + 1] = "2"
-    sorter = [_replaced(word, changes) for word in started_by("dicomsort.service")][1:]
-    sorter[sorter.index("--watch") + 1] = "1"
-    sorting = [sys.executable, "-m", "dicomsort", *sorter, "--model", str(small_model), "--device", "cpu"]
-    with running(tool("storescp"), *receiver[1:]), running(*sorting) as watch:
-        wait_for(lambda: health.read(str(out)).state == "watching")
-        send = [tool("storescu"), "127.0.0.1", port]
-        subprocess.run([*send, *map(str, [sent[at] for at in (0, 1, 4, 5, 2, 8)])], check=True, timeout=60)
-        subprocess.run([*send, *map(str, [sent[at] for at in (3, 6, 7, 9, 10, 11)])], check=True, timeout=60)
-        wait_for(lambda: health.read(str(out)).files == 12)
-        watch.send_signal(signal.SIGTERM)
-        assert watch.wait(60) == 0
+    with ports.reserved() as (port,):
+        changes = {"11112": str(port), "/srv/spool": str(spool)}
+        changes |= {"/srv/inbox": str(inbox), "/srv/sorted": str(out)}
+        _send_and_sort(sent, changes, small_model, out)
     found = rows(out)
     assert len(found) == 12
     assert {row["status"] for row in found.values()} <= {"sorted", "review"}
     arrived = sorted(row["sop_instance_uid"] for row in found.values())
     assert arrived == sorted(f"2.25.{study}{number}" for study in range(3) for number in range(4))
     assert not list(spool.rglob("DX.*")), "every study was moved"
+
+
+def _send_and_sort(sent: list[Path], changes: dict[str, str], model: Path, out: Path) -> None:
+    """Run both units until all is sorted. changes: of the words of the units."""
+    receiver = [_replaced(word, changes) for word in started_by("dicom-receiver.service")]
+    receiver[receiver.index("--eostudy-timeout") + 1] = "2"
+    sorter = [_replaced(word, changes) for word in started_by("dicomsort.service")][1:]
+    sorter[sorter.index("--watch") + 1] = "1"
+    sorting = [sys.executable, "-m", "dicomsort", *sorter, "--model", str(model), "--device", "cpu"]
+    with running(tool("storescp"), *receiver[1:]), running(*sorting) as watch:
+        wait_for(lambda: health.read(str(out)).state == "watching")
+        send = [tool("storescu"), "127.0.0.1", changes["11112"]]
+        subprocess.run([*send, *map(str, [sent[at] for at in (0, 1, 4, 5, 2, 8)])], check=True, timeout=60)
+        subprocess.run([*send, *map(str, [sent[at] for at in (3, 6, 7, 9, 10, 11)])], check=True, timeout=60)
+        wait_for(lambda: health.read(str(out)).files == 12)
+        watch.send_signal(signal.SIGTERM)
+        assert watch.wait(60) == 0
 
 
 def _replaced(word: str, changes: dict[str, str]) -> str:

@@ -6,13 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +22,7 @@ from object_server import CANARY, SECRET, Proxy, be_user, in_turn, put, s3_serve
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
 from program import command, inside
+from web_server import serving
 from written import picture, write_dicom
 
 from dicomsort.inputs import transfer
@@ -59,17 +58,9 @@ def run(
     return sort(replace(changed, **changes), predictor)
 
 
-@contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """Python's own, which knows no ranges and no etags."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
 class Silent(SimpleHTTPRequestHandler):
+    """Python's own, which knows no ranges and no etags."""
+
     def log_message(self, *words: object) -> None: ...
 
 
@@ -264,7 +255,7 @@ def test_a_web_server_gives_the_same_rows_and_copies_and_goes_on_without_etags(
         write_dicom(tmp_path / "in" / "a b" / f"{number}%#ü.dcm", picture(number))
     (tmp_path / "in" / "text.txt").write_text("no radiograph")
     run(str(tmp_path / "in"), tmp_path / "here", predictor)
-    with web_server(tmp_path / "in") as address, Proxy(address) as proxy:
+    with serving(partial(Silent, directory=str(tmp_path / "in"))) as address, Proxy(address) as proxy:
         run(proxy.address, tmp_path / "there", predictor)
         rows_there = rows(tmp_path / "there")
         assert all(row["etag"].startswith("W/") for row in rows_there.values())

@@ -7,11 +7,10 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import zipfile
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import study_once
 from outputs import rows, settings, tree
 from stub_pacs import Held, StubPacs, running
 from study_once import LABELS, Brightness
+from web_server import serving
 from written import write_dicom
 
 from dicomsort.dicom import reader
@@ -511,17 +511,11 @@ def test_archives_on_a_web_server_are_fetched_again_but_not_for_each_member(
         def log_message(self, *_: object) -> None:
             asked.append(self.path)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served)))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}/"
-    read = replace(
-        settings(inbox, tmp_path / "read", placing=PlacementSettings(Action.NONE)), roots=(address,)
-    )
-    sort(read, model)
-    to_read = sum(each.endswith(".zip") for each in asked)
-    sort(replace(settings(inbox, tmp_path / "out"), roots=(address,)), model)
-    server.shutdown()
-    server.server_close()
+    read = settings(inbox, tmp_path / "read", placing=PlacementSettings(Action.NONE))
+    with serving(partial(Handler, directory=str(served))) as address:
+        sort(replace(read, roots=(f"{address}/",)), model)
+        to_read = sum(each.endswith(".zip") for each in asked)
+        sort(replace(settings(inbox, tmp_path / "out"), roots=(f"{address}/",)), model)
     found, one = told(tmp_path / "out"), told(tmp_path / "one")
     images = [name for name in one if name.endswith(".dcm")]
     assert {name: found[name][:6] for name in images} == {name: one[name][:6] for name in images}

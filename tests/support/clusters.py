@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ports
 from outputs import rows, tree
 
 from dicomsort.manifest.names import SHARDS
@@ -91,16 +92,16 @@ class Dask:
     """A scheduler and workers, each a process of its own, over TCP."""
 
     folder: Path
+    port: int
     address: str = ""
     scheduler: Program | None = None
     workers: list[Program] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Start a scheduler; a second one at the address of the first."""
+        """Start a scheduler; a second one at the port of the first."""
         found = self.folder / "scheduler.json"
         found.unlink(missing_ok=True)
-        port = self.address.rpartition(":")[2] or "0"
-        words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard", "--scheduler-file", found)
+        words = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--scheduler-file", found)
         self.scheduler = start("distributed.cli.dask_scheduler", *words)
         wait_for(lambda: found.exists() and found.read_text())
         self.address = json.loads(found.read_text())["address"]
@@ -123,14 +124,15 @@ class Dask:
 @contextmanager
 def dask(folder: Path, workers: int) -> Iterator[Dask]:
     """Yield a dask cluster."""
-    cluster = Dask(folder)
-    try:
-        cluster.begin()
-        for _ in range(workers):
-            cluster.join()
-        yield cluster
-    finally:
-        cluster.end()
+    with ports.reserved() as (port,):
+        cluster = Dask(folder, port)
+        try:
+            cluster.begin()
+            for _ in range(workers):
+                cluster.join()
+            yield cluster
+        finally:
+            cluster.end()
 
 
 class Ray:

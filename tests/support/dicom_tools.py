@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import needed
+import ports
 import pytest
 
 _PROPOSED = {
@@ -51,13 +51,6 @@ def errors_in(path: Path) -> Counter[str]:
     done = subprocess.run([tool("dciodvfy"), path], capture_output=True, check=False, timeout=60)
     said = (done.stdout + done.stderr).decode("latin-1")
     return Counter(line for line in said.splitlines() if line.startswith("Error"))
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -124,20 +117,21 @@ def orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
     """Run an Orthanc on free ports of this machine while the block runs. dicomweb: with that plug-in."""
     if dicomweb and not os.path.exists(_DICOMWEB):
         needed.missing("Orthanc's plug-in for DICOMweb", "Debian: orthanc-dicomweb")
-    server = Orthanc(_free_port(), _free_port(), folder)
-    settings = {
-        "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
-        "Plugins": [_DICOMWEB] * dicomweb,
-        "HttpPort": server.web, "DicomPort": server.dicom, "DicomAlwaysAllowStore": True,
-        "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-    }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    with ports.reserved(2) as (web, dicom):
+        server = Orthanc(web, dicom, folder)
+        settings = {
+            "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+            "Plugins": [_DICOMWEB] * dicomweb,
+            "HttpPort": web, "DicomPort": dicom, "DicomAlwaysAllowStore": True,
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+        }  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def _wait_for(server: Orthanc) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import botocore.session
+import ports
 import pytest
 
 Faults = Callable[[str, int], str]
@@ -45,17 +46,17 @@ def in_turn(plan: Mapping[str, list[str]]) -> Faults:
 @contextmanager
 def s3_server(**more: str) -> Iterator[str]:
     """Start moto and yield its address. more: what stands in its environment."""
-    port = free_port()
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    env = {**os.environ, **more}
-    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(address)
-        yield address
-    finally:
-        process.kill()
-        process.wait()
+    with ports.reserved() as (port,):
+        words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        env = {**os.environ, **more}
+        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(address)
+            yield address
+        finally:
+            process.kill()
+            process.wait()
 
 
 CANARY, SECRET = "AKIACANARY0123456789", "canary/secret/0123456789"
@@ -82,13 +83,6 @@ def put(server: str, bucket: str, objects: Mapping[str, bytes]) -> None:
     for key, body in objects.items():
         s3.put_object(Bucket=bucket, Key=key, Body=body, ACL="public-read")
     s3.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def wait_for(address: str) -> None:

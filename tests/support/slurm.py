@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import needed
+import ports
 
 NODES = ("n1", "n2", "n3", "n4")
 CONTROLLER = "slurmctld"
@@ -23,7 +24,7 @@ _OVER = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT", "BOOT_FAIL"
 _CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[slurmctld]}
+SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
@@ -62,33 +63,27 @@ def program(name: str) -> str:
     return needed.program(name, "slurm-wlm, munge")
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 class Slurm:
-    """A controller and nodes with names of their own. cores: how many each node says that it has."""
+    """A controller and nodes with names of their own.
 
-    def __init__(self, folder: Path, cores: int) -> None:
+    cores: how many each node says that it has. free: ports, of the controller and of each node.
+    """
+
+    def __init__(self, folder: Path, cores: int, free: Sequence[int]) -> None:
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._waiting = dict[str, float]()
         for name in ("state", "spool", "log"):
             (folder / name).mkdir()
-        self._write(cores)
+        self._write(cores, free)
 
-    def _write(self, cores: int) -> None:
-        host, names = socket.gethostname().partition(".")[0], (CONTROLLER, *NODES)
-        ports = dict(zip(names, _free_ports(len(names)), strict=True))
-        known = {"host": host, "user": getpass.getuser(), "folder": self.folder, "ports": ports}
+    def _write(self, cores: int, free: Sequence[int]) -> None:
+        host, (port, *of_nodes) = socket.gethostname().partition(".")[0], free
+        known = {"host": host, "user": getpass.getuser(), "folder": self.folder, "port": port}
         lines = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[name]} CPUs={cores} "
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} "
             "RealMemory=256000\n"
-            for name in NODES
+            for name, port in zip(NODES, of_nodes, strict=True)
         ]
         (self.folder / "slurm.conf").write_text(_CONFIGURATION.format(**known) + "".join(lines))
         key = self.folder / "munge.key"
@@ -211,10 +206,12 @@ class Slurm:
 def slurm(cores: int = 16) -> Iterator[Slurm]:
     """Yield a Slurm whose nodes are idle."""
     program("slurmd"), program("munged")
-    with tempfile.TemporaryDirectory(prefix="slurm-") as name:  # short, for sockets have short names
-        folder = Path(name)
+    with ExitStack() as stack:
+        free = stack.enter_context(ports.reserved(1 + len(NODES)))
+        name = tempfile.TemporaryDirectory(prefix="slurm-")  # short, for sockets have short names
+        folder = Path(stack.enter_context(name))
         folder.chmod(0o755)  # munged wants its socket where all may come
-        running = Slurm(folder, cores)
+        running = Slurm(folder, cores, free)
         try:
             for one in (_MUNGE, CONTROLLER, *NODES):
                 running.start(one)

@@ -1,12 +1,13 @@
 """A few lines of an Orthanc of a version that has labels, which Debian's has not."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
+
+from web_server import WebServer, answering
 
 
 @dataclass
@@ -71,18 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(WebServer):
     orthanc: StubOrthanc
 
 
 @contextmanager
 def running(orthanc: StubOrthanc) -> Iterator[StubOrthanc]:
     """Let it answer on a free port of this machine while the block runs."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.orthanc, orthanc.port = orthanc, server.server_address[1]
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield orthanc
-        finally:
-            server.shutdown()
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.orthanc, orthanc.port = orthanc, server.server_address[1]
+    with answering(server):
+        yield orthanc

@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from web_server import WebServer, answering
 
 Fault = int | str | None
 """A status code, or `hang`, `drip`, `cut`, `reset`, `html`; None for a right answer."""
@@ -192,23 +194,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(WebServer):
     pacs: StubPacs
-
-    def handle_error(self, *_: Any) -> None:
-        """Clients go away; that is not to be told."""
 
 
 @contextmanager
 def running(pacs: StubPacs) -> Iterator[StubPacs]:
     """Let it answer on a free port of this machine while the block runs."""
-    with _Server(("127.0.0.1", pacs.port), _Handler) as server:
-        server.pacs, pacs.port = pacs, server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.pacs, pacs.port = pacs, server.server_address[1]
+    with answering(server):
         try:
             yield pacs
         finally:
             pacs.over.set()
-            server.shutdown()
