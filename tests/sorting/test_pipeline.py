@@ -96,6 +96,7 @@ def test_a_file_that_cannot_be_read_now_keeps_its_copy(
     assert (out / placed).read_bytes() == data
     path.unlink()
     path.write_bytes(data)
+    os.utime(path, ns=(10**18, 10**18))
     assert sort(settings(inbox, out), predictor).exit_code is ExitCode.DONE
     check_places(inbox, out)
 
@@ -301,6 +302,7 @@ class TestDuplicates:
         sort(settings(twins, out), predictor)
         for name in ("a/9", "c"):
             write_dicom(twins / name, picture(7), SOPInstanceUID="1.2.9")
+            os.utime(twins / name, ns=(10**18, 10**18))
         first = sort(settings(twins, out), predictor)
         assert first.statuses[Status.PLANNED] == 1
         last = sort(settings(twins, out), predictor)
