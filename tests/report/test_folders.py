@@ -116,6 +116,7 @@ def test_the_picture_of_another_file_is_never_taken_for_that_of_this_one(
     assert [(row["picture"], row["result"]) for row in index(out)] == [("", "io_error")]
     assert (out / "b.dcm.png").read_bytes() == before["b.dcm.png"]
     write_dicom(archive / "b.dcm", picture(9))
+    os.utime(archive / "b.dcm", ns=(10**18, 10**18))
     ran = inside(capfd, "render", archive, "--out", out, *FULL)
     assert ran.code == ExitCode.SOME_FAILED
     assert "wrote 0 pictures (3 pictures there already)" in ran.err

@@ -194,7 +194,8 @@ def test_with_a_layout_by_uid_an_inbox_may_use_names_again(
     out, layout = tmp_path / "out", "{label}/{sop_instance_uid}.dcm"
     move(inbox, out, predictor, layout=layout)
     for turn in range(3):
-        write_dicom(inbox / "s0" / "0.dcm", picture(turn), SOPInstanceUID=f"2.25.{turn + 7}")
+        path = write_dicom(inbox / "s0" / "0.dcm", picture(turn), SOPInstanceUID=f"2.25.{turn + 7}")
+        os.utime(path, ns=((turn + 1) * 10**17, (turn + 1) * 10**17))
         tally = move(inbox, out, predictor, layout=layout)
         assert tally.removed.files == 1
         assert sum(map(Counter.total, tally.radiographs.values())) == len(placed(out)) == 13 + turn
@@ -276,8 +277,7 @@ def test_what_changes_between_reading_and_removal_stays(
 
     def settle(*rest: Any) -> None:
         path.write_bytes(written)
-        if keeps_time:
-            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns if keeps_time else 10**18))
         judge(*rest)
 
     judge = deduplicate.settle

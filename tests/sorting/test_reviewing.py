@@ -206,6 +206,7 @@ def test_a_planned_file_is_decided_on_before_it_is_placed(
 def test_a_file_that_changed_since_is_asked_again(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
     decide(out, {"s0/0.dcm": "spine"})
     shutil.copy(inbox / "s1" / "1.dcm", inbox / "s0" / "0.dcm")
+    os.utime(inbox / "s0" / "0.dcm", ns=(10**18, 10**18))
     sort(settings(inbox, out, review_below=1.0), predictor)
     changed = row(out, "s0/0.dcm")
     assert (changed["status"], changed["reviewed_label"]) == ("review", "")
@@ -436,6 +437,7 @@ def test_a_file_that_changed_before_its_decision_was_carried_out_is_asked_again(
 ) -> None:
     copied_decisions(out, other, {"s0/0.dcm": "spine"})
     (inbox / "s0" / "0.dcm").write_bytes((inbox / "s1" / "1.dcm").read_bytes())
+    os.utime(inbox / "s0" / "0.dcm", ns=(10**18, 10**18))
     sort(settings(inbox, other, review_below=1.0), predictor)
     changed = row(other, "s0/0.dcm")
     assert (changed["status"], changed["reason"].split("; ")[0]) == ("review", Reason.DECIDED_BEFORE)

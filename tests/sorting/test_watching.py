@@ -127,8 +127,7 @@ def test_nothing_new_is_no_pass_and_no_look_at_the_manifest(
     inbox: Path, tmp_path: Path, predictor: FixedPredictor
 ) -> None:
     out = tmp_path / "out"
-    before: list[int] = []
-    told = Told(*[lambda: before.append((out / "manifest.csv").stat().st_atime_ns)] * 3)
+    told = Told(*[lambda: None] * 3)
     opened: list[int] = []
 
     def sort(run: SortSettings, files: Any, seen: Any) -> SortSummary:
