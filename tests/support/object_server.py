@@ -126,8 +126,8 @@ class Proxy:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._serving: set[asyncio.Task[None] | None] = set()
-        self.address, self._ending = "", False
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self.address = ""
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
@@ -140,36 +140,40 @@ class Proxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        start = asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512, limit=1 << 20)
+        start = asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=512, limit=1 << 20)
         server = self._loop.run_until_complete(start)
         self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         self._loop.run_forever()
-        server.close()
+        for listener in server.sockets:  # a server that is closed drops, unclosed, what it has just accepted
+            self._loop.remove_reader(listener.fileno())
         self._loop.run_until_complete(self._end())
+        server.close()
         self._loop.close()
 
     async def _end(self) -> None:
-        """End what is being answered, and what was just accepted."""
-        self._ending = True
-        for _ in range(4):
-            for task in (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(0.005)
+        """End what is being answered, and what was just accepted: no socket is left to be collected."""
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task, answers in self._serving.items():
+                task.cancel()  # it may not have begun, and would close nothing
+                answers.transport.abort()
+            await asyncio.wait(others, timeout=0.01)
+        await asyncio.sleep(0.005)  # for what was closed just now
+
+    def _accept(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(client, answers))
+        self._serving[task] = answers  # nothing else may know it while a client that has gone away is served
+        task.add_done_callback(self._serving.pop)
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._serving.add(task)  # nothing else may know it while a client that has gone away is served
         try:
-            with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while await self._answer(client, answers):
                     pass
+                answers.close()
+                await answers.wait_closed()
         finally:
-            if self._ending:
-                answers.transport.abort()
-            answers.close()
-            self._serving.discard(task)
+            answers.transport.abort()
 
     async def _answer(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> bool:
         request = await client.readuntil(b"\r\n\r\n")
@@ -197,7 +201,7 @@ class Proxy:
             writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             answer = await reader.read()
         finally:
-            writer.close()
+            writer.transport.abort()
         if self._keeps:
             self._kept[key] = answer
         return answer
