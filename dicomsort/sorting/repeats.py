@@ -154,7 +154,7 @@ class Compared:
         if all(one.digest for one in members):
             return members
         read_now = {at: line.decode().rstrip("\n") for at, line in self._digests.part(part)}
-        read_before = dict(_digest_of(line) for _, line in self._known.part(part))
+        read_before = dict(digest_of(line) for _, line in self._known.part(part))
         found = (
             one.digest or read_now.get(one.at) or read_before.get((one.path, *one.stamp), "")
             for one in members
@@ -311,7 +311,8 @@ def _digest(wanted: Wanted) -> str:
     return pixel_source.pixel_digest(wanted.where)
 
 
-def _digest_of(line: bytes) -> tuple[tuple[str, str, str, str], str]:
+def digest_of(line: bytes) -> tuple[tuple[str, str, str, str], str]:
+    """Return which version of which file a line of digests is of, by path and stamp, and the digest."""
     path, size, mtime, etag, _, digest = next(csv.reader([line.decode()]))
     return (path, size, mtime, etag), digest
 
