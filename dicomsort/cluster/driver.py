@@ -100,7 +100,9 @@ def _take_in(out: str, job: Job, *, judging: bool = False) -> None:
 def _dismiss(out: str) -> None:
     """Let the tasks of a driver that was killed end now: they would wait for two minutes for a sign of it."""
     with suppress(OSError, locks.BusyError), locks.take(shard_folder(out)):
-        os.unlink(driver_of(out))
+        for left in (noting.plan_of(out), driver_of(out)):
+            with suppress(FileNotFoundError):
+                os.unlink(left)
 
 
 @contextmanager
