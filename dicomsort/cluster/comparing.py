@@ -10,6 +10,7 @@ from itertools import chain, islice
 
 from dicomsort.cluster.job import Job, lines_of, write_lines
 from dicomsort.cluster.task import Summary, Task
+from dicomsort.errors import UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.names import PART_LOG, shard_folder
 from dicomsort.manifest.spill import scratch
@@ -26,13 +27,13 @@ FEWEST = 1000
 def written_down(job: Job, every: int) -> "array[int]":
     """Write down the files that the merge would have to read; returns where every so many, and all, end.
 
-    None if they are few, or rows say already what is one image. Raises UsageError where a manifest is
-    damaged, TargetError, OSError.
+    None if they are few, or rows have digests, or a manifest is damaged: then the merge says so. Raises
+    TargetError, OSError.
     """
     settings, ends = job.settings, array("Q")
     if settings.keep_duplicates or settings.read.pixel_digest:
         return ends
-    with scratch(shard_folder(job.out)) as folder:
+    with suppress(UsageError), scratch(shard_folder(job.out)) as folder:
         found = pixel_shares.to_compare(job.out, settings.dry_run, folder)
         first = list(islice(found, FEWEST))
         if len(first) == FEWEST:
