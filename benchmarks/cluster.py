@@ -14,8 +14,8 @@ it computes, on paper, a run on `--nodes` such machines. Ratios are of one round
 
 With `--shards` nothing of that, but so many shards of 100 tiny files each, for real, beside a plain run.
 
-With `--twice` nothing of that, but so many radiographs, by loky in two tasks at a time: each of them once, then
-each of them twice, and how many files nodes have read to compare them.
+With `--twice` nothing of that, but so many radiographs, by loky in two tasks at a time: each of them once,
+then each of them twice, and how many files nodes have read to compare them.
 """
 
 import argparse
@@ -235,8 +235,8 @@ def twice(folder: Path, number: int, rounds: int, against: Path | None) -> None:
         for which, build in (("here", None), *([("there", against.resolve())] if against else [])):
             for sources in ([folder / "one"], [folder / "one", folder / "two"]):
                 shutil.rmtree(out, ignore_errors=True)
-                words = ("classify", *sources, "--out", out, "--action", "symlink", "--backend", "loky")
-                took = timed(*words, "--tasks", "2", "--workers", "1", build=build)
+                words = ("--out", out, "--action", "symlink", "--backend", "loky", "--tasks", "2")
+                took = timed("classify", *sources, *words, "--workers", "1", build=build)
                 log = (out / "parts.log").read_text().split()
                 read = sum(int(word.removeprefix("read=")) for word in log if word.startswith("read="))
                 print(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
-from dicomsort.manifest.groups import Keys
+from dicomsort.manifest.groups import Keys, none
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.lines import STABLE, Block, Hashes, blocks, names_of
 from dicomsort.manifest.mending import cut_torn_line
@@ -130,7 +130,7 @@ def to_compare(out: str, dry_run: bool, folder: str) -> Iterator[Wanted]:
 
 def _wanted(out: str, manifests: list[str], folder: str, keys: Keys) -> Iterator[Wanted]:
     compared = repeats.candidates(
-        partial(_lines, manifests), names_of(manifests[0]), folder, keys, known(out)
+        partial(_lines, manifests), names_of(manifests[0]), folder, keys, known(out), also=none
     )
     return repeats.to_read(compared, folder, out)
 

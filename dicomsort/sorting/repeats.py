@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.inputs.names import is_plain
-from dicomsort.manifest.groups import Blocks, Keys, grouped, is_one_of
+from dicomsort.manifest.groups import Also, Blocks, Keys, grouped, is_one_of
 from dicomsort.manifest.lines import Block, Hashes, Picked, hashes_of
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import HashSet, LineSpill, Ordered
@@ -197,10 +197,15 @@ def find_repeats(
 
 
 def candidates(
-    blocks: Blocks, names: list[str], folder: str, keys: Keys, known: Iterable[Block] = ()
+    blocks: Blocks,
+    names: list[str],
+    folder: str,
+    keys: Keys,
+    known: Iterable[Block] = (),
+    also: Also = lambda block: is_one_of(block, "status", [Status.DUPLICATE]),
 ) -> Compared:
-    """Find the rows whose SOP Instance UID repeats, and those of duplicates. keys: see `groups.Keys`."""
-    lines = grouped(blocks, keys, folder, lambda block: is_one_of(block, "status", [Status.DUPLICATE]))
+    """Find the rows whose SOP Instance UID repeats, and those of duplicates. keys, also: see `groups`."""
+    lines = grouped(blocks, keys, folder, also)
     compared = Compared(lines, names, folder)
     for block in known:
         compared.take_known(block)
