@@ -21,8 +21,10 @@ from dicomsort.system.batch_jobs import job_id
 from dicomsort.system.pool_settings import pool_settings
 
 FEWEST = 1000
-"""Fewer files are read by the merge alone, in two or three seconds: the program of a node takes as long to start,
-and programs that ran already took 1.6 s for a thousand (benchmarks/RESULTS.md)."""
+"""Fewer files are read by the merge alone, in two or three seconds: a node's program takes as long to start.
+
+Programs that ran already took 1.6 s for a thousand (benchmarks/RESULTS.md).
+"""
 
 
 def written_down(job: Job, every: int) -> "array[int]":
