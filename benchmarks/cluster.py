@@ -3,6 +3,7 @@
     python benchmarks/cluster.py [--radiographs 2000] [--rounds 2] [--small 40] [--against FOLDER]
                                  [--rows 200000] [--nodes 100] [--folder FOLDER]
     python benchmarks/cluster.py --shards 10000 [--folder FOLDER]
+    python benchmarks/cluster.py --twice 2000 [--rounds 2] [--against FOLDER] [--folder FOLDER]
 
 Sorts `--radiographs` synthetic radiographs (1200 x 1000, 12 bit, uncompressed) as a user would: in one plain
 run, in four shards one after the other (loky), and on a dask cluster of one and of two worker processes; then
@@ -12,6 +13,9 @@ of `--rows` lines of text and a few headers: the walk, a plain run, four `--shar
 it computes, on paper, a run on `--nodes` such machines. Ratios are of one round.
 
 With `--shards` nothing of that, but so many shards of 100 tiny files each, for real, beside a plain run.
+
+With `--twice` nothing of that, but so many radiographs, by loky in two tasks at a time: each of them once,
+then each of them twice, and how many files nodes have read to compare them.
 """
 
 import argparse
@@ -222,6 +226,24 @@ def very_many(folder: Path, shards: int, files: int = 100) -> None:
     print(f"{shards} shards, {len(divided)} rows, {len(same)} of them those of the plain run")
 
 
+def twice(folder: Path, number: int, rounds: int, against: Path | None) -> None:
+    """Time radiographs by two tasks at a time, each there once and twice, by one build and the other."""
+    radiographs(folder / "one", number)
+    shutil.copytree(folder / "one", folder / "two")
+    out = folder / "out"
+    for _ in range(rounds):
+        for which, build in (("here", None), *([("there", against.resolve())] if against else [])):
+            for sources in ([folder / "one"], [folder / "one", folder / "two"]):
+                shutil.rmtree(out, ignore_errors=True)
+                words = ("--out", out, "--action", "symlink", "--backend", "loky", "--tasks", "2")
+                took = timed("classify", *sources, *words, "--workers", "1", build=build)
+                log = (out / "parts.log").read_text().split()
+                read = sum(int(word.removeprefix("read=")) for word in log if word.startswith("read="))
+                print(
+                    f"{which}: {number * len(sources)} files {took:.1f} s, {read} read by nodes", flush=True
+                )
+
+
 def read(manifest: Path) -> Iterator[tuple[str, ...]]:
     """Yield path, status and reason of each row."""
     with manifest.open(newline="") as file:
@@ -260,7 +282,12 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--shards", type=int)
+    parser.add_argument("--twice", type=int)
     given = parser.parse_args()
+    if given.twice:
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            twice(Path(folder), given.twice, given.rounds, given.against)
+        return
     if given.shards:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             very_many(Path(folder), given.shards)

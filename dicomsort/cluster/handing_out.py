@@ -38,10 +38,19 @@ class HandingOut:
     """Who has which task. number: of all tasks. out: those that are handed out, by name; others may look."""
 
     def __init__(
-        self, tasks: Sequence[Task], hands: Hands, run: Run, patience: float, note: Note = lambda _: None
+        self,
+        tasks: Sequence[Task],
+        hands: Hands,
+        run: Run,
+        patience: float,
+        note: Note = lambda _: None,
+        what: str = "shards",
     ) -> None:
-        """Prepare to hand out tasks. patience: seconds to wait for a node when there is none."""
-        self._hands, self._run, self._note = hands, run, note
+        """Prepare to hand out tasks.
+
+        patience: seconds to wait for a node when there is none. what: the tasks are, for messages.
+        """
+        self._hands, self._run, self._note, self._what = hands, run, note, what
         self.number, self._ready = len(tasks), deque(tasks)
         self._later: list[tuple[float, str, Task]] = []
         self.out: dict[str, Task] = {}
@@ -65,7 +74,7 @@ class HandingOut:
                 break
         if self._given_up:
             raise InternalError(
-                f"{len(self._given_up)} of {self.number} shards could not be done, "
+                f"{len(self._given_up)} of {self.number} {self._what} could not be done, "
                 f"the last one {self._given_up[-1]}: "
                 f"see {PARTS_LOG} in the output; the same command tries them again"
             )
@@ -119,8 +128,8 @@ class HandingOut:
         for (why, pause), some in groupby(sorted(again)):
             number = len(list(some))
             was, be = ("were ", "are") if number > 1 else ("was ", "is")
-            what = why if why.startswith("failed") else was + why
-            self._note(f"{number} of {self.number} shards {what} and {be} done again in {pause:.0f} s")
+            how = why if why.startswith("failed") else was + why
+            self._note(f"{number} of {self.number} {self._what} {how} and {be} done again in {pause:.0f} s")
 
 
 class _Nobody:

@@ -22,7 +22,7 @@ from dicomsort.sorting.pipeline import SortSettings
 from dicomsort.sorting.summary import SortSummary
 from dicomsort.system.zstd import zstd
 
-_FILES = "files.jsonl.zst"
+_FILES, _COMPARED = "files.jsonl.zst", "compared.csv.zst"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +89,38 @@ class TaskFiles:
 
     def find(self) -> Iterator[SourceFile]:
         """Yield every file once."""
-        start, length = self.task.start, self.task.end - self.task.start
-        with (
-            window(list_of(self.task.out), start, length) as packed,
-            zstd.ZstdFile(packed) as lines,
-        ):
-            for line in lines:
-                yield _found_of(json.loads(line))
+        return (_found_of(json.loads(line)) for line in lines_of(self.task))
 
 
-def list_of(out: str) -> str:
+def _list_of(out: str, compares: bool) -> str:
     """Return where the driver writes down what is to be done."""
-    return os.path.join(shard_folder(out), _FILES)
+    return os.path.join(shard_folder(out), _COMPARED if compares else _FILES)
+
+
+def lines_of(task: Task) -> Iterator[bytes]:
+    """Yield the lines of a task, as the driver has written them down."""
+    with (
+        window(_list_of(task.out, task.compares), task.start, task.end - task.start) as packed,
+        zstd.ZstdFile(packed) as lines,
+    ):
+        yield from lines
 
 
 def write_files(out: str, files: Iterable[SourceFile], every: int) -> Iterator[int]:
-    """Write down files, one JSON object a line; yields where every so many lines, and the last, have ended.
+    """Write down files, one JSON object a line; see `write_lines`."""
+    return write_lines(out, (json.dumps(_as_json(file)).encode() + b"\n" for file in files), every)
 
-    As many are packed by themselves (Zstandard). Raises OSError.
+
+def write_lines(out: str, lines: Iterable[bytes], every: int, *, compares: bool = False) -> Iterator[int]:
+    """Write down what is to be done; yields where every so many lines, and the last, have ended.
+
+    As many are packed by themselves (Zstandard). compares: whether it is for tasks that compare. Raises
+    OSError.
     """
-    with open(list_of(out), "wb") as packed:
-        rest = iter(files)
-        while lines := b"".join(json.dumps(_as_json(file)).encode() + b"\n" for file in islice(rest, every)):
-            packed.write(zstd.compress(lines))
+    with open(_list_of(out, compares), "wb") as packed:
+        rest = iter(lines)
+        while some := b"".join(islice(rest, every)):
+            packed.write(zstd.compress(some))
             yield packed.tell()
 
 

@@ -72,8 +72,8 @@ class Progress:
                 self._tally,
                 statuses=self._tally.statuses + self._counted + live,
                 total=self._tally.found,
-                shards=self._shards,
-                shards_done=self._done,
+                shards=self._tally.shards + self._shards,
+                shards_done=self._tally.shards_done + self._done,
             )
 
 

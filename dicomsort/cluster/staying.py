@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 
+from dicomsort.cluster import comparing
 from dicomsort.cluster.job import Job, TaskFiles
 from dicomsort.cluster.programs import IDLE_SECONDS
 from dicomsort.cluster.task import Driver, Summary, Task, stopped, write_summary
@@ -107,7 +108,11 @@ def _done(task: Task, models: Sequence[Predictor], stack: ExitStack) -> tuple[Su
     try:
         with names_missing_libraries():
             job = Job.of(task)
-            _take(task, job)
+            if task.compares:
+                with _taken(task, job):
+                    _check_versions(job)
+                    return comparing.compared(task, job), models
+            _taken(task, job).close()
             models = models or stack.enter_context(_loaded(job))
             return _sorted(task, job, models), models
     except DicomsortError as error:
@@ -118,19 +123,23 @@ def _done(task: Task, models: Sequence[Predictor], stack: ExitStack) -> tuple[Su
         return Summary(task.name, error=internal(error), exit_code=int(ExitCode.INTERNAL)), models
 
 
-def _take(task: Task, job: Job) -> None:
+def _taken(task: Task, job: Job) -> locks.Lock:
     """Wait for who may still be writing the shard, on a node that was taken for lost."""
     try:
-        shards.take(task.out, task.name, job.settings.lock_wait).close()
+        return shards.take(task.out, task.part, job.settings.lock_wait)
     except UsageError as error:  # no reason to end the run
         raise InternalError(str(error)) from error
+
+
+def _check_versions(job: Job) -> None:
+    found = versions.differences(job.versions, versions.installed(), job.engine)
+    shards.check_versions(found, job.settings.any_versions)
 
 
 @contextmanager
 def _loaded(job: Job) -> Iterator[Sequence[Predictor]]:
     """Load the models of a job. Raises UsageError where other versions are installed, and ModelError."""
-    found = versions.differences(job.versions, versions.installed(), job.engine)
-    shards.check_versions(found, job.settings.any_versions)
+    _check_versions(job)
     bundles = [bundle.load(bundle.locate(name)) for name in job.models]
     with (
         _own_device("cpu" if job.engine == "openvino" else job.device) as device,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from dicomsort.errors import ExitCode
-from dicomsort.manifest.names import shard_folder
+from dicomsort.manifest.names import PIXELS, shard_folder
 from dicomsort.sorting import part_log
 from dicomsort.system.atomic import replacing
 
@@ -23,10 +23,10 @@ _SILENCE_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A shard of a run: the files from byte `start` to byte `end` of its list, and the name of its folder.
+    """A shard of a run, or a share of the files that are compared: from byte `start` to byte `end` of a list.
 
     out: the output. run: which one this is, by a name of its own. job: what its tasks have in common, packed:
-    only the program that does them needs that, see `job.Job`.
+    only the program that does them needs that, see `job.Job`. name: `task-000001` of a shard.
     """
 
     out: str
@@ -37,17 +37,27 @@ class Task:
     end: int
 
     @property
+    def compares(self) -> bool:
+        """Whether its files are only compared: they have been sorted."""
+        return self.name.startswith(PIXELS)
+
+    @property
+    def part(self) -> str:
+        """The name of its folder, which is none of a shard if it compares."""
+        return f".{self.name}" if self.compares else self.name
+
+    @property
     def folder(self) -> str:
-        """Where its manifest and its summary are."""
-        return shard_folder(self.out, self.name)
+        """Where its manifest, its log and its summary are."""
+        return shard_folder(self.out, self.part)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """How a task ended. error: in one line, if it did not get to the end; exit_code: what that means.
 
-    stayed: sources of a move that were only copied, by `moving.Stays`. said: what a person must know, see
-    `system.notices`. host: where.
+    found: files that were sorted, or read to be compared. stayed: sources of a move that were only copied, by
+    `moving.Stays`. said: what a person must know, see `system.notices`. host: where.
     """
 
     name: str

@@ -19,15 +19,16 @@ Also = Callable[[Block], NDArray[np.bool_]]
 """Returns which rows are wanted alone, too."""
 
 
-def _none(block: Block) -> NDArray[np.bool_]:
+def none(block: Block) -> NDArray[np.bool_]:
+    """Return that no row is wanted alone."""
     return np.zeros(len(block), np.bool_)
 
 
-def grouped(blocks: Blocks, keys: Keys, folder: str, also: Also = _none) -> LineSpill:
+def grouped(blocks: Blocks, keys: Keys, folder: str, also: Also = none) -> LineSpill:
     """Return the lines of rows whose hash another row has, with where they begin; equal ones in one part.
 
     Different things may have one hash. folder: for what memory does not hold. One byte a row is held, and
-    `blocks` is asked twice.
+    `blocks` is asked twice, if anything is to be returned.
     """
     spill, rows = KeySpill(os.path.join(folder, "keys")), 0
     for block in blocks():
@@ -37,6 +38,8 @@ def grouped(blocks: Blocks, keys: Keys, folder: str, also: Also = _none) -> Line
         rows += len(block)
     found = repeated(spill, rows)
     lines = LineSpill(os.path.join(folder, "lines"), int(found.sum()))
+    if also is none and not found.any():
+        return lines
     rows = 0
     for block in blocks():
         wanted = found[rows : rows + len(block)] | also(block)

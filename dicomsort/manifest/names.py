@@ -12,6 +12,9 @@ RUN = "run.json"
 SHARDS = "manifest.parts"
 """The folder of the manifests that many nodes write."""
 
+PIXELS = "pixels-"
+"""How the names of files begin that hold digests of pixels, next to the shards' folders."""
+
 DECISIONS = "decisions.csv"
 """What persons decided: see `decisions`."""
 

@@ -20,7 +20,8 @@ _BEAT_SECONDS = 20.0
 class Worker:
     """Who began to work somewhere, alive or not. since: in seconds as by `time.time`; rows: there were then.
 
-    total, tasks: how many files there are to be, in how many parts, if that is known.
+    total, tasks: how many files there are to be, in how many parts, if that is known. doing: what a
+    driver does once all is sorted.
     """
 
     host: str
@@ -30,6 +31,7 @@ class Worker:
     rows: int = 0
     total: int | None = None
     tasks: int = 0
+    doing: str = ""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Worker | None":
@@ -39,7 +41,8 @@ class Worker:
             rows, total = int(told.get("rows", 0)), told.get("files")
             host, job, pid = str(told["host"]), str(told.get("job", "")), int(told["pid"])
             tasks = int(told.get("tasks", 0))
-            return cls(host, job, pid, since, rows, None if total is None else int(total), tasks)
+            doing, files = str(told.get("doing", "")), None if total is None else int(total)
+            return cls(host, job, pid, since, rows, files, tasks, doing)
         except (KeyError, ValueError, TypeError):
             return None
 

@@ -137,20 +137,12 @@ def merge(
     not stand once in the end.
     """
     out = os.path.abspath(out)
-    names, begun = shards.waiting(out), shards.begun(out)
+    names = shards.waiting(out)
     with _opened(out, names, wait) as manifest:
-        shards_want = any(RunFile(shard_folder(out, name)).parquet is not None for name in names)
-        wanted = shards_want or None if with_parquet is None else with_parquet
-        parquet.begin(out, manifest.run_file, wanted)
         merged = MergeResult(shards=len(names))
         told = manifest.run_file.told  # what stands behind is of a run or a merge that was killed
         manifest.fresh = manifest.rows if told is None else min(told, manifest.rows)
-        _expect(manifest, begun)
-        for at in range(0, len(names), _AT_ONCE):
-            _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
-        shards.drop_empty(out, wait, part_log.keep)
-        if names:
-            manifest.run_file.end(part_log.host(), 0, 0.0)
+        _join_shards(manifest, out, names, wait, step, with_parquet)
         merged.missing = manifest.run_file.merged(())
         manifest.compact()
         merged.taken_back = len(finish(manifest, out, Decisions(out)).refused)
@@ -165,6 +157,33 @@ def merge(
     if not merged.rows and not merged.missing:
         raise NothingFoundError(f"no shard of '{escape(out)}' has found a file under the given folders")
     return merged
+
+
+def join(out: str, wait: float = 0.0) -> None:
+    """Join the shards of an output as `merge` does first, and leave all else to the next merge."""
+    out = os.path.abspath(out)
+    names = shards.waiting(out)
+    with _opened(out, names, wait) as manifest:
+        _join_shards(manifest, out, names, wait)
+
+
+def _join_shards(
+    manifest: Manifest,
+    out: str,
+    names: list[str],
+    wait: float,
+    step: Step = lambda: None,
+    with_parquet: bool | None = None,
+) -> None:
+    """Append the rows of all shards, and remove these."""
+    shards_want = any(RunFile(shard_folder(out, name)).parquet is not None for name in names)
+    parquet.begin(out, manifest.run_file, shards_want or None if with_parquet is None else with_parquet)
+    _expect(manifest, shards.begun(out))
+    for at in range(0, len(names), _AT_ONCE):
+        _join_all(manifest, out, names[at : at + _AT_ONCE], wait, step)
+    shards.drop_empty(out, wait, part_log.keep)
+    if names:
+        manifest.run_file.end(part_log.host(), 0, 0.0)
 
 
 def _count(manifest: Manifest, merged: MergeResult) -> None:

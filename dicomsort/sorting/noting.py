@@ -33,6 +33,9 @@ from dicomsort.system.batch_jobs import job_id
 if TYPE_CHECKING:
     from dicomsort.sorting.pipeline import SortSettings
 
+COMPARING = "comparing"
+"""What a driver does while nodes read the files whose UID repeats."""
+
 _EVERY = 5.0
 
 
@@ -109,10 +112,10 @@ def plan_of(out: str) -> str:
     return os.path.join(shard_folder(out), "plan.json")
 
 
-def note_plan(out: str, files: int, tasks: int) -> None:
-    """Note, as a driver, what is to be done, for those who look on from outside."""
+def note_plan(out: str, files: int, tasks: int, doing: str = "") -> None:
+    """Note, as a driver, what is to be done, for those who look on from outside. doing: empty for sorting."""
     who = {"time": now(), "host": host(), "job": job_id(), "pid": os.getpid()}
-    _write_json(plan_of(out), {**who, "files": files, "tasks": tasks})
+    _write_json(plan_of(out), {**who, "files": files, "tasks": tasks, "doing": doing})
 
 
 def _write_json(path: str, told: Mapping[str, Any]) -> None:

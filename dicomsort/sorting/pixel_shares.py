@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
+from dicomsort.manifest.groups import Keys, none
 from dicomsort.manifest.history import DAMAGE, damaged
 from dicomsort.manifest.lines import STABLE, Block, Hashes, blocks, names_of
 from dicomsort.manifest.mending import cut_torn_line
-from dicomsort.manifest.names import MANIFEST, shard_folder
+from dicomsort.manifest.names import MANIFEST, PIXELS, shard_folder
+from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.spill import scratch
 from dicomsort.sorting import repeats, shards
 from dicomsort.sorting.repeats import KNOWN, Wanted
@@ -24,7 +26,7 @@ from dicomsort.system import locks
 from dicomsort.system.escaping import escape
 from dicomsort.system.pool_settings import PoolSettings
 
-_NAME = re.compile(rf"{shards.PIXELS}[0-9]+-of-[0-9]+\.csv")
+_NAME = re.compile(rf"{PIXELS}[0-9]+-of-[0-9]+\.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,12 @@ def known(out: str) -> Iterator[Block]:
     folder = shard_folder(out)
     with suppress(FileNotFoundError):
         for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
-            path = os.path.join(folder, name)
-            if _names_digests(path):
-                yield from filter(_is_whole, blocks(path))
+            yield from _digests_in(os.path.join(folder, name))
+
+
+def _digests_in(path: str) -> Iterator[Block]:
+    if _names_digests(path):
+        yield from filter(_is_whole, blocks(path))
 
 
 def _names_digests(path: str) -> bool:
@@ -99,26 +104,54 @@ def _compare(out: str, share: Shard, pool: PoolSettings, step: Callable[[], None
     manifests, facts = _manifests(out), shards.agreed_on(out)
     if facts.fixed.get("keep_duplicates"):
         return SharedOut(0, 0)
-    name = f"{shards.PIXELS}{share.number:03d}-of-{share.of:03d}"
+    name = name_of(share)
     folder = os.path.join(shard_folder(out), f".{name}")
     keys = partial(_of_share, share=share, dry_run=bool(facts.facts.get("dry_run")))
     os.makedirs(folder, exist_ok=True)
     with locks.take(folder, doing=f"comparison of share {share}", wait=wait), scratch(folder) as spilt:
-        compared = repeats.candidates(
-            partial(_lines, manifests), names_of(manifests[0]), spilt, keys, known(out)
-        )
-        wanted = repeats.to_read(compared, spilt, out)
-        return _leave(os.path.join(shard_folder(out), f"{name}.csv"), wanted, pool, step)
+        return leave(out, name, _wanted(out, manifests, spilt, keys), pool, step)
+
+
+def name_of(share: Shard) -> str:
+    """Return the name of a share of the comparison: `pixels-003-of-016`."""
+    return f"{PIXELS}{share.number:03d}-of-{share.of:03d}"
+
+
+def to_compare(out: str, dry_run: bool, folder: str) -> Iterator[Wanted]:
+    """Yield the files that a merge would read now to tell what is one image; none if that is judged already.
+
+    folder: for what memory does not hold. Raises UsageError where a manifest is damaged.
+    """
+    manifests = _there(out)
+    is_judged = RunFile(out).settled and not shards.waiting(out)
+    if manifests and not is_judged and _are_alike(manifests):
+        yield from _wanted(out, manifests, folder, partial(repeats.judgeable, dry_run=dry_run))
+
+
+def _wanted(out: str, manifests: list[str], folder: str, keys: Keys) -> Iterator[Wanted]:
+    compared = repeats.candidates(
+        partial(_lines, manifests), names_of(manifests[0]), folder, keys, known(out), also=none
+    )
+    return repeats.to_read(compared, folder, out)
+
+
+def _there(out: str) -> list[str]:
+    """Return the manifest of an output and those of its shards, as far as they exist."""
+    folders = [out, *(shard_folder(out, name) for name in shards.waiting(out))]
+    return [path for folder in folders if os.path.exists(path := os.path.join(folder, MANIFEST))]
+
+
+def _are_alike(manifests: list[str]) -> bool:
+    return len({tuple(names_of(path)) for path in manifests}) == 1
 
 
 def _manifests(out: str) -> list[str]:
-    folders = [out, *(shard_folder(out, name) for name in shards.waiting(out))]
-    found = [path for folder in folders if os.path.exists(path := os.path.join(folder, MANIFEST))]
+    found = _there(out)
     if not found:
         raise UsageError(f"'{escape(out)}' holds no {MANIFEST} and no shards of one: name an --out folder")
     if not shards.waiting(out):
         raise UsageError(f"'{escape(out)}' has no shards that wait to be merged: there is nothing to compare")
-    if len({tuple(names_of(path)) for path in found}) > 1:
+    if not _are_alike(found):
         raise UsageError(f"the shards of '{escape(out)}' have different columns: merge them first")
     return found
 
@@ -142,9 +175,20 @@ def _of_share(block: Block, share: Shard, dry_run: bool) -> tuple[Hashes, NDArra
     return hashes, counts & (stable % np.uint64(share.of) == np.uint64(share.number - 1))
 
 
-def _leave(path: str, wanted: Iterator[Wanted], pool: PoolSettings, step: Callable[[], None]) -> SharedOut:
-    """Write the digests of files as they are read."""
-    done = unread = 0
+def still_to_read(out: str, name: str, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
+    """Yield the files of which a share has not left the digest yet. name: of the share."""
+    path, there = os.path.join(shard_folder(out), f"{name}.csv"), set()
+    if os.path.exists(path):
+        for block in _digests_in(path):
+            there |= {repeats.digest_of(block.line(row))[0] for row in range(len(block))}
+    return (one for one in wanted if (one.path, *one.stamp) not in there)
+
+
+def leave(
+    out: str, name: str, wanted: Iterable[Wanted], pool: PoolSettings, step: Callable[[], None] = lambda: None
+) -> SharedOut:
+    """Write the digests of files as they are read. name: of the share. Raises TargetError."""
+    path, done, unread = os.path.join(shard_folder(out), f"{name}.csv"), 0, 0
     try:
         cut_torn_line(path)
         if os.path.exists(path) and not _names_digests(path):

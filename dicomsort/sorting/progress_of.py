@@ -25,13 +25,13 @@ SORTING, MERGING, WATCHING = "sorting", "merging", "watching"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an output is. state: one of STATES; doing: `sorting`, `merging` or `watching`, while it runs.
+    """How far an output is.
 
-    files: that have their row; total: that there are, if it is known. rate: files a second since those began
-    who are at work; seconds_left: None if that cannot be told. worker: who has the whole output. parts: those
-    that are not done, the most telling first; parts_known, parts_done: how many there are, the missing ones
-    included. missing: shards still to be done, as `3/16`, the ones at work left out. next: what to do, a line
-    each.
+    state: one of STATES; doing: `sorting`, `comparing`, `merging` or `watching`, while it runs. files: that
+    have their row; total: that there are, if it is known. rate: files a second since those began who are at
+    work; seconds_left: None if that cannot be told. worker: who has the whole output. parts: those that are
+    not done, the most telling first; parts_known, parts_done: how many there are, the missing ones included.
+    missing: shards still to be done, as `3/16`, the ones at work left out. next: what to do, a line each.
     """
 
     out: str
@@ -149,7 +149,7 @@ class Looks:
         if owner is not None:
             return owner, MERGING if parts or self._has_merged(run) else SORTING
         if plan is not None and plan.is_alive(time_of(os.path.join(shard_folder(self._out), "driver"))):
-            return plan, SORTING
+            return plan, plan.doing or SORTING
         driver = owner_of(shard_folder(self._out))
         if driver is not None or any(part.state == RUNNING for part in parts):
             return driver, SORTING

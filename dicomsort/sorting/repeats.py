@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomsort.inputs.names import is_plain
-from dicomsort.manifest.groups import Blocks, Keys, grouped, is_one_of
+from dicomsort.manifest.groups import Also, Blocks, Keys, grouped, is_one_of
 from dicomsort.manifest.lines import Block, Hashes, Picked, hashes_of
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import HashSet, LineSpill, Ordered
@@ -154,7 +154,7 @@ class Compared:
         if all(one.digest for one in members):
             return members
         read_now = {at: line.decode().rstrip("\n") for at, line in self._digests.part(part)}
-        read_before = dict(_digest_of(line) for _, line in self._known.part(part))
+        read_before = dict(digest_of(line) for _, line in self._known.part(part))
         found = (
             one.digest or read_now.get(one.at) or read_before.get((one.path, *one.stamp), "")
             for one in members
@@ -197,10 +197,15 @@ def find_repeats(
 
 
 def candidates(
-    blocks: Blocks, names: list[str], folder: str, keys: Keys, known: Iterable[Block] = ()
+    blocks: Blocks,
+    names: list[str],
+    folder: str,
+    keys: Keys,
+    known: Iterable[Block] = (),
+    also: Also = lambda block: is_one_of(block, "status", [Status.DUPLICATE]),
 ) -> Compared:
-    """Find the rows whose SOP Instance UID repeats, and those of duplicates. keys: see `groups.Keys`."""
-    lines = grouped(blocks, keys, folder, lambda block: is_one_of(block, "status", [Status.DUPLICATE]))
+    """Find the rows whose SOP Instance UID repeats, and those of duplicates. keys, also: see `groups`."""
+    lines = grouped(blocks, keys, folder, also)
     compared = Compared(lines, names, folder)
     for block in known:
         compared.take_known(block)
@@ -311,7 +316,8 @@ def _digest(wanted: Wanted) -> str:
     return pixel_source.pixel_digest(wanted.where)
 
 
-def _digest_of(line: bytes) -> tuple[tuple[str, str, str, str], str]:
+def digest_of(line: bytes) -> tuple[tuple[str, str, str, str], str]:
+    """Return which version of which file a line of digests is of, by path and stamp, and the digest."""
     path, size, mtime, etag, _, digest = next(csv.reader([line.decode()]))
     return (path, size, mtime, etag), digest
 

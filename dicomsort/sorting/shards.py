@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.history import History, IsThere, held
-from dicomsort.manifest.names import MANIFEST, RUN, shard_folder
+from dicomsort.manifest.names import MANIFEST, PIXELS, RUN, shard_folder
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.sorting import versions
 from dicomsort.system import locks, notices
@@ -18,9 +18,6 @@ from dicomsort.system.escaping import escape
 
 ARRAY = "array.json"
 """How the tasks of an array are numbered that began the shards: see `array_shards`."""
-
-PIXELS = "pixels-"
-"""How the names of files begin that hold digests of pixels, next to the shards' folders."""
 
 Keep = Callable[[str, str], None]
 

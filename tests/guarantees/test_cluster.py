@@ -24,13 +24,14 @@ from typing import Any
 
 import pytest
 from clusters import Words, begun, check_equal, done, parent, processes, start, wait_for
+from nodes import Hands, Nodes
 from outputs import rows, settings
 from predictors import FixedPredictor
 from program import command
 
 from dicomsort.cluster import driver, handing_out, on_dask, on_ray, programs, staying, task
 from dicomsort.cluster.backends import Backend
-from dicomsort.cluster.hands import ClusterLostError, Ended, Run
+from dicomsort.cluster.hands import ClusterLostError, Ended
 from dicomsort.cluster.job import Job, TaskFiles
 from dicomsort.errors import (
     ExitCode,
@@ -124,56 +125,6 @@ def ours(driver: int) -> list[int]:
 def job(archive_: Path, small_model: Path, tmp_path: Path) -> Job:
     run = settings(archive_, tmp_path / "out")
     return Job(run, (str(small_model),), "cpu", "float32", "auto", installed(), 1)
-
-
-class Nodes:
-    """Stands for the nodes: does a task in this process, but loses the first `losses` of them."""
-
-    def __init__(self, predictor: FixedPredictor, losses: int = 0, **ends: Any) -> None:
-        self.predictor, self.losses, self.ends = predictor, losses, ends
-        self.done: list[str] = []
-
-    def __call__(self, one: task.Task) -> task.Summary:
-        self.done.append(one.name)
-        if self.losses:
-            self.losses -= 1
-            raise ConnectionError
-        if self.ends:
-            return task.Summary(one.name, **self.ends)
-        os.makedirs(one.folder, exist_ok=True)
-        run = replace(Job.of(one).settings, task=one.name)
-        tally = sort(run, self.predictor, files=TaskFiles(one))
-        statuses = {status.value: count for status, count in tally.statuses.items()}
-        return task.Summary(one.name, tally.found, statuses, tally.spent)
-
-
-class Hands:
-    """Stands for an engine whose nodes come and go: `there` says how many are there, look by look."""
-
-    who = "the engine"
-
-    def __init__(self, *there: int) -> None:
-        self.there, self.waiting = list(there or (1,)), list[Ended]()
-        self.most = 0
-
-    def nodes(self) -> int:
-        return self.there.pop(0) if len(self.there) > 1 else self.there[0]
-
-    def room(self) -> int:
-        return self.there[0]
-
-    def hand_out(self, run: Run, one: task.Task) -> None:
-        try:
-            self.waiting.append(Ended(one, run(one)))
-        except ConnectionError as error:
-            self.waiting.append(Ended(one, None, type(error).__name__))
-        self.most = max(self.most, len(self.waiting))
-
-    def ended(self, seconds: float) -> list[Ended]:
-        if not self.waiting:
-            time.sleep(min(seconds, 0.01))
-        ended, self.waiting = self.waiting, []
-        return ended
 
 
 HERE = Backend("loky", shard_size=10)
