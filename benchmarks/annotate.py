@@ -18,7 +18,8 @@ from pathlib import Path
 from audit import MISSING, MISSPELT, MODELS, RIGHT, TERMS, WRONG, Planted, plant, program, real, wrapped
 
 from dicomsort.audit.terms import Terms
-from dicomsort.dicom.rewrite import Tags, opened
+from dicomsort.dicom.elements import Tags
+from dicomsort.dicom.rewrite import opened
 from dicomsort.export.answers import answer_of
 from dicomsort.export.corrections import VIEW_CODES, Corrections, corrections
 from dicomsort.manifest.reading import ManifestRow, read_manifest
