@@ -383,7 +383,7 @@ def test_figures_of_an_inbox_that_is_watched_count_each_file_once(
             while not (out / "health.json").exists() or health.read(str(out)).files < files:
                 time.sleep(0.05)
             if files < 16:  # at once whole: looked at before its bytes are there, it would be two
-                Path(shutil.copy(inbox / "notes.txt", tmp_path / "next")).rename(inbox / f"{files}.dcm")
+                os.replace(shutil.copy(inbox / "notes.txt", tmp_path / "next"), inbox / f"{files}.dcm")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop, daemon=True).start()
