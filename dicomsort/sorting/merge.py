@@ -18,7 +18,7 @@ from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import part_log, pixel_shares, removal, roots, shards
+from dicomsort.sorting import part_log, removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings
@@ -152,8 +152,6 @@ def merge(
             shutil.rmtree(left, ignore_errors=True)
         _count(manifest, merged)
         _check(manifest, out)
-        if not merged.missing:
-            pixel_shares.drop(out)
     if not merged.rows and not merged.missing:
         raise NothingFoundError(f"no shard of '{escape(out)}' has found a file under the given folders")
     return merged
