@@ -255,7 +255,7 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     may_meet = roots.may_meet(roots.known(manifest.run_file))
     if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
-        give_to_one(manifest, out)
+        give_to_one(manifest, out, moved)
     if fixed.get("keep_duplicates"):
         return
     try:
