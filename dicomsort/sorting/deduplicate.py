@@ -28,9 +28,15 @@ def settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
 
     First the manifest says what is a duplicate, then its copy goes, then its place is forgotten and, where
     it stood in the way of the first one, given to that: whenever this is cut short, the next run finishes it.
+    Digests that nodes have left for it go then, unless shards are missing.
     """
-    if manifest.run_file.settled:
-        return
+    if not manifest.run_file.settled:
+        _settle(manifest, settings, moved)
+    if not manifest.run_file.shards:
+        pixel_shares.drop(settings.out)
+
+
+def _settle(manifest: Manifest, settings: SettleSettings, moved: Moved) -> None:
     manifest.compact()
     with manifest.scratch() as folder:
         compared = find_repeats(manifest, folder, settings, pixel_shares.known(settings.out))

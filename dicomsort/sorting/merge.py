@@ -18,7 +18,7 @@ from dicomsort.manifest.records import Record
 from dicomsort.manifest.run_file import RunFile
 from dicomsort.manifest.table import Manifest
 from dicomsort.outcome import TROUBLE, Action, Reason, Status
-from dicomsort.sorting import part_log, pixel_shares, removal, roots, shards
+from dicomsort.sorting import part_log, removal, roots, shards
 from dicomsort.sorting.deduplicate import Moved, settle
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import PlacementSettings
@@ -152,8 +152,6 @@ def merge(
             shutil.rmtree(left, ignore_errors=True)
         _count(manifest, merged)
         _check(manifest, out)
-        if not merged.missing:
-            pixel_shares.drop(out)
     if not merged.rows and not merged.missing:
         raise NothingFoundError(f"no shard of '{escape(out)}' has found a file under the given folders")
     return merged
@@ -257,7 +255,7 @@ def _conclude(manifest: Manifest, out: str, pool: PoolSettings, moved: Moved) ->
     fixed, facts = manifest.run_file.fixed, manifest.run_file.last_run
     may_meet = roots.may_meet(roots.known(manifest.run_file))
     if may_meet or not Layout(fixed.get("layout", DEFAULT)).follows_sources:
-        give_to_one(manifest, out)
+        give_to_one(manifest, out, moved)
     if fixed.get("keep_duplicates"):
         return
     try:

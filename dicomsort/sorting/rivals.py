@@ -13,12 +13,13 @@ from dicomsort.manifest.lines import Block, Hashes, read
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.spill import LineSpill, Ordered
 from dicomsort.manifest.table import Manifest
+from dicomsort.sorting.deduplicate import Moved
 from dicomsort.sorting.place import is_untouched
 from dicomsort.sorting.repeats import is_away
 
 
-def give_to_one(manifest: Manifest, out: str) -> None:
-    """Leave each destination to one row.
+def give_to_one(manifest: Manifest, out: str, moved: Moved) -> None:
+    """Leave each destination to one row. moved: told of each that has lost its own.
 
     It stays with one that was moved, for there is no other place where its bytes are, else with the first by
     path of those whose copy it still is; others have found it taken.
@@ -28,7 +29,9 @@ def give_to_one(manifest: Manifest, out: str) -> None:
         end, names = manifest.size, list(manifest.columns)
         refused = Ordered(os.path.join(folder, "refused"), lines.number, end)
         for at, record in _losers(lines, names, out):
-            refused.add(at, manifest.line(record.refused()))
+            row = record.refused()
+            moved(record, row.status)
+            refused.add(at, manifest.line(row))
         if refused:
             manifest.change(refused, end)
 

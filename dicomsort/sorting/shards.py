@@ -251,14 +251,15 @@ def drop(out: str, name: str) -> None:
 def tidy(out: str) -> None:
     """Remove the folder of all shards if there are none, and nothing in it is still needed.
 
-    Needed are how missing shards are numbered, and digests of pixels (see `pixel_shares`).
+    Needed are how missing shards are numbered, and digests of pixels (see `pixel_shares`); with these alone
+    there, what the shards had in common goes, so that the next ones need not be like them.
     """
     folder = shard_folder(out)
     is_numbered = os.path.exists(os.path.join(folder, ARRAY)) and RunFile(out).shards
-    with suppress(FileNotFoundError):
-        if not begun(out) and not is_numbered and not any(map(_holds_pixels, os.listdir(folder))):
+    with suppress(OSError):
+        if begun(out) or is_numbered:
+            return
+        if any(name.startswith(PIXELS) for name in os.listdir(folder)):
+            os.unlink(os.path.join(folder, RUN))
+        else:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _holds_pixels(name: str) -> bool:
-    return name.startswith(PIXELS)

@@ -371,6 +371,20 @@ def test_nodes_move_together_and_a_name_that_comes_again_costs_no_row(
     assert len(after) == len(before) + 1
 
 
+def test_a_name_that_two_nodes_have_given_is_counted_as_it_stands_in_the_end(
+    job: Job, archive_: Path, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two nodes has found its own bytes under the name of the other's copy, and counted it."""
+    layout = "{label}/{sop_instance_uid}"
+    job = replace(job, settings=replace(job.settings, layout=layout))
+    monkeypatch.setattr(driver, "run", Nodes(predictor))
+    tally = driver.sort(job, replace(HERE, shard_size=1))
+    alone = sort(settings(archive_, tmp_path / "one", layout=layout), predictor)
+    assert tally.statuses[Status.DUPLICATE] == 6
+    assert {status: count for status, count in tally.statuses.items() if count} == dict(alone.statuses)
+    check_equal(Path(job.out), tmp_path / "one")
+
+
 def test_shards_that_always_fail_end_the_run_and_what_is_done_stays(
     job: Job, tmp_path: Path, predictor: FixedPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
