@@ -16,12 +16,12 @@ from dicomsort.manifest import history, lines, parquet, spill
 from dicomsort.manifest.columns import FIRST, TOLD, answers_of, columns, renewed
 from dicomsort.manifest.history import DAMAGE, History, IsThere
 from dicomsort.manifest.mending import check_separator, cut_lone_names, cut_torn_line, mend_line_ends
-from dicomsort.manifest.names import MANIFEST
+from dicomsort.manifest.names import MANIFEST, PARQUET, RUN
 from dicomsort.manifest.records import Record
 from dicomsort.manifest.rows import Row
 from dicomsort.manifest.run_file import RunFacts, RunFile
 from dicomsort.system import locks
-from dicomsort.system.atomic import replacing
+from dicomsort.system.atomic import forget_part, replacing
 from dicomsort.system.escaping import escape
 
 
@@ -101,6 +101,8 @@ class Manifest:
             try:
                 os.makedirs(folder, exist_ok=True)
                 stack.callback(_close, locks.take(folder, wait=opening.wait, beats=True))
+                for name in (MANIFEST, PARQUET, RUN):
+                    forget_part(os.path.join(folder, name))
                 run_file = RunFile(folder)
                 if run is not None:
                     run_file.add(run) if opening.begins else run_file.check(run)

@@ -73,6 +73,14 @@ def give_up(place: str, other: str) -> None:
             os.removedirs(os.path.dirname(place))
 
 
+def end_move(old: str, new: str) -> None:
+    """Remove the old name of a file that a killed run was moving, if both names are there and of one file."""
+    with suppress(OSError):
+        if _is_same_placed(old, new):
+            os.unlink(old)
+            os.removedirs(os.path.dirname(old))
+
+
 def is_same_file(one: str, other: str) -> bool:
     """Return whether two names in the output are of one placed file. Raises OSError."""
     return _is_same_placed(one, other) or (

@@ -22,7 +22,7 @@ from dicomsort.sorting import roots
 from dicomsort.sorting.filing import stamp_now
 from dicomsort.sorting.layout import DEFAULT, Layout
 from dicomsort.sorting.place import is_it, is_untouched
-from dicomsort.sorting.rearranging import move
+from dicomsort.sorting.rearranging import end_move, move
 from dicomsort.system import durable
 
 _DECIDABLE = (Status.SORTED, Status.REVIEW, Status.EXCLUDED, Status.PLANNED)
@@ -192,6 +192,8 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
         manifest.run_file.note_decisions(decisions.size, decisions.digest)
         return CarriedOut()
     places = Places.of(out, manifest.run_file)
+    manifest.compact()
+    _end_moves(manifest, places, decisions)
     rows, refused = list[Record](), list[tuple[Decision, Refused]]()
     with decisions.appending() as journal:
         carrier = Carrier(manifest, places, journal)
@@ -204,12 +206,44 @@ def finish(manifest: Manifest, out: str, decisions: Decisions) -> CarriedOut:
     return CarriedOut(tuple(rows), tuple(refused))
 
 
+def _end_moves(manifest: Manifest, places: Places, decisions: Decisions) -> None:
+    """Leave one name to each file that a killed program was moving by a decision before the last.
+
+    Both names of a move are there for a moment, and by the last decision it may be neither. A name that
+    stands in another row stays.
+    """
+    labels, left = _labels(manifest, decisions), dict[str, str]()
+    for record in manifest.records():
+        if record.is_placed and decisions.knows(record):
+            first, *others = [*_names(record, places, labels), ""]
+            left |= dict.fromkeys(filter(None, others), first)
+    for record in manifest.records() if left else ():
+        left.pop(record.destination, None)
+    for name, first in left.items():
+        end_move(places.target(name), places.target(first))
+
+
+def _names(record: Record, places: Places, labels: Iterable[str]) -> list[str]:
+    """Return where a placed file lies: where its row says, and where a decision would have put it."""
+    found = [record.destination] * os.path.lexists(places.target(record.destination))
+    for label in labels:
+        name = places.destination(record, Reviewed(label, "", ""))
+        if name not in found and is_untouched(record.path, places.target(name), record.placement):
+            found.append(name)
+    return found
+
+
+def _labels(manifest: Manifest, decisions: Decisions) -> list[str]:
+    """Return all that can have been decided."""
+    return [*choices(manifest.answers, decisions), *sorted(decisions.labels), EXCLUDED, UNSURE]
+
+
 def _pending(manifest: Manifest, places: Places, decisions: Decisions) -> list[Decision]:
     """Return what rows do not say yet, and what has been moved and not said, or moved and taken back.
 
     Files without a place are done later, by the journal.
     """
-    labels = (*choices(manifest.answers, decisions), *sorted(decisions.labels), EXCLUDED, UNSURE)
+    labels = _labels(manifest, decisions)
     open_rows = (row for row in manifest.records() if _is_open(row, places, decisions))
     given = (
         Decision(_where_it_is(row, places, labels), decisions.of(row.path, row.stamp)) for row in open_rows

@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "w", shared: bool = Fals
     the same moment, of whom the last one counts. If the block ends with an exception, `path` is as it was.
     Raises OSError.
     """
-    temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.part" if shared else f"{os.fspath(path)}.part"
+    temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.part" if shared else _part_of(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with open(temporary, mode, **text) as file:  # type: ignore[call-overload]
@@ -33,6 +33,19 @@ def replacing(path: str | os.PathLike[str], mode: str = "w", shared: bool = Fals
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def _part_of(path: str | os.PathLike[str]) -> str:
+    return f"{os.fspath(path)}.part"
+
+
+def forget_part(path: str | os.PathLike[str]) -> None:
+    """Remove what a killed program has left of a file that it was replacing; nobody else may replace it now.
+
+    Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(_part_of(path))
 
 
 def write_new(target: str, content: "bytes | memoryview") -> None:

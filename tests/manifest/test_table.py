@@ -51,6 +51,20 @@ def test_every_row_is_one_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.parquet", "run.json"])
+def test_what_a_killed_program_has_left_of_a_file_it_was_replacing_goes(
+    name: str, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """As large as the manifest, it stayed until that was written anew."""
+    out = tmp_path / "out"
+    sort(settings(inbox, out), predictor)
+    before = tree(out)
+    (out / f"{name}.part").write_bytes(b"half a fi")
+    with pytest.raises(UsageError, match="holds no plan"):
+        plan.apply(str(out / "manifest.csv"))
+    assert tree(out) == before
+
+
 def test_a_full_row(tmp_path: Path) -> None:
     header = Header(sop_instance_uid="1.2", modality="DX", rows=5, columns=4, frames=None)
     reasons = (Reason.BELOW_THRESHOLD, Reason.NONE, Reason.PERCENTILE_WINDOW)

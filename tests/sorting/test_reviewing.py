@@ -22,7 +22,7 @@ from dicomsort.sorting.by_hand import recognize
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.pipeline import sort
 from dicomsort.sorting.place import PlacementSettings
-from dicomsort.sorting.rearranging import move
+from dicomsort.sorting.rearranging import also_at, move
 from dicomsort.sorting.reviewing import CarriedOut, Carrier, Places, Refused
 from dicomsort.system.pool_settings import PoolSettings
 
@@ -281,6 +281,54 @@ def test_a_file_that_an_earlier_decision_had_moved_when_all_was_killed_goes_wher
     assert row(out, "s0/0.dcm")["destination"] == f"{folder}/s0/0.dcm"
     assert row(out, "s0/0.dcm")["reviewed_by"] == ("Dr. A" if last else "")
     agree(inbox, out)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("names", [("review", "spine"), ("spine", "abdominal"), ("spine", "others")])
+@pytest.mark.parametrize("last", ["abdominal", "others", "unsure", "excluded", ""])
+def test_a_file_that_had_two_names_by_an_earlier_decision_when_all_was_killed_keeps_one(
+    last: str, names: tuple[str, str], action: Action, inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """A move is cut short between its names, and what was decided meanwhile, or later, leads elsewhere."""
+    out, placing = tmp_path / "out", PlacementSettings(action, relative=True)
+    sort(settings(inbox, out, review_below=1.0, placing=placing), predictor)
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        [found] = [one for one in manifest.records() if one.path.endswith("s0/0.dcm")]
+        old, *new = (str(out / folder / "s0" / "0.dcm") for folder in ("review", *names))
+        for name in new:
+            if name != old:
+                also_at(found.path, old, name, found.placement)
+        if old not in new:
+            Path(old).unlink()
+        with Decisions(str(out)).appending() as journal:
+            journal.write([Decision(found, by(label)) for label in names if label != "review"])
+            journal.write([Decision(found, by(last) if last else None)])
+    assert sort(settings(inbox, out, review_below=1.0, placing=placing), predictor).by_hand == 0
+    folder = {"unsure": "review", "": "review"}.get(last, last)
+    assert row(out, "s0/0.dcm")["destination"] == f"{folder}/s0/0.dcm"
+    agree(inbox, out)
+
+
+def test_a_name_that_is_in_another_row_is_left_to_it(
+    inbox: Path, tmp_path: Path, predictor: FixedPredictor
+) -> None:
+    """Two sources are one file of the disk, and by the layout only their labels tell their places apart."""
+    os.link(inbox / "s0" / "0.dcm", inbox / "s0" / "same.dcm")
+    out = tmp_path / "out"
+    how = {"placing": PlacementSettings(Action.HARDLINK), "layout": "{label}/{sop_instance_uid}"}
+    again = settings(inbox, out, review_below=1.0, keep_duplicates=True, retry_failed=True, **how)
+    sort(again, predictor)
+    decide(out, {"s0/0.dcm": "spine"})
+    sort(again, predictor)
+    decide(out, {"s0/same.dcm": "unsure"})
+    places = [row(out, end)["destination"] for end in ("s0/0.dcm", "s0/same.dcm")]
+    assert [place.partition("/")[0] for place in places] == ["spine", "review"]
+    assert (out / places[0]).samefile(out / places[1])
+    with Manifest.open_existing(str(out / "manifest.csv")) as manifest:
+        manifest.run_file.decisions = 0  # as if it had been killed now
+    sort(again, predictor)
+    assert [row(out, end)["destination"] for end in ("s0/0.dcm", "s0/same.dcm")] == places
+    assert all((out / place).is_file() for place in places)
 
 
 def test_half_a_line_of_the_journal_is_no_decision(inbox: Path, out: Path, predictor: FixedPredictor) -> None:
