@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,3 +42,33 @@ def words(archive_: Path, small_model: Path, tmp_path: Path) -> Words:
     """The command that sorts the archive with few processes, but for what divides it."""
     out = ("--out", tmp_path / "out")
     return ("classify", archive_, *out, "--model", small_model, "--workers", "1", "--json")
+
+
+HELD = """
+import os, sys
+if "dicomsort" in sys.orig_argv:
+    from dicomsort.cluster import comparing
+    comparing.FEWEST = 1
+if "dicomsort.cluster.node" in sys.orig_argv:
+    import time
+    from dicomsort.sorting import repeats
+    really = repeats.read_pixels
+    def held(*of):
+        for at, one in enumerate(really(*of)):
+            if at == 2 and not os.path.exists({flag!r}):
+                with open({flag!r}, "x") as file:
+                    print(os.getpid(), file=file)
+                time.sleep(600)
+            yield one
+    repeats.read_pixels = held
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets the number of the first process that compares, which has read two files and waits."""
+    folder, flag = tmp_path / "site", tmp_path / "held"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HELD.format(flag=str(flag)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path[1:]]))
+    return flag

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Words, check_equal, kill, parent, processes, wait_for
+from clusters import Words, check_equal, kill, number_in, read_to_compare, wait_for
 from clusters import start as started
 from nodes import Hands, Nodes
 from outputs import rows, settings
@@ -345,50 +344,15 @@ def test_an_engine_that_is_lost_meanwhile_ends_the_run_as_ever(
     check_equal(Path(job.out), alone)
 
 
-HELD = """
-import os, sys
-if "dicomsort" in sys.orig_argv:
-    from dicomsort.cluster import comparing
-    comparing.FEWEST = 1
-if "dicomsort.cluster.node" in sys.orig_argv:
-    import time
-    from dicomsort.sorting import repeats
-    really = repeats.read_pixels
-    def held(*of):
-        for at, one in enumerate(really(*of)):
-            if at == 2 and not os.path.exists({flag!r}):
-                open({flag!r}, "x").close()
-                time.sleep(600)
-            yield one
-    repeats.read_pixels = held
-"""
-
-
-@pytest.fixture
-def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that appears as the first node that compares has read two files, and waits for ever."""
-    folder, flag = tmp_path / "site", tmp_path / "held"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(HELD.format(flag=str(flag)))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path[1:]]))
-    return flag
-
-
-def node_of(driver: int) -> int:
-    """The one node program of a driver that has one task at a time."""
-    (found,) = [one for one in processes("dicomsort.cluster.node") if parent(parent(one)) == driver]
-    return found
-
-
 @pytest.mark.slow
 def test_a_node_that_is_killed_while_it_compares_costs_what_it_had_not_read(
     words: Words, single: Path, tmp_path: Path, held: Path
 ) -> None:
     running = started("dicomsort", *words, "--backend", "loky", "--shard-size", "10")
     try:
-        wait_for(held.exists)
+        node = wait_for(lambda: number_in(held))
         assert len(digests(tmp_path / "out")) == 2
-        os.kill(node_of(running.pid), signal.SIGKILL)
+        os.kill(node, signal.SIGKILL)
         _, err = running.communicate(timeout=240)
     finally:
         kill(running)
@@ -407,8 +371,7 @@ def test_a_driver_that_is_killed_while_nodes_compare_is_followed_by_the_same_com
 ) -> None:
     running = started("dicomsort", *words, "--backend", "loky", "--shard-size", "10")
     try:
-        wait_for(held.exists)
-        program = node_of(running.pid)
+        program = wait_for(lambda: number_in(held))
         os.kill(running.pid, signal.SIGKILL)
         running.communicate()
         wait_for(lambda: not Path(f"/proc/{program}").exists())
@@ -417,7 +380,5 @@ def test_a_driver_that_is_killed_while_nodes_compare_is_followed_by_the_same_com
     assert status(str(tmp_path / "out")).state == "to be merged"
     again = command(*words, "--backend", "loky", "--shard-size", "10")
     assert again.code == ExitCode.SOME_FAILED, again.err
-    told = (tmp_path / "out" / PARTS_LOG).read_text()
-    read = [int(line.split()[-2].removeprefix("read=")) for line in told.splitlines() if " read=" in line]
-    assert sum(read) == 12 - 2
+    assert sum(read_to_compare(tmp_path / "out")) == 12 - 2
     check_equal(tmp_path / "out", single)

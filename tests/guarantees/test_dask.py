@@ -1,7 +1,9 @@
 """A real dask cluster: workers that come and go, and what is killed at any moment."""
 
 import json
+import os
 import random
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +18,10 @@ from clusters import (
     dask,
     done,
     kill,
+    number_in,
     parent,
     processes,
+    read_to_compare,
     start,
     told,
     wait_for,
@@ -64,6 +68,19 @@ def test_workers_may_come_late_and_go(
         "sorted": 30, "duplicate": 6, "decode_error": 1, "not_dicom": 1, "io_error": 1
     }  # fmt: skip
     assert tally["labels"] == inside(capfd, "merge", single, "--json").json["labels"]
+
+
+def test_a_worker_that_dies_while_it_compares_costs_what_it_had_not_read(
+    words: Words, single: Path, tmp_path: Path, held: Path
+) -> None:
+    with dask(tmp_path, 2) as cluster:
+        driver = running(words, cluster, *SMALL)
+        program = wait_for(lambda: number_in(held))
+        os.kill(parent(program), signal.SIGKILL)
+        _, err = driver.communicate(timeout=240)
+    assert driver.returncode == ExitCode.SOME_FAILED, err
+    assert sum(read_to_compare(tmp_path / "out")) == 12 - 2
+    check_equal(tmp_path / "out", single)
 
 
 def test_a_nanny_does_not_keep_the_program_to_one_thread(words: Words, single: Path, tmp_path: Path) -> None:

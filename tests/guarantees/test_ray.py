@@ -17,9 +17,11 @@ from clusters import (
     check_equal,
     done,
     kill,
+    number_in,
     parent,
     processes,
     ray,
+    read_to_compare,
     start,
     told,
     wait_for,
@@ -52,6 +54,20 @@ def test_a_ray_that_is_started_here_loses_a_worker(words: Words, single: Path, t
     assert driver.returncode == ExitCode.SOME_FAILED, err
     assert json.loads(said)["found"] == 39
     check_equal(out, single)
+
+
+def test_a_node_that_dies_while_it_compares_costs_what_it_had_not_read(
+    words: Words, single: Path, tmp_path: Path, held: Path
+) -> None:
+    with ray() as cluster:
+        cluster.let("join")
+        driver = running(words, cluster, *SMALL)
+        program = wait_for(lambda: number_in(held))
+        os.kill(parent(program), signal.SIGKILL)
+        _, err = driver.communicate(timeout=240)
+    assert driver.returncode == ExitCode.SOME_FAILED, err
+    assert sum(read_to_compare(tmp_path / "out")) == 12 - 2
+    check_equal(tmp_path / "out", single)
 
 
 def test_nodes_may_come_late_and_go(words: Words, single: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import ports
 from outputs import rows, tree
 
-from dicomsort.manifest.names import SHARDS
+from dicomsort.manifest.names import PARTS_LOG, SHARDS
 
 Program = subprocess.Popen[str]
 Words = tuple[str | Path, ...]
@@ -55,6 +55,12 @@ def done(out: Path) -> list[Path]:
     return list((out / SHARDS).glob("task-*/summary.json"))
 
 
+def read_to_compare(out: Path) -> list[int]:
+    """Return how many files nodes have read to compare them, of each share that has ended."""
+    lines = (out / PARTS_LOG).read_text().splitlines()
+    return [int(line.split()[-2].removeprefix("read=")) for line in lines if " read=" in line]
+
+
 def check_equal(out: Path, single: Path) -> None:
     """The manifest row for row, order aside, and every placed file."""
     assert rows(out) == rows(single)
@@ -72,6 +78,12 @@ def processes(word: str) -> list[int]:
             if word.encode() in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
+
+
+def number_in(path: Path) -> int:
+    """Return the number that another process writes into a file as a line; 0 as long as it has not."""
+    text = path.read_text() if path.exists() else ""
+    return int(text) if text.endswith("\n") else 0
 
 
 def parent(process: int) -> int:
