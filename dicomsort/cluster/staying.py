@@ -59,7 +59,8 @@ def work() -> int:
                 summary, models = _done(task, models, stack)
             summary = replace(summary, said=said, host=part_log.host())
             part_log.note_failed(task.folder, task.name, summary.error, summary.exit_code)
-            write_summary(task, summary)
+            with suppress(OSError):  # a full disk: what answers tells of it
+                write_summary(task, summary)
             os.write(answers, json.dumps(asdict(summary)).encode() + b"\n")
             task = _next(tasks, Driver.of(task))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

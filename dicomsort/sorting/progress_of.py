@@ -184,7 +184,9 @@ class Looks:
         if isinstance(found, int):
             return max(found, statuses.total())
         if plan is not None and plan.total is not None and parts:
-            return max(self._rows.counts.total() + plan.total, statuses.total())
+            merged = self._rows.counts.total()
+            twice = merged + sum(part.statuses.total() for part in parts) - statuses.total()
+            return max(merged + plan.total - twice, statuses.total())
         if parts and (listed := one_walk.latest(self._out)) is not None:
             listed.close()
             return max(listed.about.files, statuses.total())

@@ -146,6 +146,8 @@ class Heartbeat:
             begun = cls(folder, descriptor, owner, _stop_this)
         except OSError:
             os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(path)  # it names nobody
             return None
         if before is not None and before.boot != owner.boot:  # others may have found it dead as well
             begun.check()

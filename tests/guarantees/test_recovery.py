@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from committed import SORT_ONCE
 from outputs import check_places, rows, tree
+from small_world import in_a_small_world
 from written import picture
 
 PROGRAM = [sys.executable, str(SORT_ONCE)]
@@ -132,14 +133,6 @@ def test_an_interrupted_run_keeps_whole_rows(number: int, archive_: Path, tmp_pa
     assert all(None not in row and None not in row.values() for row in table)
     finish(archive_, out)
     check_places(archive_, out)
-
-
-def in_a_small_world(script: str) -> "subprocess.CompletedProcess[str]":
-    """Run a shell script as root of its own namespace, where it can mount; skip where that is not allowed."""
-    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script]
-    if shutil.which("unshare") is None or subprocess.run([*words[:-1], "true"], check=False).returncode:
-        pytest.skip("no namespaces here")
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_full_disk_ends_with_5_and_the_next_run_goes_on(archive_: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from dicomsort.errors import TargetError, UsageError
 from dicomsort.inputs.named import Shard
 from dicomsort.manifest.counting import CountedRows, count, together
 from dicomsort.outcome import Status
-from dicomsort.sorting import health, part_log, pipeline, shards
+from dicomsort.sorting import health, noting, part_log, pipeline, shards
 from dicomsort.sorting.merge import merge
 from dicomsort.sorting.next_step import ranges
 from dicomsort.sorting.pipeline import sort
@@ -184,6 +184,9 @@ def test_a_merge_that_was_cut_short_counts_no_file_twice(
     told = looked(out, monkeypatch)
     assert (told.state, told.files) == ("to be merged", 14)
     assert looks.look().files == 14
+    noting.note_plan(str(out), 14, 3)  # as a driver does
+    assert looks.look().total == 14
+    Path(noting.plan_of(str(out))).unlink()
     merge(str(out), POOL)
     assert (looks.look().state, looks.look().files) == ("done", 14)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,9 @@ from urllib.parse import unquote
 from zlib import crc32
 
 import numpy as np
+import pydicom
 import pytest
+from clusters import read_to_compare
 from object_server import CANARY, SECRET, Proxy, be_user, in_turn, put, s3_server
 from outputs import rows, settings, tree
 from predictors import FixedPredictor
@@ -25,6 +28,7 @@ from program import command, inside
 from web_server import serving
 from written import picture, write_dicom
 
+from dicomsort.errors import ExitCode
 from dicomsort.inputs import transfer
 from dicomsort.inputs.store import RemoteSettings
 from dicomsort.manifest.reading import read_manifest
@@ -246,6 +250,53 @@ def test_two_thousand_objects_with_faults_and_a_kill_in_the_middle(
         assert copy == objects[path.removeprefix("s3://many/")]
     assert not os.path.exists(tmp_path / "out" / ".dicomsort")
     assert len(tree(tmp_path / "out")) == 2002
+
+
+FEW = """
+import sys
+if "dicomsort" in sys.orig_argv:
+    from dicomsort.cluster import comparing
+    comparing.FEWEST = 1
+"""
+
+
+@pytest.mark.slow
+def test_nodes_sort_and_compare_what_lies_in_a_bucket(
+    server: str, tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thirty objects six come twice, and one of these with other pixels."""
+    for number in range(30):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", picture(number))
+    for number in range(6):
+        shutil.copy(tmp_path / "in" / f"{number}.dcm", tmp_path / "in" / f"again{number}.dcm")
+    uid = str(pydicom.dcmread(tmp_path / "in" / "7.dcm").SOPInstanceUID)
+    write_dicom(tmp_path / "in" / "other.dcm", picture(99), SOPInstanceUID=uid)
+    put(server, "nodes", tree(tmp_path / "in"))
+    words = (
+        "classify",
+        "s3://nodes",
+        "--model",
+        small_model,
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "-q",
+        "--out",
+    )
+    alone = command(*words, tmp_path / "one")
+    assert alone.code == ExitCode.DONE, alone.err
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FEW)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path[1:]]))
+    done = command(*words, tmp_path / "out", "--backend", "loky", "--tasks", "2", "--shard-size", "5")
+    assert done.code == ExitCode.DONE, done.err
+    assert rows(tmp_path / "out") == rows(tmp_path / "one")
+    assert Counter(row["status"] == "duplicate" for row in rows(tmp_path / "out").values())[True] == 6
+    assert sum(read_to_compare(tmp_path / "out")) == 14
+    own = ("manifest.csv", "run.json", "parts.log")
+    copies = [{n: b for n, b in tree(tmp_path / o).items() if n not in own} for o in ("one", "out")]
+    assert copies[0] == copies[1]
 
 
 def test_a_web_server_gives_the_same_rows_and_copies_and_goes_on_without_etags(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from committed import TESTS
@@ -186,6 +186,19 @@ def test_half_a_file_keeps_nobody_out(tmp_path: Path) -> None:
     (tmp_path / owners.OWNER).write_text('{"host": "no')
     with locks.take(str(tmp_path), beats=True):
         assert json.loads((tmp_path / owners.OWNER).read_text())["pid"] == os.getpid()
+
+
+def test_a_full_disk_leaves_no_file_that_names_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run would take it for another machine's."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locks.take(str(tmp_path), beats=True):
+        assert not (tmp_path / owners.OWNER).exists()
 
 
 def test_a_killed_run_on_this_machine_costs_nothing(tmp_path: Path, said: list[str]) -> None:
