@@ -24,6 +24,17 @@ from dicomsort.model.bundle import Bundle, compact
 from dicomsort.model.heads import Head
 from dicomsort.system.pool_settings import PoolSettings
 
+LONG = frozenset(Path(__file__).with_name("long.txt").read_text().split())
+"""Written by `tools/long_tests.py`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that a quick look leaves out."""
+    for item in items:
+        if item.nodeid.partition("[")[0] in LONG:
+            item.add_marker("long")
+
 
 @pytest.fixture(scope="session")
 def archive() -> Path:

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -115,15 +116,22 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 ROOMS = [file for file in FILES if "/" in file]
 
 
-def imports(file: str) -> set[str]:
+@cache
+def parsed(file: str) -> ast.Module:
+    """What stands in a file of the package; not to be changed."""
+    return ast.parse((PACKAGE / file).read_text())
+
+
+@cache
+def imports(file: str) -> frozenset[str]:
     """Every module that a file imports, by its whole name."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{name.name}" for name in node.names}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("room", LAYERS)
@@ -156,7 +164,7 @@ def test_every_library_has_its_line() -> None:
 @pytest.mark.parametrize("file", [file for file in ROOMS if not file.startswith("cli/")])
 def test_below_the_command_line_nothing_prints_exits_or_reads_the_environment(file: str) -> None:
     """Nor do it by another's hand: whoever prints lives in cli, and no room below may know it (see above)."""
-    tree = ast.parse((PACKAGE / file).read_text())
+    tree = parsed(file)
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     program = file in ("system/worker.py", "cluster/node.py", "cluster/staying.py")
@@ -230,7 +238,7 @@ def imported_at_once(file: str) -> set[str]:
     """Every module of the package that a file needs before its own first line can run to its last."""
     modules = {module_of(other) for other in FILES}
     found: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse((PACKAGE / file).read_text())]
+    waiting: list[ast.AST] = [parsed(file)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
