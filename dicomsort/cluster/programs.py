@@ -52,8 +52,12 @@ def _run(task: Task, where: str, is_limited: bool) -> Summary:
         return before
     if not driver.is_there():
         return _unseen(task)
-    os.makedirs(task.folder, exist_ok=True)
-    forget_summary(task)
+    try:
+        os.makedirs(task.folder, exist_ok=True)
+        forget_summary(task)
+    except OSError as error:
+        why = f"'{escape(task.folder)}' cannot be written: {error.strerror}"
+        return Summary(task.name, error=why, exit_code=int(ExitCode.TARGET), host=part_log.host())
     with _program(_kind_of(task, where), is_limited) as program:
         return program.do(task, driver)
 

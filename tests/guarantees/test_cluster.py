@@ -3,6 +3,7 @@
 Real clusters: test_dask.py and test_ray.py.
 """
 
+import errno
 import json
 import os
 import pickle
@@ -539,6 +540,18 @@ def test_a_task_never_raises(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = programs.run(of_job(job))
     assert summary.exit_code == ExitCode.INTERNAL
     assert "CANARY" not in summary.error
+
+
+@pytest.mark.usefixtures("driven")
+def test_a_node_without_room_for_a_folder_ends_the_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one = of_job(job)
+    monkeypatch.setattr(os, "makedirs", full)
+    summary = programs.run(one)
+    assert summary.exit_code == ExitCode.TARGET
+    assert summary.error == f"'{one.folder}' cannot be written: No space left on device"
 
 
 def of_job(job: Job, name: str = "task-000001", start: int = 0, end: int = 0) -> task.Task:
