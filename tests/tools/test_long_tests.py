@@ -13,7 +13,7 @@ REPORT = """
 0.50s setup    tests/room/test_this.py::test_cases[a b/c]
 0.02s call     tests/room/test_this.py::test_cases[x::y[z]]
 0.01s teardown tests/room/test_this.py::test_cases[x::y[z]]
-0.34s call     tests/room/test_this.py::test_quick
+0.19s call     tests/room/test_this.py::test_quick
 0.60s call     elsewhere/test_this.py::test_other
 """
 
